@@ -1,0 +1,67 @@
+"""How every command reads its flags: `--wav_dir` and `--wav-dir` are the same flag, in all of them.
+
+A command is a module with `add_arguments(parser)`, `run(args) -> int` (the exit code) and `main(argv=None) -> int`;
+`boiler.cli` puts the same two functions under one command, so that `boiler index` and `python -m boiler.index`
+cannot drift apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+
+from boiler.errors import BoilerError
+
+
+class Parser(argparse.ArgumentParser):
+    """An `argparse.ArgumentParser` that takes `-` for `_` in the names of flags, keeps the layout of its help, and
+    refuses abbreviations (a flag added later must not change what an old script means)."""
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        kwargs.setdefault("allow_abbrev", False)
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # argparse's own long list of keywords
+
+    def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]  # as in argparse
+        given = sys.argv[1:] if args is None else list(args)
+        return super().parse_known_args([underscored(word) for word in given], namespace)
+
+
+def underscored(word: str) -> str:
+    """The word as the parsers know it: dashes inside a long flag's name become underscores, its value stays.
+
+    >>> underscored("--wav-dir=my-sounds"), underscored("my-sounds"), underscored("--")
+    ('--wav_dir=my-sounds', 'my-sounds', '--')
+    """
+    if not word.startswith("--") or len(word) == 2:
+        return word
+    name, equals, value = word[2:].partition("=")
+    return "--" + name.replace("-", "_") + equals + value
+
+
+def command(
+    argv: Sequence[str] | None,
+    *,
+    prog: str,
+    description: str,
+    add_arguments: Callable[[argparse.ArgumentParser], None],
+    run: Callable[[argparse.Namespace], int],
+) -> int:
+    """Parse and run one command as a program: its exit code, an error of boiler's as one sentence on stderr (code 2),
+    Ctrl-C as 130."""
+    parser = Parser(prog=prog, description=description)
+    add_arguments(parser)
+    return guarded(run, parser.parse_args(argv))
+
+
+def guarded(run: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+    """`run(args)`, with what boiler refuses told as a sentence instead of a trace."""
+    try:
+        return run(args)
+    except BoilerError as error:
+        print(f"boiler: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("boiler: stopped", file=sys.stderr)
+        return 130
