@@ -1,0 +1,52 @@
+"""Dashes and underscores name the same flag; what boiler refuses is one sentence and an exit code."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from boiler import arguments
+from boiler.errors import QueryError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--wav_dir", required=True)
+
+
+def run_printing(args: argparse.Namespace) -> int:
+    print(args.wav_dir)
+    return 0
+
+
+def call(argv: list[str], run=run_printing) -> int:
+    return arguments.command(argv, prog="boiler", description="", add_arguments=add_arguments, run=run)
+
+
+@pytest.mark.parametrize(
+    "argv", [["--wav_dir", "my-sounds"], ["--wav-dir", "my-sounds"], ["--wav-dir=my-sounds"], ["--wav_dir=my-sounds"]]
+)
+def test_both_spellings_of_a_flag_are_one(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(argv) == 0
+    assert capsys.readouterr().out == "my-sounds\n"
+
+
+def test_an_abbreviation_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        call(["--wav", "my-sounds"])
+    assert "--wav_dir" in capsys.readouterr().err
+
+
+def test_what_boiler_refuses_is_a_sentence_and_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(args: argparse.Namespace) -> int:
+        raise QueryError("k must be at least 1")
+
+    assert call(["--wav_dir", "x"], refuse) == 2
+    assert capsys.readouterr().err == "boiler: k must be at least 1\n"
+
+
+def test_ctrl_c_is_130() -> None:
+    def stop(args: argparse.Namespace) -> int:
+        raise KeyboardInterrupt
+
+    assert call(["--wav_dir", "x"], stop) == 130
