@@ -14,7 +14,7 @@ PACKAGE = Path(boiler.__file__).parent
 # Lowest first. A room may import rooms of the layers before its own, and nothing else of boiler.
 LAYERS: list[list[str]] = [
     ["errors"],
-    ["settings", "audio", "mel", "quantize", "metrics", "arguments", "progress", "atomic"],
+    ["settings", "audio", "mel", "quantize", "metrics", "arguments", "progress", "atomic", "synthesis"],
     ["decoders"],
     ["checkpoint", "vqvae", "catalogue", "filters"],
     ["dataset", "corpus", "encoder", "engine", "map", "feedback", "lists"],
