@@ -44,7 +44,7 @@ def command(
     argv: Sequence[str] | None,
     *,
     prog: str,
-    description: str,
+    description: str | None,
     add_arguments: Callable[[argparse.ArgumentParser], None],
     run: Callable[[argparse.Namespace], int],
 ) -> int:

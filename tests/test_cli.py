@@ -1,0 +1,55 @@
+"""One command reaches every module, says what it can do, and answers at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import boiler
+from boiler import cli
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-m", "boiler", *words], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("help",)])
+def test_help_shows_every_command_with_an_example(words: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(words) == 0
+    said = capsys.readouterr().out
+    for name, command in cli.COMMANDS.items():
+        assert f"  {name} " in said
+        assert f"$ {command.example}" in said
+        assert command.example.startswith(f"boiler {name}")
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_each_command_has_a_help_of_its_own(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([name, "--help"])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"usage: boiler {name}")
+    assert "$" in said or "boiler" in said
+
+
+def test_a_mistyped_command_is_told_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["serach"]) == 2
+    assert "did you mean 'search'" in capsys.readouterr().err
+
+
+def test_the_version_is_the_package_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"boiler {boiler.__version__}\n"
+
+
+def test_help_loads_neither_torch_nor_the_service() -> None:
+    code = "import sys; from boiler import cli; cli.main(['--help']); sys.exit('torch' in sys.modules or 'fastapi' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def test_python_dash_m_boiler_is_the_same_command() -> None:
+    done = run("--version")
+    assert (done.returncode, done.stdout) == (0, f"boiler {boiler.__version__}\n")
