@@ -1,0 +1,97 @@
+"""Encoders: a waveform in, a vector of unit length out. The contract, and the table of names.
+
+An encoder takes float `[N, 1, 2**17]` at 16 kHz, at any level, and gives float `[N, D]` rows of unit length. It
+scripts, is deterministic, gives the same vector alone and in a batch, and a finite one for silence. One file per kind.
+
+>>> from boiler import encoder
+>>> embed = encoder.create("BagTopVQVAE", Path("exp/mine/vqvae_012.pt"))  # doctest: +SKIP
+>>> embed = encoder.BagTopVQVAE("exp/mine/vqvae_012.pt", "cpu")  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from boiler.errors import CheckpointError, UnknownNameError
+
+WINDOW_SAMPLES = 2**17
+
+TABLE: dict[str, str] = {
+    "BagTopVQVAE": "boiler.encoder.bag_top:BagTopVQVAE",
+    "BagBottomVQVAE": "boiler.encoder.bag_bottom:BagBottomVQVAE",
+    "MeanFreqTopVQVAE": "boiler.encoder.mean_freq_top:MeanFreqTopVQVAE",
+}
+"""Name to where its class stands. Imported when asked for."""
+
+DEFAULT = "BagTopVQVAE"
+"""What `boiler index` and `boiler demo` take when no name is given."""
+
+Path = str | os.PathLike[str]
+
+
+class Encoder(nn.Module, ABC):
+    """What every encoder is: made from a checkpoint (or from nothing), in eval mode, on a device.
+
+    Shape: float `[N, 1, 2**17]` to float `[N, dim]`, rows of unit length.
+    """
+
+    needs_checkpoint: ClassVar[bool] = False
+    """Whether it is made from a training checkpoint (then `pt_path` must be given)."""
+
+    dim: int
+    """D, the length of a vector."""
+
+    def __init__(self, pt_path: Path | None = None, device: str = "cpu") -> None:
+        super().__init__()
+
+    @abstractmethod
+    def forward(self, waveform: Tensor) -> Tensor:
+        """Rows of unit length, one per window."""
+
+
+class Fitted(Encoder):
+    """An encoder that learns something (a whitening, say) from the folder itself when it is indexed first."""
+
+    @abstractmethod
+    def fit(self, waveforms: Iterable[Tensor]) -> None:
+        """Learn from batches of windows, each float `[B, 1, 2**17]`. Once, before `forward`."""
+
+
+def find(name: str) -> type[Encoder]:
+    """The class of that name.
+
+    Raises: `UnknownNameError`.
+    """
+    if name not in TABLE:
+        raise UnknownNameError("encoder", name, TABLE)
+    module, _, class_name = TABLE[name].partition(":")
+    found: type[Encoder] = getattr(importlib.import_module(module), class_name)
+    return found
+
+
+def create(name: str, pt_path: Path | None = None, device: str = "cpu") -> Encoder:
+    """The encoder of that name, ready to embed: eval mode, no gradients.
+
+    Raises: `UnknownNameError`; `CheckpointError` when it needs a checkpoint and none is given, or one that does not do.
+    """
+    kind = find(name)
+    if kind.needs_checkpoint and pt_path is None:
+        raise CheckpointError(
+            f"{name} is learned: give the checkpoint it is to be made from (--pt_path exp/NAME/vqvae_NNN.pt, "
+            "written by boiler train)"
+        )
+    encoder = kind(pt_path, device)
+    return encoder.eval().requires_grad_(False)
+
+
+def __getattr__(name: str) -> Any:
+    """`boiler.encoder.NAME` is the class of that name, imported when asked for."""
+    if name in TABLE:
+        return find(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

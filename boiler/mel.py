@@ -1,0 +1,59 @@
+"""Waveform to log-mel spectrogram: the first layer of every encoder, so that an `encoder.pt` needs nothing before it.
+
+Level is taken out here: each window is divided by its own peak. A sound and the same sound at half its volume give the
+same spectrogram, and silence gives a flat, finite one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torchaudio.transforms import MelSpectrogram
+
+
+@dataclass(frozen=True)
+class MelSettings:
+    """How a waveform becomes a log-mel spectrogram. Saved in every checkpoint."""
+
+    sample_rate_hz: int = 16_000
+    n_fft: int = 1024
+    hop_samples: int = 512
+    n_mels: int = 80
+    floor: float = 1e-2
+    """Magnitudes below this count as this, before the logarithm. A sine of full scale reaches about 256 (the sum of
+    the analysis window's halves), so the range kept is about 88 dB: the noise of 16-bit sound stays below it."""
+
+
+class LogMel(nn.Module):
+    """Log-mel spectrogram of peak-normalised windows.
+
+    Shape: float `[B, 1, T]` to `[B, 1, M, F]` with `F = T // hop_samples` (the frame centred on the last sample's
+    edge is left off, so that 2**17 samples are 256 frames); T is more than half of `n_fft`. Values: log10 of magnitude, from `log10(floor)` up.
+
+    >>> LogMel(MelSettings())(torch.zeros(2, 1, 2**17)).shape
+    torch.Size([2, 1, 80, 256])
+    """
+
+    def __init__(self, settings: MelSettings) -> None:
+        super().__init__()
+        self.floor = settings.floor
+        self.hop_samples = settings.hop_samples
+        # The smallest normal float32: silence is divided by it, and stays silence.
+        self.tiny = float(torch.finfo(torch.float32).tiny)
+        self.spectrogram = MelSpectrogram(
+            sample_rate=settings.sample_rate_hz,
+            n_fft=settings.n_fft,
+            hop_length=settings.hop_samples,
+            n_mels=settings.n_mels,
+            power=1.0,
+        )
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        waveform = waveform.float()
+        peak = waveform.abs().amax(dim=-1, keepdim=True).clamp(min=self.tiny)
+        magnitude = self.spectrogram(waveform / peak)
+        frames = waveform.shape[-1] // self.hop_samples
+        loudness: Tensor = magnitude[..., :frames].clamp(min=self.floor).log10()
+        return loudness
