@@ -1,0 +1,270 @@
+"""The files of one generation, made from arrays and items in a folder aside.
+
+The annoy file is tested before it goes out: for a sample of rows it must give k answers for k asked, and 99 of 100 that
+exact search finds (`RECALL_WANTED`). Where it does not, the search is made wider and then the build stronger; where
+that does not help either, `boiler.json` says that exact search is to answer.
+
+The same input and seed give the same bytes in every file but `boiler.json` and what hashes it.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import annoy
+import numpy as np
+import numpy.typing as npt
+
+from boiler import atomic, projector, records
+from boiler.header import ROW, Header
+from boiler.records import Failure, Item, Placed
+
+ARRAYS = ("vectors.npy", "rows.npy", "item_vectors.npy", "pairs.npy")
+FILES = (
+    *ARRAYS,
+    "annoy",
+    "meta.sqlite",
+    projector.METADATA,
+    projector.TENSORS,
+    projector.CONFIG,
+    "boiler.json",
+)
+MANIFEST = "manifest.json"
+N_PAIRS = 100_000
+
+RECALL_WANTED = 0.99
+# Below this many rows exact search is quicker than annoy, and misses nothing.
+EXACT_UP_TO_ROWS = 30_000
+_TEST_QUERIES = 200
+_TEST_K = 10
+_N_TREES = (50, 100, 200)
+_SEARCH_FACTORS = (1, 4, 16, 64)
+_BLOCK_ROWS = 65_536
+
+Floats = npt.NDArray[np.float32]
+
+
+def write(
+    folder: Path,
+    header: Header,
+    vectors: Floats,
+    rows: npt.NDArray[np.void],
+    items: Iterable[Item],
+    *,
+    encoder_pt: Path | None,
+    failures: Iterable[Failure],
+    meta: Mapping[str, str],
+) -> Header:
+    """Write every file of a generation into `folder` (empty) and bring them to the disk; the header as completed.
+
+    Raises: ValueError: arrays and items do not belong together.
+    """
+    _check_arrays(header, vectors, rows)
+    encoder_sha256 = ""
+    if encoder_pt is not None:
+        _link(encoder_pt, folder / "encoder.pt")
+        encoder_sha256 = atomic.sha256_of(folder / "encoder.pt")
+    unit = _write_vectors(folder / "vectors.npy", vectors)
+    np.save(folder / "rows.npy", np.ascontiguousarray(rows))
+    _write_item_vectors(folder / "item_vectors.npy", unit, rows)
+    np.save(folder / "pairs.npy", random_pairs(unit, rows["n"], header.seed))
+    n_items = _write_items(folder, rows, items, failures, meta)
+    projector.write_tensors(folder / projector.TENSORS, unit)
+    projector.write_config(folder / projector.CONFIG)
+    engine = _write_annoy(folder / "annoy", unit, header.seed)
+    header = header.completed(encoder_sha256=encoder_sha256, n_rows=len(unit), n_items=n_items, engine=engine)
+    (folder / "boiler.json").write_text(header.to_json(), encoding="utf-8")
+    _write_manifest(folder)
+    return header
+
+
+def _check_arrays(header: Header, vectors: Floats, rows: npt.NDArray[np.void]) -> None:
+    if vectors.ndim != 2 or vectors.shape[1] != header.dim or vectors.dtype != np.float32:
+        raise ValueError(f"vectors must be float32 [N, {header.dim}], not {vectors.dtype} {list(vectors.shape)}")
+    if rows.dtype != ROW or rows.shape != vectors.shape[:1]:
+        raise ValueError(f"rows must be [{len(vectors)}] of {ROW}, not {list(rows.shape)} of {rows.dtype}")
+    if len(rows) and (np.diff(rows["n"]) < 0).any():
+        raise ValueError("rows must stand in the order of n, an item's rows together")
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
+
+
+def _write_vectors(path: Path, vectors: Floats) -> Floats:
+    """The vectors at unit length, written in blocks and mapped again: N rows need not fit into memory."""
+    if not len(vectors):
+        np.save(path, np.zeros(vectors.shape, np.float32))
+        return np.zeros(vectors.shape, np.float32)
+    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=vectors.shape)
+    for begin in range(0, len(vectors), _BLOCK_ROWS):
+        block = vectors[begin : begin + _BLOCK_ROWS]
+        if not np.isfinite(block).all():
+            raise ValueError("vectors must be finite")
+        out[begin : begin + _BLOCK_ROWS] = unit_rows(block)
+    out.flush()
+    mapped: Floats = np.load(path, mmap_mode="r")
+    return mapped
+
+
+def unit_rows(vectors: Floats) -> Floats:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(norms, np.finfo(np.float32).tiny), dtype=np.float32)
+
+
+def _write_item_vectors(path: Path, vectors: Floats, rows: npt.NDArray[np.void]) -> None:
+    """The mean of each item's rows, at unit length; items in the order of n."""
+    firsts = np.flatnonzero(np.diff(rows["n"], prepend=-1)) if len(rows) else np.zeros(0, np.int64)
+    if not len(firsts):
+        np.save(path, np.zeros((0, vectors.shape[1]), np.float32))
+        return
+    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(firsts), vectors.shape[1]))
+    ends = np.append(firsts[1:], len(rows))
+    for begin in range(0, len(firsts), _BLOCK_ROWS):
+        first = firsts[begin : begin + _BLOCK_ROWS]
+        low, high = first[0], ends[begin : begin + _BLOCK_ROWS][-1]
+        out[begin : begin + _BLOCK_ROWS] = unit_rows(np.add.reduceat(vectors[low:high], first - low, axis=0))
+    out.flush()
+
+
+def random_pairs(vectors: Floats, n: npt.NDArray[np.int64], seed: int, n_pairs: int = N_PAIRS) -> Floats:
+    """Distances of up to `n_pairs` random pairs of rows of different items, rising: what "by chance" looks like in
+    this collection. Empty where there is but one item."""
+    if len(n) < 2 or n[0] == n[-1]:
+        return np.zeros(0, np.float32)
+    random = np.random.default_rng(seed)
+    found: list[Floats] = []
+    wanted = n_pairs
+    for _ in range(20):  # of most collections nearly every pair will do; of one long item and a short one, few
+        one, other = random.integers(0, len(n), (2, wanted))
+        apart = n[one] != n[other]
+        one, other = one[apart], other[apart]
+        cosines = np.concatenate(
+            [
+                np.einsum("ij,ij->i", vectors[one[at : at + 8192]], vectors[other[at : at + 8192]])
+                for at in range(0, max(len(one), 1), 8192)
+            ]
+        )
+        found.append(np.sqrt(np.maximum(2 * (1 - cosines), 0)).astype(np.float32))
+        wanted -= len(one)
+        if wanted <= 0:
+            break
+    return np.sort(np.concatenate(found))
+
+
+def _write_items(
+    folder: Path,
+    rows: npt.NDArray[np.void],
+    items: Iterable[Item],
+    failures: Iterable[Failure],
+    meta: Mapping[str, str],
+) -> int:
+    """meta.sqlite and metadata.tsv, in one pass over the items; how many there were."""
+    numbers = rows["n"]
+    n_items = 0
+    (folder / projector.METADATA).parent.mkdir(parents=True)
+    with (folder / projector.METADATA).open("w", encoding="utf-8", newline="\n") as table:
+        projector.write_header(table)
+
+        def placed() -> Iterator[Placed]:
+            nonlocal n_items
+            row = vec_row = 0
+            last = -1
+            for item in items:
+                if item.n <= last:
+                    raise ValueError("items must come in the order of n, each once")
+                last = item.n
+                first = row
+                while row < len(numbers) and numbers[row] == item.n:
+                    _, start_s, end_s = rows[row].item()
+                    projector.write_row(table, item.id, item.url, start_s, end_s, item.label)
+                    row += 1
+                yield Placed(item, first, row - first, vec_row)
+                vec_row += row > first
+                n_items += 1
+            if row != len(numbers):
+                raise ValueError(f"row {row} is of item n={numbers[row]}, which is not among the items")
+
+        records.write(folder / "meta.sqlite", placed(), failures, meta)
+    return n_items
+
+
+def _write_annoy(path: Path, vectors: Floats, seed: int) -> dict[str, Any]:
+    """Build, save, test what was saved; the `engine` entry of the header."""
+    random = np.random.default_rng(seed)
+    queries = np.sort(random.choice(len(vectors), min(_TEST_QUERIES, len(vectors)), replace=False))
+    k = min(_TEST_K, len(vectors))
+    truth = _kth_distances(vectors, queries, k)
+    entry: dict[str, Any] = {}
+    for n_trees in _N_TREES:
+        index = annoy.AnnoyIndex(vectors.shape[1], "angular")
+        index.set_seed(seed)
+        for row in range(len(vectors)):
+            index.add_item(row, vectors[row])
+        index.build(n_trees, 1)  # one thread: with more, the trees depend on who comes first
+        path.unlink(missing_ok=True)
+        index.save(str(path))
+        index.unload()
+        saved = annoy.AnnoyIndex(vectors.shape[1], "angular")
+        saved.load(str(path))
+        for factor in _SEARCH_FACTORS:
+            search_k = max(n_trees * _TEST_K * factor, 1)
+            recall = _recall(saved, vectors, queries, truth, k, search_k)
+            entry = {"n_trees": n_trees, "search_k": search_k, "seed": seed, "recall_at_10": round(recall, 4)}
+            if recall >= RECALL_WANTED:
+                name = "exact" if len(vectors) <= EXACT_UP_TO_ROWS else "annoy"
+                return {"name": name, "annoy": entry}
+    return {"name": "exact", "annoy": entry}
+
+
+def _kth_distances(vectors: Floats, queries: npt.NDArray[np.int64], k: int) -> Floats:
+    """The distance of the k-th nearest row of each query row, itself among them, by trying all."""
+    if not k:
+        return np.zeros(0, np.float32)
+    asked = np.ascontiguousarray(vectors[queries])
+    best = np.full((len(queries), k), -2.0, np.float32)
+    for begin in range(0, len(vectors), _BLOCK_ROWS):
+        cosines = np.concatenate([best, asked @ vectors[begin : begin + _BLOCK_ROWS].T], axis=1)
+        best = np.partition(cosines, cosines.shape[1] - k, axis=1)[:, -k:]
+    kth: Floats = np.sqrt(np.maximum(2 * (1 - best.min(axis=1)), 0)).astype(np.float32)
+    return kth
+
+
+def _recall(
+    index: annoy.AnnoyIndex, vectors: Floats, queries: npt.NDArray[np.int64], truth: Floats, k: int, search_k: int
+) -> float:
+    """The share of answers that are as near as the k-th true one: rows at the same distance are as good as each other.
+    Fewer answers than asked count as wrong ones."""
+    if not k:
+        return 1.0
+    right = 0
+    for query, kth in zip(queries.tolist(), truth.tolist(), strict=True):
+        answers = index.get_nns_by_vector(vectors[query], k, search_k)
+        distances = np.sqrt(np.maximum(2 * (1 - vectors[answers] @ vectors[query]), 0))
+        right += int(np.count_nonzero(distances <= kth + 1e-4))
+    return right / (k * len(queries))
+
+
+def _write_manifest(folder: Path) -> None:
+    """Hash every file and bring it to the disk; the manifest last, so that where it is, all the others are."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    entries = {}
+    for path in files:
+        atomic.fsync(path)
+        entries[path.relative_to(folder).as_posix()] = {
+            "bytes": path.stat().st_size,
+            "sha256": atomic.sha256_of(path),
+        }
+    manifest = folder / MANIFEST
+    manifest.write_text(json.dumps({"files": entries}, indent=1) + "\n", encoding="utf-8")
+    atomic.fsync(manifest)
+    for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+        atomic.fsync(path)
+    atomic.fsync(folder)

@@ -1,0 +1,84 @@
+"""`boiler.json`: what an index is bound to, and what its arrays look like."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from boiler import __version__
+from boiler.errors import ModelDirError
+
+FORMAT_VERSION = 1
+
+# One row of an index: a window of item `n`. 16 bytes, so that a million rows map in 16 MB.
+ROW = np.dtype([("n", "<i8"), ("start_s", "<f4"), ("end_s", "<f4")])
+
+
+@dataclass(frozen=True)
+class Header:
+    """`boiler.json`: what the index is bound to. A publisher gives what it knows; `publish` fills in the rest
+    (generation, created, n_rows, n_items, engine, encoder_sha256)."""
+
+    encoder: str
+    dim: int
+    format_version: int = FORMAT_VERSION
+    boiler_version: str = __version__
+    generation: str = ""
+    encoder_sha256: str = ""  # empty: vectors alone were published, and no sound can be embedded
+    sample_rate_hz: int = 16_000
+    window_samples: int = 2**17
+    windows: str = "all"
+    hop_s: float = 4.096
+    distance: str = "angular"
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    n_rows: int = 0
+    n_items: int = 0
+    created: str = ""
+    seed: int = 0
+    url_template: str = "{id}"
+
+    def completed(self, **values: Any) -> Header:
+        """The same header with these values filled in."""
+        return replace(self, **values)
+
+    def to_json(self) -> str:
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str, where: Path) -> Header:
+        """Raises: ModelDirError: not a header, of another format, or with keys that this version does not know."""
+        try:
+            values = json.loads(text)
+        except ValueError as error:
+            raise ModelDirError(f"{where} is damaged ({error}): run boiler index again") from error
+        if not isinstance(values, dict) or "format_version" not in values:
+            raise ModelDirError(f"{where} does not describe an index of boiler: run boiler index")
+        if values["format_version"] != FORMAT_VERSION:
+            raise ModelDirError(
+                f"{where} is of format {values['format_version']}, written by boiler {values.get('boiler_version')};"
+                f" this is boiler {__version__}, which reads format {FORMAT_VERSION}: run boiler index again"
+            )
+        known = {one.name for one in fields(cls)}
+        if wrong := sorted(known ^ values.keys()):
+            raise ModelDirError(f"{where} lacks or has unknown keys: {', '.join(wrong)}: run boiler index again")
+        return cls(**values)
+
+
+def rows_of(
+    numbers: npt.ArrayLike, *, start_s: npt.ArrayLike = 0.0, end_s: npt.ArrayLike = 8.192
+) -> npt.NDArray[np.void]:
+    """Rows for `generation.publish`, from the item number of each.
+
+    >>> rows_of([0, 1, 1], start_s=[0, 0, 4.096])["n"].tolist()
+    [0, 1, 1]
+    """
+    numbers = np.asarray(numbers, np.int64)
+    rows = np.zeros(numbers.shape, ROW)
+    rows["n"], rows["start_s"], rows["end_s"] = numbers, start_s, end_s
+    return rows
