@@ -30,7 +30,8 @@ class LogMel(nn.Module):
     """Log-mel spectrogram of peak-normalised windows.
 
     Shape: float `[B, 1, T]` to `[B, 1, M, F]` with `F = T // hop_samples` (the frame centred on the last sample's
-    edge is left off, so that 2**17 samples are 256 frames); T is more than half of `n_fft`. Values: log10 of magnitude, from `log10(floor)` up.
+    edge is left off, so that 2**17 samples are 256 frames); T is more than half of `n_fft`. Values:
+    log10 of magnitude, from `log10(floor)` up.
 
     >>> LogMel(MelSettings())(torch.zeros(2, 1, 2**17)).shape
     torch.Size([2, 1, 80, 256])

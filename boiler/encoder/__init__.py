@@ -14,7 +14,7 @@ import importlib
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from torch import Tensor, nn
 
@@ -36,19 +36,18 @@ Path = str | os.PathLike[str]
 
 
 class Encoder(nn.Module, ABC):
-    """What every encoder is: made from a checkpoint (or from nothing), in eval mode, on a device.
+    """What every encoder is. Each kind is made by `Kind(pt_path, device)`; one that needs no checkpoint takes None.
 
-    Shape: float `[N, 1, 2**17]` to float `[N, dim]`, rows of unit length.
+    Attributes: `dim`, the length D of its vectors.
+    Shape: float `[N, 1, 2**17]` to float `[N, D]`, rows of unit length.
     """
 
     needs_checkpoint: ClassVar[bool] = False
     """Whether it is made from a training checkpoint (then `pt_path` must be given)."""
 
-    dim: int
-    """D, the length of a vector."""
-
-    def __init__(self, pt_path: Path | None = None, device: str = "cpu") -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
+        self.dim = dim
 
     @abstractmethod
     def forward(self, waveform: Tensor) -> Tensor:
@@ -86,7 +85,7 @@ def create(name: str, pt_path: Path | None = None, device: str = "cpu") -> Encod
             f"{name} is learned: give the checkpoint it is to be made from (--pt_path exp/NAME/vqvae_NNN.pt, "
             "written by boiler train)"
         )
-    encoder = kind(pt_path, device)
+    encoder: Encoder = cast(Any, kind)(pt_path, device)
     return encoder.eval().requires_grad_(False)
 
 
