@@ -13,6 +13,7 @@ A message says what is wrong, where, and what to do about it. ::
     ├── CorpusError           a known data set is not at the place named, or not laid out as it should be
     ├── QueryError            a question that cannot be answered: wrong length, NaN, k out of range
     │   └── UnknownItemError  no such item in this index
+    ├── SettingsError         a BOILER_* variable is missing or wrong
     └── UnknownNameError      a name (encoder, engine, corpus, setting) that is not in its table
 
 ``slug`` is the stable machine name of each; the service makes its problem types of it.
@@ -97,6 +98,12 @@ class UnknownItemError(QueryError):
     """No item of that id or number in this index."""
 
     slug = "unknown-item"
+
+
+class SettingsError(BoilerError):
+    """A setting of the service is missing or wrong; the message names the variable."""
+
+    slug = "settings-error"
 
 
 class UnknownNameError(BoilerError, LookupError):

@@ -21,9 +21,10 @@ LAYERS: list[list[str]] = [
     ["assembly"],
     ["generation"],
     ["index", "explain"],
-    ["api.nearest"],
-    ["api.media", "evaluate", "train_vqvae"],
-    ["api.web", "app", "demo"],
+    ["api.nearest", "api.problems", "api.drawing", "api.listening"],
+    ["api.models", "api.media", "evaluate", "train_vqvae"],
+    ["api.service", "api.edge"],
+    ["api.web", "app", "demo", "serve"],
     ["cli"],
     ["__main__"],
 ]
