@@ -15,7 +15,7 @@ PACKAGE = Path(boiler.__file__).parent
 LAYERS: list[list[str]] = [
     ["errors"],
     ["settings", "audio", "mel", "quantize", "metrics", "arguments", "progress", "atomic", "synthesis"],
-    ["decoders"],
+    ["decoders", "ranking"],
     ["checkpoint", "vqvae", "catalogue", "filters", "header", "lock", "projector", "records"],
     ["dataset", "corpus", "encoder", "engine", "map", "feedback", "lists"],
     ["assembly"],
