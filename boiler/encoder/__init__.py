@@ -26,6 +26,7 @@ TABLE: dict[str, str] = {
     "BagTopVQVAE": "boiler.encoder.bag_top:BagTopVQVAE",
     "BagBottomVQVAE": "boiler.encoder.bag_bottom:BagBottomVQVAE",
     "MeanFreqTopVQVAE": "boiler.encoder.mean_freq_top:MeanFreqTopVQVAE",
+    "MFCCStats": "boiler.encoder.mfcc_stats:MFCCStats",
 }
 """Name to where its class stands. Imported when asked for."""
 

@@ -1,0 +1,55 @@
+"""Half-whitening: its maths against numpy's, its edges, its unit rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from boiler.encoder.whitening import Whitening, fit
+from boiler.errors import BoilerError
+
+
+def spread(rows: int, seed: int = 0) -> torch.Tensor:
+    """Features of very different size and far from zero."""
+    rng = np.random.default_rng(seed)
+    return torch.from_numpy((rng.normal(size=(rows, 6)) * [9, 5, 3, 1, 0.3, 0.1] + 100).astype(np.float32))
+
+
+@pytest.mark.parametrize(("power", "deviations"), [(0.0, "kept"), (0.5, "root"), (1.0, "one")])
+def test_the_power_says_how_much_of_the_deviation_is_left(power: float, deviations: str) -> None:
+    features = spread(5000)
+    learned = fit([features], 6, power)
+    left = ((features - learned["mean"]) @ learned["matrix"]).std(0)
+    original = features.std(0)
+    expected = {"kept": original, "root": original.sqrt(), "one": torch.ones(6)}[deviations]
+    torch.testing.assert_close(left, expected, rtol=0.05, atol=0)
+
+
+def test_batches_give_what_the_whole_gives_and_numpy_agrees() -> None:
+    features = spread(1000)
+    whole, parts = fit([features], 4), fit(features.split(37), 4)
+    torch.testing.assert_close(whole["matrix"], parts["matrix"], rtol=1e-4, atol=1e-6)
+    variances, directions = np.linalg.eigh(np.cov(features.numpy().T.astype(float), bias=True))
+    numpys = directions[:, ::-1][:, :4] * variances[::-1][:4] ** -0.25
+    np.testing.assert_allclose(np.abs(whole["matrix"].numpy()), np.abs(numpys), rtol=1e-3, atol=1e-5)
+
+
+def test_rows_are_of_unit_length_also_with_fewer_sounds_than_directions() -> None:
+    features = spread(3)
+    whitening = Whitening(**fit([features], 6))
+    rows = whitening(features)
+    assert rows.shape == (3, 6)
+    torch.testing.assert_close(rows.norm(dim=1), torch.ones(3))
+
+
+def test_features_all_alike_stay_finite() -> None:
+    features = torch.ones(5, 4)
+    whitening = Whitening(**fit([features], 4))
+    assert torch.isfinite(whitening(features)).all()
+    assert torch.isfinite(whitening(features + 1)).all()
+
+
+def test_nothing_to_learn_from_is_refused() -> None:
+    with pytest.raises(BoilerError, match="no sound"):
+        fit([], 4)
