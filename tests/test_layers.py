@@ -14,6 +14,7 @@ PACKAGE = Path(boiler.__file__).parent
 # Lowest first. A room may import rooms of the layers before its own, and nothing else of boiler.
 LAYERS: list[list[str]] = [
     ["errors"],
+    ["container"],
     ["settings", "audio", "mel", "quantize", "metrics", "arguments", "progress", "atomic", "synthesis"],
     ["decoders", "ranking"],
     ["checkpoint", "vqvae", "catalogue", "filters", "header", "lock", "projector", "records"],
@@ -21,9 +22,11 @@ LAYERS: list[list[str]] = [
     ["assembly"],
     ["generation"],
     ["index", "explain"],
-    ["api.nearest", "api.problems", "api.drawing", "api.listening"],
-    ["api.models", "api.media", "evaluate", "train_vqvae"],
+    ["api.nearest", "api.problems", "api.drawing", "api.listening", "api.meters"],
+    ["api.models", "api.media", "api.keys", "api.asking", "evaluate", "train_vqvae"],
     ["api.service", "api.edge"],
+    ["api.answering"],
+    ["api.searching", "api.collection", "api.probes"],
     ["api.web", "app", "demo", "serve"],
     ["cli"],
     ["__main__"],

@@ -1,0 +1,193 @@
+"""The paths that search: by a vector, by a sound, several at once; and the vectors of a sound."""
+
+from __future__ import annotations
+
+import base64
+import functools
+from time import perf_counter
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import Response
+
+from boiler.api import answering, asking, models
+from boiler.api.problems import Problem
+from boiler.api.service import Service, of_request
+
+router = APIRouter(tags=["search"])
+
+
+def _body(model: type[BaseModel]) -> dict[str, Any]:
+    """Documents a body that `asking.body_of` reads."""
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+_FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "a sound: WAV, FLAC, OGG, Opus, MP3, AIFF, M4A, MP4, WebM ...",
+                        }
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+class K(BaseModel):
+    """How many neighbours are wanted."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    k: int = Field(10, ge=1, description="neighbours, at most `max_k` of GET /model", examples=[12])
+
+
+class SoundPart(BaseModel):
+    """Which part of the uploaded sound is meant."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    start_s: float = Field(0.0, ge=0, lt=1e9, allow_inf_nan=False, description="where the part begins, seconds")
+    end_s: float | None = Field(
+        None, gt=0, lt=1e9, allow_inf_nan=False, description="where it ends, seconds; without: at the sound's end"
+    )
+
+
+class SoundNearest(SoundPart):
+    """A search by an uploaded sound."""
+
+    k: int = Field(10, ge=1, description="neighbours, at most `max_k` of GET /model", examples=[12])
+
+
+class SoundEmbed(SoundPart):
+    """Vectors of an uploaded sound."""
+
+    encoding: Literal["float", "base64"] = Field("float", description="base64: little-endian float32")
+
+
+@router.post(
+    "/nearest",
+    operation_id="nearest",
+    response_model=list[models.Neighbour],
+    openapi_extra=_body(models.NearestRequest)
+    | {
+        "parameters": [
+            {
+                "name": "k",
+                "in": "query",
+                "description": "how many neighbours",
+                "schema": {"type": "integer", "minimum": 1, "default": 10},
+                "example": 12,
+            }
+        ]
+    },
+)
+async def nearest(request: Request) -> Response:
+    """The items nearest to a vector, nearest first.
+
+    The vector comes from `POST /embed`, or from the index's `encoder.pt`. Which engine and which index answered stand
+    in the headers `X-Boiler-Engine` and `X-Boiler-Generation`.
+    """
+    started = perf_counter()
+    service = of_request(request)
+    k = asking.k_of(request, service.settings.max_k)
+    body = await asking.body_of(request, models.NearestRequest)
+    vector = asking.vector_of(body.embedding, service.nearest.dim)
+    return await answering.neighbours(
+        request, functools.partial(service.nearest.search, vector, k), perf_counter() - started
+    )
+
+
+@router.post(
+    "/nearest/audio",
+    operation_id="nearest_to_audio",
+    response_model=list[models.Neighbour],
+    openapi_extra=_FORM,
+)
+async def nearest_to_audio(request: Request, asked: Annotated[SoundNearest, Query()]) -> Response:
+    """The items nearest to an uploaded sound, or to a part of it, nearest first."""
+    service = of_request(request)
+    service.check_k(asked.k)
+    check_part(asked)
+    sound = await asking.upload_of(request)
+    embedded = await service.embed(sound, asked.start_s, asked.end_s)
+    vectors = np.stack([vector for _, vector in embedded])
+    return await answering.neighbours(request, functools.partial(service.nearest.search_windows, vectors, asked.k))
+
+
+@router.post(
+    "/nearest/batch",
+    operation_id="nearest_batch",
+    response_model=models.BatchAnswer,
+    openapi_extra=_body(models.BatchRequest),
+)
+async def nearest_batch(request: Request) -> Response:
+    """Several searches in one request, by vectors and by items mixed; one list of neighbours for each."""
+    service = of_request(request)
+    body = await asking.body_of(request, models.BatchRequest)
+    service.check_k(body.k)
+    if len(body.queries) > service.settings.max_batch:
+        why = f"at most {service.settings.max_batch} queries in one request"
+        raise Problem(422, "invalid-request", why, errors=[{"pointer": "/queries", "detail": why}])
+    searches = [_search_of(service, query, body.k, f"/queries/{at}") for at, query in enumerate(body.queries)]
+    results = await service.in_thread(lambda: [answering.rows(search()) for search in searches])
+    head = answering.heads(service)
+    answer = {"results": results, "engine": head[answering.ENGINE], "generation": head[answering.GENERATION]}
+    return answering.json(answer, head)
+
+
+def _search_of(service: Service, query: models.SeedRequest, k: int, pointer: str) -> Any:
+    if (query.embedding is None) == (query.n is None):
+        why = "a query has either `embedding` or `n`"
+        raise Problem(422, "invalid-request", f"{pointer}: {why}", errors=[{"pointer": pointer, "detail": why}])
+    if query.embedding is None:
+        return functools.partial(service.nearest.by_item, query.n, k)
+    vector = asking.vector_of(query.embedding, service.nearest.dim, f"{pointer}/embedding")
+    return functools.partial(service.nearest.search, vector, k)
+
+
+@router.post("/embed", operation_id="embed", response_model=models.EmbedAnswer, openapi_extra=_FORM)
+async def embed(request: Request, asked: Annotated[SoundEmbed, Query()]) -> Response:
+    """The vectors of an uploaded sound, one for each window that is not silent, for `POST /nearest`."""
+    service = of_request(request)
+    check_part(asked)
+    sound = await asking.upload_of(request)
+    embedded = await service.embed(sound, asked.start_s, asked.end_s)
+    windows = [
+        {
+            "start_s": round(window.start_s, 4),
+            "end_s": round(window.end_s, 4),
+            "embedding": base64.b64encode(np.asarray(vector, "<f4").tobytes()).decode()
+            if asked.encoding == "base64"
+            else [float(value) for value in vector],
+        }
+        for window, vector in embedded
+    ]
+    header = service.nearest.header
+    answer = {
+        "windows": windows,
+        "dim": header.dim,
+        "encoder": header.encoder,
+        "generation": service.nearest.generation,
+    }
+    return answering.json(answer, answering.heads(service))
+
+
+def check_part(part: SoundPart) -> None:
+    """Raises: Problem: 422 a part that ends before it begins"""
+    if part.end_s is not None and part.end_s <= part.start_s:
+        why = "must be greater than start_s"
+        raise Problem(422, "invalid-request", f"end_s {why}", errors=[{"parameter": "end_s", "detail": why}])

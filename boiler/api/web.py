@@ -1,0 +1,187 @@
+"""The service: a model directory, answered over HTTP. ::
+
+    BOILER_MODEL_DIR=exp/mine/vqvae_012/BagTopVQVAE uvicorn boiler.api.web:app --workers 6
+    curl 'localhost:8000/nearest?k=3' -H 'Content-Type: application/json' -d '{"embedding": [0.1, ...]}'
+
+``app`` is what uvicorn is given; it reads its settings (`boiler.settings`) when it is started, not when it is imported.
+``/docs`` describes every path with examples that work. Every error is a problem (`boiler.api.problems`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from boiler import __version__
+from boiler import settings as settings_module
+from boiler.api import asking, collection, models, probes, problems, searching, service
+from boiler.api.edge import Edge
+from boiler.api.meters import meters
+from boiler.errors import BoilerError
+from boiler.settings import Settings
+
+DESCRIPTION = """\
+Finds sounds that sound alike.
+
+1. `GET /model` says how long a vector is and what one request may ask for.
+2. `POST /nearest` takes a vector and answers the nearest items, nearest first; `POST /nearest/audio` takes a sound;
+   `GET /items/{n}/nearest` takes an item of the collection.
+3. `GET /items/{n}/audio` plays one.
+
+A *distance* is `sqrt(2 (1 - cosine))`: 0 is the same, smaller is nearer. Every error is a problem (RFC 9457) whose
+`type` is stable.
+"""
+
+_PROBLEM = {"model": models.ProblemDetails, "content": {problems.MEDIA_TYPE: {}}}
+
+
+class Web(FastAPI):
+    """A FastAPI application that opens its index at start-up, and says in a sentence why it cannot."""
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        super().__init__(
+            title="boiler",
+            version=__version__,
+            description=DESCRIPTION,
+            license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+            lifespan=_held_open,
+            redirect_slashes=False,
+            responses={
+                "4XX": {"description": "Refused, and why."} | _PROBLEM,
+                503: {"description": "Not now."} | _PROBLEM,
+            },
+        )
+        self.settings = settings
+        self.state.service = None
+        self._entry: ASGIApp = super().__call__
+        self._open = contextlib.AsyncExitStack()
+        for router in (searching.router, collection.router, probes.router):
+            self.include_router(router)
+        self.add_api_route("/", _to_docs, include_in_schema=False)
+        self.add_exception_handler(BoilerError, _on_boiler)
+        self.add_exception_handler(RequestValidationError, _on_validation)
+        self.add_exception_handler(HTTPException, _on_http)
+        self.add_exception_handler(Exception, _on_anything)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            try:
+                await self._start()
+            except BoilerError as error:
+                await receive()
+                await send({"type": "lifespan.startup.failed", "message": f"boiler cannot serve: {error}"})
+                return
+        await self._entry(scope, receive, send)
+
+    async def _start(self) -> None:
+        """Reads the settings where none were given, opens the index, and puts the edge before the routes."""
+        settings = self.settings or settings_module.load()
+        self.state.service = await self._open.enter_async_context(service.opened(settings))
+        entry: ASGIApp = super().__call__
+        if settings.cors_origins:
+            entry = CORSMiddleware(
+                entry,
+                allow_origins=list(settings.cors_origins),
+                allow_methods=["GET", "POST", "DELETE"],
+                allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID", "Range"],
+                expose_headers=["X-Request-ID", "X-Boiler-Engine", "X-Boiler-Generation", "Content-Range"],
+            )
+        self._entry = Edge(entry, settings, meters() if settings.metrics else None)
+        self.openapi_schema = None
+        _write_logs()
+
+    def openapi(self) -> dict[str, Any]:
+        """The description of the API; of a started service with its own lengths and limits in it."""
+        if self.openapi_schema is None:
+            schema = super().openapi()
+            opened = self.state.service
+            dim = opened.nearest.dim if opened else 64
+            _describe(schema, dim, opened.settings.max_k if opened else None, bound=opened is not None)
+            self.openapi_schema = schema
+        return self.openapi_schema
+
+
+@contextlib.asynccontextmanager
+async def _held_open(app: FastAPI) -> AsyncIterator[None]:
+    assert isinstance(app, Web)
+    async with app._open:
+        yield
+    app.state.service = None
+
+
+def _describe(schema: dict[str, Any], dim: int, max_k: int | None, *, bound: bool) -> None:
+    """Writes into the description what FastAPI does not know: the bodies that are read by `asking`, the length of this
+    index's vectors, and examples that work here."""
+    known = schema["components"]["schemas"]
+    for model in (models.NearestRequest, models.BatchRequest):
+        own = model.model_json_schema(ref_template="#/components/schemas/{model}")
+        known.update(own.pop("$defs", {}))
+        known[model.__name__] = own
+    example = [round(1.0 / dim**0.5, 4)] * dim
+    known["NearestRequest"]["example"] = {"embedding": example}
+    known["BatchRequest"]["example"] = {"queries": [{"embedding": example}], "k": 3}
+    if bound:
+        known["NearestRequest"]["properties"]["embedding"] |= {"minItems": dim, "maxItems": dim}
+        for vector in known["SeedRequest"]["properties"]["embedding"]["anyOf"]:
+            if vector.get("type") == "array":
+                vector |= {"minItems": dim, "maxItems": dim}
+        known["BatchRequest"]["properties"]["k"]["maximum"] = max_k
+        for path in schema["paths"].values():
+            for operation in path.values():
+                for parameter in operation.get("parameters", ()):
+                    if parameter["name"] == "k":
+                        parameter["schema"]["maximum"] = max_k
+
+
+async def _to_docs() -> Response:
+    return RedirectResponse("docs")
+
+
+def _request_id(request: Request) -> str | None:
+    found: str | None = request.scope.get("state", {}).get("request_id")
+    return found
+
+
+async def _on_boiler(request: Request, error: Exception) -> Response:
+    assert isinstance(error, BoilerError)
+    return problems.response(problems.of_boiler(error), _request_id(request))
+
+
+async def _on_validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    return problems.response(asking.of_validation(error.errors(), base="parameters"), _request_id(request))
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return problems.response(problems.of_http(error), _request_id(request))
+
+
+async def _on_anything(request: Request, error: Exception) -> Response:
+    """Starlette raises the error again after this, so that the server's log has its trace."""
+    problem = problems.Problem(500, "internal-error", "The service could not answer; its log says why.")
+    return problems.response(problem, _request_id(request))
+
+
+def _write_logs() -> None:
+    """Lines of the service and its requests to stderr, unless whoever runs it has set logging up already."""
+    root = logging.getLogger("boiler")
+    if not root.handlers and not logging.getLogger().handlers:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(message)s"))
+        root.addHandler(handler)
+        root.setLevel(logging.INFO)
+
+
+app = Web()
