@@ -1,0 +1,284 @@
+"""Sound in: a file, bytes or a file object becomes mono float32 at 16 kHz, and windows of it with their times.
+
+One path for training, indexing, queries and the browser, so that the same sound is the same samples everywhere:
+
+* `boiler.container` (PyAV) decodes; what a file is is decided by its content, never by its name.
+* **Downmix** is the mean over the channels, by us: FFmpeg's own mono is 0.707 (L + R), which is 3 dB too loud.
+* **soxr** (HQ) resamples, streaming.
+* **Limits** hold while streaming, whatever the header claims; memory stays flat however long the sound.
+
+Integer samples are scaled to [-1, 1); float samples are taken as they are and may exceed it. A damaged packet is
+skipped, a truncated file gives what is there. Nothing but the errors of `boiler.errors` comes out, with the name of the
+sound and the reason; a decoder that crashes or hangs is the business of `boiler.decoders`.
+
+    >>> samples = load("bird.ogg", start_s=2.0, end_s=4.0)  # doctest: +SKIP
+    >>> samples.shape, samples.dtype  # doctest: +SKIP
+    ((32000,), dtype('float32'))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal, cast
+
+import numpy as np
+import soxr
+
+from boiler.container import Limits, Samples, Source, Track, name_of, opened
+from boiler.errors import NotASoundError, SoundError, SoundLimitError
+
+__all__ = [
+    "HOP_S",
+    "SAMPLE_RATE_HZ",
+    "SUFFIXES",
+    "WINDOW_S",
+    "WINDOW_SAMPLES",
+    "Cutter",
+    "Limits",
+    "Probe",
+    "Samples",
+    "Source",
+    "Which",
+    "Window",
+    "blocks_of",
+    "fill",
+    "is_silent",
+    "load",
+    "name_of",
+    "probe",
+    "stream",
+    "windows",
+]
+
+SAMPLE_RATE_HZ = 16_000
+WINDOW_SAMPLES = 2**17
+WINDOW_S = WINDOW_SAMPLES / SAMPLE_RATE_HZ  # 8.192
+HOP_S = WINDOW_S / 2
+
+# What a folder is searched for; compared in lower case. What is inside decides how a file is read.
+SUFFIXES = frozenset(
+    {".3gp", ".aac", ".aif", ".aifc", ".aiff", ".asf", ".au", ".caf", ".flac", ".m4a", ".m4b", ".m4v", ".mka", ".mkv"}
+    | {".mov", ".mp3", ".mp4", ".oga", ".ogg", ".ogv", ".opus", ".rf64", ".snd", ".spx", ".w64", ".wav", ".wave"}
+    | {".weba", ".webm", ".wma", ".wmv"}
+)
+
+# One step of 16 bits. What never leaves it is digital silence, or the dither of it.
+SILENCE_PEAK = 2.0**-15
+# Before a part that is asked for, so that the resampler's filter (a few milliseconds) is filled as in the whole.
+WARM_UP_S = 1
+
+Which = Literal["all", "first"]
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a sound is: seconds, samples a second, channels, and container/codec such as `ogg/vorbis`."""
+
+    duration_s: float
+    sample_rate_hz: int
+    channels: int
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A piece of a sound as encoders take it.
+
+    Shape: samples [WINDOW_SAMPLES]. Times are seconds from the beginning of the sound; a sound shorter than a window is
+    repeated to fill it, and `end_s` is then the sound's own length.
+    """
+
+    samples: Samples
+    start_s: float
+    end_s: float
+    silent: bool
+
+
+def probe(source: Source, limits: Limits | None = None) -> Probe:
+    """What the container says of itself, without decoding; where it does not state its length, that is measured.
+
+    Raises: NotASoundError, SoundLimitError.
+    """
+    with opened(source, limits or Limits()) as track:
+        duration_s = track.stated_s
+        if duration_s is None:
+            duration_s = sum(len(block) for block in blocks_of(track)) / SAMPLE_RATE_HZ
+        return Probe(duration_s, track.rate_hz, track.channels, track.format)
+
+
+def load(source: Source, *, start_s: float = 0.0, end_s: float | None = None, limits: Limits | None = None) -> Samples:
+    """The sound, or the part of it from `start_s` to `end_s` (None: to its end), as `stream` gives it, in one piece.
+
+    Shape: float32 [T] mono at 16 kHz. It takes 64 kB a second: for long sounds use `stream`.
+
+    Raises: as `stream`.
+    """
+    return np.concatenate(list(stream(source, start_s=start_s, end_s=end_s, limits=limits)))
+
+
+def stream(
+    source: Source, *, start_s: float = 0.0, end_s: float | None = None, limits: Limits | None = None
+) -> Iterator[Samples]:
+    """The sound in blocks of about a second, in memory that does not grow with its length.
+
+    A part is the same samples as that slice of the whole, but for rounding (2e-7 was seen) in lossless formats and to
+    1e-3 in lossy ones. An `end_s` after the end of the sound is no error.
+
+    Shape: blocks of float32 [T] mono at 16 kHz, none of them empty, at least one.
+
+    Raises:
+        ValueError: `start_s` is negative, or `end_s` not after it.
+        NotASoundError: no such file, empty, damaged beyond reading, without sound, or with samples that are no numbers.
+        SoundLimitError: longer, wider, faster or slower to decode than the limits allow.
+        SoundError: the sound ends before `start_s`.
+    """
+    part = _part(start_s, end_s)  # now, not at the first block
+
+    def reading() -> Iterator[Samples]:
+        with opened(source, limits or Limits()) as track:
+            yield from _cut(track, *part)
+
+    return reading()
+
+
+def blocks_of(track: Track, *, start_s: float = 0.0, end_s: float | None = None) -> Iterator[Samples]:
+    """What `stream` gives, of a track that is open already. Raises: as `stream`."""
+    return _cut(track, *_part(start_s, end_s))
+
+
+def windows(blocks: Iterable[Samples], *, which: Which = "all", hop_s: float = HOP_S) -> Iterator[Window]:
+    """Cut a streamed sound into windows, `hop_s` seconds from one beginning to the next, at most a window's length.
+
+    No sound is left out: where the last hop does not end with the sound, one more window does. A shorter sound is one
+    window, repeated to fill it. `which="first"`: only the first window, and no more is read than it needs.
+
+    Raises: ValueError: a hop that is not above 0 and at most WINDOW_S, or another `which`.
+    """
+    cutter = Cutter(which, hop_s)
+
+    def cutting() -> Iterator[Window]:
+        for block in blocks:
+            yield from cutter.push(block)
+            if cutter.satisfied:
+                return
+        yield from cutter.end()
+
+    return cutting()
+
+
+class Cutter:
+    """`windows` for sound that is handed over piece by piece. Holds at most two windows of it.
+
+    Raises: ValueError: as `windows`.
+    """
+
+    def __init__(self, which: Which = "all", hop_s: float = HOP_S) -> None:
+        self._hop = round(hop_s * SAMPLE_RATE_HZ)
+        if not 0 < self._hop <= WINDOW_SAMPLES:
+            raise ValueError(f"a hop is above 0 and at most {WINDOW_S} s, so that no sound is left out; not {hop_s}")
+        if which not in ("all", "first"):
+            raise ValueError(f"windows are 'all' or 'first', not {which!r}")
+        self._which = which
+        self._held = np.empty(0, np.float32)  # the sound from sample `_begins` on
+        self._begins = 0
+        self._n = 0
+
+    @property
+    def satisfied(self) -> bool:
+        """No more sound is needed: the first window was all that was asked for."""
+        return self._which == "first" and self._n > 0
+
+    def push(self, block: Samples) -> Iterator[Window]:
+        """The windows that are whole now."""
+        if self.satisfied:
+            return
+        self._held = np.concatenate((self._held, block))
+        # A window is held until the next one is whole: the last one may need the end of it.
+        while len(self._held) >= (self._hop if self._n else 0) + WINDOW_SAMPLES and not self.satisfied:
+            if self._n:
+                self._held = self._held[self._hop :]
+                self._begins += self._hop
+            self._n += 1
+            yield _window(self._held[:WINDOW_SAMPLES], self._begins)
+
+    def end(self) -> Iterator[Window]:
+        """The sound has ended: the window that ends with it, unless that is out already."""
+        if self.satisfied or not len(self._held):
+            return
+        if self._n == 0:
+            yield _window(self._held, 0)
+        elif len(self._held) > WINDOW_SAMPLES:
+            yield _window(self._held[-WINDOW_SAMPLES:], self._begins + len(self._held) - WINDOW_SAMPLES)
+
+
+def fill(samples: Samples) -> Samples:
+    """A window of it: repeated when shorter, cut when longer. Shape: [T] with T > 0, to [WINDOW_SAMPLES]."""
+    if samples.size == 0:
+        raise ValueError("there is no sample to fill a window with")
+    return np.resize(samples[:WINDOW_SAMPLES], WINDOW_SAMPLES)
+
+
+def is_silent(samples: Samples) -> bool:
+    """Nothing in it is above one step of 16 bits."""
+    return bool(np.abs(samples).max(initial=0.0) <= SILENCE_PEAK)
+
+
+def _part(start_s: float, end_s: float | None) -> tuple[int, int | None]:
+    first = round(start_s * SAMPLE_RATE_HZ)
+    last = None if end_s is None else round(end_s * SAMPLE_RATE_HZ)
+    if first < 0 or (last is not None and last <= first):
+        raise ValueError(f"a part of a sound begins at 0 or later and ends after it begins: {start_s} to {end_s} s")
+    return first, last
+
+
+def _cut(track: Track, first: int, last: int | None) -> Iterator[Samples]:
+    limits = track.limits
+    base_s = max(0, first // SAMPLE_RATE_HZ - WARM_UP_S)
+    position = base_s * SAMPLE_RATE_HZ
+    for block in _resampled(track, base_s):
+        begin = max(0, first - position)
+        end = len(block) if last is None else min(len(block), last - position)
+        if begin < end:
+            if position + end - first > limits.max_seconds * SAMPLE_RATE_HZ:
+                raise SoundLimitError(track.name, f"it is longer than the {limits.max_seconds:g} s that are allowed")
+            yield block[begin:end]
+        position += len(block)
+        if last is not None and position >= last:
+            return
+    if position == 0:
+        raise NotASoundError(track.name, "nothing in it could be decoded")
+    if position <= first:
+        raise SoundError(track.name, f"it ends before second {first / SAMPLE_RATE_HZ:g}, where the part begins")
+
+
+def _resampled(track: Track, from_s: int) -> Iterator[Samples]:
+    """The track at 16 kHz from second `from_s` on. A whole second is a whole number of samples at every rate, before
+    and after, so the resampler's phase there is the one it has in the whole sound. Blocks may be empty."""
+    nothing = np.empty(0, np.float32)
+    rate_hz = SAMPLE_RATE_HZ
+    resampler: soxr.ResampleStream | None = None
+
+    def resampled(block: Samples, last: bool = False) -> Samples:
+        if resampler is None:
+            return block
+        done = cast(Samples, resampler.resample_chunk(block, last=last))
+        if not np.isfinite(done).all():
+            raise NotASoundError(track.name, "its samples are too large to be sound")
+        return done
+
+    for block_hz, block in track.blocks(from_s):
+        if block_hz != rate_hz:  # at the beginning, and where recordings of several rates were joined
+            yield resampled(nothing, last=True)
+            rate_hz = block_hz
+            resampler = None
+            if rate_hz != SAMPLE_RATE_HZ:
+                resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+        yield resampled(block)
+    yield resampled(nothing, last=True)
+
+
+def _window(samples: Samples, begins: int) -> Window:
+    filled = fill(samples) if len(samples) < WINDOW_SAMPLES else samples.copy()
+    end_s = (begins + len(samples)) / SAMPLE_RATE_HZ
+    return Window(filled, begins / SAMPLE_RATE_HZ, end_s, is_silent(samples))

@@ -1,0 +1,323 @@
+"""What lies in a sound file: its track, as blocks of mono float32 at the file's own rate. Everything of PyAV is here.
+
+FFmpeg reads a hundred formats, and several of them are programs: a playlist named `.mp3` opens other files of the
+machine, a session description opens a socket. So FFmpeg opens nothing by itself here: it is given an open file object,
+no protocol, and only the containers and decoders listed below. The name of a file is never looked at.
+
+What PyAV raises (seven kinds of exceptions were met) leaves here as `NotASoundError`.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias, cast
+
+import av
+import av.error
+import numpy as np
+import numpy.typing as npt
+
+from boiler.errors import NotASoundError, SoundLimitError
+
+Samples: TypeAlias = npt.NDArray[np.float32]
+Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO
+
+# Containers of recordings. None of them refers to other files; `concat`, `hls`, `sdp`, `dash`, `image2` and their like
+# stay out.
+FORMATS = "wav,w64,flac,mp3,ogg,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,aac,aiff,asf,caf,au"
+# Decoders that may be tried while a file is looked over: no picture of a video is ever decoded.
+CODECS = (
+    "aac,ac3,adpcm_ima_qt,adpcm_ima_wav,adpcm_ms,alac,amrnb,amrwb,eac3,flac,gsm,gsm_ms,libopus,mp1,mp1float,mp2,"
+    "mp2float,mp3,mp3float,opus,pcm_alaw,pcm_f16le,pcm_f24le,pcm_f32be,pcm_f32le,pcm_f64be,pcm_f64le,pcm_mulaw,"
+    "pcm_s16be,pcm_s16be_planar,pcm_s16le,pcm_s16le_planar,pcm_s24be,pcm_s24le,pcm_s24le_planar,pcm_s32be,pcm_s32le,"
+    "pcm_s32le_planar,pcm_s64be,pcm_s64le,pcm_s8,pcm_s8_planar,pcm_u16be,pcm_u16le,pcm_u24be,pcm_u24le,pcm_u32be,"
+    "pcm_u32le,pcm_u8,speex,vorbis,wmalossless,wmapro,wmav1,wmav2"
+)
+OPTIONS = {"format_whitelist": FORMATS, "codec_whitelist": CODECS, "protocol_whitelist": "none"}
+READ_BYTES = 2**16
+BLOCK_SAMPLES = 2**15
+
+# Codecs whose packets all hold the same number of samples: only for these can a position be told exactly in a container
+# that counts in milliseconds (Matroska, ASF).
+EVEN_CODECS = frozenset({"aac", "ac3", "eac3", "mp2", "mp3", "opus"})
+SEEK_EARLIER_S = 1  # what a lossy decoder needs to be in step again; none of those above needs more than a tenth of it
+
+BROKEN = (
+    av.error.FFmpegError,
+    ArithmeticError,
+    AttributeError,  # PyAV: a stream without a decoder
+    EOFError,
+    LookupError,
+    NotImplementedError,
+    OSError,
+    ValueError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How much sound one source may be. They hold while it is decoded, whatever its header claims.
+
+    `max_work_s` is the time that decoding itself may take. `max_bad_packets` may be skipped in any file, and more than
+    that as long as they are fewer than the good ones.
+    """
+
+    max_seconds: float = 86_400.0
+    max_channels: int = 64
+    min_rate_hz: int = 1_000
+    max_rate_hz: int = 768_000
+    max_bad_packets: int = 100
+    max_work_s: float = 1_800.0
+
+
+class Track:
+    """The sound track of an open container. Made by `opened`."""
+
+    def __init__(self, name: str, file: BinaryIO, limits: Limits) -> None:
+        self.name = name
+        self.limits = limits
+        self._file = file
+        self._work_s = 0.0
+        self._open()
+
+    def _open(self) -> None:
+        with self._refusing("it is not a sound in a format that boiler reads"):
+            self._file.seek(0)
+            self._container = cast(Any, av.open(self._file, options=OPTIONS, buffer_size=READ_BYTES))
+        with self._refusing("its sound track cannot be decoded"):
+            self._stream = self._container.streams.best("audio")
+            if self._stream is None:
+                raise NotASoundError(self.name, "there is no sound track in it")
+            self._codec = self._stream.codec_context
+            self._codec.thread_count = 1  # one file, one core: files are what runs in parallel
+            self._allow(self.rate_hz, self.channels)
+
+    def close(self) -> None:
+        self._container.close()
+
+    @property
+    def rate_hz(self) -> int:
+        """Samples a second, as the container states it."""
+        return int(self._codec.sample_rate)
+
+    @property
+    def channels(self) -> int:
+        return int(self._codec.layout.nb_channels)
+
+    @property
+    def format(self) -> str:
+        """The container and the codec, such as `ogg/vorbis`."""
+        return f"{self._container.format.name.split(',')[0]}/{self._codec_name}"
+
+    @property
+    def stated_s(self) -> float | None:
+        """Seconds of sound as the container states them; None when it does not."""
+        if self._stream.duration is not None and self._stream.time_base:
+            return max(0.0, float(self._stream.duration * self._stream.time_base))
+        if self._container.duration is not None:
+            return max(0.0, float(self._container.duration / av.time_base))
+        return None
+
+    def blocks(self, from_s: int = 0) -> Iterator[tuple[int, Samples]]:
+        """Pairs of a rate in Hz and mono samples [T] at that rate, from second `from_s` on.
+
+        The first sample is the one at exactly `from_s` (which is whole, so that it falls on a sample at every rate).
+
+        Raises:
+            NotASoundError: more packets are damaged than the limits allow, or the samples are no numbers.
+            SoundLimitError: rate, channels or working time.
+        """
+        position, frames = self._frames_from(from_s)
+        ahead: int | None = None
+        for rate_hz, mono in self._joined(frames):
+            if ahead is None:
+                ahead = from_s * rate_hz - position
+            if ahead < len(mono):
+                yield rate_hz, mono[ahead:]
+            ahead = max(0, ahead - len(mono))
+
+    def _joined(self, frames: Iterator[Any]) -> Iterator[tuple[int, Samples]]:
+        """Frames as larger blocks of mono samples: some codecs make frames of 128, and each step costs the same."""
+        kind: tuple[int, int, str] | None = None
+        gathered = av.AudioFifo()
+        with self._refusing("its samples cannot be read"):
+            for frame in frames:
+                now = (int(frame.sample_rate), int(frame.layout.nb_channels), str(frame.format.name))
+                if now != kind:  # at the beginning, and where recordings of several kinds were joined
+                    self._allow(*now[:2])
+                    if kind is not None and gathered.samples:
+                        yield kind[0], self._mono(gathered)
+                    kind, gathered = now, av.AudioFifo()
+                frame.pts = None  # with times the queue would insist that no packet is missing between two
+                gathered.write(frame)
+                if gathered.samples >= BLOCK_SAMPLES:
+                    yield now[0], self._mono(gathered)
+            if kind is not None and gathered.samples:
+                yield kind[0], self._mono(gathered)
+
+    def _mono(self, gathered: Any) -> Samples:
+        """All that is gathered, as the mean over its channels, scaled to [-1, 1): [T]."""
+        frame = gathered.read()
+        array = frame.to_ndarray()
+        if not frame.format.is_planar:
+            array = array.reshape(-1, frame.layout.nb_channels).T
+        with np.errstate(over="ignore", invalid="ignore"):  # infinities are refused below
+            wide = np.float64 if array.dtype == np.float64 else np.float32
+            mono = array.mean(axis=0, dtype=wide).astype(np.float32, copy=False)
+        if array.dtype == np.uint8:
+            return cast(Samples, (mono - 128.0) / np.float32(128.0))
+        if array.dtype.kind == "i":
+            return cast(Samples, mono * np.float32(2.0 ** (1 - 8 * array.dtype.itemsize)))
+        if not np.isfinite(mono).all():
+            raise NotASoundError(self.name, "it holds samples that are not numbers (NaN or infinity)")
+        return cast(Samples, mono)
+
+    @property
+    def _codec_name(self) -> str:
+        return str(self._codec.codec.canonical_name)
+
+    def _frames_from(self, from_s: int) -> tuple[int, Iterator[Any]]:
+        """Frames that begin at or before `from_s`, and the sample at which the first of them begins.
+
+        Seeking is a favour of the container. Where it cannot be checked that it led to the right place, the track is
+        decoded from its beginning instead, which is slower and always right.
+        """
+        if from_s > SEEK_EARLIER_S:
+            first = next(self._frames(), None)
+            if first is not None:
+                with suppress(*BROKEN):
+                    origin = first.pts * first.time_base
+                    self._container.seek(
+                        round((from_s - SEEK_EARLIER_S + origin) / self._stream.time_base), stream=self._stream
+                    )
+                    frames = self._frames()
+                    landed = next(frames)
+                    position = self._position(landed, first)
+                    if position is not None and 0 <= position <= from_s * landed.sample_rate:
+                        return position, itertools.chain([landed], frames)
+                self.close()
+                self._open()
+        return 0, self._frames()
+
+    def _position(self, frame: Any, first: Any) -> int | None:
+        """The number of samples before `frame`, counted from `first`, the first frame of the track. None: unknown."""
+        if frame.pts is None or frame.sample_rate != first.sample_rate:
+            return None
+        rate_hz = int(frame.sample_rate)
+        # Times are told from the first frame, not from zero: mp3 counts the delay of its encoder.
+        samples_a_tick: Fraction = frame.time_base * rate_hz
+        position: Fraction = (frame.pts * frame.time_base - first.pts * first.time_base) * rate_hz
+        if samples_a_tick <= 1:
+            return round(position)
+        if self._codec_name not in EVEN_CODECS:
+            return None
+        n_first, n_each = int(first.samples), int(frame.samples)
+        return n_first + round((position - n_first) / n_each) * n_each
+
+    def _frames(self) -> Iterator[Any]:
+        """Decoded frames to the end of what can be read, damaged packets left out."""
+        packets = self._container.demux(self._stream)
+        good = bad = 0
+        while True:
+            began = time.monotonic()
+            frames: list[Any] = []
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    return
+                frames = packet.decode()
+                good += 1
+            except MemoryError:
+                raise SoundLimitError(self.name, "decoding it takes more memory than there is") from None
+            except EOFError:
+                return
+            except BROKEN as error:
+                bad += 1
+                if bad > self.limits.max_bad_packets and bad > good:
+                    raise NotASoundError(self.name, f"most of it is damaged: {_plain(error)}") from error
+                packets = self._container.demux(self._stream)  # an exception ended the one before
+            self._work_s += time.monotonic() - began
+            if self._work_s > self.limits.max_work_s:
+                raise SoundLimitError(self.name, f"decoding it takes more than {self.limits.max_work_s:g} s")
+            yield from frames
+
+    def _allow(self, rate_hz: int, channels: int) -> None:
+        limits = self.limits
+        if not limits.min_rate_hz <= rate_hz <= limits.max_rate_hz:
+            reason = f"{rate_hz} samples a second; {limits.min_rate_hz} to {limits.max_rate_hz} are allowed"
+            raise SoundLimitError(self.name, reason)
+        if not 1 <= channels <= limits.max_channels:
+            raise SoundLimitError(self.name, f"{channels} channels; 1 to {limits.max_channels} are allowed")
+
+    @contextmanager
+    def _refusing(self, reason: str) -> Iterator[None]:
+        """What PyAV and FFmpeg raise inside becomes one error of ours."""
+        try:
+            yield
+        except MemoryError:
+            raise SoundLimitError(self.name, "decoding it takes more memory than there is") from None
+        except BROKEN as error:
+            raise NotASoundError(self.name, f"{reason} ({_plain(error)})") from error
+
+
+@contextmanager
+def opened(source: Source, limits: Limits) -> Iterator[Track]:
+    """The sound track of `source`; a file that we opened is closed afterwards, the caller's file object is not.
+
+    Raises:
+        NotASoundError: no such file, empty, or no sound in a format of `FORMATS`.
+        SoundLimitError: its rate or number of channels.
+    """
+    name = name_of(source)
+    with ExitStack() as stack:
+        track = Track(name, stack.enter_context(readable(source)), limits)
+        stack.callback(track.close)
+        yield track
+
+
+def name_of(source: Source) -> str:
+    """How errors call the source: its path, the name of the file object, or what it is."""
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    name = getattr(source, "name", None)
+    return name if isinstance(name, str) else "the sound given"
+
+
+@contextmanager
+def readable(source: Source) -> Iterator[BinaryIO]:
+    """The source as an open file. Raises: NotASoundError: no such file, not a file, empty, or not to be read."""
+    name = name_of(source)
+    with ExitStack() as stack:
+        try:
+            if isinstance(source, bytes):
+                file: BinaryIO = io.BytesIO(source)
+                size = len(source)
+            elif isinstance(source, str | os.PathLike):
+                # Looked at before it is opened: opening a pipe that nobody writes to would wait for ever.
+                found = Path(source).stat()
+                if not stat.S_ISREG(found.st_mode):
+                    raise NotASoundError(name, "it is not a file")
+                file = stack.enter_context(Path(source).open("rb", buffering=0))
+                size = found.st_size
+            else:
+                file = source if source.seekable() else io.BytesIO(source.read())
+                size = file.seek(0, os.SEEK_END)
+        except (OSError, ValueError) as error:
+            raise NotASoundError(name, _plain(error)) from error
+        if size == 0:
+            raise NotASoundError(name, "it is empty (0 bytes)")
+        yield file
+
+
+def _plain(error: BaseException) -> str:
+    """The reason without the path, which stands beside it already."""
+    return str(getattr(error, "strerror", None) or error or type(error).__name__).lower()
