@@ -171,7 +171,7 @@ def _make_room(folder: Path) -> None:
     """Throw away the copies unused for longest until what is kept fits `MAX_KEPT_BYTES`."""
     kept = sorted(((one.stat(), one) for one in folder.glob("*.flac")), key=lambda pair: pair[0].st_mtime)
     total = sum(status.st_size for status, _ in kept)
-    for status, one in kept:
+    for status, one in kept[:-1]:
         if total <= MAX_KEPT_BYTES or time.time() - status.st_mtime < _IN_USE_S:
             return
         one.unlink(missing_ok=True)

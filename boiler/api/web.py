@@ -43,7 +43,7 @@ A *distance* is `sqrt(2 (1 - cosine))`: 0 is the same, smaller is nearer. Every 
 `type` is stable.
 """
 
-_PROBLEM = {"model": models.ProblemDetails, "content": {problems.MEDIA_TYPE: {}}}
+_PROBLEM: dict[str, Any] = {"model": models.ProblemDetails}
 
 
 class Web(FastAPI):
@@ -131,6 +131,12 @@ def _describe(schema: dict[str, Any], dim: int, max_k: int | None, *, bound: boo
     example = [round(1.0 / dim**0.5, 4)] * dim
     known["NearestRequest"]["example"] = {"embedding": example}
     known["BatchRequest"]["example"] = {"queries": [{"embedding": example}], "k": 3}
+    for path in schema["paths"].values():
+        for operation in path.values():
+            for response in operation["responses"].values():
+                described = response.get("content", {}).get("application/json")
+                if described and described["schema"].get("$ref", "").endswith("/ProblemDetails"):
+                    response["content"] = {problems.MEDIA_TYPE: described}
     if bound:
         known["NearestRequest"]["properties"]["embedding"] |= {"minItems": dim, "maxItems": dim}
         for vector in known["SeedRequest"]["properties"]["embedding"]["anyOf"]:
