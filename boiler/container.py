@@ -289,7 +289,7 @@ def name_of(source: Source) -> str:
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
     name = getattr(source, "name", None)
-    return name if isinstance(name, str) else "the sound given"
+    return os.fspath(name) if isinstance(name, str | os.PathLike) else "the sound given"
 
 
 @contextmanager
