@@ -116,7 +116,9 @@ def _write_vectors(path: Path, vectors: Floats) -> Floats:
 
 def unit_rows(vectors: Floats) -> Floats:
     norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(norms, np.finfo(np.float32).tiny), dtype=np.float32)
+    if not norms.all():
+        raise ValueError("a vector of no length points nowhere: leave its row out")
+    return np.asarray(vectors / norms, dtype=np.float32)
 
 
 def _write_item_vectors(path: Path, vectors: Floats, rows: npt.NDArray[np.void]) -> None:
@@ -263,7 +265,7 @@ def _write_manifest(folder: Path) -> None:
             "sha256": atomic.sha256_of(path),
         }
     manifest = folder / MANIFEST
-    manifest.write_text(json.dumps({"files": entries}, indent=1) + "\n", encoding="utf-8")
+    manifest.write_text(json.dumps({"files": entries}, indent=1), encoding="utf-8")
     atomic.fsync(manifest)
     for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
         atomic.fsync(path)

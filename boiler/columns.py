@@ -1,0 +1,107 @@
+"""Labels and further columns for items: the folder's name, or a table given beside the sounds.
+
+A table (CSV, TSV, Parquet) has one row per sound and a key column called `id`, `path` or `file_name` (as in the
+audiofolder layout): the path below the folder of sounds. A column `label` becomes the label; every other one is kept
+with the item, to filter by.
+
+>>> folder_label("dog/1.ogg"), folder_label("1.ogg")
+('dog', None)
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import unicodedata
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path, PurePosixPath
+
+from boiler.errors import CatalogueError
+
+KEYS = ("id", "path", "file_name")
+
+Columns = Callable[[str], tuple[str | None, Mapping[str, object]]]
+"""From an id to its label and its further columns."""
+
+
+def folder_label(id: str) -> str | None:
+    """The name of the folder that holds the sound; None at the top, where no folder names anything."""
+    return PurePosixPath(id).parent.name or None
+
+
+def from_folders(id: str) -> tuple[str | None, Mapping[str, object]]:
+    return folder_label(id), {}
+
+
+def from_table(path: Path) -> Columns:
+    """Columns as the table at `path` gives them; a sound that is not in it keeps its folder's label.
+
+    Raises: CatalogueError: no such table, no key column, or a key twice.
+    """
+    rows: dict[str, tuple[str | None, dict[str, object]]] = {}
+    for row in _read(path):
+        key = next((name for name in KEYS if name in row), None)
+        if key is None:
+            raise CatalogueError(f"{path} has no column called {' or '.join(KEYS)}; its columns: {', '.join(row)}")
+        id = unicodedata.normalize("NFC", str(row.pop(key)).replace("\\", "/").removeprefix("./"))
+        if id in rows:
+            raise CatalogueError(f"{path} has two rows for {id}")
+        label = row.pop("label", None)
+        rows[id] = (None if label is None else str(label), row)
+
+    def columns_of(id: str) -> tuple[str | None, Mapping[str, object]]:
+        label, columns = rows.get(id, (None, {}))
+        return (folder_label(id) if label is None else label), columns
+
+    return columns_of
+
+
+def _read(path: Path) -> Iterable[dict[str, object]]:
+    try:
+        match path.suffix.lower():
+            case ".parquet":
+                import pyarrow.parquet
+
+                rows: list[dict[str, object]] = pyarrow.parquet.read_table(path).to_pylist()
+                return [{name: plain(value) for name, value in row.items()} for row in rows]
+            case ".csv" | ".tsv" as suffix:
+                with path.open(encoding="utf-8-sig", newline="") as stream:
+                    table = csv.DictReader(stream, delimiter="\t" if suffix == ".tsv" else ",", strict=True)
+                    return [
+                        {
+                            name: value if name in (*KEYS, "label") and value != "" else parsed(value or "")
+                            for name, value in row.items()
+                            if name is not None
+                        }
+                        for row in table
+                    ]
+            case suffix:
+                raise CatalogueError(f"{path}: metadata is read from .csv, .tsv or .parquet, not from '{suffix}'")
+    except (OSError, ValueError, csv.Error) as error:
+        raise CatalogueError(f"{path} cannot be read as a table: {error}") from error
+
+
+def plain(value: object) -> object:
+    """A value as JSON can hold it."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | bool | None) else str(value)
+
+
+def parsed(text: str) -> object:
+    """A cell of a text table: a number where it is one, None where it is empty.
+
+    >>> parsed("12"), parsed("0.5"), parsed("dog"), parsed(""), parsed("007")
+    (12, 0.5, 'dog', None, '007')
+    """
+    if not text:
+        return None
+    if text.lstrip("-").startswith("0") and text.lstrip("-")[1:2].isdigit():
+        return text  # 007 is a name
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    if not math.isfinite(number):
+        return text
+    return int(text) if text.lstrip("-").isdecimal() else number

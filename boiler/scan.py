@@ -1,0 +1,157 @@
+"""Which sounds a folder holds: the walk that indexing and training share.
+
+Left out: hidden names (a leading dot), what systems leave in folders (`SYSTEM`), and files whose suffix is not that of
+a sound. Symbolic links are followed; a folder that is reached twice, by a link or a loop of links, is walked once, and
+its real place wins over a link to it.
+
+An **id** is the path below the root, with `/`, in Unicode's NFC: the same name typed on another system is the same id.
+A name that is not UTF-8 keeps its odd bytes as `\\xNN` in the id; the name on disk travels beside it.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import unicodedata
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from boiler.errors import CorpusError
+
+SYSTEM = frozenset(
+    {
+        "$recycle.bin",
+        "#recycle",
+        "#snapshot",
+        "@eadir",
+        "__macosx",
+        "lost+found",
+        "system volume information",
+    }
+)
+"""Folders (lower case) in which systems and storage boxes keep their own things."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A sound file below the root. `file` is its name on disk, as bytes, where that is not the id."""
+
+    id: str
+    size_bytes: int
+    mtime_ns: int
+    file: bytes | None = None
+
+    def path(self, root: Path) -> Path:
+        return root / (self.id if self.file is None else os.fsdecode(self.file))
+
+
+@dataclass
+class Unreadable:
+    """What a walk could not look into: id of the file or folder, and why. A sound below such a folder is not gone, it
+    cannot be seen."""
+
+    reasons: dict[str, str] = field(default_factory=dict)
+
+    def hides(self, id: str) -> bool:
+        """Whether this id stands at or below a place that could not be looked into."""
+        return any(id == place or id.startswith(f"{place}/") or not place for place in self.reasons)
+
+
+def id_of(relative: str) -> str:
+    """The id of a path below the root, given as Python gives names of files (odd bytes as surrogates).
+
+    >>> id_of("drums/cafe\\u0301.wav") == "drums/caf\\u00e9.wav", id_of("caf\\udce9.wav")
+    (True, 'caf\\\\xe9.wav')
+    """
+    text = os.fsencode(relative).decode("utf-8", "backslashreplace")
+    return unicodedata.normalize("NFC", text)
+
+
+def matches(id: str, patterns: Sequence[str]) -> bool:
+    """Whether one of the globs fits the id, a folder above it, or, for a glob without `/`, one of its names. `*` runs
+    across folders.
+
+    >>> one = "drums/snare/one.wav"
+    >>> matches(one, ["drums/*"]), matches(one, ["snare"]), matches(one, ["*.mp3"])
+    (True, True, False)
+    """
+    if not patterns:
+        return False
+    names = id.split("/")
+    folders = ["/".join(names[: depth + 1]) for depth in range(len(names))]
+    return any(
+        fnmatch.fnmatchcase(one, pattern.rstrip("/"))
+        for pattern in patterns
+        for one in (folders if "/" in pattern.rstrip("/") else [*names, id])
+    )
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122  # a tenth of the price of a Path, for every file
+
+
+def walk(
+    root: Path,
+    suffixes: Collection[str],
+    *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    unreadable: Unreadable | None = None,
+) -> Iterator[Found]:
+    """Every sound file below `root`, in no particular order. `suffixes`: lower case, with the dot. `include`: only what
+    fits one of these globs; `exclude`: nothing that fits one of these. What could not be read is put into `unreadable`.
+
+    Raises: CorpusError: `root` is not a folder, or cannot be listed.
+    """
+    if not root.is_dir():
+        raise CorpusError(f"{root} is not a folder: give the folder that holds the sounds")
+    unreadable = Unreadable() if unreadable is None else unreadable
+    walked: set[tuple[int, int]] = set()
+    ids: set[str] = set()
+    # Links to folders wait until every real folder has been walked, so that the real place wins.
+    waiting, links = [""], list[str]()
+    while waiting or links:
+        relative = waiting.pop() if waiting else links.pop(0)
+        folder = root / relative
+        try:
+            stat = folder.stat()
+            if (stat.st_dev, stat.st_ino) in walked:
+                continue
+            walked.add((stat.st_dev, stat.st_ino))
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            if not relative:
+                raise CorpusError(f"{root} cannot be listed: {error.strerror}") from error
+            unreadable.reasons[id_of(relative)] = f"the folder cannot be listed: {error.strerror}"
+            continue
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name.lower() in SYSTEM:
+                continue
+            below = f"{relative}/{entry.name}" if relative else entry.name
+            id = id_of(below)
+            if matches(id, exclude):
+                continue
+            try:
+                if entry.is_dir():
+                    (links if entry.is_symlink() else waiting).append(below)
+                    continue
+                if _suffix(entry.name) not in suffixes or (include and not matches(id, include)):
+                    continue
+                if not entry.is_file():
+                    if entry.is_symlink():
+                        unreadable.reasons[id] = "a link that leads nowhere"
+                    continue
+                stat = entry.stat()
+            except OSError as error:  # a link to itself, or no permission
+                if _suffix(entry.name) in suffixes or not entry.is_symlink():
+                    unreadable.reasons[id] = f"cannot be looked at: {error.strerror}"
+                continue
+            if id in ids:
+                unreadable.reasons[f"{id} ({os.fsencode(below)!r})"] = (
+                    "another file has the same name but for its spelling in Unicode"
+                )
+                continue
+            ids.add(id)
+            raw = os.fsencode(below)
+            yield Found(id, stat.st_size, stat.st_mtime_ns, None if raw == id.encode() else raw)
