@@ -49,11 +49,11 @@ class Collection:
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def cosines(self, queries: Numbers) -> Vectors:
-        """Shape: [Q] numbers of items -> [Q, N]"""
+    def answers(self, queries: Vectors) -> Vectors:
+        """The cosine of each item with each query. Shape: [Q, D] -> [Q, N]"""
         if self.windows is None or self.first is None:
-            return self.vectors[queries] @ self.vectors.T
-        return np.maximum.reduceat(self.vectors[queries] @ self.windows.T, self.first, axis=1)
+            return queries @ self.vectors.T
+        return np.maximum.reduceat(queries @ self.windows.T, self.first, axis=1)
 
     def barred(self, queries: Numbers) -> npt.NDArray[np.bool_]:
         """Who must not answer. Shape: [Q] -> [Q, N]"""
@@ -66,7 +66,7 @@ class Collection:
     def _keys(self, queries: Numbers) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """Keys whose ascending order is the ranking, barred ones last: [Q, N]; and how many may answer: [Q]."""
         barred = self.barred(queries)
-        far = -self.cosines(queries)
+        far = -self.answers(self.vectors[queries])
         far += 0.0  # -0.0 becomes 0.0: they are one score, and must be one key
         far[barred] = np.inf
         bits = far.view(np.int32)
