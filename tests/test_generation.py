@@ -142,7 +142,7 @@ def test_an_unchanged_encoder_is_linked_not_copied(tmp_path: Path) -> None:
     encoder.write_bytes(b"weights")
     one = publish(tmp_path / "m", encoder_pt=encoder)
     other = publish(tmp_path / "m", encoder_pt=encoder)
-    assert os.path.samefile(one.path / "encoder.pt", other.path / "encoder.pt")
+    assert (one.path / "encoder.pt").samefile(other.path / "encoder.pt")
     assert other.header.encoder_sha256 == atomic.sha256_of(encoder)
     assert (tmp_path / "m" / "encoder.pt").read_bytes() == b"weights"
 
@@ -160,7 +160,7 @@ def test_a_copy_opens_and_can_be_published_to(tmp_path: Path, links: bool) -> No
     assert (tmp_path / "copy" / "annoy").resolve() == (tmp_path / "copy" / "versions" / opened.name / "annoy").resolve()
 
 
-# --- refused -----------------------------------------------------------------------------------------------------------
+# --- refused ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_folder_that_is_no_model_directory_says_what_to_do(tmp_path: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_second_writer_is_refused_and_the_first_named(tmp_path: Path) -> None:
     publish(tmp_path / "m")  # the lock went with the process
 
 
-# --- kills -------------------------------------------------------------------------------------------------------------
+# --- kills -----------------------------------------------------------------------------------------------------------
 
 KILLED = textwrap.dedent("""
     import os, signal, sys
@@ -357,7 +357,7 @@ def test_the_pointer_moves_after_everything_is_on_the_disk(tmp_path: Path, monke
     calls: list[tuple[str, str]] = []
     fsync, replace, rename = os.fsync, os.replace, Path.rename
     monkeypatch.setattr(
-        os, "fsync", lambda fd: (calls.append(("fsync", os.readlink(f"/proc/self/fd/{fd}"))), fsync(fd))[1]
+        os, "fsync", lambda fd: (calls.append(("fsync", str(Path(f"/proc/self/fd/{fd}").readlink()))), fsync(fd))[1]
     )
     monkeypatch.setattr(
         Path, "replace", lambda self, to: (calls.append(("replace", str(to))), replace(self, to), Path(to))[2]

@@ -1,0 +1,165 @@
+"""The encoder of a model directory: made once, written down as `encoder.pt`, and from then on only read from there.
+
+What embeds the sounds of an index is the very file that later embeds the queries. The catalogue holds what the index is
+bound to (`Binding`); another encoder, checkpoint or way to cut windows is another index.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+import json
+import random
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from boiler import atomic, checkpoint, encoder
+from boiler.audio import SAMPLE_RATE_HZ, WINDOW_SAMPLES, Which, Window
+from boiler.catalogue import Catalogue
+from boiler.decoders import Decoders, Piece
+from boiler.errors import ModelDirError
+from boiler.hearing import Embed
+
+FILE = ".encoder.pt"
+FIT_WINDOWS = 1000
+FIT_WINDOWS_PER_FILE = 4
+
+
+@dataclass(frozen=True)
+class Binding:
+    """What vectors must share to be compared."""
+
+    encoder: str
+    checkpoint_sha256: str  # empty for an encoder that needs none
+    windows: str
+    hop_s: float
+
+    def differences(self, other: Binding) -> list[str]:
+        """In words, what of `other` is not as here."""
+        mine, theirs = asdict(self), asdict(other)
+        return [f"{name}: {mine[name]} there, {theirs[name]} now" for name in mine if mine[name] != theirs[name]]
+
+
+def binding_of(catalogue: Catalogue) -> Binding | None:
+    """What the catalogue is bound to; None for a new one."""
+    text = catalogue.get("binding")
+    return None if text is None else Binding(**json.loads(text))
+
+
+def bind(catalogue: Catalogue, binding: Binding, *, force: bool) -> None:
+    """Bind a new catalogue, or see that an old one is bound to the same.
+
+    Raises: ModelDirError: it is bound to something else, and `force` (which begins anew) is not given.
+    """
+    before = binding_of(catalogue)
+    if before == binding:
+        return
+    if before is not None:
+        if not force:
+            raise ModelDirError(
+                f"{catalogue.path.parent} was made otherwise ({'; '.join(before.differences(binding))}): give another"
+                " --model_dir, or --force to embed everything anew here"
+            )
+        catalogue.forget_all()
+        catalogue.unset("encoder_sha256", "dim")
+        (catalogue.path.parent / FILE).unlink(missing_ok=True)
+    catalogue.put(binding=json.dumps(asdict(binding)))
+
+
+class Sample:
+    """Windows for an encoder to learn from: the first few of each of many files, drawn with `seed`, `FIT_WINDOWS` in
+    all. Each iteration decodes them again, in the same order.
+
+    Shape: float32 [B, 1, T], the last of them shorter.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        root: Path,
+        decoders: Decoders,
+        *,
+        which: Which,
+        hop_s: float,
+        batch_size: int,
+        seed: int,
+    ) -> None:
+        files = [(pending.n, pending.found.path(root)) for pending in catalogue.pending()]
+        self._files = random.Random(seed).sample(files, min(FIT_WINDOWS, len(files)))
+        self._decoders, self._which, self._hop_s, self._batch_size = decoders, which, hop_s, batch_size
+
+    def __iter__(self) -> Iterator[torch.Tensor]:
+        batch: list[npt.NDArray[np.float32]] = []
+        for window in itertools.islice(self._windows(), FIT_WINDOWS):
+            batch.append(window.samples)
+            if len(batch) == self._batch_size:
+                yield _tensor(np.stack(batch))
+                batch.clear()
+        if batch:
+            yield _tensor(np.stack(batch))
+
+    def _windows(self) -> Iterator[Window]:
+        taken: collections.Counter[int] = collections.Counter()
+        for event in self._decoders.windows(self._files, which=self._which, hop_s=self._hop_s, ordered=True):
+            if isinstance(event, Piece):
+                windows = event.windows[: FIT_WINDOWS_PER_FILE - taken[event.key]]
+                taken[event.key] += len(windows)
+                yield from windows
+
+
+def _tensor(samples: npt.NDArray[np.float32]) -> torch.Tensor:
+    """[B, T] to [B, 1, T]."""
+    return torch.from_numpy(samples).unsqueeze(1)
+
+
+def freeze(catalogue: Catalogue, name: str, pt_path: Path | None, sample: Sample) -> Path:
+    """The path of the directory's encoder, which is made when it is not there yet."""
+    path = catalogue.path.parent / FILE
+    frozen_sha256 = catalogue.get("encoder_sha256")
+    if path.is_file() and frozen_sha256 == atomic.sha256_of(path):
+        return path
+    if frozen_sha256 is not None and catalogue.n_rows():
+        raise ModelDirError(
+            f"{path} is missing or damaged, and the vectors here were made with it: bring it back (it is encoder.pt of"
+            f" sha256 {frozen_sha256}), or give --force to embed everything anew"
+        )
+    made = encoder.create(name, pt_path)
+    if isinstance(made, encoder.Fitted):
+        made.fit(sample)
+    header = {
+        "encoder": name,
+        "dim": made.dim,
+        "sample_rate_hz": SAMPLE_RATE_HZ,
+        "window_samples": WINDOW_SAMPLES,
+    }
+    with atomic.replacing(path) as aside:
+        checkpoint.save_script(made, aside, header)
+    catalogue.put(encoder_sha256=atomic.sha256_of(path), dim=str(made.dim))
+    return path
+
+
+def device_of(name: str) -> str:
+    """The device of that name; `auto` is the quickest there is."""
+    if name != "auto":
+        return name
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+def embedder(path: Path, device: str) -> Embed:
+    """What turns windows [B, T] into vectors [B, D], from an `encoder.pt`."""
+    module, _ = checkpoint.load_script(path, device)
+
+    def embed(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        # TF32 would cost a thousandth of a cosine between one machine and the next.
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            vectors: npt.NDArray[np.float32] = module(_tensor(samples).to(device)).float().cpu().numpy()
+        return vectors
+
+    return embed

@@ -1,0 +1,174 @@
+"""Index a folder of sounds, so that it can be searched: only what is new or changed is decoded and embedded.
+
+    $ boiler index ~/sounds --pt_path exp/mine/vqvae_012.pt BagTopVQVAE
+    $ boiler index ~/sounds MFCCStats --model_dir exp/sounds
+    $ boiler index ~/sounds MFCCStats --dry_run
+    $ boiler index exp/sounds --rollback
+
+Run it again whenever the folder changed. A run that was stopped, even killed, goes on where it was. A file that gives
+no sound is listed at the end, with the reason, and makes the exit code 1; all others are indexed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict
+from pathlib import Path
+
+from boiler import arguments, catalogue, encoder, generation
+from boiler.errors import CorpusError
+from boiler.indexer import IndexSettings, index, plan
+from boiler.report import Report, plan_lines
+
+__all__ = ["IndexSettings", "Report", "add_arguments", "index", "main", "plan", "run"]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "words",
+        nargs="*",
+        metavar="[DIR] [ENCODER]",
+        help="the folder of sounds (or a model directory that is to be brought up to date), and the encoder",
+    )
+    parser.add_argument("--wav_dir", type=Path, help="the folder of sounds, where it is not given as DIR")
+    parser.add_argument("--pt_path", type=Path, help="the checkpoint that the encoder is made from")
+    parser.add_argument(
+        "--model_dir",
+        type=Path,
+        help="where the index goes (default: beside the checkpoint; without one exp/FOLDER/ENCODER)",
+    )
+    parser.add_argument(
+        "--windows", choices=("all", "first"), help="all of each sound, or its first 8.192 s alone (default: all)"
+    )
+    parser.add_argument("--hop_s", type=float, help="seconds from window to window (default: half a window, 4.096)")
+    parser.add_argument(
+        "--url_template", help="the address of an item, of {id}, {stem}, {name}, {folder} (default: {id})"
+    )
+    parser.add_argument(
+        "--metadata",
+        type=Path,
+        help="a table (.csv, .tsv, .parquet) with a column id, path or file_name; label and further columns",
+    )
+    parser.add_argument(
+        "--include", action="append", metavar="GLOB", help="only what fits; may be given more than once"
+    )
+    parser.add_argument(
+        "--exclude", action="append", metavar="GLOB", help="nothing that fits; may be given more than once"
+    )
+    parser.add_argument("--batch_size", type=int, default=32, help="windows embedded at once (default: %(default)s)")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: %(default)s)")
+    parser.add_argument("--workers", type=int, default=0, help="decoding processes (default: one for each processor)")
+    parser.add_argument(
+        "--decode_timeout_s",
+        type=float,
+        default=60.0,
+        help="seconds that a minute of sound may take to decode (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--max_file_hours", type=float, default=24.0, help="longer sounds are refused (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="of the sample an encoder learns from, and of annoy's trees (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--check", action="store_true", help="read the bytes of all files, not only of those whose size or time changed"
+    )
+    parser.add_argument("--retry_failed", action="store_true", help="try again the files that gave no sound")
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="drop what is gone though it is more than half; embed anew with another encoder",
+    )
+    parser.add_argument("--dry_run", action="store_true", help="say what would be done, and do nothing")
+    parser.add_argument("--rollback", action="store_true", help="bring back the index before the current one")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    folder, name = _words(args)
+    if args.rollback:
+        back = generation.rollback(args.model_dir or folder)
+        print(f"{back.name} is current again: {back.header.n_items} sounds, {back.header.n_rows} windows")
+        return 0
+    model_dir = args.model_dir
+    if model_dir is None and (folder / catalogue.FILE).is_file():
+        model_dir, folder = folder, _folder_of(folder)
+    settings = IndexSettings(
+        wav_dir=folder,
+        encoder=name,
+        model_dir=model_dir,
+        include=None if args.include is None else tuple(args.include),
+        exclude=None if args.exclude is None else tuple(args.exclude),
+        **{key: getattr(args, key) for key in _AS_GIVEN},
+    )
+    if args.dry_run:
+        changes = plan(settings)
+        print(json.dumps(asdict(changes), indent=2) if args.json else "\n".join(plan_lines(changes)))
+        return 0
+    report = index(settings)
+    if args.json:
+        print(report.to_json())
+    else:
+        print(*report.lines(), sep="\n")
+        print(*report.failure_lines(), sep="\n", file=sys.stderr, end="\n" if report.failures else "")
+        if report.generation:
+            print(f"export BOILER_MODEL_DIR={shlex.quote(str(report.model_dir.resolve()))}")
+    return 1 if report.failures else 0
+
+
+_AS_GIVEN = (
+    "pt_path",
+    "windows",
+    "hop_s",
+    "url_template",
+    "metadata",
+    "batch_size",
+    "device",
+    "workers",
+    "decode_timeout_s",
+    "max_file_hours",
+    "seed",
+    "check",
+    "force",
+    "retry_failed",
+)
+
+
+def _words(args: argparse.Namespace) -> tuple[Path, str | None]:
+    """The folder and the encoder's name, from the words on the line: either may be missing."""
+    words = list(args.words)
+    if len(words) > 2:
+        raise CorpusError(f"too many words: {' '.join(words)}; give a folder and an encoder")
+    folder = args.wav_dir
+    if folder is None and words and (len(words) == 2 or words[0] not in encoder.TABLE or Path(words[0]).is_dir()):
+        folder = Path(words.pop(0))
+    if folder is None and args.model_dir is not None:
+        folder = _folder_of(args.model_dir)
+    if folder is None:
+        raise CorpusError("which folder? Give it as DIR or --wav_dir: boiler index ~/sounds")
+    if len(words) > 1:
+        raise CorpusError(f"the folder is given twice: {words[0]} and --wav_dir {folder}")
+    return folder, words[0] if words else None
+
+
+def _folder_of(model_dir: Path) -> Path:
+    """The folder that a model directory was made from."""
+    with closing(generation.open(model_dir).connect()) as connection:
+        (folder,) = connection.execute("SELECT value FROM meta WHERE key = 'wav_dir'").fetchone()
+    return Path(folder)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return arguments.command(argv, prog="boiler index", description=__doc__ or "", add_arguments=add_arguments, run=run)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
