@@ -1,0 +1,160 @@
+"""Every engine against brute force in float64, and the truth held to the same at its edges."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from boiler import engine
+from boiler.engine.exact import Exact
+from boiler.errors import ModelDirError, UnknownNameError
+
+DIM = 24
+
+
+def bags(n: int, dim: int = DIM, seed: int = 0) -> engine.Vectors:
+    """Clustered, non-negative, many of them alike: like counts of words."""
+    random = np.random.default_rng(seed)
+    centres = random.gamma(0.3, size=(max(n // 50, 1), dim))
+    return engine.unit(random.poisson(4 * centres[random.integers(0, len(centres), n)]) + 1e-3)
+
+
+def truth(vectors: engine.Vectors, queries: engine.Vectors, k: int) -> engine.Found:
+    """The plainest way: all distances in float64, sorted by distance and row."""
+    apart = vectors[None].astype(np.float64) - queries[:, None].astype(np.float64)
+    distances = np.sqrt((apart**2).sum(-1)).astype(np.float32)
+    order = np.argsort(distances, axis=1, kind="stable")[:, :k]
+    return engine.Found(order, np.take_along_axis(distances, order, axis=1))
+
+
+def assert_same(found: engine.Found, true: engine.Found) -> None:
+    np.testing.assert_allclose(found.distances, true.distances, atol=2e-7)
+    differ = found.rows != true.rows
+    # Two sums of the same numbers may round to neighbouring float32: then, and only then, may rows change places.
+    assert (np.abs(found.distances - true.distances)[differ] <= 2e-7).all()
+    assert differ.mean() < 0.01
+
+
+@pytest.fixture(params=list(engine.TABLE))
+def kind(request: pytest.FixtureRequest) -> type[engine.Engine]:
+    return engine.find(request.param)
+
+
+@pytest.mark.parametrize("n_queries", [1, 3, 40])
+@pytest.mark.parametrize("k", [1, 10, 150, 400, 1000])
+def test_every_engine_finds_what_brute_force_finds(kind: type[engine.Engine], k: int, n_queries: int) -> None:
+    vectors = bags(400)
+    queries = engine.unit(bags(n_queries, seed=1))
+    found = kind.build(vectors).query(queries, k)
+    assert found.rows.shape == found.distances.shape == (n_queries, min(k, 400))
+    assert (found.rows.dtype, found.distances.dtype) == (np.int64, np.float32)
+    true = truth(vectors, queries, k)
+    if kind is Exact:
+        assert_same(found, true)
+        return
+    as_near = found.distances <= true.distances[:, -1:] + 1e-6
+    assert as_near.mean() >= 0.99
+
+
+def test_no_rows_no_answers_and_no_queries_no_answers(kind: type[engine.Engine]) -> None:
+    empty = kind.build(np.zeros((0, DIM), np.float32))
+    assert empty.query(bags(2), 5).rows.shape == (2, 0)
+    assert kind.build(bags(30)).query(np.zeros((0, DIM), np.float32), 5).rows.shape == (0, 5)
+
+
+def test_a_row_is_at_distance_zero_from_itself(kind: type[engine.Engine]) -> None:
+    vectors = np.unique(bags(300), axis=0)
+    found = kind.build(vectors).query(vectors, 1)
+    assert found.rows[:, 0].tolist() == list(range(len(vectors)))
+    assert found.distances.max() == 0.0
+
+
+def test_the_same_vector_many_times_comes_in_the_order_of_rows(kind: type[engine.Engine]) -> None:
+    vectors = engine.unit(np.ones((500, DIM)))
+    found = kind.build(vectors).query(vectors[:1], 500)
+    assert found.rows[0].tolist() == list(range(500))
+    assert not found.distances.any()
+
+
+def test_rows_of_equal_distance_come_in_the_order_of_rows(kind: type[engine.Engine]) -> None:
+    vectors = engine.unit(np.eye(DIM))
+    found = kind.build(vectors).query(engine.unit(np.ones((1, DIM))), DIM)
+    assert found.rows[0].tolist() == list(range(DIM))
+    opposite = kind.build(engine.unit(np.stack([np.ones(DIM), -np.ones(DIM)])))
+    np.testing.assert_allclose(opposite.query(engine.unit(np.ones((1, DIM))), 2).distances, [[0.0, 2.0]], atol=1e-6)
+
+
+def test_what_is_saved_answers_the_same(kind: type[engine.Engine], tmp_path: Path) -> None:
+    vectors = bags(300)
+    built = kind.build(vectors)
+    built.save(tmp_path / "index")
+    loaded = kind.load(tmp_path / "index", vectors)
+    before, after = built.query(vectors[:20], 7), loaded.query(vectors[:20], 7)
+    assert np.array_equal(before.rows, after.rows)
+    assert np.array_equal(before.distances, after.distances)
+
+
+def test_a_file_of_other_vectors_is_refused(kind: type[engine.Engine], tmp_path: Path) -> None:
+    if kind is Exact:
+        pytest.skip("exact search has no file")
+    kind.build(bags(300)).save(tmp_path / "index")
+    with pytest.raises(ModelDirError, match="300 rows where 200"):
+        kind.load(tmp_path / "index", bags(200))
+    with pytest.raises(ModelDirError, match="index again"):
+        kind.load(tmp_path / "nowhere", bags(200))
+
+
+def test_exact_search_among_some_rows_is_that_over_them_alone() -> None:
+    vectors = bags(2_000)
+    among = np.flatnonzero(np.random.default_rng(2).random(2_000) < 0.3)
+    for n_queries in (1, 20):
+        queries = bags(n_queries, seed=3)
+        found = Exact(vectors).query(queries, 12, among)
+        alone = Exact(vectors[among]).query(queries, 12)
+        assert np.array_equal(found.rows, among[alone.rows])
+        assert np.array_equal(found.distances, alone.distances)
+        assert Exact(vectors).query(queries, 12, among[:5]).rows.shape == (n_queries, 5)
+        assert Exact(vectors).query(queries, 12, among[:0]).rows.shape == (n_queries, 0)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(1, 300), st.integers(1, 310), st.integers(1, 12), st.integers(0, 10_000), st.booleans())
+def test_exact_search_is_exact_on_few_distinct_values(n: int, k: int, n_queries: int, seed: int, coarse: bool) -> None:
+    """Coarse vectors are full of equal distances, the hardest case for a bound."""
+    random = np.random.default_rng(seed)
+    raw = random.integers(1, 3, (n, 4)) if coarse else random.normal(size=(n, 4))
+    vectors = engine.unit(raw)
+    queries = engine.unit(random.integers(1, 3, (n_queries, 4)))
+    found = Exact(vectors).query(queries, k)
+    true = truth(vectors, queries, k)
+    np.testing.assert_array_equal(found.rows, true.rows)
+
+
+def test_one_by_one_and_all_at_once_agree() -> None:
+    vectors, queries = bags(3_000), bags(64, seed=5)
+    exact = Exact(vectors)
+    together = exact.query(queries, 10)
+    alone: list[Any] = [exact.query(query[None], 10) for query in queries]
+    assert np.array_equal(together.rows, np.concatenate([one.rows for one in alone]))
+    assert np.array_equal(together.distances, np.concatenate([one.distances for one in alone]))
+
+
+def test_unit_keeps_the_direction_of_any_size() -> None:
+    vector = np.array([1.0, -2.0, 3.0])
+    for scale in (1e-300, 1e-30, 1.0, 1e300):
+        np.testing.assert_array_equal(engine.unit(vector * scale), engine.unit(vector))
+    assert engine.unit(np.zeros((2, 3))).tolist() == [[0.0] * 3] * 2
+    assert engine.unit(np.zeros((0, 3))).shape == (0, 3)
+    assert engine.unit(np.ones((2, 3, 4))).dtype == np.float32
+
+
+def test_an_unknown_engine_lists_the_known() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'exact'"):
+        engine.find("exakt")
+    for name in engine.TABLE:
+        assert engine.find(name).name == name
