@@ -9,19 +9,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable
 from time import perf_counter
-from typing import Any
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import orjson
-from boiler.api.nearest import Match
 from starlette.requests import Request
 from starlette.responses import Response
 
 from boiler.api.meters import meters
+from boiler.api.nearest import Match
 from boiler.api.service import Service, of_request
 from boiler.records import Item
 
 ENGINE = "X-Boiler-Engine"
 GENERATION = "X-Boiler-Generation"
+
+Results = TypeVar("Results")
 
 _ITEM_FIELDS = tuple(field.name for field in dataclasses.fields(Item) if field.name not in ("mtime_s", "file"))
 
@@ -53,23 +55,49 @@ def item(one: Item) -> dict[str, Any]:
     return {name: getattr(one, name) for name in _ITEM_FIELDS} | {"folder": one.folder}
 
 
-def heads(service: Service) -> dict[str, str]:
-    """What every answer of a search carries in its head."""
-    return {ENGINE: service.nearest.engine_name, GENERATION: service.nearest.generation}
-
-
-async def neighbours(request: Request, search: Callable[[], list[Match]], validated_s: float = 0.0) -> Response:
-    """Asks, and answers the bare list of rows; times both."""
+async def neighbours(request: Request, search: Callable[[], list[Match]]) -> Response:
+    """Asks, and answers the bare list of rows."""
     service = of_request(request)
-    before = perf_counter()
-    matches = await service.ask(search)
-    found = perf_counter()
-    answer = json(rows(matches), heads(service))
-    rendered = perf_counter()
-    if service.settings.metrics:
-        meter = meters()
-        if validated_s:
-            meter.observe("validate", validated_s)
-        meter.observe("search", found - before)
-        meter.observe("render", rendered - found)
+    found = await searched(request, service, search)
+    started = perf_counter()
+    answer = json(rows(found.results), found.heads)
+    stages(request)["render"] = perf_counter() - started
     return answer
+
+
+class Found(NamedTuple, Generic[Results]):
+    """What a search gave, and from which engine and index."""
+
+    results: Results
+    engine: str
+    generation: str
+
+    @property
+    def heads(self) -> dict[str, str]:
+        """What every answer of a search carries in its head."""
+        return {ENGINE: self.engine, GENERATION: self.generation}
+
+
+async def searched(request: Request, service: Service, search: Callable[[], Results]) -> Found[Results]:
+    """The results of a search, all of one index, and which one that was."""
+    nearest = service.nearest
+
+    def steady() -> Found[Results]:
+        while True:
+            generation, engine = nearest.generation, nearest.engine_name
+            results = search()
+            if nearest.generation == generation:  # else a newer index was taken up meanwhile: ask that one
+                return Found(results, engine, generation)
+
+    started = perf_counter()
+    found = await service.ask(steady)
+    stages(request)["search"] = perf_counter() - started
+    if service.settings.metrics:
+        meters().searched(found.engine)
+    return found
+
+
+def stages(request: Request) -> dict[str, float]:
+    """Seconds spent in each stage of this request: the edge counts and logs them when it is over."""
+    spent: dict[str, float] = request.scope["state"]["stages"]
+    return spent

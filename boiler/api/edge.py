@@ -54,7 +54,8 @@ class Edge:
         given = _headers_of_interest(scope)
         asked_id = given.get(b"x-request-id", b"")
         request_id = asked_id.decode() if _PLAIN_ID.fullmatch(asked_id) else secrets.token_hex(8)
-        scope.setdefault("state", {})["request_id"] = request_id
+        stages: dict[str, float] = {}
+        scope.setdefault("state", {}).update(request_id=request_id, stages=stages)
         status = 500  # until an answer has begun
 
         async def out(message: Message) -> None:
@@ -82,7 +83,7 @@ class Edge:
             raise ConnectionAbortedError("the client stopped reading") from None
         finally:
             self.in_progress -= 1
-            self._account(scope, status, perf_counter() - started)
+            self._account(scope, status, perf_counter() - started, stages)
 
     def _admitted(self, path: str, method: str, given: dict[bytes, bytes]) -> int:
         """How many bytes the body may have.
@@ -103,11 +104,12 @@ class Edge:
             raise too_large(limit)
         return limit
 
-    def _account(self, scope: Scope, status: int, seconds: float) -> None:
+    def _account(self, scope: Scope, status: int, seconds: float, stages: dict[str, float]) -> None:
         route = scope.get("route")
         name = getattr(route, "path", None) or "unmatched"
         if self.meters is not None:
-            self.meters.answered(name, status, seconds)
+            self.meters.answered(name, status, seconds, stages)
+            self.meters.in_progress.set(self.in_progress)
         if self.write is not None:
             self.write(scope, name, status, seconds)
 
@@ -170,8 +172,9 @@ def _writer(kind: str) -> Writer | None:
             "route": route,
             "status": status,
             "ms": round(seconds * 1e3, 3),
-            "stages_ms": state.get("stages_ms"),
         }
+        for stage, spent in state["stages"].items():
+            line[f"{stage}_ms"] = round(spent * 1e3, 3)
         log.info("%s", orjson.dumps(line).decode())
 
     def as_text(scope: Scope, route: str, status: int, seconds: float) -> None:

@@ -27,7 +27,6 @@ import anyio
 import anyio.to_thread
 import numpy as np
 import orjson
-from boiler.api.nearest import Nearest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -35,6 +34,7 @@ from starlette.routing import Route
 
 from boiler.api import listening, problems
 from boiler.api.drawing import MAX_DRAWN_S, Peaks, peaks, spectrogram_png
+from boiler.api.nearest import Nearest
 from boiler.errors import BoilerError, QueryError, UnknownItemError
 
 MAX_POINTS = 10_000

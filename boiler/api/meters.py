@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from time import perf_counter
+from collections.abc import Mapping
 
 import prometheus_client as prometheus
 from prometheus_client import multiprocess
@@ -50,28 +48,22 @@ class Meters:
         # Looking a labelled meter up costs more than adding to it: the pairs met are few, so they are kept.
         self._answered = functools.lru_cache(maxsize=4_096)(self._pair)
         self._stage = functools.cache(self.stage_s.labels)
+        self._search = functools.cache(self.searches.labels)
 
     def _pair(self, route: str, status: int) -> tuple[prometheus.Counter, prometheus.Histogram]:
         return self.requests.labels(route, str(status)), self.request_s.labels(route)
 
-    def answered(self, route: str, status: int, seconds: float) -> None:
+    def answered(self, route: str, status: int, seconds: float, stages: Mapping[str, float]) -> None:
         """One request is done."""
         count, timing = self._answered(route, status)
         count.inc()
         timing.observe(seconds)
+        for stage, spent in stages.items():
+            self._stage(stage).observe(spent)
 
-    def observe(self, stage: str, seconds: float) -> None:
-        """One stage of a request is done."""
-        self._stage(stage).observe(seconds)
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Times the block as one stage."""
-        started = perf_counter()
-        try:
-            yield
-        finally:
-            self.observe(stage, perf_counter() - started)
+    def searched(self, engine: str) -> None:
+        """An engine has answered."""
+        self._search(engine).inc()
 
 
 @functools.cache

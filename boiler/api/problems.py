@@ -59,9 +59,13 @@ def of_boiler(error: BoilerError) -> Problem:
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
     if status == 500:
         return Problem(500, "internal-error", "The service could not answer; its log says why.")
+    if isinstance(error, ModelDirError):  # it names folders of this machine
+        return Problem(
+            503, error.slug, "The index cannot be read; the service's log says why.", headers={"Retry-After": "2"}
+        )
     # A sound's error names the sound by the path on this machine: only the reason goes out.
     detail = f"the sound cannot be used: {error.reason}" if isinstance(error, SoundError) else str(error)
-    return Problem(status, error.slug, detail, headers={"Retry-After": "2"} if status == 503 else None)
+    return Problem(status, error.slug, detail)
 
 
 def of_http(error: HTTPException) -> Problem:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
+from collections.abc import Callable
 from time import perf_counter
 from typing import Annotated, Any, Literal
 
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from boiler.api import answering, asking, models
+from boiler.api.nearest import Match
 from boiler.api.problems import Problem
 from boiler.api.service import Service, of_request
 
@@ -106,9 +108,8 @@ async def nearest(request: Request) -> Response:
     k = asking.k_of(request, service.settings.max_k)
     body = await asking.body_of(request, models.NearestRequest)
     vector = asking.vector_of(body.embedding, service.nearest.dim)
-    return await answering.neighbours(
-        request, functools.partial(service.nearest.search, vector, k), perf_counter() - started
-    )
+    answering.stages(request)["validate"] = perf_counter() - started
+    return await answering.neighbours(request, functools.partial(service.nearest.search, vector, k))
 
 
 @router.post(
@@ -123,8 +124,8 @@ async def nearest_to_audio(request: Request, asked: Annotated[SoundNearest, Quer
     service.check_k(asked.k)
     check_part(asked)
     sound = await asking.upload_of(request)
-    embedded = await service.embed(sound, asked.start_s, asked.end_s)
-    vectors = np.stack([vector for _, vector in embedded])
+    embedded = await service.embed(sound, asked.start_s, asked.end_s, answering.stages(request))
+    vectors = np.stack([one.vector for one in embedded])
     return await answering.neighbours(request, functools.partial(service.nearest.search_windows, vectors, asked.k))
 
 
@@ -143,20 +144,21 @@ async def nearest_batch(request: Request) -> Response:
         why = f"at most {service.settings.max_batch} queries in one request"
         raise Problem(422, "invalid-request", why, errors=[{"pointer": "/queries", "detail": why}])
     searches = [_search_of(service, query, body.k, f"/queries/{at}") for at, query in enumerate(body.queries)]
-    results = await service.in_thread(lambda: [answering.rows(search()) for search in searches])
-    head = answering.heads(service)
-    answer = {"results": results, "engine": head[answering.ENGINE], "generation": head[answering.GENERATION]}
-    return answering.json(answer, head)
+    found = await answering.searched(request, service, lambda: [search() for search in searches])
+    results = [answering.rows(matches) for matches in found.results]
+    answer = {"results": results, "engine": found.engine, "generation": found.generation}
+    return answering.json(answer, found.heads)
 
 
-def _search_of(service: Service, query: models.SeedRequest, k: int, pointer: str) -> Any:
+def _search_of(service: Service, query: models.SeedRequest, k: int, pointer: str) -> Callable[[], list[Match]]:
     if (query.embedding is None) == (query.n is None):
         why = "a query has either `embedding` or `n`"
         raise Problem(422, "invalid-request", f"{pointer}: {why}", errors=[{"pointer": pointer, "detail": why}])
-    if query.embedding is None:
-        return functools.partial(service.nearest.by_item, query.n, k)
-    vector = asking.vector_of(query.embedding, service.nearest.dim, f"{pointer}/embedding")
-    return functools.partial(service.nearest.search, vector, k)
+    if query.embedding is not None:
+        vector = asking.vector_of(query.embedding, service.nearest.dim, f"{pointer}/embedding")
+        return functools.partial(service.nearest.search, vector, k)
+    assert query.n is not None
+    return functools.partial(service.nearest.by_item, query.n, k)
 
 
 @router.post("/embed", operation_id="embed", response_model=models.EmbedAnswer, openapi_extra=_FORM)
@@ -165,25 +167,25 @@ async def embed(request: Request, asked: Annotated[SoundEmbed, Query()]) -> Resp
     service = of_request(request)
     check_part(asked)
     sound = await asking.upload_of(request)
-    embedded = await service.embed(sound, asked.start_s, asked.end_s)
+    embedded = await service.embed(sound, asked.start_s, asked.end_s, answering.stages(request))
     windows = [
         {
-            "start_s": round(window.start_s, 4),
-            "end_s": round(window.end_s, 4),
-            "embedding": base64.b64encode(np.asarray(vector, "<f4").tobytes()).decode()
+            "start_s": round(one.window.start_s, 4),
+            "end_s": round(one.window.end_s, 4),
+            "embedding": base64.b64encode(np.asarray(one.vector, "<f4").tobytes()).decode()
             if asked.encoding == "base64"
-            else [float(value) for value in vector],
+            else one.vector.tolist(),
         }
-        for window, vector in embedded
+        for one in embedded
     ]
     header = service.nearest.header
     answer = {
         "windows": windows,
         "dim": header.dim,
         "encoder": header.encoder,
-        "generation": service.nearest.generation,
+        "generation": header.generation,
     }
-    return answering.json(answer, answering.heads(service))
+    return answering.json(answer, {answering.GENERATION: header.generation})
 
 
 def check_part(part: SoundPart) -> None:

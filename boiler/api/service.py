@@ -12,15 +12,17 @@ import contextlib
 import functools
 import logging
 from collections.abc import AsyncIterator, Callable
+from datetime import datetime
+from time import perf_counter
 from typing import TypeVar
 
 import anyio.to_thread
-from boiler.api.nearest import Nearest
 from starlette.requests import Request
 
 from boiler import audio
 from boiler.api import problems
 from boiler.api.meters import meters
+from boiler.api.nearest import Embedded, Nearest, Part
 from boiler.decoders import Decoders
 from boiler.errors import BoilerError
 from boiler.settings import Settings
@@ -64,14 +66,19 @@ class Service:
             why = f"must be a whole number from 1 to {self.settings.max_k}"
             raise problems.Problem(422, "invalid-request", f"k {why}", errors=[{"parameter": "k", "detail": why}])
 
-    async def embed(self, sound: bytes, start_s: float, end_s: float | None) -> list[Embedded]:
+    async def embed(
+        self, sound: bytes, start_s: float, end_s: float | None, stages: dict[str, float]
+    ) -> list[Embedded]:
         """The vectors of an uploaded sound: decoded in a process that may die of it, embedded one sound at a time. A
-        few sounds wait for their turn, and more are told to come back.
+        few sounds wait for their turn, and more are told to come back. Adds the time of each stage to `stages`.
 
         Raises:
             Problem: 503 with Retry-After
             SoundError: not a sound, too long, or silent
         """
+        if not self.nearest.header.encoder_sha256:
+            why = "this index holds vectors without the encoder that made them: ask with a vector or an item"
+            raise problems.Problem(422, "no-encoder", why)
         if self.waiting >= self.settings.decoder_workers + self.settings.max_waiting:
             raise problems.Problem(
                 503,
@@ -79,23 +86,35 @@ class Service:
                 "too many sounds are waiting to be embedded; try again in a few seconds",
                 headers={"Retry-After": "3"},
             )
-        self.waiting += 1
-        meters().waiting.set(self.waiting)
+        self._wait(1)
         try:
-            with meters().timed("wait"):
-                await self._decoding.acquire()
-            try:
-                with meters().timed("decode"):
-                    load = functools.partial(self.decoders.load, sound, start_s=start_s, end_s=end_s)
-                    samples = await anyio.to_thread.run_sync(load)
-            finally:
-                self._decoding.release()
+            started = perf_counter()
+            async with self._decoding:
+                began = perf_counter()
+                load = functools.partial(self.decoders.load, sound, start_s=start_s, end_s=end_s)
+                samples = await anyio.to_thread.run_sync(load)
+            decoded = perf_counter()
             async with self._embedding:
-                with meters().timed("embed"):
-                    return await anyio.to_thread.run_sync(self.nearest.embed_samples, samples)
+                turn = perf_counter()
+                embedded = await anyio.to_thread.run_sync(self.nearest.embed_samples, samples)
+            done = perf_counter()
+            stages |= {"wait": began - started + turn - decoded, "decode": decoded - began, "embed": done - turn}
         finally:
-            self.waiting -= 1
+            self._wait(-1)
+        # Times are told in the sound that was sent, not in the part of it.
+        shifted = ((Part(one.window.start_s + start_s, one.window.end_s + start_s), one.vector) for one in embedded)
+        return [Embedded(*pair) for pair in shifted]
+
+    def _wait(self, more: int) -> None:
+        self.waiting += more
+        if self.settings.metrics:
             meters().waiting.set(self.waiting)
+
+    def tell(self) -> None:
+        """Puts what answers now on the meters."""
+        if self.settings.metrics:
+            meters().items.set(len(self.nearest))
+            meters().generation.set(datetime.fromisoformat(self.nearest.header.created).timestamp())
 
     async def watch(self) -> None:
         """Takes up new indexes, for as long as it runs. One that cannot be opened is refused: the old one serves on,
@@ -105,6 +124,7 @@ class Service:
             try:
                 if await anyio.to_thread.run_sync(self.nearest.refresh):
                     log.info("index %s taken up", self.nearest.generation)
+                    self.tell()
                 self.refused = None
             except BoilerError as error:
                 if self.refused != str(error):
@@ -128,6 +148,7 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
     # Its processes start with the first upload: a service that is only asked by vectors never has them.
     with Decoders(workers=settings.decoder_workers, timeout_s=settings.decode_timeout_s, limits=limits) as decoders:
         service = Service(settings, nearest, decoders)
+        service.tell()
         watching = asyncio.create_task(service.watch())
         try:
             yield service
