@@ -71,7 +71,8 @@ def serve(handle: int, memory_bytes: int, cpu_s: int) -> None:
             _allow_cpu(cpu_s)
             parts, samples = desk.answer(*request)
             connection.send_bytes(json.dumps(parts).encode())
-            connection.send_bytes(samples.data.cast("B") if samples.size else b"")
+            if samples.size:
+                connection.send_bytes(samples.data.cast("B"))
 
 
 class Desk:
