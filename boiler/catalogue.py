@@ -238,15 +238,16 @@ class Catalogue:
             ((c, start_s, end_s, vector.astype("<f4").tobytes()) for c, start_s, end_s, vector in windows),
         )
 
-    def finish(self, n: int, c: int, sha256: str, probe: Probe) -> None:
-        """All windows of file `n` are in, under `c`; `sha256` is that of the bytes they were heard in."""
+    def finish(self, n: int, c: int, sha256: str, size_bytes: int, probe: Probe) -> None:
+        """All windows of file `n` are in, under `c`; `sha256` and `size_bytes` are of the bytes they were
+        heard in."""
         if self.is_heard(sha256):  # its twin was quicker
             self._drop(c)
         else:
             self.db.execute(
-                "UPDATE contents SET size_bytes = (SELECT size_bytes FROM files WHERE files.n = contents.n), n = NULL,"
-                " sha256 = ?, duration_s = ?, sample_rate_hz = ?, channels = ?, format = ? WHERE c = ?",
-                (sha256, probe.duration_s, probe.sample_rate_hz, probe.channels, probe.format, c),
+                "UPDATE contents SET n = NULL, sha256 = ?, size_bytes = ?, duration_s = ?, sample_rate_hz = ?,"
+                " channels = ?, format = ? WHERE c = ?",
+                (sha256, size_bytes, probe.duration_s, probe.sample_rate_hz, probe.channels, probe.format, c),
             )
         self.hashed(n, sha256)
 

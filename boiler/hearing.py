@@ -31,7 +31,8 @@ from boiler.errors import SoundError
 from boiler.progress import Meter
 from boiler.scan import Found
 
-Embed = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+Floats = npt.NDArray[np.float32]
+Embed = Callable[[Floats], Floats]
 """[B, T] to [B, D]."""
 
 _HASH_THREADS = 2  # reading waits for the disk, and hashing lets go of the interpreter
@@ -214,7 +215,7 @@ class Hearing:
         opened = self._open[n]
         if opened.done is None or opened.waiting:
             return
-        self.catalogue.finish(n, opened.c, opened.done.sha256, opened.done.probe)
+        self.catalogue.finish(n, opened.c, opened.done.sha256, opened.done.size_bytes, opened.done.probe)
         self.tally.embedded += 1
         self.tally.sound_s += opened.done.probe.duration_s
         self._close(n)

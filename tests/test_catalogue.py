@@ -26,10 +26,10 @@ def add_files(store: Catalogue, *ids: str, size_bytes: int = 1) -> None:
     sync.apply(store, changes, lambda id: None, "now")
 
 
-def hear(store: Catalogue, n: int, sha256: str, n_windows: int = 1) -> None:
+def hear(store: Catalogue, n: int, sha256: str, n_windows: int = 1, size_bytes: int = 1) -> None:
     c, _ = store.begin(n)
     store.add((c, 4.096 * w, 8.192 + 4.096 * w, np.full(3, n + w + 1, np.float32)) for w in range(n_windows))
-    store.finish(n, c, sha256, PROBE)
+    store.finish(n, c, sha256, size_bytes, PROBE)
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_a_twin_that_is_quicker_wins(store: Catalogue) -> None:
     c, _ = store.begin(1)
     store.add([(c, 0.0, 8.192, np.ones(3, np.float32))])
     hear(store, 2, "aa")
-    store.finish(1, c, "aa", PROBE)
+    store.finish(1, c, "aa", 1, PROBE)
     assert [n for n, *_ in store.rows()] == [1, 2]
 
 

@@ -46,7 +46,7 @@ class Folder:
             if self.store.is_heard(sha256):
                 self.store.hashed(pending.n, sha256)
             else:
-                hear(self.store, pending.n, sha256)
+                hear(self.store, pending.n, sha256, size_bytes=pending.found.size_bytes)
                 self.n_heard += 1
         return changes
 
