@@ -16,6 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any, ClassVar, cast
 
+import torch
 from torch import Tensor, nn
 
 from boiler.errors import CheckpointError, UnknownNameError
@@ -32,6 +33,11 @@ TABLE: dict[str, str] = {
 
 DEFAULT = "BagTopVQVAE"
 """What `boiler index` and `boiler demo` take when no name is given."""
+
+FITTERS: dict[str, str] = {}
+"""Name to the function that learns something for an encoder at the end of training: `fit(windows, learned,
+network)` gets the training windows, what those before it in this table learned, and the network; it returns named
+tensors."""
 
 Path = str | os.PathLike[str]
 
@@ -88,6 +94,21 @@ def create(name: str, pt_path: Path | None = None, device: str = "cpu") -> Encod
         )
     encoder: Encoder = cast(Any, kind)(pt_path, device)
     return encoder.eval().requires_grad_(False)
+
+
+def learn(windows: Iterable[Tensor], network: nn.Module) -> dict[str, Tensor]:
+    """What all `FITTERS` learn, each tensor as `fitter.name`: it goes into the checkpoint.
+
+    Arguments: `windows`, which can be gone through again and again, gives batches of whole windows, float
+    `[B, 1, 2**17]`; `network` is in eval mode.
+    """
+    learned: dict[str, Tensor] = {}
+    with torch.no_grad():
+        for name, place in FITTERS.items():
+            module, _, function = place.partition(":")
+            found = getattr(importlib.import_module(module), function)(windows, learned, network)
+            learned |= {f"{name}.{short}": value.cpu().contiguous() for short, value in found.items()}
+    return learned
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,42 @@
+"""The bag of bottom words: how much of a sound each of 512 words names, in detail a quarter of the spectrogram's.
+
+Good for: fine texture (noise, rain, hum), and explanations that point at bands as well as seconds. Cells are shared out
+softly, and the vector is the square root of each word's share, as in `bag_top`.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from boiler.encoder.learned import Seeing, fused, opened
+from boiler.vqvae import SOFTNESS
+
+
+class BagBottomVQVAE(Seeing):
+    """Square roots of the shares of the bottom words, D = 512."""
+
+    def __init__(self, pt_path: str | os.PathLike[str] | None, device: str = "cpu") -> None:
+        network, _ = opened(pt_path)
+        super().__init__(network, network.bottom.n_words)
+        self.to_top = fused(network.to_top)
+        self.top = network.top
+        self.from_top = network.from_top
+        self.to_bottom = fused(network.to_bottom)
+        self.bottom = network.bottom
+        self.softness = SOFTNESS
+        self.to(device)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        return functional.normalize(self.presence(waveform).mean(dim=2).sqrt(), dim=1)
+
+    @torch.jit.export
+    def presence(self, waveform: Tensor) -> Tensor:
+        """Float `[N, 1, T]` to `[N, K, F]`: each word's share of each column of time, the columns of equal length."""
+        low, high = self.see(waveform)
+        top_words = self.top(self.to_top(high)).words
+        features = self.to_bottom(torch.cat([low, self.from_top(top_words)], dim=1))
+        return self.bottom.soft(features, self.softness).mean(dim=1).transpose(1, 2)

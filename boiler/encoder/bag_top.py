@@ -1,0 +1,36 @@
+"""The bag of top words: how much of a sound each of 64 words names. What explanations count in.
+
+Good for: knowing why two sounds are alike, as the cosine splits into words. Each cell of the top map (half of the
+bands, about a second) is shared out softly among the words; the vector is the square root of each word's share.
+"""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from boiler.encoder.learned import Seeing, fused, opened
+from boiler.vqvae import SOFTNESS
+
+
+class BagTopVQVAE(Seeing):
+    """Square roots of the shares of the top words, D = 64."""
+
+    def __init__(self, pt_path: str | os.PathLike[str] | None, device: str = "cpu") -> None:
+        network, _ = opened(pt_path)
+        super().__init__(network, network.top.n_words)
+        self.to_top = fused(network.to_top)
+        self.top = network.top
+        self.softness = SOFTNESS
+        self.to(device)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        return functional.normalize(self.presence(waveform).mean(dim=2).sqrt(), dim=1)
+
+    @torch.jit.export
+    def presence(self, waveform: Tensor) -> Tensor:
+        """Float `[N, 1, T]` to `[N, K, F]`: each word's share of each column of time, the columns of equal length."""
+        return self.top.soft(self.to_top(self.see(waveform).high), self.softness).mean(dim=1).transpose(1, 2)
