@@ -43,7 +43,8 @@ class Server:
         self.said: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
         assert process.stdout is not None
-        threading.Thread(target=self._listen, args=(process.stdout,), daemon=True).start()
+        self.listener = threading.Thread(target=self._listen, args=(process.stdout,), daemon=True)
+        self.listener.start()
         self.url = ""
 
     def _listen(self, stream: IO[str]) -> None:
@@ -83,11 +84,8 @@ def running(command: list[str], environment: dict[str, str], workers: int = 1) -
     )
     server = Server(process)
     try:
-        # One worker says where it runs when it is up; several are started after their parent has said it.
-        if workers == 1:
-            server.url = server.wait_for(r"running on (http://\S+)")[1]
-        else:
-            server.url = server.wait_for(r"running on (http://\S+)")[1]
+        server.url = server.wait_for(r"running on (http://\S+)")[1]
+        if workers > 1:  # their parent says where before they are up
             server.wait_for("Application startup complete", workers)
         yield server
     finally:
@@ -98,4 +96,6 @@ def running(command: list[str], environment: dict[str, str], workers: int = 1) -
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        server.listener.join()
         assert process.stdout is not None
+        process.stdout.close()
