@@ -21,15 +21,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import annoy
 import numpy as np
 import numpy.typing as npt
 
-from boiler import __version__, arguments, atomic, audio, corpus, labelled, labels, metrics, pictures, ranking, tables
+from boiler import (
+    __version__,
+    arguments,
+    atomic,
+    audio,
+    corpus,
+    engine,
+    labelled,
+    labels,
+    metrics,
+    pictures,
+    ranking,
+    tables,
+)
 from boiler.context import context
 from boiler.errors import CorpusError, QueryError, SoundError
 from boiler.labelled import Labelled
 from boiler.labels import Truth
+from boiler.metrics import Words
 from boiler.progress import meter
 from boiler.ranking import Collection, Scores
 from boiler.records import Item
@@ -42,6 +55,8 @@ HUB_K = 10
 SAMPLE = 5_000  # queries that tell how answers stand among random pairs
 ENGINE_QUERIES = 1_000
 ENGINE_K = 10
+BAG = "presence"  # what an encoder that is a bag of words can also tell: when each word is there
+USED = 0.01  # a word with less than this part of its even share of all sounds is not used
 
 Vectors = npt.NDArray[np.float32]
 
@@ -116,7 +131,7 @@ def _evaluate(settings: EvaluateSettings) -> tuple[Scorecard, Labelled]:
     with clock.timed("context", 1):
         placed = _context(index, scores[0], settings.seed)
     with clock.timed("engine", 1):
-        engine = _engine(index, settings.seed)
+        recall = _engine(index, settings.seed)
     robust, n_robust = _robustness(index, settings, clock, notes)
     clock.seconds["in all"] = time.monotonic() - began
     scorecard = Scorecard(
@@ -136,8 +151,8 @@ def _evaluate(settings: EvaluateSettings) -> tuple[Scorecard, Labelled]:
         knn=knn,
         hubness=hubs[0],
         floor_hubness=hubs[1] if floor else None,
-        engine=engine,
-        words=None,
+        engine=recall,
+        words=_words(index),
         context=placed,
         robustness=robust,
         n_robustness=n_robust,
@@ -246,27 +261,28 @@ def _embedding(module: Callable[..., object], device: str) -> Callable[[npt.NDAr
 def _engine(index: Labelled, seed: int) -> EngineRecall:
     """What the annoy file finds, asked as searches ask it, for a sample of the rows."""
     opened = index.opened
-    entry = opened.header.engine.get("annoy", {})
     vectors = np.asarray(opened.vectors)
     rows = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:ENGINE_QUERIES])
-    k = min(ENGINE_K, len(vectors))
-    trees = annoy.AnnoyIndex(opened.header.dim, "angular")
-    trees.load(str(opened.path / "annoy"))
-    found = np.full((len(rows), k), -1, np.int64)
-    for place, row in enumerate(rows.tolist()):
-        near = trees.get_nns_by_vector(vectors[row], k, int(entry.get("search_k", -1)))
-        found[place, : len(near)] = near
-    exact = _nearest_rows(vectors, rows, k)
-    recall = metrics.engine_recall(vectors[rows], vectors, found, exact)
-    published = entry.get("recall_at_10")
-    return EngineRecall(str(opened.header.engine.get("name", "exact")), k, len(rows), recall, published)
+    found, exact = (
+        engine.find(name).load(opened.path / name, vectors).query(vectors[rows], ENGINE_K)
+        for name in ("annoy", "exact")
+    )
+    recall = metrics.engine_recall(vectors[rows], vectors, found.rows, exact.rows)
+    answers = str(opened.header.engine.get("name", "exact"))
+    published = opened.header.engine.get("annoy", {}).get("recall_at_10")
+    return EngineRecall(answers, ENGINE_K, len(rows), recall, published)
 
 
-def _nearest_rows(vectors: Vectors, rows: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int64]:
-    """The k nearest rows of each of `rows`, itself among them, by trying all. Shape: [N, D], [Q] -> [Q, k]"""
-    size = max(1, ranking.BLOCK_KEYS // len(vectors))
-    blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
-    return np.concatenate([np.argpartition(-(vectors[block] @ vectors.T), k - 1, axis=1)[:, :k] for block in blocks])
+def _words(index: Labelled) -> Words | None:
+    """How the codebook is used, where the encoder is a bag of words: its vectors are the square roots of shares."""
+    opened = index.opened
+    if not opened.header.encoder_sha256:
+        return None
+    from boiler import checkpoint  # brings torch
+
+    if not hasattr(checkpoint.load_script(opened.path / "encoder.pt")[0], BAG):
+        return None
+    return metrics.words(np.square(np.asarray(opened.vectors), dtype=np.float64), least=USED)
 
 
 def draw(scorecard: Scorecard, index: Labelled, folder: Path) -> list[Path]:

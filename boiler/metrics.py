@@ -270,7 +270,7 @@ def engine_recall(queries: Floats, vectors: Floats, found: Ints, exact: Ints, *,
 @dataclass(frozen=True)
 class Words:
     """How a codebook is used: `perplexity` = exp(entropy of the words over all sounds), between 1 (one word says it
-    all) and `size`; `used`, the words that occur at all; `per_sound`, the mean perplexity of one sound's bag."""
+    all) and `size`; `used`, the words that occur; `per_sound`, the mean perplexity of one sound's bag."""
 
     size: int
     perplexity: float
@@ -278,9 +278,10 @@ class Words:
     per_sound: float
 
 
-def words(counts: Floats) -> Words:
+def words(counts: Floats, *, least: float = 0.0) -> Words:
     """Shape: how often each sound uses each word [N, K]; only the proportions within a sound count, so bags of any
-    length will do, and each sound weighs the same. A sound without any word is left out.
+    length will do, and each sound weighs the same. A sound without any word is left out. A word is used when its share
+    of all is above `least` times the even share 1 / K: where words are assigned softly, none is quite at 0.
 
     >>> words(np.array([[2, 2, 0], [0, 8, 0]]))
     Words(size=3, perplexity=1.754765350603323, used=2, per_sound=1.5)
@@ -294,7 +295,12 @@ def words(counts: Floats) -> Words:
         return np.asarray(np.exp(-(p * np.log(np.where(p > 0, p, 1))).sum(-1)))
 
     whole = shares.mean(0)
-    return Words(counts.shape[1], float(perplexity(whole)), int((whole > 0).sum()), float(perplexity(shares).mean()))
+    return Words(
+        counts.shape[1],
+        float(perplexity(whole)),
+        int((whole > least / counts.shape[1]).sum()),
+        float(perplexity(shares).mean()),
+    )
 
 
 def closer_than(distances: Floats, pairs: Floats) -> npt.NDArray[np.float64]:

@@ -78,7 +78,7 @@ def map_of(path: Path, vectors: Floats, labels: npt.NDArray[np.integer], names: 
     size = float(np.clip(4000 / max(len(chosen), 1), 2, 24))
     if rest.any():
         axes.scatter(points[rest, 0], points[rest, 1], s=size, color="0.8", linewidths=0)
-    colours = colormaps["tab20"]
+    colours = colormaps["tab10" if len(frequent) <= 10 else "tab20"]
     for place, label in enumerate(sorted(frequent.tolist())):
         here = labels[chosen] == label
         colour = colours(place % MOST_COLOURS)
