@@ -123,7 +123,8 @@ def stream(
     """The sound in blocks of about a second, in memory that does not grow with its length.
 
     A part is the same samples as that slice of the whole, but for rounding (2e-7 was seen) in lossless formats and to
-    1e-3 in lossy ones. An `end_s` after the end of the sound is no error.
+    1e-3 in lossy ones; not so the noise that AAC makes up (its encoder only says how loud), which is another one after
+    a seek. An `end_s` after the end of the sound is no error.
 
     Shape: blocks of float32 [T] mono at 16 kHz, none of them empty, at least one.
 

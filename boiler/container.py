@@ -46,9 +46,13 @@ OPTIONS = {"format_whitelist": FORMATS, "codec_whitelist": CODECS, "protocol_whi
 READ_BYTES = 2**16
 BLOCK_SAMPLES = 2**15
 
-# Codecs whose packets all hold the same number of samples: only for these can a position be told exactly in a container
-# that counts in milliseconds (Matroska, ASF).
-EVEN_CODECS = frozenset({"aac", "ac3", "eac3", "mp2", "mp3", "opus"})
+# Where a seek has led can be told exactly by these codecs, and by `pcm_...`. In WAV and its like only by the latter:
+# their times are reckoned from bytes, and are wrong for everything that is compressed.
+TIMED_CODECS = frozenset({"aac", "alac", "flac", "mp3", "opus", "vorbis", "wmav2"})
+BYTE_CONTAINERS = frozenset({"aiff", "au", "w64", "wav"})
+# Codecs whose packets all hold the same number of samples: only for these can a position be told in a container that
+# counts in milliseconds (Matroska, ASF).
+EVEN_CODECS = frozenset({"aac", "mp3", "opus", "wmav2"})
 SEEK_EARLIER_S = 1  # what a lossy decoder needs to be in step again; none of those above needs more than a tenth of it
 
 BROKEN = (
@@ -130,7 +134,8 @@ class Track:
     def blocks(self, from_s: int = 0) -> Iterator[tuple[int, Samples]]:
         """Pairs of a rate in Hz and mono samples [T] at that rate, from second `from_s` on.
 
-        The first sample is the one at exactly `from_s` (which is whole, so that it falls on a sample at every rate).
+        The first sample is the one at exactly `from_s` (which is whole, so that it falls on a sample at every rate). A
+        track is read once.
 
         Raises:
             NotASoundError: more packets are damaged than the limits allow, or the samples are no numbers.
@@ -191,7 +196,7 @@ class Track:
         Seeking is a favour of the container. Where it cannot be checked that it led to the right place, the track is
         decoded from its beginning instead, which is slower and always right.
         """
-        if from_s > SEEK_EARLIER_S:
+        if from_s > SEEK_EARLIER_S and self._is_timed():
             first = next(self._frames(), None)
             if first is not None:
                 with suppress(*BROKEN):
@@ -200,13 +205,18 @@ class Track:
                         round((from_s - SEEK_EARLIER_S + origin) / self._stream.time_base), stream=self._stream
                     )
                     frames = self._frames()
-                    landed = next(frames)
-                    position = self._position(landed, first)
-                    if position is not None and 0 <= position <= from_s * landed.sample_rate:
+                    landed = next(frames, None)
+                    position = self._position(landed, first) if landed is not None else None
+                    if landed is not None and position is not None and 0 <= position <= from_s * landed.sample_rate:
                         return position, itertools.chain([landed], frames)
                 self.close()
                 self._open()
         return 0, self._frames()
+
+    def _is_timed(self) -> bool:
+        if self._codec_name.startswith("pcm_"):
+            return True
+        return self._codec_name in TIMED_CODECS and self._container.format.name not in BYTE_CONTAINERS
 
     def _position(self, frame: Any, first: Any) -> int | None:
         """The number of samples before `frame`, counted from `first`, the first frame of the track. None: unknown."""

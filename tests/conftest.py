@@ -1,0 +1,46 @@
+"""What several test files need. Sound files are made on the spot (`sounds.write`); nothing is downloaded."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sounds import tone, write
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """The folder with `esc10` and `fsdd`, named by BOILER_TEST_DATA."""
+    named = os.environ.get("BOILER_TEST_DATA")
+    if not named:
+        pytest.skip("BOILER_TEST_DATA does not name a folder with real sounds (esc10, fsdd)")
+    folder = Path(named)
+    missing = [name for name in ("esc10", "fsdd") if not (folder / name).is_dir()]
+    if missing:
+        pytest.skip(f"BOILER_TEST_DATA has no {' and no '.join(missing)}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def labelled_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """18 short WAV files of 3 kinds, six each, told apart by ear at once: `<kind>/<kind>-<n>.wav`. Do not write there.
+
+    Lengths 0.4 to 1.4 s, 22.05 kHz, mono; levels and pitches vary within a kind.
+    """
+    folder = tmp_path_factory.mktemp("labelled")
+    rng = np.random.default_rng(20_26)
+    for n in range(6):
+        seconds = float(rng.uniform(0.4, 1.4))
+        level = float(rng.uniform(0.2, 0.8))
+        t = np.arange(round(seconds * 22_050)) / 22_050
+        kinds = {
+            "whistle": tone(float(rng.uniform(1800, 2200)), seconds, 22_050),
+            "hum": sum(tone(h * float(rng.uniform(95, 105)), seconds, 22_050, 0.3 / h) for h in range(1, 8)),
+            "clap": rng.standard_normal(len(t)) * np.exp(-30 * (t % 0.2)) * 0.2,
+        }
+        for kind, sound in kinds.items():
+            (folder / kind).mkdir(exist_ok=True)
+            write(folder / kind / f"{kind}-{n}.wav", np.clip(level * sound, -1, 1), 22_050)
+    return folder
