@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import wave
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 from torch import nn
 
 from boiler import checkpoint, engine, generation
-from boiler.api.nearest import Nearest
+from boiler.api.nearest import Match, Nearest
 from boiler.errors import ModelDirError, NotASoundError, QueryError, SilentSoundError, UnknownItemError
 from boiler.generation import Header, rows_of
 from boiler.records import Item
@@ -82,6 +83,11 @@ def brute_force(vectors: np.ndarray, query: np.ndarray) -> list[tuple[int, float
     return sorted(best.items(), key=lambda pair: pair[1])
 
 
+def by_vector(match: Match) -> Match:
+    """The same answer to a vector, which has no times."""
+    return replace(match, asked_start_s=None, asked_end_s=None)
+
+
 @pytest.mark.parametrize("name", engine.TABLE)
 @pytest.mark.parametrize("k", [1, 3, 5, 6, 1000])
 def test_a_vector_finds_items_by_their_best_window(model_dir: Path, name: str, k: int) -> None:
@@ -97,7 +103,7 @@ def test_a_vector_finds_items_by_their_best_window(model_dir: Path, name: str, k
 
 
 def test_a_row_says_all_about_its_item(nearest: Nearest) -> None:
-    vectors = nearest._opened.generation.vectors
+    vectors = nearest._snapshot.vectors
     match = nearest.search(vectors[2], 1)[0]
     assert (match.id, match.n, match.url, match.label) == ("kind1/sound_1.wav", 10, "u/1", "kind1")
     assert (match.start_s, match.end_s) == (4.0, 12.0)
@@ -112,7 +118,7 @@ def test_lists_arrays_and_tensors_of_any_length_ask_the_same(nearest: Nearest, k
 
 @pytest.mark.parametrize("item", [10, "kind1/sound_1.wav"])
 def test_an_item_asks_with_all_its_windows_and_is_left_out(nearest: Nearest, item: int | str) -> None:
-    vectors = np.asarray(nearest._opened.generation.vectors)
+    vectors = np.asarray(nearest._snapshot.vectors)
     found = nearest.by_item(item, 100)
     assert [match.n for match in found] != [10]
     assert {match.n for match in found} == {0, 30, 40, 50}
@@ -126,13 +132,16 @@ def test_an_item_asks_with_all_its_windows_and_is_left_out(nearest: Nearest, ite
     [
         ([1.0] * 7, "7 numbers"),
         ([], "0 numbers"),
-        (1.0, "one numbers"),
+        (1.0, "a row of 8 numbers"),
         ([float("nan")] * DIM, "NaN"),
         ([1e308 * 10] * DIM, "infinite"),
         ([0.0] * DIM, "all zeros"),
-        (["a"] * DIM, "list of numbers"),
+        (["a"] * DIM, "of <U1"),
+        (["1"] * DIM, "of <U1"),
+        ([True] * DIM, "of bool"),
         (None, "numbers"),
-        ([[1.0] * DIM], "1x8"),
+        ([[1.0] * DIM] * 2, "shape"),
+        ([[1.0] * DIM, [1.0]], "ragged"),
     ],
 )
 def test_what_is_not_a_vector_of_this_index_is_refused(nearest: Nearest, query, said: str) -> None:
@@ -142,7 +151,7 @@ def test_what_is_not_a_vector_of_this_index_is_refused(nearest: Nearest, query, 
 
 @pytest.mark.parametrize("k", [0, -1, 1.5, True, "3", None])
 def test_k_is_a_whole_number_of_at_least_1(nearest: Nearest, k) -> None:
-    with pytest.raises(QueryError, match="k must be"):
+    with pytest.raises(QueryError, match="k is a whole number"):
         nearest.search([1.0] * DIM, k)
 
 
@@ -154,15 +163,20 @@ def test_a_sound_is_embedded_as_path_bytes_and_file(nearest: Nearest, tmp_path: 
         assert by_path == nearest.by_sound(stream, 3)
     embedded = nearest.embed(tmp_path / "tone.wav")
     assert [tuple(one.window) for one in embedded] == [(0.0, 1.0)]
-    assert nearest.search(embedded[0].vector, 3) == by_path
-    assert nearest.search_windows([embedded[0].vector], 3) == by_path
+    assert {(match.asked_start_s, match.asked_end_s) for match in by_path} == {(0.0, 1.0)}
+    assert nearest.search(embedded[0].vector, 3) == [by_vector(match) for match in by_path]
+    assert nearest.search_windows([embedded[0].vector], 3) == [by_vector(match) for match in by_path]
 
 
 def test_a_part_of_a_sound_can_ask(nearest: Nearest, tmp_path: Path) -> None:
     write_tone(tmp_path / "tone.wav", 440, duration_s=4)
     part = nearest.embed(tmp_path / "tone.wav", start_s=1, end_s=2)
-    assert [tuple(one.window) for one in part] == [(0.0, 1.0)] or [tuple(one.window) for one in part] == [(1.0, 2.0)]
-    assert nearest.by_sound(tmp_path / "tone.wav", 2, start_s=1, end_s=2) == nearest.search(part[0].vector, 2)
+    assert [tuple(one.window) for one in part] == [(1.0, 2.0)]
+    found = nearest.by_sound(tmp_path / "tone.wav", 2, start_s=1, end_s=2)
+    assert [by_vector(match) for match in found] == nearest.search(part[0].vector, 2)
+    for start_s, end_s in ((-1, None), (2, 2), (2, 1)):
+        with pytest.raises(QueryError, match="part of a sound"):
+            nearest.by_sound(tmp_path / "tone.wav", start_s=start_s, end_s=end_s)
 
 
 def test_silence_and_nonsense_are_refused_by_name(nearest: Nearest, tmp_path: Path) -> None:
@@ -189,7 +203,7 @@ def test_items_are_found_by_number_id_text_and_label(nearest: Nearest) -> None:
 
 
 def test_the_path_of_an_item_is_inside_the_folder_of_sounds(model_dir: Path, tmp_path: Path) -> None:
-    with pytest.raises(QueryError, match="give the folder"):
+    with pytest.raises(QueryError, match="name it"):
         Nearest(model_dir).path(0)
     (tmp_path / "elsewhere/kind0").mkdir(parents=True)
     write_tone(tmp_path / "elsewhere/kind0/sound_0.wav", 440)
@@ -230,7 +244,7 @@ def test_vectors_without_their_encoder_answer_all_but_sounds(tmp_path: Path) -> 
     write_tone(tmp_path / "tone.wav", 440)
     nearest = Nearest(tmp_path / "model")
     assert len(nearest.by_item(0, 2)) == 2
-    with pytest.raises(ModelDirError, match="without their encoder"):
+    with pytest.raises(ModelDirError, match="without an encoder"):
         nearest.by_sound(tmp_path / "tone.wav")
 
 

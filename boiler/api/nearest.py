@@ -1,45 +1,52 @@
-"""A model directory opened for search: what else sounds like this?
+"""A model directory opened for search, from Python: the heart that the service, the browser and the commands share.
 
->>> nearest = Nearest("exp/mine/vqvae_012/BagTopVQVAE")  # doctest: +SKIP
+>>> from boiler.api.nearest import Nearest
+>>> nearest = Nearest("exp/esc10/MFCCStats")  # doctest: +SKIP
 >>> for match in nearest.by_sound("dog.wav", k=3):  # doctest: +SKIP
-...     print(match.id, match.start_s, match.distance)
+...     print(f"{match.distance:.3f}  {match.id}")
+0.412  dog/1-100032-A-0.ogg
+0.437  dog/5-213836-D-0.ogg
+0.455  dog/3-157695-A-0.ogg
 
-Everything is mapped or read from disk when it is needed, so opening is instant and workers share their memory. torch is
-imported when the first sound has to be embedded, not before: a service that is asked with vectors never loads it.
+Answers are items, not windows: the window that matches best speaks for its item. There are always k of them while the
+index has k items that sound; nearest first, equal ones by their number. A sound that is asked with has windows too:
+what counts is the best match of any of them. Distance is angular, `sqrt(2 (1 - similarity))`, similarity the cosine.
+
+All methods may be called from several threads. torch is imported when a sound has to be embedded, not before.
 """
 
 from __future__ import annotations
 
+import operator
 import os
-import sqlite3
 import threading
-import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, NamedTuple
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
 
 from boiler import audio, engine, generation, records
-from boiler.errors import ModelDirError, QueryError, SilentSoundError, UnknownItemError
+from boiler.ear import Ear, Embedded, Part
+from boiler.engine import Vectors
+from boiler.errors import QueryError
 from boiler.header import Header
 from boiler.records import Item
+from boiler.snapshot import Ranked, Snapshot
 
-BATCH_WINDOWS = 16
-MOST_QUERY_WINDOWS = 256
-"""An item of more windows than this (some 17 minutes) asks with so many of them, evenly spread."""
-_REMEMBERED_NAMES = 100_000
-_SQL_VARIABLES = 500
-_QUERIES_AT_ONCE = 64
+__all__ = ["Embedded", "Item", "Match", "Nearest", "Part"]
 
-Vectors = npt.NDArray[np.float32]
+MOST_WINDOWS = 256
+"""A sound of more windows than this (some 17 minutes) asks with so many of them, evenly spread."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Match:
-    """An answer: an item, and the part of it that matched."""
+    """An item near to what was asked. Seconds are of the item's sound: the window that matched best. `closer_than` is
+    the share of random pairs of this collection that are farther apart than this, 0 to 1. `asked_start_s` and
+    `asked_end_s` are where in the sound asked with it matched; None when it was asked with a vector."""
 
     id: str
     n: int
@@ -48,104 +55,20 @@ class Match:
     start_s: float
     end_s: float
     distance: float
-    """Angular, `sqrt(2 (1 - cos))`: 0 the same, smaller is nearer."""
     similarity: float
-    """The cosine, 1 the same."""
     closer_than: float
-    """The share, 0 to 1, of random pairs of this collection that are farther apart."""
-
-
-class Part(NamedTuple):
-    """A window of a sound, in seconds."""
-
-    start_s: float
-    end_s: float
-
-
-class Embedded(NamedTuple):
-    """A window and its vector, float32 `[D]` of unit length."""
-
-    window: Part
-    vector: Vectors
-
-
-class _Name(NamedTuple):
-    id: str
-    url: str
-    label: str | None
-
-
-class _Opened:
-    """One generation and all that answers from it; replaced as a whole when a newer one is taken up."""
-
-    def __init__(self, model_dir: Path, engine_name: str | None, device: str) -> None:
-        self.generation = generation.open(model_dir)
-        header = self.generation.header
-        chosen = engine_name or header.engine.get("name", "exact")
-        self.engine = engine.find(chosen).load(self.generation.path / chosen, self.generation.vectors)
-        self.pairs = np.asarray(self.generation.pairs)
-        self.device = device
-        self._connection = self.generation.connect()
-        weakref.finalize(self, self._connection.close)
-        self._lock = threading.Lock()
-        self._names: dict[int, _Name] = {}
-        self._encoder: Any = None
-        self._encoder_lock = threading.Lock()
-
-    def select(self, sql: str, values: Sequence[object] = ()) -> list[sqlite3.Row]:
-        with self._lock:
-            return self._connection.execute(sql, values).fetchall()
-
-    def names(self, numbers: Sequence[int]) -> dict[int, _Name]:
-        """Id, address and label of each item."""
-        missing = [n for n in numbers if n not in self._names]
-        for begin in range(0, len(missing), _SQL_VARIABLES):
-            some = missing[begin : begin + _SQL_VARIABLES]
-            marks = ", ".join("?" * len(some))
-            found = self.select(f"SELECT n, id, url, label FROM items WHERE n IN ({marks})", some)  # noqa: S608  # question marks only
-            if len(self._names) > _REMEMBERED_NAMES:
-                self._names = {n: self._names[n] for n in numbers if n in self._names}
-            self._names.update({row["n"]: _Name(row["id"], row["url"], row["label"]) for row in found})
-        return {n: self._names[n] for n in numbers}
-
-    def embed(self, waveforms: Vectors) -> Vectors:
-        """Float32 `[W, 2**17]` to unit vectors `[W, D]`."""
-        import torch
-
-        from boiler import checkpoint
-
-        with self._encoder_lock:
-            if self._encoder is None:
-                if not self.generation.header.encoder_sha256:
-                    raise ModelDirError(
-                        f"{self.generation.name} holds vectors without their encoder: ask with a vector or an item"
-                    )
-                self._encoder, _ = checkpoint.load_script(self.generation.path / "encoder.pt", self.device)
-            with torch.inference_mode():
-                parts = [
-                    self._encoder(torch.from_numpy(waveforms[at : at + BATCH_WINDOWS, None, :]).to(self.device))
-                    .cpu()
-                    .numpy()
-                    for at in range(0, len(waveforms), BATCH_WINDOWS)
-                ]
-        return engine.unit(np.concatenate(parts))
-
-    def close(self) -> None:
-        with self._lock:
-            self._connection.close()
+    asked_start_s: float | None = None
+    asked_end_s: float | None = None
 
 
 class Nearest:
-    """The current index of a model directory. Any number of threads may ask at once.
+    """A model directory, opened.
 
-    Arguments:
-        model_dir: what `boiler index` wrote
-        wav_dir: where the sounds lie, for `path`; None: where they lay when they were indexed
-        device: where sounds are embedded: cpu, cuda, mps
-        engine: exact or annoy; None: what the index was found to answer best with
-    Raises:
-        ModelDirError: not a model directory, damaged, or of another version; the message says what to do
-        UnknownNameError: no such engine
+    `wav_dir`: the folder that was indexed, for `path`; by default where it was then. `device`: what embeds sounds
+    (`cpu`, `cuda`, `auto` ...). `engine`: the engine that answers, by name; by default the one the index was
+    published with.
+
+    Raises: ModelDirError: not a model directory, damaged, or of another version. UnknownNameError: no such engine.
     """
 
     def __init__(
@@ -158,246 +81,276 @@ class Nearest:
     ) -> None:
         self.model_dir = Path(model_dir)
         self._wav_dir = None if wav_dir is None else Path(wav_dir)
-        self._device = device
         self._engine_name = engine
+        self._ear = Ear(device)
         self._refreshing = threading.Lock()
-        self._opened = _Opened(self.model_dir, engine, device)
+        self._current: Snapshot | None = Snapshot.open(self.model_dir, engine)
+
+    # --------------------------------------------------------------------------------------- what is open
+
+    @property
+    def _snapshot(self) -> Snapshot:
+        snapshot = self._current
+        if snapshot is None:
+            raise QueryError(f"{self.model_dir} was closed: open it again with Nearest(...)")
+        return snapshot
 
     @property
     def header(self) -> Header:
-        """What the index is, and what made it."""
-        return self._opened.generation.header
+        """What made the index, and what it is bound to."""
+        return self._snapshot.generation.header
 
     @property
     def dim(self) -> int:
-        """Length D of the vectors."""
+        """How many numbers a vector has."""
         return self.header.dim
 
     @property
     def generation(self) -> str:
-        """The name of the generation that answers now."""
-        return self._opened.generation.name
+        """The name of the index that answers now."""
+        return self._snapshot.name
 
     @property
     def engine_name(self) -> str:
-        """The engine that answers now."""
-        return self._opened.engine.name
+        """The engine that answers."""
+        return self._snapshot.engine.name
 
     def __len__(self) -> int:
-        """How many sounds there are, silent ones too (which are never an answer)."""
+        """Items, silent ones among them."""
         return self.header.n_items
 
-    def search(self, query: Any, k: int = 10) -> list[Match]:
-        """The `k` items nearest to a vector: list, array or tensor, of any length but zero.
+    def __enter__(self) -> Self:
+        return self
 
-        Shape: `[D]`. Raises: QueryError.
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the files. Queries under way finish; new ones are refused."""
+        self._current = None
+
+    def refresh(self) -> bool:
+        """Take up a newer index, if there is one: True when it answers from now on. Queries under way finish on the
+        index they began with. Cheap when there is none.
+
+        Raises: ModelDirError: there is a newer one, and it cannot be used; the one before goes on answering.
         """
-        opened = self._opened
-        return _answers(opened, _checked(query, opened.generation.header.dim)[None], k, ())
+        with self._refreshing:
+            if generation.current_name(self.model_dir) == self._snapshot.name:
+                return False
+            self._current = Snapshot.open(self.model_dir, self._engine_name)
+            return True
+
+    # ------------------------------------------------------------------------------------------- the items
+
+    def item(self, id_or_n: str | int) -> Item:
+        """What is known of an item, by its id or its number.
+
+        Raises: UnknownItemError.
+        """
+        return self._snapshot.item(id_or_n)
+
+    def items(
+        self, *, offset: int = 0, limit: int = 50, text: str | None = None, label: str | None = None
+    ) -> list[Item]:
+        """A page of the items, in the order of their numbers: those whose id holds `text` (upper or lower case), and
+        that have `label`.
+
+        Raises: QueryError: offset or limit below 0.
+        """
+        if offset < 0 or limit < 0:
+            raise QueryError(f"offset and limit are 0 or more, not {offset} and {limit}")
+        where, values = ["1"], list[Any]()
+        if text is not None:
+            sought = text
+            for sign in "\\%_":
+                sought = sought.replace(sign, f"\\{sign}")
+            where.append("id LIKE ? ESCAPE '\\'")
+            values.append(f"%{sought}%")
+        if label is not None:
+            where.append("label = ?")
+            values.append(label)
+        sql = f"SELECT * FROM items WHERE {' AND '.join(where)} ORDER BY n LIMIT ? OFFSET ?"  # noqa: S608  # ours
+        return [records.item_of(row) for row in self._snapshot.select(sql, [*values, limit, offset])]
+
+    def path(self, id_or_n: str | int) -> Path:
+        """Where the item's sound lies.
+
+        Raises: UnknownItemError; QueryError: the folder of the sounds is not here, or this sound is not in it.
+        """
+        snapshot = self._snapshot
+        item = snapshot.item(id_or_n)
+        root = self._wav_dir or _wav_dir(snapshot)
+        if root is None or not root.is_dir():
+            raise QueryError(
+                f"the folder of the sounds{'' if root is None else f', {root},'} is not here: name it (--wav_dir,"
+                " BOILER_WAV_DIR or Nearest(..., wav_dir=...)) to hear sounds; searching does without"
+            )
+        path = item.path(root)
+        # Links are followed, as they were when the folder was indexed; an id cannot lead out of it by itself.
+        if PurePosixPath(item.id).is_absolute() or ".." in path.relative_to(root).parts:
+            raise QueryError(f"{item.id} does not lie in the folder of the sounds")
+        if not path.is_file():
+            raise QueryError(f"{item.id} is not in {root} any more: run boiler index to take up what changed")
+        return path
+
+    # ------------------------------------------------------------------------------------------- searching
+
+    def search(self, query: Any, k: int = 10) -> list[Match]:
+        """The items nearest to a vector: an array, a tensor or a list of D numbers of any length but zero.
+
+        Raises: QueryError: of another length, not finite, all zeros; k not a whole number from 1 on.
+        """
+        k = _checked_k(k)
+        snapshot = self._snapshot
+        vector = vector_of(query, snapshot.generation.header.dim)
+        return _matches(snapshot, snapshot.nearest_items(vector[None], k))
 
     def search_windows(self, vectors: Any, k: int = 10) -> list[Match]:
-        """The `k` items nearest to any of several vectors, as the windows of one sound are: the best pair counts.
+        """The items nearest to any of several vectors, such as the windows of one sound.
 
-        Shape: `[W, D]`. Raises: QueryError.
+        Raises: QueryError: as `search`; or none given.
         """
-        opened = self._opened
-        dim = opened.generation.header.dim
-        if not len(vectors):
-            raise QueryError("no vector was given: ask with at least one")
-        return _answers(opened, np.stack([_checked(vector, dim) for vector in vectors]), k, ())
+        k = _checked_k(k)
+        snapshot = self._snapshot
+        dim = snapshot.generation.header.dim
+        queries = [vector_of(vector, dim) for vector in _spread(vectors)]
+        if not queries:
+            raise QueryError("no vector was given to search with: give one at least")
+        return _matches(snapshot, snapshot.nearest_items(np.stack(queries), k))
 
     def by_item(self, id_or_n: str | int, k: int = 10) -> list[Match]:
-        """The `k` items nearest to one of the collection, itself left out.
+        """The items nearest to one of the index, itself left out.
 
-        Raises: UnknownItemError; SilentSoundError; QueryError.
+        Raises: QueryError, UnknownItemError; SilentSoundError: it is a silent one.
         """
-        opened = self._opened
-        row = _row_of(opened, id_or_n)
-        if not row["n_rows"]:
-            raise SilentSoundError(row["id"], "is silent: there is nothing to compare")
-        count = min(row["n_rows"], MOST_QUERY_WINDOWS)
-        own = row["first_row"] + np.arange(count) * row["n_rows"] // count
-        return _answers(opened, np.asarray(opened.generation.vectors[own]), k, (row["n"],))
+        k = _checked_k(k)
+        snapshot = self._snapshot
+        number, rows = snapshot.rows_of(id_or_n)
+        asking = _spread(rows)
+        ranked = snapshot.nearest_items(snapshot.vectors[asking], k, without=[number])
+        return _matches(snapshot, ranked, [_part(snapshot, row) for row in asking])
 
     def by_sound(
         self, source: audio.Source, k: int = 10, *, start_s: float = 0.0, end_s: float | None = None
     ) -> list[Match]:
-        """The `k` items nearest to a sound (a path, bytes or an open file), or to a part of it.
+        """The items nearest to a sound (a path, its bytes or a file object), or to the part of it from `start_s` to
+        `end_s`. It need not be in the index; if it is, it finds itself.
 
-        Raises: SoundError: not a sound, or a silent one; QueryError; ModelDirError: the index has no encoder.
+        Raises: QueryError; NotASoundError, SoundLimitError, SilentSoundError; ModelDirError: the encoder is missing.
         """
-        opened = self._opened
-        embedded = _embedded(opened, audio.stream(source, start_s=start_s, end_s=end_s), _named(source))
-        return _answers(opened, np.stack([one.vector for one in embedded]), k, ())
+        k = _checked_k(k)
+        embedded = _spread(self.embed(source, start_s=start_s, end_s=end_s))
+        snapshot = self._snapshot
+        ranked = snapshot.nearest_items(np.stack([one.vector for one in embedded]), k)
+        return _matches(snapshot, ranked, [one.window for one in embedded])
+
+    # ------------------------------------------------------------------------------------------- embedding
 
     def embed(self, source: audio.Source, *, start_s: float = 0.0, end_s: float | None = None) -> list[Embedded]:
-        """The windows of a sound that are not silent, with their vectors.
+        """The vector of each window that is not silent, cut as the index was; times are those of the whole sound.
 
-        Raises: SoundError: not a sound, or all silence; ModelDirError: the index has no encoder.
+        Raises: as `by_sound`.
         """
-        return _embedded(self._opened, audio.stream(source, start_s=start_s, end_s=end_s), _named(source))
-
-    def embed_samples(self, samples: Vectors) -> list[Embedded]:
-        """As `embed`, from samples at 16 kHz. Shape: float32 `[T]`."""
-        return _embedded(self._opened, [samples], "the sound")
-
-    def item(self, id_or_n: str | int) -> Item:
-        """One sound of the collection, by its id or its number. Raises: UnknownItemError."""
-        return records.item_of(_row_of(self._opened, id_or_n))
-
-    def items(
-        self, *, offset: int = 0, limit: int = 100, text: str | None = None, label: str | None = None
-    ) -> list[Item]:
-        """Sounds in the order of their number; those whose id contains `text` (in any case), or that have `label`."""
-        where, values = ["1"], list[object]()
-        if text:
-            where.append("id LIKE ? ESCAPE '\\'")
-            escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-            values.append(f"%{escaped}%")
-        if label is not None:
-            where.append("label = ?")
-            values.append(label)
-        sql = f"SELECT * FROM items WHERE {' AND '.join(where)} ORDER BY n LIMIT ? OFFSET ?"  # noqa: S608  # our own words
-        return [records.item_of(row) for row in self._opened.select(sql, [*values, limit, offset])]
-
-    def path(self, id_or_n: str | int) -> Path:
-        """Where the sound of an item lies.
-
-        Raises: UnknownItemError; QueryError: the folder of sounds is not there, or the file is not inside it.
-        """
-        opened = self._opened
-        item = records.item_of(_row_of(opened, id_or_n))
-        root = self._wav_dir
-        if root is None:
-            stored = opened.select("SELECT value FROM meta WHERE key = 'wav_dir'")
-            root = Path(stored[0]["value"]) if stored else None
-        if root is None:
-            raise QueryError("this index does not say where its sounds lie: give the folder (wav_dir, BOILER_WAV_DIR)")
-        path = item.path(root)
-        # A link inside the folder may lead out of it on purpose; a name that climbs out may not.
-        if ".." in path.relative_to(root).parts or not path.is_file():
+        if start_s < 0 or (end_s is not None and end_s <= start_s):
             raise QueryError(
-                f"the sound of {item.id} is not in the folder of sounds: give the folder (wav_dir, BOILER_WAV_DIR)"
+                f"a part of a sound ends after it begins, and begins at 0 or later: not {start_s} to {end_s} s"
             )
-        return path
+        blocks = audio.stream(source, start_s=start_s, end_s=end_s)
+        return self._embed(blocks, audio.name_of(source), start_s)
 
-    def refresh(self) -> bool:
-        """Takes up a newer generation, if there is one. Questions under way end on the one they began with.
+    def embed_samples(self, samples: Any) -> list[Embedded]:
+        """The same for samples that are decoded already: float [T], mono at 16 kHz, any level.
 
-        Raises: ModelDirError: there is one that cannot be opened; the old one answers on.
+        Raises: QueryError: not that, or not finite; SilentSoundError; ModelDirError.
         """
-        with self._refreshing:
-            if generation.current_name(self.model_dir) == self.generation:
-                return False
-            # The old one is not closed: a question may still be using it. It goes when the last one ends.
-            self._opened = _Opened(self.model_dir, self._engine_name, self._device)
-            return True
+        samples = np.asarray(samples, np.float32)
+        if samples.ndim != 1 or not samples.size:
+            raise QueryError(f"samples are one row of numbers, mono at 16 kHz, not of shape {list(samples.shape)}")
+        if not np.isfinite(samples).all():
+            raise QueryError("some samples are not numbers (NaN or infinite)")
+        return self._embed([samples], "the samples given", 0.0)
 
-    def close(self) -> None:
-        """Gives back what is open. Nothing may be asked afterwards."""
-        self._opened.close()
+    def _embed(self, blocks: Iterable[audio.Samples], name: str, from_s: float) -> list[Embedded]:
+        return self._ear.embed(self._snapshot.generation, blocks, name, from_s)
 
 
-def _answers(opened: _Opened, queries: Vectors, k: int, without: Sequence[int]) -> list[Match]:
-    """The best row of each item, over all the queries (windows of one sound); `k` items, or all there are."""
-    if isinstance(k, bool) or not isinstance(k, int | np.integer) or k < 1:
-        raise QueryError(f"k must be a whole number of at least 1, not {k!r}")
-    held = opened.generation
-    k = min(int(k), len(held.item_vectors) - len(without))
+def vector_of(query: Any, dim: int) -> Vectors:
+    """The query as a unit vector [D].
+
+    Raises: QueryError: not D numbers, not finite, or without a direction.
+    """
+    if hasattr(query, "detach"):  # a tensor, whatever its device and whether it is being differentiated
+        query = query.detach().cpu().double().numpy()
+    try:
+        vector = np.asarray(query)
+    except ValueError as error:
+        raise QueryError(f"a vector is a row of {dim} numbers; this one is ragged") from error
+    if vector.ndim == 2 and len(vector) == 1:
+        vector = vector[0]
+    if vector.ndim != 1:
+        raise QueryError(f"a vector is a row of {dim} numbers; this one has the shape {list(vector.shape)}")
+    if len(vector) != dim:
+        raise QueryError(
+            f"the vector has {len(vector)} numbers, this index has {dim}: embed with the encoder of this index"
+        )
+    if vector.dtype.kind not in "fiu":
+        raise QueryError(f"a vector is a row of {dim} numbers; this one is of {vector.dtype}")
+    if not np.isfinite(vector).all():
+        raise QueryError("the vector has numbers that are NaN or infinite")
+    found = engine.unit(vector)
+    if not found.any():
+        raise QueryError("the vector is all zeros: it has no direction to compare")
+    return found
+
+
+def _checked_k(k: Any) -> int:
+    try:
+        if isinstance(k, bool | np.bool_):
+            raise TypeError
+        k = operator.index(k)
+    except TypeError:
+        raise QueryError(f"k is a whole number from 1 on, not {k!r}") from None
     if k < 1:
-        return []
-    rows, distances = _best_rows(opened, queries, k, without)
-    numbers = held.rows["n"][rows].tolist()
-    names = opened.names(numbers)
-    farther = 1 - np.searchsorted(held.pairs, distances, side="right") / max(len(held.pairs), 1)
+        raise QueryError(f"k is a whole number from 1 on, not {k}")
+    return int(k)
+
+
+def _matches(snapshot: Snapshot, ranked: Ranked, asked: Sequence[Part] | None = None) -> list[Match]:
+    spans = snapshot.generation.rows[ranked.rows]
+    numbers: list[int] = ranked.numbers.tolist()
     return [
         Match(
-            *(names[n].id, n, names[n].url, names[n].label),
-            start_s=start_s,
-            end_s=end_s,
-            distance=distance,
-            similarity=1 - distance * distance / 2,
-            closer_than=closer,
+            *(name.id, number, name.url, name.label),
+            *(start_s, end_s, distance, 1 - distance * distance / 2, closer_than),
+            *(asked[query] if asked is not None else ()),
         )
-        for n, start_s, end_s, distance, closer in zip(
+        for number, name, start_s, end_s, distance, closer_than, query in zip(
             numbers,
-            held.rows["start_s"][rows].tolist(),
-            held.rows["end_s"][rows].tolist(),
-            distances.tolist(),
-            farther.tolist(),
+            snapshot.names(numbers),
+            spans["start_s"].tolist(),
+            spans["end_s"].tolist(),
+            ranked.distances.tolist(),
+            snapshot.closer_than(ranked.distances).tolist(),
+            ranked.asked.tolist(),
             strict=True,
         )
     ]
 
 
-def _best_rows(opened: _Opened, queries: Vectors, k: int, without: Sequence[int]) -> tuple[Any, Any]:
-    """Rows of `k` different items, nearest first, and their distances; ties by row."""
-    numbers = opened.generation.rows["n"]
-    n_rows = len(numbers)
-    wanted = min(n_rows, k + len(without) + 4)
-    while True:
-        blocks = [
-            opened.engine.query(queries[at : at + _QUERIES_AT_ONCE], wanted)
-            for at in range(0, len(queries), _QUERIES_AT_ONCE)
-        ]
-        rows = np.concatenate([block.rows.ravel() for block in blocks])
-        distances = np.concatenate([block.distances.ravel() for block in blocks]).astype(np.float64)
-        # What a query did not fetch is no nearer than its last: beyond the nearest of these ends nothing is sure.
-        sure = np.inf if wanted == n_rows else min(float(block.distances[:, -1].min()) for block in blocks)
-        order = np.lexsort((rows, distances))
-        _, first = np.unique(numbers[rows[order]], return_index=True)
-        best = order[np.sort(first)]
-        if without:
-            best = best[~np.isin(numbers[rows[best]], without)]
-        if wanted == n_rows or (len(best) >= k and distances[best[k - 1]] <= sure):
-            return rows[best[:k]], distances[best[:k]]
-        wanted = min(n_rows, 4 * wanted)
+def _spread(windows: Sequence[Any]) -> list[Any]:
+    """All of them; of very many, some, evenly spread."""
+    count = min(len(windows), MOST_WINDOWS)
+    return [windows[at * len(windows) // count] for at in range(count)]
 
 
-def _checked(query: Any, dim: int) -> Vectors:
-    """The vector at unit length."""
-    try:
-        vector = np.asarray(query.detach().cpu() if hasattr(query, "detach") else query, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise QueryError("a vector is a list of numbers") from error
-    if vector.shape != (dim,):
-        shape = "x".join(map(str, vector.shape)) or "one"
-        raise QueryError(f"the vector has {shape} numbers; this index takes vectors of {dim}, made by its own encoder")
-    if not np.isfinite(vector).all():
-        raise QueryError("the vector has NaN or infinite numbers in it")
-    if not vector.any():
-        raise QueryError("the vector is all zeros: it has no direction, so nothing is near to it")
-    return engine.unit(vector)
+def _part(snapshot: Snapshot, row: int) -> Part:
+    _, start_s, end_s = snapshot.generation.rows[row].item()
+    return Part(start_s, end_s)
 
 
-def _embedded(opened: _Opened, blocks: Any, name: str) -> list[Embedded]:
-    header = opened.generation.header
-    windows = audio.windows(blocks, which="first" if header.windows == "first" else "all", hop_s=header.hop_s)
-    parts, batch, vectors = list[Part](), list[Vectors](), list[Vectors]()
-    for window in windows:
-        if window.silent:
-            continue
-        parts.append(Part(window.start_s, window.end_s))
-        batch.append(window.samples)
-        if len(batch) == BATCH_WINDOWS:  # a long sound is embedded as it comes
-            vectors.append(opened.embed(np.stack(batch)))
-            batch = []
-    if batch:
-        vectors.append(opened.embed(np.stack(batch)))
-    if not parts:
-        raise SilentSoundError(name, "is silent: there is nothing to compare")
-    return [Embedded(*pair) for pair in zip(parts, np.concatenate(vectors), strict=True)]
-
-
-def _named(source: audio.Source) -> str:
-    return os.fspath(source) if isinstance(source, str | os.PathLike) else "the sound"
-
-
-def _row_of(opened: _Opened, id_or_n: str | int) -> sqlite3.Row:
-    column = "id" if isinstance(id_or_n, str) else "n"
-    found = opened.select(f"SELECT * FROM items WHERE {column} = ?", [id_or_n])  # noqa: S608  # one of two names
-    if not found:
-        raise UnknownItemError(
-            f"no sound with {column} {id_or_n!r} is in this index: /items or boiler status lists them"
-        )
-    return found[0]
+def _wav_dir(snapshot: Snapshot) -> Path | None:
+    found = snapshot.select("SELECT value FROM meta WHERE key = 'wav_dir'")
+    return Path(found[0]["value"]) if found and found[0]["value"] else None

@@ -1,0 +1,108 @@
+"""How a sound becomes vectors that an index can be asked with: by the index's own encoder, cut as the index was.
+
+>>> from pathlib import Path
+>>> from boiler import audio, generation
+>>> opened = generation.open("exp/esc10/MFCCStats")  # doctest: +SKIP
+>>> Ear("cpu").embed(opened, audio.stream("dog.wav"), "dog.wav")[0].window  # doctest: +SKIP
+Part(start_s=0.0, end_s=5.0)
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+
+from boiler import atomic, audio, engine
+from boiler.engine import Vectors
+from boiler.errors import ModelDirError, SilentSoundError
+from boiler.generation import Generation
+
+BATCH_WINDOWS = 16
+
+
+class Part(NamedTuple):
+    """A part of a sound, in seconds."""
+
+    start_s: float
+    end_s: float
+
+
+class Embedded(NamedTuple):
+    """A window of a sound and its vector, float32 [D], unit length."""
+
+    window: Part
+    vector: Vectors
+
+
+class Ear:
+    """The encoder of an index, loaded when a sound is first heard, and again when an index has another.
+
+    `device`: a device of torch's, or `auto`. Many threads may ask at a time.
+    """
+
+    def __init__(self, device: str = "cpu") -> None:
+        self._device = device
+        self._lock = threading.Lock()
+        self._sha256 = ""
+        self._encode: Callable[[Vectors], Vectors] | None = None
+
+    def embed(
+        self, opened: Generation, blocks: Iterable[audio.Samples], name: str, from_s: float = 0.0
+    ) -> list[Embedded]:
+        """The vector of each window that is not silent. `blocks` are decoded as they are asked for; `from_s` is added
+        to the times; `name` is for errors.
+
+        Raises: what decoding raises; SilentSoundError; ModelDirError: there is no encoder, or not the index's own.
+        """
+        header = opened.header
+        which: audio.Which = "first" if header.windows == "first" else "all"
+        sounding = (one for one in audio.windows(blocks, which=which, hop_s=header.hop_s) if not one.silent)
+        embedded: list[Embedded] = []
+        for batch in _batches(sounding, BATCH_WINDOWS):
+            vectors = self._hear(opened, np.stack([window.samples for window in batch]))
+            embedded += [
+                Embedded(Part(from_s + window.start_s, from_s + window.end_s), vector)
+                for window, vector in zip(batch, vectors, strict=True)
+            ]
+        if not embedded:
+            raise SilentSoundError(name, "it is silent from beginning to end, so it has no neighbours")
+        return embedded
+
+    def _hear(self, opened: Generation, samples: Vectors) -> Vectors:
+        """Shape: [B, T] -> [B, D]."""
+        header = opened.header
+        with self._lock:
+            if self._encode is None or self._sha256 != header.encoder_sha256:
+                self._encode = self._load(opened)
+                self._sha256 = header.encoder_sha256
+            encode = self._encode
+        vectors = engine.unit(encode(samples))
+        if vectors.shape != (len(samples), header.dim) or not np.isfinite(vectors).all():
+            raise ModelDirError(
+                f"{opened.path / 'encoder.pt'} does not give {header.dim} numbers a window: run boiler index again"
+            )
+        return vectors
+
+    def _load(self, opened: Generation) -> Callable[[Vectors], Vectors]:
+        path = opened.path / "encoder.pt"
+        if not opened.header.encoder_sha256:
+            raise ModelDirError(
+                f"{opened.path} was published without an encoder: it answers vectors and items, not sounds"
+            )
+        # encoder.pt is code: looked at again, for it may have been replaced since the index was opened.
+        if not path.is_file() or atomic.sha256_of(path) != opened.header.encoder_sha256:
+            raise ModelDirError(
+                f"{path} is not the encoder this index was made with: bring that one back, or index again"
+            )
+        from boiler import freezing  # brings torch, which searching does without
+
+        return freezing.embedder(path, freezing.device_of(self._device))
+
+
+def _batches(windows: Iterator[audio.Window], size: int) -> Iterator[list[audio.Window]]:
+    while batch := list(islice(windows, size)):
+        yield batch

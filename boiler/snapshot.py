@@ -1,0 +1,219 @@
+"""A generation ready to answer: its engine, its items by id and number, and rows made into items.
+
+A `Snapshot` never changes. `Nearest` holds one and replaces it by the next; whoever began a query with this one ends it
+with this one, and its file of items is closed when the last of them is done.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from boiler import engine, generation, records
+from boiler.engine import Engine, Found, Rows, Vectors
+from boiler.engine.exact import Exact
+from boiler.errors import ModelDirError, SilentSoundError, UnknownItemError
+from boiler.generation import Generation
+from boiler.records import Item
+
+MOST_NAMES = 200_000  # kept in memory; some 50 MB
+_AT_ONCE = 500  # SQLite's limit on parameters is above this everywhere
+_NAMES = "SELECT n, id, url, label FROM items WHERE n IN ({})"
+
+
+class Name(NamedTuple):
+    """What an answer says of an item."""
+
+    id: str
+    url: str
+    label: str | None
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Items, nearest first, equal ones by their number. For each the row that speaks for it, and which of the queries
+    it was nearest to."""
+
+    numbers: Rows
+    rows: Rows
+    asked: Rows
+    distances: Vectors
+
+
+class Snapshot:
+    """One generation, opened for search. `engine` None: the one that the index was published with."""
+
+    def __init__(self, opened: Generation, engine_name: str | None = None) -> None:
+        self.generation = opened
+        self.vectors: Vectors = np.asarray(opened.vectors)
+        self.numbers: Rows = opened.rows["n"]  # rising
+        self.n_searchable = len(opened.item_vectors)
+        self.exact = Exact(self.vectors)
+        self.engine = _engine(opened, engine_name or str(opened.header.engine.get("name", "exact")), self.exact)
+        self._lock = threading.Lock()
+        self._names: dict[int, Name] = {}
+        self._connection = opened.connect()
+        self._close = weakref.finalize(self, self._connection.close)
+
+    @classmethod
+    def open(cls, model_dir: Path, engine_name: str | None = None) -> Snapshot:
+        """Open the current generation, and see that it answers.
+
+        Raises: ModelDirError, UnknownNameError.
+        """
+        snapshot = cls(generation.open(model_dir), engine_name)
+        if len(snapshot.vectors):
+            first = snapshot.engine.query(snapshot.vectors[:1], 1)
+            if first.rows.shape != (1, 1) or not first.distances[0, 0] <= 1e-3:
+                raise ModelDirError(
+                    f"{snapshot.generation.path} does not find its own first row: run boiler index again"
+                )
+        return snapshot
+
+    @property
+    def name(self) -> str:
+        return self.generation.name
+
+    # ------------------------------------------------------------------------------------------------ items
+
+    def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        """Rows of `meta.sqlite`. One connection serves all threads, one at a time: a lookup is over in microseconds."""
+        with self._lock:
+            return self._connection.execute(sql, parameters).fetchall()
+
+    def item(self, id_or_n: str | int) -> Item:
+        """Raises: UnknownItemError."""
+        return records.item_of(self.record(id_or_n))
+
+    def record(self, id_or_n: str | int) -> sqlite3.Row:
+        """The item's row of `meta.sqlite`.
+
+        Raises: UnknownItemError.
+        """
+        column = "id" if isinstance(id_or_n, str) else "n"
+        value = id_or_n if isinstance(id_or_n, str) else _number(id_or_n)
+        found = self.select(f"SELECT * FROM items WHERE {column} = ?", (value,))  # noqa: S608  # one of two words
+        if not found:
+            raise UnknownItemError(f"no item {column} = {id_or_n!r} in this index: boiler status lists what it holds")
+        return found[0]
+
+    def rows_of(self, id_or_n: str | int) -> tuple[int, range]:
+        """The number of an item, and its rows.
+
+        Raises: UnknownItemError; SilentSoundError: it has none.
+        """
+        if isinstance(id_or_n, str):
+            record = self.record(id_or_n)
+            number, first, count = record["n"], record["first_row"], record["n_rows"]
+        else:
+            number = _number(id_or_n)
+            first, last = np.searchsorted(self.numbers, [number, number + 1]).tolist()
+            count = last - first
+        if not count:
+            raise SilentSoundError(self.item(id_or_n).id, "it is silent from beginning to end, so it has no neighbours")
+        return number, range(first, first + count)
+
+    def names(self, numbers: Sequence[int]) -> list[Name]:
+        """What to call these items."""
+        known = self._names
+        missing = [number for number in numbers if number not in known]
+        if missing:
+            if len(known) + len(missing) > MOST_NAMES:
+                # Replaced, not emptied: another thread may be reading the old one.
+                self._names = known = {number: known[number] for number in numbers if number in known}
+            for at in range(0, len(missing), _AT_ONCE):
+                part = missing[at : at + _AT_ONCE]
+                for number, *name in self.select(_NAMES.format(",".join("?" * len(part))), part):
+                    known[number] = Name(*name)
+        return [known[number] for number in numbers]
+
+    # --------------------------------------------------------------------------------------------- searching
+
+    def nearest_items(
+        self, queries: Vectors, k: int, *, without: Collection[int] = (), among: Rows | None = None
+    ) -> Ranked:
+        """The k items nearest to any of the queries, fewer only where there are fewer. The best of an item's rows
+        speaks for it. `without`: numbers of items left out; `among`: the only rows that count, rising, searched
+        exactly.
+
+        Shape: queries [Q, D] -> [k]
+        """
+        if among is None:
+            search: Callable[[int], Found] = lambda rows: self.engine.query(queries, rows)  # noqa: E731
+            n_rows, n_items = len(self.vectors), self.n_searchable
+        else:
+            search = lambda rows: self.exact.query(queries, rows, among)  # noqa: E731
+            n_rows, n_items = len(among), len(np.unique(self.numbers[among]))
+        if not n_rows:
+            return _none()
+        one_each = n_items == n_rows
+        wanted = k + len(without)
+        if not one_each or len(queries) > 1:
+            wanted = 2 * wanted * -(-n_rows // n_items)
+        while True:
+            found = search(min(wanted, n_rows))
+            ranked = self._by_item(found, np.fromiter(without, np.int64, len(without)))
+            if wanted >= n_rows:
+                break
+            if len(queries) == 1:
+                settled = len(ranked.numbers)
+            else:  # an item beyond the last row of one query may be nearer than that to another
+                settled = int(np.searchsorted(ranked.distances, found.distances[:, -1].min(), side="left"))
+            if settled >= k:
+                break
+            wanted *= 4
+        return Ranked(ranked.numbers[:k], ranked.rows[:k], ranked.asked[:k], ranked.distances[:k])
+
+    def _by_item(self, found: Found, without: npt.NDArray[np.int64]) -> Ranked:
+        rows, distances = found.rows.reshape(-1), found.distances.reshape(-1)
+        asked = np.repeat(np.arange(len(found.rows)), found.rows.shape[1])
+        if len(found.rows) > 1:
+            order = np.lexsort((rows, distances))
+            rows, distances, asked = rows[order], distances[order], asked[order]
+        numbers = self.numbers[rows]
+        first = np.sort(np.unique(numbers, return_index=True)[1])
+        if len(without):
+            first = first[~np.isin(numbers[first], without)]
+        return Ranked(numbers[first], rows[first], asked[first], distances[first])
+
+    def closer_than(self, distances: Vectors) -> npt.NDArray[np.float64]:
+        """The share of random pairs of this collection that are farther apart: how unusual the closeness is. 0 where
+        there are no pairs."""
+        pairs = self.generation.pairs
+        if not len(pairs):
+            return np.zeros(len(distances))
+        return np.asarray(1 - np.searchsorted(pairs, distances, side="right") / len(pairs))
+
+
+def _engine(opened: Generation, name: str, exact: Exact) -> Engine:
+    kind = engine.find(name)
+    if kind is Exact:
+        return exact
+    return kind.load(opened.path / name, exact.vectors, **_options(opened, name))
+
+
+def _options(opened: Generation, name: str) -> dict[str, Any]:
+    """What was found out at publication about how to ask this engine."""
+    entry = opened.header.engine.get(name, {})
+    return {"search_k": entry["search_k"]} if "search_k" in entry else {}
+
+
+def _number(n: object) -> int:
+    if isinstance(n, bool) or not isinstance(n, int | np.integer):
+        raise UnknownItemError(f"an item is named by its id (text) or its number, not by {type(n).__name__} {n!r}")
+    if not 0 <= int(n) < 2**63:
+        raise UnknownItemError(f"no item n = {n} in this index: numbers are 0 or more")
+    return int(n)
+
+
+def _none() -> Ranked:
+    empty = np.zeros(0, np.int64)
+    return Ranked(empty, empty, empty, np.zeros(0, np.float32))
