@@ -106,6 +106,7 @@ class _Worker:
         self._memory_bytes = memory_bytes
         self._process: subprocess.Popen[bytes] | None = None
         self._asked_s: float | None = None
+        self._ready = False  # it has said that it is up
         self.connection: Connection | None = None
 
     @property
@@ -128,6 +129,7 @@ class _Worker:
         """Without waiting until it is up."""
         if self._process is not None:
             return
+        self._ready = False
         self.connection, theirs = Pipe()
         with theirs:
             handle = theirs.fileno()
@@ -141,13 +143,14 @@ class _Worker:
 
     def ask(self, *request: Any) -> None:
         """Raises: BoilerError: the process does not start at all."""
-        if self._process is None:
-            self.start()
+        self.start()
+        if not self._ready:
             assert self.connection is not None
             try:
                 if not self.connection.poll(START_WITHIN_S):
                     raise EOFError
                 self.connection.recv_bytes()
+                self._ready = True
             except (EOFError, OSError):
                 raise BoilerError(CANNOT_START.format(self.stop())) from None
         assert self.connection is not None
