@@ -53,8 +53,11 @@ class Snapshot:
 
     def __init__(self, opened: Generation, engine_name: str | None = None) -> None:
         self.generation = opened
+        # Plain arrays over the same maps: a slice of the class `memmap` costs four times as much.
         self.vectors: Vectors = np.asarray(opened.vectors)
-        self.numbers: Rows = opened.rows["n"]  # rising
+        self.rows = np.asarray(opened.rows)
+        self.numbers: Rows = self.rows["n"]  # rising
+        self._pairs: Vectors = np.asarray(opened.pairs)
         self.n_searchable = len(opened.item_vectors)
         self.exact = Exact(self.vectors)
         self.engine = _engine(opened, engine_name or str(opened.header.engine.get("name", "exact")), self.exact)
@@ -179,7 +182,10 @@ class Snapshot:
             order = np.lexsort((rows, distances))
             rows, distances, asked = rows[order], distances[order], asked[order]
         numbers = self.numbers[rows]
-        first = np.sort(np.unique(numbers, return_index=True)[1])
+        if len(found.rows) == 1 and self.n_searchable == len(self.vectors):
+            first = np.arange(len(rows))  # every row is an item
+        else:
+            first = np.sort(np.unique(numbers, return_index=True)[1])
         if len(without):
             first = first[~np.isin(numbers[first], without)]
         return Ranked(numbers[first], rows[first], asked[first], distances[first])
@@ -187,10 +193,9 @@ class Snapshot:
     def closer_than(self, distances: Vectors) -> npt.NDArray[np.float64]:
         """The share of random pairs of this collection that are farther apart: how unusual the closeness is. 0 where
         there are no pairs."""
-        pairs = self.generation.pairs
-        if not len(pairs):
+        if not len(self._pairs):
             return np.zeros(len(distances))
-        return np.asarray(1 - np.searchsorted(pairs, distances, side="right") / len(pairs))
+        return np.asarray(1 - np.searchsorted(self._pairs, distances, side="right") / len(self._pairs))
 
 
 def _engine(opened: Generation, name: str, exact: Exact) -> Engine:

@@ -24,7 +24,7 @@ LAYERS: list[list[str]] = [
     ["indexer", "tables", "labelled", "ear", "snapshot"],
     ["index", "training", "explain"],
     ["api.nearest", "api.problems", "api.drawing", "api.listening", "api.meters"],
-    ["api.models", "api.media", "api.keys", "api.asking", "evaluate", "train_vqvae"],
+    ["api.models", "api.media", "api.keys", "api.asking", "evaluate", "search", "train_vqvae"],
     ["api.service", "api.edge"],
     ["api.answering"],
     ["api.searching", "api.collection", "api.probes"],

@@ -319,7 +319,7 @@ def _checked_k(k: Any) -> int:
 
 
 def _matches(snapshot: Snapshot, ranked: Ranked, asked: Sequence[Part] | None = None) -> list[Match]:
-    spans = snapshot.generation.rows[ranked.rows]
+    spans = snapshot.rows[ranked.rows]
     numbers: list[int] = ranked.numbers.tolist()
     return [
         Match(
@@ -347,7 +347,7 @@ def _spread(windows: Sequence[Any]) -> list[Any]:
 
 
 def _part(snapshot: Snapshot, row: int) -> Part:
-    _, start_s, end_s = snapshot.generation.rows[row].item()
+    _, start_s, end_s = snapshot.rows[row].item()
     return Part(start_s, end_s)
 
 

@@ -1,0 +1,62 @@
+"""`boiler search` prints what `Nearest` answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from boiler import cli, engine, generation, search
+from boiler.api.nearest import Nearest
+from boiler.generation import Header, rows_of
+from boiler.records import Item
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("search") / "model"
+    vectors = engine.unit(np.random.default_rng(0).normal(size=(20, 6)))
+    items = [Item(n, f"[bold]kind{n % 2}/s{n}.wav", label=f"kind{n % 2}") for n in range(20)]
+    generation.publish(folder, Header(encoder="none", dim=6), vectors, rows_of(np.arange(20), end_s=5.0), items)
+    return folder
+
+
+def test_json_holds_the_rows_of_nearest(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["search", str(model_dir), "[bold]kind1/s3.wav", "-k", "4", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    expected = Nearest(model_dir).by_item(3, 4)
+    assert [(row["n"], row["distance"]) for row in rows] == [(match.n, match.distance) for match in expected]
+
+
+def test_the_table_shows_names_as_they_are(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert search.main([str(model_dir), "[bold]kind1/s3.wav", "-k", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["distance", "closer", "than", "from", "to", "id", "label"]
+    first = Nearest(model_dir).by_item(3, 1)[0]
+    assert lines[1].split()[0] == f"{first.distance:.3f}"
+    assert first.id in lines[1]
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nothing.wav"], "no item id = 'nothing.wav'"),
+        (["nothing.wav", "--start_s", "1"], "there is no file nothing.wav"),
+        (["[bold]kind1/s3.wav", "-k", "0"], "k is a whole number"),
+        (["[bold]kind1/s3.wav", "--engine", "fast"], "no engine is called 'fast'"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_sentence(
+    model_dir: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert search.main([str(model_dir), *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_file_without_encoder_is_told(model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.wav").write_text("no sound")
+    assert search.main([str(model_dir), str(tmp_path / "text.wav")]) == 2
+    assert "text.wav" in capsys.readouterr().err
