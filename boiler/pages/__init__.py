@@ -1,0 +1,17 @@
+"""The browser: one file per page, and what the pages share. `boiler/app.py` serves them.
+
+======================  ===============================================================================================
+``start``               how the browser is told what to open
+``script``              what runs at every click: which index, which page, errors as sentences
+``ask``                 the page that asks and shows the answers
+``tray``                the page of chosen sounds
+``upkeep``              the page that looks after the collection
+``library``             model directories opened once per process, sounds brought along, where both are heard
+``question``            what is asked, read from the address and written to it
+``neighbours``          the answers to a question, and how likes move it
+``cards``               the component that draws, plays and marks sounds; what the visitor sees is in ``front/``
+``holdings``            what a collection holds, counted
+======================  ===============================================================================================
+
+Nothing here keeps what a visitor does but the address (what is asked) and the session (what is chosen).
+"""

@@ -1,0 +1,306 @@
+"""The page that asks: find a sound or bring one, hear it, and see what sounds like it."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import streamlit as st
+
+from boiler import audio
+from boiler.api.nearest import Nearest
+from boiler.errors import BoilerError
+from boiler.pages import cards, library, neighbours, upkeep
+from boiler.pages.library import Library
+from boiler.pages.question import MOST, Question
+from boiler.records import Item
+
+MAX_UPLOAD_MB = 50
+TO_BEGIN_WITH = 6
+WANTED = "wanted"  # in the session: the number of an item that another page asks for
+TROUBLE = "trouble"  # in the session: what a callback refused, to be said in the next run
+POPOVER = "bring"
+TURN = "turn"
+MOST_LABELS = 40  # offered one by one; more are found by typing
+SHAPES = {"grid": ":material/grid_view:", "list": ":material/view_list:"}
+
+
+def page(shelf: Library) -> None:
+    """Everything on the page, for what the address asks."""
+    question = Question.of(st.query_params)
+    bar(shelf, question)
+    if refused := st.session_state.pop(TROUBLE, None):
+        raise refused
+    if question.find or (question.label and not question.asks):
+        found(shelf, question)
+    elif question.asks:
+        trail(shelf, question)
+        asked(shelf, question)
+        answers(shelf, question)
+    else:
+        welcome(shelf, question)
+
+
+def go(question: Question) -> None:
+    """Ask this instead: it becomes the address. For callbacks."""
+    st.query_params.from_dict(question.address())
+
+
+def act(shelf: Library, message: Mapping[str, Any]) -> None:
+    """Do what a card was asked to."""
+    question = Question.of(st.query_params)
+    n = int(message["n"])
+    match message.get("what"):
+        case "ask":
+            go(question.ask(n))
+        case "like":
+            go(question.like(n))
+        case "dislike":
+            go(question.dislike(n))
+        case "part":
+            go(question.part(float(message["start"]), float(message["end"])))
+        case "whole":
+            go(question.whole())
+        case "keep":
+            tray = kept(shelf)
+            if n in tray:
+                tray.remove(n)
+            else:
+                tray.append(n)
+
+
+def kept(shelf: Library) -> list[int]:
+    """The numbers of the items in this session's tray."""
+    trays: dict[str, list[int]] = st.session_state.setdefault("trays", {})
+    return trays.setdefault(shelf.key, [])
+
+
+def bar(shelf: Library, question: Question) -> None:
+    """The ways to ask: by name, by chance, with a file, with the microphone."""
+    st.session_state["find"] = question.find  # the address is the truth, also after Back
+    total = len(shelf.nearest)
+    with st.container(horizontal=True, vertical_alignment="bottom", key="bar"):
+        st.text_input(
+            "Find a sound by its name",
+            key="find",
+            type="search",
+            live=True,
+            icon=":material/search:",
+            placeholder=f"Find one of {total:,} sounds by its name",
+            label_visibility="collapsed",
+            on_change=lambda: go(Question.of(st.query_params).look_for(st.session_state["find"] or "")),
+        )
+        st.button(
+            "Surprise me",
+            key="random",
+            icon=":material/casino:",
+            help="Ask with a sound taken at random",
+            disabled=not total,
+            on_click=lambda: go(Question.of(st.query_params).ask(at_random(shelf.nearest))),
+        )
+        with st.popover("Bring a sound", icon=":material/upload_file:", key=POPOVER, on_change="rerun"):
+            # A field that has given its sound is replaced by an empty one: a file is kept once, not in the field, too.
+            turn = st.session_state.get(TURN, 0)
+            st.file_uploader(
+                f"A sound of your own, or a video: up to {MAX_UPLOAD_MB} MB",
+                max_upload_size=MAX_UPLOAD_MB,
+                key=f"upload-{turn}",
+                on_change=bring,
+                args=(f"upload-{turn}",),
+            )
+            st.audio_input(
+                "Or record one",
+                sample_rate=audio.SAMPLE_RATE_HZ,
+                key=f"microphone-{turn}",
+                on_change=bring,
+                args=(f"microphone-{turn}",),
+            )
+
+
+def bring(field: str) -> None:
+    """Ask with what was uploaded or recorded."""
+    upload = st.session_state[field]
+    if upload is None:
+        return
+    name = "Your recording" if field.startswith("microphone") else upload.name
+    try:
+        go(Question.of(st.query_params).bring(library.brought().add(name, upload.getvalue())))
+        st.session_state[POPOVER] = False
+    except BoilerError as error:
+        st.session_state[TROUBLE] = error
+    st.session_state[TURN] = st.session_state.get(TURN, 0) + 1
+
+
+def at_random(nearest: Nearest) -> int:
+    """The number of some item."""
+    return nearest.items(offset=random.randrange(len(nearest)), limit=1)[0].n
+
+
+def trail(shelf: Library, question: Question) -> None:
+    """The sounds asked for before, each a way back."""
+    before = list(library.items_of(shelf, question.trail))
+    with st.container(horizontal=True, gap="xxsmall", vertical_alignment="center", key="trail"):
+        st.button("Start", icon=":material/home:", type="tertiary", key="home", on_click=lambda: go(question.nothing()))
+        for place, item in enumerate(before):
+            st.button(
+                _name(item),
+                icon=":material/chevron_right:",
+                type="tertiary",
+                key=f"trail-{place}",
+                help=item.id,
+                on_click=go,
+                args=(question.ask(item.n),),
+            )
+
+
+def asked(shelf: Library, question: Question) -> None:
+    """The sound that is asked with, and what steers the answers."""
+    if question.sound is not None:
+        item, at = library.brought().item(question.sound), library.brought().at
+    elif question.item is not None:
+        item, at = shelf.nearest.item(question.item), shelf.sounds_at
+    else:
+        item = None
+    if item is not None:
+        cards.show(
+            [cards.of_query(item, at, question, kept(shelf))],
+            "one",
+            "query",
+            lambda message: act(shelf, message),
+            title="The sound asked with",
+        )
+    if question.more or question.less:
+        steering(shelf, question)
+
+
+def steering(shelf: Library, question: Question) -> None:
+    """What was liked and disliked, each to be taken back by a click."""
+    with st.container(horizontal=True, gap="xsmall", vertical_alignment="center", key="steering"):
+        st.caption("Steered by", width="content")
+        for sign, numbers, turn in (("add", question.more, question.like), ("remove", question.less, question.dislike)):
+            for item in library.items_of(shelf, numbers):
+                st.button(
+                    _name(item),
+                    icon=f":material/{sign}:",
+                    key=f"{sign}-{item.n}",
+                    help="Take this back",
+                    on_click=go,
+                    args=(turn(item.n),),
+                )
+
+
+def answers(shelf: Library, question: Question) -> None:
+    """The neighbours, nearest first."""
+    with st.spinner("Listening ...", show_time=False):
+        matches = neighbours.of(shelf, question)
+    if not matches:
+        st.info("There is no other sound in this collection to compare it with.", icon=":material/hearing_disabled:")
+        return
+    shape = heading(f"{count(len(matches), 'sound')} most like it")
+    cards.show(
+        [
+            cards.of_match(match, shelf.nearest.item(match.n), shelf.sounds_at, question, kept(shelf))
+            for match in matches
+        ],
+        shape,
+        "answers",
+        lambda message: act(shelf, message),
+        title="Sounds most like it",
+    )
+    if len(matches) == question.k < min(MOST, len(shelf.nearest)):
+        st.button("Show more", icon=":material/expand_more:", key="more", on_click=go, args=(question.further(),))
+    hints()
+
+
+def heading(words: str) -> cards.Shape:
+    """The line above a list of sounds, with the switch of its shape; the shape chosen."""
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="heading"):
+        st.subheader(words, anchor=False, width="content")
+        shape = st.segmented_control(
+            "Shape",
+            list(SHAPES),
+            format_func=SHAPES.__getitem__,
+            default="grid",
+            required=True,
+            key="shape",
+            label_visibility="collapsed",
+            persist_state="session",
+        )
+    return "list" if shape == "list" else "grid"
+
+
+def hints() -> None:
+    """The keys, for those who look for them."""
+    st.caption(
+        ":material/keyboard: **J** **K** next and previous, **space** play, **M** more like this, **L** like, "
+        "**D** dislike, **T** keep, **S** spectrogram. Drag over the large waveform to ask with a part of it."
+    )
+
+
+def found(shelf: Library, question: Question) -> None:
+    """The items whose name holds what was typed, or whose label was chosen."""
+    items = shelf.nearest.items(text=question.find or None, label=question.label, limit=question.k + 1, offset=0)
+    said = f"with “{question.find}” in the name" if question.find else f"labelled {question.label}"
+    st.button("Start", icon=":material/home:", type="tertiary", key="home", on_click=go, args=(question.nothing(),))
+    if not items:
+        st.info(f"There is no sound {said}. Try a shorter piece of a name.", icon=":material/search_off:")
+        return
+    more = len(items) > question.k
+    items = items[: question.k]
+    shape = heading(f"{'The first ' if more else ''}{count(len(items), 'sound')} {said}")
+    listed(shelf, question, items, shape)
+    if more and question.k < MOST:
+        st.button("Show more", icon=":material/expand_more:", key="more", on_click=go, args=(question.further(),))
+
+
+def welcome(shelf: Library, question: Question) -> None:
+    """Nothing asked yet: what is here, and some sounds to begin with."""
+    held = upkeep.counted(shelf)
+    if not held.n_items:
+        st.info("This index holds no sounds yet. Put some in its folder and run `boiler index` again.")
+        return
+    st.title("What sounds like this?", anchor=False)
+    st.caption(
+        f"{count(held.n_items, 'sound')}, {upkeep.hours(held.duration_s)}, compared by {held.header.encoder}. Pick one "
+        "below, find one by its name, or bring your own."
+    )
+    if 1 < len(held.labels) <= MOST_LABELS:
+        st.pills(
+            "Or look through a label",
+            [name for name, _ in held.labels],
+            key="label",
+            on_change=lambda: go(Question(library=question.library, label=st.session_state["label"])),
+        )
+    chance = random.Random(st.session_state.setdefault("seed", random.randrange(2**32)))
+    total = len(shelf.nearest)
+    offsets = sorted(chance.sample(range(total), min(TO_BEGIN_WITH, total)))
+    items = [item for offset in offsets for item in shelf.nearest.items(offset=offset, limit=1)]
+    listed(shelf, question, items, heading("Some to begin with"))
+
+
+def count(n: int, what: str) -> str:
+    """A number of things, in words.
+
+    >>> count(1, "sound"), count(1_200, "sound")
+    ('1 sound', '1,200 sounds')
+    """
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+def listed(shelf: Library, question: Question, items: list[Item], shape: cards.Shape) -> None:
+    """Items that are not compared with anything."""
+    cards.show(
+        [cards.of_item(item, shelf.sounds_at, question, kept(shelf)) for item in items],
+        shape,
+        "items",
+        lambda message: act(shelf, message),
+    )
+
+
+def _name(item: Item) -> str:
+    name = item.id.rpartition("/")[2]
+    # What Streamlit would read as markup in a label.
+    for sign in "\\`*_[]:$~":
+        name = name.replace(sign, f"\\{sign}")
+    return name

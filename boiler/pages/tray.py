@@ -1,0 +1,130 @@
+"""The page of chosen sounds: heard again, taken out, carried away as a playlist, a table or the files themselves."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zipfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import streamlit as st
+
+from boiler.errors import BoilerError
+from boiler.pages import ask, cards, library
+from boiler.pages.library import Library
+from boiler.pages.question import Question
+from boiler.records import Item
+
+MOST_ZIPPED_BYTES = 1_000_000_000
+COLUMNS = ("n", "id", "url", "label", "folder", "duration_s", "sample_rate_hz", "channels", "format", "sha256")
+
+
+def page(shelf: Library) -> None:
+    """Everything on the page."""
+    st.title("Tray", anchor=False)
+    items = list(library.items_of(shelf, tuple(ask.kept(shelf))))
+    if not items:
+        st.info(
+            "Nothing chosen yet. On the search page, the bookmark of a sound (or the key T) puts it here; from here it "
+            "leaves as a playlist, a table or a ZIP of the files.",
+            icon=":material/bookmark:",
+        )
+        return
+    length = cards.seconds(sum(item.duration_s for item in items))
+    st.caption(f"{len(items)} sounds, {length} together. They stay here while this page of the browser is open.")
+    carry_away(shelf, items)
+    question = Question(library=Question.of(st.query_params).library)
+    shape = ask.heading("Chosen")
+    cards.show(
+        [cards.of_item(item, shelf.sounds_at, question, ask.kept(shelf)) for item in items],
+        shape,
+        "tray",
+        lambda message: act(shelf, message),
+        title="Chosen sounds",
+    )
+
+
+def act(shelf: Library, message: Mapping[str, Any]) -> None:
+    """Do what a card was asked to; asking leads to the search page."""
+    if message.get("what") == "ask":
+        st.session_state[ask.WANTED] = int(message["n"])
+    else:
+        ask.act(shelf, message)
+
+
+def carry_away(shelf: Library, items: list[Item]) -> None:
+    """The ways out. Files are made when they are asked for, not before."""
+    with st.container(horizontal=True, key="carry"):
+        for name, kind, mime, make in (
+            ("Playlist", "m3u8", "audio/x-mpegurl", lambda: m3u8(shelf, items)),
+            ("Table", "csv", "text/csv", lambda: table(items)),
+            ("JSON", "json", "application/json", lambda: listing(items)),
+        ):
+            st.download_button(
+                name,
+                make,
+                file_name=f"boiler-tray.{kind}",
+                mime=mime,
+                icon=":material/download:",
+                on_click="ignore",
+                key=f"carry-{kind}",
+            )
+        total = sum(item.size_bytes for item in items)
+        st.download_button(
+            "ZIP of the files",
+            lambda: zipped(shelf, items),
+            file_name="boiler-tray.zip",
+            mime="application/zip",
+            icon=":material/folder_zip:",
+            on_click="ignore",
+            key="carry-zip",
+            disabled=total > MOST_ZIPPED_BYTES,
+            help="More than 1 GB is better carried by the playlist" if total > MOST_ZIPPED_BYTES else None,
+        )
+        st.button("Empty the tray", icon=":material/delete:", key="empty", on_click=ask.kept(shelf).clear)
+
+
+def m3u8(shelf: Library, items: Iterable[Item]) -> bytes:
+    """A playlist for players on this machine: each sound's length, name and path."""
+    lines = ["#EXTM3U"]
+    for item in items:
+        try:
+            path = str(shelf.nearest.path(item.n))
+        except BoilerError:
+            path = item.id  # the folder is not here: the names alone are still of use
+        lines += [f"#EXTINF:{max(round(item.duration_s), 1)},{item.id}", path]
+    return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
+
+
+def table(items: Iterable[Item]) -> bytes:
+    """The items as CSV, with a header."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(COLUMNS)
+    writer.writerows([getattr(item, name) for name in COLUMNS] for item in items)
+    return text.getvalue().encode()
+
+
+def listing(items: Iterable[Item]) -> bytes:
+    """The items as JSON, with their other metadata."""
+    rows = [{name: getattr(item, name) for name in COLUMNS} | {"metadata": dict(item.metadata)} for item in items]
+    return json.dumps(rows, indent=2, ensure_ascii=False).encode()
+
+
+def zipped(shelf: Library, items: Iterable[Item]) -> bytes:
+    """The files themselves, below the folders they lie in; ``MISSING.txt`` names those that are not there."""
+    buffer = io.BytesIO()
+    missing = []
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # sounds do not get smaller
+        for item in items:
+            try:
+                path: Path = shelf.nearest.path(item.n)
+                archive.write(path, str(PurePosixPath(item.id)))
+            except (BoilerError, OSError):
+                missing.append(item.id)
+        if missing:
+            archive.writestr("MISSING.txt", "\n".join(missing) + "\n")
+    return buffer.getvalue()

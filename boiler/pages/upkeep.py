@@ -1,0 +1,183 @@
+"""The page that looks after the collection: what is in it, what could not be read, what is there twice."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import streamlit as st
+
+from boiler import generation
+from boiler.pages import cards, holdings
+from boiler.pages.holdings import Holdings
+from boiler.pages.library import Library
+from boiler.records import Failure
+
+LENGTHS_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, float("inf"))
+
+
+def page(shelf: Library) -> None:
+    """Everything on the page."""
+    held = counted(shelf)
+    st.title("The collection", anchor=False)
+    numbers(held)
+    if held.labels or held.folders:
+        groups(held)
+    lengths(held)
+    failed(held.failures)
+    twice(held.duplicates)
+    index(held)
+
+
+def counted(shelf: Library) -> Holdings:
+    """The counts of the index's current generation; made once for each."""
+    return _counted(str(shelf.model_dir), generation.current_name(shelf.model_dir))
+
+
+@st.cache_resource(max_entries=8, show_spinner="Counting ...")
+def _counted(model_dir: str, name: str) -> Holdings:
+    return holdings.of(Path(model_dir))
+
+
+def numbers(held: Holdings) -> None:
+    """The figures at the top."""
+    figures = {
+        "Sounds": f"{held.n_items:,}",
+        "Length": hours(held.duration_s),
+        "Size": size(held.size_bytes),
+        "Labels": f"{len(held.labels):,}",
+        "Not readable": f"{len(held.failures):,}",
+        "Silent": f"{held.n_silent:,}",
+    }
+    with st.container(horizontal=True, key="figures"):
+        for name, figure in figures.items():
+            st.metric(name, figure, border=True, width=165)
+
+
+def groups(held: Holdings) -> None:
+    """How the sounds fall into labels, or folders where there are no labels."""
+    rows, what = (held.labels, "Label") if held.labels else (held.folders, "Folder")
+    st.subheader(f"{what}s", anchor=False)
+    most = rows[0][1]
+    st.dataframe(
+        {what: [name for name, _ in rows], "Sounds": [count for _, count in rows]},
+        column_config={
+            "Sounds": st.column_config.ProgressColumn(format="%d", min_value=0, max_value=most, width="large")
+        },
+        hide_index=True,
+        height=min(36 * (len(rows) + 1), 396),
+        alt=f"How many sounds each {what.lower()} has",
+    )
+
+
+def lengths(held: Holdings) -> None:
+    """How long the sounds are."""
+    if not held.lengths_s:
+        return
+    counts, _ = np.histogram(held.lengths_s, LENGTHS_S)
+    names = [
+        f"over {short(low)}" if high == float("inf") else f"{short(low)} to {short(high)}"
+        for low, high in itertools.pairwise(LENGTHS_S)
+    ]
+    st.subheader("Lengths", anchor=False)
+    st.caption(
+        f"The shortest has {cards.seconds(min(held.lengths_s))}, the longest {cards.seconds(max(held.lengths_s))}, "
+        f"half of them at most {cards.seconds(float(np.median(held.lengths_s)))}."
+    )
+    used = [place for place, count in enumerate(counts) if count]
+    span = range(used[0], used[-1] + 1)
+    st.bar_chart(
+        {"Length": [names[place] for place in span], "Sounds": [int(counts[place]) for place in span]},
+        x="Length",
+        y="Sounds",
+        x_label="",
+        y_label="",
+        sort=False,
+        horizontal=True,
+        height=60 + 34 * len(span),
+        alt="How many sounds there are of each length",
+    )
+
+
+def failed(failures: tuple[Failure, ...]) -> None:
+    """The files that gave no sound."""
+    st.subheader("Not readable", anchor=False)
+    if not failures:
+        st.success("Every file of the folder could be read.", icon=":material/check:")
+        return
+    st.caption("These are tried again when their bytes change. Mend or remove them, then run `boiler index` again.")
+    st.dataframe(
+        {"File": [one.id for one in failures], "Reason": [one.reason for one in failures]},
+        hide_index=True,
+        height=min(36 * (len(failures) + 1), 396),
+        alt="The files that could not be read, and why",
+    )
+
+
+def twice(duplicates: tuple[tuple[str, ...], ...]) -> None:
+    """Sounds whose bytes are the same."""
+    if not duplicates:
+        return
+    st.subheader("There twice", anchor=False)
+    st.caption("Files whose bytes are the same. The index keeps them all; nothing is removed for you.")
+    st.dataframe(
+        {"One": [group[0] for group in duplicates], "The same again": [", ".join(group[1:]) for group in duplicates]},
+        hide_index=True,
+        height=min(36 * (len(duplicates) + 1), 396),
+        alt="Files whose bytes are the same",
+    )
+
+
+def index(held: Holdings) -> None:
+    """What compares the sounds."""
+    header = held.header
+    st.subheader("The index", anchor=False)
+    facts = {
+        "Encoder": f"{header.encoder}, {header.dim} numbers a window",
+        "Windows": f"{header.n_rows:,} of {header.window_samples / header.sample_rate_hz:.3f} s"
+        + (f", one every {header.hop_s:.3f} s" if header.windows == "all" else ", the first of each sound"),
+        "Made": f"{header.created or 'not known'}, by boiler {header.boiler_version}",
+        "Generation": header.generation,
+        "Kept": ", ".join(held.kept),
+    }
+    st.table({"": list(facts), "Value": list(facts.values())}, border="horizontal", hide_index=True, hide_header=True)
+    if len(held.kept) > 1:
+        st.caption("`boiler index --rollback` brings the generation before back.")
+
+
+def hours(value_s: float) -> str:
+    """A length of many sounds together.
+
+    >>> hours(40.0), hours(1_980.0), hours(45_000.0)
+    ('40 s', '33 min', '12.5 h')
+    """
+    return (
+        f"{value_s:.0f} s"
+        if value_s < 60
+        else f"{value_s / 60:.0f} min"
+        if value_s < 3_600
+        else f"{value_s / 3_600:,.1f} h"
+    )
+
+
+def size(n_bytes: float) -> str:
+    """Bytes to be read.
+
+    >>> size(812), size(3_400_000), size(5.1e9)
+    ('812 B', '3.4 MB', '5.1 GB')
+    """
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if n_bytes < 1_000 or unit == "TB":
+            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
+        n_bytes /= 1_000
+    raise AssertionError("the last unit takes all")
+
+
+def short(value_s: float) -> str:
+    """A round length.
+
+    >>> short(0.5), short(30.0), short(300.0)
+    ('0.5 s', '30 s', '5 min')
+    """
+    return f"{value_s:g} s" if value_s < 60 else f"{value_s / 60:g} min"

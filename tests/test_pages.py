@@ -1,0 +1,423 @@
+"""The pages of the browser, without a browser: what they show for an address, and what a click makes of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from browsing import KINDS, LONG, PER_KIND, SCRIPT, collection, sound_bytes
+from streamlit.testing.v1 import AppTest
+
+from boiler import audio, generation
+from boiler.errors import ModelDirError, NotASoundError, QueryError, UnknownItemError
+from boiler.generation import Header, Item, rows_of
+from boiler.pages import ask, cards, holdings, library, neighbours, start, tray
+from boiler.pages.library import Brought, Library
+from boiler.pages.question import STEP, Question
+
+RUN_S = 60
+
+
+@pytest.fixture
+def shelf() -> Library:
+    return library.open_library(collection()[1])
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch) -> AppTest:
+    """The browser, started with the test's collection."""
+    monkeypatch.setenv(start.MODEL_DIR, str(collection()[1]))
+    monkeypatch.delenv(start.WAV_DIR, raising=False)
+    return AppTest.from_file(str(SCRIPT), default_timeout=RUN_S)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A folder without any index, and a browser started with none."""
+    monkeypatch.delenv(start.MODEL_DIR, raising=False)
+    monkeypatch.delenv(start.WAV_DIR, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def ran(page: AppTest, **address: str) -> AppTest:
+    for name, word in address.items():
+        page.query_params[name] = word
+    page.run()
+    assert not page.exception
+    return page
+
+
+def shown(page: AppTest) -> Iterator[dict[str, Any]]:
+    """What each component on the page was given."""
+    for element in page.get("bidi_component"):
+        yield json.loads(element.proto.json)
+
+
+def number(shelf: Library, id: str) -> int:
+    return shelf.nearest.item(id).n
+
+
+# --- what is asked, and what is shown --------------------------------------------------------------------------------
+
+
+def test_nothing_asked_shows_what_there_is_and_some_sounds_to_begin_with(page: AppTest) -> None:
+    ran(page)
+    (board,) = shown(page)
+    assert len(board["cards"]) == ask.TO_BEGIN_WITH
+    assert "22 sounds" in page.caption[0].value
+    assert not page.error
+
+
+def test_an_item_in_the_address_shows_it_large_and_its_neighbours_nearest_first(page: AppTest, shelf: Library) -> None:
+    n = number(shelf, "bell/bell-0.wav")
+    ran(page, item=str(n))
+    query, answers = shown(page)
+    assert query["shape"] == "one"
+    assert [card["n"] for card in query["cards"]] == [n]
+    assert query["cards"][0]["selectable"]
+    assert [card["n"] for card in answers["cards"]] == [match.n for match in shelf.nearest.by_item(n, STEP)]
+    distances = [float(card["distance"]) for card in answers["cards"]]
+    assert distances == sorted(distances)
+    assert all(card["closer"].startswith("closer than ") for card in answers["cards"])
+
+
+def test_the_part_that_matched_is_marked_in_a_long_sound(page: AppTest, shelf: Library) -> None:
+    ran(page, item=str(number(shelf, "vowel/vowel-3.wav")))
+    _, answers = shown(page)
+    card = next(card for card in answers["cards"] if card["id"] == LONG)
+    begin, end = card["match"]
+    assert end - begin == pytest.approx(audio.WINDOW_S, abs=0.01)
+    assert begin >= 20  # the vowel comes last in it
+    assert "matched" in card["matched"]
+    short = next(card for card in answers["cards"] if card["id"].startswith("bell/"))
+    assert short["match"] is None
+
+
+def test_every_answer_has_an_address_that_asks_it_and_remembers_the_way(page: AppTest, shelf: Library) -> None:
+    n = number(shelf, "bell/bell-0.wav")
+    ran(page, item=str(n))
+    _, answers = shown(page)
+    first = answers["cards"][0]
+    assert first["address"] == f"?item={first['n']}&trail={n}"
+
+
+def test_more_answers_on_demand(page: AppTest, shelf: Library) -> None:
+    ran(page, item=str(number(shelf, "bell/bell-0.wav")))
+    page.button(key="more").click().run()
+    assert page.query_params["k"] == str(2 * STEP)
+    _, answers = shown(page)
+    assert len(answers["cards"]) == len(shelf.nearest) - 2  # itself, and the silent one
+
+
+def test_the_trail_leads_back(page: AppTest, shelf: Library) -> None:
+    ran(page, item="3", trail="1.2")
+    page.button(key="trail-0").click().run()
+    assert page.query_params == {"item": ["1"]} or page.query_params == {"item": "1"}
+
+
+def test_a_name_is_looked_for_while_typing_and_the_address_keeps_it(page: AppTest) -> None:
+    ran(page)
+    page.text_input(key="find").set_value("kick").run()
+    assert page.query_params["find"] == "kick"
+    (board,) = shown(page)
+    assert [card["label"] for card in board["cards"]] == ["kick"] * PER_KIND
+
+
+def test_a_name_that_is_not_there_is_answered_with_what_to_do(page: AppTest) -> None:
+    ran(page, find="xylophone")
+    assert "Try a shorter piece" in page.info[0].value
+
+
+def test_a_label_lists_its_sounds(page: AppTest) -> None:
+    ran(page)
+    page.get_by_key("label").set_value("rain").run()
+    (board,) = shown(page)
+    assert {card["label"] for card in board["cards"]} == {"rain"}
+
+
+def test_surprise_me_asks_some_item(page: AppTest, shelf: Library) -> None:
+    ran(page)
+    page.button(key="random").click().run()
+    assert shelf.nearest.item(int(page.query_params["item"]))
+
+
+def test_an_uploaded_sound_is_asked_with_and_its_address_asks_again(page: AppTest, shelf: Library) -> None:
+    path = collection()[0] / "bell" / "bell-1.wav"
+    ran(page)
+    page.file_uploader[0].upload("../../mine.wav", path.read_bytes()).run()
+    assert not page.exception
+    query, answers = shown(page)
+    assert query["cards"][0]["name"] == "mine.wav"
+    assert answers["cards"][0]["id"] == "bell/bell-1.wav"
+    assert float(answers["cards"][0]["distance"]) < 0.01
+    again = AppTest.from_file(str(SCRIPT), default_timeout=RUN_S)
+    _, same = shown(ran(again, sound=page.query_params["sound"]))
+    assert [card["n"] for card in same["cards"]] == [card["n"] for card in answers["cards"]]
+
+
+def test_a_recording_is_asked_with(page: AppTest) -> None:
+    ran(page)
+    page.audio_input[0].upload("recording.wav", (collection()[0] / "kick" / "kick-0.wav").read_bytes()).run()
+    query, _ = shown(page)
+    assert query["cards"][0]["name"] == "Your recording"
+
+
+# --- what goes wrong is a sentence -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ({"item": "99999"}, "not in this collection"),
+        ({"sound": "abcabcabcabc"}, "bring it along again"),
+        ({"sound": "not hex"}, "bring it along again"),
+        ({"item": "1", "from": "500", "to": "600"}, "cannot be used"),
+    ],
+)
+def test_what_an_address_cannot_have_is_said_with_a_way_out(page: AppTest, address: dict[str, str], said: str) -> None:
+    ran(page, **address)
+    assert said in page.error[0].value
+    page.button[-1].click().run()
+    assert not page.query_params
+    assert not page.error
+
+
+def test_a_silent_item_is_said_to_be_silent(page: AppTest, shelf: Library) -> None:
+    ran(page, item=str(number(shelf, "quiet/nothing.wav")))
+    assert "silence" in page.error[0].value
+
+
+def test_an_upload_that_is_no_sound_is_refused_in_a_sentence(page: AppTest) -> None:
+    ran(page)
+    page.file_uploader[0].upload("letter.txt", b"Dear Sir or Madam").run()
+    assert not page.exception
+    assert "cannot be used" in page.error[0].value
+    assert "sound" not in page.query_params
+
+
+def test_what_nobody_foresaw_is_a_sentence_too(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    def boom(*_: object) -> None:
+        raise RuntimeError("/secret/path")
+
+    monkeypatch.setattr(ask, "bar", boom)
+    ran(page)
+    assert "did not foresee" in page.error[0].value
+    assert "secret" not in str([element.value for element in page.error])
+
+
+def test_without_an_index_the_page_says_how_to_make_one(elsewhere: Path) -> None:
+    page = ran(AppTest.from_file(str(SCRIPT), default_timeout=RUN_S))
+    assert "boiler index" in page.info[0].value
+
+
+def test_a_model_directory_that_is_none_is_refused_with_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv(start.MODEL_DIR, str(tmp_path / "nothing"))
+    page = ran(AppTest.from_file(str(SCRIPT), default_timeout=RUN_S))
+    assert "boiler index" in page.error[0].value
+
+
+# --- which index -----------------------------------------------------------------------------------------------------
+
+
+def test_an_index_below_is_found_and_named_in_the_address(elsewhere: Path) -> None:
+    (elsewhere / "exp").symlink_to(collection()[1].parents[1])
+    page = ran(AppTest.from_file(str(SCRIPT), default_timeout=RUN_S))
+    key = page.query_params["library"]
+    assert "22 sounds" in page.caption[0].value
+    again = ran(AppTest.from_file(str(SCRIPT), default_timeout=RUN_S), library=str(key), item="1")
+    assert len(list(shown(again))) == 2
+
+
+def test_the_sidebar_opens_another(elsewhere: Path) -> None:
+    page = ran(AppTest.from_file(str(SCRIPT), default_timeout=RUN_S))
+    page.sidebar.text_input(key="model_dir").set_value(str(collection()[1]))
+    page.sidebar.button[0].click().run()
+    assert not page.exception
+    assert "22 sounds" in page.caption[0].value
+
+
+def test_a_folder_of_sounds_that_is_not_there_is_said(elsewhere: Path) -> None:
+    page = ran(AppTest.from_file(str(SCRIPT), default_timeout=RUN_S))
+    page.sidebar.text_input(key="model_dir").set_value(str(collection()[1]))
+    page.sidebar.text_input(key="wav_dir").set_value(str(elsewhere / "gone"))
+    page.sidebar.button[0].click().run()
+    assert "there is no folder" in page.error[0].value
+
+
+def test_an_index_is_opened_once_and_a_new_generation_is_taken_up(tmp_path: Path) -> None:
+    publish(tmp_path, 3)
+    first = library.open_library(tmp_path)
+    assert library.open_library(tmp_path) is first
+    assert len(first.nearest) == 3
+    publish(tmp_path, 5)
+    assert len(library.open_library(tmp_path).nearest) == 5
+
+
+def publish(model_dir: Path, n_items: int) -> None:
+    vectors = np.random.default_rng(0).normal(size=(n_items, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    items = [Item(n, f"{n}.wav", duration_s=5.0) for n in range(n_items)]
+    generation.publish(
+        model_dir, Header(encoder="random", dim=8), vectors, rows_of(np.arange(n_items), end_s=5.0), items
+    )
+
+
+# --- likes and dislikes ----------------------------------------------------------------------------------------------
+
+
+def test_a_like_brings_answers_nearer_to_it_and_a_dislike_goes(shelf: Library) -> None:
+    n, liked = number(shelf, "bell/bell-0.wav"), number(shelf, "rain/rain-0.wav")
+    question = Question(item=n, k=21)
+    plain = [match.n for match in neighbours.of(shelf, question)]
+    steered = [match.n for match in neighbours.of(shelf, question.like(liked))]
+    rain = [item.n for item in shelf.nearest.items(label="rain") if item.n != liked]
+    assert sum(map(steered.index, rain)) < sum(map(plain.index, rain))
+    assert n not in steered
+    without = [match.n for match in neighbours.of(shelf, question.dislike(plain[0]))]
+    assert plain[0] not in without
+    assert set(without) == set(plain) - {plain[0]}
+
+
+def test_steering_that_is_taken_back_leaves_the_answers_as_they_were(shelf: Library) -> None:
+    question = Question(item=number(shelf, "kick/kick-0.wav"))
+    assert neighbours.of(shelf, question.like(3).like(3)) == neighbours.of(shelf, question)
+
+
+def test_likes_alone_are_a_question(shelf: Library) -> None:
+    bells = tuple(item.n for item in shelf.nearest.items(label="bell"))[:2]
+    found = neighbours.of(shelf, Question(more=bells))
+    assert not {match.n for match in found} & set(bells)
+    assert found[0].distance <= found[-1].distance
+
+
+def test_moved_stays_of_unit_length_and_with_nothing_liked_stays_where_it_is() -> None:
+    chance = np.random.default_rng(1)
+    asked, none = np.eye(4, dtype=np.float32), np.zeros((0, 4), np.float32)
+    assert np.allclose(neighbours.moved(asked, none, none), asked)
+    some = chance.normal(size=(3, 4)).astype(np.float32)
+    assert np.allclose(np.linalg.norm(neighbours.moved(asked, some, some[:1]), axis=1), 1, atol=1e-5)
+
+
+def test_a_part_is_asked_with_alone_and_its_own_item_is_no_answer(shelf: Library) -> None:
+    n = number(shelf, LONG)
+    first = neighbours.of(shelf, Question(item=n, start_s=0.0, end_s=10.0, k=30))
+    last = neighbours.of(shelf, Question(item=n, start_s=26.0, end_s=36.0, k=30))
+    assert n not in {match.n for match in first + last}
+    assert [match.n for match in first] != [match.n for match in last]
+
+
+# --- sounds brought along --------------------------------------------------------------------------------------------
+
+
+def test_a_sound_brought_twice_is_kept_once_and_the_oldest_makes_room() -> None:
+    one, two = sound_bytes(440.0), sound_bytes(660.0)
+    brought = Brought(most_bytes=len(one) + len(two) - 1)
+    key = brought.add("one.wav", one)
+    assert brought.add("again.wav", one) == key
+    assert brought.path(int(key, 16)).read_bytes() == one
+    brought.add("two.wav", two)
+    with pytest.raises(QueryError, match="bring it along again"):
+        brought.item(key)
+    with pytest.raises(UnknownItemError):
+        brought.path(int(key, 16))
+
+
+def test_what_is_no_sound_is_not_kept() -> None:
+    with pytest.raises(NotASoundError):
+        Brought().add("x.wav", b"nothing")
+
+
+# --- the tray --------------------------------------------------------------------------------------------------------
+
+
+def in_tray(model_dir: str, numbers: list[int]) -> None:
+    import streamlit as st
+
+    from boiler.pages import ask, library, tray
+
+    shelf = library.open_library(model_dir)  # type: ignore[arg-type]  # a plain word, as the script is told
+    if "filled" not in st.session_state:
+        st.session_state["filled"] = True
+        ask.kept(shelf).extend(numbers)
+    tray.page(shelf)
+
+
+def test_the_tray_shows_what_was_kept_and_is_emptied(shelf: Library) -> None:
+    page = AppTest.from_function(in_tray, default_timeout=RUN_S, args=(str(collection()[1]), [1, 2]))
+    page.run()
+    assert not page.exception
+    (board,) = shown(page)
+    assert [card["n"] for card in board["cards"]] == [1, 2]
+    page.button(key="empty").click().run()
+    assert "Nothing chosen yet" in page.info[0].value
+
+
+def test_the_ways_out_of_the_tray_agree(shelf: Library) -> None:
+    items = [shelf.nearest.item(n) for n in (1, 2, 7)]
+    lines = tray.m3u8(shelf, items).decode().splitlines()
+    assert lines[0] == "#EXTM3U"
+    assert [Path(line).is_file() for line in lines[2::2]] == [True] * 3
+    rows = list(csv.DictReader(io.StringIO(tray.table(items).decode())))
+    assert [row["id"] for row in rows] == [item.id for item in items]
+    assert [row["n"] for row in json.loads(tray.listing(items))] == [1, 2, 7]
+    with zipfile.ZipFile(io.BytesIO(tray.zipped(shelf, items))) as archive:
+        assert archive.namelist() == [item.id for item in items]
+        assert archive.read(items[0].id) == shelf.nearest.path(1).read_bytes()
+
+
+def test_files_that_are_gone_are_named_in_the_zip(tmp_path: Path) -> None:
+    publish(tmp_path, 2)
+    shelf = library.open_library(tmp_path)
+    with zipfile.ZipFile(io.BytesIO(tray.zipped(shelf, shelf.nearest.items()))) as archive:
+        assert archive.read("MISSING.txt") == b"0.wav\n1.wav\n"
+
+
+# --- the page that looks after ---------------------------------------------------------------------------------------
+
+
+def look_after(model_dir: str) -> None:
+    from boiler.pages import library, upkeep
+
+    upkeep.page(library.open_library(model_dir))  # type: ignore[arg-type]  # a plain word, as the script is told
+
+
+def test_the_collection_is_counted(shelf: Library) -> None:
+    held = holdings.of(shelf.model_dir)
+    assert (held.n_items, held.n_silent) == (22, 1)
+    assert dict(held.labels) == dict.fromkeys(KINDS, PER_KIND) | {"long": 1, "quiet": 1}
+    assert [failure.id for failure in held.failures] == ["broken/text.wav"]
+    page = AppTest.from_function(look_after, default_timeout=RUN_S, args=(str(shelf.model_dir),)).run()
+    assert not page.exception
+    assert {metric.label: metric.value for metric in page.metric}["Not readable"] == "1"
+
+
+def test_the_same_bytes_twice_are_found(tmp_path: Path) -> None:
+    vectors = np.eye(3, dtype=np.float32)
+    items = [Item(n, f"{n}.wav", duration_s=1.0, sha256="ab" if n < 2 else "cd") for n in range(3)]
+    generation.publish(tmp_path, Header(encoder="random", dim=3), vectors, rows_of(np.arange(3), end_s=1.0), items)
+    assert holdings.of(tmp_path).duplicates == (("0.wav", "1.wav"),)
+
+
+# --- cards -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_card_never_carries_a_path_of_this_machine(shelf: Library) -> None:
+    question = Question(item=1)
+    for match in shelf.nearest.by_item(1, 20):
+        card = cards.of_match(match, shelf.nearest.item(match.n), shelf.sounds_at, question, ())
+        assert str(collection()[0].parent) not in json.dumps(card.__dict__)
+
+
+def test_a_folder_given_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelDirError, match="there is no folder"):
+        library.open_library(collection()[1], tmp_path / "gone")
