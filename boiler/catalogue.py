@@ -302,10 +302,6 @@ class Catalogue:
 
     # --- what is published -------------------------------------------------------------------------------------------
 
-    def n_items(self) -> int:
-        (count,) = self.db.execute("SELECT COUNT(*) FROM heard").fetchone()
-        return int(count)
-
     def n_rows(self) -> int:
         (count,) = self.db.execute("SELECT COUNT(*) FROM heard JOIN windows USING (c)").fetchone()
         return int(count)

@@ -10,6 +10,7 @@ import collections
 import itertools
 import json
 import random
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ from boiler.hearing import Embed
 FILE = ".encoder.pt"
 FIT_WINDOWS = 1000
 FIT_WINDOWS_PER_FILE = 4
+# With fewer there is nothing to learn: of one sound, the mean is that sound, and nothing would be left of it.
+FIT_FILES_AT_LEAST = 8
 
 
 @dataclass(frozen=True)
@@ -66,8 +69,7 @@ def bind(catalogue: Catalogue, binding: Binding, *, force: bool) -> None:
                 " --model_dir, or --force to embed everything anew here"
             )
         catalogue.forget_all()
-        catalogue.unset("encoder_sha256", "dim")
-        (catalogue.path.parent / FILE).unlink(missing_ok=True)
+        thaw(catalogue)
     catalogue.put(binding=json.dumps(asdict(binding)))
 
 
@@ -93,6 +95,10 @@ class Sample:
         self._files = random.Random(seed).sample(files, min(FIT_WINDOWS, len(files)))
         self._decoders, self._which, self._hop_s, self._batch_size = decoders, which, hop_s, batch_size
 
+    @property
+    def n_files(self) -> int:
+        return len(self._files)
+
     def __iter__(self) -> Iterator[torch.Tensor]:
         batch: list[npt.NDArray[np.float32]] = []
         for window in itertools.islice(self._windows(), FIT_WINDOWS):
@@ -102,6 +108,10 @@ class Sample:
                 batch.clear()
         if batch:
             yield _tensor(np.stack(batch))
+
+    def sounds(self) -> bool:
+        """Whether there is anything to be heard in it."""
+        return next(self._windows(), None) is not None
 
     def _windows(self) -> Iterator[Window]:
         taken: collections.Counter[int] = collections.Counter()
@@ -123,13 +133,19 @@ def freeze(catalogue: Catalogue, name: str, pt_path: Path | None, sample: Sample
     frozen_sha256 = catalogue.get("encoder_sha256")
     if path.is_file() and frozen_sha256 == atomic.sha256_of(path):
         return path
+    if frozen_sha256 is not None:  # every published index holds it, too
+        for published in catalogue.path.parent.glob("versions/*/encoder.pt"):
+            if atomic.sha256_of(published) == frozen_sha256:
+                with atomic.replacing(path) as aside:
+                    shutil.copyfile(published, aside)
+                return path
     if frozen_sha256 is not None and catalogue.n_rows():
         raise ModelDirError(
             f"{path} is missing or damaged, and the vectors here were made with it: bring it back (it is encoder.pt of"
             f" sha256 {frozen_sha256}), or give --force to embed everything anew"
         )
     made = encoder.create(name, pt_path)
-    if isinstance(made, encoder.Fitted):
+    if isinstance(made, encoder.Fitted) and sample.n_files >= FIT_FILES_AT_LEAST and sample.sounds():
         made.fit(sample)
     header = {
         "encoder": name,
@@ -141,6 +157,12 @@ def freeze(catalogue: Catalogue, name: str, pt_path: Path | None, sample: Sample
         checkpoint.save_script(made, aside, header)
     catalogue.put(encoder_sha256=atomic.sha256_of(path), dim=str(made.dim))
     return path
+
+
+def thaw(catalogue: Catalogue) -> None:
+    """Forget the encoder, where it has learned from a folder in which nothing was to be heard."""
+    catalogue.unset("encoder_sha256", "dim")
+    (catalogue.path.parent / FILE).unlink(missing_ok=True)
 
 
 def device_of(name: str) -> str:

@@ -170,6 +170,15 @@ def _complete(store: Catalogue, settings: IndexSettings) -> IndexSettings:
     unsaid = {key: before.get(key, value) for key, value in FIRST_TIME.items() if getattr(settings, key) is None}
     settings = replace(settings, **unsaid)
     _url(str(settings.url_template), "a/b.wav")  # a template that cannot work is refused before the work
+    for wrong, message in (
+        (settings.windows not in ("all", "first"), f"windows are 'all' or 'first', not {settings.windows!r}"),
+        (not 0 < (settings.hop_s or 0) <= audio.WINDOW_S, f"hop_s must be above 0 and at most {audio.WINDOW_S}"),
+        (settings.batch_size < 1, "batch_size must be at least 1"),
+        (settings.decode_timeout_s <= 0, "decode_timeout_s must be above 0"),
+        (settings.max_file_hours <= 0, "max_file_hours must be above 0"),
+    ):
+        if wrong:
+            raise CatalogueError(message)
     return settings
 
 
@@ -269,7 +278,8 @@ def _publish(
             if dict(map(tuple, connection.execute("SELECT key, value FROM meta"))) == says:
                 return opened, False
     n_rows = store.n_rows()
-    if not n_rows and opened is None and store.n_items() == 0:
+    if not n_rows and opened is None:
+        freezing.thaw(store)
         return None, False
     header = Header(
         encoder=str(settings.encoder),
