@@ -19,7 +19,7 @@ LAYERS: list[list[str]] = [
     ["columns", "decoders", "header", "lock", "projector", "ranking", "records", "scan"],
     ["checkpoint", "vqvae", "augment", "journal", "catalogue", "filters", "robustness"],
     ["dataset", "corpus", "encoder", "objective", "engine", "map", "feedback", "hearing", "lists", "sync", "scorecard"],
-    ["assembly", "freezing", "report", "labels", "context", "mfcc_floor"],
+    ["filter_text", "seeds", "assembly", "freezing", "report", "labels", "context", "mfcc_floor"],
     ["generation"],
     ["indexer", "tables", "labelled", "ear", "snapshot"],
     ["index", "training", "explain"],
