@@ -241,10 +241,9 @@ class Pairs:
         whole = np.bincount(sounds.sound[segments], sounds.length[segments], minlength=len(sounds.ids))
         chance = sounds.length[segments] / np.sqrt(whole[sounds.sound[segments]])
         self._chance = chance / chance.sum()
-        self._file = tempfile.TemporaryFile(dir=sounds.cache_dir)  # noqa: SIM115  # open as long as this object
-        first = self._spectrogram(int(segments[0]))
-        self._file.truncate(len(sounds.sound) * first.nbytes)
-        self._kept = np.memmap(self._file, np.float16, "r+", shape=(len(sounds.sound), *first.shape))
+        shape = (len(sounds.sound), *self._spectrogram(int(segments[0])).shape)
+        with tempfile.TemporaryFile(dir=sounds.cache_dir) as file:  # lives on, without a name, while it is mapped
+            self._kept = np.memmap(file, np.float16, "w+", shape=shape)
         self._is_kept = np.zeros(len(sounds.sound), dtype=bool)
 
     def draw(self, step: int) -> Tensor:

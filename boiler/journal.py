@@ -79,9 +79,10 @@ class Journal:
             self._writer.add_scalar(f"{kind}/{name}", value, step)
 
     def pictures(self, scaled: Tensor, reconstruction: Tensor, step: int) -> None:
-        """Spectrograms `[B, 1, M, F]` (0 silence, 2 loud), each beside what was drawn from its words; high notes up."""
-        pairs = torch.cat([scaled, reconstruction], dim=-1).float().cpu().flip(2)
-        self._writer.add_images("input beside reconstruction", (pairs / 2).clamp(0, 1), step)
+        """Spectrograms `[B, 1, M, F]` (0 silence, 1 loud), each beside what was drawn from its words; high notes up."""
+        pairs = torch.cat([scaled, reconstruction], dim=-1).float().cpu().flip(2).clamp(0, 1)
+        for number, pair in enumerate(pairs):
+            self._writer.add_image(f"input beside reconstruction/{number}", pair, step)
 
     def close(self) -> None:
         """Everything to the disk."""

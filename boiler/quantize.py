@@ -12,11 +12,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-DECAY = 0.99
-"""Of the running sums and counts: half of what a word is comes from the last 69 steps."""
+DECAY = 0.98
+"""Of the running sums and counts: half of what a word is comes from the last 34 steps."""
 
-DEAD_SHARE = 0.05
+DEAD_SHARE = 0.1
 """A word chosen less often than this share of what it would get if all were chosen alike is dead, and revived."""
+REVIVED_SHARE = 0.2
+"""What a revived word counts for at first, in the same unit: little, so that it soon lies in the middle of the features
+that choose it, or is dead again within 34 steps and gets another chance."""
 
 
 class Quantized(NamedTuple):
@@ -99,10 +102,10 @@ class VectorQuantizer(nn.Module):
         self.started.fill_(True)
 
     def _become(self, which: Tensor, features: Tensor, n_cells: int) -> None:
-        """The words `which` (bool `[K]`) become these features, with the weight of a word chosen as often as others."""
-        fair = n_cells / self.n_words
-        self.sums[which] = features * fair
-        self.counts[which] = fair
+        """The words `which` (bool `[K]`) become these features."""
+        weight = REVIVED_SHARE * n_cells / self.n_words
+        self.sums[which] = features * weight
+        self.counts[which] = weight
 
     def _learn(self, cells: Tensor, codes: Tensor, best: Tensor) -> None:
         """Take one batch into the sums and counts, then revive the dead words."""

@@ -82,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
     """Trains, and says what to do next: 0 done, 130 or 143 stopped by a signal."""
     course = Run(settings_of(args))
     if course.sounds.failures:
-        print(f"boiler: {len(course.sounds.failures)} files cannot be used:", file=sys.stderr)
+        n_failures = len(course.sounds.failures)
+        print(f"boiler: {n_failures} file{'s' * (n_failures > 1)} cannot be used:", file=sys.stderr)
         for failure in course.sounds.failures:
             print(f"  {failure.id}: {failure.reason}", file=sys.stderr)
     path = course.go()

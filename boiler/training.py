@@ -27,7 +27,7 @@ from boiler.augment import Views
 from boiler.checkpoint import Checkpoint
 from boiler.dataset import Pairs, Split, Windows, prepare
 from boiler.encoder.learned import rebuilt
-from boiler.errors import CheckpointError, SettingsError
+from boiler.errors import CheckpointError, CorpusError, SettingsError
 from boiler.journal import Journal, Mean, WordUse, collapse
 from boiler.mel import LogMel, MelSettings
 from boiler.objective import Losses, losses
@@ -48,6 +48,8 @@ LEARNING_SHARE = 0.05
 LEARNING_WINDOWS = 4096
 LEARNING_WINDOWS_BETWEEN = 256
 HELD_WINDOWS = 128
+PRECISIONS = ("auto", "float32", "bfloat16")
+MIN_MELS = 2 * LOW_STRIDE * TOP_ROWS
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,17 @@ class TrainSettings:
         for name in ("latent_loss_weight", "contrast_weight"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise SettingsError(f"--{name} is {getattr(self, name)}: it must not be less than 0")
+        if self.precision not in PRECISIONS:
+            raise SettingsError(f"--precision is {self.precision}: it is one of {', '.join(PRECISIONS)}")
+        _device(self.device)
         if self.batch_size < 2:
             raise SettingsError(f"--batch_size is {self.batch_size}: it takes two sounds to tell them apart")
         if not 0 <= self.held_share < 1:
             raise SettingsError(f"--held_share is {self.held_share}: it is a share, such as 0.05")
-        if self.n_mel_channels % (LOW_STRIDE * TOP_ROWS):
-            raise SettingsError(f"--n_mel_channels is {self.n_mel_channels}: it must be a multiple of 16, such as 80")
+        if self.n_mel_channels % (LOW_STRIDE * TOP_ROWS) or self.n_mel_channels < MIN_MELS:
+            raise SettingsError(
+                f"--n_mel_channels is {self.n_mel_channels}: it must be 32 or more, a multiple of 16, such as 80"
+            )
 
     @property
     def resumes(self) -> bool:
@@ -119,6 +126,11 @@ class Run:
         _keep_memory()
         settings.save_path.mkdir(parents=True, exist_ok=True)
         self.sounds = prepare(settings.wav_dir, settings.cache_dir or settings.save_path / "cache", settings.workers)
+        if len(self.sounds.sound) < 2:
+            raise CorpusError(
+                f"{settings.wav_dir}: holds one short sound ({self.sounds.ids[0]}). It takes at least two, to learn "
+                "what tells them apart"
+            )
         self.split = Split(self.sounds, settings.held_share, settings.seed)
         torch.manual_seed(settings.seed)
         self.mel = MelSettings(**before.mel) if before else MelSettings(n_mels=settings.n_mel_channels)
@@ -294,6 +306,13 @@ def _groups(network: VQVAE2) -> list[dict[str, Any]]:
 
 def _device(name: str) -> str:
     if name != "auto":
+        try:
+            torch.empty(0, device=name)
+        except (RuntimeError, AssertionError) as error:
+            raise SettingsError(
+                f"--device is {name}, which cannot be used here ({str(error).splitlines()[0]}): leave it out, or "
+                "give cpu"
+            ) from error
         return name
     if torch.cuda.is_available():
         return "cuda"
@@ -303,8 +322,6 @@ def _device(name: str) -> str:
 def _in_halves(precision: str, device: torch.device) -> bool:
     """Whether convolutions run in bfloat16: where the processor has units for it, that halves the time of a step;
     elsewhere it only costs digits."""
-    if precision not in ("auto", "float32", "bfloat16"):
-        raise SettingsError(f"--precision is {precision}: it is auto, float32 or bfloat16")
     if precision != "auto":
         return precision == "bfloat16"
     if device.type == "cuda":

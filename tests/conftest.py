@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from sounds import tone, write
 
+from boiler.training import Run, TrainSettings
+from boiler.vqvae import NetworkSettings
+
 
 @pytest.fixture(scope="session")
 def test_data() -> Path:
@@ -44,3 +47,24 @@ def labelled_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (folder / kind).mkdir(exist_ok=True)
             write(folder / kind / f"{kind}-{n}.wav", np.clip(level * sound, -1, 1), 22_050)
     return folder
+
+
+@pytest.fixture(scope="session")
+def small_network() -> NetworkSettings:
+    """The shape of a network that trains in moments."""
+    return NetworkSettings(
+        top_words=8, bottom_words=16, word_length=8, low_channels=8, high_channels=12, contrast_length=8
+    )
+
+
+@pytest.fixture(scope="session")
+def checkpoint_path(
+    labelled_folder: Path, small_network: NetworkSettings, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A training checkpoint of a small network after a few steps on `labelled_folder`. Do not write beside it."""
+    save_path = tmp_path_factory.mktemp("run")
+    return Run(
+        TrainSettings(
+            labelled_folder, save_path, epoch=1, steps_per_epoch=4, batch_size=8, device="cpu", network=small_network
+        )
+    ).go()

@@ -1,0 +1,90 @@
+"""The command: its flags, what it prints, what it remembers, and that a signal ends it well."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from boiler import checkpoint, train_vqvae
+from boiler.arguments import Parser
+from boiler.train_vqvae import TrainSettings, settings_of
+
+
+def parsed(*words: str) -> TrainSettings:
+    parser = Parser()
+    train_vqvae.add_arguments(parser)
+    return settings_of(parser.parse_args(words))
+
+
+def test_flags_not_given_are_as_the_settings_say() -> None:
+    assert parsed("--wav_dir", "in", "--save_path", "out") == TrainSettings(Path("in"), Path("out"))
+
+
+def test_every_flag_of_the_contract_reaches_its_setting() -> None:
+    words = "--wav-dir in --save-path out --epoch 3 --batch-size 16 --lr 0.01 --latent-loss-weight 0.5 --seed 7"
+    found = parsed(*words.split(), "--n_mel_channels", "64", "--device", "cpu", "--max_minutes", "2.5")
+    assert (found.epoch, found.batch_size, found.lr, found.latent_loss_weight) == (3, 16, 0.01, 0.5)
+    assert (found.seed, found.n_mel_channels, found.device, found.max_minutes) == (7, 64, "cpu", 2.5)
+
+
+def test_going_on_remembers_the_flags_of_the_run(checkpoint_path: Path) -> None:
+    found = parsed("--wav_dir", "in", "--save_path", str(checkpoint_path.parent), "--load_path", str(checkpoint_path))
+    assert (found.batch_size, found.steps_per_epoch, found.device) == (8, 4, "cpu")
+    assert found.network == TrainSettings.from_plain(checkpoint.load(checkpoint_path).settings).network
+    assert found.wav_dir == Path("in")
+
+
+def test_beginning_anew_takes_weights_and_not_flags(checkpoint_path: Path) -> None:
+    found = parsed("--wav_dir", "in", "--save_path", "out", "--load_path", str(checkpoint_path))
+    assert (found.batch_size, found.steps_per_epoch) == (TrainSettings.batch_size, None)
+
+
+def run_command(*words: str, folder: Path, cache_dir: Path) -> list[str]:
+    return [
+        sys.executable, "-m", "boiler.train_vqvae", "--wav_dir", str(folder), "--save_path", "run", "--device", "cpu",
+        "--batch_size", "4", "--cache_dir", str(cache_dir), *words,
+    ]  # fmt: skip
+
+
+def test_the_command_trains_and_says_what_comes_next(labelled_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for path in sorted(labelled_folder.rglob("*.wav")):
+        (tmp_path / "in" / path.name).symlink_to(path)
+    (tmp_path / "in" / "broken.wav").write_text("no sound")
+    words = run_command("--epoch", "1", "--steps_per_epoch", "1", folder=tmp_path / "in", cache_dir=tmp_path / "cache")
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "run/vqvae_001.pt\n"
+    assert "1 file cannot be used" in done.stderr
+    assert "broken.wav: " in done.stderr
+    assert f"next: boiler index --wav_dir {tmp_path / 'in'} --pt_path run/vqvae_001.pt" in done.stderr
+    assert list((tmp_path / "run").glob("events.out.tfevents.*"))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_and_says_how_to_go_on(
+    labelled_folder: Path, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    # the command's own process asks to be stopped, in the middle of its second step
+    program = f"""
+import os, sys
+from boiler import train_vqvae, training
+advance = training.Run.advance
+def advance_and_stop(self):
+    if self.step == 1:
+        os.kill(os.getpid(), {int(number)})
+    advance(self)
+training.Run.advance = advance_and_stop
+sys.exit(train_vqvae.main(sys.argv[1:]))
+"""
+    words = run_command("--epoch", "5", "--steps_per_epoch", "100", folder=labelled_folder, cache_dir=tmp_path / "c")
+    words = [sys.executable, "-c", program, *words[3:]]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, env=dict(os.environ))
+    assert done.returncode == code, done.stderr
+    assert "--load_path run/vqvae_001.pt" in done.stderr
+    assert checkpoint.load(tmp_path / "run" / "vqvae_001.pt").step == 2
