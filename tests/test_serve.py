@@ -95,7 +95,7 @@ def test_the_quick_loop_and_parser_are_what_uvicorn_takes_by_itself() -> None:
     loop.close()
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])  # uvicorn waits 5 s for a dead one
 @pytest.mark.parametrize(
     ("environment", "sentence"),
     [

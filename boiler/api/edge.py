@@ -8,9 +8,9 @@ nothing of its content. Written as plain ASGI: a layer of `BaseHTTPMiddleware` c
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import secrets
+import sys
 from collections.abc import Callable
 from time import perf_counter, time
 
@@ -22,8 +22,6 @@ from boiler.api.keys import OPEN_PATHS, Keys
 from boiler.api.meters import Meters
 from boiler.settings import Scope as KeyScope
 from boiler.settings import Settings
-
-log = logging.getLogger("boiler.requests")
 
 # Answered whatever the load: a probe that has to wait gets the service killed.
 PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics"})
@@ -160,6 +158,7 @@ Writer = Callable[[Scope, str, int, float], None]
 
 
 def _writer(kind: str) -> Writer | None:
+    """Writes one line for each request to stderr. Not by `logging`, whose way to a line costs a tenth of a request."""
     if kind == "none":
         return None
 
@@ -174,10 +173,11 @@ def _writer(kind: str) -> Writer | None:
             "ms": round(seconds * 1e3, 3),
         }
         for stage, spent in state["stages"].items():
-            line[f"{stage}_ms"] = round(spent * 1e3, 3)
-        log.info("%s", orjson.dumps(line).decode())
+            line[stage + "_ms"] = round(spent * 1e3, 3)
+        sys.stderr.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE).decode())
 
     def as_text(scope: Scope, route: str, status: int, seconds: float) -> None:
-        log.info("%s %s %d %.1f ms [%s]", scope["method"], route, status, seconds * 1e3, scope["state"]["request_id"])
+        line = f"{scope['method']} {route} {status} {seconds * 1e3:.1f} ms [{scope['state']['request_id']}]\n"
+        sys.stderr.write(line)
 
     return as_json if kind == "json" else as_text

@@ -1,0 +1,218 @@
+"""What a request costs: boiler's service beside a plain one and an empty route, loaded by wrk on loopback.
+
+    python exp/bench_service.py --seconds 4 --json exp/records/service.json
+
+Three services answer the same queries (12 neighbours of a vector of 64, 10,000 rows) in turn: boiler's with keys,
+metrics and log lines on; a plain FastAPI service as one writes it in an evening (async def, annoy with 100 trees and
+its default search_k, list of dicts, asyncio and h11); and an empty FastAPI route, which is the least that the framework
+costs. Processor time is that of the service's processes from /proc, over the requests that wrk counted. wrk must be
+installed; nothing else should run on the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+
+from boiler import generation
+from boiler.generation import Header, Item, rows_of
+
+ROWS, DIM, K = 10_000, 64, 12
+KEY = "benchmark-0123456789"
+TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
+
+LUA = """
+local bodies = {}
+for line in io.lines("%s") do bodies[#bodies + 1] = line end
+local at = 0
+wrk.method = "POST"
+wrk.headers["Content-Type"] = "application/json"
+wrk.headers["X-API-Key"] = "%s"
+request = function()
+  at = at %% #bodies + 1
+  return wrk.format(nil, "/nearest?k=12", nil, bodies[at])
+end
+"""
+
+PLAIN = '''
+import json, os
+from annoy import AnnoyIndex
+from fastapi import FastAPI
+from pydantic import BaseModel
+app = FastAPI()
+index = AnnoyIndex(64, "angular")
+index.load(os.environ["BENCH_ANNOY"])
+items = json.load(open(os.environ["BENCH_ITEMS"]))
+class Query(BaseModel):
+    embedding: list[float]
+@app.post("/nearest")
+async def nearest(query: Query, k: int = 10) -> list[dict]:
+    numbers, distances = index.get_nns_by_vector(query.embedding, k, include_distances=True)
+    return [{**items[n], "distance": d, "similarity": 1 - d * d / 2} for n, d in zip(numbers, distances)]
+'''
+
+EMPTY = """
+from fastapi import FastAPI
+app = FastAPI()
+@app.post("/nearest")
+async def nearest():
+    return {}
+"""
+
+
+def prepare(folder: Path) -> None:
+    """The model directory, annoy's file with 100 trees, and the queries: clustered vectors, as sounds' are."""
+    import annoy
+
+    random = np.random.default_rng(0)
+    centres = random.normal(size=(200, DIM))
+    vectors = centres[random.integers(200, size=ROWS)] + 0.7 * random.normal(size=(ROWS, DIM))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    items = [Item(n, f"kind{n % 50}/sound{n:05}.wav", url=f"https://example.org/{n}", label=f"kind{n % 50}") for n in range(ROWS)]
+    generation.publish(folder / "model", Header(encoder="random", dim=DIM), vectors, rows_of(np.arange(ROWS)), items)
+    index = annoy.AnnoyIndex(DIM, "angular")
+    index.set_seed(1)
+    for n, vector in enumerate(vectors):
+        index.add_item(n, vector)
+    index.build(100)
+    index.save(str(folder / "annoy"))
+    rows = [{"id": one.id, "n": one.n, "url": one.url, "label": one.label, "start_s": 0.0, "end_s": 8.192} for one in items]
+    (folder / "items.json").write_text(json.dumps(rows))
+    queries = vectors[random.integers(ROWS, size=500)] + 0.05 * random.normal(size=(500, DIM))
+    (folder / "bodies").write_text("".join(json.dumps({"embedding": query.round(6).tolist()}) + "\n" for query in queries))
+    (folder / "load.lua").write_text(LUA % (folder / "bodies", KEY))
+    (folder / "plain.py").write_text(PLAIN)
+    (folder / "empty.py").write_text(EMPTY)
+
+
+def services(folder: Path) -> dict[str, tuple[list[str], dict[str, str]]]:
+    """Name, command without workers and port, environment."""
+    ours = {"BOILER_MODEL_DIR": str(folder / "model")}
+    full = ours | {"BOILER_API_KEYS": f"read:{KEY}"}
+    uvicorn = [sys.executable, "-m", "uvicorn"]
+    mine = [*uvicorn, "boiler.api.web:app", "--no-access-log"]
+    there = ["--app-dir", str(folder)]
+    return {
+        "boiler": (mine, full),
+        "boiler, no keys": (mine, ours),
+        "boiler, no metrics": (mine, full | {"BOILER_METRICS": "0"}),
+        "boiler, no log": (mine, full | {"BOILER_LOG": "none"}),
+        "plain": (
+            [*uvicorn, "plain:app", "--loop", "asyncio", "--http", "h11", *there],
+            {"BENCH_ANNOY": str(folder / "annoy"), "BENCH_ITEMS": str(folder / "items.json")},
+        ),
+        "empty route": ([*uvicorn, "empty:app", "--no-access-log", *there], {}),
+    }
+
+
+def processes(root: int) -> list[int]:
+    """A process and all below it."""
+    found = [root]
+    for one in found:
+        try:
+            found += map(int, Path(f"/proc/{one}/task/{one}/children").read_text().split())
+        except OSError:
+            continue
+    return found
+
+
+def cpu_s(numbers: list[int]) -> float:
+    """Processor time of these processes."""
+    total = 0
+    for number in numbers:
+        fields = Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / TICKS_A_SECOND
+
+
+def loaded(port: int, folder: Path, connections: int, seconds: int) -> tuple[int, float, float, float]:
+    """Requests, requests a second, p50 and p99 in ms, by wrk."""
+    said = subprocess.run(
+        ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(folder / "load.lua"), f"http://127.0.0.1:{port}"],
+        capture_output=True, text=True, check=True,
+    ).stdout  # fmt: skip
+    if "Non-2xx" in said or "Socket errors" in said:
+        raise SystemExit(f"not every request was answered:\n{said}")
+    per_s = {"us": 1e-3, "ms": 1.0, "s": 1e3}
+
+    def quantile(name: str) -> float:
+        match = re.search(rf"{name}%\s+([\d.]+)(us|ms|s)", said)
+        assert match is not None
+        return float(match[1]) * per_s[match[2]]
+
+    requests = re.search(r"(\d+) requests in", said)
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
+    assert requests is not None
+    assert rate is not None
+    return int(requests[1]), float(rate[1]), quantile("50"), quantile("99")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seconds", type=int, default=4, help="of load for each figure")
+    parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--only", nargs="+", help="names of services")
+    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    args = parser.parse_args()
+    figures = []
+    with tempfile.TemporaryDirectory(prefix="boiler-bench-") as name:
+        folder = Path(name)
+        prepare(folder)
+        print(f"{'service':<20}{'workers':>8}{'conns':>7}{'req/s':>9}{'p50 ms':>9}{'p99 ms':>9}{'cpu us/req':>12}")
+        port = itertools.count(18_400)
+        for workers, (service, (command, environment)) in itertools.product(args.workers, services(folder).items()):
+            if args.only and service not in args.only:
+                continue
+            at = next(port)
+            clean = {key: value for key, value in os.environ.items() if not key.startswith("BOILER_")}
+            process = subprocess.Popen(
+                [*command, "--workers", str(workers), "--port", str(at)],
+                env=clean | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            try:
+                await_answer(at)
+                loaded(at, folder, 8, 1)  # warm
+                for connections in args.connections:
+                    before = cpu_s(processes(process.pid))
+                    requests, rate, p50_ms, p99_ms = loaded(at, folder, connections, args.seconds)
+                    cpu_us = (cpu_s(processes(process.pid)) - before) / requests * 1e6
+                    figures.append(
+                        {"service": service, "workers": workers, "connections": connections, "requests_per_s": rate,
+                         "p50_ms": p50_ms, "p99_ms": p99_ms, "cpu_us": round(cpu_us, 1)}
+                    )  # fmt: skip
+                    print(f"{service:<20}{workers:>8}{connections:>7}{rate:>9.0f}{p50_ms:>9.2f}{p99_ms:>9.2f}{cpu_us:>12.0f}", flush=True)
+            finally:
+                process.send_signal(signal.SIGTERM)
+                process.wait()
+    if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
+        args.json.write_text(json.dumps({"rows": ROWS, "dim": DIM, "k": K, "figures": figures}, indent=1) + "\n")
+    return 0
+
+
+def await_answer(port: int) -> None:
+    """Until something answers there."""
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json", timeout=5).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise SystemExit("the service did not start")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
