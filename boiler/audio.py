@@ -46,6 +46,7 @@ __all__ = [
     "is_silent",
     "load",
     "name_of",
+    "part_of",
     "probe",
     "stream",
     "windows",
@@ -134,7 +135,7 @@ def stream(
         SoundLimitError: longer, wider, faster or slower to decode than the limits allow.
         SoundError: the sound ends before `start_s`.
     """
-    part = _part(start_s, end_s)  # now, not at the first block
+    part = part_of(start_s, end_s)  # now, not at the first block
 
     def reading() -> Iterator[Samples]:
         with opened(source, limits or Limits()) as track:
@@ -145,7 +146,7 @@ def stream(
 
 def blocks_of(track: Track, *, start_s: float = 0.0, end_s: float | None = None) -> Iterator[Samples]:
     """What `stream` gives, of a track that is open already. Raises: as `stream`."""
-    return _cut(track, *_part(start_s, end_s))
+    return _cut(track, *part_of(start_s, end_s))
 
 
 def windows(blocks: Iterable[Samples], *, which: Which = "all", hop_s: float = HOP_S) -> Iterator[Window]:
@@ -225,7 +226,8 @@ def is_silent(samples: Samples) -> bool:
     return bool(np.abs(samples).max(initial=0.0) <= SILENCE_PEAK)
 
 
-def _part(start_s: float, end_s: float | None) -> tuple[int, int | None]:
+def part_of(start_s: float, end_s: float | None) -> tuple[int, int | None]:
+    """The first sample of a part at 16 kHz, and the one after its last. Raises: ValueError: as `stream`."""
     first = round(start_s * SAMPLE_RATE_HZ)
     last = None if end_s is None else round(end_s * SAMPLE_RATE_HZ)
     if first < 0 or (last is not None and last <= first):

@@ -37,7 +37,7 @@ from typing import Any, BinaryIO, Generic, NamedTuple, Self, TypeAlias, TypeVar
 
 import numpy as np
 
-from boiler.audio import HOP_S, Cutter, Limits, Probe, Samples, Source, Which, Window, name_of
+from boiler.audio import HOP_S, Cutter, Limits, Probe, Samples, Source, Which, Window, name_of, part_of
 from boiler.errors import BoilerError, NotASoundError, SoundError, SoundLimitError
 
 Key = TypeVar("Key")
@@ -110,6 +110,10 @@ class _Worker:
         self.connection: Connection | None = None
 
     @property
+    def pid(self) -> int | None:
+        return None if self._process is None else self._process.pid
+
+    @property
     def asked(self) -> bool:
         """An answer is due."""
         return self._asked_s is not None
@@ -143,6 +147,8 @@ class _Worker:
 
     def ask(self, *request: Any) -> None:
         """Raises: BoilerError: the process does not start at all."""
+        if self._process is not None and self._process.poll() is not None:
+            self.stop()  # it died while it had nothing to do, which is no fault of what is asked now
         self.start()
         if not self._ready:
             assert self.connection is not None
@@ -326,6 +332,11 @@ class Decoders:
     ) -> None:
         self.close()
 
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes that are running."""
+        return [worker.pid for worker in self._workers if worker.pid is not None]
+
     def start(self) -> None:
         """Start the workers now rather than with the first request; does not wait for them."""
         with self._taken(len(self._workers)) as workers:
@@ -341,6 +352,7 @@ class Decoders:
         self, source: Source, *, start_s: float = 0.0, end_s: float | None = None, limits: Limits | None = None
     ) -> Samples:
         """`boiler.audio.load` in a worker; from any thread, it waits for a free one. Raises: as `boiler.audio.load`."""
+        part_of(start_s, end_s)
         return self._once("load", source, (start_s, end_s, limits or self.limits))[1]
 
     def probe(self, source: Source, *, limits: Limits | None = None) -> Probe:
@@ -368,6 +380,7 @@ class Decoders:
         with self._taken(len(self._workers)) as workers:
             lanes = [_Lane(worker, jobs, first_only, self.limits) for worker in workers]
             while True:
+                waiting = any(lane.answered for lane in lanes)
                 for lane in lanes:
                     # Asked before its answer is handed over, so that it works while that is made use of. Not when it
                     # has to wait for its turn anyway: that is what bounds what is held here.
@@ -381,10 +394,8 @@ class Decoders:
                         turn += part.last
                         yield from job.events(said, samples)
                 asked = [lane for lane in lanes if lane.worker.asked]
-                if not asked:
-                    if not any(lane.answered for lane in lanes):
-                        return
-                    continue  # one of them has waited for its turn, which has come: it can be asked again
+                if not asked and not waiting:  # all of them were offered work, and there was none
+                    return
                 _await([lane.worker for lane in asked])
                 for lane in asked:
                     if lane.worker.due:
@@ -425,7 +436,8 @@ class Decoders:
 
 def _await(workers: list[_Worker]) -> None:
     """Until one of them has answered, has died, or is overdue."""
-    wait([worker.connection for worker in workers if worker.connection], max(0.0, min(w.left_s for w in workers)))
+    left_s = min((worker.left_s for worker in workers), default=0.0)
+    wait([worker.connection for worker in workers if worker.connection], max(0.0, left_s))
 
 
 def _read(file: BinaryIO) -> bytes:

@@ -57,9 +57,7 @@ REFUSED = (SoundError, MemoryError, OSError)
 
 def serve(handle: int, memory_bytes: int, cpu_s: int) -> None:
     """Answer what is asked over the socket `handle` until it is closed."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is for the process that started this one; it closes the socket
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     with suppress(ValueError, OSError):  # not every system has this limit
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     connection = Connection(handle)
