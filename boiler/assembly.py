@@ -15,11 +15,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import annoy
 import numpy as np
 import numpy.typing as npt
 
 from boiler import atomic, projector, records
+from boiler.engine import Found, unit
+from boiler.engine.annoy import Annoy
+from boiler.engine.exact import Exact
 from boiler.header import ROW, Header
 from boiler.records import Failure, Item, Placed
 
@@ -68,9 +70,10 @@ def write(
     if encoder_pt is not None:
         _link(encoder_pt, folder / "encoder.pt")
         encoder_sha256 = atomic.sha256_of(folder / "encoder.pt")
-    unit = _write_vectors(folder / "vectors.npy", vectors)
+    unit = save_blocks(folder / "vectors.npy", (len(vectors), header.dim), _unit_blocks(vectors))
     np.save(folder / "rows.npy", np.ascontiguousarray(rows))
-    _write_item_vectors(folder / "item_vectors.npy", unit, rows)
+    firsts = np.flatnonzero(np.diff(rows["n"], prepend=-1))
+    save_blocks(folder / "item_vectors.npy", (len(firsts), header.dim), _item_blocks(unit, firsts))
     np.save(folder / "pairs.npy", random_pairs(unit, rows["n"], header.seed))
     n_items = _write_items(folder, rows, items, failures, meta)
     projector.write_tensors(folder / projector.TENSORS, unit)
@@ -98,42 +101,34 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _write_vectors(path: Path, vectors: Floats) -> Floats:
-    """The vectors at unit length, written in blocks and mapped again: N rows need not fit into memory."""
-    if not len(vectors):
-        np.save(path, np.zeros(vectors.shape, np.float32))
-        return np.zeros(vectors.shape, np.float32)
-    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=vectors.shape)
-    for begin in range(0, len(vectors), _BLOCK_ROWS):
-        block = vectors[begin : begin + _BLOCK_ROWS]
-        if not np.isfinite(block).all():
-            raise ValueError("vectors must be finite")
-        out[begin : begin + _BLOCK_ROWS] = unit_rows(block)
-    out.flush()
+def save_blocks(path: Path, shape: tuple[int, int], blocks: Iterable[Floats]) -> Floats:
+    """An array [N, D] written block by block and mapped for reading: it need not fit into memory. Written as a stream,
+    not through a map: on a full disk a map ends the process, a stream raises OSError."""
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        for block in blocks:
+            stream.write(np.ascontiguousarray(block, "<f4").data)
     mapped: Floats = np.load(path, mmap_mode="r")
     return mapped
 
 
-def unit_rows(vectors: Floats) -> Floats:
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    if not norms.all():
-        raise ValueError("a vector of no length points nowhere: leave its row out")
-    return np.asarray(vectors / norms, dtype=np.float32)
+def _unit_blocks(vectors: Floats) -> Iterator[Floats]:
+    for begin in range(0, len(vectors), _BLOCK_ROWS):
+        block = vectors[begin : begin + _BLOCK_ROWS]
+        if not np.isfinite(block).all():
+            raise ValueError("vectors must be finite")
+        if not block.any(axis=1).all():
+            raise ValueError("a vector of no length points nowhere: leave its row out")
+        yield unit(block)
 
 
-def _write_item_vectors(path: Path, vectors: Floats, rows: npt.NDArray[np.void]) -> None:
-    """The mean of each item's rows, at unit length; items in the order of n."""
-    firsts = np.flatnonzero(np.diff(rows["n"], prepend=-1)) if len(rows) else np.zeros(0, np.int64)
-    if not len(firsts):
-        np.save(path, np.zeros((0, vectors.shape[1]), np.float32))
-        return
-    out = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(len(firsts), vectors.shape[1]))
-    ends = np.append(firsts[1:], len(rows))
+def _item_blocks(vectors: Floats, firsts: npt.NDArray[np.int64]) -> Iterator[Floats]:
+    """The mean of each item's rows, at unit length; `firsts`: the first row of each."""
+    ends = np.append(firsts[1:], len(vectors))
     for begin in range(0, len(firsts), _BLOCK_ROWS):
         first = firsts[begin : begin + _BLOCK_ROWS]
         low, high = first[0], ends[begin : begin + _BLOCK_ROWS][-1]
-        out[begin : begin + _BLOCK_ROWS] = unit_rows(np.add.reduceat(vectors[low:high], first - low, axis=0))
-    out.flush()
+        yield unit(np.add.reduceat(vectors[low:high], first - low, axis=0))
 
 
 def random_pairs(vectors: Floats, n: npt.NDArray[np.int64], seed: int, n_pairs: int = N_PAIRS) -> Floats:
@@ -201,57 +196,29 @@ def _write_items(
 def _write_annoy(path: Path, vectors: Floats, seed: int) -> dict[str, Any]:
     """Build, save, test what was saved; the `engine` entry of the header."""
     random = np.random.default_rng(seed)
-    queries = np.sort(random.choice(len(vectors), min(_TEST_QUERIES, len(vectors)), replace=False))
-    k = min(_TEST_K, len(vectors))
-    truth = _kth_distances(vectors, queries, k)
+    queries = vectors[np.sort(random.choice(len(vectors), min(_TEST_QUERIES, len(vectors)), replace=False))]
+    truth = Exact.build(vectors).query(queries, _TEST_K)
     entry: dict[str, Any] = {}
     for n_trees in _N_TREES:
-        index = annoy.AnnoyIndex(vectors.shape[1], "angular")
-        index.set_seed(seed)
-        for row in range(len(vectors)):
-            index.add_item(row, vectors[row])
-        index.build(n_trees, 1)  # one thread: with more, the trees depend on who comes first
-        path.unlink(missing_ok=True)
-        index.save(str(path))
-        index.unload()
-        saved = annoy.AnnoyIndex(vectors.shape[1], "angular")
-        saved.load(str(path))
+        Annoy.build(vectors, n_trees=n_trees, seed=seed).save(path)
         for factor in _SEARCH_FACTORS:
-            search_k = max(n_trees * _TEST_K * factor, 1)
-            recall = _recall(saved, vectors, queries, truth, k, search_k)
+            search_k = n_trees * _TEST_K * factor
+            found = Annoy.load(path, vectors, search_k=search_k).query(queries, _TEST_K)
+            recall = _recall(found, truth)
             entry = {"n_trees": n_trees, "search_k": search_k, "seed": seed, "recall_at_10": round(recall, 4)}
             if recall >= RECALL_WANTED:
-                name = "exact" if len(vectors) <= EXACT_UP_TO_ROWS else "annoy"
-                return {"name": name, "annoy": entry}
+                return {"name": "exact" if len(vectors) <= EXACT_UP_TO_ROWS else "annoy", "annoy": entry}
     return {"name": "exact", "annoy": entry}
 
 
-def _kth_distances(vectors: Floats, queries: npt.NDArray[np.int64], k: int) -> Floats:
-    """The distance of the k-th nearest row of each query row, itself among them, by trying all."""
-    if not k:
-        return np.zeros(0, np.float32)
-    asked = np.ascontiguousarray(vectors[queries])
-    best = np.full((len(queries), k), -2.0, np.float32)
-    for begin in range(0, len(vectors), _BLOCK_ROWS):
-        cosines = np.concatenate([best, asked @ vectors[begin : begin + _BLOCK_ROWS].T], axis=1)
-        best = np.partition(cosines, cosines.shape[1] - k, axis=1)[:, -k:]
-    kth: Floats = np.sqrt(np.maximum(2 * (1 - best.min(axis=1)), 0)).astype(np.float32)
-    return kth
-
-
-def _recall(
-    index: annoy.AnnoyIndex, vectors: Floats, queries: npt.NDArray[np.int64], truth: Floats, k: int, search_k: int
-) -> float:
-    """The share of answers that are as near as the k-th true one: rows at the same distance are as good as each other.
-    Fewer answers than asked count as wrong ones."""
-    if not k:
+def _recall(found: Found, truth: Found) -> float:
+    """The share of answers that are as near as the last true one: rows at the same distance are as good as each other.
+    Fewer answers than there are is no answer at all."""
+    if found.rows.shape != truth.rows.shape:
+        return 0.0
+    if not truth.rows.size:
         return 1.0
-    right = 0
-    for query, kth in zip(queries.tolist(), truth.tolist(), strict=True):
-        answers = index.get_nns_by_vector(vectors[query], k, search_k)
-        distances = np.sqrt(np.maximum(2 * (1 - vectors[answers] @ vectors[query]), 0))
-        right += int(np.count_nonzero(distances <= kth + 1e-4))
-    return right / (k * len(queries))
+    return float((found.distances <= truth.distances[:, -1:] + 1e-6).mean())
 
 
 def _write_manifest(folder: Path) -> None:

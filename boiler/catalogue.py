@@ -101,6 +101,8 @@ class Catalogue:
             # FULL: what was committed is there after a power cut, too.
             self.db.execute("PRAGMA synchronous=FULL")
             self._migrate()
+        except sqlite3.OperationalError as error:
+            raise self._cannot_write(error) from error
         except sqlite3.DatabaseError as error:
             raise CatalogueError(
                 f"{path} is no catalogue, or is damaged ({error}): move it away, and boiler index makes a new one"
@@ -113,6 +115,14 @@ class Catalogue:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+        if isinstance(error, sqlite3.OperationalError):
+            raise self._cannot_write(error) from error
+
+    def _cannot_write(self, error: sqlite3.OperationalError) -> CatalogueError:
+        return CatalogueError(
+            f"{self.path} cannot be written ({error}): free some space, or look at the permissions, and run again; it"
+            " goes on from here, and the index is as it was"
+        )
 
     def close(self) -> None:
         self.db.close()
@@ -131,21 +141,14 @@ class Catalogue:
     @contextmanager
     def changing(self) -> Iterator[None]:
         """One transaction: all that is done in the block is kept, or none of it."""
+        self.db.execute("BEGIN IMMEDIATE")
         try:
-            self.db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                if self.db.in_transaction:
-                    self.db.execute("ROLLBACK")
-                raise
+            yield
             self.db.execute("COMMIT")
-        except sqlite3.OperationalError as error:  # the disk is full, or cannot be written
+        except BaseException:
             if self.db.in_transaction:
                 self.db.execute("ROLLBACK")
-            raise CatalogueError(
-                f"{self.path} cannot be written ({error}): free some space and run again, it goes on from here"
-            ) from error
+            raise
 
     def commit(self) -> None:
         """Within `changing`: keep what was done so far, whatever comes."""

@@ -331,8 +331,12 @@ def tidy(model_dir: Path) -> None:
     if pointer.is_symlink():
         kept = {current_name(model_dir), before(model_dir)}
     for path in versions.iterdir():
-        if path.name not in kept:
+        if path.name in kept:
+            continue
+        if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def rollback(model_dir: str | os.PathLike[str]) -> Generation:

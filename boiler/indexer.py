@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from boiler import (
+    assembly,
     atomic,
     audio,
     catalogue,
@@ -313,16 +314,16 @@ def _gathered(
     """All vectors [N, D] and rows [N] of the catalogue; the vectors in a file aside, so that N may be large."""
     rows = np.zeros(n_rows, ROW)
     aside = model_dir / generation.VERSIONS / ".gathered.npy"  # in versions, so that the next run tidies it away
-    try:
-        vectors: npt.NDArray[np.float32]
-        if n_rows:
-            vectors = np.lib.format.open_memmap(aside, mode="w+", dtype=np.float32, shape=(n_rows, dim))
-        else:
-            vectors = np.zeros((0, dim), np.float32)
+
+    def blocks() -> Iterator[npt.NDArray[np.float32]]:
         for at, (n, start_s, end_s, vector) in enumerate(store.rows()):
             rows[at] = (n, start_s, end_s)
-            vectors[at] = np.frombuffer(vector, "<f4")
-        yield vectors, rows
+            yield np.frombuffer(vector, "<f4")
+
+    try:
+        yield assembly.save_blocks(aside, (n_rows, dim), blocks()), rows
+    except OSError as error:
+        raise ModelDirError(f"{model_dir}: no room to publish ({error}): free some space and run again") from error
     finally:
         aside.unlink(missing_ok=True)
 

@@ -1,0 +1,260 @@
+"""The command line: what is asked for, what is printed, what it returns; and that kills lose nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sounds import tone, write
+
+from boiler import generation, index
+from boiler.projector import METADATA, TENSORS
+
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "my sounds" / "low").mkdir(parents=True)
+    for n in range(3):
+        write(tmp_path / "my sounds" / "low" / f"{n}.wav", tone(200 + 50 * n, 0.5 + n / 10, 8_000), 8_000)
+    return tmp_path / "my sounds"
+
+
+def call(*words: str | Path) -> int:
+    return index.main([str(word) for word in words])
+
+
+def test_the_letter_of_the_command_and_its_last_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call("--wav_dir", folder, "--model-dir", tmp_path / "the index", "--workers=1", "MFCCStats") == 0
+    out = capsys.readouterr().out
+    assert "3 sounds, 3 windows" in out
+    assert out.splitlines()[-1] == f"export BOILER_MODEL_DIR='{tmp_path / 'the index'}'"
+
+
+def test_without_a_model_directory_it_goes_under_exp(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(folder, "MFCCStats", "--workers", "1") == 0
+    assert generation.open(tmp_path / "exp" / "my sounds" / "MFCCStats").header.n_items == 3
+
+
+def test_a_model_directory_alone_is_brought_up_to_date(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    call(folder, "MFCCStats", "--model_dir", tmp_path / "m", "--workers", "1")
+    write(folder / "new.wav", tone(700, 1.0, 8_000), 8_000)
+    for words in ([tmp_path / "m"], ["--model_dir", tmp_path / "m"]):
+        assert call(*words, "--workers", "1") == 0
+        assert "4 sounds" in capsys.readouterr().out
+
+
+def test_broken_files_are_listed_at_the_end_and_make_the_code_1(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "bad.wav").write_bytes(b"")
+    assert call(folder, "MFCCStats", "--model_dir", tmp_path / "m", "--workers", "1") == 1
+    told = capsys.readouterr()
+    assert "bad.wav: it is empty" in told.err
+    assert "export BOILER_MODEL_DIR=" in told.out
+
+
+def test_a_dry_run_prints_what_would_be_done(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call(folder, "MFCCStats", "--model_dir", tmp_path / "m", "--dry_run") == 0
+    assert capsys.readouterr().out.splitlines()[0] == "new      low/0.wav"
+    assert not (tmp_path / "m").exists()
+
+
+def test_the_report_can_be_read_by_a_program(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call(folder, "MFCCStats", "--model_dir", tmp_path / "m", "--workers", "1", "--json")
+    report = json.loads(capsys.readouterr().out)
+    assert (report["n_items"], report["tally"]["embedded"], report["failures"]) == (3, 3, [])
+    assert report["bottleneck"] in ("decoding", "embedding")
+
+
+def test_the_index_before_comes_back(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    call(folder, "MFCCStats", "--model_dir", tmp_path / "m", "--workers", "1")
+    write(folder / "new.wav", tone(700, 1.0, 8_000), 8_000)
+    call(folder, "--model_dir", tmp_path / "m", "--workers", "1")
+    assert call(tmp_path / "m", "--rollback") == 0
+    assert "3 sounds" in capsys.readouterr().out.splitlines()[-1]
+    assert call(tmp_path / "m", "--rollback") == 2
+    assert call(folder, "--model_dir", tmp_path / "m", "--workers", "1") == 0
+    assert generation.open(tmp_path / "m").header.n_items == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "which folder"),
+        (["MFCCStats"], "which folder"),
+        (["missing", "MFCCStats"], "missing is not a folder"),
+        (["{folder}", "MFCCStat"], "did you mean 'MFCCStats'"),
+        (["--wav_dir", "{folder}", "{folder}"], "no encoder is called"),
+        (["a", "b", "c"], "too many words"),
+        (["{folder}", "--rollback"], "run boiler index"),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence(
+    folder: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert call(*(word.format(folder=folder) for word in words)) == 2
+    told = capsys.readouterr().err
+    assert message in told
+    assert "Traceback" not in told
+
+
+def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        call("--help")
+    assert "$ boiler index ~/sounds --pt_path exp/mine/vqvae_012.pt BagTopVQVAE" in capsys.readouterr().out
+
+
+# --- kills -----------------------------------------------------------------------------------------------------------
+
+
+def start(folder: Path, model_dir: Path) -> subprocess.Popen[bytes]:
+    """`python -m boiler.index` as a group of processes of its own, so that a kill takes all of them, as a power cut."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "boiler.index", str(folder), "MFCCStats", "--model_dir", str(model_dir)]
+        + ["--workers", "1", "--batch_size", "2"],
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def same(one: Path, other: Path) -> bool:
+    """metadata.tsv to the byte, vectors to a cosine of 0.99999."""
+    vectors = generation.check(one).vectors, generation.check(other).vectors
+    return (one / METADATA).read_bytes() == (other / METADATA).read_bytes() and bool(
+        ((vectors[0] * vectors[1]).sum(axis=1) > 0.99999).all()
+    )
+
+
+def killed_again_and_again(folder: Path, tmp_path: Path, n_kills: int) -> None:
+    random_ = random.Random(0)
+    reference = start(folder, tmp_path / "reference")
+    began = time.monotonic()
+    assert reference.wait() == 0, reference.stderr
+    took_s = time.monotonic() - began
+    kills = finished = 0
+    while kills < n_kills:
+        run = start(folder, tmp_path / "m")
+        try:
+            run.wait(timeout=random_.uniform(0.2, 1.1) * took_s)
+        except subprocess.TimeoutExpired:
+            os.killpg(run.pid, signal.SIGKILL)
+            kills += 1
+        run.wait()
+        assert run.stderr is not None
+        with run.stderr:
+            assert b"Traceback" not in run.stderr.read()
+        if (tmp_path / "m" / "current").exists():
+            opened = generation.check(tmp_path / "m")
+            assert len((tmp_path / "m" / TENSORS).read_text().splitlines()) == opened.header.n_rows
+        if run.returncode == 0:
+            assert same(tmp_path / "m", tmp_path / "reference")
+            finished += 1
+            shutil.rmtree(tmp_path / "m")
+    run = start(folder, tmp_path / "m")
+    assert run.wait() == 0
+    assert same(tmp_path / "m", tmp_path / "reference")
+
+
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for n in range(30):
+        write(folder / f"{n}.wav", tone(200 + 30 * n, 0.3 + n / 20, 8_000), 8_000)
+    write(folder / "long.wav", tone(440, 120.0, 8_000), 8_000)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_fifty_kills_at_random_lose_nothing(many: Path, tmp_path: Path) -> None:
+    killed_again_and_again(many, tmp_path, 50)
+
+
+def test_a_kill_in_the_middle_loses_nothing(many: Path, tmp_path: Path) -> None:
+    """Killed as soon as the catalogue holds something: not by a clock."""
+    from boiler.catalogue import Catalogue
+
+    run = start(many, tmp_path / "m")
+    path = tmp_path / "m" / "catalogue.sqlite"
+    heard = 0
+    while not heard and run.poll() is None:
+        if path.is_file() and path.stat().st_size:
+            with Catalogue(path) as store:
+                (heard,) = store.db.execute("SELECT COUNT(*) FROM windows").fetchone()
+    os.killpg(run.pid, signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL
+    assert run.stderr is not None
+    run.stderr.close()
+    with Catalogue(path) as store:
+        before = {row[:2]: row[2] for row in store.db.execute("SELECT c, start_s, vector FROM windows")}
+    assert before
+    assert call(many, "--model_dir", tmp_path / "m", "--workers", "1", "--batch_size", "2") == 0
+    with Catalogue(path) as store:
+        after = {row[:2]: row[2] for row in store.db.execute("SELECT c, start_s, vector FROM windows")}
+    assert all(after[key] == vector for key, vector in before.items())  # kept, not made again
+    assert call(many, "MFCCStats", "--model_dir", tmp_path / "reference", "--workers", "1", "--batch_size", "2") == 0
+    assert same(tmp_path / "m", tmp_path / "reference")
+
+
+def test_a_second_indexer_is_refused_and_the_first_named(many: Path, tmp_path: Path) -> None:
+    run = start(many, tmp_path / "m")
+    while not (tmp_path / "m" / "catalogue.sqlite").is_file():
+        assert run.poll() is None
+    second = subprocess.run(
+        [sys.executable, "-m", "boiler.index", str(many), "MFCCStats", "--model_dir", str(tmp_path / "m")],
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if run.poll() is None or f"process {run.pid}" in second.stderr:
+        assert second.returncode == 2
+        assert f"process {run.pid}" in second.stderr
+    assert run.wait() == 0
+    assert run.stderr is not None
+    run.stderr.close()
+
+
+def test_a_full_disk_is_one_sentence_and_the_old_index_serves_on(folder: Path, tmp_path: Path) -> None:
+    assert call(folder, "MFCCStats", "--model_dir", tmp_path / "m", "--workers", "1") == 0
+    for n in range(40):
+        write(folder / f"more{n}.wav", tone(300 + n, 0.5, 8_000), 8_000)
+    script = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv.pop(1)), resource.RLIM_INFINITY));"
+        "from boiler.index import main; sys.exit(main())"
+    )
+    for limit in (30_000, 60_000, 100_000):
+        full = subprocess.run(
+            [sys.executable, "-c", script, str(limit), str(tmp_path / "m"), "--workers", "1"],
+            env=ENVIRONMENT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert full.returncode == 2, full.stderr
+        assert "free some space" in full.stderr.lower()
+        assert "Traceback" not in full.stderr
+        assert generation.check(tmp_path / "m").header.n_items == 3
+    assert call(tmp_path / "m", "--workers", "1") == 0
+    assert generation.check(tmp_path / "m").header.n_items == 43
