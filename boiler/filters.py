@@ -78,10 +78,10 @@ class Compare(Filter):
             raise QueryError(f"{self.field} {self.operator} None makes no sense: None goes with == and !=")
 
     def sql(self) -> Sql:
-        column, path = _column(self.field)
+        text, path = column(self.field)
         if self.value is None:
-            return f"{column} IS {'NOT ' if self.operator == '!=' else ''}NULL", path
-        return f"{column} {OPERATORS[self.operator]} ?", [*path, self.value]
+            return f"{text} IS {'NOT ' if self.operator == '!=' else ''}NULL", path
+        return f"{text} {OPERATORS[self.operator]} ?", [*path, self.value]
 
     def to_json(self) -> dict[str, Any]:
         return {self.field: {self.operator: self.value}}
@@ -102,8 +102,8 @@ class Among(Filter):
             raise QueryError(f"a list of values for {self.field} has no None in it and at most {MOST_VALUES:,} values")
 
     def sql(self) -> Sql:
-        column, path = _column(self.field)
-        return f"{column} IN ({', '.join('?' * len(self.values))})", [*path, *self.values]
+        text, path = column(self.field)
+        return f"{text} IN ({', '.join('?' * len(self.values))})", [*path, *self.values]
 
     def to_json(self) -> dict[str, Any]:
         return {self.field: {"in": list(self.values)}}
@@ -123,8 +123,8 @@ class Glob(Filter):
             raise QueryError("a pattern is text of at most 1,000 signs")
 
     def sql(self) -> Sql:
-        column, path = _column(self.field)
-        return f"{column} GLOB ?", [*path, self.pattern]
+        text, path = column(self.field)
+        return f"{text} GLOB ?", [*path, self.pattern]
 
     def to_json(self) -> dict[str, Any]:
         return {self.field: {"glob": self.pattern}}
@@ -289,7 +289,12 @@ def _joined(parts: tuple[Filter, ...], word: str, empty: str) -> Sql:
     return word.join(f"({text})" for text in texts), [value for some in values for value in some]
 
 
-def _column(name: str) -> Sql:
+def column(name: str) -> Sql:
+    """A field as SQL, and the parameters of it.
+
+    Raises: QueryError: there is no such field.
+    """
+    _check_field(name)
     if name.startswith(METADATA):
         return "(SELECT value FROM json_each(metadata) WHERE key = ?)", [name.removeprefix(METADATA)]
     return name, []  # one of FIELDS, see _check_field

@@ -17,14 +17,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from boiler import engine, generation, records
+from boiler import engine, filters, generation, records
 from boiler.engine import Engine, Found, Rows, Vectors
 from boiler.engine.exact import Exact
 from boiler.errors import ModelDirError, SilentSoundError, UnknownItemError
+from boiler.filters import Filter
 from boiler.generation import Generation
 from boiler.records import Item
 
 MOST_NAMES = 200_000  # kept in memory; some 50 MB
+MOST_FILTERS = 32  # whose rows are kept
 _AT_ONCE = 500  # SQLite's limit on parameters is above this everywhere
 _NAMES = "SELECT n, id, url, label FROM items WHERE n IN ({})"
 
@@ -47,12 +49,21 @@ class Ranked:
     asked: Rows
     distances: Vectors
 
+    def first(self, k: int) -> Ranked:
+        """The first k of them."""
+        return self.at(slice(k))
+
+    def at(self, positions: slice | Rows) -> Ranked:
+        """Those at these positions, in that order."""
+        return Ranked(self.numbers[positions], self.rows[positions], self.asked[positions], self.distances[positions])
+
 
 class Snapshot:
     """One generation, opened for search. `engine` None: the one that the index was published with."""
 
     def __init__(self, opened: Generation, engine_name: str | None = None) -> None:
         self.generation = opened
+        self._asked_for = engine_name
         # Plain arrays over the same maps: a slice of the class `memmap` costs four times as much.
         self.vectors: Vectors = np.asarray(opened.vectors)
         self.rows = np.asarray(opened.rows)
@@ -63,6 +74,7 @@ class Snapshot:
         self.engine = _engine(opened, engine_name or str(opened.header.engine.get("name", "exact")), self.exact)
         self._lock = threading.Lock()
         self._names: dict[int, Name] = {}
+        self._passing: dict[Filter, Rows] = {}
         self._connection = opened.connect()
         self._close = weakref.finalize(self, self._connection.close)
 
@@ -138,14 +150,60 @@ class Snapshot:
                     known[number] = Name(*name)
         return [known[number] for number in numbers]
 
+    def passing(self, where: Filter) -> Rows:
+        """The rows of the items that pass a filter, rising. Remembered: filters come again and again."""
+        known = self._passing.get(where)
+        if known is None:
+            text, values = where.sql()
+            found = self.select(
+                f"SELECT first_row, n_rows FROM items WHERE n_rows > 0 AND ({text}) ORDER BY n",  # noqa: S608  # ours
+                values,
+            )
+            firsts, counts = np.array([tuple(row) for row in found], np.int64).reshape(-1, 2).T
+            within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+            rows: Rows = np.repeat(firsts, counts) + within
+            if len(self._passing) >= MOST_FILTERS:
+                self._passing = {}
+            self._passing[where] = rows
+            return rows
+        return known
+
+    def column(self, name: str, numbers: Sequence[int]) -> list[Any]:
+        """A field of these items (`filters.FIELDS`, `metadata.NAME`).
+
+        Raises: QueryError: there is no such field.
+        """
+        field, path = filters.column(name)
+        values: dict[int, Any] = {}
+        for at in range(0, len(numbers), _AT_ONCE):
+            part = numbers[at : at + _AT_ONCE]
+            marks = ",".join("?" * len(part))
+            sql = f"SELECT n, {field} FROM items WHERE n IN ({marks})"  # noqa: S608  # names of ours, and marks
+            values.update(tuple(row) for row in self.select(sql, [*path, *part]))
+        return [values[number] for number in numbers]
+
     # --------------------------------------------------------------------------------------------- searching
 
+    def plan(self, among: Rows | None) -> tuple[str, str]:
+        """Which engine answers, and why that one."""
+        if among is not None:
+            return self.exact.name, f"the filter leaves {len(among):,} of {len(self.vectors):,} rows"
+        if self._asked_for is not None:
+            return self.engine.name, "it was asked for by name"
+        return self.engine.name, f"it was chosen for {len(self.vectors):,} rows when the index was published"
+
     def nearest_items(
-        self, queries: Vectors, k: int, *, without: Collection[int] = (), among: Rows | None = None
+        self,
+        queries: Vectors,
+        k: int,
+        *,
+        without: Collection[int] = (),
+        among: Rows | None = None,
+        per_window: bool = False,
     ) -> Ranked:
         """The k items nearest to any of the queries, fewer only where there are fewer. The best of an item's rows
         speaks for it. `without`: numbers of items left out; `among`: the only rows that count, rising, searched
-        exactly.
+        exactly; `per_window`: the k nearest rows instead, also of one item.
 
         Shape: queries [Q, D] -> [k]
         """
@@ -154,38 +212,64 @@ class Snapshot:
             n_rows, n_items = len(self.vectors), self.n_searchable
         else:
             search = lambda rows: self.exact.query(queries, rows, among)  # noqa: E731
-            n_rows, n_items = len(among), len(np.unique(self.numbers[among]))
+            n_rows, n_items = len(among), self._n_items(among)
         if not n_rows:
             return _none()
-        one_each = n_items == n_rows
         wanted = k + len(without)
-        if not one_each or len(queries) > 1:
+        if per_window or n_items < n_rows or len(queries) > 1:
             wanted = 2 * wanted * -(-n_rows // n_items)
         while True:
             found = search(min(wanted, n_rows))
-            ranked = self._by_item(found, np.fromiter(without, np.int64, len(without)))
+            ranked = self._by_item(found, np.fromiter(without, np.int64, len(without)), per_window)
             if wanted >= n_rows:
                 break
-            if len(queries) == 1:
-                settled = len(ranked.numbers)
-            else:  # an item beyond the last row of one query may be nearer than that to another
-                settled = int(np.searchsorted(ranked.distances, found.distances[:, -1].min(), side="left"))
-            if settled >= k:
+            if self._settled(ranked, found) >= k:
                 break
             wanted *= 4
-        return Ranked(ranked.numbers[:k], ranked.rows[:k], ranked.asked[:k], ranked.distances[:k])
+        return ranked.first(k)
 
-    def _by_item(self, found: Found, without: npt.NDArray[np.int64]) -> Ranked:
+    def nearest_items_of_each(self, questions: Sequence[tuple[Vectors, Collection[int]]], k: int) -> list[Ranked]:
+        """`nearest_items` for many questions, each of some queries and numbers left out, in one go of the engine."""
+        if not questions or not len(self.vectors):
+            return [_none() for _ in questions]
+        per_item = -(-len(self.vectors) // self.n_searchable)
+        wanted = min((k + max(len(without) for _, without in questions)) * per_item + per_item, len(self.vectors))
+        found = self.engine.query(np.concatenate([queries for queries, _ in questions]), wanted)
+        answers, at = [], 0
+        for queries, without in questions:
+            mine = Found(found.rows[at : at + len(queries)], found.distances[at : at + len(queries)])
+            at += len(queries)
+            ranked = self._by_item(mine, np.fromiter(without, np.int64, len(without)), False)
+            if wanted < len(self.vectors) and self._settled(ranked, mine) < k:
+                answers.append(self.nearest_items(queries, k, without=without))
+            else:
+                answers.append(ranked.first(k))
+        return answers
+
+    @staticmethod
+    def _settled(ranked: Ranked, found: Found) -> int:
+        """How many of the items are surely the nearest: one beyond the last row of one query may be nearer than that
+        to another."""
+        if len(found.rows) == 1:
+            return len(ranked.numbers)
+        return int(np.searchsorted(ranked.distances, found.distances[:, -1].min(), side="left"))
+
+    def _n_items(self, among: Rows) -> int:
+        """How many items these rows belong to."""
+        numbers = self.numbers[among]
+        return int(np.count_nonzero(np.diff(numbers))) + min(len(numbers), 1)
+
+    def _by_item(self, found: Found, without: npt.NDArray[np.int64], per_window: bool) -> Ranked:
         rows, distances = found.rows.reshape(-1), found.distances.reshape(-1)
         asked = np.repeat(np.arange(len(found.rows)), found.rows.shape[1])
         if len(found.rows) > 1:
             order = np.lexsort((rows, distances))
             rows, distances, asked = rows[order], distances[order], asked[order]
         numbers = self.numbers[rows]
-        if len(found.rows) == 1 and self.n_searchable == len(self.vectors):
-            first = np.arange(len(rows))  # every row is an item
+        if len(found.rows) == 1 and (per_window or self.n_searchable == len(self.vectors)):
+            first = np.arange(len(rows))
         else:
-            first = np.sort(np.unique(numbers, return_index=True)[1])
+            first = np.sort(np.unique(rows if per_window else numbers, return_index=True)[1])
         if len(without):
             first = first[~np.isin(numbers[first], without)]
         return Ranked(numbers[first], rows[first], asked[first], distances[first])

@@ -12,53 +12,53 @@ Answers are items, not windows: the window that matches best speaks for its item
 index has k items that sound; nearest first, equal ones by their number. A sound that is asked with has windows too:
 what counts is the best match of any of them. Distance is angular, `sqrt(2 (1 - similarity))`, similarity the cosine.
 
+`ask` takes several things with weights, and options: filters, diversity, near-duplicates folded into one, ...
+
+>>> from boiler.api.nearest import ByItem, Options
+>>> from boiler.filters import field
+>>> nearest.ask(  # doctest: +SKIP
+...     [ByItem("rain/a.wav"), ByItem("rain/b.wav"), ByItem("wind/c.wav", weight=-0.5)],
+...     options=Options(where=field("duration_s") < 10, diversity=0.3),
+... )
+
 All methods may be called from several threads. torch is imported when a sound has to be embedded, not before.
 """
 
 from __future__ import annotations
 
-import operator
 import os
 import threading
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
-from boiler import audio, engine, generation, records
+from boiler import answers, audio, generation, records, seeds
+from boiler.answers import Answer, Match, Options, PerGroup, Query
 from boiler.ear import Ear, Embedded, Part
 from boiler.engine import Vectors
 from boiler.errors import QueryError
 from boiler.header import Header
 from boiler.records import Item
-from boiler.snapshot import Ranked, Snapshot
+from boiler.seeds import ByItem, BySamples, BySound, ByVector, Question, Seed
+from boiler.snapshot import Snapshot
 
-__all__ = ["Embedded", "Item", "Match", "Nearest", "Part"]
-
-MOST_WINDOWS = 256
-"""A sound of more windows than this (some 17 minutes) asks with so many of them, evenly spread."""
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """An item near to what was asked. Seconds are of the item's sound: the window that matched best. `closer_than` is
-    the share of random pairs of this collection that are farther apart than this, 0 to 1. `asked_start_s` and
-    `asked_end_s` are where in the sound asked with it matched; None when it was asked with a vector."""
-
-    id: str
-    n: int
-    url: str
-    label: str | None
-    start_s: float
-    end_s: float
-    distance: float
-    similarity: float
-    closer_than: float
-    asked_start_s: float | None = None
-    asked_end_s: float | None = None
+__all__ = [
+    "Answer",
+    "ByItem",
+    "BySamples",
+    "BySound",
+    "ByVector",
+    "Embedded",
+    "Item",
+    "Match",
+    "Nearest",
+    "Options",
+    "Part",
+    "PerGroup",
+]
 
 
 class Nearest:
@@ -203,35 +203,30 @@ class Nearest:
 
         Raises: QueryError: of another length, not finite, all zeros; k not a whole number from 1 on.
         """
-        k = _checked_k(k)
+        k = seeds.k_of(k)
         snapshot = self._snapshot
-        vector = vector_of(query, snapshot.generation.header.dim)
-        return _matches(snapshot, snapshot.nearest_items(vector[None], k))
+        vector = seeds.vector_of(query, snapshot.generation.header.dim)
+        return answers.matches(snapshot, snapshot.nearest_items(vector[None], k))
 
     def search_windows(self, vectors: Any, k: int = 10) -> list[Match]:
         """The items nearest to any of several vectors, such as the windows of one sound.
 
         Raises: QueryError: as `search`; or none given.
         """
-        k = _checked_k(k)
+        k = seeds.k_of(k)
         snapshot = self._snapshot
         dim = snapshot.generation.header.dim
-        queries = [vector_of(vector, dim) for vector in _spread(vectors)]
+        queries = [seeds.vector_of(vector, dim) for vector in seeds.spread(vectors)]
         if not queries:
             raise QueryError("no vector was given to search with: give one at least")
-        return _matches(snapshot, snapshot.nearest_items(np.stack(queries), k))
+        return answers.matches(snapshot, snapshot.nearest_items(np.stack(queries), k))
 
     def by_item(self, id_or_n: str | int, k: int = 10) -> list[Match]:
         """The items nearest to one of the index, itself left out.
 
         Raises: QueryError, UnknownItemError; SilentSoundError: it is a silent one.
         """
-        k = _checked_k(k)
-        snapshot = self._snapshot
-        number, rows = snapshot.rows_of(id_or_n)
-        asking = _spread(rows)
-        ranked = snapshot.nearest_items(snapshot.vectors[asking], k, without=[number])
-        return _matches(snapshot, ranked, [_part(snapshot, row) for row in asking])
+        return list(self.ask(ByItem(id_or_n), k).matches)
 
     def by_sound(
         self, source: audio.Source, k: int = 10, *, start_s: float = 0.0, end_s: float | None = None
@@ -241,11 +236,58 @@ class Nearest:
 
         Raises: QueryError; NotASoundError, SoundLimitError, SilentSoundError; ModelDirError: the encoder is missing.
         """
-        k = _checked_k(k)
-        embedded = _spread(self.embed(source, start_s=start_s, end_s=end_s))
+        return list(self.ask(BySound(source, start_s, end_s), k).matches)
+
+    def ask(self, question: Question, k: int = 10, options: Options | None = None) -> Answer:
+        """What is nearest to one seed, or to several with weights (`boiler.seeds`), as the options want it.
+
+        Raises: QueryError: a question, k or option that makes no sense; and what `by_item` and `by_sound` raise.
+        """
+        k = seeds.k_of(k)
         snapshot = self._snapshot
-        ranked = snapshot.nearest_items(np.stack([one.vector for one in embedded]), k)
-        return _matches(snapshot, ranked, [one.window for one in embedded])
+        return answers.answer(snapshot, self._query(snapshot, question), k, options or Options())
+
+    def ask_all(self, questions: Sequence[Question], k: int = 10, options: Options | None = None) -> list[Answer]:
+        """The answers to many questions of any kinds, all from one index; without options in one matrix product.
+
+        Raises: as `ask`.
+        """
+        k = seeds.k_of(k)
+        snapshot = self._snapshot
+        queries = [self._query(snapshot, question) for question in questions]
+        return answers.answer_all(snapshot, queries, k, options or Options())
+
+    def _query(self, snapshot: Snapshot, question: Question) -> Query:
+        """Raises: as `ask`."""
+        asked = seeds.seeds_of(question)
+        heard = [self._heard(snapshot, seed) for seed in asked]
+        without = frozenset(number for _, _, number in heard if number is not None)
+        if len(asked) == 1:
+            vectors, parts, _ = heard[0]
+            return Query(vectors, parts, without)
+        vector = seeds.combined([vectors for vectors, _, _ in heard], [seed.weight for seed in asked])
+        return Query(vector[None], None, without)
+
+    def _heard(self, snapshot: Snapshot, seed: Seed) -> tuple[Vectors, list[Part] | None, int | None]:
+        """The windows of a seed, their times, and the item that it is."""
+        number = None
+        match seed:
+            case ByVector(values):
+                return seeds.vector_of(values, snapshot.generation.header.dim)[None], None, None
+            case ByItem(id_or_n) if seed.whole:
+                number, rows = snapshot.rows_of(id_or_n)
+                asking = seeds.spread(rows)
+                return snapshot.vectors[asking], [Part(*snapshot.rows[row].item()[1:]) for row in asking], number
+            case ByItem(id_or_n, start_s, end_s):
+                number = snapshot.item(id_or_n).n
+                embedded = self._embed_part(snapshot, self.path(id_or_n), start_s, end_s)
+            case BySound(source, start_s, end_s):
+                embedded = self._embed_part(snapshot, source, start_s, end_s)
+            case BySamples():
+                samples = seeds.samples_of(seed)
+                embedded = self._ear.embed(snapshot.generation, [samples], "the samples given", seed.start_s)
+        embedded = seeds.spread(embedded)
+        return np.stack([one.vector for one in embedded]), [one.window for one in embedded], number
 
     # ------------------------------------------------------------------------------------------- embedding
 
@@ -254,101 +296,22 @@ class Nearest:
 
         Raises: as `by_sound`.
         """
-        if start_s < 0 or (end_s is not None and end_s <= start_s):
-            raise QueryError(
-                f"a part of a sound ends after it begins, and begins at 0 or later: not {start_s} to {end_s} s"
-            )
-        blocks = audio.stream(source, start_s=start_s, end_s=end_s)
-        return self._embed(blocks, audio.name_of(source), start_s)
+        return self._embed_part(self._snapshot, source, start_s, end_s)
 
     def embed_samples(self, samples: Any) -> list[Embedded]:
         """The same for samples that are decoded already: float [T], mono at 16 kHz, any level.
 
         Raises: QueryError: not that, or not finite; SilentSoundError; ModelDirError.
         """
-        samples = np.asarray(samples, np.float32)
-        if samples.ndim != 1 or not samples.size:
-            raise QueryError(f"samples are one row of numbers, mono at 16 kHz, not of shape {list(samples.shape)}")
-        if not np.isfinite(samples).all():
-            raise QueryError("some samples are not numbers (NaN or infinite)")
-        return self._embed([samples], "the samples given", 0.0)
+        mono = seeds.samples_of(BySamples(samples, audio.SAMPLE_RATE_HZ))
+        return self._ear.embed(self._snapshot.generation, [mono], "the samples given")
 
-    def _embed(self, blocks: Iterable[audio.Samples], name: str, from_s: float) -> list[Embedded]:
-        return self._ear.embed(self._snapshot.generation, blocks, name, from_s)
-
-
-def vector_of(query: Any, dim: int) -> Vectors:
-    """The query as a unit vector [D].
-
-    Raises: QueryError: not D numbers, not finite, or without a direction.
-    """
-    if hasattr(query, "detach"):  # a tensor, whatever its device and whether it is being differentiated
-        query = query.detach().cpu().double().numpy()
-    try:
-        vector = np.asarray(query)
-    except ValueError as error:
-        raise QueryError(f"a vector is a row of {dim} numbers; this one is ragged") from error
-    if vector.ndim == 2 and len(vector) == 1:
-        vector = vector[0]
-    if vector.ndim != 1:
-        raise QueryError(f"a vector is a row of {dim} numbers; this one has the shape {list(vector.shape)}")
-    if len(vector) != dim:
-        raise QueryError(
-            f"the vector has {len(vector)} numbers, this index has {dim}: embed with the encoder of this index"
-        )
-    if vector.dtype.kind not in "fiu":
-        raise QueryError(f"a vector is a row of {dim} numbers; this one is of {vector.dtype}")
-    if not np.isfinite(vector).all():
-        raise QueryError("the vector has numbers that are NaN or infinite")
-    found = engine.unit(vector)
-    if not found.any():
-        raise QueryError("the vector is all zeros: it has no direction to compare")
-    return found
-
-
-def _checked_k(k: Any) -> int:
-    try:
-        if isinstance(k, bool | np.bool_):
-            raise TypeError
-        k = operator.index(k)
-    except TypeError:
-        raise QueryError(f"k is a whole number from 1 on, not {k!r}") from None
-    if k < 1:
-        raise QueryError(f"k is a whole number from 1 on, not {k}")
-    return int(k)
-
-
-def _matches(snapshot: Snapshot, ranked: Ranked, asked: Sequence[Part] | None = None) -> list[Match]:
-    spans = snapshot.rows[ranked.rows]
-    numbers: list[int] = ranked.numbers.tolist()
-    return [
-        Match(
-            *(name.id, number, name.url, name.label),
-            *(start_s, end_s, distance, 1 - distance * distance / 2, closer_than),
-            *(asked[query] if asked is not None else ()),
-        )
-        for number, name, start_s, end_s, distance, closer_than, query in zip(
-            numbers,
-            snapshot.names(numbers),
-            spans["start_s"].tolist(),
-            spans["end_s"].tolist(),
-            ranked.distances.tolist(),
-            snapshot.closer_than(ranked.distances).tolist(),
-            ranked.asked.tolist(),
-            strict=True,
-        )
-    ]
-
-
-def _spread(windows: Sequence[Any]) -> list[Any]:
-    """All of them; of very many, some, evenly spread."""
-    count = min(len(windows), MOST_WINDOWS)
-    return [windows[at * len(windows) // count] for at in range(count)]
-
-
-def _part(snapshot: Snapshot, row: int) -> Part:
-    _, start_s, end_s = snapshot.rows[row].item()
-    return Part(start_s, end_s)
+    def _embed_part(
+        self, snapshot: Snapshot, source: audio.Source, start_s: float, end_s: float | None
+    ) -> list[Embedded]:
+        seeds.part_checked(start_s, end_s)
+        blocks = audio.stream(source, start_s=start_s, end_s=end_s)
+        return self._ear.embed(snapshot.generation, blocks, audio.name_of(source), start_s)
 
 
 def _wav_dir(snapshot: Snapshot) -> Path | None:

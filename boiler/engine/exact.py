@@ -15,6 +15,7 @@ from typing import ClassVar, Self
 
 import faiss
 import numpy as np
+import numpy.typing as npt
 
 from boiler.engine import Found, Rows, Vectors, nearest_of, nothing
 
@@ -22,6 +23,8 @@ FEW = 8  # queries; from here on one matrix product is quicker
 SLACK = 6  # rows fetched beyond k, so that the rounding error of the k-th is nearly always covered at once
 _GROUP = 32  # columns whose best stands for them when the bound is looked for
 _BLOCK_SCORES = 1 << 22
+MANY = 16  # a filter that leaves a larger share than 1/16 is applied after a scan of all rows
+MOST_SCANNED = 4_096  # rows of one scan: beyond, keeping the best costs more than copying
 _GATHERED = 1 << 16  # rows copied out of the map at a time
 
 
@@ -84,8 +87,17 @@ class Exact:
         return nearest_of(self.vectors, queries, k, asked, candidates)
 
     def _query_among(self, queries: Vectors, k: int, among: Rows) -> Found:
-        """The nearest of a few rows: copied out, part by part, and asked as if they were all."""
+        """The nearest of some rows. Many of all: everything is scanned, and what does not count is passed over. Else
+        they are copied out, part by part, and asked as if they were all."""
         k = min(k, len(among))
+        if not k or not len(queries):
+            return nothing(len(queries), k)
+        if len(among) * MANY > len(self.vectors) and len(queries) < FEW:
+            counts = np.zeros(len(self.vectors), np.bool_)
+            counts[among] = True
+            found = [self._scan_among(query[None], k, counts, len(among)) for query in queries]
+            if all(one is not None for one in found):
+                return _joined([one for one in found if one is not None])
         parts = [
             (rows, Exact(self.vectors[rows]).query(queries, k))
             for rows in (among[at : at + _GATHERED] for at in range(0, max(len(among), 1), _GATHERED))
@@ -94,6 +106,18 @@ class Exact:
         distances = np.concatenate([found.distances for _, found in parts], axis=1)
         order = np.lexsort((rows, distances), axis=1)[:, :k]
         return Found(np.take_along_axis(rows, order, axis=1), np.take_along_axis(distances, order, axis=1))
+
+    def _scan_among(self, query: Vectors, k: int, counts: npt.NDArray[np.bool_], n: int) -> Found | None:
+        """One query, by a scan of everything for so many more that k of them count; None where that does not pay."""
+        wanted = (k + SLACK) * len(self.vectors) // n * 2
+        while wanted < min(MOST_SCANNED, len(self.vectors)):
+            scores, rows = faiss.knn(query, self.vectors, wanted, metric=faiss.METRIC_INNER_PRODUCT)
+            good = np.flatnonzero(counts[rows[0]])
+            if len(good) >= k and scores[0, good[k - 1]] - scores[0, -1] > self._margin:
+                covered = good[scores[0, good[k - 1]] - scores[0, good] <= self._margin]
+                return nearest_of(self.vectors, query, k, np.zeros_like(covered), rows[0, covered])
+            wanted *= 4
+        return None
 
 
 def _joined(parts: list[Found]) -> Found:
