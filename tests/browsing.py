@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import io
+import os
 import shutil
+import socket
+import subprocess
+import sys
 import tempfile
+import time
+import urllib.request
 import wave
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +23,8 @@ import numpy as np
 from boiler import synthesis
 from boiler.indexer import IndexSettings, index
 
-SCRIPT = Path(synthesis.__file__).parent / "pages" / "script.py"
+APP = Path(synthesis.__file__).parent / "app.py"
+SCRIPT = APP.parent / "pages" / "script.py"
 KINDS = ("bell", "kick", "rain", "vowel")
 PER_KIND = 5
 LONG = "long/three.wav"
@@ -57,3 +66,40 @@ def sound_bytes(frequency_hz: float) -> bytes:
         file.setframerate(16_000)
         file.writeframes((samples * 32_767).astype("<i2").tobytes())
     return stream.getvalue()
+
+
+@contextlib.contextmanager
+def served(words: list[str]) -> Iterator[str]:
+    """`streamlit run boiler/app.py -- WORDS` on a free port, until the block ends; its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", str(APP), "--server.port", str(port)]
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("BOILER_")}
+    process = subprocess.Popen(
+        [*command, "--server.headless", "true", "--", *words],
+        env=clean,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    address = f"http://127.0.0.1:{port}"
+    try:
+        wait_until_up(address, process)
+        yield address
+    finally:
+        process.terminate()
+        said, _ = process.communicate(timeout=60)
+        print(said.decode())  # pytest shows it where a test failed
+
+
+def wait_until_up(address: str, process: subprocess.Popen[bytes], within_s: float = 60.0) -> None:
+    """Until it answers for its health."""
+    end = time.monotonic() + within_s
+    while time.monotonic() < end and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=5) as answer:  # noqa: S310  # http, and ours
+                if answer.status == 200:
+                    return
+        except OSError:
+            time.sleep(0.1)
+    raise AssertionError(f"the browser did not come up at {address}")
