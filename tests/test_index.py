@@ -18,6 +18,7 @@ from sounds import tone, write
 from boiler import generation, index
 from boiler.projector import METADATA, TENSORS
 
+SMALL = ("--workers", "1", "--batch_size", "2")
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -127,8 +128,7 @@ def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
 def start(folder: Path, model_dir: Path) -> subprocess.Popen[bytes]:
     """`python -m boiler.index` as a group of processes of its own, so that a kill takes all of them, as a power cut."""
     return subprocess.Popen(
-        [sys.executable, "-m", "boiler.index", str(folder), "MFCCStats", "--model_dir", str(model_dir)]
-        + ["--workers", "1", "--batch_size", "2"],
+        [sys.executable, "-m", "boiler.index", str(folder), "MFCCStats", "--model_dir", str(model_dir), *SMALL],
         env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
