@@ -50,6 +50,26 @@ def rows(matches: Iterable[Match]) -> list[dict[str, Any]]:
     ]
 
 
+def full_rows(matches: Iterable[Match]) -> list[dict[str, Any]]:
+    """The rows of `POST /nearest/query`: those of `rows`, and what is known besides."""
+    matches = list(matches)
+    return [
+        row
+        | {
+            "closer_than": round(match.closer_than, 6),
+            "asked_start_s": match.asked_start_s,
+            "asked_end_s": match.asked_end_s,
+            "folded": list(match.folded),
+        }
+        for row, match in zip(rows(matches), matches, strict=True)
+    ]
+
+
+def heads(engine: str, generation: str) -> dict[str, str]:
+    """What every answer of a search carries in its head."""
+    return {ENGINE: engine, GENERATION: generation}
+
+
 def item(one: Item) -> dict[str, Any]:
     """What goes out of an item: never where its file lies."""
     return {name: getattr(one, name) for name in _ITEM_FIELDS} | {"folder": one.folder}
@@ -60,7 +80,7 @@ async def neighbours(request: Request, search: Callable[[], list[Match]]) -> Res
     service = of_request(request)
     found = await searched(request, service, search)
     started = perf_counter()
-    answer = json(rows(found.results), found.heads)
+    answer = json(rows(found.results), heads(found.engine, found.generation))
     stages(request)["render"] = perf_counter() - started
     return answer
 
@@ -71,11 +91,6 @@ class Found(NamedTuple, Generic[Results]):
     results: Results
     engine: str
     generation: str
-
-    @property
-    def heads(self) -> dict[str, str]:
-        """What every answer of a search carries in its head."""
-        return {ENGINE: self.engine, GENERATION: self.generation}
 
 
 async def searched(request: Request, service: Service, search: Callable[[], Results]) -> Found[Results]:

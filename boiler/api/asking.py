@@ -15,10 +15,12 @@ from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.requests import Request
 
+from boiler import filters
 from boiler.api.problems import Problem
 
 Body = TypeVar("Body", bound=BaseModel)
 
+MOST_CONDITIONS = 500
 _MOST_FAULTS = 10  # a vector of 512 strings is one mistake, not 512
 
 
@@ -55,6 +57,28 @@ def of_validation(errors: Iterable[Any], base: str | None = None) -> Problem:
     name = first.get("parameter") or first.get("pointer") or "the body"
     more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
     return Problem(422, "invalid-request", f"{name}: {first['detail']}{more}", errors=faults[:_MOST_FAULTS])
+
+
+def filter_of(document: dict[str, Any] | None) -> filters.Filter | None:
+    """The filter in a body. SQLite takes conditions a thousand deep, so their number is bounded.
+
+    Raises:
+        Problem: 422 more conditions than `MOST_CONDITIONS`
+        QueryError: not a filter
+    """
+    if document is None:
+        return None
+    waiting: list[Any] = [document]
+    conditions = 0
+    while waiting:
+        one = waiting.pop()
+        inner = list(one.values()) if isinstance(one, dict) else one if isinstance(one, list) else []
+        conditions += len(one) if isinstance(one, dict) else 0
+        waiting += [part for part in inner if isinstance(part, dict | list)]
+    if conditions > MOST_CONDITIONS:
+        why = f"a filter has at most {MOST_CONDITIONS} conditions"
+        raise Problem(422, "invalid-request", why, errors=[{"pointer": "/where", "detail": why}])
+    return filters.from_json(document)
 
 
 def vector_of(numbers: list[float], dim: int, pointer: str = "/embedding") -> NDArray[np.float64]:

@@ -24,7 +24,10 @@ class Page(BaseModel):
 
     offset: int = Field(0, ge=0, lt=2**53, description="how many to pass over")
     limit: int = Field(50, ge=1, le=1_000, description="how many at most")
-    text: str | None = Field(None, min_length=1, max_length=200, description="only ids that hold this text")
+    # SQLite ends a pattern at a NUL.
+    text: str | None = Field(
+        None, min_length=1, max_length=200, pattern=r"^[^\x00]*$", description="only ids that hold this text"
+    )
     label: str | None = Field(None, min_length=1, max_length=200, description="only items of this label")
 
 

@@ -101,7 +101,7 @@ def guarded(handler: Handler) -> Handler:
 async def sound(nearest: Nearest, n: int, request: Request) -> Response:
     """The item's sound: as it is where browsers play it, else, or for a part, as FLAC; in ranges of bytes."""
     part = part_of(request.query_params)
-    path = await anyio.to_thread.run_sync(_path, nearest, n)
+    path = await anyio.to_thread.run_sync(path_of, nearest, n)
     served, media_type = path, listening.media_type(path)
     if media_type is None or not part.whole:
         async with _turn():
@@ -116,7 +116,7 @@ async def waveform(nearest: Nearest, n: int, request: Request) -> Response:
     """The item's waveform as JSON."""
     part = part_of(request.query_params)
     points = whole(request.query_params, "points", 800, 1, MAX_POINTS)
-    path = await anyio.to_thread.run_sync(_path, nearest, n)
+    path = await anyio.to_thread.run_sync(path_of, nearest, n)
 
     def body() -> bytes:
         drawn = peaks(path, points, start_s=part.start_s, end_s=part.end_s)
@@ -139,12 +139,12 @@ async def spectrogram(nearest: Nearest, n: int, request: Request) -> Response:
     part = part_of(request.query_params)
     width = whole(request.query_params, "width", 800, 16, MAX_PIXELS_WIDE)
     height = whole(request.query_params, "height", 200, 16, MAX_PIXELS_HIGH)
-    path = await anyio.to_thread.run_sync(_path, nearest, n)
+    path = await anyio.to_thread.run_sync(path_of, nearest, n)
     draw = functools.partial(spectrogram_png, path, width, height, start_s=part.start_s, end_s=part.end_s)
     return await _made(request, path, "image/png", draw)
 
 
-def _path(nearest: Nearest, n: int) -> Path:
+def path_of(nearest: Nearest, n: int) -> Path:
     """The file of an item. Raises: Problem: 404 without the folder or the file; where it should be is not told."""
     try:
         return nearest.path(n)

@@ -49,10 +49,13 @@ class Neighbour(Answer):
 
 
 class SeedRequest(Asked):
-    """What one query of a batch starts from: exactly one of the two."""
+    """What a query starts from: a vector, or an item or a part of one."""
 
     embedding: Vector | None = None
     n: ItemNumber | None = None
+    start_s: Annotated[float, Field(ge=0, lt=1e9, description="where the part of the item begins, seconds")] = 0.0
+    end_s: Annotated[float | None, Field(gt=0, lt=1e9, description="where it ends; without: at its end")] = None
+    weight: Annotated[float, Field(ge=-100, le=100, description="how much it counts; below 0: unlike this")] = 1.0
 
 
 class BatchRequest(Asked):
@@ -66,8 +69,62 @@ class BatchAnswer(Answer):
     """One list of neighbours for each query, in the order asked."""
 
     results: list[list[Neighbour]]
-    engine: str
-    generation: str
+    engine: str = Field(examples=["exact"])
+    generation: str = Field(examples=["000003-1a2b3c4d"])
+
+
+class GroupCap(Asked):
+    """No group fills the list."""
+
+    field: Annotated[str, Field(max_length=200, description="label, folder, or metadata.NAME", examples=["label"])] = (
+        "folder"
+    )
+    most: Annotated[int, Field(ge=1, lt=2**31, description="answers of one group, at most")] = 1
+
+
+class QueryRequest(Asked):
+    """All that search offers: several seeds with weights, filters, and what the list should be like."""
+
+    seeds: Annotated[list[SeedRequest], Field(min_length=1, max_length=100)]
+    k: Annotated[int, Field(ge=1, description="answers, at most `max_k` of GET /model")] = 10
+    where: Annotated[
+        dict[str, Any] | None,
+        Field(
+            description='only items that pass: {"label": "dog"}, {"duration_s": {"<": 5}}, {"under": "loops"}, '
+            '{"and": [...]}, {"or": [...]}, {"not": {...}}; fields are those of an item, and metadata.NAME',
+            examples=[{"duration_s": {">=": 0.5}}],
+        ),
+    ] = None
+    without: Annotated[
+        list[ItemNumber], Field(max_length=10_000, description="items to leave out, such as those heard already")
+    ] = []
+    min_similarity: Annotated[float | None, Field(ge=-1, le=1, description="only what is at least so similar")] = None
+    per_window: Annotated[bool, Field(description="each window that matches is an answer, not each item")] = False
+    fold_nearer_than: Annotated[
+        float | None,
+        Field(ge=0, le=2, description="items nearer to each other than this, and equally long, are one answer"),
+    ] = None
+    per_group: Annotated[GroupCap | None, Field(description="at most so many answers of a group")] = None
+    diversity: Annotated[float, Field(ge=0, le=1, description="how unlike those before it an answer should be")] = 0.0
+    set_back_hubs: Annotated[bool, Field(description="what is near to everything must be nearer to be taken")] = False
+
+
+class QueryMatch(Neighbour):
+    """An answer of a query, with what is known of the match besides."""
+
+    closer_than: float = Field(description="share of random pairs that are farther apart, 0 to 1", examples=[0.98])
+    asked_start_s: float | None = Field(description="where in the sound asked with it matched", examples=[0.0])
+    asked_end_s: float | None = Field(description="where that ends", examples=[5.0])
+    folded: list[str] = Field(description="ids of near-duplicates that it stands for", examples=[[]])
+
+
+class QueryAnswer(Answer):
+    """The answers of a query, best first."""
+
+    results: list[QueryMatch]
+    engine: str = Field(examples=["exact"])
+    generation: str = Field(examples=["000003-1a2b3c4d"])
+    reason: str | None = Field(description="why there are fewer than asked, when there are", examples=[None])
 
 
 class Item(Answer):

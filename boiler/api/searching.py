@@ -6,19 +6,23 @@ import base64
 import functools
 from collections.abc import Callable
 from time import perf_counter
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from boiler.api import answering, asking, models
-from boiler.api.nearest import Match
+from boiler import audio
+from boiler.answers import Options, PerGroup
+from boiler.api import answering, asking, media, models
 from boiler.api.problems import Problem
 from boiler.api.service import Service, of_request
+from boiler.seeds import ByItem, BySamples, ByVector, Seed
 
 router = APIRouter(tags=["search"])
+
+Result = TypeVar("Result")
 
 
 def _body(model: type[BaseModel]) -> dict[str, Any]:
@@ -122,7 +126,7 @@ async def nearest_to_audio(request: Request, asked: Annotated[SoundNearest, Quer
     """The items nearest to an uploaded sound, or to a part of it, nearest first."""
     service = of_request(request)
     service.check_k(asked.k)
-    check_part(asked)
+    check_part(asked.start_s, asked.end_s)
     sound = await asking.upload_of(request)
     embedded = await service.embed(sound, asked.start_s, asked.end_s, answering.stages(request))
     vectors = np.stack([one.vector for one in embedded])
@@ -143,29 +147,74 @@ async def nearest_batch(request: Request) -> Response:
     if len(body.queries) > service.settings.max_batch:
         why = f"at most {service.settings.max_batch} queries in one request"
         raise Problem(422, "invalid-request", why, errors=[{"pointer": "/queries", "detail": why}])
-    searches = [_search_of(service, query, body.k, f"/queries/{at}") for at, query in enumerate(body.queries)]
-    found = await answering.searched(request, service, lambda: [search() for search in searches])
-    results = [answering.rows(matches) for matches in found.results]
-    answer = {"results": results, "engine": found.engine, "generation": found.generation}
-    return answering.json(answer, found.heads)
+    questions = [await _seed(service, query, f"/queries/{at}") for at, query in enumerate(body.queries)]
+    answers = await _timed(request, functools.partial(service.nearest.ask_all, questions, body.k))
+    results = [answering.rows(answer.matches) for answer in answers]
+    heads = {"engine": answers[0].engine, "generation": answers[0].generation}
+    return answering.json({"results": results, **heads}, answering.heads(**heads))
 
 
-def _search_of(service: Service, query: models.SeedRequest, k: int, pointer: str) -> Callable[[], list[Match]]:
+@router.post(
+    "/nearest/query",
+    operation_id="nearest_query",
+    response_model=models.QueryAnswer,
+    openapi_extra=_body(models.QueryRequest),
+)
+async def nearest_query(request: Request) -> Response:
+    """All that search offers: several seeds with weights, filters, near-duplicates folded, groups capped, variety."""
+    service = of_request(request)
+    body = await asking.body_of(request, models.QueryRequest)
+    service.check_k(body.k)
+    question = [await _seed(service, seed, f"/seeds/{at}") for at, seed in enumerate(body.seeds)]
+    options = Options(
+        where=asking.filter_of(body.where),
+        without=frozenset(body.without),
+        min_similarity=body.min_similarity,
+        per_window=body.per_window,
+        fold_nearer_than=body.fold_nearer_than,
+        per_group=None if body.per_group is None else PerGroup(body.per_group.field, body.per_group.most),
+        diversity=body.diversity,
+        set_back_hubs=body.set_back_hubs,
+    )
+    answer = await _timed(request, functools.partial(service.nearest.ask, question, body.k, options))
+    heads = {"engine": answer.engine, "generation": answer.generation}
+    results = answering.full_rows(answer.matches)
+    return answering.json({"results": results, **heads, "reason": answer.short}, answering.heads(**heads))
+
+
+async def _seed(service: Service, query: models.SeedRequest, pointer: str) -> Seed:
+    """One seed as `Nearest` takes it. A part of an item is decoded where it may fail.
+
+    Raises: Problem: both or neither of a vector and an item, or a vector of another length
+    """
     if (query.embedding is None) == (query.n is None):
-        why = "a query has either `embedding` or `n`"
-        raise Problem(422, "invalid-request", f"{pointer}: {why}", errors=[{"pointer": pointer, "detail": why}])
+        why = "has either `embedding` or `n`"
+        raise Problem(422, "invalid-request", f"{pointer} {why}", errors=[{"pointer": pointer, "detail": why}])
     if query.embedding is not None:
         vector = asking.vector_of(query.embedding, service.nearest.dim, f"{pointer}/embedding")
-        return functools.partial(service.nearest.search, vector, k)
+        return ByVector(vector, query.weight)
     assert query.n is not None
-    return functools.partial(service.nearest.by_item, query.n, k)
+    if query.start_s == 0.0 and query.end_s is None:
+        return ByItem(query.n, weight=query.weight)
+    check_part(query.start_s, query.end_s)
+    path = await service.in_thread(functools.partial(media.path_of, service.nearest, query.n))
+    samples = await service.decode(path, query.start_s, query.end_s)
+    return BySamples(samples, audio.SAMPLE_RATE_HZ, weight=query.weight)
+
+
+async def _timed(request: Request, ask: Callable[[], Result]) -> Result:
+    """Asks in a thread: such questions may take as long as they like."""
+    started = perf_counter()
+    answer = await of_request(request).in_thread(ask)
+    answering.stages(request)["search"] = perf_counter() - started
+    return answer
 
 
 @router.post("/embed", operation_id="embed", response_model=models.EmbedAnswer, openapi_extra=_FORM)
 async def embed(request: Request, asked: Annotated[SoundEmbed, Query()]) -> Response:
     """The vectors of an uploaded sound, one for each window that is not silent, for `POST /nearest`."""
     service = of_request(request)
-    check_part(asked)
+    check_part(asked.start_s, asked.end_s)
     sound = await asking.upload_of(request)
     embedded = await service.embed(sound, asked.start_s, asked.end_s, answering.stages(request))
     windows = [
@@ -188,8 +237,8 @@ async def embed(request: Request, asked: Annotated[SoundEmbed, Query()]) -> Resp
     return answering.json(answer, {answering.GENERATION: header.generation})
 
 
-def check_part(part: SoundPart) -> None:
+def check_part(start_s: float, end_s: float | None) -> None:
     """Raises: Problem: 422 a part that ends before it begins"""
-    if part.end_s is not None and part.end_s <= part.start_s:
+    if end_s is not None and end_s <= start_s:
         why = "must be greater than start_s"
         raise Problem(422, "invalid-request", f"end_s {why}", errors=[{"parameter": "end_s", "detail": why}])

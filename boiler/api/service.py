@@ -13,6 +13,7 @@ import functools
 import logging
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime
+from pathlib import Path
 from time import perf_counter
 from typing import TypeVar
 
@@ -91,8 +92,7 @@ class Service:
             started = perf_counter()
             async with self._decoding:
                 began = perf_counter()
-                load = functools.partial(self.decoders.load, sound, start_s=start_s, end_s=end_s)
-                samples = await anyio.to_thread.run_sync(load)
+                samples = await self._decoded(sound, start_s, end_s)
             decoded = perf_counter()
             async with self._embedding:
                 turn = perf_counter()
@@ -104,6 +104,18 @@ class Service:
         # Times are told in the sound that was sent, not in the part of it.
         shifted = ((Part(one.window.start_s + start_s, one.window.end_s + start_s), one.vector) for one in embedded)
         return [Embedded(*pair) for pair in shifted]
+
+    async def decode(self, sound: Path, start_s: float, end_s: float | None) -> audio.Samples:
+        """Samples of a sound of the collection, decoded in a process that may die of it.
+
+        Raises: SoundError
+        """
+        async with self._decoding:
+            return await self._decoded(sound, start_s, end_s)
+
+    async def _decoded(self, sound: bytes | Path, start_s: float, end_s: float | None) -> audio.Samples:
+        load = functools.partial(self.decoders.load, sound, start_s=start_s, end_s=end_s)
+        return await anyio.to_thread.run_sync(load)
 
     def _wait(self, more: int) -> None:
         self.waiting += more

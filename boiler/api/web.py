@@ -145,13 +145,14 @@ def _describe(schema: dict[str, Any], dim: int, max_k: int | None, *, bound: boo
     """Writes into the description what FastAPI does not know: the bodies that are read by `asking`, the length of this
     index's vectors, and examples that work here."""
     known = schema["components"]["schemas"]
-    for model in (models.NearestRequest, models.BatchRequest):
+    for model in (models.NearestRequest, models.BatchRequest, models.QueryRequest):
         own = model.model_json_schema(ref_template="#/components/schemas/{model}")
         known.update(own.pop("$defs", {}))
         known[model.__name__] = own
     example = [round(1.0 / dim**0.5, 4)] * dim
     known["NearestRequest"]["example"] = {"embedding": example}
     known["BatchRequest"]["example"] = {"queries": [{"embedding": example}], "k": 3}
+    known["QueryRequest"]["example"] = {"seeds": [{"embedding": example}], "k": 3, "diversity": 0.3}
     for path in schema["paths"].values():
         for operation in path.values():
             for response in operation["responses"].values():
@@ -163,7 +164,8 @@ def _describe(schema: dict[str, Any], dim: int, max_k: int | None, *, bound: boo
         for vector in known["SeedRequest"]["properties"]["embedding"]["anyOf"]:
             if vector.get("type") == "array":
                 vector |= {"minItems": dim, "maxItems": dim}
-        known["BatchRequest"]["properties"]["k"]["maximum"] = max_k
+        for asked in ("BatchRequest", "QueryRequest"):
+            known[asked]["properties"]["k"]["maximum"] = max_k
         for path in schema["paths"].values():
             for operation in path.values():
                 for parameter in operation.get("parameters", ()):
