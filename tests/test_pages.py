@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from boiler.errors import ModelDirError, NotASoundError, QueryError, UnknownItem
 from boiler.generation import Header, Item, rows_of
 from boiler.pages import ask, cards, holdings, library, neighbours, start, tray
 from boiler.pages.library import Brought, Library
-from boiler.pages.question import STEP, Question
+from boiler.pages.question import STEP, Question, Wish
 
 RUN_S = 60
 
@@ -275,16 +275,18 @@ def publish(model_dir: Path, n_items: int) -> None:
 # --- likes and dislikes ----------------------------------------------------------------------------------------------
 
 
+def answered(shelf: Library, question: Question) -> list[int]:
+    return [match.n for match in neighbours.of(shelf, question).matches]
+
+
 def test_a_like_brings_answers_nearer_to_it_and_a_dislike_goes(shelf: Library) -> None:
     n, liked = number(shelf, "bell/bell-0.wav"), number(shelf, "rain/rain-0.wav")
     question = Question(item=n, k=21)
-    plain = [match.n for match in neighbours.of(shelf, question)]
-    steered = [match.n for match in neighbours.of(shelf, question.like(liked))]
+    plain, steered = answered(shelf, question), answered(shelf, question.like(liked))
     rain = [item.n for item in shelf.nearest.items(label="rain") if item.n != liked]
     assert sum(map(steered.index, rain)) < sum(map(plain.index, rain))
     assert n not in steered
-    without = [match.n for match in neighbours.of(shelf, question.dislike(plain[0]))]
-    assert plain[0] not in without
+    without = answered(shelf, question.dislike(plain[0]))
     assert set(without) == set(plain) - {plain[0]}
 
 
@@ -295,25 +297,65 @@ def test_steering_that_is_taken_back_leaves_the_answers_as_they_were(shelf: Libr
 
 def test_likes_alone_are_a_question(shelf: Library) -> None:
     bells = tuple(item.n for item in shelf.nearest.items(label="bell"))[:2]
-    found = neighbours.of(shelf, Question(more=bells))
-    assert not {match.n for match in found} & set(bells)
-    assert found[0].distance <= found[-1].distance
-
-
-def test_moved_stays_of_unit_length_and_with_nothing_liked_stays_where_it_is() -> None:
-    chance = np.random.default_rng(1)
-    asked, none = np.eye(4, dtype=np.float32), np.zeros((0, 4), np.float32)
-    assert np.allclose(neighbours.moved(asked, none, none), asked)
-    some = chance.normal(size=(3, 4)).astype(np.float32)
-    assert np.allclose(np.linalg.norm(neighbours.moved(asked, some, some[:1]), axis=1), 1, atol=1e-5)
+    found = answered(shelf, Question(more=bells))
+    assert found
+    assert not set(found) & set(bells)
 
 
 def test_a_part_is_asked_with_alone_and_its_own_item_is_no_answer(shelf: Library) -> None:
     n = number(shelf, LONG)
-    first = neighbours.of(shelf, Question(item=n, start_s=0.0, end_s=10.0, k=30))
-    last = neighbours.of(shelf, Question(item=n, start_s=26.0, end_s=36.0, k=30))
-    assert n not in {match.n for match in first + last}
-    assert [match.n for match in first] != [match.n for match in last]
+    first = answered(shelf, Question(item=n, start_s=0.0, end_s=10.0, k=30))
+    last = answered(shelf, Question(item=n, start_s=26.0, end_s=36.0, k=30))
+    assert n not in first + last
+    assert first != last
+
+
+# --- what the answers should be like
+
+
+@pytest.mark.parametrize(
+    ("wish", "passes"),
+    [
+        (Wish(label="rain"), lambda item: item.label == "rain"),
+        (Wish(folder="kick"), lambda item: item.folder == "kick"),
+        (Wish(short_s=2.0, long_s=5.0), lambda item: 2.0 <= item.duration_s <= 5.0),
+        (Wish(where="channels == 1 and glob(id, '*-1.wav')"), lambda item: item.id.endswith("-1.wav")),
+    ],
+)
+def test_answers_pass_the_conditions_wished_for(shelf: Library, wish: Wish, passes: Callable[[Item], bool]) -> None:
+    n = number(shelf, "bell/bell-0.wav")
+    found = answered(shelf, Question(item=n, k=30, wish=wish))
+    items = [item for item in shelf.nearest.items() if passes(item) and not item.silent and item.n != n]
+    assert sorted(found) == sorted(item.n for item in items)
+
+
+def test_at_most_so_many_of_a_label(shelf: Library) -> None:
+    found = answered(shelf, Question(item=1, k=30, wish=Wish(most=2)))
+    labels = [shelf.nearest.item(n).label for n in found]
+    assert max(map(labels.count, labels)) == 2
+
+
+def test_wishes_are_fields_that_write_the_address(page: AppTest, shelf: Library) -> None:
+    ran(page, item=str(number(shelf, "bell/bell-0.wav")))
+    page.selectbox(key="wish_label").set_value("rain").run()
+    page.slider(key="wish_vary").set_value(30).run()
+    page.toggle(key="wish_fold").set_value(False).run()
+    assert not page.exception
+    assert {name: page.query_params[name] for name in ("label", "vary", "fold")} == {
+        "label": "rain",
+        "vary": "30",
+        "fold": "0",
+    }
+    _, answers = shown(page)
+    assert {card["label"] for card in answers["cards"]} == {"rain"}
+    assert "no more items pass the filter" in page.caption[0].value
+    page.button(key="clear").click().run()
+    assert set(page.query_params) == {"item"}
+
+
+def test_a_condition_that_cannot_be_read_is_said(page: AppTest, shelf: Library) -> None:
+    ran(page, item="1", where="colour is red")
+    assert "cannot be answered" in page.error[0].value
 
 
 # --- sounds brought along --------------------------------------------------------------------------------------------

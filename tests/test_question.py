@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from boiler.pages.question import MOST, STEP, TRAIL, Question
+from boiler.pages.question import MOST, STEP, TRAIL, Question, Wish
 
 numbers = st.integers(0, 10**9)
 addresses = st.dictionaries(
@@ -53,8 +53,8 @@ def test_like_and_dislike_are_taken_back_by_doing_them_again() -> None:
 
 
 def test_steering_ends_with_the_sound_it_was_about_and_filters_stay() -> None:
-    asked = Question(item=1, more=(2,), less=(3,), label="rain", k=48).ask(7)
-    assert (asked.more, asked.less, asked.label, asked.k) == ((), (), "rain", STEP)
+    asked = Question(item=1, more=(2,), less=(3,), wish=Wish(label="rain"), k=48).ask(7)
+    assert (asked.more, asked.less, asked.wish.label, asked.k) == ((), (), "rain", STEP)
 
 
 def test_a_part_needs_a_sound_and_a_length() -> None:

@@ -8,7 +8,8 @@
 ``upkeep``              the page that looks after the collection
 ``library``             model directories opened once per process, sounds brought along, where both are heard
 ``question``            what is asked, read from the address and written to it
-``neighbours``          the answers to a question, and how likes move it
+``neighbours``          the answers to a question
+``wishes``              the fields that say what the answers should be like
 ``cards``               the component that draws, plays and marks sounds; what the visitor sees is in ``front/``
 ``holdings``            what a collection holds, counted
 ======================  ===============================================================================================

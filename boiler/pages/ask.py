@@ -11,9 +11,9 @@ import streamlit as st
 from boiler import audio
 from boiler.api.nearest import Nearest
 from boiler.errors import BoilerError
-from boiler.pages import cards, library, neighbours, upkeep
+from boiler.pages import cards, library, neighbours, upkeep, wishes
 from boiler.pages.library import Library
-from boiler.pages.question import MOST, Question
+from boiler.pages.question import MOST, Question, Wish
 from boiler.records import Item
 
 MAX_UPLOAD_MB = 50
@@ -32,7 +32,7 @@ def page(shelf: Library) -> None:
     bar(shelf, question)
     if refused := st.session_state.pop(TROUBLE, None):
         raise refused
-    if question.find or (question.label and not question.asks):
+    if question.find or (question.wish.label and not question.asks):
         found(shelf, question)
     elif question.asks:
         trail(shelf, question)
@@ -192,41 +192,51 @@ def steering(shelf: Library, question: Question) -> None:
 
 def answers(shelf: Library, question: Question) -> None:
     """The neighbours, nearest first."""
+    with st.container(horizontal=True, vertical_alignment="center", key="heading"):
+        title = st.container(width="stretch")
+        wishes.wishes(upkeep.counted(shelf), question)
+        shape = shapes()
     with st.spinner("Listening ...", show_time=False):
-        matches = neighbours.of(shelf, question)
-    if not matches:
-        st.info("There is no other sound in this collection to compare it with.", icon=":material/hearing_disabled:")
+        answer = neighbours.of(shelf, question)
+    title.subheader(f"{count(len(answer.matches), 'sound')} most like it", anchor=False)
+    if answer.short:
+        st.caption(f"There are {answer.short}.")
+    if not answer.matches:
+        st.info("No other sound of this collection is like that. Ask for less.", icon=":material/hearing_disabled:")
         return
-    shape = heading(f"{count(len(matches), 'sound')} most like it")
+    tray = kept(shelf)
+    items = {match.n: shelf.nearest.item(match.n) for match in answer.matches}
     cards.show(
-        [
-            cards.of_match(match, shelf.nearest.item(match.n), shelf.sounds_at, question, kept(shelf))
-            for match in matches
-        ],
+        [cards.of_match(match, items[match.n], shelf.sounds_at, question, tray) for match in answer.matches],
         shape,
         "answers",
         lambda message: act(shelf, message),
         title="Sounds most like it",
     )
-    if len(matches) == question.k < min(MOST, len(shelf.nearest)):
+    if len(answer.matches) == question.k < MOST:
         st.button("Show more", icon=":material/expand_more:", key="more", on_click=go, args=(question.further(),))
     hints()
 
 
 def heading(words: str) -> cards.Shape:
     """The line above a list of sounds, with the switch of its shape; the shape chosen."""
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="heading"):
-        st.subheader(words, anchor=False, width="content")
-        shape = st.segmented_control(
-            "Shape",
-            list(SHAPES),
-            format_func=SHAPES.__getitem__,
-            default="grid",
-            required=True,
-            key="shape",
-            label_visibility="collapsed",
-            persist_state="session",
-        )
+    with st.container(horizontal=True, vertical_alignment="center", key="heading"):
+        st.subheader(words, anchor=False, width="stretch")
+        return shapes()
+
+
+def shapes() -> cards.Shape:
+    """The switch between a grid and a list, kept for the session."""
+    shape = st.segmented_control(
+        "Shape",
+        list(SHAPES),
+        format_func=SHAPES.__getitem__,
+        default="grid",
+        required=True,
+        key="shape",
+        label_visibility="collapsed",
+        persist_state="session",
+    )
     return "list" if shape == "list" else "grid"
 
 
@@ -240,8 +250,8 @@ def hints() -> None:
 
 def found(shelf: Library, question: Question) -> None:
     """The items whose name holds what was typed, or whose label was chosen."""
-    items = shelf.nearest.items(text=question.find or None, label=question.label, limit=question.k + 1, offset=0)
-    said = f"with “{question.find}” in the name" if question.find else f"labelled {question.label}"
+    items = shelf.nearest.items(text=question.find or None, label=question.wish.label, limit=question.k + 1, offset=0)
+    said = f"with “{question.find}” in the name" if question.find else f"labelled {question.wish.label}"
     st.button("Start", icon=":material/home:", type="tertiary", key="home", on_click=go, args=(question.nothing(),))
     if not items:
         st.info(f"There is no sound {said}. Try a shorter piece of a name.", icon=":material/search_off:")
@@ -270,7 +280,7 @@ def welcome(shelf: Library, question: Question) -> None:
             "Or look through a label",
             [name for name, _ in held.labels],
             key="label",
-            on_change=lambda: go(Question(library=question.library, label=st.session_state["label"])),
+            on_change=lambda: go(question.wished(Wish(label=st.session_state["label"]))),
         )
     chance = random.Random(st.session_state.setdefault("seed", random.randrange(2**32)))
     total = len(shelf.nearest)

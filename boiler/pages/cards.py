@@ -32,7 +32,8 @@ _FRONT = Path(__file__).parent / "front"
 @dataclass(frozen=True)
 class Card:
     """One sound, as the component takes it. Seconds throughout; ``shown`` is what the waveform covers, ``match`` the
-    part that matched (None: all of it), ``picked`` the part of it that is asked with."""
+    part that matched (None: all of it), ``picked`` the part of it that is asked with, ``folded`` the
+    ids of near-duplicates that it stands for."""
 
     key: str
     n: int
@@ -58,6 +59,7 @@ class Card:
     pictured: bool = False
     selectable: bool = False
     picked: tuple[float, float] | None = None
+    folded: tuple[str, ...] = ()
 
 
 def of_match(match: Match, item: Item, at: str, question: Question, kept: Iterable[int]) -> Card:
@@ -73,6 +75,7 @@ def of_match(match: Match, item: Item, at: str, question: Question, kept: Iterab
         distance=f"{match.distance:.2f}",
         closer=closer(match.closer_than),
         actions=("ask", "like", "dislike", "picture", "keep"),
+        folded=match.folded,
     )
 
 
@@ -105,6 +108,7 @@ def _card(
     picked: tuple[float, float] | None = None,
     pictured: bool = False,
     selectable: bool = False,
+    folded: tuple[str, ...] = (),
 ) -> Card:
     path = PurePosixPath(item.id)
     drawn = shown(item.duration_s, match or around)
@@ -137,6 +141,7 @@ def _card(
         pictured=pictured,
         selectable=selectable,
         picked=picked,
+        folded=folded,
     )
 
 

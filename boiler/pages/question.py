@@ -6,7 +6,13 @@
 ``from``, ``to``        the part of it that counts, seconds
 ``more``, ``less``      numbers of items that the answers should be nearer to, or farther from
 ``find``                a piece of a name: shows items, not neighbours
-``label``, ``folder``   only answers of these
+``label``, ``folder``   only answers of this label, in this folder or below
+``short``, ``long``     only answers of at least, at most so many seconds
+``where``               only answers that pass this condition (`boiler.filter_text`)
+``vary``                0 to 100: how much an answer should be unlike those before it
+``most``, ``by``        at most so many answers of one ``label`` or ``folder``
+``fold``                0: near-duplicates are answers of their own
+``hubs``                1: what is near to everything is set back
 ``k``                   how many answers
 ``trail``               numbers of the items asked for before, oldest first
 ``library``             which of several indexes (where none was given when the browser was started)
@@ -28,6 +34,58 @@ SEEDS = 24
 
 
 @dataclass(frozen=True)
+class Wish:
+    """What the answers should be like, whatever is asked."""
+
+    label: str | None = None
+    folder: str | None = None
+    short_s: float | None = None
+    long_s: float | None = None
+    where: str = ""
+    vary: int = 0
+    most: int = 0
+    by: str = "label"
+    fold: bool = True
+    hubs: bool = False
+
+    @classmethod
+    def of(cls, address: Mapping[str, str]) -> Wish:
+        """The wish in an address."""
+        return cls(
+            label=address.get("label") or None,
+            folder=address.get("folder") or None,
+            short_s=_seconds(address.get("short")) or None,
+            long_s=_seconds(address.get("long")) or None,
+            where=address.get("where", "").strip()[:1_000],
+            vary=min(_number(address.get("vary")) or 0, 100),
+            most=min(_number(address.get("most")) or 0, 100),
+            by="folder" if address.get("by") == "folder" else "label",
+            fold=address.get("fold") != "0",
+            hubs=address.get("hubs") == "1",
+        )
+
+    def address(self) -> dict[str, str | None]:
+        """The same as words."""
+        return {
+            "label": self.label,
+            "folder": self.folder,
+            "short": _word(self.short_s),
+            "long": _word(self.long_s),
+            "where": self.where,
+            "vary": str(self.vary) if self.vary else None,
+            "most": str(self.most) if self.most else None,
+            "by": "folder" if self.by == "folder" else None,
+            "fold": None if self.fold else "0",
+            "hubs": "1" if self.hubs else None,
+        }
+
+    @property
+    def filters(self) -> int:
+        """How many conditions answers have to pass."""
+        return sum(map(bool, (self.label, self.folder, self.short_s, self.long_s, self.where)))
+
+
+@dataclass(frozen=True)
 class Question:
     """One view of the search page."""
 
@@ -38,8 +96,7 @@ class Question:
     more: tuple[int, ...] = ()
     less: tuple[int, ...] = ()
     find: str = ""
-    label: str | None = None
-    folder: str | None = None
+    wish: Wish = Wish()
     k: int = STEP
     trail: tuple[int, ...] = ()
     library: str | None = None
@@ -48,10 +105,9 @@ class Question:
     def of(cls, address: Mapping[str, str]) -> Question:
         """The question in an address; what makes no sense is left at its default.
 
-        >>> Question.of({"item": "7", "from": "1.5", "to": "4", "k": "many", "less": "3,x,9"})
-        ... # doctest: +NORMALIZE_WHITESPACE
-        Question(item=7, sound=None, start_s=1.5, end_s=4.0, more=(), less=(3, 9), find='', label=None, folder=None,
-                 k=12, trail=(), library=None)
+        >>> question = Question.of({"item": "7", "from": "1.5", "to": "4", "k": "many", "less": "3,x,9"})
+        >>> question.item, question.start_s, question.end_s, question.k, question.less
+        (7, 1.5, 4.0, 12, (3, 9))
         """
         item = _number(address.get("item"))
         sound = address.get("sound") or None
@@ -70,8 +126,7 @@ class Question:
             more=more,
             less=tuple(n for n in _numbers(address.get("less"), SEEDS) if n not in more),
             find=address.get("find", "")[:200],
-            label=address.get("label") or None,
-            folder=address.get("folder") or None,
+            wish=Wish.of(address),
             k=STEP if k is None else min(max(k, 1), MOST),
             trail=_numbers(address.get("trail"), TRAIL),
             library=address.get("library") or None,
@@ -86,13 +141,12 @@ class Question:
         words = {
             "item": None if self.item is None else str(self.item),
             "sound": self.sound,
-            "from": None if self.start_s is None else f"{self.start_s:.2f}",
-            "to": None if self.end_s is None else f"{self.end_s:.2f}",
+            "from": _word(self.start_s),
+            "to": _word(self.end_s),
             "more": _joined(self.more),
             "less": _joined(self.less),
             "find": self.find,
-            "label": self.label,
-            "folder": self.folder,
+            **self.wish.address(),
             "k": None if self.k == STEP else str(self.k),
             "trail": _joined(self.trail),
             "library": self.library,
@@ -144,12 +198,16 @@ class Question:
         """The same, with more answers."""
         return replace(self, k=min(self.k + STEP, MOST))
 
+    def wished(self, wish: Wish) -> Question:
+        """The same, with other answers wanted."""
+        return replace(self, wish=wish, k=STEP)
+
     def nothing(self) -> Question:
         """Nothing asked: the first page."""
         return Question(library=self.library)
 
     def _fresh(self) -> Question:
-        return Question(label=self.label, folder=self.folder, library=self.library, trail=self.trail)
+        return Question(wish=self.wish, library=self.library, trail=self.trail)
 
 
 def _number(word: str | None) -> int | None:
@@ -173,6 +231,10 @@ def _seconds(word: str | None) -> float | None:
     except ValueError:
         return None
     return value if 0.0 <= value < 1e7 else None
+
+
+def _word(seconds: float | None) -> str | None:
+    return None if seconds is None else f"{seconds:.2f}"
 
 
 def _without(numbers: tuple[int, ...], one: int) -> tuple[int, ...]:

@@ -112,6 +112,8 @@ function buildCard(data, form, say) {
   if (data.matched) facts.append(make("span", { class: "matched" }, data.matched));
   if (data.folder) facts.append(make("span", { class: "folder", title: data.folder }, data.folder));
 
+  if (data.folded.length)
+    facts.append(make("span", { class: "folded", title: data.folded.join("\n") }, `and ${data.folded.length} nearly the same`));
   const label = data.label ? make("span", { class: "label", title: `Label: ${data.label}` }, data.label) : null;
   const name = make("h3", { class: "name", title: data.id }, data.name);
   const actions = make("div", { class: "actions" }, ...data.actions.map(action));
