@@ -22,43 +22,32 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from boiler import (
     __version__,
     arguments,
     atomic,
-    audio,
     corpus,
-    engine,
     labelled,
     labels,
     metrics,
     pictures,
     ranking,
     tables,
+    trials,
 )
 from boiler.context import context
-from boiler.errors import CorpusError, QueryError, SoundError
+from boiler.errors import CorpusError, QueryError
 from boiler.labelled import Labelled
 from boiler.labels import Truth
-from boiler.metrics import Words
 from boiler.progress import meter
-from boiler.ranking import Collection, Scores
+from boiler.ranking import Scores
 from boiler.records import Item
 from boiler.robustness import Robustness
-from boiler.scorecard import Context, EngineRecall, Scorecard, Table
+from boiler.scorecard import Context, Scorecard, Table
 
-FLOOR = "MFCCStats"
-FLOOR_UP_TO = 5_000  # sounds: decoding more takes longer than everything else together
 HUB_K = 10
 SAMPLE = 5_000  # queries that tell how answers stand among random pairs
-ENGINE_QUERIES = 1_000
-ENGINE_K = 10
-BAG = "presence"  # what an encoder that is a bag of words can also tell: when each word is there
-USED = 0.01  # a word with less than this part of its even share of all sounds is not used
-
-Vectors = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -107,11 +96,14 @@ def evaluate(settings: EvaluateSettings) -> Scorecard:
 
 
 def _evaluate(settings: EvaluateSettings) -> tuple[Scorecard, Labelled]:
-    began, clock, notes = time.monotonic(), _Clock(), list[str]()
+    began, worked, clock, notes = time.monotonic(), time.process_time(), _Clock(), list[str]()
     index = labelled.open(settings.model_dir, settings.wav_dir, lambda items, place: _truth(settings, items, place))
     opened, truth = index.opened, index.truth
-    floor = _floor(index, settings, clock, notes)
-    collections = [index.collection, *([floor] if floor else [])]
+    with clock.timed(trials.FLOOR, len(index.items)) as step:
+        floor = trials.floor(index, settings.floor, step)
+    if isinstance(floor, str):
+        notes.append(f"No floor of {trials.FLOOR}: {floor}.")
+    collections = [index.collection, *([] if isinstance(floor, str) else [floor])]
     found: list[Table] = []
     scores: list[Scores] = []
     for group in settings.groups or (truth.default_group,):
@@ -131,9 +123,17 @@ def _evaluate(settings: EvaluateSettings) -> tuple[Scorecard, Labelled]:
     with clock.timed("context", 1):
         placed = _context(index, scores[0], settings.seed)
     with clock.timed("engine", 1):
-        recall = _engine(index, settings.seed)
-    robust, n_robust = _robustness(index, settings, clock, notes)
-    clock.seconds["in all"] = time.monotonic() - began
+        recall = trials.engine_recall(index, settings.seed)
+    with clock.timed("words", 1):
+        used = trials.words(index, settings.seed, settings.device)
+    robust: dict[str, Robustness] | str = {}
+    if settings.robustness:
+        with clock.timed("robustness", settings.robustness) as step:
+            robust = trials.robustness(index, settings.robustness, settings.seed, settings.device, step)
+    if isinstance(robust, str):
+        notes.append(f"No altered sounds: {robust}.")
+        robust = {}
+    clock.seconds |= {"in all": time.monotonic() - began, "of one processor": time.process_time() - worked}
     scorecard = Scorecard(
         boiler_version=__version__,
         generation=opened.name,
@@ -146,16 +146,15 @@ def _evaluate(settings: EvaluateSettings) -> tuple[Scorecard, Labelled]:
         source=truth.source,
         n_labels=len(truth.names),
         several=truth.several,
-        floor=FLOOR,
+        floor=trials.FLOOR,
         tables=found,
         knn=knn,
         hubness=hubs[0],
-        floor_hubness=hubs[1] if floor else None,
+        floor_hubness=hubs[1] if len(hubs) > 1 else None,
         engine=recall,
-        words=_words(index),
+        words=used,
         context=placed,
         robustness=robust,
-        n_robustness=n_robust,
         notes=notes,
         seconds=clock.seconds,
         seed=settings.seed,
@@ -172,28 +171,6 @@ def _truth(settings: EvaluateSettings, items: Sequence[Item], wav_dir: Path | No
     else:
         truth = labels.from_catalogue(items, settings.label_column)
     return truth if settings.top_labels is None else truth.keeping(settings.top_labels)
-
-
-def _floor(index: Labelled, settings: EvaluateSettings, clock: _Clock, notes: list[str]) -> Collection | None:
-    """The same items by MFCC statistics; None, and a note why, where they are not computed."""
-    paths = index.paths()
-    reason = ""
-    if index.opened.header.encoder == FLOOR:
-        reason = "the encoder is that itself"
-    elif settings.floor == "never":
-        reason = "it was not wanted (--floor never)"
-    elif paths is None:
-        reason = "the sounds are not here (--wav_dir names their folder)"
-    elif settings.floor == "auto" and len(paths) > FLOOR_UP_TO:
-        reason = f"there are more than {FLOOR_UP_TO:,} sounds to decode (--floor always)"
-    else:
-        try:
-            with clock.timed(FLOOR, len(paths)) as step:
-                return labelled.floor(index, paths, step)
-        except SoundError as error:
-            reason = str(error)
-    notes.append(f"No floor of {FLOOR}: {reason}.")
-    return None
 
 
 def _context(index: Labelled, scores: Scores, seed: int) -> Context:
@@ -215,74 +192,6 @@ def _context(index: Labelled, scores: Scores, seed: int) -> Context:
         gains[block] = np.where(there, np.take_along_axis(right, places, 1), np.nan)
     opened = index.opened
     return context(opened.pairs, opened.vectors, opened.rows["n"], distances, gains, seed=seed)
-
-
-def _robustness(
-    index: Labelled, settings: EvaluateSettings, clock: _Clock, notes: list[str]
-) -> tuple[dict[str, Robustness], int]:
-    """Sounds drawn by the seed, altered, asked for. Only those whose first window was indexed."""
-    if not settings.robustness:
-        return {}, 0
-    opened, paths = index.opened, index.paths()
-    if paths is None or not opened.header.encoder_sha256:
-        what = "the sounds are" if paths is None else "the encoder is"
-        notes.append(f"No altered sounds: {what} not here.")
-        return {}, 0
-    from boiler import checkpoint, robustness  # bring torch and the codecs, which the rest does without
-
-    starts = np.flatnonzero(opened.rows["start_s"][index.first_rows] == 0)
-    chosen = np.sort(np.random.default_rng(settings.seed).permutation(starts)[: settings.robustness])
-    embed = _embedding(checkpoint.load_script(opened.path / "encoder.pt", settings.device)[0], settings.device)
-    sounds = (audio.load(paths[number], end_s=audio.WINDOW_S) for number in chosen)
-    originals = opened.vectors[index.first_rows[chosen]]
-    try:
-        with clock.timed("robustness", len(chosen)) as step:
-            found = robustness.measure(
-                index.collection, chosen.tolist(), originals, sounds, embed, seed=settings.seed, step=step
-            )
-    except SoundError as error:
-        notes.append(f"No altered sounds: {error}.")
-        return {}, 0
-    return found, len(chosen)
-
-
-def _embedding(module: Callable[..., object], device: str) -> Callable[[npt.NDArray[np.float32]], Vectors]:
-    import torch
-
-    def embed(windows: npt.NDArray[np.float32]) -> Vectors:
-        with torch.inference_mode():
-            vectors = module(torch.from_numpy(windows)[:, None].to(device))
-        assert isinstance(vectors, torch.Tensor)
-        return vectors.float().cpu().numpy()
-
-    return embed
-
-
-def _engine(index: Labelled, seed: int) -> EngineRecall:
-    """What the annoy file finds, asked as searches ask it, for a sample of the rows."""
-    opened = index.opened
-    vectors = np.asarray(opened.vectors)
-    rows = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:ENGINE_QUERIES])
-    found, exact = (
-        engine.find(name).load(opened.path / name, vectors).query(vectors[rows], ENGINE_K)
-        for name in ("annoy", "exact")
-    )
-    recall = metrics.engine_recall(vectors[rows], vectors, found.rows, exact.rows)
-    answers = str(opened.header.engine.get("name", "exact"))
-    published = opened.header.engine.get("annoy", {}).get("recall_at_10")
-    return EngineRecall(answers, ENGINE_K, len(rows), recall, published)
-
-
-def _words(index: Labelled) -> Words | None:
-    """How the codebook is used, where the encoder is a bag of words: its vectors are the square roots of shares."""
-    opened = index.opened
-    if not opened.header.encoder_sha256:
-        return None
-    from boiler import checkpoint  # brings torch
-
-    if not hasattr(checkpoint.load_script(opened.path / "encoder.pt")[0], BAG):
-        return None
-    return metrics.words(np.square(np.asarray(opened.vectors), dtype=np.float64), least=USED)
 
 
 def draw(scorecard: Scorecard, index: Labelled, folder: Path) -> list[Path]:
@@ -337,7 +246,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--floor",
         choices=("auto", "always", "never"),
         default="auto",
-        help=f"MFCC statistics beside it (auto: up to {FLOOR_UP_TO:,} sounds)",
+        help=f"MFCC statistics beside it (auto: up to {trials.FLOOR_UP_TO:,} sounds)",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default MODEL_DIR/evaluation/...)")
     parser.add_argument("--seed", type=int, default=0)

@@ -119,6 +119,7 @@ class Robustness:
     """One alteration over all sounds asked: how often the original came first, its rank (1 is first) and the cosine
     between the altered sound and the original."""
 
+    n_sounds: int
     first: Interval
     median_rank: float
     worst_rank: int
@@ -172,7 +173,14 @@ def measure(
 def _summary(results: list[tuple[int, float]], seed: int) -> Robustness:
     ranks, cosines = np.array([rank for rank, _ in results]), np.array([cosine for _, cosine in results])
     first = intervals({"first": (ranks == 1).astype(np.float64)}, seed=seed)["first"]
-    return Robustness(first, float(np.median(ranks)), int(ranks.max()), float(cosines.mean()), float(cosines.min()))
+    return Robustness(
+        n_sounds=len(results),
+        first=first,
+        median_rank=float(np.median(ranks)),
+        worst_rank=int(ranks.max()),
+        mean_cosine=float(cosines.mean()),
+        lowest_cosine=float(cosines.min()),
+    )
 
 
 def _batches(items: Iterable[tuple[int, Samples]], size: int) -> Iterator[list[tuple[int, Samples]]]:

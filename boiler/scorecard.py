@@ -121,7 +121,6 @@ class Scorecard:
     words: Words | None
     context: Context
     robustness: Mapping[str, Robustness]
-    n_robustness: int
     notes: Sequence[str]
     seconds: Mapping[str, float]
     seed: int
@@ -203,10 +202,10 @@ class Scorecard:
             ]
             for name, found in self.robustness.items()
         ]
+        n_asked = max(found.n_sounds for found in self.robustness.values())
         header = ["altered by", "original first", "95 %", "median rank", "worst", "mean cosine", "lowest"]
-        return (
-            f"## Robustness\n\n{self.n_robustness} sounds, altered, as queries against all {self.n_evaluated:,}.\n\n"
-            + _table(header, rows)
+        return f"## Robustness\n\n{n_asked} sounds, altered, as queries against all {self.n_evaluated:,}.\n\n" + _table(
+            header, rows
         )
 
     def _context(self) -> str:

@@ -26,6 +26,18 @@ def test_the_vector_is_the_root_of_the_words_shares(kind: type, columns: int, ch
     assert (made(waveform()) >= 0).all()
 
 
+@pytest.mark.parametrize("kind", [BagTopVQVAE, BagBottomVQVAE])
+def test_the_code_of_a_cell_is_the_word_it_is_nearest_to(kind: type, checkpoint_path: Path) -> None:
+    made = kind(checkpoint_path)
+    codes = made.codes(waveform())
+    assert codes.dtype == torch.int64
+    made.softness = 1e-6  # so cold that each cell is wholly its nearest word's
+    shares = made.presence(waveform()).mean(dim=2)
+    for bag, of_sound in zip(shares, codes, strict=True):
+        counts = torch.bincount(of_sound, minlength=made.dim) / len(of_sound)
+        torch.testing.assert_close(bag, counts, atol=1e-3, rtol=0)
+
+
 def test_the_lengths_are_those_of_the_codebooks(checkpoint_path: Path) -> None:
     network, _ = opened(checkpoint_path)
     assert BagTopVQVAE(checkpoint_path).dim == network.top.n_words

@@ -36,7 +36,17 @@ class BagBottomVQVAE(Seeing):
     @torch.jit.export
     def presence(self, waveform: Tensor) -> Tensor:
         """Float `[N, 1, T]` to `[N, K, F]`: each word's share of each column of time, the columns of equal length."""
+        return self.bottom.soft(self.features(waveform), self.softness).mean(dim=1).transpose(1, 2)
+
+    @torch.jit.export
+    def codes(self, waveform: Tensor) -> Tensor:
+        """Float `[N, 1, T]` to int64 `[N, cells]`: the nearest word of each cell."""
+        codes: Tensor = self.bottom(self.features(waveform)).codes
+        return codes.flatten(1)
+
+    def features(self, waveform: Tensor) -> Tensor:
+        """What the bottom words are chosen by."""
         low, high = self.see(waveform)
         top_words = self.top(self.to_top(high)).words
-        features = self.to_bottom(torch.cat([low, self.from_top(top_words)], dim=1))
-        return self.bottom.soft(features, self.softness).mean(dim=1).transpose(1, 2)
+        features: Tensor = self.to_bottom(torch.cat([low, self.from_top(top_words)], dim=1))
+        return features

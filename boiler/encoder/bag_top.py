@@ -34,3 +34,9 @@ class BagTopVQVAE(Seeing):
     def presence(self, waveform: Tensor) -> Tensor:
         """Float `[N, 1, T]` to `[N, K, F]`: each word's share of each column of time, the columns of equal length."""
         return self.top.soft(self.to_top(self.see(waveform).high), self.softness).mean(dim=1).transpose(1, 2)
+
+    @torch.jit.export
+    def codes(self, waveform: Tensor) -> Tensor:
+        """Float `[N, 1, T]` to int64 `[N, cells]`: the nearest word of each cell."""
+        codes: Tensor = self.top(self.to_top(self.see(waveform).high)).codes
+        return codes.flatten(1)

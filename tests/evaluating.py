@@ -1,0 +1,57 @@
+"""A small index to evaluate: an encoder of a few lines, over sounds made on the spot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from boiler import audio, checkpoint, generation
+from boiler.encoder import Encoder
+from boiler.generation import Header, Item, rows_of
+
+
+class Bands(Encoder):
+    """A bag of 32 bands: square roots of the shares of a window's energy; its words are the three strongest."""
+
+    def __init__(self) -> None:
+        super().__init__(32)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        return self.presence(waveform).mean(dim=2).sqrt()
+
+    @torch.jit.export
+    def presence(self, waveform: Tensor) -> Tensor:
+        power = torch.fft.rfft(waveform[:, 0]).abs().square()[:, 1:].reshape(waveform.shape[0], 32, -1).sum(2)
+        return (power / power.sum(1, keepdim=True)).unsqueeze(2)
+
+    @torch.jit.export
+    def codes(self, waveform: Tensor) -> Tensor:
+        return self.presence(waveform).squeeze(2).topk(3).indices
+
+
+def indexed(sounds: Path, model_dir: Path, *, embedder: bool = True) -> Path:
+    """An index of the folder by `Bands`, published from arrays."""
+    encoder = Bands()
+    paths = sorted(sounds.rglob("*.wav"))
+    windows = [[one.samples for one in audio.windows(audio.stream(path))] for path in paths]
+    vectors = np.concatenate([encoder(torch.from_numpy(np.stack(one))[:, None]).numpy() for one in windows])
+    items = [
+        Item(n, path.relative_to(sounds).as_posix(), label=path.parent.name, metadata={"take": path.stem[-1]})
+        for n, path in enumerate(paths)
+    ]
+    header = Header(encoder="Bands", dim=32)
+    script = model_dir.parent / "bands.pt"
+    checkpoint.save_script(encoder, script, {"encoder": "Bands"})
+    generation.publish(
+        model_dir,
+        header,
+        vectors,
+        rows_of(np.repeat(np.arange(len(paths)), [len(one) for one in windows])),
+        items,
+        encoder_pt=script if embedder else None,
+        meta={"wav_dir": str(sounds)},
+    )
+    return model_dir
