@@ -22,7 +22,7 @@ LAYERS: list[list[str]] = [
     ["filter_text", "seeds", "assembly", "freezing", "report", "labels", "context", "mfcc_floor"],
     ["generation"],
     ["indexer", "tables", "labelled", "ear", "snapshot"],
-    ["index", "training", "answers", "explain", "status"],
+    ["index", "training", "answers", "explain", "status", "trials"],
     ["api.nearest", "api.problems", "api.drawing", "api.listening", "api.meters"],
     ["api.models", "api.media", "api.keys", "api.asking", "evaluate", "search", "train_vqvae"],
     ["api.service", "api.edge"],
