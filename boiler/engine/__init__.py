@@ -33,6 +33,7 @@ Rows = npt.NDArray[np.int64]
 TABLE: dict[str, str] = {
     "exact": "boiler.engine.exact:Exact",
     "annoy": "boiler.engine.annoy:Annoy",
+    "ivf": "boiler.engine.ivf:IVF",
 }
 """Name to where its class stands. Imported when asked for."""
 
@@ -97,21 +98,22 @@ def unit(vectors: npt.ArrayLike) -> Vectors:
     return (wide / np.where(norms > 0, norms, 1.0)).astype(np.float32)
 
 
-def nearest_of(vectors: Vectors, queries: Vectors, k: int, asked: Rows, candidates: Rows) -> Found:
+def nearest_of(vectors: Vectors, queries: Vectors, k: int, asked: Rows | None, candidates: Rows) -> Found:
     """The k nearest among candidates that are at least k for each query; no candidate twice for one query.
 
     The distance is the length of the difference, which for unit vectors is `sqrt(2 (1 - cos))` and stays accurate
     where the cosine is nearly 1.
 
-    Shape: vectors [N, D], queries [Q, D], asked [C] (which query, rising), candidates [C] (which row) -> [Q, k]
+    Shape: vectors [N, D], queries [Q, D], asked [C] (which query, rising; None of one query), candidates [C] (which
+    row) -> [Q, k]
     """
     apart = vectors[candidates].astype(np.float64)
-    apart -= queries[asked]
+    apart -= queries if asked is None else queries[asked]
     distances = np.sqrt(np.einsum("ij,ij->i", apart, apart)).astype(np.float32)
-    order = np.lexsort((candidates, distances, asked))
-    if len(queries) == 1:
-        kept = order[:k]
+    if asked is None:
+        kept = np.lexsort((candidates, distances))[:k]
     else:
+        order = np.lexsort((candidates, distances, asked))
         first = np.searchsorted(asked, np.arange(len(queries)))
         kept = order[(first[:, None] + np.arange(k)).reshape(-1)]
     shape = (len(queries), k)

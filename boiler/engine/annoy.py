@@ -72,4 +72,4 @@ class Annoy:
         candidates = np.array(self._index.get_nns_by_vector(query, wanted, search_k), np.int64)
         if len(candidates) < k:  # it may come back with fewer than asked, though there are enough
             return Exact(self.vectors).query(query[None], k)
-        return nearest_of(self.vectors, query[None], k, np.zeros_like(candidates), candidates)
+        return nearest_of(self.vectors, query[None], k, None, candidates)

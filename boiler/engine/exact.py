@@ -69,7 +69,7 @@ class Exact:
             covered = scores[0, k - 1] - scores[0] <= self._margin
             if not covered[-1]:  # all that could be among the k nearest are in
                 candidates = rows[0][covered]
-                return nearest_of(self.vectors, query, k, np.zeros_like(candidates), candidates)
+                return nearest_of(self.vectors, query, k, None, candidates)
             wanted *= 4
         return self._product(query, k)
 
@@ -115,7 +115,7 @@ class Exact:
             good = np.flatnonzero(counts[rows[0]])
             if len(good) >= k and scores[0, good[k - 1]] - scores[0, -1] > self._margin:
                 covered = good[scores[0, good[k - 1]] - scores[0, good] <= self._margin]
-                return nearest_of(self.vectors, query, k, np.zeros_like(covered), rows[0, covered])
+                return nearest_of(self.vectors, query, k, None, rows[0, covered])
             wanted *= 4
         return None
 
