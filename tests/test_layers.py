@@ -16,7 +16,7 @@ LAYERS: list[list[str]] = [
     ["errors"],
     ["container"],
     ["settings", "audio", "mel", "quantize", "metrics", "arguments", "progress", "atomic", "synthesis", "pictures"],
-    ["columns", "decoders", "header", "lock", "projector", "ranking", "records", "scan"],
+    ["columns", "decoders", "header", "lock", "projector", "ranking", "records", "scan", "worker"],
     ["checkpoint", "vqvae", "augment", "journal", "catalogue", "filters", "robustness"],
     ["dataset", "corpus", "encoder", "objective", "engine", "map", "feedback", "hearing", "lists", "sync", "scorecard"],
     ["filter_text", "seeds", "assembly", "freezing", "report", "labels", "context", "mfcc_floor"],
