@@ -216,8 +216,8 @@ def draw(scorecard: Scorecard, index: Labelled, folder: Path) -> list[Path]:
     chance = next(line.chance for line in table.lines if line.measure == measure)
     named = [line.label for line in table.classes]
     picture("per_class.png", lambda path: pictures.per_class(path, named, values, chance, measure, title))
-    first = np.array([truth.names.index(names[0]) for names in truth.labels])
-    picture("map.png", lambda path: pictures.map_of(path, index.collection.vectors, first, truth.names, title))
+    vectors, numbers = index.collection.vectors, truth.numbers()
+    picture("map.png", lambda path: pictures.map_of(path, vectors, numbers, truth.names, title))
     return files
 
 

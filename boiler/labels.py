@@ -13,6 +13,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -51,14 +52,14 @@ class Truth:
         """Which items have a label. Shape: [N]"""
         return np.array([bool(names) for names in self.labels], bool)
 
-    @property
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """All labels, in order: numbers in order where all are numbers."""
         every = {name for names in self.labels for name in names}
         return tuple(sorted(every, key=lambda name: (int(name), "") if name.isdecimal() else (1 << 62, name)))
 
     def numbers(self) -> Ints:
-        """One label an item as its place in `names`, -1 for none. Shape: [N]"""
+        """One label an item as its place in `names`, the first of several, -1 for none. Shape: [N]"""
         place = {name: number for number, name in enumerate(self.names)}
         return np.array([place[names[0]] if names else -1 for names in self.labels], np.int64)
 

@@ -116,6 +116,40 @@ def measures(gains: Floats, candidates: Ints, ks: Sequence[int] = KS) -> dict[st
     return found | {"nDCG": ndcg(gains, best), "MRR": reciprocal_rank(gains), "mAP": average_precision(gains)}
 
 
+def measures_of_hits(
+    hits: npt.NDArray[np.bool_], candidates: Ints, ks: Sequence[int] = KS
+) -> dict[str, npt.NDArray[np.float64]]:
+    """`measures` for gains of 0 and 1, several times faster: it looks at the hits alone.
+
+    Shape: hits [Q, R], candidates [Q] -> each [Q]
+    """
+    n_queries, n_ranks = hits.shape
+    queries, places = np.divmod(np.flatnonzero(hits), max(n_ranks, 1))
+    totals = hits.sum(1)
+    starts = np.cumsum(totals) - totals
+    nth = np.arange(1, len(queries) + 1) - starts[queries]  # the how many-th hit of its query
+    weights = discounts(n_ranks)
+    reach = np.concatenate([[0.0], np.cumsum(weights)])  # [r]: the discounts of the first r ranks
+    some = np.maximum(totals, 1)
+
+    def summed(values: npt.NDArray[np.float64] | None, within: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+        chosen = None if values is None else values[within]
+        return np.bincount(queries[within], chosen, minlength=n_queries).astype(np.float64)
+
+    def discounted(k: int) -> npt.NDArray[np.float64]:
+        ideal = reach[np.minimum(totals, k)]
+        return summed(weights[places], places < k) / np.where(totals > 0, ideal, 1)
+
+    firsts = {k: summed(None, places < k) for k in ks}
+    found = {f"P@{k}": firsts[k] / np.clip(candidates, 1, k) for k in ks}
+    found |= {f"R@{k}": firsts[k] / some for k in ks}
+    found |= {f"nDCG@{k}": discounted(k) for k in ks}
+    found["nDCG"] = discounted(n_ranks)
+    found["MRR"] = summed(1 / (places + 1), nth == 1)
+    found["mAP"] = summed(nth / (places + 1), nth > 0) / some
+    return found
+
+
 def chance(gains: Floats, candidates: Ints, ks: Sequence[int] = KS) -> dict[str, npt.NDArray[np.float64]]:
     """What `measures` gives on average when the candidates come in random order: exact, not drawn.
 

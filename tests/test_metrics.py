@@ -75,10 +75,11 @@ def test_ndcg_of_graded_answers_by_hand() -> None:
     ],
 )
 def test_recorded_figures_of_another_library(hits: list[int], ap: float, ndcg: float, ndcg_10: float) -> None:
-    found = metrics.measures(ranking(*hits, n=60), np.array([60]))
-    assert found["mAP"][0] == pytest.approx(ap, abs=1e-9)
-    assert found["nDCG"][0] == pytest.approx(ndcg, abs=1e-6)
-    assert found["nDCG@10"][0] == pytest.approx(ndcg_10, abs=1e-6)
+    gains, n = ranking(*hits, n=60), np.array([60])
+    for found in (metrics.measures(gains, n), metrics.measures_of_hits(gains > 0, n)):
+        assert found["mAP"][0] == pytest.approx(ap, abs=1e-9)
+        assert found["nDCG"][0] == pytest.approx(ndcg, abs=1e-6)
+        assert found["nDCG@10"][0] == pytest.approx(ndcg_10, abs=1e-6)
 
 
 @given(st.lists(GAINS, min_size=1, max_size=5))
@@ -92,6 +93,20 @@ def test_measures_agree_with_plain_python(rows: list[list[float]]) -> None:
     for place, row in enumerate(rows):
         for name, value in plain(row, ks).items():
             assert found[name][place] == pytest.approx(value, abs=1e-6), name
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=1, max_size=12), min_size=1, max_size=6))
+def test_hits_alone_give_the_same_measures(rows: list[list[bool]]) -> None:
+    ks = (1, 3, 10)
+    hits = np.zeros((len(rows), max(map(len, rows))), bool)
+    for place, row in enumerate(rows):
+        hits[place, : len(row)] = row
+    candidates = np.array([len(row) for row in rows])
+    slow = metrics.measures(hits.astype(np.float32), candidates, ks)
+    fast = metrics.measures_of_hits(hits, candidates, ks)
+    assert list(fast) == list(slow)
+    for name in slow:
+        np.testing.assert_allclose(fast[name], slow[name], atol=1e-6, err_msg=name)
 
 
 @given(GAINS)
