@@ -46,7 +46,11 @@ class Part(BaseModel):
 
     start_s: float = Field(0.0, ge=0, lt=1e9, allow_inf_nan=False, description="where the part begins, seconds")
     end_s: float | None = Field(
-        None, gt=0, lt=1e9, allow_inf_nan=False, description="where it ends, seconds; without: at the sound's end"
+        None,
+        ge=media.LEAST_PART_S,
+        lt=1e9,
+        allow_inf_nan=False,
+        description="where it ends, seconds; without: at the sound's end",
     )
 
 

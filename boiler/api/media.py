@@ -40,6 +40,7 @@ from boiler.errors import BoilerError, QueryError, UnknownItemError
 MAX_POINTS = 10_000
 MAX_PIXELS_WIDE = 4_000
 MAX_PIXELS_HIGH = 1_024
+LEAST_PART_S = 0.001
 DRAWN_AT_ONCE = 4  # pictures, waveforms and copies in the making per process; others wait their turn
 
 __all__ = ["MAX_DRAWN_S", "Peaks", "peaks", "routes", "spectrogram_png"]
@@ -216,10 +217,15 @@ def number(text: str) -> int:
 
 def part_of(query: Mapping[str, str]) -> Part:
     """`start_s` and `end_s` of an address."""
-    start_s, end_s = _seconds(query, "start_s"), _seconds(query, "end_s")
-    if end_s is not None and end_s <= (start_s or 0.0):
-        raise _refused("end_s", "must be greater than start_s")
-    return Part(start_s or 0.0, end_s)
+    part = Part(_seconds(query, "start_s") or 0.0, _seconds(query, "end_s"))
+    check_part(part.start_s, part.end_s)
+    return part
+
+
+def check_part(start_s: float, end_s: float | None) -> None:
+    """Raises: Problem: 422 a part that ends before it begins, or at once"""
+    if end_s is not None and end_s < start_s + LEAST_PART_S:
+        raise _refused("end_s", f"must be greater than start_s, by {LEAST_PART_S:g} s at least")
 
 
 def whole(query: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:

@@ -54,7 +54,7 @@ class SeedRequest(Asked):
     embedding: Vector | None = None
     n: ItemNumber | None = None
     start_s: Annotated[float, Field(ge=0, lt=1e9, description="where the part of the item begins, seconds")] = 0.0
-    end_s: Annotated[float | None, Field(gt=0, lt=1e9, description="where it ends; without: at its end")] = None
+    end_s: Annotated[float | None, Field(ge=0.001, lt=1e9, description="where it ends; without: at its end")] = None
     weight: Annotated[float, Field(ge=-100, le=100, description="how much it counts; below 0: unlike this")] = 1.0
 
 

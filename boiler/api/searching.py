@@ -68,7 +68,11 @@ class SoundPart(BaseModel):
 
     start_s: float = Field(0.0, ge=0, lt=1e9, allow_inf_nan=False, description="where the part begins, seconds")
     end_s: float | None = Field(
-        None, gt=0, lt=1e9, allow_inf_nan=False, description="where it ends, seconds; without: at the sound's end"
+        None,
+        ge=media.LEAST_PART_S,
+        lt=1e9,
+        allow_inf_nan=False,
+        description="where it ends, seconds; without: at the sound's end",
     )
 
 
@@ -126,7 +130,7 @@ async def nearest_to_audio(request: Request, asked: Annotated[SoundNearest, Quer
     """The items nearest to an uploaded sound, or to a part of it, nearest first."""
     service = of_request(request)
     service.check_k(asked.k)
-    check_part(asked.start_s, asked.end_s)
+    media.check_part(asked.start_s, asked.end_s)
     sound = await asking.upload_of(request)
     embedded = await service.embed(sound, asked.start_s, asked.end_s, answering.stages(request))
     vectors = np.stack([one.vector for one in embedded])
@@ -196,7 +200,7 @@ async def _seed(service: Service, query: models.SeedRequest, pointer: str) -> Se
     assert query.n is not None
     if query.start_s == 0.0 and query.end_s is None:
         return ByItem(query.n, weight=query.weight)
-    check_part(query.start_s, query.end_s)
+    media.check_part(query.start_s, query.end_s)
     path = await service.in_thread(functools.partial(media.path_of, service.nearest, query.n))
     samples = await service.decode(path, query.start_s, query.end_s)
     return BySamples(samples, audio.SAMPLE_RATE_HZ, weight=query.weight)
@@ -214,7 +218,7 @@ async def _timed(request: Request, ask: Callable[[], Result]) -> Result:
 async def embed(request: Request, asked: Annotated[SoundEmbed, Query()]) -> Response:
     """The vectors of an uploaded sound, one for each window that is not silent, for `POST /nearest`."""
     service = of_request(request)
-    check_part(asked.start_s, asked.end_s)
+    media.check_part(asked.start_s, asked.end_s)
     sound = await asking.upload_of(request)
     embedded = await service.embed(sound, asked.start_s, asked.end_s, answering.stages(request))
     windows = [
@@ -235,10 +239,3 @@ async def embed(request: Request, asked: Annotated[SoundEmbed, Query()]) -> Resp
         "generation": header.generation,
     }
     return answering.json(answer, {answering.GENERATION: header.generation})
-
-
-def check_part(start_s: float, end_s: float | None) -> None:
-    """Raises: Problem: 422 a part that ends before it begins"""
-    if end_s is not None and end_s <= start_s:
-        why = "must be greater than start_s"
-        raise Problem(422, "invalid-request", f"end_s {why}", errors=[{"parameter": "end_s", "detail": why}])

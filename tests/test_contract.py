@@ -1,0 +1,51 @@
+"""The service keeps to its own description: schemathesis makes right and wrong requests from it and looks at every
+answer; and the description does not change unseen."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from serving import Server, running
+
+from boiler.api.web import Web
+from boiler.indexer import IndexSettings, index
+from boiler.synthesis import write_collection
+
+KEPT = Path(__file__).parent.parent / "docs" / "openapi.json"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("contract")
+    write_collection(folder / "sounds", per_kind=1)
+    index(IndexSettings(wav_dir=folder / "sounds", encoder="MFCCStats", model_dir=folder / "model", device="cpu"))
+    environment = {"BOILER_MODEL_DIR": str(folder / "model"), "OMP_NUM_THREADS": "1"}
+    with running(["uvicorn", "boiler.api.web:app", "--port", "0"], environment) as server:
+        yield server
+
+
+@pytest.mark.slow
+def test_every_answer_fits_the_description_and_none_is_a_500(server: Server) -> None:
+    command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{server.url}/openapi.json"]
+    # A request can fit the schema and make no sense (a vector of zeros, a part that ends before it begins, a picture as
+    # a sound): that is a 422 here, so the one check that forbids it is left out.
+    checks = ["--checks", "all", "--exclude-checks", "positive_data_acceptance"]
+    options = ["--phases", "examples,coverage,fuzzing,stateful", "--max-examples", "25", "--seed", "20", "--no-color"]
+    done = subprocess.run([*command, *checks, *options], capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
+
+
+def test_the_description_is_the_one_that_is_kept() -> None:
+    """A change of the contract is seen in the diff of docs/openapi.json; BOILER_KEEP_OPENAPI=1 takes it up."""
+    document = Web().openapi()
+    document["info"]["version"] = "kept"  # releases alone do not change the contract
+    text = json.dumps(document, indent=1, sort_keys=True) + "\n"
+    if os.environ.get("BOILER_KEEP_OPENAPI"):
+        KEPT.write_text(text)
+    assert KEPT.read_text() == text, "the API's description changed: look at the diff, then BOILER_KEEP_OPENAPI=1"
