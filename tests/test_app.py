@@ -236,7 +236,7 @@ def test_what_is_drawn_is_the_sound(visit: Open, nearest: Nearest) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["/", "/?item=12", "/?find=bell", "/tray", "/collection"])
+@pytest.mark.parametrize("path", ["/", "/?item=12", "/?find=bell", "/tray", "/collection", "/measures"])
 def test_a_phone_shows_it_without_scrolling_sideways(visit: Open, path: str, scheme: str) -> None:
     page = visit(path, width=390, height=844, scheme=scheme)
     page.locator("h1, h2, h3").first.wait_for()

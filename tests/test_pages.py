@@ -14,11 +14,12 @@ import numpy as np
 import pytest
 from browsing import KINDS, LONG, PER_KIND, SCRIPT, collection, sound_bytes
 from streamlit.testing.v1 import AppTest
+from torch.utils.tensorboard import SummaryWriter
 
 from boiler import audio, generation
 from boiler.errors import ModelDirError, NotASoundError, QueryError, UnknownItemError
 from boiler.generation import Header, Item, rows_of
-from boiler.pages import ask, cards, holdings, library, neighbours, start, tray
+from boiler.pages import ask, cards, holdings, library, measures, neighbours, start, tray
 from boiler.pages.library import Brought, Library
 from boiler.pages.question import STEP, Question, Wish
 
@@ -448,6 +449,40 @@ def test_the_same_bytes_twice_are_found(tmp_path: Path) -> None:
     items = [Item(n, f"{n}.wav", duration_s=1.0, sha256="ab" if n < 2 else "cd") for n in range(3)]
     generation.publish(tmp_path, Header(encoder="random", dim=3), vectors, rows_of(np.arange(3), end_s=1.0), items)
     assert holdings.of(tmp_path).duplicates == (("0.wav", "1.wav"),)
+
+
+# --- the page of measures
+
+
+def measure(model_dir: str) -> None:
+    from boiler.pages import library, measures
+
+    measures.page(library.open_library(model_dir))  # type: ignore[arg-type]  # a plain word, as the script is told
+
+
+def test_what_was_measured_is_shown_and_said_to_be_of_an_older_index_when_it_is(tmp_path: Path) -> None:
+    publish(tmp_path, 3)
+    page = AppTest.from_function(measure, default_timeout=RUN_S, args=(str(tmp_path),)).run()
+    assert "boiler evaluate" in page.info[0].value
+    folder = tmp_path / "evaluation" / generation.current_name(tmp_path)
+    folder.mkdir(parents=True)
+    (folder / "evaluation.md").write_text("# Results\n\n## Table\n\nP@1 .7\n")
+    page.run()
+    assert not page.warning
+    assert "P@1 .7" in page.markdown[-1].value
+    publish(tmp_path, 4)
+    page.run()
+    assert "boiler evaluate" in page.warning[0].value
+    assert not page.exception
+
+
+def test_the_curves_of_the_training_are_those_written(tmp_path: Path) -> None:
+    with SummaryWriter(str(tmp_path)) as writer:
+        for step in range(5):
+            writer.add_scalar("train/total", 1.0 / (step + 1), step)
+    steps, values = measures.curves(str(tmp_path), 0.0)["train/total"]
+    assert steps == list(range(5))
+    assert values[0] == 1.0
 
 
 # --- cards -----------------------------------------------------------------------------------------------------------

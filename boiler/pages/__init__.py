@@ -6,6 +6,7 @@
 ``ask``                 the page that asks and shows the answers
 ``tray``                the page of chosen sounds
 ``upkeep``              the page that looks after the collection
+``measures``            the page of what was measured, and of the training
 ``library``             model directories opened once per process, sounds brought along, where both are heard
 ``question``            what is asked, read from the address and written to it
 ``neighbours``          the answers to a question

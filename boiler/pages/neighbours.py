@@ -31,7 +31,7 @@ def of(shelf: Library, question: Question) -> Answer:
     return _remembered(shelf.key, shelf.nearest.generation, tuple(asked.address().items()), shelf, asked)
 
 
-@st.cache_data(max_entries=500, show_spinner=False)
+@st.cache_resource(max_entries=500, show_spinner=False)  # an answer is frozen: sessions may share it
 def _remembered(
     key: str, generation: str, address: tuple[tuple[str, str], ...], _shelf: Library, _question: Question
 ) -> Answer:

@@ -9,7 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from boiler.errors import BoilerError, ModelDirError, SilentSoundError, SoundError, UnknownItemError
-from boiler.pages import ask, library, start, tray, upkeep
+from boiler.pages import ask, library, measures, start, tray, upkeep
 from boiler.pages.library import Library
 from boiler.pages.question import Question
 
@@ -50,6 +50,7 @@ def main() -> None:
     others = [
         st.Page(with_library(tray.page), title="Tray", icon=":material/bookmark:", url_path="tray"),
         st.Page(with_library(upkeep.page), title="Collection", icon=":material/library_music:", url_path="collection"),
+        st.Page(with_library(measures.page), title="Measures", icon=":material/straighten:", url_path="measures"),
     ]
     st.html(FRONT / "page.css")
     shown = st.navigation([search, *others], position="top")

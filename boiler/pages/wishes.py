@@ -40,10 +40,10 @@ def _fields(held: Holdings, wish: Wish) -> None:
     if len(held.labels) > 1:
         labels = [ANY, *(name for name, _ in held.labels)]
         st.selectbox("Label", _with(labels, wish.label), key="wish_label", on_change=_changed)
-    if len(held.folders) > 1:
+    if len(held.folders) > 1 and held.folders != held.labels:
         folders = [ANY, *sorted(name for name, _ in held.folders[:MOST_FOLDERS])]
         st.selectbox("Folder, and those below it", _with(folders, wish.folder), key="wish_folder", on_change=_changed)
-    left, right = st.columns(2)
+    left, right = st.columns(2, wrap=False)
     left.number_input("At least, seconds", min_value=0.0, value=None, key="wish_short", on_change=_changed)
     right.number_input("At most, seconds", min_value=0.0, value=None, key="wish_long", on_change=_changed)
     st.text_input(
@@ -55,7 +55,7 @@ def _fields(held: Holdings, wish: Wish) -> None:
         "metadata.NAME; with == != < <= > >= in, and, or, not, glob(id, '*loop*'), under('drums').",
     )
     st.slider("Variety", 0, 100, step=5, format="%d %%", key="wish_vary", on_change=_changed, help=VARIETY)
-    left, right = st.columns(2)
+    left, right = st.columns(2, wrap=False)
     left.number_input("At most of each (0: any)", min_value=0, max_value=100, key="wish_most", on_change=_changed)
     right.selectbox("of each", ["label", "folder"], key="wish_by", on_change=_changed)
     st.toggle("Near-duplicates as one", key="wish_fold", on_change=_changed)
