@@ -27,14 +27,16 @@ TABLE: dict[str, str] = {
     "BagTopVQVAE": "boiler.encoder.bag_top:BagTopVQVAE",
     "BagBottomVQVAE": "boiler.encoder.bag_bottom:BagBottomVQVAE",
     "MeanFreqTopVQVAE": "boiler.encoder.mean_freq_top:MeanFreqTopVQVAE",
+    "PooledVQVAE": "boiler.encoder.pooled:PooledVQVAE",
     "MFCCStats": "boiler.encoder.mfcc_stats:MFCCStats",
+    "JoinedParts": "boiler.encoder.joined:JoinedParts",
 }
 """Name to where its class stands. Imported when asked for."""
 
 DEFAULT = "BagTopVQVAE"
 """What `boiler index` and `boiler demo` take when no name is given."""
 
-FITTERS: dict[str, str] = {}
+FITTERS: dict[str, str] = {"pooled": "boiler.encoder.pooled:fit"}
 """Name to the function that learns something for an encoder at the end of training: `fit(windows, learned,
 network)` gets the training windows, what those before it in this table learned, and the network; it returns named
 tensors."""
