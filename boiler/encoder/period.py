@@ -1,8 +1,8 @@
 """How long a clip really is that was repeated to fill its window.
 
-A short sound reaches an encoder repeated, sample for sample. Whoever averages over the whole window counts the copy that
-was cut at the end more than the rest, and whoever looks at its course in time sees a sound that never ends. The
-repetition is exact, whatever happened to the sound before, so that the length of the clip can be found exactly.
+A short sound reaches an encoder repeated, sample for sample. Whoever averages over the whole window counts the
+copy that was cut at the end more than the rest, and whoever looks at its course in time sees a sound that never ends.
+The repetition is exact, whatever happened to the sound before it, so that the length of the clip can be found exactly.
 """
 
 from __future__ import annotations
@@ -10,31 +10,35 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-ANCHOR_SAMPLES = 16
+NEEDLE_SAMPLES = 16
+"""So many samples in a row are looked for. Fewer are alike too often, more cost time."""
 TRIALS = 256
-"""So many places that look like the anchor are tried; beyond (a square wave, say) the window counts as one clip."""
+"""So many places that look alike are tried; with more of them (a square wave, say) the window counts as one clip."""
 
 
-def period(waveform: Tensor) -> int:
-    """The fewest samples P of which `waveform` is an exact repetition; its length when it is none.
+def period(waveform: Tensor, needle_samples: int = NEEDLE_SAMPLES, trials: int = TRIALS) -> int:
+    """The fewest samples P of which `waveform` is an exact repetition; its length when it is none. Scriptable.
 
-    Shape: float [T], T more than `ANCHOR_SAMPLES`.
+    Shape: float [T], T more than `needle_samples`. A clip but for its last 64th part repeated counts as one clip.
 
     >>> clip = torch.randn(1000)
     >>> period(clip.repeat(9)[:8192])
     1000
     """
     length = waveform.shape[0]
-    # The first place where the sound is loudest: a spot without a like in it, and within the first copy.
-    loudness = waveform.abs()
-    loudest = torch.nonzero(loudness == loudness.amax())[:, 0]
-    anchor = min(int(loudest[0]), length - ANCHOR_SAMPLES)
-    alike = torch.ones(length - ANCHOR_SAMPLES - anchor, dtype=torch.bool, device=waveform.device)
-    for offset in range(ANCHOR_SAMPLES):
-        first = anchor + 1 + offset
-        alike = alike & (waveform[first : first + alike.shape[0]] == waveform[anchor + offset])
-    for candidate in torch.nonzero(alike)[:TRIALS, 0].tolist():
-        shift = int(candidate) + 1
-        if torch.equal(waveform[shift:], waveform[: length - shift]):
-            return shift
+    # What stands at the end is a copy of something, if anything is. Loud places have few likes, silence has many; so
+    # the loudest place near the end is looked for, and of a longer end when that is silent or has too many likes.
+    for part in (64, 8, 1):
+        end = max(length // part, needle_samples)
+        place = min(length - end + int(waveform[length - end :].abs().argmax()), length - needle_samples)
+        alike = torch.ones(place, dtype=torch.bool, device=waveform.device)
+        for offset in range(needle_samples):
+            alike = alike & (waveform[offset : offset + place] == waveform[place + offset])
+        shifts = place - torch.nonzero(alike)[:, 0].flip(0)
+        for index in range(min(shifts.shape[0], trials)):
+            shift = int(shifts[index])
+            if torch.equal(waveform[shift:], waveform[: length - shift]):
+                return shift
+        if shifts.shape[0] <= trials:  # all were tried
+            return length
     return length
