@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -49,3 +51,34 @@ def test_the_description_is_the_one_that_is_kept() -> None:
     if os.environ.get("BOILER_KEEP_OPENAPI"):
         KEPT.write_text(text)
     assert KEPT.read_text() == text, "the API's description changed: look at the diff, then BOILER_KEEP_OPENAPI=1"
+
+
+def blocks(language: str) -> list[str]:
+    """The code in docs/http.md."""
+    return re.findall(rf"^```{language}\n(.*?)^```", (KEPT.parent / "http.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_client_of_the_documentation_runs(server: Server, tmp_path: Path) -> None:
+    [client] = blocks("python")
+    (tmp_path / "client.py").write_text(client)
+    done = subprocess.run(
+        [sys.executable, "client.py", server.url], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "16 sounds, vectors of 80 by MFCCStats"
+    assert re.fullmatch(r"\d\.\d{3}  \w+/\w+\.wav  from 0\.0 s", lines[1])
+    assert lines[-1] == "422 the vector has 3 numbers, this index has 80"
+
+
+def test_the_commands_of_the_documentation_run(server: Server, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("curl")]
+    assert len(commands) == 5
+    script = "set -e\n" + "\n".join(command.replace("curl ", "curl -fsS ", 1) for command in commands)
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=os.environ | {"SERVICE": server.url}, capture_output=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
