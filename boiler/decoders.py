@@ -18,45 +18,33 @@ Why this is no process pool: a task of one cannot stream, and its workers import
 
 from __future__ import annotations
 
-import json
 import os
 import queue
-import signal
-import subprocess
-import sys
-import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from itertools import islice
-from multiprocessing import Pipe, ProcessError
-from multiprocessing.connection import Connection, wait
+from itertools import chain, islice
+from multiprocessing.connection import wait
 from types import TracebackType
 from typing import Any, BinaryIO, Generic, NamedTuple, Self, TypeAlias, TypeVar
 
 import numpy as np
 
 from boiler.audio import HOP_S, Cutter, Limits, Probe, Samples, Source, Which, Window, name_of, part_of
-from boiler.errors import BoilerError, NotASoundError, SoundError, SoundLimitError
+from boiler.errors import NotASoundError, SoundError, SoundLimitError
+from boiler.process import Lost, Process
 
 Key = TypeVar("Key")
 Path: TypeAlias = str | os.PathLike[str]
 
-# The worker gets the parent's import path, and nothing else of it.
-PROGRAM = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from boiler.worker import serve; serve(*map(int, sys.argv[2:]))"
-)
-# Short sounds are asked for several at a time: an answer costs half a millisecond, a spoken digit costs two to decode.
-FILES_A_REQUEST = 16
-START_WITHIN_S = 120.0
-CANNOT_START = "the decoding process cannot start: it ended with code {}; try `python -c 'import boiler.worker'`"
+FILES_A_REQUEST = 16  # of short sounds; an answer ends where it holds a minute of sound
+WINDOWS_A_PIECE = 32  # 16 MB, however short the hop
 
 
 @dataclass(frozen=True, slots=True)
 class Piece(Generic[Key]):
-    """Windows of a sound, in their order, each [WINDOW_SAMPLES]; at most some sixty. Silent ones are left out."""
+    """Windows of a sound, in their order, each [WINDOW_SAMPLES]; at most WINDOWS_A_PIECE. Silent ones are left out."""
 
     key: Key
     windows: list[Window]
@@ -89,123 +77,6 @@ class Failed(Generic[Key]):
 Event: TypeAlias = Piece[Key] | Done[Key] | Failed[Key]
 
 
-class _Lost(Exception):
-    """The worker died or was ended; the message says why, as a reason to give for a sound."""
-
-    def __init__(self, kind: type[SoundError], reason: str) -> None:
-        super().__init__(reason)
-        self.kind = kind
-        self.reason = reason
-
-
-class _Worker:
-    """One process, started when it is first asked, started again after it was lost."""
-
-    def __init__(self, timeout_s: float, memory_bytes: int) -> None:
-        self._timeout_s = timeout_s
-        self._memory_bytes = memory_bytes
-        self._process: subprocess.Popen[bytes] | None = None
-        self._asked_s: float | None = None
-        self._ready = False  # it has said that it is up
-        self.connection: Connection | None = None
-
-    @property
-    def pid(self) -> int | None:
-        return None if self._process is None else self._process.pid
-
-    @property
-    def asked(self) -> bool:
-        """An answer is due."""
-        return self._asked_s is not None
-
-    @property
-    def left_s(self) -> float:
-        """Seconds until its answer is overdue."""
-        assert self._asked_s is not None
-        return self._asked_s + self._timeout_s - time.monotonic()
-
-    @property
-    def due(self) -> bool:
-        """`take` will not wait: the answer is there, or it is overdue, or the process is gone."""
-        return self.connection is not None and (self.connection.poll(0) or self.left_s <= 0)
-
-    def start(self) -> None:
-        """Without waiting until it is up."""
-        if self._process is not None:
-            return
-        self._ready = False
-        self.connection, theirs = Pipe()
-        with theirs:
-            handle = theirs.fileno()
-            numbers = (handle, self._memory_bytes, round(self._timeout_s))
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-c", PROGRAM, json.dumps(sys.path), *map(str, numbers)],
-                pass_fds=[handle],
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-            )
-
-    def ask(self, *request: Any) -> None:
-        """Raises: BoilerError: the process does not start at all."""
-        if self._process is not None and self._process.poll() is not None:
-            self.stop()  # it died while it had nothing to do, which is no fault of what is asked now
-        self.start()
-        if not self._ready:
-            assert self.connection is not None
-            try:
-                if not self.connection.poll(START_WITHIN_S):
-                    raise EOFError
-                self.connection.recv_bytes()
-                self._ready = True
-            except (EOFError, OSError):
-                raise BoilerError(CANNOT_START.format(self.stop())) from None
-        assert self.connection is not None
-        self._asked_s = time.monotonic()
-        with suppress(OSError):  # it died already: the answer tells
-            self.connection.send(request)
-
-    def take(self) -> tuple[list[dict[str, Any]], Samples]:
-        """The parts and samples [T] of the answer, waited for until it is overdue. Raises: _Lost."""
-        assert self.connection is not None
-        try:
-            if not self.connection.poll(max(0.0, self.left_s)):
-                self.stop()
-                raise _Lost(SoundLimitError, f"decoding it takes more than {self._timeout_s:g} s")
-            parts = json.loads(self.connection.recv_bytes())
-            samples = np.empty(sum(part["samples"] for part in parts), np.float32)
-            if samples.size and self.connection.recv_bytes_into(samples.data.cast("B")) != samples.nbytes:
-                raise EOFError
-        except (EOFError, OSError, ValueError, LookupError, TypeError, ProcessError):
-            raise _Lost(*_cause(self.stop())) from None
-        self._asked_s = None
-        return parts, samples
-
-    def stop(self) -> int | None:
-        """End it, if it has not ended by itself; what it was asked is forgotten. Gives its exit code."""
-        self._asked_s = None
-        if self.connection is not None:
-            self.connection.close()
-            self.connection = None
-        process, self._process = self._process, None
-        if process is None:
-            return None
-        with suppress(subprocess.TimeoutExpired):
-            return process.wait(timeout=0.2)  # time for one that is dying to say of what
-        process.kill()
-        return process.wait()
-
-
-def _cause(code: int | None) -> tuple[type[SoundError], str]:
-    """What an exit code says of the sound."""
-    if code == -signal.SIGXCPU:
-        return SoundLimitError, "decoding it takes more processor time than is allowed"
-    if code == -signal.SIGKILL:
-        return SoundError, "its decoder was killed, most likely for want of memory"
-    if code is not None and code < 0:
-        return SoundError, f"its decoder crashed ({signal.Signals(-code).name})"
-    return SoundError, f"its decoder ended (code {code})"
-
-
 KINDS = {kind.__name__: kind for kind in (SoundError, NotASoundError, SoundLimitError)}
 
 
@@ -229,13 +100,13 @@ class _Job(Generic[Key]):
         if "error" in part:
             yield Failed(self.key, _error(part["error"]))
             return
-        windows = list(self._cutter.push(samples))
-        if "probe" in part:
-            windows += self._cutter.end()
-        if windows := [window for window in windows if not window.silent]:
+        ended = "probe" in part
+        windows = chain(self._cutter.push(samples), self._cutter.end() if ended else ())
+        sounding = (window for window in windows if not window.silent)
+        while piece := list(islice(sounding, WINDOWS_A_PIECE)):
             self._silent = False
-            yield Piece(self.key, windows)
-        if "probe" in part:
+            yield Piece(self.key, piece)
+        if ended:
             probe = Probe(*part["probe"])
             yield Done(self.key, probe, part["sha256"], part["size_bytes"], part["mtime_s"], self._silent)
 
@@ -255,7 +126,7 @@ class _Part(NamedTuple):
 class _Lane:
     """A worker, the sounds given to it, and what it answered."""
 
-    def __init__(self, worker: _Worker, jobs: Iterator[_Job[Any]], first_only: bool, limits: Limits) -> None:
+    def __init__(self, worker: Process, jobs: Iterator[_Job[Any]], first_only: bool, limits: Limits) -> None:
         self.worker = worker
         self.answered: deque[_Part] = deque()
         self._jobs = jobs
@@ -282,7 +153,7 @@ class _Lane:
         alone = self._in_the_middle or self._one_by_one or len(self._given) == 1
         try:
             parts, samples = self.worker.take()
-        except _Lost as lost:
+        except Lost as lost:
             if not alone:
                 self._one_by_one = len(self._given)
                 return
@@ -319,8 +190,8 @@ class Decoders:
         if workers < 1:
             raise ValueError(f"at least one worker is needed, not {workers}")
         self.limits = limits or Limits()
-        self._workers = [_Worker(timeout_s, memory_bytes) for _ in range(workers)]
-        self._free: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._workers = [Process(timeout_s, memory_bytes) for _ in range(workers)]
+        self._free: queue.SimpleQueue[Process] = queue.SimpleQueue()
         for worker in self._workers:
             self._free.put(worker)
 
@@ -411,7 +282,7 @@ class Decoders:
             worker.ask(verb, given, *arguments)
             try:
                 (said,), samples = worker.take()
-            except _Lost as lost:
+            except Lost as lost:
                 raise lost.kind(name, lost.reason) from None
         if "error" in said:
             error = _error(said["error"])
@@ -419,7 +290,7 @@ class Decoders:
         return said, samples
 
     @contextmanager
-    def _taken(self, at_most: int) -> Iterator[list[_Worker]]:
+    def _taken(self, at_most: int) -> Iterator[list[Process]]:
         """So many workers for oneself: one is waited for, others only taken when they are free."""
         workers = [self._free.get()]
         with suppress(queue.Empty):
@@ -434,7 +305,7 @@ class Decoders:
                 self._free.put(worker)
 
 
-def _await(workers: list[_Worker]) -> None:
+def _await(workers: list[Process]) -> None:
     """Until one of them has answered, has died, or is overdue."""
     left_s = min((worker.left_s for worker in workers), default=0.0)
     wait([worker.connection for worker in workers if worker.connection], max(0.0, left_s))

@@ -15,7 +15,7 @@ PACKAGE = Path(boiler.__file__).parent
 LAYERS: list[list[str]] = [
     ["errors"],
     ["container"],
-    ["settings", "audio", "mel", "quantize", "metrics", "arguments", "progress", "atomic", "synthesis", "pictures"],
+    ["settings", "audio", "mel", "quantize", "metrics", "arguments", "progress", "atomic", "process", "synthesis", "pictures"],
     ["columns", "decoders", "header", "lock", "projector", "ranking", "records", "scan", "worker"],
     ["checkpoint", "vqvae", "augment", "journal", "catalogue", "filters", "robustness"],
     ["dataset", "corpus", "encoder", "objective", "engine", "map", "feedback", "hearing", "lists", "sync", "scorecard"],
