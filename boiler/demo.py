@@ -27,10 +27,11 @@ from boiler import arguments, atomic, encoder, synthesis
 from boiler.api import drawing
 from boiler.api.nearest import Match, Nearest
 from boiler.errors import CorpusError, QueryError, SoundError
-from boiler.evaluate import FLOOR, EvaluateSettings, evaluate
+from boiler.evaluate import EvaluateSettings, evaluate
 from boiler.indexer import IndexSettings, index
 from boiler.records import Item
 from boiler.train_vqvae import TrainSettings, train
+from boiler.trials import FLOOR
 
 TIMES_CHANCE = 5
 K = 5
