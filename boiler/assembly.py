@@ -2,9 +2,11 @@
 
 The annoy file is tested before it goes out: for a sample of rows it must give k answers for k asked, and 99 of 100 that
 exact search finds (`RECALL_WANTED`). Where it does not, the search is made wider and then the build stronger; where
-that does not help either, `boiler.json` says that exact search is to answer.
+that does not help either, `boiler.json` says that exact search is to answer. Above `EXACT_UP_TO_ROWS` a graph is
+written too, `hnsw`, which is many times quicker, and answers where it is as good.
 
-The same input and seed give the same bytes in every file but `boiler.json` and what hashes it.
+The same input and seed give the same bytes in every file but `boiler.json` and what hashes it, and the graph when it
+was built on several threads.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from boiler import atomic, projector, records
 from boiler.engine import Found, unit
 from boiler.engine.annoy import Annoy
 from boiler.engine.exact import Exact
+from boiler.engine.hnsw import HNSW
 from boiler.header import ROW, Header
 from boiler.records import Failure, Item, Placed
 
@@ -78,7 +81,7 @@ def write(
     n_items = _write_items(folder, rows, items, failures, meta)
     projector.write_tensors(folder / projector.TENSORS, unit)
     projector.write_config(folder / projector.CONFIG)
-    engine = _write_annoy(folder / "annoy", unit, header.seed)
+    engine = _write_engines(folder, unit, header.seed)
     header = header.completed(encoder_sha256=encoder_sha256, n_rows=len(unit), n_items=n_items, engine=engine)
     (folder / "boiler.json").write_text(header.to_json(), encoding="utf-8")
     _write_manifest(folder)
@@ -191,6 +194,19 @@ def _write_items(
 
         records.write(folder / "meta.sqlite", placed(), failures, meta)
     return n_items
+
+
+def _write_engines(folder: Path, vectors: Floats, seed: int) -> dict[str, Any]:
+    """The annoy file, and, where there are many rows, the graph that answers; the `engine` entry of the header."""
+    entry = _write_annoy(folder / "annoy", vectors, seed)
+    if len(vectors) <= EXACT_UP_TO_ROWS:
+        return entry
+    graph = HNSW.build(vectors)
+    graph.save(folder / HNSW.name)
+    entry[HNSW.name] = {"width": graph.width, "recall_at_10": round(graph.recall_at_10, 4)}
+    if graph.recall_at_10 >= RECALL_WANTED:
+        entry["name"] = HNSW.name
+    return entry
 
 
 def _write_annoy(path: Path, vectors: Floats, seed: int) -> dict[str, Any]:

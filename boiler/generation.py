@@ -11,6 +11,7 @@
         item_vectors.npy                    float32 [items that have rows, D]: mean of an item's rows, unit length
         pairs.npy                           float32, rising: distances of random pairs of rows of different items
         annoy                               the same vectors for annoy, row numbers as ids
+        hnsw                                the graph that answers, where there are many rows (see boiler.assembly)
         meta.sqlite                         items, failures, meta: see boiler.records
         00000/default/{metadata,tensors}.tsv, projector_config.pbtxt
         boiler.json                         the Header: what made it, and how it is to be asked

@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start_s", type=float, default=0.0, help="of a file: where the part begins, seconds")
     parser.add_argument("--end_s", type=float, default=None, help="of a file: where the part ends, seconds")
     parser.add_argument("--device", default="cpu", help="where to embed: cpu, cuda, mps, auto (default: %(default)s)")
-    parser.add_argument("--engine", default=None, help="exact or annoy (default: what suits the index's size)")
+    parser.add_argument("--engine", default=None, help="exact, annoy, hnsw (default: what suits its size)")
     parser.add_argument("--json", action="store_true", help="print rows as JSON instead of a table")
 
 

@@ -286,6 +286,11 @@ def _engine(opened: Generation, name: str, exact: Exact) -> Engine:
     kind = engine.find(name)
     if kind is Exact:
         return exact
+    if not (opened.path / name).is_file():
+        raise ModelDirError(
+            f"{opened.path} was published without {name}: with {len(exact.vectors):,} rows it is searched by"
+            f" {opened.header.engine.get('name')}"
+        )
     return kind.load(opened.path / name, exact.vectors, **_options(opened, name))
 
 

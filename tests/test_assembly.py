@@ -10,6 +10,8 @@ import pytest
 from test_generation import publish
 
 from boiler import assembly, generation
+from boiler.engine.exact import Exact
+from boiler.engine.hnsw import HNSW
 from boiler.generation import Header, Item, rows_of
 
 
@@ -29,11 +31,16 @@ def test_few_rows_are_searched_exactly(tmp_path: Path) -> None:
     assert publish(tmp_path / "m").header.engine["name"] == "exact"
 
 
-def test_many_rows_are_searched_by_annoy_where_it_is_good_enough(
+def test_many_rows_are_searched_by_the_graph_where_it_is_good_enough(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(assembly, "EXACT_UP_TO_ROWS", 10)
-    assert publish(tmp_path / "one").header.engine["name"] == "annoy"
+    opened = publish(tmp_path / "one")
+    assert opened.header.engine["name"] == "hnsw"
+    assert opened.header.engine["hnsw"]["recall_at_10"] >= assembly.RECALL_WANTED
+    vectors = np.asarray(opened.vectors)
+    found = HNSW.load(opened.path / "hnsw", vectors).query(vectors[:5], 3)
+    np.testing.assert_array_equal(found.rows, Exact.build(vectors).query(vectors[:5], 3).rows)
     monkeypatch.setattr(assembly, "RECALL_WANTED", 1.1)  # more than there is
     entry = publish(tmp_path / "other").header.engine
     assert entry["name"] == "exact"

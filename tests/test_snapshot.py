@@ -152,6 +152,24 @@ def test_the_engine_is_asked_for_by_name(tmp_path: Path) -> None:
         assert Snapshot.open(tmp_path / "model", name).engine.name == name
     with pytest.raises(UnknownNameError, match="exact"):
         Snapshot.open(tmp_path / "model", "fast")
+    with pytest.raises(ModelDirError, match="published without hnsw"):
+        Snapshot.open(tmp_path / "model", "hnsw")
+
+
+def test_many_rows_are_answered_by_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("boiler.assembly.EXACT_UP_TO_ROWS", 100)
+    vectors = engine.unit(np.random.default_rng(0).normal(size=(3_000, DIM)))
+    snapshot = published(tmp_path / "model", [1, 2] * 1_000, vectors)
+    assert snapshot.engine.name == "hnsw"
+    assert "3,000 rows" in snapshot.plan(None)[1]
+    assert snapshot.plan(np.arange(5)) == ("exact", "the filter leaves 5 of 3,000 rows")
+    right = 0
+    for row in range(0, 3_000, 100):
+        found = snapshot.nearest_items(vectors[row : row + 1], 10)
+        assert len(found.numbers) == 10
+        true = [number for _, number in brute_force(snapshot, vectors[row : row + 1], set())[:10]]
+        right += len(set(true) & set(found.numbers.tolist()))
+    assert right >= 0.97 * 300
 
 
 def test_an_empty_index_answers_nothing(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ Rows = npt.NDArray[np.int64]
 TABLE: dict[str, str] = {
     "exact": "boiler.engine.exact:Exact",
     "annoy": "boiler.engine.annoy:Annoy",
-    "ivf": "boiler.engine.ivf:IVF",
+    "hnsw": "boiler.engine.hnsw:HNSW",
 }
 """Name to where its class stands. Imported when asked for."""
 
