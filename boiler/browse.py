@@ -1,7 +1,7 @@
 """Look for sounds in a browser.
 
-    boiler browse exp/mine/vqvae_012/BagTopVQVAE
-    boiler browse exp/mine/vqvae_012/BagTopVQVAE --wav_dir ~/sounds --port 8600
+    $ boiler browse exp/mine/vqvae_012/BagTopVQVAE
+    $ boiler browse exp/mine/vqvae_012/BagTopVQVAE --wav_dir ~/sounds --port 8600
 
 It is ``streamlit run boiler/app.py``, for this machine alone unless another address is asked for. Without a model
 directory (and without BOILER_MODEL_DIR) one is chosen in the sidebar. Ctrl-C stops it.
