@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exclude", action="append", metavar="GLOB", help="nothing that fits; may be given more than once"
     )
-    parser.add_argument("--batch_size", type=int, default=32, help="windows embedded at once (default: %(default)s)")
+    parser.add_argument("--batch_size", type=int, default=16, help="windows embedded at once (default: %(default)s)")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: %(default)s)")
     parser.add_argument("--workers", type=int, default=0, help="decoding processes (default: one for each processor)")
     parser.add_argument(

@@ -66,7 +66,7 @@ class IndexSettings:
     include: tuple[str, ...] | None = None
     exclude: tuple[str, ...] | None = None
     metadata: Path | None = None
-    batch_size: int = 32
+    batch_size: int = 16
     device: str = "auto"
     workers: int = 0  # 0: one for each processor
     decode_timeout_s: float = 60.0
