@@ -3,17 +3,21 @@
     $ boiler search exp/esc10/MFCCStats ~/sounds/dog.wav
     $ boiler search exp/esc10/MFCCStats dog/1-100032-A-0.ogg -k 5        an item, by its id
     $ boiler search exp/esc10/MFCCStats ~/walk.wav --start_s 61 --end_s 64
-    $ boiler search exp/esc10/MFCCStats ~/sounds/dog.wav --json | jq -r '.[].id'
+    $ boiler search exp/esc10/MFCCStats rain/a.ogg rain/b.ogg --less wind/c.ogg
+    $ boiler search exp/esc10/MFCCStats rain/a.ogg --where "duration_s < 5 and label != 'rain'" --fold 0.1
+    $ boiler search exp/esc10/MFCCStats rain/a.ogg --diversity 0.4 --per_group folder:2 --format m3u8 > rain.m3u8
 
 What is a file is asked with as a file; anything else is looked up among the items. Nearest first; distance is angular,
 from 0, the same, to 2. `closer than` says how unusual the closeness is: than how many of 100 random pairs.
+
+The filter of `--where` knows the columns n, id, url, label, folder, duration_s, sample_rate_hz, channels, format,
+size_bytes, mtime_s, sha256, silent and metadata.NAME; ==, !=, <, <=, >, >=, in, and, or, not, glob(id, 'drums/*') and
+under('drums').
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,36 +26,80 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from boiler import arguments
-from boiler.api.nearest import Match, Nearest
+from boiler import arguments, export, filter_text
+from boiler.api.nearest import ByItem, BySound, Match, Nearest, Options, PerGroup
 from boiler.errors import QueryError
+from boiler.seeds import Seed
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="what boiler index printed")
-    parser.add_argument("sound", metavar="SOUND_OR_ID", help="a sound file, or the id of an item")
+    parser.add_argument(
+        "seeds", nargs="+", metavar="SOUND_OR_ID", help="sound files, or ids of items: like all of them"
+    )
+    parser.add_argument(
+        "--less", action="append", default=[], metavar="SOUND_OR_ID", help="and unlike this; repeatable"
+    )
     parser.add_argument("-k", type=int, default=10, help="how many answers (default: %(default)s)")
-    parser.add_argument("--start_s", type=float, default=0.0, help="of a file: where the part begins, seconds")
-    parser.add_argument("--end_s", type=float, default=None, help="of a file: where the part ends, seconds")
+    parser.add_argument("--start_s", type=float, default=0.0, help="where the part that is meant begins, seconds")
+    parser.add_argument("--end_s", type=float, default=None, help="where that part ends, seconds")
+    parser.add_argument("--where", default=None, metavar="FILTER", help="only items that pass, see above")
+    parser.add_argument("--min_similarity", type=float, default=None, help="only what is at least so similar, -1 to 1")
+    parser.add_argument("--diversity", type=float, default=0.0, help="0 to 1: unlike the answers before (default: 0)")
+    parser.add_argument(
+        "--per_group", default=None, metavar="FIELD:MOST", help="at most so many of a folder, a label ..."
+    )
+    parser.add_argument(
+        "--fold", type=float, default=None, metavar="DISTANCE", help="nearer to each other is one answer"
+    )
+    parser.add_argument("--set_back_hubs", action="store_true", help="set back what is near to everything")
+    parser.add_argument("--per_window", action="store_true", help="every window that matches, not every item")
+    parser.add_argument("--wav_dir", type=Path, default=None, help="where the sounds lie (default: where they were)")
     parser.add_argument("--device", default="cpu", help="where to embed: cpu, cuda, mps, auto (default: %(default)s)")
-    parser.add_argument("--engine", default=None, help="exact, annoy, hnsw (default: what suits its size)")
-    parser.add_argument("--json", action="store_true", help="print rows as JSON instead of a table")
+    parser.add_argument("--engine", default=None, help="exact, annoy, hnsw (default: what suits the index's size)")
+    parser.add_argument("--format", choices=("table", "json", "csv", "m3u8"), default="table")
+    parser.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
 
 
 def run(args: argparse.Namespace) -> int:
-    with Nearest(args.model_dir, device=args.device, engine=args.engine) as nearest:
-        path = Path(args.sound).expanduser()
-        if path.is_file():
-            matches = nearest.by_sound(path, args.k, start_s=args.start_s, end_s=args.end_s)
-        elif args.start_s or args.end_s is not None:
-            raise QueryError(f"there is no file {path}: a part can be asked with of a file")
+    options = Options(
+        where=None if args.where is None else filter_text.parse(args.where),
+        min_similarity=args.min_similarity,
+        per_window=args.per_window,
+        fold_nearer_than=args.fold,
+        per_group=None if args.per_group is None else _per_group(args.per_group),
+        diversity=args.diversity,
+        set_back_hubs=args.set_back_hubs,
+    )
+    part = (args.start_s, args.end_s)
+    if part != (0.0, None) and len(args.seeds) > 1:
+        raise QueryError("--start_s and --end_s are a part of one sound: give one sound with them")
+    question = [_seed(word, part) for word in args.seeds] + [_seed(word, (0.0, None), -0.5) for word in args.less]
+    with Nearest(args.model_dir, wav_dir=args.wav_dir, device=args.device, engine=args.engine) as nearest:
+        answer = nearest.ask(question, args.k, options)
+        if args.format == "table":
+            Console().print(table(answer.matches))
+        elif args.format == "m3u8":
+            print(export.m3u8(answer.matches, nearest.path), end="")
         else:
-            matches = nearest.by_item(args.sound, args.k)
-    if args.json:
-        print(json.dumps([dataclasses.asdict(match) for match in matches], indent=2, ensure_ascii=False))
-    else:
-        Console().print(table(matches))
+            print(export.listing(answer.matches) if args.format == "json" else export.table(answer.matches), end="")
+    if answer.short:
+        print(f"boiler: {answer.short}", file=sys.stderr)
     return 0
+
+
+def _seed(word: str, part: tuple[float, float | None], weight: float = 1.0) -> Seed:
+    path = Path(word).expanduser()
+    return BySound(path, *part, weight) if path.is_file() else ByItem(word, *part, weight)
+
+
+def _per_group(text: str) -> PerGroup:
+    name, colon, most = text.rpartition(":")
+    if not colon:
+        return PerGroup(text)
+    if not most.isdecimal():
+        raise QueryError(f"--per_group is written FIELD or FIELD:MOST, as in folder:2, not {text!r}")
+    return PerGroup(name, int(most))
 
 
 def table(matches: Sequence[Match]) -> Table:

@@ -23,7 +23,7 @@ LAYERS: list[list[str]] = [
     ["generation"],
     ["indexer", "tables", "labelled", "ear", "snapshot"],
     ["index", "training", "answers", "explain", "status", "trials"],
-    ["api.nearest", "api.problems", "api.drawing", "api.listening", "api.meters"],
+    ["export", "api.nearest", "api.problems", "api.drawing", "api.listening", "api.meters"],
     ["api.models", "api.media", "api.keys", "api.asking", "evaluate", "search", "train_vqvae"],
     ["api.service", "api.edge"],
     ["api.answering"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from boiler import cli, engine, generation, search
-from boiler.api.nearest import Nearest
+from boiler.api.nearest import ByItem, Nearest, Options, PerGroup
+from boiler.filters import field
 from boiler.generation import Header, rows_of
 from boiler.records import Item
 
@@ -44,7 +46,11 @@ def test_the_table_shows_names_as_they_are(model_dir: Path, capsys: pytest.Captu
     ("words", "said"),
     [
         (["nothing.wav"], "no item id = 'nothing.wav'"),
-        (["nothing.wav", "--start_s", "1"], "there is no file nothing.wav"),
+        (["nothing.wav", "--start_s", "1"], "no item id = 'nothing.wav'"),
+        (["a", "b", "--end_s", "1"], "a part of one sound"),
+        (["[bold]kind1/s3.wav", "--where", "lable == 1"], "did you mean label"),
+        (["[bold]kind1/s3.wav", "--per_group", "label:x"], "FIELD:MOST"),
+        (["[bold]kind1/s3.wav", "--diversity", "2"], "diversity is from 0 to 1"),
         (["[bold]kind1/s3.wav", "-k", "0"], "k is a whole number"),
         (["[bold]kind1/s3.wav", "--engine", "fast"], "no engine is called 'fast'"),
     ],
@@ -60,3 +66,27 @@ def test_a_file_without_encoder_is_told(model_dir: Path, tmp_path: Path, capsys:
     (tmp_path / "text.wav").write_text("no sound")
     assert search.main([str(model_dir), str(tmp_path / "text.wav")]) == 2
     assert "text.wav" in capsys.readouterr().err
+
+
+def test_several_sounds_and_options_are_one_question(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["[bold]kind1/s3.wav", "[bold]kind0/s4.wav", "--less", "[bold]kind1/s5.wav"]
+    options = ["--where", "n > 2", "--per_group", "label:2", "--diversity", "0.2", "-k", "9", "--json"]
+    assert search.main([str(model_dir), *words, *options]) == 0
+    told = capsys.readouterr()
+    question = [ByItem(3), ByItem(4), ByItem(5, weight=-0.5)]
+    expected = Nearest(model_dir).ask(
+        question, 9, Options(where=field("n") > 2, per_group=PerGroup("label", 2), diversity=0.2)
+    )
+    assert [row["n"] for row in json.loads(told.out)] == [match.n for match in expected.matches]
+    assert "4 of the 9 asked for" in told.err
+
+
+def test_answers_leave_as_a_table_and_a_playlist(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = Nearest(model_dir).by_item(3, 2)
+    assert search.main([str(model_dir), "[bold]kind1/s3.wav", "-k", "2", "--format", "csv"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["id"] for row in rows] == [match.id for match in expected]
+    assert search.main([str(model_dir), "[bold]kind1/s3.wav", "-k", "2", "--format", "m3u8"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "#EXTM3U"
+    assert lines[2::2] == [match.id for match in expected]  # the folder is not at hand: the ids
