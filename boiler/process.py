@@ -28,6 +28,7 @@ PROGRAM = (
     "from boiler.worker import serve; serve(*map(int, sys.argv[2:]))"
 )
 START_WITHIN_S = 120.0
+DYING_S = 10.0  # from its last word to its exit code, which says what it died of (on a busy machine: seconds)
 CANNOT_START = "the decoding process cannot start: it ended with code {}; try `python -c 'import boiler.worker'`"
 HEAD_BYTES = 2**24  # the longest list of parts that is taken from a worker, which is not to be trusted
 
@@ -119,15 +120,16 @@ class Process:
             if samples.size and self.connection.recv_bytes_into(samples.data.cast("B")) != samples.nbytes:
                 raise ValueError
         except (EOFError, ConnectionError):
-            raise Lost(*_cause(self.stop())) from None
+            raise Lost(*_cause(self.stop(within_s=DYING_S))) from None
         except (OSError, ValueError, LookupError, TypeError, MemoryError, ProcessError):
             self.stop()
             raise Lost(SoundError, "its decoder gave an answer that makes no sense") from None
         self._asked_s = None
         return parts, samples
 
-    def stop(self) -> int | None:
-        """End it, if it has not ended by itself; what it was asked is forgotten. Gives its exit code."""
+    def stop(self, within_s: float = 0.2) -> int | None:
+        """End it, if it does not end by itself now that nobody listens; what it was asked is forgotten. Gives its exit
+        code."""
         self._asked_s = None
         if self.connection is not None:
             self.connection.close()
@@ -136,7 +138,7 @@ class Process:
         if process is None:
             return None
         with suppress(subprocess.TimeoutExpired):
-            return process.wait(timeout=0.2)  # time for one that is dying to say of what
+            return process.wait(timeout=within_s)
         process.kill()
         return process.wait()
 

@@ -7,7 +7,6 @@ import hashlib
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -176,7 +175,7 @@ def test_a_sound_that_kills_its_worker_loses_only_itself(
     for name in bad:
         (tmp_path / name).write_bytes(wav_bytes(bytes(1_000)))
     given = sorted(jobs(tmp_path), key=lambda job: hashlib.sha256(job[0].encode()).hexdigest())
-    with Decoders(workers, timeout_s=30) as made:
+    with Decoders(workers, timeout_s=60) as made:
         events = list(made.windows(given, ordered=ordered))
     found = by_key(events)
     assert len(found) == 30
@@ -198,18 +197,18 @@ def test_a_sound_that_hangs_loses_only_itself(tmp_path: Path, hostile: None, nam
     for n in range(4):
         write(tmp_path / f"good-{n}.wav", tone(300 + n, 0.3, 8_000), 8_000)
     (tmp_path / name).write_bytes(wav_bytes(bytes(1_000)))
-    with Decoders(1, timeout_s=1.5) as made:
+    with Decoders(1, timeout_s=4) as made:
         found = by_key(list(made.windows(jobs(tmp_path))))
     assert isinstance(end := found.pop(name)[-1], Failed)
     assert isinstance(end.error, SoundLimitError)
-    assert "more than 1.5 s" in end.error.reason or "processor time" in end.error.reason
+    assert "more than 4 s" in end.error.reason or "processor time" in end.error.reason
     assert all(isinstance(of_it[-1], Done) for of_it in found.values())
 
 
 def test_a_worker_that_talks_nonsense_is_ended(tmp_path: Path, hostile: None) -> None:
     for name in ("good-1", "lie", "z-good"):
         (tmp_path / name).write_bytes(wav_bytes(b"\1\2" * 1_000))
-    with Decoders(1, timeout_s=5) as made:
+    with Decoders(1, timeout_s=60) as made:
         found = by_key(list(made.windows(jobs(tmp_path))))
     assert [type(found[name][-1]) for name in ("good-1", "lie", "z-good")] == [Done, Failed, Done]
 
@@ -291,12 +290,14 @@ def test_an_error_in_the_jobs_comes_through(folder: Path, two: Decoders) -> None
 
 
 def test_a_slow_listener_is_no_slow_sound(folder: Path) -> None:
-    with Decoders(1, timeout_s=3) as made:
+    with Decoders(1) as made:
+        (worker,) = made._workers
         events = []
         for event in made.windows([("long", folder / "b-long.flac")]):
             events.append(event)
-            if len(events) == 1:
-                time.sleep(3.5)  # longer than an answer may take; the answer has long been there
+            if worker.asked and worker.connection is not None and worker._asked_s is not None:
+                assert worker.connection.poll(60)
+                worker._asked_s -= 1_000  # as if we had listened to the piece for a quarter of an hour
     assert alike(cut(events), here(folder / "b-long.flac"))
 
 
