@@ -31,10 +31,10 @@ def period(waveform: Tensor, needle_samples: int = NEEDLE_SAMPLES, trials: int =
     for part in (64, 8, 1):
         end = max(length // part, needle_samples)
         place = min(length - end + int(waveform[length - end :].abs().argmax()), length - needle_samples)
-        alike = torch.ones(place, dtype=torch.bool, device=waveform.device)
-        for offset in range(needle_samples):
-            alike = alike & (waveform[offset : offset + place] == waveform[place + offset])
-        shifts = place - torch.nonzero(alike)[:, 0].flip(0)
+        alike = torch.nonzero(waveform[:place] == waveform[place])[:, 0]
+        for offset in range(1, needle_samples):
+            alike = alike[waveform[alike + offset] == waveform[place + offset]]
+        shifts = place - alike.flip(0)
         for index in range(min(shifts.shape[0], trials)):
             shift = int(shifts[index])
             if torch.equal(waveform[shift:], waveform[: length - shift]):
