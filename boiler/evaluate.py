@@ -52,7 +52,7 @@ SAMPLE = 5_000  # queries that tell how answers stand among random pairs
 
 @dataclass(frozen=True)
 class EvaluateSettings:
-    """What to evaluate, by which labels, and where to write."""
+    """What to evaluate, and by which labels."""
 
     model_dir: Path
     labels: Path | None = None
@@ -66,7 +66,6 @@ class EvaluateSettings:
     knn: int = 5
     robustness: int = 100
     floor: str = "auto"
-    out: Path | None = None
     seed: int = 0
     device: str = "cpu"
 
@@ -114,7 +113,8 @@ def _evaluate(settings: EvaluateSettings) -> tuple[Scorecard, Labelled]:
                 for one in collections
             ]
         if not len(scores[0].queries):
-            raise CorpusError(f"with {group} left out, no sound has another of its label: there is nothing to measure")
+            outside = "" if group == labels.NO_GROUP else f" outside its {group}"
+            raise CorpusError(f"no sound has another of its label{outside}: there is nothing to measure")
         found.append(tables.table(group, truth, scores, seed=settings.seed))
     with clock.timed("kNN", 1):
         knn = tables.knn(truth, collections, settings.knn)
@@ -178,13 +178,13 @@ def _context(index: Labelled, scores: Scores, seed: int) -> Context:
     chosen = np.sort(np.random.default_rng(seed).permutation(len(scores.queries))[:SAMPLE])
     queries, near = scores.queries[chosen], scores.neighbours[chosen]
     distances, gains = np.full(near.shape, np.nan), np.full(near.shape, np.nan)
-    several = index.truth.several
+    share = metrics.shared_tags if index.truth.several else metrics.shared_labels
+    named = index.labels
     size = max(1, ranking.BLOCK_KEYS // len(index.items))
     for start in range(0, len(queries), size):
         block = slice(start, start + size)
         cosines = index.collection.answers(index.collection.vectors[queries[block]])
-        share = metrics.shared_tags if several else metrics.shared_labels
-        right = share(index.labels[queries[block]], index.labels)  # type: ignore[arg-type]  # each its own kind
+        right = share(named[queries[block]], named)  # type: ignore[arg-type]  # each its own kind
         places = np.maximum(near[block], 0)
         there = near[block] >= 0
         angular = np.sqrt(np.maximum(2 * (1 - np.take_along_axis(cosines, places, 1)), 0))
@@ -273,18 +273,20 @@ def run(args: argparse.Namespace) -> int:
         knn=args.knn,
         robustness=args.robustness,
         floor=args.floor,
-        out=args.out,
         seed=args.seed,
         device=args.device,
     )
     scorecard, index = _evaluate(settings)
-    folder = settings.out or settings.model_dir / "evaluation" / scorecard.generation
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = args.out or settings.model_dir / "evaluation" / scorecard.generation
     markdown = scorecard.to_markdown()
-    for name, text in (("evaluation.json", scorecard.to_json()), ("evaluation.md", markdown)):
-        with atomic.replacing(folder / name) as aside:
-            aside.write_text(text, encoding="utf-8")
-    files = draw(scorecard, index, folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, text in (("evaluation.json", scorecard.to_json()), ("evaluation.md", markdown)):
+            with atomic.replacing(folder / name) as aside:
+                aside.write_text(text, encoding="utf-8")
+        files = draw(scorecard, index, folder)
+    except OSError as error:
+        raise QueryError(f"{folder} cannot be written ({error}): name another folder with --out") from error
     print(markdown)
     print(f"{folder}: evaluation.json, evaluation.md, {', '.join(path.name for path in files)}")
     return 0

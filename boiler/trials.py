@@ -7,6 +7,7 @@ one published from vectors alone has no encoder.
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def floor(index: Labelled, wanted: str, step: Step) -> Collection | str:
     try:
         return labelled.floor(index, paths, step)
     except SoundError as error:
-        return str(error)
+        return f"{Path(error.path).name}: {error.reason}"
 
 
 def robustness(index: Labelled, n_sounds: int, seed: int, device: str, step: Step) -> dict[str, Robustness] | str:
@@ -69,7 +70,7 @@ def robustness(index: Labelled, n_sounds: int, seed: int, device: str, step: Ste
             step=step,
         )
     except SoundError as error:
-        return str(error)
+        return f"{Path(error.path).name}: {error.reason}"
 
 
 def words(index: Labelled, seed: int, device: str) -> Words | None:

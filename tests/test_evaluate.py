@@ -147,6 +147,15 @@ def test_what_cannot_be_measured_is_refused_with_advice(
     assert evaluate.main([str(tmp_path / "nothing")]) == 2
 
 
+def test_a_place_that_cannot_be_written_is_told(
+    model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    command = [str(model_dir), "--robustness", "0", "--floor", "never", "--out", str(tmp_path / "file" / "below")]
+    assert evaluate.main(command) == 2
+    assert "--out" in capsys.readouterr().err
+
+
 def test_dashes_and_underscores_are_the_same_flag(model_dir: Path, tmp_path: Path) -> None:
     command = [str(model_dir), "--robustness", "0", "--floor", "never", "--top-labels", "2", "--out", str(tmp_path)]
     assert evaluate.main(command) == 0
