@@ -65,6 +65,8 @@ class Options:
     per_group: at most so many answers of a group
     diversity: 0 to 1, how much an answer should be unlike those before it
     set_back_hubs: what is near to everything has to be nearer to be taken
+    feedback: whether earlier likes and dislikes of answers to this question move it
+    who: whose; None: everybody's
     """
 
     where: Filter | None = None
@@ -75,6 +77,8 @@ class Options:
     per_group: PerGroup | None = None
     diversity: float = 0.0
     set_back_hubs: bool = False
+    feedback: bool = True
+    who: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.diversity <= 1:
@@ -98,12 +102,13 @@ class Options:
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked, as vectors [W, D]; when in the sound each window is (None for a vector); the items that it was
-    made of."""
+    """What is asked, as vectors [W, D]; when in the sound each window is (None for a vector); the numbers of the items
+    that it was made of; and the number of the item that it is, where it is one whole item."""
 
     vectors: Vectors
     parts: Sequence[Part] | None = None
     without: frozenset[int] = frozenset()
+    item: int | None = None
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,7 @@ def answer(snapshot: Snapshot, query: Query, k: int, options: Options) -> Answer
 
 def answer_all(snapshot: Snapshot, queries: Sequence[Query], k: int, options: Options) -> list[Answer]:
     """The answers to many questions; where nothing is filtered or chosen, in one go of the engine."""
-    if options != Options():
+    if replace(options, feedback=True, who=None) != Options():
         return [answer(snapshot, query, k, options) for query in queries]
     found = snapshot.nearest_items_of_each([(query.vectors, query.without) for query in queries], k)
     name, why = snapshot.plan(None)

@@ -35,11 +35,12 @@ from typing import Any, Self
 
 import numpy as np
 
-from boiler import answers, audio, generation, records, seeds
+from boiler import answers, audio, generation, records, seeds, steering
 from boiler.answers import Answer, Match, Options, PerGroup, Query
 from boiler.ear import Ear, Embedded, Part
 from boiler.engine import Vectors
 from boiler.errors import QueryError
+from boiler.feedback import Feedback
 from boiler.header import Header
 from boiler.records import Item
 from boiler.seeds import ByItem, BySamples, BySound, ByVector, Question, Seed
@@ -84,6 +85,7 @@ class Nearest:
         self._engine_name = engine
         self._ear = Ear(device)
         self._refreshing = threading.Lock()
+        self.feedback = Feedback(self.model_dir)
         self._current: Snapshot | None = Snapshot.open(self.model_dir, engine)
 
     # --------------------------------------------------------------------------------------- what is open
@@ -244,8 +246,8 @@ class Nearest:
         Raises: QueryError: a question, k or option that makes no sense; and what `by_item` and `by_sound` raise.
         """
         k = seeds.k_of(k)
-        snapshot = self._snapshot
-        return answers.answer(snapshot, self._query(snapshot, question), k, options or Options())
+        snapshot, options = self._snapshot, options or Options()
+        return answers.answer(snapshot, self._steered(snapshot, question, options), k, options)
 
     def ask_all(self, questions: Sequence[Question], k: int = 10, options: Options | None = None) -> list[Answer]:
         """The answers to many questions of any kinds, all from one index; without options in one matrix product.
@@ -253,9 +255,28 @@ class Nearest:
         Raises: as `ask`.
         """
         k = seeds.k_of(k)
+        snapshot, options = self._snapshot, options or Options()
+        queries = [self._steered(snapshot, question, options) for question in questions]
+        return answers.answer_all(snapshot, queries, k, options)
+
+    def judge(self, question: Question, answer: str | int, *, like: bool, who: str | None = None) -> int:
+        """Keep that an item is, or is not, a good answer to a question; the next `ask` of it heeds that. The number of
+        the judgement, for `undo`; all of them: `feedback`.
+
+        Raises: as `ask`; UnknownItemError: the answer is no item; QueryError: it cannot be kept.
+        """
         snapshot = self._snapshot
-        queries = [self._query(snapshot, question) for question in questions]
-        return answers.answer_all(snapshot, queries, k, options or Options())
+        item = snapshot.item(answer)
+        key = steering.key_of(snapshot, self._query(snapshot, question))
+        return self.feedback.judge(key, item.id, like=like, who=who, generation=snapshot.name)
+
+    def undo(self, judgement: int) -> bool:
+        """Take a judgement back; False when there is none of that number that stands."""
+        return self.feedback.undo(judgement)
+
+    def _steered(self, snapshot: Snapshot, question: Question, options: Options) -> Query:
+        query = self._query(snapshot, question)
+        return steering.steered(self.feedback, snapshot, query, options.who) if options.feedback else query
 
     def _query(self, snapshot: Snapshot, question: Question) -> Query:
         """Raises: as `ask`."""
@@ -263,8 +284,9 @@ class Nearest:
         heard = [self._heard(snapshot, seed) for seed in asked]
         without = frozenset(number for _, _, number in heard if number is not None)
         if len(asked) == 1:
-            vectors, parts, _ = heard[0]
-            return Query(vectors, parts, without)
+            vectors, parts, number = heard[0]
+            whole = isinstance(asked[0], ByItem) and asked[0].whole
+            return Query(vectors, parts, without, number if whole else None)
         vector = seeds.combined([vectors for vectors, _, _ in heard], [seed.weight for seed in asked])
         return Query(vector[None], None, without)
 
