@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import textwrap
@@ -257,62 +256,77 @@ def test_a_second_writer_is_refused_and_the_first_named(tmp_path: Path) -> None:
 
 # --- kills -----------------------------------------------------------------------------------------------------------
 
+# A process that forks a writer for each line to be killed at: what has to be imported is imported once.
 KILLED = textwrap.dedent("""
     import os, signal, sys
     from pathlib import Path
     sys.path.insert(0, {tests!r})
+    import numpy as np
+    from boiler import generation
+    from boiler.engine import annoy, exact  # imported here, so that no line of an import is counted
+    from boiler.projector import TENSORS
     from test_generation import publish
-    left = int(sys.argv[2])
+    import tensorboard.compat.proto.event_pb2, tensorboard.summary.writer.record_writer
 
-    def count(frame, event, arg):
-        global left
-        if "boiler" not in frame.f_code.co_filename:
-            return None
-        if event == "line":
-            left -= 1
-            if left < 0:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return count
+    model_dir, begin, step = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    publish(model_dir, n_items=3, seed=0)
+    line, kills = begin, 0
+    while True:
+        child = os.fork()
+        if not child:
+            left = line
 
-    sys.settrace(count)
-    publish(Path(sys.argv[1]), n_items=4, seed=1)
-""")
+            def count(frame, event, arg):
+                global left
+                if "/boiler/" not in frame.f_code.co_filename:
+                    return None
+                if event == "line":
+                    left -= 1
+                    if left < 0:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                return count
 
-
-def kill_at_line(model_dir: Path, line: int) -> bool:
-    """Publish in a child that is killed at its `line`-th line of boiler's code; whether it lived to the end."""
-    done = subprocess.run(
-        [sys.executable, "-c", KILLED.format(tests=str(Path(__file__).parent)), str(model_dir), str(line)], check=False
-    )
-    assert done.returncode in (0, -signal.SIGKILL)
-    return done.returncode == 0
-
-
-def kill_at(tmp_path: Path, lines: range) -> None:
-    first = publish(tmp_path / "m", n_items=3, seed=0)
-    for line in lines:
-        finished = kill_at_line(tmp_path / "m", line)
-        opened = generation.check(tmp_path / "m")  # every byte, against the manifest
+            sys.settrace(count)
+            publish(model_dir, n_items=4, seed=1)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        finished = os.WIFEXITED(status)
+        assert finished or os.WTERMSIG(status) == signal.SIGKILL, status
+        assert not finished or os.WEXITSTATUS(status) == 0, status
+        opened = generation.check(model_dir)  # every byte, against the manifest
         assert opened.header.n_items in (3, 4)
-        assert len(np.loadtxt(tmp_path / "m" / TENSORS, ndmin=2)) == opened.header.n_rows
+        assert len((model_dir / TENSORS).read_text().splitlines()) == opened.header.n_rows
         if finished:
             assert opened.header.n_items == 4
             break
-    else:
-        pytest.fail("it was never allowed to finish: look further than so many lines")
-    publish(tmp_path / "m", n_items=3, seed=0)
-    assert len(generation.names(tmp_path / "m")) == 2
-    assert first.header.n_items == 3
+        kills += 1
+        if opened.header.n_items == 4:
+            generation.rollback(model_dir)
+        line += step
+    publish(model_dir, n_items=3, seed=0)
+    assert len(generation.names(model_dir)) == 2
+    print(kills)
+""")
+
+
+def kills_survived(model_dir: Path, begin: int, step: int) -> int:
+    """Publish again and again, killed at line `begin` of boiler's code, then `step` lines later, until one comes
+    through; after each kill the index is checked to the last byte."""
+    script = KILLED.format(tests=str(Path(__file__).parent))
+    words = [sys.executable, "-c", script, str(model_dir), str(begin), str(step)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1800)
+@pytest.mark.timeout(3600)
 def test_a_kill_at_any_line_of_publishing_leaves_the_old_index_or_the_new(tmp_path: Path) -> None:
-    kill_at(tmp_path, range(20_000))
+    assert kills_survived(tmp_path / "m", 0, 1) > 500
 
 
 def test_a_kill_at_some_lines_of_publishing_leaves_the_old_index_or_the_new(tmp_path: Path) -> None:
-    kill_at(tmp_path, range(13, 20_000, 307))
+    assert kills_survived(tmp_path / "m", 13, 67) > 5
 
 
 def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
