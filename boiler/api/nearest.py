@@ -35,8 +35,9 @@ from typing import Any, Self
 
 import numpy as np
 
-from boiler import answers, audio, generation, records, seeds, steering
+from boiler import answers, audio, duplicates, engine, generation, records, seeds, steering
 from boiler.answers import Answer, Match, Options, PerGroup, Query
+from boiler.duplicates import Group
 from boiler.ear import Ear, Embedded, Part
 from boiler.engine import Vectors
 from boiler.errors import QueryError
@@ -53,6 +54,7 @@ __all__ = [
     "BySound",
     "ByVector",
     "Embedded",
+    "Group",
     "Item",
     "Match",
     "Nearest",
@@ -258,6 +260,20 @@ class Nearest:
         snapshot, options = self._snapshot, options or Options()
         queries = [self._steered(snapshot, question, options) for question in questions]
         return answers.answer_all(snapshot, queries, k, options)
+
+    def direction(self, question: Question) -> Vectors:
+        """The one vector of a question, float32 [D], unit length: of a sound of several windows their mean.
+
+        Raises: as `ask`.
+        """
+        return engine.unit(self._query(self._snapshot, question).vectors.astype(np.float64).mean(axis=0))
+
+    def duplicates(self, nearer_than: float = 0.1) -> list[Group]:
+        """Groups of nearly identical sounds in the whole collection, the largest first; see `boiler.duplicates`.
+
+        Raises: QueryError: a distance that is not from 0 to 2.
+        """
+        return duplicates.find(self._snapshot, nearer_than)
 
     def judge(self, question: Question, answer: str | int, *, like: bool, who: str | None = None) -> int:
         """Keep that an item is, or is not, a good answer to a question; the next `ask` of it heeds that. The number of
