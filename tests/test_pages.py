@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from browsing import KINDS, LONG, PER_KIND, SCRIPT, collection, sound_bytes
+from streamlit import config
 from streamlit.testing.v1 import AppTest
 from torch.utils.tensorboard import SummaryWriter
 
@@ -40,12 +41,15 @@ def page(monkeypatch: pytest.MonkeyPatch) -> AppTest:
 
 
 @pytest.fixture
-def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+def elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Path]:
     """A folder without any index, and a browser started with none."""
     monkeypatch.delenv(start.MODEL_DIR, raising=False)
     monkeypatch.delenv(start.WAV_DIR, raising=False)
     monkeypatch.chdir(tmp_path)
-    return tmp_path
+    before = config.get_option("server.address")
+    config.set_option("server.address", "127.0.0.1")
+    yield tmp_path
+    config.set_option("server.address", before)
 
 
 def ran(page: AppTest, **address: str) -> AppTest:
@@ -253,6 +257,13 @@ def test_a_folder_of_sounds_that_is_not_there_is_said(elsewhere: Path) -> None:
     page.sidebar.text_input(key="wav_dir").set_value(str(elsewhere / "gone"))
     page.sidebar.button[0].click().run()
     assert "there is no folder" in page.error[0].value
+
+
+def test_where_others_reach_the_browser_they_choose_no_folders_of_the_machine(elsewhere: Path) -> None:
+    config.set_option("server.address", "0.0.0.0")  # noqa: S104  # what is tested is that this is told apart
+    page = ran(AppTest.from_file(str(SCRIPT), default_timeout=RUN_S))
+    assert "started without a model directory" in page.info[0].value
+    assert not page.sidebar.text_input
 
 
 def test_an_index_is_opened_once_and_a_new_generation_is_taken_up(tmp_path: Path) -> None:

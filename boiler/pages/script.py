@@ -17,7 +17,7 @@ FRONT = Path(__file__).parent / "front"
 log = logging.getLogger("boiler.browser")
 
 HOW_TO_INDEX = """\
-Make one of a folder of sounds, then reload this page:
+Of a folder of sounds, it is made by this; then reload the page:
 
 ```
 boiler index ~/sounds MFCCStats
@@ -47,8 +47,14 @@ def main() -> None:
         return run
 
     search = st.Page(with_library(ask.page), title="Search", icon=":material/graphic_eq:", default=True)
+    kept = sum(map(len, st.session_state.get("trays", {}).values()))
     others = [
-        st.Page(with_library(tray.page), title="Tray", icon=":material/bookmark:", url_path="tray"),
+        st.Page(
+            with_library(tray.page),
+            title=f"Tray · {kept}" if kept else "Tray",
+            icon=":material/bookmark:",
+            url_path="tray",
+        ),
         st.Page(with_library(upkeep.page), title="Collection", icon=":material/library_music:", url_path="collection"),
         st.Page(with_library(measures.page), title="Measures", icon=":material/straighten:", url_path="measures"),
     ]
@@ -116,6 +122,13 @@ def choose() -> list[Library]:
     """
     if given := start.given():
         return [library.open_library(*given)]
+    if not start.for_this_machine_alone(st.get_option("server.address")):
+        st.info(
+            "This browser was started without a model directory. As other machines reach it, it opens none by itself: "
+            "start it again with one, `boiler browse MODEL_DIR`.",
+            icon=":material/lock:",
+        )
+        return []
     wanted = Question.of(st.query_params).library
     near = library.found(Path.cwd())
     opened = picked(near)
@@ -131,7 +144,10 @@ def choose() -> list[Library]:
     if near or wanted:
         st.info("Choose an index in the sidebar, and open it.", icon=":material/folder_open:")
     else:
-        st.info("There is no index here yet. " + HOW_TO_INDEX, icon=":material/folder_open:")
+        st.info(
+            "There is no index here yet. Name one in the sidebar, or make one. " + HOW_TO_INDEX,
+            icon=":material/folder_open:",
+        )
     return []
 
 

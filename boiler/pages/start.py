@@ -6,6 +6,7 @@ Nothing heavy is imported here, so that ``boiler browse --help`` answers at once
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import os
 from pathlib import Path
 
@@ -37,3 +38,17 @@ def given() -> tuple[Path, Path | None] | None:
     """The model directory and the folder of sounds that the browser was started with, if it was."""
     model_dir, wav_dir = os.environ.get(MODEL_DIR), os.environ.get(WAV_DIR)
     return (Path(model_dir), Path(wav_dir) if wav_dir else None) if model_dir else None
+
+
+def for_this_machine_alone(address: str | None) -> bool:
+    """Whether only this machine reaches a server that listens there. Where others do, they choose no folders of it.
+
+    >>> for_this_machine_alone("127.0.0.1"), for_this_machine_alone("0.0.0.0"), for_this_machine_alone(None)
+    (True, False, False)
+    """
+    if address == "localhost":
+        return True
+    try:
+        return address is not None and ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
