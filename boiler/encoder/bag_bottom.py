@@ -13,7 +13,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from boiler.encoder.learned import Seeing, fused, opened
-from boiler.vqvae import SOFTNESS
+
+SOFTNESS = 0.02
+"""Temperature of the cosines. The more words, the harder the choice has to be: with 0.1, as at the top, the 500 that do
+not fit drown the one that does (exp/records/training.md)."""
 
 
 class BagBottomVQVAE(Seeing):
