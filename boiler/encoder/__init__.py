@@ -33,8 +33,8 @@ TABLE: dict[str, str] = {
 }
 """Name to where its class stands. Imported when asked for."""
 
-DEFAULT = "BagTopVQVAE"
-"""What `boiler index` and `boiler demo` take when no name is given."""
+DEFAULT = "PooledVQVAE"
+"""What `boiler index` and `boiler demo` take when a checkpoint and no name is given: the best of those it holds."""
 
 FITTERS: dict[str, str] = {"pooled": "boiler.encoder.pooled:fit"}
 """Name to the function that learns something for an encoder at the end of training: `fit(windows, learned,

@@ -2,6 +2,8 @@
 
 Good for: fine texture (noise, rain, hum), and explanations that point at bands as well as seconds. Cells are shared out
 softly, and the vector is the square root of each word's share, as in `bag_top`.
+
+Measured as `pooled`: ESC-10 .75 / .63 / .50, digits .28 / .23 / .14; 12 ms.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 Good for: knowing why two sounds are alike, as the cosine splits into words. Each cell of the top map (half of the
 bands, about a second) is shared out softly among the words; the vector is the square root of each word's share.
+
+Measured as `pooled`: ESC-10 .87 / .83 / .75, digits .73 / .70 / .48; 7 ms.
 """
 
 from __future__ import annotations

@@ -1,6 +1,8 @@
 """The top level's features, averaged over time in each of its four rows of frequency.
 
 Good for: overall colour, high and low kept apart; blind to order and to rare events.
+
+Measured as `pooled`: ESC-10 .91 / .85 / .76, digits .73 / .70 / .48; 6 ms.
 """
 
 from __future__ import annotations
