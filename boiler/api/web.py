@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -74,6 +74,7 @@ class Web(FastAPI):
         self.add_exception_handler(BoilerError, _on_boiler)
         self.add_exception_handler(RequestValidationError, _on_validation)
         self.add_exception_handler(HTTPException, _on_http)
+        self.add_exception_handler(ClientDisconnect, _on_gone)
         self.add_exception_handler(Exception, _on_anything)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,6 +118,8 @@ class Web(FastAPI):
             response = await _on_http(request, error)
         except BoilerError as error:
             response = await _on_boiler(request, error)
+        except ClientDisconnect as error:
+            response = await _on_gone(request, error)
         except Exception as error:
             await (await _on_anything(request, error))(scope, receive, send)
             raise
@@ -195,6 +198,11 @@ async def _on_validation(request: Request, error: Exception) -> Response:
 async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     return problems.response(problems.of_http(error), _request_id(request))
+
+
+async def _on_gone(request: Request, error: Exception) -> Response:
+    """Nobody reads it; it is what the log line and the count say."""
+    return Response(None, 499)
 
 
 async def _on_anything(request: Request, error: Exception) -> Response:
