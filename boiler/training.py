@@ -15,7 +15,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,7 @@ class Run:
         torch.manual_seed(settings.seed)
         self.mel = MelSettings(**before.mel) if before else MelSettings(n_mels=settings.n_mel_channels)
         self.network = rebuilt(before, str(settings.load_path)) if before else VQVAE2(settings.network, self.mel)
+        self.settings = replace(settings, network=self.network.settings)  # what is so, not what was asked for
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.AdamW(_groups(self.network), lr=settings.lr, betas=(0.9, 0.98))
         self.step, self.spent_s = 0, 0.0
