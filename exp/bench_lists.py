@@ -1,0 +1,84 @@
+"""What the ways to choose answers do to real ones: before and after, on a labelled index.
+
+    $ python exp/bench_lists.py exp/esc10/MFCCStats
+    $ python exp/bench_lists.py exp/fsdd/MFCCStats --label '(\\d)_[^/]*$'
+
+Every item asks (600 drawn at random of more). P@1 and P@10: answers of the same label, other takes of the same recording
+among them. Skew: of how often an item answers; hubs make it large. Alike: the mean similarity of the answers of a list
+to each other. Feedback: the first five are judged by their label; then the ten next of the plain query and of the moved.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from boiler import steering
+from boiler.api.nearest import ByItem, Nearest, Options
+
+K, MOST, JUDGED = 10, 600, 5
+WAYS = {
+    "nearest": Options(),
+    "hubs set back": Options(set_back_hubs=True),
+    "diversity 0.3": Options(diversity=0.3),
+    "diversity 0.6": Options(diversity=0.6),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("model_dir", type=Path)
+    parser.add_argument("--label", default=None, help="a pattern whose group in the id is the label; default: the label")
+    args = parser.parse_args(argv)
+    with Nearest(args.model_dir) as nearest:
+        items = [item for item in nearest.items(limit=len(nearest)) if not item.silent]
+        labels = {item.n: item.label if args.label is None else re.search(args.label, item.id)[1] for item in items}
+        numbers = list(labels)
+        if len(numbers) > MOST:
+            numbers = np.random.default_rng(0).choice(numbers, MOST, replace=False).tolist()
+        print(f"| {len(items)} items, {nearest.header.encoder} | P@1 | P@10 | skew | never answer | alike |")
+        print("| --- | ---: | ---: | ---: | ---: | ---: |")
+        for name, options in WAYS.items():
+            print(line(nearest, name, options, numbers, labels))
+        before, after = judged(nearest, numbers, labels)
+        print(f"\nThe ten after the five judged: P@10 {before:.3f} before, {after:.3f} after")
+    return 0
+
+
+def line(nearest: Nearest, name: str, options: Options, numbers: list[int], labels: dict[int, str | None]) -> str:
+    hits, counts, alike = [], dict.fromkeys(labels, 0), []
+    for n, answer in zip(numbers, nearest.ask_all([ByItem(n) for n in numbers], K, options), strict=True):
+        found = [match.n for match in answer.matches]
+        hits.append([labels[one] == labels[n] for one in found])
+        for one in found:
+            counts[one] += 1
+        vectors = np.stack([nearest.direction(ByItem(one)) for one in found])
+        alike.append(((vectors @ vectors.T).sum() - K) / (K * (K - 1)))
+    often = np.array(list(counts.values()))
+    skew = ((often - often.mean()) ** 3).mean() / often.std() ** 3
+    right = np.array(hits)
+    return (
+        f"| {name} | {right[:, 0].mean():.3f} | {right.mean():.3f} | {skew:.2f} | {(often == 0).mean():.3f} |"
+        f" {np.mean(alike):.3f} |"
+    )
+
+
+def judged(nearest: Nearest, numbers: list[int], labels: dict[int, str | None]) -> tuple[float, float]:
+    before, after = [], []
+    for n in numbers:
+        query = nearest.direction(ByItem(n))[None]
+        first = [match.n for match in nearest.by_item(n, JUDGED)]
+        vectors = np.stack([nearest.direction(ByItem(one)) for one in first])
+        good = np.array([labels[one] == labels[n] for one in first])
+        for out, asked in ((before, query), (after, steering.moved(query, vectors[good], vectors[~good]))):
+            found = [match.n for match in nearest.search(asked[0], K + JUDGED + 1) if match.n not in (n, *first)][:K]
+            out.append(np.mean([labels[one] == labels[n] for one in found]))
+    return float(np.mean(before)), float(np.mean(after))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
