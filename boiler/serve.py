@@ -45,6 +45,8 @@ def run(args: argparse.Namespace) -> int:
     loaded = settings.load()
     check_host(args.host, loaded)
     generation.open(loaded.model_dir)  # said once and here, not by each worker
+    # Embedding and numpy would each take all cores in each worker, and then wait for one another.
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // args.workers)))
     import uvicorn
 
     with ExitStack() as stack:
