@@ -4,7 +4,9 @@ Six parts of the log-mel (`boiler.encoder.parts`) of the clip itself, not of its
 joined and weighed by what the folder's own sounds have in common with altered copies of themselves
 (`boiler.encoder.contrast`).
 
-Good for collections of any kind, short and long sounds alike.
+Good for a first index without training, and for short sounds. Measured, P@1 / P@10 / mAP (exp/records/encoders.md):
+ESC-10 .84 / .79 / .68, spoken digits of other speakers .87 / .86 / .66; about a minute of one core to learn from 3,400
+clips, 2 to 6 ms a window.
 """
 
 from __future__ import annotations
