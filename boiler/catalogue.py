@@ -128,15 +128,32 @@ class Catalogue:
         self.db.close()
 
     def _migrate(self) -> None:
-        (version,) = self.db.execute("PRAGMA user_version").fetchone()
+        if self._version() == VERSION:
+            return
+        with self.changing():
+            # Asked again: of two that open a new catalogue at the same time, the second waits here and finds it made.
+            version = self._version()
+            if version == 0:
+                self._run(_SCHEMA)
+                self.put(birth=uuid.uuid4().hex)  # tells revision 7 of this catalogue from that of one made anew
+            for step in range(max(version, 1), VERSION):
+                self._run(_MIGRATIONS[step])
+            self.db.execute(f"PRAGMA user_version = {VERSION}")
+
+    def _version(self) -> int:
+        version: int = self.db.execute("PRAGMA user_version").fetchone()[0]
         if version > VERSION:
             raise CatalogueError(f"{self.path} was written by a newer boiler (its version is {version}): update boiler")
-        if version == 0:
-            self.db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {VERSION}; COMMIT;")
-            self.put(birth=uuid.uuid4().hex)  # tells revision 7 of this catalogue from that of one made anew
-            return
-        for step in range(version, VERSION):
-            self.db.executescript(f"BEGIN; {_MIGRATIONS[step]} PRAGMA user_version = {step + 1}; COMMIT;")
+        return version
+
+    def _run(self, script: str) -> None:
+        """Statement by statement, within the transaction: `executescript` would end it first."""
+        statement = ""
+        for line in script.splitlines(keepends=True):
+            statement += line
+            if sqlite3.complete_statement(statement):
+                self.db.execute(statement)
+                statement = ""
 
     @contextmanager
     def changing(self) -> Iterator[None]:

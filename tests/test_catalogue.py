@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import textwrap
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -166,3 +167,16 @@ def test_a_kill_keeps_what_was_committed_and_nothing_else(tmp_path: Path) -> Non
     with Catalogue(tmp_path / "catalogue.sqlite") as store:
         assert [n for n, *_ in store.rows()] == [1]
         assert store.n_pending() == 7
+
+
+def test_of_two_that_open_a_new_catalogue_at_once_one_makes_it(tmp_path: Path) -> None:
+    def birth(_: int) -> str | None:
+        with Catalogue(path) as store:
+            return store.get("birth")
+
+    with ThreadPoolExecutor(8) as threads:
+        for attempt in range(10):
+            path = tmp_path / f"{attempt}.sqlite"
+            births = set(threads.map(birth, range(8)))
+            assert len(births) == 1
+            assert births != {None}

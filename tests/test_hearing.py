@@ -1,4 +1,4 @@
-"""Real files, decoded in real processes, become windows in the catalogue; no torch: the vectors are plain statistics."""
+"""Real files, decoded in real processes, become windows in the catalogue; no torch: vectors are plain statistics."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def test_a_run_that_ends_anywhere_loses_at_most_a_batch_and_goes_on(room: Room) 
         embedded.append(len(samples))
         return statistics(samples)
 
-    for allowed in range(3, 30, 3):
+    for allowed in range(3, 30, 3):  # noqa: B007  # embed() reads it
         with pytest.raises(Stopped):
             room.hear(embed, batch_size=3)
     allowed = 1000
