@@ -27,7 +27,6 @@ from boiler.errors import ModelDirError
 from boiler.hearing import Embed
 
 FILE = ".encoder.pt"
-FIT_WINDOWS = 1000
 FIT_WINDOWS_PER_FILE = 4
 # With fewer there is nothing to learn: of one sound, the mean is that sound, and nothing would be left of it.
 FIT_FILES_AT_LEAST = 8
@@ -74,7 +73,7 @@ def bind(catalogue: Catalogue, binding: Binding, *, force: bool) -> None:
 
 
 class Sample:
-    """Windows for an encoder to learn from: the first few of each of many files, drawn with `seed`, `FIT_WINDOWS` in
+    """Windows for an encoder to learn from: the first few of each of many files, drawn with `seed`, `n_windows` in
     all. Each iteration decodes them again, in the same order.
 
     Shape: float32 [B, 1, T], the last of them shorter.
@@ -89,11 +88,13 @@ class Sample:
         which: Which,
         hop_s: float,
         batch_size: int,
+        n_windows: int,
         seed: int,
     ) -> None:
         files = [(pending.n, pending.found.path(root)) for pending in catalogue.pending()]
-        self._files = random.Random(seed).sample(files, min(FIT_WINDOWS, len(files)))
-        self._decoders, self._which, self._hop_s, self._batch_size = decoders, which, hop_s, batch_size
+        self._files = random.Random(seed).sample(files, min(n_windows, len(files)))
+        self._decoders, self._which, self._hop_s = decoders, which, hop_s
+        self._batch_size, self._n_windows = batch_size, n_windows
 
     @property
     def n_files(self) -> int:
@@ -101,7 +102,7 @@ class Sample:
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         batch: list[npt.NDArray[np.float32]] = []
-        for window in itertools.islice(self._windows(), FIT_WINDOWS):
+        for window in itertools.islice(self._windows(), self._n_windows):
             batch.append(window.samples)
             if len(batch) == self._batch_size:
                 yield _tensor(np.stack(batch))

@@ -33,7 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "words",
         nargs="*",
         metavar="[DIR] [ENCODER]",
-        help="the folder of sounds (or a model directory that is to be brought up to date), and the encoder",
+        help="the folder of sounds (or a model directory that is to be brought up to date), and the encoder: "
+        f"{', '.join(encoder.TABLE)} (default: {encoder.DEFAULT} with --pt_path, {encoder.WITHOUT_CHECKPOINT} without)",
     )
     parser.add_argument("--wav_dir", type=Path, help="the folder of sounds, where it is not given as DIR")
     parser.add_argument("--pt_path", type=Path, help="the checkpoint that the encoder is made from")

@@ -48,8 +48,6 @@ from boiler.progress import meter
 from boiler.records import Failure, folder_of
 from boiler.report import Report
 
-WITHOUT_CHECKPOINT = "MFCCStats"
-
 
 @dataclass(frozen=True)
 class IndexSettings:
@@ -154,7 +152,7 @@ def _decide(settings: IndexSettings) -> tuple[Path, IndexSettings]:
         with Catalogue(settings.model_dir / catalogue.FILE) as store:
             bound = freezing.binding_of(store)
         name = bound.encoder if bound else None
-    name = name or (encoder.DEFAULT if settings.pt_path else WITHOUT_CHECKPOINT)
+    name = name or (encoder.DEFAULT if settings.pt_path else encoder.WITHOUT_CHECKPOINT)
     encoder.find(name)
     if settings.model_dir is not None:
         model_dir = settings.model_dir
@@ -231,6 +229,7 @@ def _hear(store: Catalogue, settings: IndexSettings) -> hearing.Tally:
     limits = audio.Limits(max_seconds=settings.max_file_hours * 3600)
     which: Which = "first" if settings.windows == "first" else "all"
     hop_s = float(settings.hop_s or audio.HOP_S)
+    kind = encoder.find(str(settings.encoder))
     began = time.monotonic()
     with Decoders(workers, timeout_s=settings.decode_timeout_s, limits=limits) as decoders:
         decoders.start()
@@ -241,6 +240,7 @@ def _hear(store: Catalogue, settings: IndexSettings) -> hearing.Tally:
             which=which,
             hop_s=hop_s,
             batch_size=settings.batch_size,
+            n_windows=kind.fit_windows if issubclass(kind, encoder.Fitted) else 0,
             seed=settings.seed,
         )
         path = freezing.freeze(store, str(settings.encoder), settings.pt_path, sample)

@@ -43,7 +43,7 @@ def decoders():
 
 
 def sample(store: Catalogue, root: Path, decoders: Decoders, seed: int = 0) -> Sample:
-    return Sample(store, root, decoders, which="all", hop_s=4.096, batch_size=4, seed=seed)
+    return Sample(store, root, decoders, which="all", hop_s=4.096, batch_size=4, n_windows=1000, seed=seed)
 
 
 def test_a_new_directory_is_bound_and_an_old_one_holds_to_it(store: Catalogue) -> None:

@@ -36,6 +36,9 @@ TABLE: dict[str, str] = {
 DEFAULT = "PooledVQVAE"
 """What `boiler index` and `boiler demo` take when a checkpoint and no name is given: the best of those it holds."""
 
+WITHOUT_CHECKPOINT = "JoinedParts"
+"""What `boiler index` takes when neither is given: the best of those that need none."""
+
 FITTERS: dict[str, str] = {"pooled": "boiler.encoder.pooled:fit"}
 """Name to the function that learns something for an encoder at the end of training: `fit(windows, learned,
 network)` gets the training windows, what those before it in this table learned, and the network; it returns named
@@ -65,6 +68,9 @@ class Encoder(nn.Module, ABC):
 
 class Fitted(Encoder):
     """An encoder that learns something (a whitening, say) from the folder itself when it is indexed first."""
+
+    fit_windows: ClassVar[int] = 1000
+    """How many windows it wants to learn from, where there are as many."""
 
     @abstractmethod
     def fit(self, waveforms: Iterable[Tensor]) -> None:

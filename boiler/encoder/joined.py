@@ -84,6 +84,8 @@ class JoinedParts(Fitted):
     Before `fit` it is a projection drawn at random.
     """
 
+    fit_windows = CLIPS
+
     def __init__(self, pt_path: str | os.PathLike[str] | None = None, device: str = "cpu") -> None:
         """`pt_path` is not read: all that is learned is learned by `fit`."""
         super().__init__(LINEAR + CURVED)
