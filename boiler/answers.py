@@ -111,6 +111,11 @@ class Query:
     item: int | None = None
 
 
+UNUSUAL = 0.9
+"""An answer that is closer than this share of random pairs, or less, is no more alike than chance would have it: on
+ESC-10, by MFCC statistics, fewer than half of such answers had the label that was asked (exp/records/evaluation.md)."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """The matches, best first. Which engine answered, why that one, and of which index; `short` says why there are
@@ -121,6 +126,11 @@ class Answer:
     why: str
     generation: str
     short: str | None = None
+
+    @property
+    def nothing_similar(self) -> bool:
+        """Whether even the closest match is no closer than many a random pair: then nothing here is similar."""
+        return bool(self.matches) and max(match.closer_than for match in self.matches) < UNUSUAL
 
 
 def answer(snapshot: Snapshot, query: Query, k: int, options: Options) -> Answer:

@@ -85,6 +85,8 @@ def run(args: argparse.Namespace) -> int:
             print(export.listing(answer.matches) if args.format == "json" else export.table(answer.matches), end="")
     if answer.short:
         print(f"boiler: {answer.short}", file=sys.stderr)
+    if answer.nothing_similar:
+        print("boiler: nothing here is similar: even the closest is no closer than many a random pair", file=sys.stderr)
     return 0
 
 

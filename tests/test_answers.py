@@ -215,3 +215,14 @@ def test_a_generation_without_items_answers_nothing(tmp_path: Path) -> None:
     assert empty.search([1.0, 0.0, 0.0]) == []
     assert empty.ask(ByVector([1.0, 0, 0]), 3, Options(diversity=0.5)).short is not None
     assert [answer.matches for answer in empty.ask_all([ByVector([1.0, 0, 0])] * 9)] == [()] * 9
+
+
+def test_an_answer_says_when_nothing_is_similar(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    cone = engine.unit(rng.normal(size=(40, 8)) * 0.3 + 1)
+    items = [Item(n, f"{n}.wav") for n in range(40)]
+    generation.publish(tmp_path, Header(encoder="Cone", dim=8), cone, rows_of(np.arange(40)), items)
+    with Nearest(tmp_path) as nearest:
+        assert nearest.ask(ByVector([-1.0] * 8), 3).nothing_similar
+        assert not nearest.ask(ByVector(cone[3]), 3).nothing_similar
+        assert not nearest.ask(ByVector(cone[3]), 3, Options(where=field("id") == "none")).nothing_similar
