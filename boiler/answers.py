@@ -113,7 +113,7 @@ class Query:
 
 UNUSUAL = 0.9
 """An answer that is closer than this share of random pairs, or less, is no more alike than chance would have it: on
-ESC-10, by MFCC statistics, fewer than half of such answers had the label that was asked (exp/records/evaluation.md)."""
+ESC-10, by MFCC statistics, fewer than half of such answers had the label that was asked (`boiler evaluate` prints the table)."""
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,9 @@ def killed_again_and_again(folder: Path, tmp_path: Path, n_kills: int) -> None:
     random_ = random.Random(0)
     reference = start(folder, tmp_path / "reference")
     began = time.monotonic()
-    assert reference.wait() == 0, reference.stderr
+    assert reference.stderr is not None
+    with reference.stderr as said:
+        assert reference.wait() == 0, said.read()
     took_s = time.monotonic() - began
     kills = finished = 0
     while kills < n_kills:
