@@ -1,0 +1,78 @@
+"""What the README shows is true: its Python runs, its links lead somewhere, its commands and flags exist."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from serving import running
+
+from boiler import cli, encoder
+from boiler.api.nearest import Nearest
+from boiler.indexer import IndexSettings, index
+from boiler.synthesis import write_collection
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("readme")
+    write_collection(folder / "sounds", per_kind=2)
+    index(IndexSettings(wav_dir=folder / "sounds", encoder="MFCCStats", model_dir=folder / "model", device="cpu"))
+    (folder / "dog.wav").write_bytes((folder / "sounds/chirp/chirp_000.wav").read_bytes())
+    return folder / "model"
+
+
+@pytest.fixture(scope="module")
+def address(model_dir: Path) -> Iterator[str]:
+    with running(["uvicorn", "boiler.api.web:app", "--port", "0"], {"BOILER_MODEL_DIR": str(model_dir)}) as server:
+        yield server.url
+
+
+def said(code: str, **names: object) -> list[str]:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        exec(compile(code, "README.md", "exec"), dict(names))  # noqa: S102  # our own README
+    return out.getvalue().splitlines()
+
+
+def test_its_python_finds_neighbours(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(model_dir.parent)
+    lines = said(PYTHON[0], model_dir=model_dir)
+    assert len(lines) == 5
+    name, label, start_s, distance, _ = lines[0].split()
+    assert (name, label, start_s) == ("chirp/chirp_000.wav", "chirp", "0.0")
+    assert float(distance) == pytest.approx(0, abs=1e-4)
+
+
+def test_its_client_gets_the_same_answers_over_http(model_dir: Path, address: str) -> None:
+    with Nearest(model_dir) as nearest:
+        vector = nearest.embed(model_dir.parent / "dog.wav")[0].vector.tolist()
+        expected = [match.id for match in nearest.search(vector, 3)]
+    assert [line.split()[0] for line in said(PYTHON[1], address=address, vector=vector)] == expected
+
+
+def test_it_has_no_python_that_is_not_tested() -> None:
+    assert len(PYTHON) == 2
+
+
+@pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README))
+def test_its_links_and_pictures_are_there(link: str) -> None:
+    assert (ROOT / link).exists()
+
+
+def test_its_commands_are_commands_and_its_encoders_are_encoders() -> None:
+    assert set(re.findall(r"\$ boiler (\w+)", README)) <= set(cli.COMMANDS)
+    assert set(re.findall(r"`(\w+(?:VQVAE|Stats|Parts))`", README)) == set(encoder.TABLE)
+
+
+@pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:exp|boiler|docs|deploy)/[\w./]+)`", README))))
+def test_files_it_names_are_there(path: str) -> None:
+    assert (ROOT / path).exists()
