@@ -112,8 +112,8 @@ class Query:
 
 
 UNUSUAL = 0.9
-"""An answer closer than no more than this share of random pairs is hardly more alike than chance would have it: on ESC-10,
-by MFCC statistics, fewer than half of such answers had the label that was asked (`boiler evaluate` prints the table)."""
+"""An answer closer than no more than this share of random pairs is hardly more alike than by chance: on ESC-10, by
+MFCC statistics, fewer than half of such answers had the label that was asked (`boiler evaluate` prints the table)."""
 
 
 @dataclass(frozen=True)
