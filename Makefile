@@ -20,7 +20,7 @@ $(READY): pyproject.toml requirements.txt
 
 # The first answer: on made-up sounds, or on your own with FOLDER=~/sounds
 demo: $(READY)
-	$(BIN)/python -m boiler demo $(if $(FOLDER),--wav_dir "$(FOLDER)")
+	$(BIN)/python -m boiler demo $(if $(FOLDER),--wav_dir "$(patsubst ~/%,$(HOME)/%,$(FOLDER))")
 
 test: $(READY)
 	$(BIN)/python -m pytest -m "not slow"

@@ -28,6 +28,22 @@ class Parser(argparse.ArgumentParser):
         return super().parse_known_args([underscored(word) for word in given], namespace)
 
 
+def port(text: str) -> int:
+    """The type of a flag that names a port: 0 (take a free one) to 65535."""
+    number = int(text)
+    if not 0 <= number <= 65_535:
+        raise argparse.ArgumentTypeError(f"{number} is no port: give one from 0 to 65535")
+    return number
+
+
+def at_least_1(text: str) -> int:
+    """The type of a flag that counts something there must be one of."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"it must be at least 1, not {number}")
+    return number
+
+
 def underscored(word: str) -> str:
     """The word as the parsers know it: dashes inside a long flag's name become underscores, its value stays.
 

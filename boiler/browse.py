@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of the browser."""
     start.add_arguments(parser)
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on; 0.0.0.0 lets others in")
-    parser.add_argument("--port", type=int, default=8501, help="the port (default: 8501)")
+    parser.add_argument("--port", type=arguments.port, default=8501, help="the port (default: 8501)")
     parser.add_argument("--headless", action="store_true", help="do not open a window of the browser")
 
 

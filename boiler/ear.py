@@ -98,9 +98,9 @@ class Ear:
             raise ModelDirError(
                 f"{path} is not the encoder this index was made with: bring that one back, or index again"
             )
-        from boiler import freezing  # brings torch, which searching does without
+        from boiler import checkpoint, freezing  # bring torch, which searching does without
 
-        return freezing.embedder(path, freezing.device_of(self._device))
+        return freezing.embedder(path, checkpoint.device_of(self._device))
 
 
 def _batches(windows: Iterator[audio.Window], size: int) -> Iterator[list[audio.Window]]:

@@ -166,15 +166,6 @@ def thaw(catalogue: Catalogue) -> None:
     (catalogue.path.parent / FILE).unlink(missing_ok=True)
 
 
-def device_of(name: str) -> str:
-    """The device of that name; `auto` is the quickest there is."""
-    if name != "auto":
-        return name
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
 def embedder(path: Path, device: str) -> Embed:
     """What turns windows [B, T] into vectors [B, D], from an `encoder.pt`."""
     module, _ = checkpoint.load_script(path, device)

@@ -29,6 +29,7 @@ from boiler import (
     atomic,
     audio,
     catalogue,
+    checkpoint,
     columns,
     encoder,
     freezing,
@@ -230,6 +231,7 @@ def _hear(store: Catalogue, settings: IndexSettings) -> hearing.Tally:
     which: Which = "first" if settings.windows == "first" else "all"
     hop_s = float(settings.hop_s or audio.HOP_S)
     kind = encoder.find(str(settings.encoder))
+    device = checkpoint.device_of(settings.device)
     began = time.monotonic()
     with Decoders(workers, timeout_s=settings.decode_timeout_s, limits=limits) as decoders:
         decoders.start()
@@ -244,7 +246,7 @@ def _hear(store: Catalogue, settings: IndexSettings) -> hearing.Tally:
             seed=settings.seed,
         )
         path = freezing.freeze(store, str(settings.encoder), settings.pt_path, sample)
-        embed = freezing.embedder(path, freezing.device_of(settings.device))
+        embed = freezing.embedder(path, device)
         tally = hearing.Tally(prepare_s=time.monotonic() - began)
         with meter("indexing", n_pending) as shown:
             return hearing.Hearing(

@@ -28,7 +28,7 @@ from rich.table import Table
 
 from boiler import arguments, export, filter_text
 from boiler.api.nearest import ByItem, BySound, Match, Nearest, Options, PerGroup
-from boiler.errors import QueryError
+from boiler.errors import QueryError, UnknownItemError
 from boiler.seeds import Seed
 
 
@@ -76,7 +76,10 @@ def run(args: argparse.Namespace) -> int:
         raise QueryError("--start_s and --end_s are a part of one sound: give one sound with them")
     question = [_seed(word, part) for word in args.seeds] + [_seed(word, (0.0, None), -0.5) for word in args.less]
     with Nearest(args.model_dir, wav_dir=args.wav_dir, device=args.device, engine=args.engine) as nearest:
-        answer = nearest.ask(question, args.k, options)
+        try:
+            answer = nearest.ask(question, args.k, options)
+        except UnknownItemError as error:
+            raise UnknownItemError(f"{error}, nor is there such a file: an id is like bell/bell_003.wav") from error
         if args.format == "table":
             Console().print(table(answer.matches))
         elif args.format == "m3u8":
@@ -92,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _seed(word: str, part: tuple[float, float | None], weight: float = 1.0) -> Seed:
     path = Path(word).expanduser()
+    if path.is_dir():
+        raise QueryError(f"{path} is a folder: give a sound, or the id of an item, such as bell/bell_003.wav")
     return BySound(path, *part, weight) if path.is_file() else ByItem(word, *part, weight)
 
 

@@ -32,8 +32,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--wav_dir", type=Path, help="the folder of sounds, to play and draw them (default: as indexed)"
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
-    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one (default: 8000)")
-    parser.add_argument("--workers", type=int, default=1, help="processes; they share the index's memory (default: 1)")
+    parser.add_argument("--port", type=arguments.port, default=8000, help="0 takes a free one (default: 8000)")
+    parser.add_argument(
+        "--workers", type=arguments.at_least_1, default=1, help="processes; they share the index's memory (default: 1)"
+    )
     parser.add_argument("--device", help="where uploaded sounds are embedded: cpu, cuda, mps (default: cpu)")
 
 

@@ -117,7 +117,7 @@ class Snapshot:
         value = id_or_n if isinstance(id_or_n, str) else _number(id_or_n)
         found = self.select(f"SELECT * FROM items WHERE {column} = ?", (value,))  # noqa: S608  # one of two words
         if not found:
-            raise UnknownItemError(f"no item {column} = {id_or_n!r} in this index: boiler status lists what it holds")
+            raise UnknownItemError(f"no item of this index has the {column} {id_or_n!r}")
         return found[0]
 
     def rows_of(self, id_or_n: str | int) -> tuple[int, range]:

@@ -85,7 +85,7 @@ class TrainSettings:
                 raise SettingsError(f"--{name} is {getattr(self, name)}: it must not be less than 0")
         if self.precision not in PRECISIONS:
             raise SettingsError(f"--precision is {self.precision}: it is one of {', '.join(PRECISIONS)}")
-        _device(self.device)
+        checkpoint.device_of(self.device)
         if self.batch_size < 2:
             raise SettingsError(f"--batch_size is {self.batch_size}: it takes two sounds to tell them apart")
         if not 0 <= self.held_share < 1:
@@ -121,7 +121,7 @@ class Run:
     def __init__(self, settings: TrainSettings) -> None:
         self.settings = settings
         before = self._before()
-        self.device = torch.device(_device(settings.device))
+        self.device = torch.device(checkpoint.device_of(settings.device))
         self.in_halves = _in_halves(settings.precision, self.device)
         _keep_memory()
         settings.save_path.mkdir(parents=True, exist_ok=True)
@@ -303,21 +303,6 @@ def _groups(network: VQVAE2) -> list[dict[str, Any]]:
     decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
     others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
     return [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
-
-
-def _device(name: str) -> str:
-    if name != "auto":
-        try:
-            torch.empty(0, device=name)
-        except (RuntimeError, AssertionError) as error:
-            raise SettingsError(
-                f"--device is {name}, which cannot be used here ({str(error).splitlines()[0]}): leave it out, or "
-                "give cpu"
-            ) from error
-        return name
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
 
 
 def _in_halves(precision: str, device: torch.device) -> bool:

@@ -50,3 +50,17 @@ def test_ctrl_c_is_130() -> None:
         raise KeyboardInterrupt
 
     assert call(["--wav_dir", "x"], stop) == 130
+
+
+@pytest.mark.parametrize(
+    ("kind", "good", "bad"), [("port", "0", "65536"), ("port", "65535", "-1"), ("at_least_1", "1", "0")]
+)
+def test_a_number_out_of_range_is_refused_by_its_flag(
+    kind: str, good: str, bad: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = arguments.Parser(prog="boiler")
+    parser.add_argument("--number", type=getattr(arguments, kind))
+    assert parser.parse_args(["--number", good]).number == int(good)
+    with pytest.raises(SystemExit):
+        parser.parse_args([f"--number={bad}"])
+    assert bad in capsys.readouterr().err

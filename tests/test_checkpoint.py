@@ -12,7 +12,7 @@ import torch
 
 from boiler import checkpoint
 from boiler.checkpoint import Checkpoint
-from boiler.errors import CheckpointError
+from boiler.errors import CheckpointError, SettingsError
 from boiler.mel import LogMel, MelSettings
 
 
@@ -146,3 +146,17 @@ assert torch.equal(module(torch.ones(1, 1, 2**14)), torch.load("expected.pt", we
 """
     done = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr if done.returncode else "") == (0, "")
+
+
+def test_a_device_that_cannot_be_used_is_said_to_be_the_cause() -> None:
+    assert checkpoint.device_of("cpu") == "cpu"
+    assert checkpoint.device_of("auto") in ("cpu", "cuda", "mps")
+    with pytest.raises(SettingsError, match="--device is tpu, which cannot be used here"):
+        checkpoint.device_of("tpu")
+
+
+def test_what_is_no_checkpoint_is_refused_without_advice_to_run_it(tmp_path: Path) -> None:
+    (tmp_path / "note.pt").write_text("this is no checkpoint")
+    with pytest.raises(CheckpointError, match="is no checkpoint, or damaged") as refused:
+        checkpoint.load(tmp_path / "note.pt")
+    assert "weights_only" not in str(refused.value)

@@ -45,8 +45,8 @@ def test_the_table_shows_names_as_they_are(model_dir: Path, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["nothing.wav"], "no item id = 'nothing.wav'"),
-        (["nothing.wav", "--start_s", "1"], "no item id = 'nothing.wav'"),
+        (["nothing.wav"], "no item of this index has the id 'nothing.wav', nor is there such a file"),
+        (["nothing.wav", "--start_s", "1"], "no item of this index has the id 'nothing.wav', nor is there such a file"),
         (["a", "b", "--end_s", "1"], "a part of one sound"),
         (["[bold]kind1/s3.wav", "--where", "lable == 1"], "did you mean label"),
         (["[bold]kind1/s3.wav", "--per_group", "label:x"], "FIELD:MOST"),

@@ -20,7 +20,9 @@ from starlette.testclient import TestClient
 
 from boiler import generation
 from boiler.api import models
+from boiler.api.nearest import Nearest
 from boiler.api.web import Web
+from boiler.errors import ModelDirError
 from boiler.settings import Settings
 
 DIM = 16
@@ -356,7 +358,9 @@ def test_no_torch_until_a_sound_is_embedded(model_dir: Path) -> None:
     script = f"""
 import sys
 from starlette.testclient import TestClient
+from boiler.api.nearest import Nearest
 from boiler.api.web import Web
+from boiler.errors import ModelDirError
 from boiler.settings import Settings
 with TestClient(Web(Settings(model_dir={str(model_dir)!r}))) as client:
     assert client.post("/nearest", json={{"embedding": [1.0] * {DIM}}}).status_code == 200
@@ -366,3 +370,18 @@ print(sorted(name for name in sys.modules if name.split(".")[0] in ("torch", "to
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_an_answer_keeps_to_itself_stands_in_the_log(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lost(*_: object, **__: object) -> None:
+        raise ModelDirError("the disk with the index is gone")
+
+    with TestClient(Web(Settings(model_dir=model_dir, log="none")), raise_server_exceptions=False) as client:
+        monkeypatch.setattr(Nearest, "item", lost)
+        with caplog.at_level("ERROR", logger="boiler"):
+            answer = client.get("/items/1")
+    assert answer.status_code == 503
+    assert "disk" not in answer.text
+    assert f"{answer.json()['request_id']}: the disk with the index is gone" in caplog.text

@@ -32,6 +32,8 @@ from boiler.api.meters import meters
 from boiler.errors import BoilerError
 from boiler.settings import Settings
 
+log = logging.getLogger("boiler")
+
 DESCRIPTION = """\
 Finds sounds that sound alike.
 
@@ -187,7 +189,10 @@ def _request_id(request: Request) -> str | None:
 
 async def _on_boiler(request: Request, error: Exception) -> Response:
     assert isinstance(error, BoilerError)
-    return problems.response(problems.of_boiler(error), _request_id(request))
+    problem = problems.of_boiler(error)
+    if problem.status_code >= 500:  # the answer keeps the reason to itself, and says that it stands here
+        log.error("%s: %s", _request_id(request), error)
+    return problems.response(problem, _request_id(request))
 
 
 async def _on_validation(request: Request, error: Exception) -> Response:
