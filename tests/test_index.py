@@ -174,7 +174,9 @@ def killed_again_and_again(folder: Path, tmp_path: Path, n_kills: int) -> None:
             finished += 1
             shutil.rmtree(tmp_path / "m")
     run = start(folder, tmp_path / "m")
-    assert run.wait() == 0
+    assert run.stderr is not None
+    with run.stderr as said:
+        assert run.wait() == 0, said.read()
     assert same(tmp_path / "m", tmp_path / "reference")
 
 
