@@ -7,10 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 from sounds import tone, write
 
 from boiler.training import Run, TrainSettings
 from boiler.vqvae import NetworkSettings
+
+# On a busy machine making the inputs can take long: that says nothing about what is tested.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture(scope="session")

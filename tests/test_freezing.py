@@ -98,8 +98,3 @@ def test_a_window_gets_the_same_vector_alone_or_in_a_batch_on_one_thread_or_four
         torch.set_num_threads(threads)
     assert np.abs(np.linalg.norm(together, axis=1) - 1).max() < 1e-5
     assert (together * alone).sum(axis=1).min() > 0.99999
-
-
-def test_the_device_is_as_named_or_one_that_is_there() -> None:
-    assert freezing.device_of("cpu") == "cpu"
-    assert freezing.device_of("auto") in ("cpu", "cuda", "mps")

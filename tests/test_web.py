@@ -271,7 +271,9 @@ HOSTILE_NUMBERS = strategies.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(
     numbers=strategies.lists(HOSTILE_NUMBERS, min_size=0, max_size=DIM + 2),
     keys=strategies.lists(
