@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ from boiler.scan import Found
 
 FILE = "catalogue.sqlite"
 VERSION = 1
+_PATIENCE_S = 5.0  # as SQLite waits for a lock elsewhere
 
 _SCHEMA = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -97,7 +99,7 @@ class Catalogue:
         self.path = path
         try:
             self.db = sqlite3.connect(path, isolation_level=None)
-            self.db.execute("PRAGMA journal_mode=WAL")
+            self._write_ahead()
             # FULL: what was committed is there after a power cut, too.
             self.db.execute("PRAGMA synchronous=FULL")
             self._migrate()
@@ -126,6 +128,18 @@ class Catalogue:
 
     def close(self) -> None:
         self.db.close()
+
+    def _write_ahead(self) -> None:
+        """WAL mode. Where two open a new file at once, SQLite refuses one of them at once instead of waiting."""
+        until = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                self.db.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                    raise
+                time.sleep(0.01)
 
     def _migrate(self) -> None:
         if self._version() == VERSION:
