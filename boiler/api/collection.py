@@ -39,28 +39,13 @@ class Neighbours(BaseModel):
     k: int = Field(10, ge=1, description="neighbours, at most `max_k` of GET /model")
 
 
-class Part(BaseModel):
-    """Which part of the sound is wanted."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    start_s: float = Field(0.0, ge=0, lt=1e9, allow_inf_nan=False, description="where the part begins, seconds")
-    end_s: float | None = Field(
-        None,
-        ge=media.LEAST_PART_S,
-        lt=1e9,
-        allow_inf_nan=False,
-        description="where it ends, seconds; without: at the sound's end",
-    )
-
-
-class Columns(Part):
+class Columns(models.Part):
     """A waveform's columns."""
 
     points: int = Field(800, ge=1, le=media.MAX_POINTS, description="columns")
 
 
-class Pixels(Part):
+class Pixels(models.Part):
     """A picture's size."""
 
     width: int = Field(800, ge=16, le=media.MAX_PIXELS_WIDE, description="pixels")
@@ -113,14 +98,14 @@ _PARTIAL: dict[int | str, dict[str, Any]] = {
 
 
 @router.get("/items/{n}/audio", operation_id="item_audio", tags=["items"], responses=_PARTIAL, response_class=Response)
-async def audio(request: Request, n: Number, part: Annotated[Part, Query()]) -> Response:
+async def audio(request: Request, n: Number, part: Annotated[models.Part, Query()]) -> Response:
     """The sound itself, in ranges of bytes, so that a player seeks. What browsers do not play, and any part of a
     sound, comes as FLAC."""
     return await media.sound(of_request(request).nearest, n, request)
 
 
 @router.head("/items/{n}/audio", include_in_schema=False)
-async def audio_head(request: Request, n: Number, part: Annotated[Part, Query()]) -> Response:
+async def audio_head(request: Request, n: Number, part: Annotated[models.Part, Query()]) -> Response:
     """The head of the answer alone."""
     return await media.sound(of_request(request).nearest, n, request)
 

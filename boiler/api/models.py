@@ -9,12 +9,29 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from boiler.api import media
+
 Number = Annotated[float, Field(allow_inf_nan=False)]
 ItemNumber = Annotated[int, Field(ge=0, lt=2**63, description="the item's stable number in the catalogue")]
 Vector = Annotated[
     list[Number],
     Field(min_length=1, max_length=65_536, description="as long as the index's vectors: see `dim` of GET /model"),
 ]
+
+
+class Part(BaseModel):
+    """Which part of a sound is meant, in the address of a request."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    start_s: float = Field(0.0, ge=0, lt=1e9, allow_inf_nan=False, description="where the part begins, seconds")
+    end_s: float | None = Field(
+        None,
+        ge=media.LEAST_PART_S,
+        lt=1e9,
+        allow_inf_nan=False,
+        description="where it ends, seconds; without: at the sound's end",
+    )
 
 
 class Asked(BaseModel):

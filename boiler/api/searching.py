@@ -61,28 +61,13 @@ class K(BaseModel):
     k: int = Field(10, ge=1, description="neighbours, at most `max_k` of GET /model", examples=[12])
 
 
-class SoundPart(BaseModel):
-    """Which part of the uploaded sound is meant."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    start_s: float = Field(0.0, ge=0, lt=1e9, allow_inf_nan=False, description="where the part begins, seconds")
-    end_s: float | None = Field(
-        None,
-        ge=media.LEAST_PART_S,
-        lt=1e9,
-        allow_inf_nan=False,
-        description="where it ends, seconds; without: at the sound's end",
-    )
-
-
-class SoundNearest(SoundPart):
+class SoundNearest(models.Part):
     """A search by an uploaded sound."""
 
     k: int = Field(10, ge=1, description="neighbours, at most `max_k` of GET /model", examples=[12])
 
 
-class SoundEmbed(SoundPart):
+class SoundEmbed(models.Part):
     """Vectors of an uploaded sound."""
 
     encoding: Literal["float", "base64"] = Field("float", description="base64: little-endian float32")
