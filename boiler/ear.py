@@ -10,9 +10,9 @@ Part(start_s=0.0, end_s=5.0)
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,9 @@ from boiler import atomic, audio, engine
 from boiler.engine import Vectors
 from boiler.errors import ModelDirError, SilentSoundError
 from boiler.generation import Generation
+
+if TYPE_CHECKING:
+    from boiler.freezing import Frozen
 
 BATCH_WINDOWS = 16
 
@@ -48,7 +51,7 @@ class Ear:
         self._device = device
         self._lock = threading.Lock()
         self._sha256 = ""
-        self._encode: Callable[[Vectors], Vectors] | None = None
+        self._frozen: Frozen | None = None
 
     def embed(
         self, opened: Generation, blocks: Iterable[audio.Samples], name: str, from_s: float = 0.0
@@ -63,7 +66,7 @@ class Ear:
         sounding = (one for one in audio.windows(blocks, which=which, hop_s=header.hop_s) if not one.silent)
         embedded: list[Embedded] = []
         for batch in _batches(sounding, BATCH_WINDOWS):
-            vectors = self._hear(opened, np.stack([window.samples for window in batch]))
+            vectors = self.hear(opened, np.stack([window.samples for window in batch]))
             embedded += [
                 Embedded(Part(from_s + window.start_s, from_s + window.end_s), vector)
                 for window, vector in zip(batch, vectors, strict=True)
@@ -72,22 +75,40 @@ class Ear:
             raise SilentSoundError(name, "it is silent from beginning to end, so it has no neighbours")
         return embedded
 
-    def _hear(self, opened: Generation, samples: Vectors) -> Vectors:
-        """Shape: [B, T] -> [B, D]."""
-        header = opened.header
-        with self._lock:
-            if self._encode is None or self._sha256 != header.encoder_sha256:
-                self._encode = self._load(opened)
-                self._sha256 = header.encoder_sha256
-            encode = self._encode
-        vectors = engine.unit(encode(samples))
-        if vectors.shape != (len(samples), header.dim) or not np.isfinite(vectors).all():
-            raise ModelDirError(
-                f"{opened.path / 'encoder.pt'} does not give {header.dim} numbers a window: run boiler index again"
-            )
+    def hear(self, opened: Generation, samples: Vectors) -> Vectors:
+        """The vectors of a few windows, unit length. Shape: [B, T] -> [B, D].
+
+        Raises: ModelDirError: as `embed`.
+        """
+        dim = opened.header.dim
+        vectors = engine.unit(self._of(opened).embed(samples))
+        if vectors.shape != (len(samples), dim) or not np.isfinite(vectors).all():
+            raise _other(opened)
         return vectors
 
-    def _load(self, opened: Generation) -> Callable[[Vectors], Vectors]:
+    def presence(self, opened: Generation, samples: Vectors) -> Vectors | None:
+        """How much each word sounds in each frame of a few windows; None where vectors are no bags of words.
+
+        Shape: [B, T] -> [B, D, F].
+
+        Raises: ModelDirError: as `embed`.
+        """
+        presence = self._of(opened).presence
+        if presence is None:
+            return None
+        found = presence(samples)
+        if found.ndim != 3 or found.shape[:2] != (len(samples), opened.header.dim) or not np.isfinite(found).all():
+            raise _other(opened)
+        return found
+
+    def _of(self, opened: Generation) -> Frozen:
+        with self._lock:
+            if self._frozen is None or self._sha256 != opened.header.encoder_sha256:
+                self._frozen = self._load(opened)
+                self._sha256 = opened.header.encoder_sha256
+            return self._frozen
+
+    def _load(self, opened: Generation) -> Frozen:
         path = opened.path / "encoder.pt"
         if not opened.header.encoder_sha256:
             raise ModelDirError(
@@ -100,7 +121,13 @@ class Ear:
             )
         from boiler import checkpoint, freezing  # bring torch, which searching does without
 
-        return freezing.embedder(path, checkpoint.device_of(self._device))
+        return freezing.opened(path, checkpoint.device_of(self._device))
+
+
+def _other(opened: Generation) -> ModelDirError:
+    return ModelDirError(
+        f"{opened.path / 'encoder.pt'} does not give {opened.header.dim} numbers a window: run boiler index again"
+    )
 
 
 def _batches(windows: Iterator[audio.Window], size: int) -> Iterator[list[audio.Window]]:

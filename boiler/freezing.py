@@ -11,7 +11,7 @@ import itertools
 import json
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -166,14 +166,35 @@ def thaw(catalogue: Catalogue) -> None:
     (catalogue.path.parent / FILE).unlink(missing_ok=True)
 
 
-def embedder(path: Path, device: str) -> Embed:
-    """What turns windows [B, T] into vectors [B, D], from an `encoder.pt`."""
+@dataclass(frozen=True)
+class Frozen:
+    """What an `encoder.pt` can do, on plain arrays."""
+
+    embed: Embed
+    presence: Embed | None
+    """[B, T] to [B, K, F]: how much each word sounds in each frame. None where vectors are no bags of words."""
+
+
+def opened(path: Path, device: str) -> Frozen:
+    """Load an `encoder.pt`.
+
+    Raises: CheckpointError: it is not one.
+    """
     module, _ = checkpoint.load_script(path, device)
 
-    def embed(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        # TF32 would cost a thousandth of a cosine between one machine and the next.
-        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
-            vectors: npt.NDArray[np.float32] = module(_tensor(samples).to(device)).float().cpu().numpy()
-        return vectors
+    def on_arrays(function: Callable[[torch.Tensor], torch.Tensor]) -> Embed:
+        def run(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+            # TF32 would cost a thousandth of a cosine between one machine and the next.
+            with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+                numbers: npt.NDArray[np.float32] = function(_tensor(samples).to(device)).float().cpu().numpy()
+            return numbers
 
-    return embed
+        return run
+
+    presence = getattr(module, "presence", None)
+    return Frozen(on_arrays(module), None if presence is None else on_arrays(presence))
+
+
+def embedder(path: Path, device: str) -> Embed:
+    """What turns windows [B, T] into vectors [B, D], from an `encoder.pt`."""
+    return opened(path, device).embed

@@ -29,18 +29,20 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
 
-from boiler import answers, audio, duplicates, engine, generation, records, seeds, steering
+from boiler import answers, audio, duplicates, engine, explain, generation, records, seeds, steering
 from boiler.answers import Answer, Match, Options, PerGroup, Query
 from boiler.duplicates import Group
 from boiler.ear import Ear, Embedded, Part
 from boiler.engine import Vectors
 from boiler.errors import QueryError
+from boiler.explain import Explanation
 from boiler.feedback import Feedback
 from boiler.header import Header
 from boiler.records import Item
@@ -54,6 +56,7 @@ __all__ = [
     "BySound",
     "ByVector",
     "Embedded",
+    "Explanation",
     "Group",
     "Item",
     "Match",
@@ -274,6 +277,30 @@ class Nearest:
         Raises: QueryError: a distance that is not from 0 to 2.
         """
         return duplicates.find(self._snapshot, nearer_than)
+
+    def explain(self, question: Question, answer: str | int) -> Explanation:
+        """Why an item is similar to the one sound of a question: which windows matched, which words, and when; see
+        `boiler.explain`. It is about the sounds alone: feedback and options of an answer change nothing here.
+
+        Raises: as `ask`; UnknownItemError: the answer is no item; QueryError: it is several seeds or a vector, or the
+        sounds are not here, or not what they were when they were indexed.
+        """
+        snapshot, seed = self._snapshot, explain.one_sound(question)
+        number, rows = snapshot.rows_of(answer)
+        times = [Part(*snapshot.rows[row].item()[1:]) for row in rows]
+        read = explain.reader(self.path(number))
+        found = explain.Sound(snapshot.item(number).id, snapshot.vectors[rows.start : rows.stop], times, read)
+        match seed:
+            case ByItem(id_or_n):
+                name, read = snapshot.item(id_or_n).id, explain.reader(self.path(id_or_n))
+            case BySound(source):
+                if not isinstance(source, str | os.PathLike | bytes) and not source.seekable():
+                    seed = replace(seed, source=source.read())  # it is read twice
+                name, read = audio.name_of(source), explain.reader(seed.source)
+            case BySamples():
+                name, read = "the samples given", explain.samples_reader(seed)
+        vectors, parts, _ = self._heard(snapshot, seed)
+        return explain.explain(explain.Sound(name, vectors, parts or [], read), found, self._ear, snapshot.generation)
 
     def judge(self, question: Question, answer: str | int, *, like: bool, who: str | None = None) -> int:
         """Keep that an item is, or is not, a good answer to a question; the next `ask` of it heeds that. The number of
