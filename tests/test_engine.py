@@ -158,3 +158,15 @@ def test_an_unknown_engine_lists_the_known() -> None:
         engine.find("exakt")
     for name in engine.TABLE:
         assert engine.find(name).name == name
+
+
+def test_what_half_precision_cannot_tell_apart_is_told_apart() -> None:
+    """Thousands of rows nearer to each other than a number of half precision is exact."""
+    random = np.random.default_rng(3)
+    vectors = engine.unit(np.ones(DIM) + 1e-5 * random.normal(size=(3_000, DIM)))
+    queries = engine.unit(np.ones(DIM) + 1e-3 * random.normal(size=(5, DIM)))
+    exact = Exact(vectors)
+    for query in queries:
+        assert_same(exact.query(query[None], 12), truth(vectors, query[None], 12))
+    far = Exact(np.concatenate([vectors, engine.unit(random.normal(size=(9_000, DIM)))]))
+    assert_same(far.query(queries[:1], 12), truth(far.vectors, queries[:1], 12))

@@ -107,9 +107,8 @@ def nearest_of(vectors: Vectors, queries: Vectors, k: int, asked: Rows | None, c
     Shape: vectors [N, D], queries [Q, D], asked [C] (which query, rising; None of one query), candidates [C] (which
     row) -> [Q, k]
     """
-    apart = vectors[candidates].astype(np.float64)
-    apart -= queries if asked is None else queries[asked]
-    distances = np.sqrt(np.einsum("ij,ij->i", apart, apart)).astype(np.float32)
+    apart = np.subtract(vectors.take(candidates, 0), queries if asked is None else queries[asked], dtype=np.float64)
+    distances = np.sqrt(np.vecdot(apart, apart)).astype(np.float32)
     if asked is None:
         kept = np.lexsort((candidates, distances))[:k]
     else:
