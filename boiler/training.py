@@ -139,7 +139,9 @@ class Run:
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.AdamW(_groups(self.network), lr=settings.lr, betas=(0.9, 0.98))
         self.step, self.spent_s = 0, 0.0
+        self.of_folder: dict[str, Tensor] = {}
         if before and settings.resumes:
+            self.of_folder = encoder.of_folder(before.learned)
             self.optimiser.load_state_dict(before.optimiser)
             self.step, self.spent_s = before.step, before.scheduler["spent_s"]
         self.views = Views(self.mel, VIEW_FRAMES, self.device)
@@ -183,6 +185,7 @@ class Run:
         """Train until --epoch or --max_minutes ends, or a signal comes; the last checkpoint written."""
         path = self.path()
         began = time.monotonic() - self.spent_s
+        self.learn_folder()
         with _signals() as signals, meter("training", 1.0) as progress:
             while self.share_done() < 1 and not signals:
                 self.advance()
@@ -192,9 +195,17 @@ class Run:
                     self.spent_s = time.monotonic() - began
                 progress.reach(min(self.share_done(), 1.0), self.note())
         self.stopped_by = signals[0] if signals else None
-        path = self.close_epoch(LEARNING_WINDOWS_BETWEEN if signals else LEARNING_WINDOWS)
+        with meter("learning what to keep of what the network sees", None):
+            path = self.close_epoch(LEARNING_WINDOWS_BETWEEN if signals else LEARNING_WINDOWS)
         self.journal.close()
         return path
+
+    def learn_folder(self) -> None:
+        """What the folder teaches without the network: once a run, and before its first step, so that a signal never
+        has to wait for it."""
+        if not self.of_folder:
+            windows = Windows(self.sounds, self.split.train, LEARNING_WINDOWS, self.settings.seed, torch.device("cpu"))
+            self.of_folder = encoder.learn_folder(windows)
 
     def share_done(self) -> float:
         """0 to 1: of the bound that ends first."""
@@ -265,12 +276,13 @@ class Run:
 
     def contents(self, measured: dict[str, float], n_windows: int) -> Checkpoint:
         """All of it, with what is learned from up to so many windows."""
+        self.learn_folder()
         windows = Windows(self.sounds, self.split.train, n_windows, self.settings.seed, self.device)
         return Checkpoint(
             network=asdict(self.network.settings),
             mel=asdict(self.mel),
             weights={name: value.cpu() for name, value in self.network.state_dict().items()},
-            learned=encoder.learn(windows, self.network.eval()),
+            learned=encoder.learn(windows, self.network.eval(), self.of_folder),
             epoch=self.epoch(),
             step=self.step,
             seed=self.settings.seed,

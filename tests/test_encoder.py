@@ -128,8 +128,15 @@ def test_what_is_learned_stands_under_the_name_of_its_fitter(monkeypatch: pytest
         seen.append(sorted(learned))
         return {"mean": torch.cat(list(windows)).mean()[None]}
 
+    def fit_folder(windows):
+        return {"mean": torch.cat(list(windows)).mean()[None] - 1}
+
     monkeypatch.setattr(sys.modules[__name__], "fit", fit, raising=False)
+    monkeypatch.setattr(sys.modules[__name__], "fit_folder", fit_folder, raising=False)
+    monkeypatch.setattr(encoder, "FOLDER_FITTERS", {"first": f"{__name__}:fit_folder"})
     monkeypatch.setattr(encoder, "FITTERS", {"one": f"{__name__}:fit", "two": f"{__name__}:fit"})
-    learned = encoder.learn([torch.ones(2, 1, 8)], torch.nn.Identity())
-    assert learned == {"one.mean": torch.ones(1), "two.mean": torch.ones(1)}
-    assert seen == [[], ["one.mean"]]
+    windows = [torch.ones(2, 1, 8)]
+    learned = encoder.learn(windows, torch.nn.Identity(), encoder.learn_folder(windows))
+    assert learned == {"first.mean": torch.zeros(1), "one.mean": torch.ones(1), "two.mean": torch.ones(1)}
+    assert seen == [["first.mean"], ["first.mean", "one.mean"]]
+    assert encoder.of_folder(learned) == {"first.mean": torch.zeros(1)}

@@ -14,9 +14,16 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from boiler import checkpoint, training
+from boiler.encoder import joined
 from boiler.errors import CheckpointError, CorpusError, SettingsError
 from boiler.training import Run, TrainSettings
 from boiler.vqvae import NetworkSettings
+
+
+@pytest.fixture(autouse=True)
+def brief(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the folder teaches takes its seconds in every run: fewer rounds of it do here."""
+    monkeypatch.setattr(joined, "STEPS", 10)
 
 
 @pytest.fixture(scope="session")

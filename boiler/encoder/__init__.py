@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, cast
 
 import torch
@@ -28,21 +28,25 @@ TABLE: dict[str, str] = {
     "BagBottomVQVAE": "boiler.encoder.bag_bottom:BagBottomVQVAE",
     "MeanFreqTopVQVAE": "boiler.encoder.mean_freq_top:MeanFreqTopVQVAE",
     "PooledVQVAE": "boiler.encoder.pooled:PooledVQVAE",
+    "JoinedVQVAE": "boiler.encoder.joined_vqvae:JoinedVQVAE",
     "MFCCStats": "boiler.encoder.mfcc_stats:MFCCStats",
     "JoinedParts": "boiler.encoder.joined:JoinedParts",
 }
 """Name to where its class stands. Imported when asked for."""
 
-DEFAULT = "PooledVQVAE"
+DEFAULT = "JoinedVQVAE"
 """What `boiler index` and `boiler demo` take when a checkpoint and no name is given: the best of those it holds."""
 
 WITHOUT_CHECKPOINT = "JoinedParts"
 """What `boiler index` takes when neither is given: the best of those that need none."""
 
-FITTERS: dict[str, str] = {"pooled": "boiler.encoder.pooled:fit"}
-"""Name to the function that learns something for an encoder at the end of training: `fit(windows, learned,
-network)` gets the training windows, what those before it in this table learned, and the network; it returns named
-tensors."""
+FOLDER_FITTERS: dict[str, str] = {"parts": "boiler.encoder.joined:fit"}
+"""Name to the function that learns something from the folder alone, once a training run, before its first step:
+`fit(windows)` gets the training windows and returns named tensors."""
+
+FITTERS: dict[str, str] = {"pooled": "boiler.encoder.pooled:fit", "joined": "boiler.encoder.joined_vqvae:fit"}
+"""The same for what depends on the network, for every checkpoint: `fit(windows, learned, network)` gets also what those
+before it in these tables learned, and the network."""
 
 Path = str | os.PathLike[str]
 
@@ -104,19 +108,43 @@ def create(name: str, pt_path: Path | None = None, device: str = "cpu") -> Encod
     return encoder.eval().requires_grad_(False)
 
 
-def learn(windows: Iterable[Tensor], network: nn.Module) -> dict[str, Tensor]:
-    """What all `FITTERS` learn, each tensor as `fitter.name`: it goes into the checkpoint.
+def learn_folder(windows: Iterable[Tensor]) -> dict[str, Tensor]:
+    """What all `FOLDER_FITTERS` learn, each tensor as `fitter.name`.
 
     Arguments: `windows`, which can be gone through again and again, gives batches of whole windows, float
-    `[B, 1, 2**17]`; `network` is in eval mode.
+    `[B, 1, 2**17]`.
     """
     learned: dict[str, Tensor] = {}
+    for name, place in FOLDER_FITTERS.items():
+        learned |= _named(name, _found(place)(windows))
+    return learned
+
+
+def of_folder(learned: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of what a checkpoint holds that was learned, what `learn_folder` learned."""
+    return {name: value for name, value in learned.items() if name.partition(".")[0] in FOLDER_FITTERS}
+
+
+def learn(windows: Iterable[Tensor], network: nn.Module, of_folder: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What all `FITTERS` learn, and what `learn_folder` did: it all goes into the checkpoint.
+
+    Arguments: `windows` as there; `network` is in eval mode.
+    """
+    learned = dict(of_folder)
     with torch.no_grad():
         for name, place in FITTERS.items():
-            module, _, function = place.partition(":")
-            found = getattr(importlib.import_module(module), function)(windows, learned, network)
-            learned |= {f"{name}.{short}": value.cpu().contiguous() for short, value in found.items()}
+            learned |= _named(name, _found(place)(windows, learned, network))
     return learned
+
+
+def _found(place: str) -> Callable[..., dict[str, Tensor]]:
+    module, _, function = place.partition(":")
+    found: Callable[..., dict[str, Tensor]] = getattr(importlib.import_module(module), function)
+    return found
+
+
+def _named(name: str, found: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{name}.{short}": value.cpu().contiguous() for short, value in found.items()}
 
 
 def __getattr__(name: str) -> Any:

@@ -35,6 +35,7 @@ STEPS = 500
 FLOOR = 1e-2
 """The parts have a floor of their own, above this one: what a view lifts above it must still be there."""
 SEED = 0
+NAME = "parts"
 
 
 class AllParts(nn.Module):
@@ -165,3 +166,17 @@ class JoinedParts(Fitted):
         curved = contrast.train(reduced / scale, draw, steps=STEPS, step=progress.step)
         # One affine map for all of the linear steps; views are centred already, so `centre` is rounding.
         return Head(mean, (apart @ directions / scale).contiguous(), curved)
+
+
+def fit(windows: Iterable[Tensor]) -> dict[str, Tensor]:
+    """What `JoinedParts` learns from these windows, for the table of what is learned from the folder alone."""
+    made = JoinedParts()
+    made.fit(windows)
+    return made.state_dict()
+
+
+def rebuilt(learned: dict[str, Tensor]) -> JoinedParts:
+    """The encoder of what `fit` learned, ready to embed."""
+    made = JoinedParts()
+    made.load_state_dict(learned)
+    return made.eval().requires_grad_(False)

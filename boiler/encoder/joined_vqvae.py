@@ -1,0 +1,64 @@
+"""The best there is: what the network sees, joined with the six parts that need no network.
+
+`PooledVQVAE` and `JoinedParts` make different mistakes: the one is better at long sounds whose texture counts, the
+other at short ones whose course in time does. Their vectors, side by side, are turned to their principal components,
+nothing scaled; all of it is learned from the folder while training and kept in the checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from boiler.encoder import joined, pooled, whitening
+from boiler.encoder.learned import Seeing, opened
+from boiler.encoder.pooled import Parts
+from boiler.encoder.whitening import Whitening
+from boiler.vqvae import VQVAE2
+
+DIM = 256
+NAME = "joined"
+POWER = 0.0
+"""Both vectors are whitened already; again would blow up what they agree is noise."""
+
+
+class JoinedVQVAE(Seeing):
+    """`PooledVQVAE` and `JoinedParts` in one, D = 256."""
+
+    def __init__(self, pt_path: str | os.PathLike[str] | None, device: str = "cpu") -> None:
+        network, contents = opened(pt_path)
+        super().__init__(network, DIM)
+        by_network, last = contents.learned_of(pooled.NAME), contents.learned_of(NAME)
+        self.pool = Parts(network)
+        self.whitening = Whitening(by_network["mean"], by_network["matrix"])
+        self.parts = joined.rebuilt(contents.learned_of(joined.NAME))
+        self.turn = Whitening(last["mean"], last["matrix"])
+        self.to(device)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        seen = self.whitening(torch.cat(self.pool(self.see(waveform)), dim=1))
+        vectors: Tensor = self.turn(torch.cat([seen, self.parts(waveform)], dim=1))
+        return vectors
+
+
+def fit(windows: Iterable[Tensor], learned: dict[str, Tensor], network: VQVAE2) -> dict[str, Tensor]:
+    """The principal components of both vectors side by side, for the table of fitters."""
+    pool = Parts(network)
+    whiten = Whitening(learned[f"{pooled.NAME}.mean"], learned[f"{pooled.NAME}.matrix"])
+    parts = joined.rebuilt(
+        {
+            name.removeprefix(f"{joined.NAME}."): value
+            for name, value in learned.items()
+            if name.startswith(f"{joined.NAME}.")
+        }
+    )
+    both = (
+        torch.cat(
+            [whiten(torch.cat([part.cpu() for part in pool(network.see(batch))], dim=1)), parts(batch.cpu())], dim=1
+        )
+        for batch in windows
+    )
+    return whitening.fit(both, DIM, POWER)
