@@ -14,8 +14,10 @@ id gone                  the item is dropped; more than half of all at once only
 =======================  ==========================================================================================
 
 Hence the same bytes twice are two items with the same vectors, embedded once; and a name that changed only in its case
-is a move. A failure to decode belongs to the bytes as well, and is not tried again until they change; what may pass by
-itself (no permission, changed while it was read) belongs to the file and is tried again every time.
+is a move. A failure to decode belongs to the bytes as well, and is not tried again until they change; but where time or
+memory ran out, or the decoder was killed, which on a busy machine happens to good sounds too, later runs try again,
+`MOST_TRIES` times in all. What may pass by itself (no permission, changed while it was read) belongs to the file and is
+tried again every time.
 
 Numbers `n` are given in the order of the ids, before anything is decoded, and never given twice: a run that was killed
 and taken up again gives what one run gives.
@@ -25,10 +27,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -37,47 +37,15 @@ from typing import Self
 import numpy as np
 import numpy.typing as npt
 
+from boiler import schema
 from boiler.audio import Probe
 from boiler.errors import CatalogueError
 from boiler.records import Failure, Item
 from boiler.scan import Found
 
 FILE = "catalogue.sqlite"
-VERSION = 1
-_PATIENCE_S = 5.0  # as SQLite waits for a lock elsewhere
-
-_SCHEMA = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE files (
-    n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, file BLOB,
-    size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, sha256 TEXT,
-    label TEXT, metadata TEXT NOT NULL DEFAULT '{}', problem TEXT, seen TEXT NOT NULL
-);
-CREATE INDEX files_sha256 ON files (sha256);
-CREATE INDEX files_size ON files (size_bytes);
-CREATE TABLE contents (
-    c INTEGER PRIMARY KEY, sha256 TEXT UNIQUE, reason TEXT,
-    duration_s REAL NOT NULL DEFAULT 0, sample_rate_hz INTEGER NOT NULL DEFAULT 0, channels INTEGER NOT NULL DEFAULT 0,
-    format TEXT NOT NULL DEFAULT '',
-    size_bytes INTEGER,
-    n INTEGER UNIQUE  -- the file whose bytes are being heard, and not to their end yet; then sha256 is NULL
-);
-CREATE INDEX contents_size ON contents (size_bytes);
-CREATE TABLE windows (
-    c INTEGER NOT NULL, start_s REAL NOT NULL, end_s REAL NOT NULL, vector BLOB NOT NULL, PRIMARY KEY (c, start_s)
-) WITHOUT ROWID;
-CREATE VIEW pending AS SELECT n, id, size_bytes, mtime_ns, file, sha256 FROM files
-    WHERE sha256 IS NULL OR sha256 NOT IN (SELECT sha256 FROM contents WHERE sha256 IS NOT NULL);
-CREATE VIEW heard AS
-    SELECT files.n, id, label, duration_s, sample_rate_hz, channels, format, files.size_bytes, mtime_ns, files.sha256,
-        metadata, file, c
-    FROM files CROSS JOIN contents ON contents.sha256 = files.sha256 AND reason IS NULL;
-CREATE TABLE runs (
-    run INTEGER PRIMARY KEY, began TEXT NOT NULL, ended TEXT, outcome TEXT NOT NULL DEFAULT 'killed', report TEXT
-);
-"""
-# Version found -> what brings it one further. Version 1 is the first.
-_MIGRATIONS: dict[int, str] = {}
+MOST_TRIES = 3
+"""So often bytes are tried over which time or memory runs out."""
 
 
 @dataclass(frozen=True)
@@ -98,11 +66,7 @@ class Catalogue:
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
-            self.db = sqlite3.connect(path, isolation_level=None)
-            self._write_ahead()
-            # FULL: what was committed is there after a power cut, too.
-            self.db.execute("PRAGMA synchronous=FULL")
-            self._migrate()
+            self.db = schema.opened(path)
         except sqlite3.OperationalError as error:
             raise self._cannot_write(error) from error
         except sqlite3.DatabaseError as error:
@@ -129,57 +93,9 @@ class Catalogue:
     def close(self) -> None:
         self.db.close()
 
-    def _write_ahead(self) -> None:
-        """WAL mode. Where two open a new file at once, SQLite refuses one of them at once instead of waiting."""
-        until = time.monotonic() + _PATIENCE_S
-        while True:
-            try:
-                self.db.execute("PRAGMA journal_mode=WAL")
-                return
-            except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
-                    raise
-                time.sleep(0.01)
-
-    def _migrate(self) -> None:
-        if self._version() == VERSION:
-            return
-        with self.changing():
-            # Asked again: of two that open a new catalogue at the same time, the second waits here and finds it made.
-            version = self._version()
-            if version == 0:
-                self._run(_SCHEMA)
-                self.put(birth=uuid.uuid4().hex)  # tells revision 7 of this catalogue from that of one made anew
-            for step in range(max(version, 1), VERSION):
-                self._run(_MIGRATIONS[step])
-            self.db.execute(f"PRAGMA user_version = {VERSION}")
-
-    def _version(self) -> int:
-        version: int = self.db.execute("PRAGMA user_version").fetchone()[0]
-        if version > VERSION:
-            raise CatalogueError(f"{self.path} was written by a newer boiler (its version is {version}): update boiler")
-        return version
-
-    def _run(self, script: str) -> None:
-        """Statement by statement, within the transaction: `executescript` would end it first."""
-        statement = ""
-        for line in script.splitlines(keepends=True):
-            statement += line
-            if sqlite3.complete_statement(statement):
-                self.db.execute(statement)
-                statement = ""
-
-    @contextmanager
-    def changing(self) -> Iterator[None]:
+    def changing(self) -> AbstractContextManager[None]:
         """One transaction: all that is done in the block is kept, or none of it."""
-        self.db.execute("BEGIN IMMEDIATE")
-        try:
-            yield
-            self.db.execute("COMMIT")
-        except BaseException:
-            if self.db.in_transaction:
-                self.db.execute("ROLLBACK")
-            raise
+        return schema.changing(self.db)
 
     def commit(self) -> None:
         """Within `changing`: keep what was done so far, whatever comes."""
@@ -239,7 +155,8 @@ class Catalogue:
 
     def is_heard(self, sha256: str) -> bool:
         """Whether these bytes were decoded to the end, or failed for good."""
-        return self.db.execute("SELECT 1 FROM contents WHERE sha256 = ?", (sha256,)).fetchone() is not None
+        found = self.db.execute("SELECT 1 FROM contents WHERE sha256 = ? AND tries_left = 0", (sha256,))
+        return found.fetchone() is not None
 
     def may_be_known(self, pending: Pending) -> bool:
         """Whether as many bytes were heard before, or another file has as many: then it pays to look whether they are
@@ -251,8 +168,12 @@ class Catalogue:
 
     def hashed(self, n: int, sha256: str) -> None:
         """The bytes of file `n` were read; when they were heard before, there is no more to do."""
-        self.db.execute("UPDATE files SET sha256 = ?, problem = NULL WHERE n = ?", (sha256, n))
-        self.revise()
+        changed = self.db.execute(
+            "UPDATE files SET sha256 = ?, problem = NULL WHERE n = ? AND (sha256 IS NOT ? OR problem IS NOT NULL)",
+            (sha256, n, sha256),
+        )
+        if changed.rowcount:
+            self.revise()
 
     def begin(self, n: int) -> tuple[int, set[float]]:
         """Begin to hear file `n`, or go on with it: the number to add its windows under, and the start_s of those that
@@ -278,22 +199,36 @@ class Catalogue:
         if self.is_heard(sha256):  # its twin was quicker
             self._drop(c)
         else:
+            self.db.execute("DELETE FROM contents WHERE sha256 = ?", (sha256,))  # what was tried before in vain
             self.db.execute(
                 "UPDATE contents SET n = NULL, sha256 = ?, size_bytes = ?, duration_s = ?, sample_rate_hz = ?,"
                 " channels = ?, format = ? WHERE c = ?",
                 (sha256, size_bytes, probe.duration_s, probe.sample_rate_hz, probe.channels, probe.format, c),
             )
         self.hashed(n, sha256)
+        self.revise()
 
-    def fail(self, n: int, sha256: str, reason: str) -> None:
-        """The bytes of file `n` give no sound; they are not tried again."""
-        self.forget_partial(n)
+    def fail(self, n: int, sha256: str, reason: str, *, passing: bool = False) -> None:
+        """The bytes of file `n` give no sound. They are not tried again, unless the cause may be a passing one and
+        they were not tried `MOST_TRIES` times; then what was heard of them so far is kept, too."""
+        before = self._failure(sha256)
         self.db.execute(
-            "INSERT OR IGNORE INTO contents (sha256, reason, size_bytes)"
-            " VALUES (?, ?, (SELECT size_bytes FROM files WHERE n = ?))",
-            (sha256, reason, n),
+            "INSERT INTO contents (sha256, reason, size_bytes, tries_left)"
+            " VALUES (?, ?, (SELECT size_bytes FROM files WHERE n = ?), ?)"
+            " ON CONFLICT (sha256) DO UPDATE SET reason = excluded.reason,"
+            " tries_left = MAX(0, MIN(excluded.tries_left, tries_left - 1)) WHERE reason IS NOT NULL",
+            (sha256, reason, n, MOST_TRIES - 1 if passing else 0),
         )
         self.hashed(n, sha256)
+        if self.is_heard(sha256):
+            self.forget_partial(n)
+        if self._failure(sha256) != before:
+            self.revise()
+
+    def _failure(self, sha256: str) -> tuple[str, bool] | None:
+        """Why these bytes gave no sound, and whether they will be tried again."""
+        row = self.db.execute("SELECT reason, tries_left > 0 FROM contents WHERE sha256 = ?", (sha256,)).fetchone()
+        return None if row is None else (str(row[0]), bool(row[1]))
 
     def forget_partial(self, n: int) -> None:
         """Drop what was heard so far of a file that was not heard to its end."""
@@ -317,7 +252,7 @@ class Catalogue:
         self.revise()
 
     def forget_failures(self) -> None:
-        """Try again what failed for good."""
+        """Try again what failed, for good or so far."""
         with self.changing():
             self.db.execute("DELETE FROM contents WHERE reason IS NOT NULL")
 
@@ -384,10 +319,11 @@ class Catalogue:
 
     def failures(self) -> list[Failure]:
         """Every file that gives no sound, and why, in the order of the ids."""
+        again = "; the next run tries again"
         return [
-            Failure(*row)
-            for row in self.db.execute(
-                "SELECT id, COALESCE(problem, reason), COALESCE(sha256, '')"
+            Failure(id, reason + again if tries_left else reason, sha256)
+            for id, reason, sha256, tries_left in self.db.execute(
+                "SELECT id, COALESCE(problem, reason), COALESCE(sha256, ''), tries_left"
                 " FROM files LEFT JOIN contents USING (sha256)"
                 " WHERE problem IS NOT NULL OR reason IS NOT NULL ORDER BY id"
             )

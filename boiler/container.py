@@ -26,7 +26,7 @@ import av.error
 import numpy as np
 import numpy.typing as npt
 
-from boiler.errors import NotASoundError, SoundLimitError
+from boiler.errors import ExhaustedError, NotASoundError, SoundLimitError
 
 Samples: TypeAlias = npt.NDArray[np.float32]
 Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO
@@ -145,7 +145,7 @@ class Track:
 
         Raises:
             NotASoundError: more packets are damaged than the limits allow, or the samples are no numbers.
-            SoundLimitError: rate, channels or working time.
+            SoundLimitError: rate or channels; ExhaustedError: working time, memory.
         """
         position, frames = self._frames_from(from_s)
         ahead: int | None = None
@@ -253,7 +253,7 @@ class Track:
                 frames = packet.decode()
                 good += 1
             except MemoryError:
-                raise SoundLimitError(self.name, "decoding it takes more memory than there is") from None
+                raise ExhaustedError(self.name, "decoding it takes more memory than there is") from None
             except EOFError:
                 return
             except BROKEN as error:
@@ -263,7 +263,7 @@ class Track:
                 packets = self._container.demux(self._stream)  # an exception ended the one before
             self._work_s += time.monotonic() - began
             if self._work_s > self.limits.max_work_s:
-                raise SoundLimitError(self.name, f"decoding it takes more than {self.limits.max_work_s:g} s")
+                raise ExhaustedError(self.name, f"decoding it takes more than {self.limits.max_work_s:g} s")
             yield from frames
 
     def _allow(self, rate_hz: int, channels: int) -> None:
@@ -280,7 +280,7 @@ class Track:
         try:
             yield
         except MemoryError:
-            raise SoundLimitError(self.name, "decoding it takes more memory than there is") from None
+            raise ExhaustedError(self.name, "decoding it takes more memory than there is") from None
         except BROKEN as error:
             raise NotASoundError(self.name, f"{reason} ({_plain(error)})") from error
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import os
 import queue
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -32,7 +32,7 @@ from typing import Any, BinaryIO, Generic, NamedTuple, Self, TypeAlias, TypeVar
 import numpy as np
 
 from boiler.audio import HOP_S, Cutter, Limits, Probe, Samples, Source, Which, Window, name_of, part_of
-from boiler.errors import NotASoundError, SoundError, SoundLimitError
+from boiler.errors import ExhaustedError, NotASoundError, SoundError, SoundLimitError
 from boiler.process import Lost, Process
 
 Key = TypeVar("Key")
@@ -77,7 +77,7 @@ class Failed(Generic[Key]):
 Event: TypeAlias = Piece[Key] | Done[Key] | Failed[Key]
 
 
-KINDS = {kind.__name__: kind for kind in (SoundError, NotASoundError, SoundLimitError)}
+KINDS = {kind.__name__: kind for kind in (SoundError, NotASoundError, SoundLimitError, ExhaustedError)}
 
 
 def _error(told: list[str]) -> SoundError:
@@ -232,12 +232,13 @@ class Decoders:
 
     def windows(
         self, jobs: Iterable[tuple[Key, Path]], *, which: Which = "all", hop_s: float = HOP_S, ordered: bool = False
-    ) -> Iterator[Event[Key]]:
+    ) -> Generator[Event[Key]]:
         """Decode files and cut them into windows, in all workers that are free.
 
         For each key: any number of `Piece`, then one `Done` or `Failed`. `ordered`: all of one key before the next, in
         the order of `jobs`; otherwise as it comes, sounds mixed. `jobs` is read as work is given out, and each worker
-        is at most two answers (of a minute of sound, or 16 files) ahead of whoever iterates. Stop iterating at will.
+        is at most two answers (of a minute of sound, or 16 files) ahead of whoever iterates. Close it to stop before
+        the end.
 
         Raises: ValueError: as `boiler.audio.windows`. BoilerError: a worker does not even start.
         """
@@ -246,7 +247,7 @@ class Decoders:
         queued = (_Job(turn, key, os.fspath(path), Cutter(which, hop_s)) for turn, (key, path) in numbered)
         return self._windows(queued, which == "first", ordered)
 
-    def _windows(self, jobs: Iterator[_Job[Key]], first_only: bool, ordered: bool) -> Iterator[Event[Key]]:
+    def _windows(self, jobs: Iterator[_Job[Key]], first_only: bool, ordered: bool) -> Generator[Event[Key]]:
         turn = 0
         with self._taken(len(self._workers)) as workers:
             lanes = [_Lane(worker, jobs, first_only, self.limits) for worker in workers]

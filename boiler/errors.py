@@ -6,6 +6,7 @@ A message says what is wrong, where, and what to do about it. ::
     ├── SoundError            a sound cannot be used                  (path, reason)
     │   ├── NotASoundError    empty, mis-named, damaged, or no audio in it
     │   ├── SoundLimitError   longer, wider or faster than the limits allow
+    │   │   └── ExhaustedError  time or memory ran out while it was decoded; another time it may do
     │   └── SilentSoundError  nothing but silence: there is nothing to compare
     ├── CheckpointError       not a checkpoint or encoder of ours, or of another version
     ├── ModelDirError         a model directory lacks a file, is damaged, or is of another version
@@ -56,6 +57,13 @@ class SoundLimitError(SoundError):
     """More seconds, channels, samples a second or working time than the limits allow."""
 
     slug = "sound-limit"
+
+
+class ExhaustedError(SoundLimitError):
+    """Time or memory ran out while it was decoded. Unlike the others, this may be no fault of the sound's: on a busy
+    machine a good one is met by it, too."""
+
+    slug = "exhausted"
 
 
 class SilentSoundError(SoundError):

@@ -27,7 +27,7 @@ from boiler import atomic
 from boiler.audio import Which, Window
 from boiler.catalogue import Catalogue, Pending
 from boiler.decoders import Decoders, Done, Event, Failed, Piece
-from boiler.errors import SoundError
+from boiler.errors import ExhaustedError, SoundError
 from boiler.progress import Meter
 from boiler.scan import Found
 
@@ -93,7 +93,8 @@ class Hearing:
         self._batch: collections.deque[tuple[int, Window]] = collections.deque()
         self._pending: dict[int, Pending] = {}
         self._at_work: set[str] = set()  # hashes of files that are with the decoders
-        self._tried: set[int] = set()
+        self._tried: set[int] = set()  # files, and below hashes, that are left to the next run
+        self._exhausted: set[str] = set()
         self._committed = time.monotonic()
 
     def run(self) -> Tally:
@@ -110,7 +111,7 @@ class Hearing:
         with (
             self.catalogue.changing(),
             ThreadPoolExecutor(_HASH_THREADS) as threads,
-            closing(self._events(self._jobs(threads, twins))) as events,
+            closing(self._events(threads, twins)) as events,
         ):
             while (event := self._next(events)) is not None:
                 match event:
@@ -129,8 +130,9 @@ class Hearing:
                 self._flush()
         return twins
 
-    def _events(self, jobs: Iterator[tuple[int, Path]]) -> Generator[Event[int]]:
-        yield from self.decoders.windows(jobs, which=self.which, hop_s=self.hop_s, ordered=True)
+    def _events(self, threads: ThreadPoolExecutor, twins: set[int]) -> Generator[Event[int]]:
+        jobs = self._jobs(threads, twins)
+        return self.decoders.windows(jobs, which=self.which, hop_s=self.hop_s, ordered=True)
 
     def _next(self, events: Iterator[Event[int]]) -> Event[int] | None:
         began = time.monotonic()
@@ -150,6 +152,9 @@ class Hearing:
                     continue
             if pending.sha256 is not None:
                 self.catalogue.hashed(pending.n, pending.sha256)
+                if pending.sha256 in self._exhausted:
+                    self.meter.step()
+                    continue
                 if self.catalogue.is_heard(pending.sha256) or pending.sha256 in self._at_work:
                     if pending.sha256 in self._at_work:
                         twins.add(pending.n)
@@ -164,7 +169,7 @@ class Hearing:
         """The pending files, and the hash of those whose bytes may be known, computed while others are at work."""
         ahead: collections.deque[tuple[Pending, Future[str] | None]] = collections.deque()
         for pending in self.catalogue.pending():
-            if pending.n in self._tried:
+            if pending.n in self._tried or pending.sha256 in self._exhausted:
                 continue
             in_doubt = pending.sha256 is None and self.catalogue.may_be_known(pending)
             path = pending.found.path(self.root)
@@ -231,8 +236,12 @@ class Hearing:
             if (stat.st_size, stat.st_mtime_ns) != (pending.found.size_bytes, pending.found.mtime_ns):
                 self._problem(pending, "it changed while it was read: the next run takes it up")
             else:
-                self.catalogue.fail(n, pending.sha256 or atomic.sha256_of(path), error.reason)
+                sha256 = pending.sha256 or atomic.sha256_of(path)
+                passing = isinstance(error, ExhaustedError)
+                self.catalogue.fail(n, sha256, error.reason, passing=passing)
                 self.tally.failed += 1
+                if passing:
+                    self._exhausted.add(sha256)
         except OSError as unreadable:
             self._unreadable(pending, unreadable)
         self._close(n)

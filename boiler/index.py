@@ -61,9 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--exclude", action="append", metavar="GLOB", help="nothing that fits; may be given more than once"
     )
-    parser.add_argument("--batch_size", type=int, default=16, help="windows embedded at once (default: %(default)s)")
+    parser.add_argument(
+        "--batch_size", type=arguments.at_least_1, default=16, help="windows embedded at once (default: %(default)s)"
+    )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=0, help="decoding processes (default: one for each processor)")
+    parser.add_argument(
+        "--workers", type=arguments.at_least_1, help="decoding processes (default: one for each processor)"
+    )
     parser.add_argument(
         "--decode_timeout_s",
         type=float,
@@ -100,7 +104,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{back.name} is current again: {back.header.n_items} sounds, {back.header.n_rows} windows")
         return 0
     model_dir = args.model_dir
-    if model_dir is None and (folder / catalogue.FILE).is_file():
+    if model_dir in (None, folder) and (folder / catalogue.FILE).is_file():
         model_dir, folder = folder, _folder_of(folder)
     settings = IndexSettings(
         wav_dir=folder,

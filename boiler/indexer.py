@@ -67,7 +67,7 @@ class IndexSettings:
     metadata: Path | None = None
     batch_size: int = 16
     device: str = "auto"
-    workers: int = 0  # 0: one for each processor
+    workers: int | None = None  # None: one for each processor
     decode_timeout_s: float = 60.0
     max_file_hours: float = 24.0
     seed: int = 0
@@ -95,6 +95,7 @@ def index(settings: IndexSettings) -> Report:
     began = time.monotonic()
     columns_of = columns.from_table(settings.metadata) if settings.metadata else columns.from_folders
     model_dir, settings = _decide(settings)
+    _refuse(model_dir, settings)
     with lock.writing(model_dir), Catalogue(model_dir / catalogue.FILE) as store:
         generation.tidy(model_dir)
         settings = _complete(store, settings)
@@ -164,6 +165,35 @@ def _decide(settings: IndexSettings) -> tuple[Path, IndexSettings]:
     return model_dir, replace(settings, encoder=name)
 
 
+def _refuse(model_dir: Path, settings: IndexSettings) -> None:
+    """Refuse what can be told beforehand, so that nothing is written then: above all, no empty model directory."""
+    checkpoint.device_of(settings.device)
+    if (model_dir / catalogue.FILE).is_file():
+        return
+    with Catalogue(Path(":memory:")) as store:
+        settings = _complete(store, settings)
+    if settings.pt_path is not None or encoder.find(str(settings.encoder)).needs_checkpoint:
+        encoder.create(str(settings.encoder), settings.pt_path)
+    if next(_found(settings, scan.Unreadable()), None) is None:
+        raise _nothing(settings)
+
+
+def _found(settings: IndexSettings, unreadable: scan.Unreadable) -> Iterator[scan.Found]:
+    return scan.walk(
+        settings.wav_dir,
+        audio.SUFFIXES,
+        include=settings.include or (),
+        exclude=settings.exclude or (),
+        unreadable=unreadable,
+    )
+
+
+def _nothing(settings: IndexSettings) -> CorpusError:
+    globs = " that --include and --exclude let through" if settings.include or settings.exclude else ""
+    kinds = ", ".join(sorted(audio.SUFFIXES))
+    return CorpusError(f"{settings.wav_dir} holds no sounds{globs}; boiler looks for {kinds}")
+
+
 def _complete(store: Catalogue, settings: IndexSettings) -> IndexSettings:
     """The settings with what was not said filled in from the last time."""
     before = json.loads(store.get("settings") or "{}")
@@ -172,8 +202,9 @@ def _complete(store: Catalogue, settings: IndexSettings) -> IndexSettings:
     _url(str(settings.url_template), "a/b.wav")  # a template that cannot work is refused before the work
     for wrong, message in (
         (settings.windows not in ("all", "first"), f"windows are 'all' or 'first', not {settings.windows!r}"),
-        (not 0 < (settings.hop_s or 0) <= audio.WINDOW_S, f"hop_s must be above 0 and at most {audio.WINDOW_S}"),
+        (not 0 < (settings.hop_s or 0) <= audio.WINDOW_S, f"hop_s must be above 0 and at most {audio.WINDOW_S:g}"),
         (settings.batch_size < 1, "batch_size must be at least 1"),
+        (settings.workers is not None and settings.workers < 1, "workers must be at least 1"),
         (settings.decode_timeout_s <= 0, "decode_timeout_s must be above 0"),
         (settings.max_file_hours <= 0, "max_file_hours must be above 0"),
     ):
@@ -206,17 +237,10 @@ def _bind(store: Catalogue, settings: IndexSettings) -> None:
 def _look(store: Catalogue, settings: IndexSettings) -> tuple[sync.Changes, scan.Unreadable]:
     """Compare the folder with the catalogue."""
     unreadable = scan.Unreadable()
-    found = scan.walk(
-        settings.wav_dir,
-        audio.SUFFIXES,
-        include=settings.include or (),
-        exclude=settings.exclude or (),
-        unreadable=unreadable,
-    )
+    found = _found(settings, unreadable)
     changes = sync.compare(store, found, unreadable, hearing.hashes(settings.wav_dir), check=settings.check)
     if not store.n_files() and not changes.new:
-        kinds = ", ".join(sorted(audio.SUFFIXES))
-        raise CorpusError(f"{settings.wav_dir} holds no sounds; boiler looks for {kinds}")
+        raise _nothing(settings)
     return changes, unreadable
 
 
@@ -333,8 +357,8 @@ def _gathered(
 def _url(template: str, id: str) -> str:
     """The item's address: the template with its fields filled in, quoted where the template is a web address.
 
-    >>> _url("https://coub.com/view/{stem}", "loops/2a b.mp4"), _url("{id}", "loops/2a b.mp4")
-    ('https://coub.com/view/2a%20b', 'loops/2a b.mp4')
+    >>> _url("https://example.org/view/{stem}", "loops/2a b.mp4"), _url("{id}", "loops/2a b.mp4")
+    ('https://example.org/view/2a%20b', 'loops/2a b.mp4')
     """
     path = PurePosixPath(id)
     values = {"id": id, "stem": path.stem, "name": path.name, "folder": folder_of(id)}

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from boiler.container import Samples
-from boiler.errors import BoilerError, SoundError, SoundLimitError
+from boiler.errors import BoilerError, ExhaustedError, SoundError
 
 # The worker gets the parent's import path, and nothing else of it.
 PROGRAM = (
@@ -114,7 +114,7 @@ class Process:
         try:
             if not self.connection.poll(max(0.0, self.left_s)):
                 self.stop()
-                raise Lost(SoundLimitError, f"decoding it takes more than {self._timeout_s:g} s")
+                raise Lost(ExhaustedError, f"decoding it takes more than {self._timeout_s:g} s")
             parts = json.loads(self.connection.recv_bytes(HEAD_BYTES))
             samples = np.empty(sum(part["samples"] for part in parts), np.float32)
             if samples.size and self.connection.recv_bytes_into(samples.data.cast("B")) != samples.nbytes:
@@ -146,9 +146,9 @@ class Process:
 def _cause(code: int | None) -> tuple[type[SoundError], str]:
     """What an exit code says of the sound."""
     if code == -signal.SIGXCPU:
-        return SoundLimitError, "decoding it takes more processor time than is allowed"
+        return ExhaustedError, "decoding it takes more processor time than is allowed"
     if code == -signal.SIGKILL:
-        return SoundError, "its decoder was killed, most likely for want of memory"
+        return ExhaustedError, "its decoder was killed, most likely for want of memory"
     if code is not None and code < 0:
         return SoundError, f"its decoder crashed ({signal.Signals(-code).name})"
     return SoundError, f"its decoder ended (code {code})"

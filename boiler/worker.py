@@ -43,7 +43,7 @@ from boiler.audio import (
     probe,
 )
 from boiler.container import name_of, opened, readable
-from boiler.errors import NotASoundError, SoundError, SoundLimitError
+from boiler.errors import ExhaustedError, NotASoundError, SoundError
 
 Part: TypeAlias = dict[str, Any]
 
@@ -166,7 +166,7 @@ def _told(error: Exception, path: str) -> tuple[str, str, str]:
     if isinstance(error, SoundError):
         return type(error).__name__, error.path, error.reason
     if isinstance(error, MemoryError):
-        return SoundLimitError.__name__, path, "decoding it takes more memory than is allowed"
+        return ExhaustedError.__name__, path, "decoding it takes more memory than is allowed"
     return NotASoundError.__name__, path, str(error)
 
 

@@ -17,7 +17,7 @@ from sounds import tone, wav_bytes, write
 from boiler import audio, decoders, process
 from boiler.audio import HOP_S, SAMPLE_RATE_HZ, WINDOW_S, Limits, Window
 from boiler.decoders import Decoders, Done, Event, Failed, Piece
-from boiler.errors import NotASoundError, SoundError, SoundLimitError
+from boiler.errors import ExhaustedError, NotASoundError, SoundError, SoundLimitError
 
 # What a sound of this name does to the process that opens it. Only here: the worker is started with this in front.
 HOSTILE = """
@@ -184,6 +184,7 @@ def test_a_sound_that_kills_its_worker_loses_only_itself(
         if name in bad:
             assert isinstance(end, Failed)
             assert bad[name] in end.error.reason
+            assert isinstance(end.error, ExhaustedError) == (name in ("killed", "hungry"))
             assert end.error.path == str(tmp_path / name)
         else:
             assert isinstance(end, Done)
@@ -200,7 +201,7 @@ def test_a_sound_that_hangs_loses_only_itself(tmp_path: Path, hostile: None, nam
     with Decoders(1, timeout_s=4) as made:
         found = by_key(list(made.windows(jobs(tmp_path))))
     assert isinstance(end := found.pop(name)[-1], Failed)
-    assert isinstance(end.error, SoundLimitError)
+    assert isinstance(end.error, ExhaustedError)
     assert "more than 4 s" in end.error.reason or "processor time" in end.error.reason
     assert all(isinstance(of_it[-1], Done) for of_it in found.values())
 
@@ -223,7 +224,7 @@ def test_a_worker_killed_in_the_middle_of_a_long_sound(folder: Path) -> None:
     found = by_key(got)
     # The answer that was on its way may still have come; the sound it belongs to is not complete all the same.
     assert isinstance(end := found["first"][-1], Failed)
-    assert type(end.error) is SoundError
+    assert type(end.error) is ExhaustedError
     assert isinstance(found["second"][-1], Done)
     assert alike(cut(found["third"]), here(long))
 
@@ -243,7 +244,7 @@ def test_memory_of_a_worker_is_limited(tmp_path: Path) -> None:
     with path.open("wb") as file:  # 3 hours of zeros, which take no room on the disk: 690 MB when loaded
         file.write(wav_bytes(b"", rate_hz=8_000, bits=8, claim=8_000 * 10_800))
         file.truncate(8_000 * 10_800)
-    with Decoders(1, memory_bytes=600 * 2**20) as made, pytest.raises(SoundLimitError, match="memory"):
+    with Decoders(1, memory_bytes=600 * 2**20) as made, pytest.raises(ExhaustedError, match="memory"):
         made.load(path)
 
 

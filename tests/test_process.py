@@ -14,7 +14,7 @@ from sounds import wav_bytes
 
 from boiler import process
 from boiler.audio import Limits
-from boiler.errors import BoilerError, SoundError, SoundLimitError
+from boiler.errors import BoilerError, ExhaustedError, SoundError
 from boiler.process import Lost, Process
 
 SOUND = wav_bytes(np.arange(-8_000, 8_000, dtype="<i2").tobytes())
@@ -64,10 +64,10 @@ def test_it_may_be_started_ahead_and_is_started_again_after_it_was_stopped(worke
     ("does", "kind", "reason"),
     [
         ("os.kill(os.getpid(), signal.SIGSEGV)", SoundError, "crashed .SIGSEGV"),
-        ("os.kill(os.getpid(), signal.SIGKILL)", SoundError, "killed"),
-        ("os.kill(os.getpid(), signal.SIGXCPU)", SoundLimitError, "processor time"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", ExhaustedError, "killed"),
+        ("os.kill(os.getpid(), signal.SIGXCPU)", ExhaustedError, "processor time"),
         ("sys.exit(9)", SoundError, "code 9"),
-        ("time.sleep(1000)", SoundLimitError, "more than 1 s"),
+        ("time.sleep(1000)", ExhaustedError, "more than 1 s"),
         ("connection.send_bytes(b'no json'); time.sleep(1000)", SoundError, "no sense"),
         ("connection.send_bytes(b'[{}]'); time.sleep(1000)", SoundError, "no sense"),
         ("connection.send_bytes(b'7'); time.sleep(1000)", SoundError, "no sense"),
