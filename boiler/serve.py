@@ -52,9 +52,10 @@ def run(args: argparse.Namespace) -> int:
     import uvicorn
 
     with ExitStack() as stack:
-        if args.workers > 1 and loaded.metrics:
+        if args.workers > 1 and loaded.metrics and loaded.metrics_dir is None:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="boiler-metrics-"))
-            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+            os.environ["BOILER_METRICS_DIR"] = folder
+            stack.callback(os.environ.pop, "BOILER_METRICS_DIR")
         try:
             uvicorn.run(
                 "boiler.api.web:app",
@@ -70,8 +71,6 @@ def run(args: argparse.Namespace) -> int:
             )
         except SystemExit as stop:  # how uvicorn tells that it could not start
             return int(stop.code or 0)
-        finally:
-            os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
     return 0
 
 

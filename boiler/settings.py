@@ -21,6 +21,7 @@
 ``BOILER_REFRESH_S``           1           how often a new index is looked for
 ``BOILER_LOG``                 json        json or plain: one line per request; none: no such lines
 ``BOILER_METRICS``             1           0: no ``GET /metrics``
+``BOILER_METRICS_DIR``         none        an empty folder by which several workers tell of all of them
 =============================  ==========  =============================================================================
 """
 
@@ -67,6 +68,7 @@ class Settings(BaseSettings):
     refresh_s: float = Field(1.0, gt=0, le=2.0)  # a new index is served within 2 s
     log: Literal["json", "plain", "none"] = "json"
     metrics: bool = True
+    metrics_dir: Path | None = None
 
     @field_validator("api_keys", "cors_origins", mode="before")
     @classmethod

@@ -19,8 +19,7 @@ DEPLOY = ROOT / "deploy"
 @pytest.mark.parametrize("file", ["alerts.yaml", "grafana/boiler.json"])
 def test_every_meter_that_is_watched_is_one_of_ours(file: str) -> None:
     watched = set(re.findall(r"\bboiler_[a-z_]+", (DEPLOY / file).read_text()))
-    meters.meters()
-    page = meters.page().decode()
+    page = meters.Meters().page().decode()
     ours = set(re.findall(r"^# TYPE (\S+) ", page, re.MULTILINE))
     ours |= {f"{name}_bucket" for name in ours}
     assert watched

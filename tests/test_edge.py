@@ -221,7 +221,7 @@ class Wire:
 
 
 def edge(app: Any, **values: Any) -> Edge:
-    return Edge(app, Settings(model_dir=Path("unused"), log="none", **values), None)
+    return Edge(app, Settings(model_dir=Path("unused"), log="none", **values), None, None)
 
 
 def test_one_request_too_many_is_told_to_come_back_and_probes_are_answered() -> None:

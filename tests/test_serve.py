@@ -244,9 +244,10 @@ def test_boiler_serve_shares_metrics_between_workers(model_dir: Path) -> None:
     with running(command, {}, workers=2) as server:
         for _ in range(12):
             assert once(server)[0] == 200
-        page = once(server, "/metrics")[2].decode()
-        assert 'boiler_requests_total{route="/nearest",status="200"} 12.0' in page
-        assert 'boiler_searches_total{engine="exact"} 12.0' in page
+        deadline = time.monotonic() + START_S
+        while 'boiler_requests_total{route="/nearest",status="200"} 12.0' not in once(server, "/metrics")[2].decode():
+            assert time.monotonic() < deadline  # a worker hears of the others' counts within a second or so
+        assert 'boiler_searches_total{engine="exact"} 12.0' in once(server, "/metrics")[2].decode()
         lines = [server.wait_for(r'\{.*"route":"/nearest".*\}') for _ in range(12)]
         assert {"search_ms", "validate_ms", "render_ms", "request_id"} <= set(json.loads(lines[0][0]))
 

@@ -19,7 +19,7 @@ from serving import publish
 from starlette.testclient import TestClient
 
 from boiler import generation
-from boiler.api import models
+from boiler.api import answering, models
 from boiler.api.nearest import Nearest
 from boiler.api.web import Web
 from boiler.errors import ModelDirError
@@ -79,6 +79,15 @@ def test_nearest_answers_a_bare_list_nearest_first_with_engine_and_generation_in
     assert (first["url"], first["end_s"]) == (f"https://sounds.example/{first['n']}", 5.0)
     assert response.headers["x-boiler-engine"] == "exact"
     assert response.headers["x-boiler-generation"] == opened.name
+
+
+def test_the_rows_rendered_at_once_are_those_rendered_one_by_one(client: TestClient, model_dir: Path) -> None:
+    query = np.random.default_rng(3).normal(size=DIM)
+    plain = answering.rows(Nearest(model_dir).search(query, 40))
+    for _ in range(2):  # rows rendered anew, and rows that are ready
+        response = client.post("/nearest?k=40", json={"embedding": query.tolist()})
+        assert response.json() == plain
+        assert int(response.headers["content-length"]) == len(response.content)
 
 
 def test_the_length_of_a_vector_counts_for_nothing(client: TestClient) -> None:

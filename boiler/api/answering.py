@@ -15,13 +15,10 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from boiler.api.meters import meters
 from boiler.api.nearest import Match
+from boiler.api.rendering import ENGINE, GENERATION
 from boiler.api.service import Service, of_request
 from boiler.records import Item
-
-ENGINE = "X-Boiler-Engine"
-GENERATION = "X-Boiler-Generation"
 
 Results = TypeVar("Results")
 
@@ -107,8 +104,8 @@ async def searched(request: Request, service: Service, search: Callable[[], Resu
     started = perf_counter()
     found = await service.ask(steady)
     stages(request)["search"] = perf_counter() - started
-    if service.settings.metrics:
-        meters().searched(found.engine)
+    if service.meters is not None:
+        service.meters.searched(found.engine)
     return found
 
 

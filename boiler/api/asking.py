@@ -32,8 +32,8 @@ async def body_of(request: Request, model: type[Body]) -> Body:
     Raises:
         Problem: 415 not declared as JSON; 422 not JSON, or not of the model's form; 413, 408
     """
-    kind = request.headers.get("content-type", "")
-    if not kind.startswith("application/json") and kind.split(";")[0].strip().lower() != "application/json":
+    kind = next((value for name, value in request.scope["headers"] if name == b"content-type"), b"")
+    if kind != b"application/json" and kind.split(b";")[0].strip().lower() != b"application/json":
         raise Problem(415, "unsupported-media-type", "send JSON, with the header Content-Type: application/json")
     try:
         return model.model_validate_json(await _read(request))

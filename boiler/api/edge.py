@@ -8,17 +8,16 @@ nothing of its content. Written as plain ASGI: a layer of `BaseHTTPMiddleware` c
 from __future__ import annotations
 
 import asyncio
+import itertools
 import re
 import secrets
-import sys
-from collections.abc import Callable
-from time import perf_counter, time
+from time import perf_counter
 
-import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from boiler.api import problems
 from boiler.api.keys import OPEN_PATHS, Keys
+from boiler.api.loglines import LogLines
 from boiler.api.meters import Meters
 from boiler.settings import Scope as KeyScope
 from boiler.settings import Settings
@@ -31,27 +30,29 @@ _FORM_OVERHEAD_BYTES = 8_192  # what multipart adds to a file
 SEND_TIMEOUT_S = 120.0  # a paused player reads nothing for a while; then it asks again, by range
 
 _PLAIN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
+# Counted from a place that no other worker counts from; a random one for each request is a call of the system.
+_IDS = itertools.count(secrets.randbits(63))
 
 
 class Edge:
     """Wraps the application of one worker."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, meters: Meters | None) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, meters: Meters | None, lines: LogLines | None) -> None:
         self.app = app
         self.settings = settings
         self.meters = meters
+        self.lines = lines
         self.keys = Keys(key.get_secret_value() for key in settings.api_keys)
         self.in_progress = 0
-        self.write = _writer(settings.log)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         started = perf_counter()
-        given = _headers_of_interest(scope)
-        asked_id = given.get(b"x-request-id", b"")
-        request_id = asked_id.decode() if _PLAIN_ID.fullmatch(asked_id) else secrets.token_hex(8)
+        given = {name: value for name, value in scope["headers"] if name in _INTEREST}
+        asked_id = given.get(b"x-request-id")
+        request_id = asked_id.decode() if asked_id and _PLAIN_ID.fullmatch(asked_id) else f"{next(_IDS):016x}"
         stages: dict[str, float] = {}
         scope.setdefault("state", {}).update(request_id=request_id, stages=stages)
         status = 500  # until an answer has begun
@@ -81,7 +82,13 @@ class Edge:
             raise ConnectionAbortedError("the client stopped reading") from None
         finally:
             self.in_progress -= 1
-            self._account(scope, status, perf_counter() - started, stages)
+            route = getattr(scope.get("route"), "path", None) or "unmatched"
+            seconds = perf_counter() - started
+            if self.meters is not None:
+                self.meters.answered(route, status, seconds, stages)
+                self.meters.in_progress = self.in_progress
+            if self.lines is not None:
+                self.lines.add(scope["method"], route, status, seconds, request_id, stages)
 
     def _admitted(self, path: str, method: str, given: dict[bytes, bytes]) -> int:
         """How many bytes the body may have.
@@ -89,7 +96,7 @@ class Edge:
         Raises: Problem: no key, too busy, or a body that is declared too large
         """
         if self.keys and path not in OPEN_PATHS and method != "OPTIONS":
-            self.keys.check(needed_scope(path), given.get(b"authorization"), given.get(b"x-api-key"))
+            self.keys.check(needed_scope(path, method), given.get(b"authorization"), given.get(b"x-api-key"))
         if self.in_progress > self.settings.max_requests and path not in PROBES:
             raise problems.Problem(
                 503, "busy", "too many requests are being worked on; try again", headers={"Retry-After": "1"}
@@ -102,18 +109,9 @@ class Edge:
             raise too_large(limit)
         return limit
 
-    def _account(self, scope: Scope, status: int, seconds: float, stages: dict[str, float]) -> None:
-        route = scope.get("route")
-        name = getattr(route, "path", None) or "unmatched"
-        if self.meters is not None:
-            self.meters.answered(name, status, seconds, stages)
-            self.meters.in_progress.set(self.in_progress)
-        if self.write is not None:
-            self.write(scope, name, status, seconds)
 
-
-def needed_scope(path: str) -> KeyScope:
-    """What a key must allow for a path."""
+def needed_scope(path: str, method: str) -> KeyScope:
+    """What a key must allow: judging needs the scope feedback, and so does reading what was judged."""
     return "feedback" if path == "/feedback" or path.startswith("/feedback/") else "read"
 
 
@@ -122,29 +120,39 @@ def too_large(limit: int) -> problems.Problem:
     return problems.Problem(413, "too-large", f"the body may have {limit} bytes", headers={"Connection": "close"})
 
 
-def _headers_of_interest(scope: Scope) -> dict[bytes, bytes]:
-    return {name: value for name, value in scope["headers"] if name in _INTEREST}
-
-
 _INTEREST = frozenset({b"x-request-id", b"content-length", b"authorization", b"x-api-key"})
 
 
 def _bounded(receive: Receive, limit_bytes: int, limit_s: float) -> Receive:
-    """The same messages; a Problem is raised when the body grows over its limit or takes too long to come."""
-    seen, done, until = 0, False, 0.0
+    """The same messages; a Problem is raised when the body grows over its limit or takes too long to come.
+
+    Written with a timer of the loop: `asyncio.timeout` for each message costs a tenth of a request.
+    """
+    seen, done, late, until = 0, False, False, 0.0
+
+    def too_late(task: asyncio.Task[object]) -> None:
+        nonlocal late
+        late = True
+        task.cancel()
 
     async def bounded() -> Message:
         nonlocal seen, done, until
         if done:
             return await receive()  # waits for the client to leave: that may take as long as it likes
-        until = until or asyncio.get_running_loop().time() + limit_s
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+        until = until or loop.time() + limit_s
+        timer = loop.call_at(until, too_late, task)
         try:
-            async with asyncio.timeout_at(until):
-                message = await receive()
-        except TimeoutError:
-            raise problems.Problem(
-                408, "slow-body", f"the body did not come within {limit_s:g} s", headers={"Connection": "close"}
-            ) from None
+            message = await receive()
+        except asyncio.CancelledError:
+            if late and task.uncancel() == 0:  # else someone else wants it to end
+                raise problems.Problem(
+                    408, "slow-body", f"the body did not come within {limit_s:g} s", headers={"Connection": "close"}
+                ) from None
+            raise
+        finally:
+            timer.cancel()
         done = not message.get("more_body", False)
         seen += len(message.get("body", b""))
         if seen > limit_bytes:
@@ -152,32 +160,3 @@ def _bounded(receive: Receive, limit_bytes: int, limit_s: float) -> Receive:
         return message
 
     return bounded
-
-
-Writer = Callable[[Scope, str, int, float], None]
-
-
-def _writer(kind: str) -> Writer | None:
-    """Writes one line for each request to stderr. Not by `logging`, whose way to a line costs a tenth of a request."""
-    if kind == "none":
-        return None
-
-    def as_json(scope: Scope, route: str, status: int, seconds: float) -> None:
-        state = scope["state"]
-        line = {
-            "time": round(time(), 3),
-            "request_id": state["request_id"],
-            "method": scope["method"],
-            "route": route,
-            "status": status,
-            "ms": round(seconds * 1e3, 3),
-        }
-        for stage, spent in state["stages"].items():
-            line[stage + "_ms"] = round(spent * 1e3, 3)
-        sys.stderr.write(orjson.dumps(line, option=orjson.OPT_APPEND_NEWLINE).decode())
-
-    def as_text(scope: Scope, route: str, status: int, seconds: float) -> None:
-        line = f"{scope['method']} {route} {status} {seconds * 1e3:.1f} ms [{scope['state']['request_id']}]\n"
-        sys.stderr.write(line)
-
-    return as_json if kind == "json" else as_text

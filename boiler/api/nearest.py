@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -36,7 +36,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from boiler import answers, audio, duplicates, engine, explain, generation, records, seeds, steering
+from boiler import answers, audio, duplicates, engine, explain, generation, places, records, seeds, steering
 from boiler.answers import Answer, Match, Options, PerGroup, Query
 from boiler.duplicates import Group
 from boiler.ear import Ear, Embedded, Part
@@ -45,9 +45,10 @@ from boiler.errors import QueryError
 from boiler.explain import Explanation
 from boiler.feedback import Feedback
 from boiler.header import Header
+from boiler.places import Found, Located
 from boiler.records import Item
 from boiler.seeds import ByItem, BySamples, BySound, ByVector, Question, Seed
-from boiler.snapshot import Snapshot
+from boiler.snapshot import Ranked, Snapshot
 
 __all__ = [
     "Answer",
@@ -210,10 +211,16 @@ class Nearest:
 
         Raises: QueryError: of another length, not finite, all zeros; k not a whole number from 1 on.
         """
-        k = seeds.k_of(k)
+        return answers.matches(*self.ranked(query, k))
+
+    def ranked(self, query: Any, k: int) -> tuple[Snapshot, Ranked]:
+        """What `search` finds, by row of the index that answered: for who names the items by itself.
+
+        Raises: as `search`.
+        """
         snapshot = self._snapshot
         vector = seeds.vector_of(query, snapshot.generation.header.dim)
-        return answers.matches(snapshot, snapshot.nearest_items(vector[None], k))
+        return snapshot, snapshot.nearest_items(vector[None], seeds.k_of(k))
 
     def search_windows(self, vectors: Any, k: int = 10) -> list[Match]:
         """The items nearest to any of several vectors, such as the windows of one sound.
@@ -277,6 +284,62 @@ class Nearest:
         Raises: QueryError: a distance that is not from 0 to 2.
         """
         return duplicates.find(self._snapshot, nearer_than)
+
+    def locate(
+        self,
+        sound: audio.Source | int | ByItem | BySound | BySamples,
+        k: int = 10,
+        *,
+        within: Collection[str | int] | None = None,
+        most_s: float | None = places.MOST_S,
+    ) -> list[Found]:
+        """The k places at which a short sound, or a part of one, occurs inside the items, also below other sounds; best
+        first. `sound`: a path, bytes or a file object, the number of an item, or a seed; an item asked with is left out
+        unless `within` names it. `within`: only in these items; `most_s`: read so much sound at most, where the index
+        says that it is likeliest (None: everything). See `boiler.places`.
+
+        Raises: QueryError: it is silent, too short or too long, or the sounds are not here; UnknownItemError;
+        NotASoundError, SoundLimitError.
+        """
+        return list(self.located(sound, k, within=within, most_s=most_s).found)
+
+    def located(
+        self,
+        sound: audio.Source | int | ByItem | BySound | BySamples,
+        k: int = 10,
+        *,
+        within: Collection[str | int] | None = None,
+        most_s: float | None = places.MOST_S,
+    ) -> Located:
+        """What `locate` found, and how much was read to find it.
+
+        Raises: as `locate`.
+        """
+        snapshot, k = self._snapshot, seeds.k_of(k)
+        if isinstance(sound, int):
+            sound = ByItem(sound)
+        seed = sound if isinstance(sound, ByItem | BySound | BySamples) else BySound(sound)
+        among = None if within is None else {snapshot.item(one).n for one in within}
+        without = set[int]()
+        if isinstance(seed, BySamples):
+            samples = seeds.samples_of(seed)
+        else:
+            source = self.path(seed.id_or_n) if isinstance(seed, ByItem) else seed.source
+            seeds.part_checked(seed.start_s, seed.end_s)
+            # No longer than it may be and a little, so that it is refused for its length.
+            last_s = min(seed.start_s + places.MOST_SOUGHT_S + 1, np.inf if seed.end_s is None else seed.end_s)
+            samples = audio.load(source, start_s=seed.start_s, end_s=last_s)
+            without |= {snapshot.item(seed.id_or_n).n} - (among or set()) if isinstance(seed, ByItem) else set()
+        return places.locate(
+            snapshot,
+            samples,
+            lambda: np.stack([one.vector for one in self.embed_samples(samples)]),
+            self.path,
+            k,
+            within=among,
+            without=without,
+            most_s=most_s,
+        )
 
     def explain(self, question: Question, answer: str | int) -> Explanation:
         """Why an item is similar to the one sound of a question: which windows matched, which words, and when; see

@@ -75,6 +75,7 @@ async def model(request: Request) -> Response:
 )
 async def metrics(request: Request) -> Response:
     """Counts and times for Prometheus."""
-    if not of_request(request).settings.metrics:
+    kept = of_request(request).meters
+    if kept is None:
         raise Problem(404, "not-found", "metrics are switched off (BOILER_METRICS=0)")
-    return Response(meters.page(), 200, media_type=meters.CONTENT_TYPE)
+    return Response(kept.page(), 200, media_type=meters.CONTENT_TYPE)

@@ -17,6 +17,7 @@ from boiler import audio
 from boiler.answers import Options, PerGroup
 from boiler.api import answering, asking, media, models
 from boiler.api.problems import Problem
+from boiler.api.rendering import GENERATION
 from boiler.api.service import Service, of_request
 from boiler.seeds import ByItem, BySamples, ByVector, Seed
 
@@ -101,8 +102,16 @@ async def nearest(request: Request) -> Response:
     k = asking.k_of(request, service.settings.max_k)
     body = await asking.body_of(request, models.NearestRequest)
     vector = asking.vector_of(body.embedding, service.nearest.dim)
-    answering.stages(request)["validate"] = perf_counter() - started
-    return await answering.neighbours(request, functools.partial(service.nearest.search, vector, k))
+    validated = perf_counter()
+    snapshot, ranked = await service.ask(functools.partial(service.nearest.ranked, vector, k))
+    found = perf_counter()
+    answer = service.renderer.render(snapshot, ranked)
+    if service.meters is not None:
+        service.meters.searched(snapshot.engine.name)
+    answering.stages(request).update(
+        validate=validated - started, search=found - validated, render=perf_counter() - found
+    )
+    return answer
 
 
 @router.post(
@@ -223,4 +232,4 @@ async def embed(request: Request, asked: Annotated[SoundEmbed, Query()]) -> Resp
         "encoder": header.encoder,
         "generation": header.generation,
     }
-    return answering.json(answer, {answering.GENERATION: header.generation})
+    return answering.json(answer, {GENERATION: header.generation})

@@ -22,8 +22,9 @@ from starlette.requests import Request
 
 from boiler import audio
 from boiler.api import problems
-from boiler.api.meters import meters
+from boiler.api.meters import Meters
 from boiler.api.nearest import Embedded, Nearest, Part
+from boiler.api.rendering import Renderer
 from boiler.decoders import Decoders
 from boiler.errors import BoilerError
 from boiler.settings import Settings
@@ -43,6 +44,8 @@ class Service:
         self.settings = settings
         self.nearest = nearest
         self.decoders = decoders
+        self.meters = Meters(settings.metrics_dir) if settings.metrics else None
+        self.renderer = Renderer()
         self.refused: str | None = None  # why a newer index was not taken up
         self.waiting = 0  # sounds being decoded or embedded, or waiting for it
         self._decoding = asyncio.Semaphore(settings.decoder_workers)
@@ -119,20 +122,23 @@ class Service:
 
     def _wait(self, more: int) -> None:
         self.waiting += more
-        if self.settings.metrics:
-            meters().waiting.set(self.waiting)
+        if self.meters is not None:
+            self.meters.waiting = self.waiting
 
     def tell(self) -> None:
         """Puts what answers now on the meters."""
-        if self.settings.metrics:
-            meters().items.set(len(self.nearest))
-            meters().generation.set(datetime.fromisoformat(self.nearest.header.created).timestamp())
+        if self.meters is not None:
+            self.meters.items = len(self.nearest)
+            self.meters.created_s = datetime.fromisoformat(self.nearest.header.created).timestamp()
+            self.meters.share()
 
     async def watch(self) -> None:
         """Takes up new indexes, for as long as it runs. One that cannot be opened is refused: the old one serves on,
         and /health says why."""
         while True:
             await asyncio.sleep(self.settings.refresh_s)
+            if self.meters is not None:
+                self.meters.share()
             try:
                 if await anyio.to_thread.run_sync(self.nearest.refresh):
                     log.info("index %s taken up", self.nearest.generation)

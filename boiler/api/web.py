@@ -28,7 +28,7 @@ from boiler import __version__
 from boiler import settings as settings_module
 from boiler.api import asking, collection, models, probes, problems, searching, service
 from boiler.api.edge import Edge
-from boiler.api.meters import meters
+from boiler.api.loglines import LogLines
 from boiler.errors import BoilerError
 from boiler.settings import Settings
 
@@ -92,7 +92,10 @@ class Web(FastAPI):
     async def _start(self) -> None:
         """Reads the settings where none were given, opens the index, and puts the edge before the routes."""
         settings = self.settings or settings_module.load()
-        self.state.service = await self._open.enter_async_context(service.opened(settings))
+        self.state.service = opened = await self._open.enter_async_context(service.opened(settings))
+        lines = None if settings.log == "none" else LogLines(settings.log)
+        if lines is not None:
+            self._open.callback(lines.write)
         entry: ASGIApp = self._short_way
         if settings.cors_origins:
             entry = CORSMiddleware(
@@ -102,7 +105,7 @@ class Web(FastAPI):
                 allow_headers=["Authorization", "Content-Type", "X-API-Key", "X-Request-ID", "Range"],
                 expose_headers=["X-Request-ID", "X-Boiler-Engine", "X-Boiler-Generation", "Content-Range"],
             )
-        self._entry = Edge(entry, settings, meters() if settings.metrics else None)
+        self._entry = Edge(entry, settings, opened.meters, lines)
         self.openapi_schema = None
         _write_logs()
 
