@@ -9,7 +9,7 @@ import torch
 
 from boiler import checkpoint, encoder
 from boiler.encoder import joined, joined_vqvae
-from boiler.encoder.joined_vqvae import DIM, JoinedVQVAE
+from boiler.encoder.joined_vqvae import DIM, WEIGHT, JoinedVQVAE
 from boiler.encoder.learned import opened
 from boiler.errors import CheckpointError
 
@@ -28,9 +28,10 @@ def test_its_cosines_are_those_of_its_two_halves_together(checkpoint_path: Path)
     by_parts = joined.rebuilt(contents.learned_of("parts"))(sounds)
     network, _ = opened(checkpoint_path)
     of_those = joined_vqvae.fit([sounds], contents.learned, network)
-    both = torch.cat([by_network, by_parts], dim=1)
+    both = torch.cat([by_network, WEIGHT * by_parts], dim=1)
     centred = torch.nn.functional.normalize(both - both.mean(dim=0), dim=1)
-    turned = torch.nn.functional.normalize((both - of_those["mean"]) @ of_those["matrix"], dim=1)
+    given = torch.cat([by_network, by_parts], dim=1)
+    turned = torch.nn.functional.normalize((given - of_those["mean"]) @ of_those["matrix"], dim=1)
     torch.testing.assert_close(turned @ turned.T, centred @ centred.T, atol=1e-4, rtol=0)
 
 
