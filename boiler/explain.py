@@ -181,7 +181,7 @@ class _Matched:
         """How similar each stretch is to the nearest of these windows [W, D]."""
         length = len(self._samples)
         seconds = length / SAMPLE_RATE_HZ
-        count = max(round(seconds / STRETCH_S), min(FEW_STRETCHES, int(seconds / LEAST_STRETCH_S)), 1)
+        count = max(round(seconds / STRETCH_S), min(FEW_STRETCHES, int(seconds / LEAST_STRETCH_S + 1e-6)), 1)
         cuts = [round(at * length / count) for at in range(count + 1)]
         stretches = [self._samples[first:last] for first, last in pairwise(cuts)]
         background = BACKGROUND * np.abs(self._samples).max()
