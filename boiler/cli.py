@@ -38,6 +38,11 @@ COMMANDS = {
     "search": Command(
         "boiler.search", "ask what else sounds like this", "boiler search MODEL_DIR ~/sounds/dog.wav -k 5"
     ),
+    "locate": Command(
+        "boiler.locate",
+        "find a short sound inside long recordings, and when",
+        "boiler locate MODEL_DIR ~/sounds/jingle.wav",
+    ),
     "evaluate": Command("boiler.evaluate", "measure how good the neighbours are", "boiler evaluate MODEL_DIR"),
     "status": Command("boiler.status", "what an index holds, and what failed", "boiler status MODEL_DIR"),
     "serve": Command("boiler.serve", "answer over HTTP", "boiler serve MODEL_DIR"),

@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -37,6 +37,7 @@ from typing import Any, Self
 import numpy as np
 
 from boiler import answers, audio, duplicates, engine, explain, generation, places, records, seeds, steering
+from boiler import map as mapping
 from boiler.answers import Answer, Match, Options, PerGroup, Query
 from boiler.duplicates import Group
 from boiler.ear import Ear, Embedded, Part
@@ -45,6 +46,7 @@ from boiler.errors import QueryError
 from boiler.explain import Explanation
 from boiler.feedback import Feedback
 from boiler.header import Header
+from boiler.map import Map
 from boiler.places import Found, Located
 from boiler.records import Item
 from boiler.seeds import ByItem, BySamples, BySound, ByVector, Question, Seed
@@ -60,6 +62,7 @@ __all__ = [
     "Explanation",
     "Group",
     "Item",
+    "Map",
     "Match",
     "Nearest",
     "Options",
@@ -182,6 +185,14 @@ class Nearest:
             values.append(label)
         sql = f"SELECT * FROM items WHERE {' AND '.join(where)} ORDER BY n LIMIT ? OFFSET ?"  # noqa: S608  # ours
         return [records.item_of(row) for row in self._snapshot.select(sql, [*values, limit, offset])]
+
+    def map(self) -> Map | None:
+        """Where the items that sound lie in two dimensions, see `boiler.map`; None in an index made without."""
+        snapshot = self._snapshot
+        if snapshot.generation.places is None:
+            return None
+        labels = snapshot.select("SELECT label FROM items WHERE n_rows > 0 ORDER BY n")
+        return mapping.of(snapshot.generation.places, tuple(row["label"] for row in labels))
 
     def path(self, id_or_n: str | int) -> Path:
         """Where the item's sound lies.
@@ -425,6 +436,14 @@ class Nearest:
         Raises: as `by_sound`.
         """
         return self._embed_part(self._snapshot, source, start_s, end_s)
+
+    def embed_blocks(self, blocks: Iterable[audio.Samples], name: str, from_s: float = 0.0) -> list[Embedded]:
+        """The same for samples at 16 kHz that are handed over piece by piece, asked for as they are needed; `from_s` is
+        added to the times, `name` is for errors.
+
+        Raises: what the blocks raise; SilentSoundError; ModelDirError.
+        """
+        return self._ear.embed(self._snapshot.generation, blocks, name, from_s)
 
     def embed_samples(self, samples: Any) -> list[Embedded]:
         """The same for samples that are decoded already: float [T], mono at 16 kHz, any level.
