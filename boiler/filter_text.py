@@ -27,7 +27,8 @@ def parse(text: str) -> Filter:
         return _read(tree.body, text.strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise QueryError(
-            f"the filter {shown(text)} cannot be read: write for example label == 'dog' and duration_s < 5"
+            f"the filter {shown(text)} cannot be read: write for example label == 'dog' and duration_s < 5, with == for"
+            f" 'is'. Fields: {', '.join(FIELDS)}, metadata.NAME"
         ) from error
 
 

@@ -5,10 +5,13 @@
     $ boiler search exp/esc10/MFCCStats ~/walk.wav --start_s 61 --end_s 64
     $ boiler search exp/esc10/MFCCStats rain/a.ogg rain/b.ogg --less wind/c.ogg
     $ boiler search exp/esc10/MFCCStats rain/a.ogg --where "duration_s < 5 and label != 'rain'" --fold 0.1
+    $ boiler search exp/esc10/BagTopVQVAE rain/a.ogg -k 3 --explain
     $ boiler search exp/esc10/MFCCStats rain/a.ogg --diversity 0.4 --per_group folder:2 --format m3u8 > rain.m3u8
 
 What is a file is asked with as a file; anything else is looked up among the items. Nearest first; distance is angular,
-from 0, the same, to 2. `closer than` says how unusual the closeness is: than how many of 100 random pairs.
+from 0, the same, to 2. `closer than` says how unusual the closeness is: than how many of 100 random pairs. `--explain`
+says of each answer which windows matched, which words made the match and when they sound, and how similar each stretch
+of the one sound is to the other: in order, one digit for each, in tenths.
 
 The filter of `--where` knows the columns n, id, url, label, folder, duration_s, sample_rate_hz, channels, format,
 size_bytes, mtime_s, sha256, silent and metadata.NAME; ==, !=, <, <=, >, >=, in, and, or, not, glob(id, 'drums/*') and
@@ -28,8 +31,12 @@ from rich.table import Table
 
 from boiler import arguments, export, filter_text
 from boiler.api.nearest import ByItem, BySound, Match, Nearest, Options, PerGroup
+from boiler.ear import Part
 from boiler.errors import QueryError, UnknownItemError
+from boiler.explain import Explanation, Moment
 from boiler.seeds import Seed
+
+WORDS_TOLD, MATCHES_TOLD = 5, 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--set_back_hubs", action="store_true", help="set back what is near to everything")
     parser.add_argument("--per_window", action="store_true", help="every window that matches, not every item")
+    parser.add_argument("--explain", action="store_true", help="and why: the windows, words and seconds of each match")
     parser.add_argument("--wav_dir", type=Path, default=None, help="where the sounds lie (default: where they were)")
     parser.add_argument("--device", default="cpu", help="where to embed: cpu, cuda, mps, auto (default: %(default)s)")
     parser.add_argument("--engine", default=None, help="exact, annoy, hnsw (default: what suits the index's size)")
@@ -62,6 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.fold is not None and not 0 <= args.fold <= 2:
+        raise QueryError(f"--fold is a distance, from 0 to 2, not {args.fold:g}")
     options = Options(
         where=None if args.where is None else filter_text.parse(args.where),
         min_similarity=args.min_similarity,
@@ -71,6 +81,10 @@ def run(args: argparse.Namespace) -> int:
         diversity=args.diversity,
         set_back_hubs=args.set_back_hubs,
     )
+    if args.explain and args.format != "table":
+        raise QueryError(f"--explain is for reading: leave --format {args.format} out")
+    if args.explain and (len(args.seeds) > 1 or args.less):
+        raise QueryError("--explain is of one sound and its answers: ask with one at a time")
     part = (args.start_s, args.end_s)
     if part != (0.0, None) and len(args.seeds) > 1:
         raise QueryError("--start_s and --end_s are a part of one sound: give one sound with them")
@@ -82,6 +96,9 @@ def run(args: argparse.Namespace) -> int:
             raise UnknownItemError(f"{error}, nor is there such a file: an id is like bell/bell_003.wav") from error
         if args.format == "table":
             Console().print(table(answer.matches))
+            if args.explain:
+                for match in answer.matches:
+                    print("\n" + told(nearest.explain(question, match.n), match.id))
         elif args.format == "m3u8":
             print(export.m3u8(answer.matches, nearest.path), end="")
         else:
@@ -128,6 +145,31 @@ def table(matches: Sequence[Match]) -> Table:
             *(escape(text) for text in ([match.id, match.label or ""] if labelled else [match.id])),
         )
     return shown
+
+
+def told(why: Explanation, id: str) -> str:
+    """Why an answer is similar, for a reader."""
+    lines = [f"{id}: similarity {why.similarity:.3f}"]
+    for match in why.windows[:MATCHES_TOLD]:
+        lines.append(f"  {_seconds(match.query)} matched {_seconds(match.answer)}, {match.similarity:.3f}")
+    for word in why.words[:WORDS_TOLD]:
+        times = (", ".join(map(_seconds, parts)) for parts in (word.query_parts, word.answer_parts))
+        lines.append("  word {} adds {:.3f}; asked {}; answer {}".format(word.word, word.share, *times))
+    rest = why.words[WORDS_TOLD:]
+    if rest:
+        lines.append(f"  {len(rest)} more words add {sum(word.share for word in rest):.3f}")
+    lines += [f"  over time, asked:  {_course(why.query_course)}", f"  over time, answer: {_course(why.answer_course)}"]
+    return "\n".join(lines)
+
+
+def _seconds(part: Part) -> str:
+    return f"{part.start_s:.1f}-{part.end_s:.1f} s"
+
+
+def _course(course: Sequence[Moment]) -> str:
+    """A digit for each stretch: its similarity in tenths, 0 also for below."""
+    digits = "".join(str(min(max(int(10 * one.similarity), 0), 9)) for one in course)
+    return f"{digits}  {_seconds(Part(course[0].start_s, course[-1].end_s))}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from evaluating import indexed
 
 from boiler import cli, engine, generation, search
-from boiler.api.nearest import ByItem, Nearest, Options, PerGroup
+from boiler.api.nearest import ByItem, BySound, Nearest, Options, PerGroup
 from boiler.filters import field
 from boiler.generation import Header, rows_of
 from boiler.records import Item
@@ -49,6 +50,13 @@ def test_the_table_shows_names_as_they_are(model_dir: Path, capsys: pytest.Captu
         (["nothing.wav", "--start_s", "1"], "no item of this index has the id 'nothing.wav', nor is there such a file"),
         (["a", "b", "--end_s", "1"], "a part of one sound"),
         (["[bold]kind1/s3.wav", "--where", "lable == 1"], "did you mean label"),
+        (["[bold]kind1/s3.wav", "--where", "nope = 3"], "with == for 'is'. Fields: n, id, url, label"),
+        (["[bold]kind1/s3.wav", "--fold", "-1"], "--fold is a distance, from 0 to 2, not -1"),
+        (["[bold]kind1/s3.wav", "--fold", "nan"], "--fold is a distance, from 0 to 2"),
+        (["[bold]kind1/s3.wav", "--explain", "--json"], "leave --format json out"),
+        (["[bold]kind1/s3.wav", "[bold]kind0/s4.wav", "--explain"], "one at a time"),
+        (["[bold]kind1/s3.wav", "--less", "[bold]kind0/s4.wav", "--explain"], "one at a time"),
+        (["[bold]kind1/s3.wav", "--explain"], "the folder of the sounds is not here"),
         (["[bold]kind1/s3.wav", "--per_group", "label:x"], "FIELD:MOST"),
         (["[bold]kind1/s3.wav", "--diversity", "2"], "diversity is from 0 to 1"),
         (["[bold]kind1/s3.wav", "-k", "0"], "k is a whole number"),
@@ -90,3 +98,27 @@ def test_answers_leave_as_a_table_and_a_playlist(model_dir: Path, capsys: pytest
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "#EXTM3U"
     assert lines[2::2] == [match.id for match in expected]  # the folder is not at hand: the ids
+
+
+def test_each_answer_is_explained_in_words_and_seconds(
+    labelled_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = indexed(labelled_folder, tmp_path / "bands")
+    sound = labelled_folder / "whistle" / "whistle-2.wav"
+    assert search.main([str(folder), str(sound), "-k", "2", "--explain"]) == 0
+    table, *told = capsys.readouterr().out.split("\n\n")
+    with Nearest(folder) as nearest:
+        matches = nearest.by_sound(sound, 2)
+        assert len(told) == len(matches) == 2
+        for text, match in zip(told, matches, strict=True):
+            assert match.id in table
+            why = nearest.explain(BySound(sound), match.n)
+            lines = text.splitlines()
+            assert lines[0] == f"{match.id}: similarity {match.similarity:.3f}"
+            first = why.words[0]
+            assert f"  word {first.word} adds {first.share:.3f}; asked 0.0-{first.query_parts[0].end_s:.1f} s" in text
+            digits, seconds, unit = lines[-1].removeprefix("  over time, answer: ").split()
+            assert [int(digit) for digit in digits] == [
+                min(max(int(10 * one.similarity), 0), 9) for one in why.answer_course
+            ]
+            assert (seconds, unit) == (f"0.0-{why.answer_course[-1].end_s:.1f}", "s")
