@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from boiler.encoder.learned import opened
+from boiler.encoder.learned import opened, see_sounding
 from boiler.encoder.pooled import DIM, Parts, PooledVQVAE, fit
 
 
@@ -19,7 +19,10 @@ def windows(n: int = 12) -> list[torch.Tensor]:
 def test_each_part_has_the_same_weight_before_it_is_whitened(checkpoint_path: Path) -> None:
     network, _ = opened(checkpoint_path)
     learned = fit(windows(), {}, network)
-    parts = [torch.cat(part) for part in zip(*(Parts(network)(network.see(batch)) for batch in windows()), strict=True)]
+    parts = [
+        torch.cat(part)
+        for part in zip(*(Parts(network)(see_sounding(network, batch)) for batch in windows()), strict=True)
+    ]
     joined = torch.cat(parts, dim=1)
     assert learned["mean"].shape == (joined.shape[1],)
     assert learned["matrix"].shape == (joined.shape[1], DIM)

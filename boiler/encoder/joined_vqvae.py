@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from boiler.encoder import joined, pooled, whitening
-from boiler.encoder.learned import Seeing, opened
+from boiler.encoder.learned import SeeingSounding, opened, see_sounding
 from boiler.encoder.pooled import Parts
 from boiler.encoder.whitening import Whitening
 from boiler.vqvae import VQVAE2
@@ -25,7 +25,7 @@ WEIGHT = 0.7
 """Of the vector of the parts, beside that of the network: 1 is better for digits, .5 for sounds behind silence."""
 
 
-class JoinedVQVAE(Seeing):
+class JoinedVQVAE(SeeingSounding):
     """`PooledVQVAE` and `JoinedParts` in one, D = 256."""
 
     def __init__(self, pt_path: str | os.PathLike[str] | None, device: str = "cpu") -> None:
@@ -53,7 +53,7 @@ def fit(windows: Iterable[Tensor], learned: dict[str, Tensor], network: VQVAE2) 
     weights = torch.cat([torch.ones(pooled.DIM), torch.full((parts.dim,), WEIGHT)])
 
     def both(batch: Tensor) -> Tensor:
-        seen = whiten(torch.cat([part.cpu() for part in pool(network.see(batch))], dim=1))
+        seen = whiten(torch.cat([part.cpu() for part in pool(see_sounding(network, batch))], dim=1))
         return torch.cat([seen, parts(batch.cpu())], dim=1) * weights
 
     # Both are whitened already: doing so again would blow up what they agree is noise.

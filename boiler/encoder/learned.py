@@ -11,6 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from boiler import checkpoint
 from boiler.checkpoint import Checkpoint
 from boiler.encoder import Encoder
+from boiler.encoder.sounding import sounding
 from boiler.errors import CheckpointError
 from boiler.mel import MelSettings
 from boiler.vqvae import VQVAE2, Maps, NetworkSettings
@@ -71,4 +72,25 @@ class Seeing(Encoder):
     def see(self, waveform: Tensor) -> Maps:
         """Float `[N, 1, T]` to the trunk's `Maps`."""
         maps: Maps = self.trunk((self.mel(waveform) - self.silence) / 2)
+        return maps
+
+
+def see_sounding(network: VQVAE2, waveform: Tensor) -> Maps:
+    """What a `SeeingSounding` sees, by the network itself: what is learned for it has to be learned from that."""
+    loudness = sounding(network.mel(waveform), waveform, network.silence, network.mel.hop_samples)
+    maps: Maps = network.trunk(network.scaled(loudness))
+    return maps
+
+
+class SeeingSounding(Seeing):
+    """One that leaves out the silence around a clip (`boiler.encoder.sounding`): for whatever it pools over time."""
+
+    def __init__(self, network: VQVAE2, dim: int) -> None:
+        super().__init__(network, dim)
+        self.hop_samples = network.mel.hop_samples
+
+    def see(self, waveform: Tensor) -> Maps:
+        """Float `[N, 1, T]` to the trunk's `Maps`."""
+        loudness = sounding(self.mel(waveform), waveform, self.silence, self.hop_samples)
+        maps: Maps = self.trunk((loudness - self.silence) / 2)
         return maps

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from boiler.encoder import whitening
-from boiler.encoder.learned import Seeing, opened
+from boiler.encoder.learned import SeeingSounding, opened, see_sounding
 from boiler.encoder.whitening import Whitening
 from boiler.vqvae import TOP_ROWS, VQVAE2, Maps, pooled
 
@@ -43,7 +43,7 @@ class Parts(nn.Module):
         return [large, pooled(by_row), functional.normalize(self.project(large), dim=1)]
 
 
-class PooledVQVAE(Seeing):
+class PooledVQVAE(SeeingSounding):
     """Pooled features of the trunk, half-whitened, D = 256."""
 
     def __init__(self, pt_path: str | os.PathLike[str] | None, device: str = "cpu") -> None:
@@ -62,7 +62,7 @@ class PooledVQVAE(Seeing):
 def fit(windows: Iterable[Tensor], learned: dict[str, Tensor], network: VQVAE2) -> dict[str, Tensor]:
     """The whitening of the joined parts, for the table of fitters."""
     parts = Parts(network)
-    seen = [[part.cpu() for part in parts(network.see(batch))] for batch in windows]
+    seen = [[part.cpu() for part in parts(see_sounding(network, batch))] for batch in windows]
     sizes = []
     for part in zip(*seen, strict=True):
         rows = torch.cat(part)
