@@ -64,7 +64,7 @@ SEEK_EARLIER_S = 1  # what a lossy decoder needs to be in step again; none of th
 BROKEN = (
     av.error.FFmpegError,
     ArithmeticError,
-    AttributeError,  # PyAV: a stream without a decoder
+    AttributeError,  # PyAV: a frame or packet without what it should have
     EOFError,
     LookupError,
     NotImplementedError,
@@ -102,12 +102,17 @@ class Track:
     def _open(self) -> None:
         with self._refusing("it is not a sound in a format that boiler reads"):
             self._file.seek(0)
-            self._container = cast(Any, av.open(self._file, options=OPTIONS, buffer_size=READ_BYTES))
+            # Tags are not looked at, and in many files they are not UTF-8: no reason to refuse a sound.
+            self._container = cast(
+                Any, av.open(self._file, options=OPTIONS, buffer_size=READ_BYTES, metadata_errors="replace")
+            )
         with self._refusing("its sound track cannot be decoded"):
             self._stream = self._container.streams.best("audio")
             if self._stream is None:
                 raise NotASoundError(self.name, "there is no sound track in it")
             self._codec = self._stream.codec_context
+            if self._codec is None:
+                raise NotASoundError(self.name, "its sound is in a coding that boiler does not read")
             self._codec.thread_count = 1  # one file, one core: files are what runs in parallel
             self._allow(self.rate_hz, self.channels)
 

@@ -28,8 +28,8 @@ from boiler.errors import ModelDirError
 from boiler.hearing import Embed
 
 FILE = ".encoder.pt"
-# On a processor: what stays in its cache is done sooner than a whole batch (MFCCStats on one core, batches of 16: 2.9 ms
-# a window, of 2: 1.5), and a batch of 16 takes 100 MB more of memory.
+# On a processor: what stays in its cache is done sooner than a whole batch (MFCCStats on one core, batches of 16: 2.9
+# ms a window, of 2: 1.5), and a batch of 16 takes 100 MB more of memory.
 AT_ONCE_ON_CPU = 2
 FIT_WINDOWS_PER_FILE = 4
 # With fewer there is nothing to learn: of one sound, the mean is that sound, and nothing would be left of it.

@@ -45,19 +45,24 @@ TEN_HOURS_S = 36_000.0
 
 def folder(work: Path, files: int, words: list[str]) -> None:
     """First index, nothing to do, a little changed."""
-    began = time.monotonic()
-    paths = made_corpus.make(work / "sounds", files)
-    n_bytes = sum((work / "sounds" / path).stat().st_size for path in paths)
-    print(f"\n{files} files ({n_bytes / 1e9:.1f} GB) made in {time.monotonic() - began:.0f} s")
+    if (work / "sounds" / made_corpus.place(0)).exists() and (work / "sounds" / made_corpus.place(files - 1)).exists():
+        print(f"\n{files} files as they lie in {work / 'sounds'}")
+    else:
+        began = time.monotonic()
+        shutil.rmtree(work / "sounds", ignore_errors=True)
+        made_corpus.make(work / "sounds", files)
+        print(f"\n{files} files made in {time.monotonic() - began:.0f} s")
     print(f"`boiler index` with {' '.join(words)}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before\n")
-    print("| run | wall s | of it publishing | files embedded | files/s | hours/h | took the time | memory, own / all |")
+    print(
+        "| run | wall s | of it publishing | files embedded | files/s | hours/h | took the time | memory, own / all |"
+    )
     print("| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: |")
     model_dir = work / "index"
     shutil.rmtree(model_dir, ignore_errors=True)
     _index("first", model_dir, [str(work / "sounds"), *words])
     _index("again, nothing to do", model_dir, [])
     _index("again, every byte read (--check)", model_dir, ["--check"])
-    n, _, _ = made_corpus.alter(work / "sounds", paths, 0.01)
+    n = made_corpus.alter(work / "sounds", files, 0.01)
     _index(f"{n} changed, {n} moved, {n} deleted", model_dir, [])
     checked = watched([sys.executable, "-m", "boiler.status", model_dir, "--check"])
     print(f"\n`boiler status --check`: {checked.wall_s:.1f} s, {checked.peak_own / MB:.0f} MB own. It says:\n")
@@ -156,7 +161,9 @@ def rows(work: Path, n_rows: int, dim: int) -> None:
         print(costs.said, end="")
         print(f"Memory while publishing: {_memory(costs)}; {costs.wall_s:.0f} s with starting Python.")
     _opened(many)
-    print(f"\n{n_rows} rows served by `boiler serve`, 200 queries by each of 8 clients; a worker's memory, least to most\n")
+    print(
+        f"\n{n_rows} rows served by `boiler serve`, 200 queries by each of 8 clients; a worker's memory, least to most\n"
+    )
     print("| rows | workers | own MB | mapped files MB, its share | queries/s |")
     print("| ---: | ---: | ---: | ---: | ---: |")
     for workers in (1, 4):

@@ -9,10 +9,7 @@ out of one, put into a container of its own.
 from __future__ import annotations
 
 import argparse
-import itertools
-import shutil
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache, partial
 from pathlib import Path
@@ -95,31 +92,36 @@ def remuxed(track: Path, to: Path, first: int, n: int) -> None:
             out.mux(packet)
 
 
-def place(n: int) -> str:
-    """Where file n lies, without its suffix: one to six folders deep."""
+def _kind(n: int, seed: int) -> int:
+    """Which of `KINDS` file n is: of those that lie in wait for an indexer, see `write_file`, a plain one."""
+    if 10 <= n % 1000 < 10 + TWINS_PER_1000 or BROKEN_PER_1000 <= n % 1000 < BROKEN_PER_1000 + SILENT_PER_1000:
+        return 0
+    return int(np.random.default_rng([seed, n, 1]).choice(len(KINDS), p=SHARES))
+
+
+def place(n: int, seed: int = 0) -> str:
+    """The path of file n: one to six folders deep."""
     rng = np.random.default_rng([2, n])
     kind = tuple(synthesis.KINDS)[n % len(synthesis.KINDS)]
     folders = [kind, *(f"{rng.integers(12):02d}" for _ in range(rng.integers(0, 6)))]
     name = f"{n:06d}"
     if n % 500 == 17:
         name = f"caf\u00e9 {n}"
-    return "/".join([*folders, name])
+    return "/".join([*folders, name]) + sounds.FORMATS[KINDS[_kind(n, seed)][0]].suffix
 
 
-def write_file(folder: Path, tracks: Path, n: int, seed: int = 0) -> str:
-    """Write file n below `folder`; its path below it. Another seed, other bytes."""
-    rng = np.random.default_rng([seed, n])
+def write_file(folder: Path, tracks: Path, n: int, seed: int = 0) -> Path:
+    """Write file n below `folder`; its path. Another seed, other bytes."""
     odd = n % 1000
-    kind = int(rng.choice(len(KINDS), p=SHARES))
-    if 10 <= odd < 10 + TWINS_PER_1000:
-        rng, kind = np.random.default_rng([seed, 99, odd]), 0  # the same bytes in every thousand
+    twin = 10 <= odd < 10 + TWINS_PER_1000  # the same bytes in every thousand
+    rng = np.random.default_rng([seed, 99, odd] if twin else [seed, n])
+    kind = _kind(n, seed)
     form, rate_hz, channels, _ = KINDS[kind]
-    path = folder / f"{place(n)}{sounds.FORMATS[form].suffix}"
+    path = folder / place(n, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     if BROKEN_PER_1000 <= odd < BROKEN_PER_1000 + SILENT_PER_1000:
-        sounds.write(path.with_suffix(".wav"), np.zeros(int(rng.integers(8_000, 30_000))), 16_000)
-        return path.with_suffix(".wav").relative_to(folder).as_posix()
-    if odd < BROKEN_PER_1000:
+        sounds.write(path, np.zeros(int(rng.integers(8_000, 30_000))), 16_000)
+    elif odd < BROKEN_PER_1000:
         path.write_bytes(rng.bytes(int(rng.integers(0, 3_000))) if odd else b"PK\x03\x04" + rng.bytes(999))
     elif kind < len(PLAIN):
         sounds.write(path, _varied(rng, rate_hz, channels), rate_hz, form)
@@ -129,53 +131,48 @@ def write_file(folder: Path, tracks: Path, n: int, seed: int = 0) -> str:
         packet_s = float(durations[len(durations) // 2] * _packets(track)[0].time_base)
         first = int(rng.integers(len(packets)))
         remuxed(track, path, first, max(2, round(rng.uniform(0.4, 3.0) / packet_s)))
-    return path.relative_to(folder).as_posix()
+    return path
 
 
-def _some(folder: Path, tracks: Path, seed: int, numbers: list[int]) -> list[str]:
-    return [write_file(folder, tracks, n, seed) for n in numbers]
+def _some(folder: Path, tracks: Path, numbers: range) -> None:
+    for n in numbers:
+        write_file(folder, tracks, n)
 
 
-def make(folder: Path, files: int, *, workers: int = 2) -> list[str]:
-    """Make the folder anew; the paths below it, by number."""
+def make(folder: Path, files: int, *, first: int = 0, workers: int = 2) -> None:
+    """Make files `first` to `files` of the folder."""
     tracks = folder.parent / f"{folder.name}-tracks"
-    shutil.rmtree(folder, ignore_errors=True)
     _tracks(tracks)
     with ProcessPoolExecutor(workers) as pool:
-        parts = pool.map(partial(_some, folder, tracks, 0), _batches(range(files)))
-        return list(itertools.chain.from_iterable(parts))
+        numbers = range(first, files)
+        list(pool.map(partial(_some, folder, tracks), (numbers[at : at + 500] for at in range(0, len(numbers), 500))))
 
 
-def _batches(numbers: range) -> Iterator[list[int]]:
-    return (list(numbers[at : at + 500]) for at in range(0, len(numbers), 500))
-
-
-def alter(folder: Path, paths: list[str], share: float) -> tuple[int, int, int]:
+def alter(folder: Path, files: int, share: float) -> int:
     """Give a share of the files other bytes, move as many, delete as many; how many of each."""
     tracks = folder.parent / f"{folder.name}-tracks"
-    rng = np.random.default_rng(3)
-    n = max(1, round(share * len(paths)))
-    changed, moved, gone = np.split(rng.permutation(len(paths))[: 3 * n], 3)
-    for at in changed.tolist():
-        before = folder / paths[at]
-        before.unlink()
-        (folder / write_file(folder, tracks, at, seed=4)).rename(before)  # the name says nothing of what is inside
-    for at in moved.tolist():
-        to = folder / "moved" / paths[at]
+    count = max(1, round(share * files))
+    changed, moved, gone = np.split(np.random.default_rng(3).permutation(files)[: 3 * count], 3)
+    for n in changed.tolist():
+        (folder / place(n)).unlink()
+        write_file(folder, tracks, n, seed=4).rename(folder / place(n))  # the name says nothing of what is inside
+    for n in moved.tolist():
+        to = folder / "moved" / place(n)
         to.parent.mkdir(parents=True, exist_ok=True)
-        (folder / paths[at]).rename(to)
-    for at in gone.tolist():
-        (folder / paths[at]).unlink()
-    return n, n, n
+        (folder / place(n)).rename(to)
+    for n in gone.tolist():
+        (folder / place(n)).unlink()
+    return count
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--files", type=int, default=2_000)
+    parser.add_argument("--first", type=int, default=0, help="go on from this one")
     parser.add_argument("--workers", type=int, default=2)
     args = parser.parse_args()
-    print(f"{len(make(args.folder, args.files, workers=args.workers))} files below {args.folder}")
+    make(args.folder, args.files, first=args.first, workers=args.workers)
     return 0
 
 

@@ -59,7 +59,7 @@ REFUSED: dict[str, tuple[bytes, type[SoundError], str]] = {
     "255 channels": (wav_bytes(SECOND, channels=255), SoundLimitError, "channels"),
     "1024 channels": (wav_bytes(SECOND, channels=1024), SoundError, "."),
     "0 bits": (wav_bytes(SECOND, bits=0), SoundError, "."),
-    "unknown codec": (wav_bytes(SECOND, tag=0x4242), NotASoundError, "."),
+    "unknown codec": (wav_bytes(SECOND, tag=0x4242), NotASoundError, "coding that boiler does not read"),
 }
 
 
@@ -97,6 +97,23 @@ def test_a_name_that_is_a_url_of_ffmpeg_is_a_file_name(tmp_path: Path, monkeypat
     for name in ("concat:a|b.wav", "-i.wav", "pipe:0", "%03d.wav", "data:audio.wav"):
         Path(name).write_bytes(wav_bytes(SECOND))
         assert len(audio.load(name)) == 16_000
+
+
+@pytest.mark.parametrize("name", ["wav-s16", "mp3", "flac", "m4a-aac", "webm-opus"])
+def test_tags_that_are_not_utf8_are_no_reason_to_refuse_a_sound(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"tagged{FORMATS[name].suffix}"
+    plain = write(tmp_path / f"plain{FORMATS[name].suffix}", tone(440, 1.0, 48_000), 48_000, name)
+    with av.open(plain) as source, av.open(path, "w") as container:
+        container.metadata["title"] = "cafe in Orleans"
+        stream = container.add_stream_from_template(source.streams.audio[0])
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    data = path.read_bytes()
+    assert b"cafe in Orleans" in data
+    changed = data.replace(b"cafe in Orleans", "caf\xe9 in Orl\xe9ans".encode("latin-1"))
+    assert np.array_equal(audio.load(changed), audio.load(data))
 
 
 # Files that are programs for FFmpeg

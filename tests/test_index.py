@@ -12,6 +12,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -107,15 +108,40 @@ def test_the_index_before_comes_back(folder: Path, tmp_path: Path, capsys: pytes
         (["--wav_dir", "{folder}", "{folder}"], "no encoder is called"),
         (["a", "b", "c"], "too many words"),
         (["{folder}", "--rollback"], "run boiler index"),
+        (["{folder}", "MFCCStats", "--hop_s", "0"], "hop_s must be above 0"),
+        (["{folder}", "MFCCStats", "--exclude", "*"], "--exclude let through"),
+        (["{folder}", "BagTopVQVAE"], "--pt_path"),
     ],
 )
 def test_what_cannot_be_done_is_one_sentence(
-    folder: Path, words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    folder: Path,
+    tmp_path: Path,
+    words: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     assert call(*(word.format(folder=folder) for word in words)) == 2
     told = capsys.readouterr().err
     assert message in told
     assert "Traceback" not in told
+    assert not (tmp_path / "exp").exists()
+
+
+@pytest.mark.parametrize("words", [["--workers", "0"], ["--batch_size", "0"], ["--workers", "two"]])
+def test_numbers_that_cannot_be_are_refused_by_the_name_of_the_flag(
+    folder: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        call(folder, "MFCCStats", *words)
+    assert words[0] in capsys.readouterr().err
+
+
+def test_a_model_directory_given_twice_is_meant_once(folder: Path, tmp_path: Path) -> None:
+    assert call(folder, "MFCCStats", "--model_dir", tmp_path / "m", "--workers", "1") == 0
+    assert call(tmp_path / "m", "--model_dir", tmp_path / "m", "--workers", "1") == 0
+    assert generation.open(tmp_path / "m").header.n_items == 3
 
 
 def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
@@ -146,7 +172,28 @@ def same(one: Path, other: Path) -> bool:
     )
 
 
-def killed_again_and_again(folder: Path, tmp_path: Path, n_kills: int) -> None:
+def where(model_dir: Path) -> str:
+    """How far a run that was killed had come, looked at from outside."""
+    if not (model_dir / "catalogue.sqlite").exists():
+        return "before there was a catalogue"
+    if list(model_dir.glob("versions/.building-*")):
+        return "while publishing"
+    if (model_dir / "current").exists():
+        return "after publishing"
+    with (
+        contextlib.suppress(sqlite3.OperationalError),
+        contextlib.closing(sqlite3.connect(f"{(model_dir / 'catalogue.sqlite').as_uri()}?mode=ro", uri=True)) as db,
+    ):
+        (n_windows,) = db.execute("SELECT COUNT(*) FROM windows").fetchone()
+        if n_windows:
+            return "while embedding"
+    return "before the first window"
+
+
+def killed_again_and_again(folder: Path, tmp_path: Path, n_kills: int) -> Counter[str]:
+    """Kill runs at random and take them up again. Whatever is published is whole, and what is there in the end is what
+    an uninterrupted run gives. Where they were killed, and how often one came to its end in between."""
+    counts: Counter[str] = Counter()
     random_ = random.Random(0)
     reference = start(folder, tmp_path / "reference")
     began = time.monotonic()
@@ -154,7 +201,7 @@ def killed_again_and_again(folder: Path, tmp_path: Path, n_kills: int) -> None:
     with reference.stderr as said:
         assert reference.wait() == 0, said.read()
     took_s = time.monotonic() - began
-    kills = finished = 0
+    kills = 0
     while kills < n_kills:
         run = start(folder, tmp_path / "m")
         try:
@@ -162,6 +209,8 @@ def killed_again_and_again(folder: Path, tmp_path: Path, n_kills: int) -> None:
         except subprocess.TimeoutExpired:
             os.killpg(run.pid, signal.SIGKILL)
             kills += 1
+            run.wait()
+            counts[where(tmp_path / "m")] += 1
         run.wait()
         assert run.stderr is not None
         with run.stderr:
@@ -171,18 +220,19 @@ def killed_again_and_again(folder: Path, tmp_path: Path, n_kills: int) -> None:
             assert len((tmp_path / "m" / TENSORS).read_text().splitlines()) == opened.header.n_rows
         if run.returncode == 0:
             assert same(tmp_path / "m", tmp_path / "reference")
-            finished += 1
+            counts["came to its end"] += 1
             shutil.rmtree(tmp_path / "m")
     run = start(folder, tmp_path / "m")
     assert run.stderr is not None
     with run.stderr as said:
         assert run.wait() == 0, said.read()
     assert same(tmp_path / "m", tmp_path / "reference")
+    counts["came to its end"] += 1
+    return counts
 
 
-@pytest.fixture
-def many(tmp_path: Path) -> Path:
-    folder = tmp_path / "many"
+def write_many(folder: Path) -> Path:
+    """Thirty short sounds and a long one."""
     folder.mkdir()
     for n in range(30):
         write(folder / f"{n}.wav", tone(200 + 30 * n, 0.3 + n / 20, 8_000), 8_000)
@@ -190,10 +240,16 @@ def many(tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def many(tmp_path: Path) -> Path:
+    return write_many(tmp_path / "many")
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_fifty_kills_at_random_lose_nothing(many: Path, tmp_path: Path) -> None:
-    killed_again_and_again(many, tmp_path, 50)
+    counts = killed_again_and_again(many, tmp_path, 50)
+    assert sum(counts.values()) - counts["came to its end"] == 50
 
 
 def test_a_kill_in_the_middle_loses_nothing(many: Path, tmp_path: Path) -> None:

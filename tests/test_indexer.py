@@ -12,13 +12,21 @@ from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
+import hostile
 import numpy as np
 import pytest
 import torch
 from sounds import tone, write
 
 from boiler import generation, indexer
-from boiler.errors import CatalogueError, CheckpointError, CorpusError, ModelDirError, UnknownNameError
+from boiler.errors import (
+    CatalogueError,
+    CheckpointError,
+    CorpusError,
+    ModelDirError,
+    SettingsError,
+    UnknownNameError,
+)
 from boiler.indexer import IndexSettings
 from boiler.projector import METADATA, TENSORS
 
@@ -165,6 +173,26 @@ def test_broken_files_are_listed_and_all_others_indexed(settings: IndexSettings,
     assert indexer.index(replace(settings, retry_failed=True)).tally.failed == 2
 
 
+def test_of_a_hostile_corpus_every_file_is_indexed_or_refused_with_a_reason(
+    settings: IndexSettings, folder: Path, tmp_path: Path
+) -> None:
+    ids = hostile.write_corpus(folder / "hostile")
+    report = indexer.index(settings)
+    reasons = {failure.id.removeprefix("hostile/"): failure.reason for failure in report.failures}
+    kept = [str(id) for id in column(tmp_path / "m", "id")]
+    inside = {id.removeprefix("hostile/") for id in kept if id.startswith("hostile/")}
+    assert inside | reasons.keys() == {*ids, "names/to itself.wav", "names/to nowhere.wav"}
+    assert not inside & reasons.keys()
+    assert all(reasons.values())
+    assert not [reason for reason in reasons.values() if "crash" in reason or "killed" in reason]
+    assert len(kept) - len(inside) == 6  # all the good ones
+    assert {"header/claims 4 GB, has 1 kB.wav", "samples/silence.wav", "names/caf\\xe9.wav"} <= inside
+    assert {"disguised/zip.wav", "header/10000 channels.wav", "header/rate of 1 Hz.wav"} <= reasons.keys()
+    assert generation.check(tmp_path / "m").header.n_items == len(kept)
+    again = indexer.index(settings)
+    assert (again.published, again.tally.failed) == (False, 0)
+
+
 def test_a_folder_of_nothing_but_broken_and_silent_files_publishes_nothing_and_says_why(
     settings: IndexSettings, tmp_path: Path
 ) -> None:
@@ -262,6 +290,14 @@ def test_what_was_not_said_is_as_it_was(settings: IndexSettings, folder: Path, t
         ({"hop_s": -1.0}, CatalogueError),
         ({"hop_s": 9.0}, CatalogueError),
         ({"batch_size": 0}, CatalogueError),
+        ({"workers": 0}, CatalogueError),
+        ({"decode_timeout_s": 0.0}, CatalogueError),
+        ({"max_file_hours": -1.0}, CatalogueError),
+        ({"hop_s": 0.0}, CatalogueError),
+        ({"windows": "some"}, CatalogueError),
+        ({"url_template": "{title}"}, UnknownNameError),
+        ({"metadata": Path("missing.csv")}, CatalogueError),
+        ({"device": "abacus"}, SettingsError),
     ],
 )
 def test_what_cannot_work_is_refused_before_the_work(
@@ -269,8 +305,7 @@ def test_what_cannot_work_is_refused_before_the_work(
 ) -> None:
     with pytest.raises(error):
         indexer.index(replace(settings, **change))
-    with pytest.raises(ModelDirError):
-        generation.open(tmp_path / "m")
+    assert not (tmp_path / "m").exists()
 
 
 def test_a_folder_that_is_mostly_gone_is_refused_unless_forced(
