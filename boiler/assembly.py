@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from boiler import atomic, projector, records
+from boiler import map as mapping
 from boiler.engine import Found, unit
 from boiler.engine.annoy import Annoy
 from boiler.engine.exact import Exact
@@ -63,8 +64,10 @@ def write(
     encoder_pt: Path | None,
     failures: Iterable[Failure],
     meta: Mapping[str, str],
+    before: Path | None = None,
 ) -> Header:
     """Write every file of a generation into `folder` (empty) and bring them to the disk; the header as completed.
+    `before`: the folder of the generation before, if there is one, whose map the new one keeps to.
 
     Raises: ValueError: arrays and items do not belong together.
     """
@@ -76,7 +79,9 @@ def write(
     unit = save_blocks(folder / "vectors.npy", (len(vectors), header.dim), _unit_blocks(vectors))
     np.save(folder / "rows.npy", np.ascontiguousarray(rows))
     firsts = np.flatnonzero(np.diff(rows["n"], prepend=-1))
-    save_blocks(folder / "item_vectors.npy", (len(firsts), header.dim), _item_blocks(unit, firsts))
+    means = save_blocks(folder / "item_vectors.npy", (len(firsts), header.dim), _item_blocks(unit, firsts))
+    places = mapping.make(means, rows["n"][firsts].astype(np.int64), seed=header.seed, before=before)
+    np.save(folder / mapping.FILE, places)
     np.save(folder / "pairs.npy", random_pairs(unit, rows["n"], header.seed))
     n_items = _write_items(folder, rows, items, failures, meta)
     projector.write_tensors(folder / projector.TENSORS, unit)

@@ -10,6 +10,7 @@
         rows.npy                            [N] of ROW: n of the item, start_s, end_s; n never falls
         item_vectors.npy                    float32 [items that have rows, D]: mean of an item's rows, unit length
         pairs.npy                           float32, rising: distances of random pairs of rows of different items
+        map.npy                             where each item that has rows lies in two dimensions (see boiler.map)
         annoy                               the same vectors for annoy, row numbers as ids
         hnsw                                the graph that answers, where there are many rows (see boiler.assembly)
         meta.sqlite                         items, failures, meta: see boiler.records
@@ -45,6 +46,7 @@ import numpy as np
 import numpy.typing as npt
 
 from boiler import assembly, atomic, lock, projector, records
+from boiler import map as mapping
 from boiler.errors import ModelDirError
 from boiler.header import ROW, Header, rows_of
 from boiler.records import Failure, Item
@@ -80,6 +82,7 @@ class Generation:
     rows: npt.NDArray[np.void]
     item_vectors: npt.NDArray[np.float32]
     pairs: npt.NDArray[np.float32]
+    places: npt.NDArray[np.void] | None = None  # of `map.PLACE`; None in an index from before there were maps
 
     def connect(self) -> sqlite3.Connection:
         """A new read-only connection to `meta.sqlite`; rows come as `sqlite3.Row`. The caller closes it. One per
@@ -166,7 +169,10 @@ def _open(path: Path, name: str) -> Generation:
         or item_vectors.shape[1:] != (header.dim,)
     ):
         raise ModelDirError(f"{path}: the arrays are not of the sizes in boiler.json: run boiler index again")
-    return Generation(path, name, header, vectors, rows, item_vectors, pairs)
+    places = _map(path / mapping.FILE) if mapping.FILE in manifest else None
+    if places is not None and (places.dtype != mapping.PLACE or places.shape != item_vectors.shape[:1]):
+        raise ModelDirError(f"{path}: {mapping.FILE} is not of this index: run boiler index again")
+    return Generation(path, name, header, vectors, rows, item_vectors, pairs, places)
 
 
 def _manifest(path: Path) -> dict[str, dict[str, Any]]:
@@ -277,7 +283,15 @@ def publish(
         aside.mkdir(parents=True)
         header = header.completed(generation=name, created=_now())
         header = assembly.write(
-            aside, header, vectors, rows, items, encoder_pt=encoder_pt, failures=failures, meta=meta or {}
+            aside,
+            header,
+            vectors,
+            rows,
+            items,
+            encoder_pt=encoder_pt,
+            failures=failures,
+            meta=meta or {},
+            before=model_dir / CURRENT,
         )
         aside.rename(versions / name)
         atomic.fsync(versions)
