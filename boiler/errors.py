@@ -13,7 +13,8 @@ A message says what is wrong, where, and what to do about it. ::
     ├── CatalogueError        the catalogue is locked, damaged, or a sync was refused
     ├── CorpusError           a known data set is not at the place named, or not laid out as it should be
     ├── QueryError            a question that cannot be answered: wrong length, NaN, k out of range
-    │   └── UnknownItemError  no such item in this index
+    │   ├── UnknownItemError  no such item in this index
+    │   └── FeedbackError     judgements cannot be read or kept: the file is damaged, or cannot be written
     ├── SettingsError         a BOILER_* variable is missing or wrong
     └── UnknownNameError      a name (encoder, engine, corpus, setting) that is not in its table
 
@@ -106,6 +107,12 @@ class UnknownItemError(QueryError):
     """No item of that id or number in this index."""
 
     slug = "unknown-item"
+
+
+class FeedbackError(QueryError):
+    """Judgements cannot be read or kept."""
+
+    slug = "feedback-error"
 
 
 class SettingsError(BoilerError):

@@ -26,7 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from boiler.errors import QueryError
+from boiler.errors import FeedbackError, QueryError
 
 FILE = "feedback.sqlite"
 BUSY_S = 10.0
@@ -74,7 +74,7 @@ class Feedback:
 
         `question`: what was asked, as `steering.key_of` names it; `item`: the id of the answer; `who`: any name.
 
-        Raises: QueryError: a name that is empty or too long; or it cannot be written.
+        Raises: QueryError: a name that is empty or too long. FeedbackError: it cannot be written.
         """
         for what, text in (("question", question), ("item", item), ("who", who)):
             if text is not None and not 0 < len(text) <= MOST_TEXT:
@@ -86,7 +86,7 @@ class Feedback:
     def undo(self, judgement: int) -> bool:
         """Take a judgement back; False when there is no such, or it was taken back before.
 
-        Raises: QueryError: it cannot be written.
+        Raises: FeedbackError: it cannot be written.
         """
         if not self.begun:
             return False
@@ -117,7 +117,7 @@ class Feedback:
             with closing(self._connect()) as connection:
                 return connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            raise QueryError(f"{self.path} cannot be read ({error}): move it away to begin anew") from error
+            raise FeedbackError(f"{self.path} cannot be read ({error}): move it away to begin anew") from error
 
     def _write(self, sql: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
         try:
@@ -125,7 +125,7 @@ class Feedback:
                 connection.executescript(_SCHEMA)
                 return connection.execute(sql, values)
         except sqlite3.Error as error:
-            raise QueryError(f"the judgement could not be kept in {self.path} ({error})") from error
+            raise FeedbackError(f"the judgement could not be kept in {self.path} ({error})") from error
 
     def _connect(self) -> sqlite3.Connection:
         # No write-ahead log: it does not work on network disks, and there is little to write.

@@ -7,6 +7,7 @@ say what the rows look like, and a test holds the rows to them.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any, Generic, NamedTuple, TypeVar
@@ -15,7 +16,7 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from boiler.api.nearest import Match
+from boiler.api.nearest import Match, Nearest
 from boiler.api.rendering import ENGINE, GENERATION
 from boiler.api.service import Service, of_request
 from boiler.records import Item
@@ -25,9 +26,9 @@ Results = TypeVar("Results")
 _ITEM_FIELDS = tuple(field.name for field in dataclasses.fields(Item) if field.name not in ("mtime_s", "file"))
 
 
-def json(content: Any, headers: dict[str, str] | None = None) -> Response:
+def json(content: Any, headers: dict[str, str] | None = None, status: int = 200) -> Response:
     """Any plain content as JSON; NaN cannot be in it."""
-    return Response(orjson.dumps(content), 200, headers, "application/json")
+    return Response(orjson.dumps(content), status, headers, "application/json")
 
 
 def rows(matches: Iterable[Match]) -> list[dict[str, Any]]:
@@ -92,21 +93,25 @@ class Found(NamedTuple, Generic[Results]):
 
 async def searched(request: Request, service: Service, search: Callable[[], Results]) -> Found[Results]:
     """The results of a search, all of one index, and which one that was."""
-    nearest = service.nearest
-
-    def steady() -> Found[Results]:
-        while True:
-            generation, engine = nearest.generation, nearest.engine_name
-            results = search()
-            if nearest.generation == generation:  # else a newer index was taken up meanwhile: ask that one
-                return Found(results, engine, generation)
-
     started = perf_counter()
-    found = await service.ask(steady)
+    found = await service.ask(functools.partial(_steady, service.nearest, search))
     stages(request)["search"] = perf_counter() - started
     if service.meters is not None:
         service.meters.searched(found.engine)
     return found
+
+
+async def searched_long(service: Service, search: Callable[[], Results]) -> Found[Results]:
+    """The same for what takes its time."""
+    return await service.long(functools.partial(_steady, service.nearest, search))
+
+
+def _steady(nearest: Nearest, search: Callable[[], Results]) -> Found[Results]:
+    while True:
+        generation, engine = nearest.generation, nearest.engine_name
+        results = search()
+        if nearest.generation == generation:  # else a newer index was taken up meanwhile: ask that one
+            return Found(results, engine, generation)
 
 
 def stages(request: Request) -> dict[str, float]:

@@ -24,7 +24,7 @@ from boiler.settings import Settings
 
 # Answered whatever the load: a probe that has to wait gets the service killed.
 PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics"})
-UPLOADS = frozenset({"/nearest/audio", "/embed"})
+UPLOADS = frozenset({"/nearest/audio", "/embed", "/locate"})
 _FORM_OVERHEAD_BYTES = 8_192  # what multipart adds to a file
 
 SEND_TIMEOUT_S = 120.0  # a paused player reads nothing for a while; then it asks again, by range
@@ -111,8 +111,10 @@ class Edge:
 
 
 def needed_scope(path: str, method: str) -> KeyScope:
-    """What a key must allow: judging needs the scope feedback, and so does reading what was judged."""
-    return "feedback" if path == "/feedback" or path.startswith("/feedback/") else "read"
+    """What a key must allow: to judge takes another than to ask, and to read what all have judged yet another."""
+    if path != "/feedback" and not path.startswith("/feedback/"):
+        return "read"
+    return "admin" if method in ("GET", "HEAD") else "feedback"
 
 
 def too_large(limit: int) -> problems.Problem:

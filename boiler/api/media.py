@@ -160,7 +160,7 @@ async def _made(request: Request, path: Path, media_type: str, make: Callable[[]
     """What is computed from a file; not computed again for a client that has it."""
     tag = _etag(path.stat(), f"{request.url.path}?{request.url.query}")
     headers = {"ETag": tag, "Cache-Control": "private, max-age=3600"}
-    if _has(request, tag):
+    if has(request, tag):
         return Response(None, 304, headers)
     async with _turn():
         body = await anyio.to_thread.run_sync(make)
@@ -175,7 +175,7 @@ async def _file(request: Request, path: Path, media_type: str, identity: Path) -
         raise problems.Problem(404, "unknown-item", "the item's sound is not a file any more")
     tag = _etag(identity.stat(), f"{media_type}{request.url.query}")
     headers = {"ETag": tag, "Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
-    if _has(request, tag):
+    if has(request, tag):
         return Response(None, 304, headers)
     asked = _RANGE.fullmatch(request.headers.get("range", "").strip())
     backwards = asked is not None and asked[1] and asked[2] and int(asked[1]) > int(asked[2])
@@ -197,7 +197,7 @@ def _etag(status: os.stat_result, more: str) -> str:
     return f'"{hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()}"'
 
 
-def _has(request: Request, tag: str) -> bool:
+def has(request: Request, tag: str) -> bool:
     """Whether the client holds this very thing already (If-None-Match, compared weakly)."""
     held = request.headers.get("if-none-match", "")
     return held.strip() == "*" or tag in (one.strip().removeprefix("W/") for one in held.split(","))

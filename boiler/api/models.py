@@ -124,6 +124,10 @@ class QueryRequest(Asked):
     per_group: Annotated[GroupCap | None, Field(description="at most so many answers of a group")] = None
     diversity: Annotated[float, Field(ge=0, le=1, description="how unlike those before it an answer should be")] = 0.0
     set_back_hubs: Annotated[bool, Field(description="what is near to everything must be nearer to be taken")] = False
+    feedback: Annotated[bool, Field(description="heed what was judged of answers to this question")] = True
+    who: Annotated[
+        str | None, Field(min_length=1, max_length=200, description="heed the judgements of this person alone")
+    ] = None
 
 
 class QueryMatch(Neighbour):

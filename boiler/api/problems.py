@@ -15,6 +15,7 @@ from starlette.responses import Response
 
 from boiler.errors import (
     BoilerError,
+    FeedbackError,
     ModelDirError,
     QueryError,
     SoundError,
@@ -28,6 +29,7 @@ MEDIA_TYPE = "application/problem+json"
 # The most particular kind stands first.
 _STATUS: tuple[tuple[type[BoilerError], int], ...] = (
     (UnknownItemError, 404),
+    (FeedbackError, 503),
     (QueryError, 422),
     (SoundLimitError, 413),
     (SoundError, 422),
@@ -63,6 +65,8 @@ def of_boiler(error: BoilerError) -> Problem:
         return Problem(
             503, error.slug, "The index cannot be read; the service's log says why.", headers={"Retry-After": "2"}
         )
+    if isinstance(error, FeedbackError):  # so does this
+        return Problem(503, error.slug, "Judgements cannot be read or kept here; the service's log says why.")
     # A sound's error names the sound by the path on this machine: only the reason goes out.
     detail = f"the sound cannot be used: {error.reason}" if isinstance(error, SoundError) else str(error)
     return Problem(status, error.slug, detail)

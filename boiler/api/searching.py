@@ -15,10 +15,11 @@ from starlette.responses import Response
 
 from boiler import audio
 from boiler.answers import Options, PerGroup
-from boiler.api import answering, asking, media, models
+from boiler.api import answering, asking, media, models, telling
 from boiler.api.problems import Problem
 from boiler.api.rendering import GENERATION
 from boiler.api.service import Service, of_request
+from boiler.api.uploads import Tell
 from boiler.seeds import ByItem, BySamples, ByVector, Seed
 
 router = APIRouter(tags=["search"])
@@ -26,13 +27,13 @@ router = APIRouter(tags=["search"])
 Result = TypeVar("Result")
 
 
-def _body(model: type[BaseModel]) -> dict[str, Any]:
+def described(model: type[BaseModel]) -> dict[str, Any]:
     """Documents a body that `asking.body_of` reads."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-_FORM: dict[str, Any] = {
+FORM: dict[str, Any] = {
     "requestBody": {
         "required": True,
         "content": {
@@ -78,7 +79,7 @@ class SoundEmbed(models.Part):
     "/nearest",
     operation_id="nearest",
     response_model=list[models.Neighbour],
-    openapi_extra=_body(models.NearestRequest)
+    openapi_extra=described(models.NearestRequest)
     | {
         "parameters": [
             {
@@ -118,24 +119,33 @@ async def nearest(request: Request) -> Response:
     "/nearest/audio",
     operation_id="nearest_to_audio",
     response_model=list[models.Neighbour],
-    openapi_extra=_FORM,
+    responses={200: {"content": telling.EVENTS}},
+    openapi_extra=FORM,
 )
 async def nearest_to_audio(request: Request, asked: Annotated[SoundNearest, Query()]) -> Response:
-    """The items nearest to an uploaded sound, or to a part of it, nearest first."""
+    """The items nearest to an uploaded sound, or to a part of it, nearest first.
+
+    With `Accept: text/event-stream` it tells where it is. A client that leaves ends the work.
+    """
     service = of_request(request)
     service.check_k(asked.k)
     media.check_part(asked.start_s, asked.end_s)
     sound = await asking.upload_of(request)
-    embedded = await service.embed(sound, asked.start_s, asked.end_s, answering.stages(request))
-    vectors = np.stack([one.vector for one in embedded])
-    return await answering.neighbours(request, functools.partial(service.nearest.search_windows, vectors, asked.k))
+
+    async def work(tell: Tell) -> Response:
+        embedded = await service.uploads.embed(sound, asked.start_s, asked.end_s, answering.stages(request), tell)
+        tell("searching", 0, 1)
+        vectors = np.stack([one.vector for one in embedded])
+        return await answering.neighbours(request, functools.partial(service.nearest.search_windows, vectors, asked.k))
+
+    return await telling.answer(request, work)
 
 
 @router.post(
     "/nearest/batch",
     operation_id="nearest_batch",
     response_model=models.BatchAnswer,
-    openapi_extra=_body(models.BatchRequest),
+    openapi_extra=described(models.BatchRequest),
 )
 async def nearest_batch(request: Request) -> Response:
     """Several searches in one request, by vectors and by items mixed; one list of neighbours for each."""
@@ -145,7 +155,7 @@ async def nearest_batch(request: Request) -> Response:
     if len(body.queries) > service.settings.max_batch:
         why = f"at most {service.settings.max_batch} queries in one request"
         raise Problem(422, "invalid-request", why, errors=[{"pointer": "/queries", "detail": why}])
-    questions = [await _seed(service, query, f"/queries/{at}") for at, query in enumerate(body.queries)]
+    questions = [await seed_of(service, query, f"/queries/{at}") for at, query in enumerate(body.queries)]
     answers = await _timed(request, functools.partial(service.nearest.ask_all, questions, body.k))
     results = [answering.rows(answer.matches) for answer in answers]
     heads = {"engine": answers[0].engine, "generation": answers[0].generation}
@@ -156,14 +166,14 @@ async def nearest_batch(request: Request) -> Response:
     "/nearest/query",
     operation_id="nearest_query",
     response_model=models.QueryAnswer,
-    openapi_extra=_body(models.QueryRequest),
+    openapi_extra=described(models.QueryRequest),
 )
 async def nearest_query(request: Request) -> Response:
     """All that search offers: several seeds with weights, filters, near-duplicates folded, groups capped, variety."""
     service = of_request(request)
     body = await asking.body_of(request, models.QueryRequest)
     service.check_k(body.k)
-    question = [await _seed(service, seed, f"/seeds/{at}") for at, seed in enumerate(body.seeds)]
+    question = [await seed_of(service, seed, f"/seeds/{at}") for at, seed in enumerate(body.seeds)]
     options = Options(
         where=asking.filter_of(body.where),
         without=frozenset(body.without),
@@ -173,6 +183,8 @@ async def nearest_query(request: Request) -> Response:
         per_group=None if body.per_group is None else PerGroup(body.per_group.field, body.per_group.most),
         diversity=body.diversity,
         set_back_hubs=body.set_back_hubs,
+        feedback=body.feedback,
+        who=body.who,
     )
     answer = await _timed(request, functools.partial(service.nearest.ask, question, body.k, options))
     heads = {"engine": answer.engine, "generation": answer.generation}
@@ -180,7 +192,7 @@ async def nearest_query(request: Request) -> Response:
     return answering.json({"results": results, **heads, "reason": answer.short}, answering.heads(**heads))
 
 
-async def _seed(service: Service, query: models.SeedRequest, pointer: str) -> Seed:
+async def seed_of(service: Service, query: models.SeedRequest, pointer: str) -> Seed:
     """One seed as `Nearest` takes it. A part of an item is decoded where it may fail.
 
     Raises: Problem: both or neither of a vector and an item, or a vector of another length
@@ -196,7 +208,7 @@ async def _seed(service: Service, query: models.SeedRequest, pointer: str) -> Se
         return ByItem(query.n, weight=query.weight)
     media.check_part(query.start_s, query.end_s)
     path = await service.in_thread(functools.partial(media.path_of, service.nearest, query.n))
-    samples = await service.decode(path, query.start_s, query.end_s)
+    samples = await service.uploads.decode(path, query.start_s, query.end_s)
     return BySamples(samples, audio.SAMPLE_RATE_HZ, weight=query.weight)
 
 
@@ -208,28 +220,36 @@ async def _timed(request: Request, ask: Callable[[], Result]) -> Result:
     return answer
 
 
-@router.post("/embed", operation_id="embed", response_model=models.EmbedAnswer, openapi_extra=_FORM)
+@router.post(
+    "/embed",
+    operation_id="embed",
+    response_model=models.EmbedAnswer,
+    responses={200: {"content": telling.EVENTS}},
+    openapi_extra=FORM,
+)
 async def embed(request: Request, asked: Annotated[SoundEmbed, Query()]) -> Response:
-    """The vectors of an uploaded sound, one for each window that is not silent, for `POST /nearest`."""
+    """The vectors of an uploaded sound, one for each window that is not silent, for `POST /nearest`.
+
+    With `Accept: text/event-stream` it tells where it is. A client that leaves ends the work.
+    """
     service = of_request(request)
     media.check_part(asked.start_s, asked.end_s)
     sound = await asking.upload_of(request)
-    embedded = await service.embed(sound, asked.start_s, asked.end_s, answering.stages(request))
-    windows = [
-        {
-            "start_s": round(one.window.start_s, 4),
-            "end_s": round(one.window.end_s, 4),
-            "embedding": base64.b64encode(np.asarray(one.vector, "<f4").tobytes()).decode()
-            if asked.encoding == "base64"
-            else one.vector.tolist(),
-        }
-        for one in embedded
-    ]
-    header = service.nearest.header
-    answer = {
-        "windows": windows,
-        "dim": header.dim,
-        "encoder": header.encoder,
-        "generation": header.generation,
-    }
-    return answering.json(answer, {GENERATION: header.generation})
+
+    async def work(tell: Tell) -> Response:
+        embedded = await service.uploads.embed(sound, asked.start_s, asked.end_s, answering.stages(request), tell)
+        windows = [
+            {
+                "start_s": round(one.window.start_s, 4),
+                "end_s": round(one.window.end_s, 4),
+                "embedding": base64.b64encode(np.asarray(one.vector, "<f4").tobytes()).decode()
+                if asked.encoding == "base64"
+                else one.vector.tolist(),
+            }
+            for one in embedded
+        ]
+        header = service.nearest.header
+        answer = {"windows": windows, "dim": header.dim, "encoder": header.encoder, "generation": header.generation}
+        return answering.json(answer, {GENERATION: header.generation})
+
+    return await telling.answer(request, work)

@@ -1,4 +1,4 @@
-"""What one worker of the service holds: its settings, the opened index, the decoding processes, and its queue.
+"""What one worker of the service holds: its settings, the opened index, and the queues of what takes long.
 
 The index is mapped from its files, so that all workers share one copy in memory. A search in a small index runs on
 the event loop, because a hop to a thread costs more than the search; in a large one it runs in a thread, so that the
@@ -11,21 +11,18 @@ import asyncio
 import contextlib
 import functools
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Hashable
 from datetime import datetime
-from pathlib import Path
-from time import perf_counter
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 import anyio.to_thread
 from starlette.requests import Request
 
-from boiler import audio
 from boiler.api import problems
 from boiler.api.meters import Meters
-from boiler.api.nearest import Embedded, Nearest, Part
+from boiler.api.nearest import Group, Nearest
 from boiler.api.rendering import Renderer
-from boiler.decoders import Decoders
+from boiler.api.uploads import Uploads
 from boiler.errors import BoilerError
 from boiler.settings import Settings
 
@@ -37,19 +34,36 @@ _ON_THE_LOOP = 4_000_000
 Result = TypeVar("Result")
 
 
+class Kept(Generic[Result]):
+    """The last of its kind that was made: what costs much, and is asked for again and again of one index."""
+
+    def __init__(self) -> None:
+        self._key: object = None
+        self._value: Result | None = None
+
+    def get(self, key: Hashable, make: Callable[[], Result]) -> Result:
+        """That of the key, made when the last was of another."""
+        value = self._value if self._key == key else None
+        if value is None:
+            value = make()
+            self._key, self._value = key, value
+        return value
+
+
 class Service:
     """One worker's state. Made by `opened`."""
 
-    def __init__(self, settings: Settings, nearest: Nearest, decoders: Decoders) -> None:
+    def __init__(self, settings: Settings, nearest: Nearest) -> None:
         self.settings = settings
         self.nearest = nearest
-        self.decoders = decoders
         self.meters = Meters(settings.metrics_dir) if settings.metrics else None
+        self.uploads = Uploads(settings, nearest, self.meters)
         self.renderer = Renderer()
         self.refused: str | None = None  # why a newer index was not taken up
-        self.waiting = 0  # sounds being decoded or embedded, or waiting for it
-        self._decoding = asyncio.Semaphore(settings.decoder_workers)
-        self._embedding = asyncio.Lock()
+        self.map_page: Kept[bytes] = Kept()
+        self.duplicates: Kept[list[Group]] = Kept()
+        self._long = asyncio.Lock()
+        self._long_waiting = 0
 
     @property
     def on_the_loop(self) -> bool:
@@ -70,60 +84,20 @@ class Service:
             why = f"must be a whole number from 1 to {self.settings.max_k}"
             raise problems.Problem(422, "invalid-request", f"k {why}", errors=[{"parameter": "k", "detail": why}])
 
-    async def embed(
-        self, sound: bytes, start_s: float, end_s: float | None, stages: dict[str, float]
-    ) -> list[Embedded]:
-        """The vectors of an uploaded sound: decoded in a process that may die of it, embedded one sound at a time. A
-        few sounds wait for their turn, and more are told to come back. Adds the time of each stage to `stages`.
+    async def long(self, work: Callable[[], Result]) -> Result:
+        """Work that takes seconds, in a thread, one at a time; a few wait.
 
-        Raises:
-            Problem: 503 with Retry-After
-            SoundError: not a sound, too long, or silent
+        Raises: Problem: 503 with Retry-After, when too many wait
         """
-        if not self.nearest.header.encoder_sha256:
-            why = "this index holds vectors without the encoder that made them: ask with a vector or an item"
-            raise problems.Problem(422, "no-encoder", why)
-        if self.waiting >= self.settings.decoder_workers + self.settings.max_waiting:
-            raise problems.Problem(
-                503,
-                "busy",
-                "too many sounds are waiting to be embedded; try again in a few seconds",
-                headers={"Retry-After": "3"},
-            )
-        self._wait(1)
+        if self._long_waiting > self.settings.max_waiting:
+            why = "too many long searches are waiting; try again in a few seconds"
+            raise problems.Problem(503, "busy", why, headers={"Retry-After": "3"})
+        self._long_waiting += 1
         try:
-            started = perf_counter()
-            async with self._decoding:
-                began = perf_counter()
-                samples = await self._decoded(sound, start_s, end_s)
-            decoded = perf_counter()
-            async with self._embedding:
-                turn = perf_counter()
-                embedded = await anyio.to_thread.run_sync(self.nearest.embed_samples, samples)
-            done = perf_counter()
-            stages |= {"wait": began - started + turn - decoded, "decode": decoded - began, "embed": done - turn}
+            async with self._long:
+                return await anyio.to_thread.run_sync(work)
         finally:
-            self._wait(-1)
-        # Times are told in the sound that was sent, not in the part of it.
-        shifted = ((Part(one.window.start_s + start_s, one.window.end_s + start_s), one.vector) for one in embedded)
-        return [Embedded(*pair) for pair in shifted]
-
-    async def decode(self, sound: Path, start_s: float, end_s: float | None) -> audio.Samples:
-        """Samples of a sound of the collection, decoded in a process that may die of it.
-
-        Raises: SoundError
-        """
-        async with self._decoding:
-            return await self._decoded(sound, start_s, end_s)
-
-    async def _decoded(self, sound: bytes | Path, start_s: float, end_s: float | None) -> audio.Samples:
-        load = functools.partial(self.decoders.load, sound, start_s=start_s, end_s=end_s)
-        return await anyio.to_thread.run_sync(load)
-
-    def _wait(self, more: int) -> None:
-        self.waiting += more
-        if self.meters is not None:
-            self.meters.waiting = self.waiting
+            self._long_waiting -= 1
 
     def tell(self) -> None:
         """Puts what answers now on the meters."""
@@ -162,10 +136,8 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
             Nearest, settings.model_dir, wav_dir=settings.wav_dir, device=settings.device, engine=settings.engine
         )
     )
-    limits = audio.Limits(max_seconds=settings.max_upload_s)
-    # Its processes start with the first upload: a service that is only asked by vectors never has them.
-    with Decoders(workers=settings.decoder_workers, timeout_s=settings.decode_timeout_s, limits=limits) as decoders:
-        service = Service(settings, nearest, decoders)
+    service = Service(settings, nearest)
+    with service.uploads:
         service.tell()
         watching = asyncio.create_task(service.watch())
         try:

@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from boiler import __version__
 from boiler import settings as settings_module
-from boiler.api import asking, collection, models, probes, problems, searching, service
+from boiler.api import asking, collection, judging, models, probes, problems, relating, searching, service
 from boiler.api.edge import Edge
 from boiler.api.loglines import LogLines
 from boiler.errors import BoilerError
@@ -69,7 +69,7 @@ class Web(FastAPI):
         self.state.service = None
         self._entry: ASGIApp = super().__call__
         self._open = contextlib.AsyncExitStack()
-        for router in (searching.router, collection.router, probes.router):
+        for router in (searching.router, collection.router, relating.router, judging.router, probes.router):
             self.include_router(router)
         self._nearest_route = Route("/nearest", searching.nearest, methods=["POST"])
         self.add_api_route("/", _to_docs, include_in_schema=False)
@@ -153,13 +153,14 @@ def _describe(schema: dict[str, Any], dim: int, max_k: int | None, *, bound: boo
     """Writes into the description what FastAPI does not know: the bodies that are read by `asking`, the length of this
     index's vectors, and examples that work here."""
     known = schema["components"]["schemas"]
-    for model in (models.NearestRequest, models.BatchRequest, models.QueryRequest):
+    for model in (models.NearestRequest, models.BatchRequest, models.QueryRequest, judging.JudgementRequest):
         own = model.model_json_schema(ref_template="#/components/schemas/{model}")
         known.update(own.pop("$defs", {}))
         known[model.__name__] = own
     example = [round(1.0 / dim**0.5, 4)] * dim
     known["NearestRequest"]["example"] = {"embedding": example}
     known["BatchRequest"]["example"] = {"queries": [{"embedding": example}], "k": 3}
+    known["JudgementRequest"]["example"] = {"question": {"embedding": example}, "answer": 0, "like": True}
     known["QueryRequest"]["example"] = {"seeds": [{"embedding": example}], "k": 3, "diversity": 0.3}
     for path in schema["paths"].values():
         for operation in path.values():
