@@ -28,7 +28,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -65,6 +65,7 @@ class Catalogue:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._revised = False  # in the transaction under way
         try:
             self.db = schema.opened(path)
         except sqlite3.OperationalError as error:
@@ -93,14 +94,18 @@ class Catalogue:
     def close(self) -> None:
         self.db.close()
 
-    def changing(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def changing(self) -> Iterator[None]:
         """One transaction: all that is done in the block is kept, or none of it."""
-        return schema.changing(self.db)
+        self._revised = False
+        with schema.changing(self.db):
+            yield
 
     def commit(self) -> None:
         """Within `changing`: keep what was done so far, whatever comes."""
         self.db.execute("COMMIT")
         self.db.execute("BEGIN IMMEDIATE")
+        self._revised = False
 
     # --- settings ---------------------------------------------------------------------------------------------------
 
@@ -120,8 +125,10 @@ class Catalogue:
         return int(self.get("revision") or 0)
 
     def revise(self) -> None:
-        """Something changed that a published index shows."""
-        self.put(revision=str(self.revision + 1))
+        """Something changed that a published index shows. Once in a transaction is enough to tell."""
+        if not (self._revised and self.db.in_transaction):
+            self.put(revision=str(self.revision + 1))
+            self._revised = True
 
     # --- files ------------------------------------------------------------------------------------------------------
 

@@ -2,10 +2,12 @@
 
     $ boiler status exp/sounds
     $ boiler status exp/sounds --check
+    $ boiler status exp/sounds --near
     $ boiler status exp/sounds --json
 
 `--check` compares every byte of the index with the hashes made at publication. Duplicates are proposed, never merged:
-files of the same bytes, and files that sound the same and are of the same length.
+files of the same bytes, and files that sound the same and are of the same length. Among many sounds the latter are
+looked for only with `--near`, which asks the index for the neighbours of each.
 """
 
 from __future__ import annotations
@@ -21,14 +23,17 @@ from pathlib import Path
 import numpy as np
 
 from boiler import arguments, generation
+from boiler.engine import Rows, Vectors
 from boiler.engine.exact import Exact
 from boiler.generation import Generation
+from boiler.snapshot import Snapshot
 
 # Near-duplicates: as near as two codings of one recording are, and of the same length but for a coder's padding.
 NEAR_DISTANCE = 0.05
 NEAR_SECONDS = 0.06
 NEAR_UP_TO_ITEMS = 30_000  # each item is compared with every other: 30,000 take some seconds
 _NEIGHBOURS = 6
+_BLOCK_ITEMS = 4_096
 _LISTED = 20
 
 
@@ -51,7 +56,7 @@ class Status:
     labels: dict[str, int]
     size_bytes: int
     same_bytes: list[list[str]]
-    near: list[tuple[str, str, float]] | None  # (id, id, distance); None: too many items to compare all
+    near: list[tuple[str, str, float]] | None  # (id, id, distance); None: too many items to compare unasked
     failures: dict[str, str]
 
     def lines(self) -> Iterator[str]:
@@ -67,7 +72,9 @@ class Status:
         if self.same_bytes:
             yield f"{sum(map(len, self.same_bytes))} files share their bytes with another:"
             yield from _some([" = ".join(group) for group in self.same_bytes])
-        if self.near:
+        if self.near is None:
+            yield "files that sound the same were not looked for among so many: --near does it"
+        elif self.near:
             yield f"{len(self.near)} pairs sound the same and are of the same length:"
             yield from _some([f"{one} ~ {other} (distance {distance:.3f})" for one, other, distance in self.near])
         if self.failures:
@@ -86,8 +93,8 @@ def _some(lines: list[str]) -> Iterator[str]:
         yield f"  and {len(lines) - _LISTED} more: --json lists all"
 
 
-def status(model_dir: Path, *, check: bool = False) -> Status:
-    """The state of the current generation.
+def status(model_dir: Path, *, check: bool = False, near: bool = False) -> Status:
+    """The state of the current generation. `near`: look for near-duplicates among however many sounds.
 
     Raises: ModelDirError: nothing published there, or it is damaged.
     """
@@ -123,7 +130,7 @@ def status(model_dir: Path, *, check: bool = False) -> Status:
         labels=labels,
         size_bytes=_size(Path(model_dir)),
         same_bytes=list(same.values()),
-        near=near_duplicates(opened) if len(opened.item_vectors) <= NEAR_UP_TO_ITEMS else None,
+        near=near_duplicates(opened) if near or len(opened.item_vectors) <= NEAR_UP_TO_ITEMS else None,
         failures=failures,
     )
 
@@ -133,18 +140,34 @@ def near_duplicates(opened: Generation) -> list[tuple[str, str, float]]:
     same length (within `NEAR_SECONDS`), nearest first."""
     with closing(opened.connect()) as db:
         items = db.execute("SELECT id, duration_s, sha256 FROM items WHERE vec_row IS NOT NULL ORDER BY n").fetchall()
-    vectors = np.asarray(opened.item_vectors)
-    found = Exact.build(vectors).query(vectors, _NEIGHBOURS)
-    pairs = []
-    for one, other_column in np.argwhere(found.distances <= NEAR_DISTANCE).tolist():
-        other = int(found.rows[one, other_column])
-        if (
-            one < other
-            and items[one]["sha256"] != items[other]["sha256"]
-            and abs(items[one]["duration_s"] - items[other]["duration_s"]) <= NEAR_SECONDS
-        ):
-            pairs.append((items[one]["id"], items[other]["id"], float(found.distances[one, other_column])))
+    vectors: Vectors = np.asarray(opened.item_vectors)
+    found: dict[tuple[int, int], float] = {}
+    for first, neighbours in _neighbours(opened, vectors):
+        apart = np.linalg.norm(vectors[neighbours] - vectors[first : first + len(neighbours), None], axis=2)
+        for row, column in np.argwhere(apart <= NEAR_DISTANCE).tolist():
+            one, other = sorted((first + row, int(neighbours[row, column])))
+            if (
+                one != other
+                and items[one]["sha256"] != items[other]["sha256"]
+                and abs(items[one]["duration_s"] - items[other]["duration_s"]) <= NEAR_SECONDS
+            ):
+                found[one, other] = float(apart[row, column])
+    pairs = [(items[one]["id"], items[other]["id"], distance) for (one, other), distance in found.items()]
     return sorted(pairs, key=lambda pair: (pair[2], pair[0]))
+
+
+def _neighbours(opened: Generation, vectors: Vectors) -> Iterator[tuple[int, Rows]]:
+    """For blocks of items: the first of them, and the items [block, k] that stand near to each. Of few, the nearest; of
+    many, those whose windows the engine of the index finds near to its first window."""
+    few = len(vectors) <= NEAR_UP_TO_ITEMS
+    engine = Exact.build(vectors) if few else Snapshot(opened).engine
+    firsts = np.flatnonzero(np.diff(opened.rows["n"], prepend=-1))
+    item_of = np.cumsum(np.diff(opened.rows["n"], prepend=-1) != 0) - 1
+    for begin in range(0, len(vectors), _BLOCK_ITEMS):
+        block = slice(begin, begin + _BLOCK_ITEMS)
+        asked = vectors[block] if few else np.asarray(opened.vectors)[firsts[block]]
+        rows = engine.query(asked, _NEIGHBOURS).rows
+        yield begin, rows if few else item_of[rows]
 
 
 def _size(model_dir: Path) -> int:
@@ -160,11 +183,14 @@ def _size(model_dir: Path) -> int:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="what boiler index made")
     parser.add_argument("--check", action="store_true", help="compare every byte with its hash")
+    parser.add_argument(
+        "--near", action="store_true", help="look for files that sound the same, also where there are many"
+    )
     parser.add_argument("--json", action="store_true", help="print it as JSON")
 
 
 def run(args: argparse.Namespace) -> int:
-    found = status(args.model_dir, check=args.check)
+    found = status(args.model_dir, check=args.check, near=args.near)
     print(json.dumps(asdict(found), indent=2, ensure_ascii=False) if args.json else "\n".join(found.lines()))
     return 0
 

@@ -47,6 +47,17 @@ def test_duplicates_are_the_same_bytes_or_the_same_sound_and_length(model_dir: P
     assert [pair[:2] for pair in found.near] == [("a/0.wav", "2.mp3"), ("a/1.wav", "2.mp3")]
 
 
+def test_among_many_sounds_near_duplicates_are_looked_for_when_asked(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = status.status(model_dir).near
+    monkeypatch.setattr(status, "NEAR_UP_TO_ITEMS", 4)
+    found = status.status(model_dir)
+    assert found.near is None
+    assert "--near" in "\n".join(found.lines())
+    assert status.status(model_dir, near=True).near == few
+
+
 def test_the_command_prints_text_and_json(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert status.main([str(model_dir), "--check"]) == 0
     text = capsys.readouterr().out
