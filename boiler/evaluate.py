@@ -5,6 +5,7 @@
     $ boiler evaluate exp/fsdd/MFCCStats --corpus fsdd --group none --group speaker
     $ boiler evaluate exp/loops/MFCCStats --labels loops.csv --group album
     $ boiler evaluate exp/takes/MFCCStats --group 're:^(.*)_take[0-9]+'
+    $ boiler evaluate exp/loops/MFCCStats --feedback                           likes and dislikes instead of labels
 
 Writes evaluation.json, evaluation.md and pictures to MODEL_DIR/evaluation/GENERATION/, and prints the tables. What the
 measures mean stands in boiler.metrics. MFCC statistics and altered sounds need the folder that was indexed; without it
@@ -36,8 +37,10 @@ from boiler import (
     tables,
     trials,
 )
+from boiler.agreement import agreement
 from boiler.context import context
 from boiler.errors import CorpusError, QueryError
+from boiler.feedback import Feedback
 from boiler.labelled import Labelled
 from boiler.labels import Truth
 from boiler.progress import meter
@@ -45,6 +48,7 @@ from boiler.ranking import Scores
 from boiler.records import Item
 from boiler.robustness import Robustness
 from boiler.scorecard import Context, Scorecard, Table
+from boiler.snapshot import Snapshot
 
 HUB_K = 10
 SAMPLE = 5_000  # queries that tell how answers stand among random pairs
@@ -226,6 +230,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--labels", type=Path, metavar="CSV", help="columns id and label (or labels, parted by ;)")
     which.add_argument("--corpus", metavar="NAME", help=f"a known data set: {', '.join(corpus.TABLE)}")
+    which.add_argument(
+        "--feedback", action="store_true", help="only: do the stored likes and dislikes agree with the ranking?"
+    )
     parser.add_argument("--label_column", metavar="NAME", help="the column of the table, or of the metadata, to take")
     parser.add_argument("--corpus_dir", type=Path, metavar="DIR", help="root of the data set, if not what was indexed")
     parser.add_argument("--wav_dir", type=Path, metavar="DIR", help="where the indexed folder lies now")
@@ -254,6 +261,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.feedback:
+        return _feedback(args.model_dir)
     for name, least in (("knn", 1), ("robustness", 0), ("top_labels", 1), ("seed", 0)):
         value = getattr(args, name)
         if value is not None and value < least:
@@ -289,6 +298,14 @@ def run(args: argparse.Namespace) -> int:
         raise QueryError(f"{folder} cannot be written ({error}): name another folder with --out") from error
     print(markdown)
     print(f"{folder}: evaluation.json, evaluation.md, {', '.join(path.name for path in files)}")
+    return 0
+
+
+def _feedback(model_dir: Path) -> int:
+    snapshot, store = Snapshot.open(model_dir), Feedback(model_dir)
+    if not store.begun:
+        raise QueryError(f"nothing was judged yet in {model_dir}: like or dislike an answer first")
+    print(agreement(snapshot, store).to_markdown())
     return 0
 
 
