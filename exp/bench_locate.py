@@ -5,7 +5,8 @@
 
 A mix is two layers of sounds, one after the other, each at a level of its own (6 dB about the mean). What is planted
 is not in it otherwise, begins at a random time, and has, while it sounds, the mix's mean power plus the level. Each is
-then asked for; found means that the best place is within half a second. Without a folder the sounds are made up. `chance`:
+then asked for; found means that the best place is within half a second. Without a folder the sounds are made up.
+`chance`:
 answers besides, all of them wrong. The mix is written in the format asked for, and read from the file each time.
 """
 

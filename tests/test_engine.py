@@ -122,6 +122,14 @@ def test_exact_search_among_some_rows_is_that_over_them_alone() -> None:
         assert Exact(vectors).query(queries, 12, among[:0]).rows.shape == (n_queries, 0)
 
 
+def test_exact_search_among_rows_of_the_same_place_takes_the_first() -> None:
+    vectors = engine.unit(np.repeat(np.eye(4), 500, axis=0))
+    among = np.arange(501, 2_000, 3)
+    found = Exact(vectors).query(vectors[[700]], 12, among)
+    assert found.rows[0].tolist() == among[:12].tolist()
+    assert not found.distances.any()
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 300), st.integers(1, 310), st.integers(1, 12), st.integers(0, 10_000), st.booleans())
 def test_exact_search_is_exact_on_few_distinct_values(n: int, k: int, n_queries: int, seed: int, coarse: bool) -> None:

@@ -19,7 +19,6 @@ from typing import Any, ClassVar, Self
 
 import faiss
 import numpy as np
-import numpy.typing as npt
 
 from boiler.engine import Found, Rows, Vectors, nearest_of, nothing
 
@@ -27,8 +26,6 @@ FEW = 8  # queries; from here on one matrix product is quicker
 SLACK = 6  # rows fetched beyond k, so that the rounding error of the k-th is nearly always covered at once
 _GROUP = 32  # columns whose best stands for them when the bound is looked for
 _BLOCK_SCORES = 1 << 22
-MANY = 16  # a filter that leaves a larger share than 1/16 is applied after a scan of all rows
-MOST_SCANNED = 4_096  # rows of one scan: beyond, keeping the best costs more than copying
 _GATHERED = 1 << 16  # rows copied out of the map at a time
 _MOST_HALVED = 1 << 23  # numbers, of which the copy in half precision takes 16 MB in each process
 
@@ -84,29 +81,34 @@ class Exact:
         if not k or not len(queries):
             return nothing(len(queries), k)
         if len(queries) < FEW:
-            return _joined([self._scan(query[None], k) for query in queries])
-        size = max(1, _BLOCK_SCORES // len(self.vectors))
-        return _joined([self._product(queries[at : at + size], k) for at in range(0, len(queries), size)])
+            return _joined([self._scan(query[None], k) or self._product(query[None], k) for query in queries])
+        return self._all(queries, k)
 
-    def _scan(self, query: Vectors, k: int) -> Found:
-        """One query."""
+    def _scan(self, query: Vectors, k: int, among: Rows | None = None) -> Found | None:
+        """One query; None where so many rows are equally near that a product is quicker."""
         _keep_to_this_thread()
-        index, margin = None, self._margin
-        if self._halves:
-            index, more = self._halved
-            margin += more
+        n = len(self.vectors) if among is None else len(among)
         wanted = k + SLACK
-        while 4 * wanted < len(self.vectors):
-            if index is None:
-                scores, rows = faiss.knn(query, self.vectors, wanted, metric=faiss.METRIC_INNER_PRODUCT)
-            else:
-                scores, rows = index.search(query, wanted)
-            covered = scores[0, k - 1] - scores[0] <= margin
+        while 4 * wanted < n:
+            scores, rows = self._best(query, wanted, among)
+            covered = scores[0, k - 1] - scores[0] <= self._margin
             if not covered[-1]:  # all that could be among the k nearest are in
-                candidates = rows[0][covered]
-                return nearest_of(self.vectors, query, k, None, candidates)
+                return nearest_of(self.vectors, query, k, None, rows[0][covered])
             wanted *= 4
-        return self._product(query, k)
+        return None
+
+    def _best(self, query: Vectors, wanted: int, among: Rows | None) -> tuple[Vectors, Rows]:
+        """The rows of highest product. Shape: -> [1, wanted] twice"""
+        if among is None:
+            scores, rows = faiss.knn(query, self.vectors, wanted, metric=faiss.METRIC_INNER_PRODUCT)
+            return scores, rows
+        # Looked at where they lie, by their numbers: copying them out takes up to ten times as long.
+        scores, rows = np.empty((1, wanted), np.float32), np.empty((1, wanted), np.int64)
+        x, y, best, ids = (faiss.swig_ptr(one) for one in (np.ascontiguousarray(query), self.vectors, scores, rows))
+        chosen: Any = faiss.IDSelectorArray(len(among), faiss.swig_ptr(among))
+        scan: Any = faiss.knn_inner_product
+        scan(x, y, self.vectors.shape[1], 1, len(self.vectors), wanted, best, ids, chosen)
+        return scores, rows
 
     def _product(self, queries: Vectors, k: int) -> Found:
         """Many queries."""
@@ -122,19 +124,18 @@ class Exact:
         return nearest_of(self.vectors, queries, k, asked, candidates)
 
     def _query_among(self, queries: Vectors, k: int, among: Rows) -> Found:
-        """The nearest of some rows. Many of all: everything is scanned, and what does not count is passed over. Else
-        they are copied out, part by part, and asked as if they were all."""
+        """The nearest of some rows. A few queries scan them; for many they are copied out, part by part, and asked as
+        if they were all."""
         k = min(k, len(among))
         if not k or not len(queries):
             return nothing(len(queries), k)
-        if len(among) * MANY > len(self.vectors) and len(queries) < FEW:
-            counts = np.zeros(len(self.vectors), np.bool_)
-            counts[among] = True
-            found = [self._scan_among(query[None], k, counts, len(among)) for query in queries]
+        if len(queries) < FEW and self.vectors.flags.c_contiguous:
+            among = np.ascontiguousarray(among, np.int64)
+            found = [self._scan(query[None], k, among) for query in queries]
             if all(one is not None for one in found):
                 return _joined([one for one in found if one is not None])
         parts = [
-            (rows, Exact(self.vectors[rows], once=True).query(queries, k))
+            (rows, Exact(self.vectors[rows])._all(queries, k))
             for rows in (among[at : at + _GATHERED] for at in range(0, max(len(among), 1), _GATHERED))
         ]
         rows = np.concatenate([own[found.rows] for own, found in parts], axis=1)
@@ -142,17 +143,11 @@ class Exact:
         order = np.lexsort((rows, distances), axis=1)[:, :k]
         return Found(np.take_along_axis(rows, order, axis=1), np.take_along_axis(distances, order, axis=1))
 
-    def _scan_among(self, query: Vectors, k: int, counts: npt.NDArray[np.bool_], n: int) -> Found | None:
-        """One query, by a scan of everything for so many more that k of them count; None where that does not pay."""
-        wanted = (k + SLACK) * len(self.vectors) // n * 2
-        while wanted < min(MOST_SCANNED, len(self.vectors)):
-            scores, rows = faiss.knn(query, self.vectors, wanted, metric=faiss.METRIC_INNER_PRODUCT)
-            good = np.flatnonzero(counts[rows[0]])
-            if len(good) >= k and scores[0, good[k - 1]] - scores[0, -1] > self._margin:
-                covered = good[scores[0, good[k - 1]] - scores[0, good] <= self._margin]
-                return nearest_of(self.vectors, query, k, None, rows[0, covered])
-            wanted *= 4
-        return None
+    def _all(self, queries: Vectors, k: int) -> Found:
+        """By products, as many queries at a time as there is room for."""
+        k = min(k, len(self.vectors))
+        size = max(1, _BLOCK_SCORES // len(self.vectors))
+        return _joined([self._product(queries[at : at + size], k) for at in range(0, len(queries), size)])
 
 
 def _joined(parts: list[Found]) -> Found:
