@@ -27,7 +27,7 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from multiprocessing.connection import wait
 from types import TracebackType
-from typing import Any, BinaryIO, Generic, NamedTuple, Self, TypeAlias, TypeVar
+from typing import Any, BinaryIO, ClassVar, Generic, NamedTuple, Self, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -179,6 +179,9 @@ class Decoders:
     `memory_bytes`: of address space for each. `limits`: of each sound.
     """
 
+    MODULE: ClassVar[str] = "boiler.worker"
+    """What runs in the processes."""
+
     def __init__(
         self,
         workers: int = 2,
@@ -190,7 +193,7 @@ class Decoders:
         if workers < 1:
             raise ValueError(f"at least one worker is needed, not {workers}")
         self.limits = limits or Limits()
-        self._workers = [Process(timeout_s, memory_bytes) for _ in range(workers)]
+        self._workers = [Process(timeout_s, memory_bytes, self.MODULE) for _ in range(workers)]
         self._free: queue.SimpleQueue[Process] = queue.SimpleQueue()
         for worker in self._workers:
             self._free.put(worker)

@@ -1,7 +1,7 @@
 """A decoding process, as the one that started it sees it: it is asked, it answers in time, or it is lost.
 
-It is a bare Python that runs `boiler.worker`, with this one's import path and nothing else of it. It is started when it
-is first asked, and again after it was lost.
+It is a bare Python that runs `boiler.worker` (or another module with a `serve` like its), with this one's import path and
+nothing else of it. It is started when it is first asked, and again after it was lost.
 """
 
 from __future__ import annotations
@@ -24,8 +24,7 @@ from boiler.errors import BoilerError, ExhaustedError, SoundError
 
 # The worker gets the parent's import path, and nothing else of it.
 PROGRAM = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from boiler.worker import serve; serve(*map(int, sys.argv[2:]))"
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {} import serve; serve(*map(int, sys.argv[2:]))"
 )
 START_WITHIN_S = 120.0
 DYING_S = 10.0  # from its last word to its exit code, which says what it died of (on a busy machine: seconds)
@@ -45,7 +44,8 @@ class Lost(Exception):
 class Process:
     """One process, started when it is first asked, started again after it was lost."""
 
-    def __init__(self, timeout_s: float, memory_bytes: int) -> None:
+    def __init__(self, timeout_s: float, memory_bytes: int, module: str = "boiler.worker") -> None:
+        self._module = module
         self._timeout_s = timeout_s
         self._memory_bytes = memory_bytes
         self._process: subprocess.Popen[bytes] | None = None
@@ -83,7 +83,14 @@ class Process:
             handle = theirs.fileno()
             numbers = (handle, self._memory_bytes, round(self._timeout_s))
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-c", PROGRAM, json.dumps(list(map(str, sys.path))), *map(str, numbers)],
+                [
+                    sys.executable,
+                    "-I",
+                    "-c",
+                    PROGRAM.format(self._module),
+                    json.dumps(list(map(str, sys.path))),
+                    *map(str, numbers),
+                ],
                 pass_fds=[handle],
                 stdin=subprocess.DEVNULL,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},

@@ -75,6 +75,13 @@ class Settings(BaseSettings):
     def _by_commas(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
+    @field_validator("wav_dir", "metrics_dir")
+    @classmethod
+    def _a_folder(cls, folder: Path | None) -> Path | None:
+        if folder is not None and not folder.is_dir():
+            raise ValueError(f"{folder} is not a folder")
+        return folder
+
     @field_validator("api_keys")
     @classmethod
     def _with_scope(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:

@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import astuple
 from multiprocessing.connection import Connection
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
@@ -55,13 +55,13 @@ NOTHING = np.empty(0, np.float32)
 REFUSED = (SoundError, MemoryError, OSError)
 
 
-def serve(handle: int, memory_bytes: int, cpu_s: int) -> None:
-    """Answer what is asked over the socket `handle` until it is closed."""
+def serve(handle: int, memory_bytes: int, cpu_s: int, desk: Answers | None = None) -> None:
+    """Answer what is asked over the socket `handle` until it is closed. `desk`: who answers, if not a `Desk`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
     with suppress(ValueError, OSError):  # not every system has this limit
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     connection = Connection(handle)
-    desk = Desk()
+    desk = desk or Desk()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         connection.send_bytes(b"ready")
         while True:
@@ -71,6 +71,13 @@ def serve(handle: int, memory_bytes: int, cpu_s: int) -> None:
             connection.send_bytes(json.dumps(parts).encode())
             if samples.size:
                 connection.send_bytes(samples.data.cast("B"))
+
+
+class Answers(Protocol):
+    """Who answers requests."""
+
+    def answer(self, verb: str, *arguments: Any) -> tuple[list[Part], Samples]:
+        """The parts, and the samples of all of them. Shape: [T]."""
 
 
 class Desk:
@@ -147,7 +154,7 @@ def _sound(path: str, first_only: bool, limits: Limits) -> Iterator[Samples | Pa
             "mtime_s": before.st_mtime_ns / 1e9,
         }
     except REFUSED as error:
-        yield {"error": _told(error, path)}
+        yield {"error": told(error, path)}
 
 
 def _once(verb: str, source: Source, *arguments: Any) -> tuple[Part, Samples]:
@@ -158,11 +165,11 @@ def _once(verb: str, source: Source, *arguments: Any) -> tuple[Part, Samples]:
             return {"samples": len(samples)}, samples
         return {"samples": 0, "probe": astuple(probe(source, *arguments))}, NOTHING
     except REFUSED as error:
-        return {"samples": 0, "error": _told(error, name_of(source))}, NOTHING
+        return {"samples": 0, "error": told(error, name_of(source))}, NOTHING
 
 
-def _told(error: Exception, path: str) -> tuple[str, str, str]:
-    """Kind, path and reason."""
+def told(error: Exception, path: str) -> tuple[str, str, str]:
+    """Kind, path and reason, as an answer tells them."""
     if isinstance(error, SoundError):
         return type(error).__name__, error.path, error.reason
     if isinstance(error, MemoryError):

@@ -19,7 +19,7 @@ import numpy as np
 from boiler import generation
 from boiler.generation import Header, Item, rows_of
 
-START_S = 60.0
+START_S = 240.0  # of a machine that is busy
 
 
 def publish(model_dir: Path, n_items: int = 200, dim: int = 16, seed: int = 0) -> generation.Generation:

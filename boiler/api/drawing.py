@@ -89,8 +89,10 @@ def spectrogram_png(
     """
     hop = int(np.clip(_expected_samples(source, start_s, end_s) // (2 * width), _N_FFT // 16, _N_FFT))
     bands = _bands(height)
-    rows = [spectrum @ bands for spectrum in _spectra(_stream(source, start_s, end_s), hop)]
-    power = _to_columns(np.concatenate(rows), width)
+    # Of a long sound so many frames are one: all of them, two hours' worth, would be half a gigabyte.
+    together = max(1, _expected_samples(source, start_s, end_s) // hop // (_CELLS_PER_COLUMN * width))
+    rows = _together((spectrum @ bands for spectrum in _spectra(_stream(source, start_s, end_s), hop)), together)
+    power = _to_columns(np.concatenate(list(rows)), width)
     level_db = 10.0 * np.log10(np.maximum(power, 1e-12))
     shade = (
         np.clip(1.0 + (level_db - level_db.max()) / RANGE_DB, 0.0, 1.0) if power.max() > 1e-9 else np.zeros_like(power)
@@ -147,6 +149,19 @@ def _spectra(blocks: Iterable[Floats], hop: int) -> Iterator[Floats]:
             spectrum = np.fft.rfft(frames[first : first + _FRAMES_AT_ONCE] * window, axis=1)
             yield (spectrum.real**2 + spectrum.imag**2).astype(np.float32) / window.sum() ** 2
         rest = rest[len(frames) * hop :]
+
+
+def _together(blocks: Iterable[Floats], count: int) -> Iterator[Floats]:
+    """The mean of each so many rows; of the last, of those that are left."""
+    rest: Floats | None = None
+    for block in blocks:
+        rest = block if rest is None else np.concatenate([rest, block])
+        whole = len(rest) // count * count
+        if whole:
+            yield rest[:whole].reshape(-1, count, rest.shape[1]).mean(axis=1)
+        rest = rest[whole:]
+    if rest is not None and len(rest):
+        yield rest.mean(axis=0, keepdims=True)
 
 
 @functools.lru_cache(maxsize=16)

@@ -10,13 +10,12 @@ import hashlib
 import hmac
 from collections.abc import Iterable
 
+from boiler.api import manual
 from boiler.api.problems import Problem
 from boiler.settings import SCOPES, Scope
 
 # Probes and the description of the API need no key: they tell nothing of the collection's sounds.
-OPEN_PATHS = frozenset(
-    {"/", "/livez", "/readyz", "/health", "/docs", "/docs/oauth2-redirect", "/redoc", "/openapi.json"}
-)
+OPEN_PATHS = manual.PATHS | {"/livez", "/readyz", "/health"}
 
 
 class Keys:

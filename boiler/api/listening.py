@@ -6,7 +6,7 @@ at most two channels and 48 kHz. It is made once and kept in a bounded folder of
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import hashlib
 import os
 import stat
@@ -49,21 +49,15 @@ def media_type(path: Path) -> str | None:
     Raises:
         NotASoundError: it cannot be read as a sound
     """
-    status = path.stat()
-    return _media_type(str(path), status.st_mtime_ns, status.st_size)
-
-
-@functools.lru_cache(maxsize=4_096)
-def _media_type(path: str, mtime_ns: int, size_bytes: int) -> str | None:
     try:
-        with Path(path).open("rb") as stored, av.open(stored, "r", options=container.OPTIONS) as source:
+        with path.open("rb") as stored, av.open(stored, "r", options=container.OPTIONS) as source:
             if not source.streams.audio or source.streams.audio[0].codec_context is None:
-                raise NotASoundError(path, "there is no sound track in it")
+                raise NotASoundError(str(path), "there is no sound track in it")
             moving = [one for one in source.streams.video if not one.disposition & av.stream.Disposition.attached_pic]
             stream = source.streams.audio[0]
             names, codec, rate_hz = source.format.name.split(","), stream.codec_context.name, stream.rate or 0
     except container.BROKEN as error:
-        raise NotASoundError(path, "it cannot be read as a sound") from error
+        raise NotASoundError(str(path), "it cannot be read as a sound") from error
     if moving or rate_hz > _PLAYED_RATE_HZ:
         return None
     return next((kind for name, codecs, kind in _PLAYED if name in names and codec in codecs), None)
@@ -76,17 +70,31 @@ def copy(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Path:
         NotASoundError: it cannot be read as a sound, or nothing of it lies in the part
         SoundLimitError: more than `MAX_COPY_S` of it
     """
+    found = kept(path, start_s, end_s)
+    if not found.is_file():
+        make(path, found, start_s, end_s)
+    return found
+
+
+def make(path: Path, target: Path, start_s: float, end_s: float | None) -> None:
+    """Write the copy, whole or not at all, and make room for it.
+
+    Raises: as `copy`.
+    """
+    with atomic.replacing(target) as aside:
+        _write(path, aside, start_s, end_s)
+    _make_room(target.parent)
+
+
+def kept(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Path:
+    """Where that copy is kept, or would be. One that is there counts as used now."""
     status = path.stat()
     key = f"{path}\0{status.st_mtime_ns}\0{status.st_size}\0{start_s}\0{end_s}"
     name = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-    kept = _folder() / f"{name}.flac"
-    try:
-        os.utime(kept)
-    except FileNotFoundError:
-        with atomic.replacing(kept) as aside:
-            _write(path, aside, start_s, end_s)
-        _make_room(kept.parent)
-    return kept
+    found = _folder() / f"{name}.flac"
+    with contextlib.suppress(FileNotFoundError):
+        os.utime(found)
+    return found
 
 
 def _write(path: Path, target: Path, start_s: float, end_s: float | None) -> None:

@@ -8,8 +8,8 @@
 ====================================  ================================================================================
 
 ``start_s`` and ``end_s`` take a part of it. ``n`` is the item's number in the catalogue: a path never comes in, and
-only files that the catalogue knows go out. Errors are problem details. No torch here, and the whole sound is never in
-memory.
+only files that the catalogue knows go out. Errors are problem details. No torch here, and a sound is read in a process
+that may die of it, never whole in memory.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import stat
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import anyio
 import anyio.to_thread
@@ -34,20 +35,26 @@ from starlette.routing import Route
 
 from boiler.api import listening, problems
 from boiler.api.drawing import MAX_DRAWN_S, Peaks, peaks, spectrogram_png
-from boiler.api.nearest import Nearest
+from boiler.api.studio import AT_ONCE, studio
 from boiler.errors import BoilerError, QueryError, UnknownItemError
 
 MAX_POINTS = 10_000
 MAX_PIXELS_WIDE = 4_000
 MAX_PIXELS_HIGH = 1_024
 LEAST_PART_S = 0.001
-DRAWN_AT_ONCE = 4  # pictures, waveforms and copies in the making per process; others wait their turn
 
 __all__ = ["MAX_DRAWN_S", "Peaks", "peaks", "routes", "spectrogram_png"]
 
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{1,18})?|-(\d{1,18}))")
 
 Handler = Callable[[Request], Awaitable[Response]]
+
+
+class Sounds(Protocol):
+    """What knows where the sounds of items lie; a `Nearest` does."""
+
+    def path(self, id_or_n: str | int) -> Path:
+        """The file of an item. Raises: UnknownItemError; QueryError: it is not at hand."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Part:
         return self.start_s == 0.0 and self.end_s is None
 
 
-def routes(nearest: Callable[[], Nearest], *, prefix: str = "/items") -> list[Route]:
+def routes(nearest: Callable[[], Sounds], *, prefix: str = "/items") -> list[Route]:
     """The three routes, to be mounted in any Starlette application.
 
     Arguments:
@@ -70,7 +77,7 @@ def routes(nearest: Callable[[], Nearest], *, prefix: str = "/items") -> list[Ro
         prefix: what stands before ``/{n}``
     """
 
-    def route(path: str, name: str, answer: Callable[[Nearest, int, Request], Awaitable[Response]]) -> Route:
+    def route(path: str, name: str, answer: Callable[[Sounds, int, Request], Awaitable[Response]]) -> Route:
         @functools.wraps(answer)
         async def handler(request: Request) -> Response:
             return await answer(nearest(), number(request.path_params["n"]), request)
@@ -99,28 +106,28 @@ def guarded(handler: Handler) -> Handler:
     return answer
 
 
-async def sound(nearest: Nearest, n: int, request: Request) -> Response:
+async def sound(nearest: Sounds, n: int, request: Request) -> Response:
     """The item's sound: as it is where browsers play it, else, or for a part, as FLAC; in ranges of bytes."""
     part = part_of(request.query_params)
     path = await anyio.to_thread.run_sync(path_of, nearest, n)
-    served, media_type = path, listening.media_type(path)
+    served, media_type = path, await anyio.to_thread.run_sync(studio().kind, path)
     if media_type is None or not part.whole:
         async with _turn():
             served = await anyio.to_thread.run_sync(
-                functools.partial(listening.copy, path, part.start_s, part.end_s), abandon_on_cancel=False
+                functools.partial(studio().copy, path, part.start_s, part.end_s), abandon_on_cancel=False
             )
         media_type = listening.COPY_TYPE
     return await _file(request, served, media_type, identity=path)
 
 
-async def waveform(nearest: Nearest, n: int, request: Request) -> Response:
+async def waveform(nearest: Sounds, n: int, request: Request) -> Response:
     """The item's waveform as JSON."""
     part = part_of(request.query_params)
     points = whole(request.query_params, "points", 800, 1, MAX_POINTS)
     path = await anyio.to_thread.run_sync(path_of, nearest, n)
 
     def body() -> bytes:
-        drawn = peaks(path, points, start_s=part.start_s, end_s=part.end_s)
+        drawn = studio().peaks(path, points, part.start_s, part.end_s)
         return orjson.dumps(
             {
                 "n": n,
@@ -135,17 +142,17 @@ async def waveform(nearest: Nearest, n: int, request: Request) -> Response:
     return await _made(request, path, "application/json", body)
 
 
-async def spectrogram(nearest: Nearest, n: int, request: Request) -> Response:
+async def spectrogram(nearest: Sounds, n: int, request: Request) -> Response:
     """The item's spectrogram as PNG."""
     part = part_of(request.query_params)
     width = whole(request.query_params, "width", 800, 16, MAX_PIXELS_WIDE)
     height = whole(request.query_params, "height", 200, 16, MAX_PIXELS_HIGH)
     path = await anyio.to_thread.run_sync(path_of, nearest, n)
-    draw = functools.partial(spectrogram_png, path, width, height, start_s=part.start_s, end_s=part.end_s)
+    draw = functools.partial(studio().picture, path, width, height, part.start_s, part.end_s)
     return await _made(request, path, "image/png", draw)
 
 
-def path_of(nearest: Nearest, n: int) -> Path:
+def path_of(nearest: Sounds, n: int) -> Path:
     """The file of an item. Raises: Problem: 404 without the folder or the file; where it should be is not told."""
     try:
         return nearest.path(n)
@@ -205,7 +212,7 @@ def has(request: Request, tag: str) -> bool:
 
 @functools.cache
 def _turn() -> anyio.CapacityLimiter:
-    return anyio.CapacityLimiter(DRAWN_AT_ONCE)
+    return anyio.CapacityLimiter(AT_ONCE)
 
 
 def number(text: str) -> int:

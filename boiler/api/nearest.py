@@ -44,7 +44,7 @@ from boiler.ear import Ear, Embedded, Part
 from boiler.engine import Vectors
 from boiler.errors import QueryError
 from boiler.explain import Explanation
-from boiler.feedback import Feedback
+from boiler.feedback import Feedback, Verdicts
 from boiler.header import Header
 from boiler.map import Map
 from boiler.places import Found, Located
@@ -164,10 +164,16 @@ class Nearest:
         return self._snapshot.item(id_or_n)
 
     def items(
-        self, *, offset: int = 0, limit: int = 50, text: str | None = None, label: str | None = None
+        self,
+        *,
+        offset: int = 0,
+        limit: int = 50,
+        text: str | None = None,
+        label: str | None = None,
+        folder: str | None = None,
     ) -> list[Item]:
-        """A page of the items, in the order of their numbers: those whose id holds `text` (upper or lower case), and
-        that have `label`.
+        """A page of the items, in the order of their numbers: those whose id holds `text` (upper or lower case),
+        that have `label`, and that lie in `folder` itself, not below it ("" is the top).
 
         Raises: QueryError: offset or limit below 0.
         """
@@ -183,6 +189,9 @@ class Nearest:
         if label is not None:
             where.append("label = ?")
             values.append(label)
+        if folder is not None:
+            where.append("folder = ?")
+            values.append(folder)
         sql = f"SELECT * FROM items WHERE {' AND '.join(where)} ORDER BY n LIMIT ? OFFSET ?"  # noqa: S608  # ours
         return [records.item_of(row) for row in self._snapshot.select(sql, [*values, limit, offset])]
 
@@ -386,6 +395,16 @@ class Nearest:
         item = snapshot.item(answer)
         key = steering.key_of(snapshot, self._query(snapshot, question))
         return self.feedback.judge(key, item.id, like=like, who=who, generation=snapshot.name)
+
+    def judged(self, question: Question, who: str | None = None) -> Verdicts:
+        """What stands about the answers to a question: of one person, or of all.
+
+        Raises: as `ask`.
+        """
+        if not self.feedback.begun:
+            return Verdicts((), ())
+        snapshot = self._snapshot
+        return self.feedback.of(steering.key_of(snapshot, self._query(snapshot, question)), who)
 
     def undo(self, judgement: int) -> bool:
         """Take a judgement back; False when there is none of that number that stands."""

@@ -20,13 +20,13 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from boiler import __version__
 from boiler import settings as settings_module
-from boiler.api import asking, collection, judging, models, probes, problems, relating, searching, service
+from boiler.api import asking, collection, judging, manual, models, probes, problems, relating, searching, service
 from boiler.api.edge import Edge
 from boiler.api.loglines import LogLines
 from boiler.errors import BoilerError
@@ -60,6 +60,8 @@ class Web(FastAPI):
             license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
             lifespan=_held_open,
             redirect_slashes=False,
+            docs_url=None,  # its page loads from other hosts; ours stands in `manual`
+            redoc_url=None,
             responses={
                 "4XX": {"description": "Refused, and why."} | _PROBLEM,
                 503: {"description": "Not now."} | _PROBLEM,
@@ -69,10 +71,16 @@ class Web(FastAPI):
         self.state.service = None
         self._entry: ASGIApp = super().__call__
         self._open = contextlib.AsyncExitStack()
-        for router in (searching.router, collection.router, relating.router, judging.router, probes.router):
+        for router in (
+            searching.router,
+            collection.router,
+            relating.router,
+            judging.router,
+            probes.router,
+            manual.router,
+        ):
             self.include_router(router)
         self._nearest_route = Route("/nearest", searching.nearest, methods=["POST"])
-        self.add_api_route("/", _to_docs, include_in_schema=False)
         self.add_exception_handler(BoilerError, _on_boiler)
         self.add_exception_handler(RequestValidationError, _on_validation)
         self.add_exception_handler(HTTPException, _on_http)
@@ -180,10 +188,6 @@ def _describe(schema: dict[str, Any], dim: int, max_k: int | None, *, bound: boo
                 for parameter in operation.get("parameters", ()):
                     if parameter["name"] == "k":
                         parameter["schema"]["maximum"] = max_k
-
-
-async def _to_docs() -> Response:
-    return RedirectResponse("docs")
 
 
 def _request_id(request: Request) -> str | None:

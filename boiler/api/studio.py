@@ -1,0 +1,55 @@
+"""Draws and copies sounds in processes that may die of one (`boiler.api.easel`): a crash, a hang or a bomb loses the
+one picture, not the service. The processes start with the first picture.
+"""
+
+from __future__ import annotations
+
+import base64
+import functools
+from pathlib import Path
+from typing import ClassVar
+
+from boiler.api import listening
+from boiler.api.drawing import Peaks
+from boiler.decoders import Decoders
+
+AT_ONCE = 2  # pictures, waveforms and copies in the making; others wait their turn
+TIMEOUT_S = 120.0  # two hours of sound, on a slow machine
+
+
+class Studio(Decoders):
+    """The processes of one worker of the service. All methods wait for a free one, and raise SoundError."""
+
+    MODULE: ClassVar[str] = "boiler.api.easel"
+
+    def kind(self, path: Path) -> str | None:
+        """`listening.media_type`."""
+        status = path.stat()
+        return self._kind(str(path), status.st_mtime_ns, status.st_size)
+
+    @functools.lru_cache(maxsize=4_096)  # noqa: B019  # there is one studio in a process, for as long as that lives
+    def _kind(self, path: str, mtime_ns: int, size_bytes: int) -> str | None:
+        kind: str | None = self._once("kind", path, ())[0]["kind"]
+        return kind
+
+    def copy(self, path: Path, start_s: float = 0.0, end_s: float | None = None) -> Path:
+        """`listening.copy`: one that is kept already, or a new one."""
+        kept = listening.kept(path, start_s, end_s)
+        if not kept.is_file():
+            self._once("copy", str(path), (str(kept), start_s, end_s))
+        return kept
+
+    def peaks(self, path: Path, points: int, start_s: float = 0.0, end_s: float | None = None) -> Peaks:
+        """`drawing.peaks`."""
+        part, samples = self._once("peaks", str(path), (points, start_s, end_s))
+        return Peaks(samples[:points], samples[points:], part["start_s"], part["end_s"])
+
+    def picture(self, path: Path, width: int, height: int, start_s: float = 0.0, end_s: float | None = None) -> bytes:
+        """`drawing.spectrogram_png`."""
+        return base64.b64decode(self._once("picture", str(path), (width, height, start_s, end_s))[0]["png"])
+
+
+@functools.cache
+def studio() -> Studio:
+    """The studio of this process. Its processes end with this one, whose end of their connection closes."""
+    return Studio(workers=AT_ONCE, timeout_s=TIMEOUT_S)
