@@ -11,6 +11,12 @@
 ``question``            what is asked, read from the address and written to it
 ``neighbours``          the answers to a question
 ``wishes``              the fields that say what the answers should be like
+``atlas``               the page of the map
+``points``              the points of the map, packed for the visitor's browser
+``paths``               the page of the way between two sounds
+``why``                 the part of the page that explains an answer
+``judging``             likes and dislikes, kept and undone
+``folders``             the folders of a collection as a tree
 ``cards``               the component that draws, plays and marks sounds; what the visitor sees is in ``front/``
 ``holdings``            what a collection holds, counted
 ======================  ===============================================================================================

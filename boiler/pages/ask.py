@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -11,7 +12,7 @@ import streamlit as st
 from boiler import audio
 from boiler.api.nearest import Nearest
 from boiler.errors import BoilerError
-from boiler.pages import cards, library, neighbours, upkeep, wishes
+from boiler.pages import cards, folders, judging, library, neighbours, upkeep, why, wishes
 from boiler.pages.library import Library
 from boiler.pages.question import MOST, Question, Wish
 from boiler.records import Item
@@ -19,9 +20,11 @@ from boiler.records import Item
 MAX_UPLOAD_MB = 50
 TO_BEGIN_WITH = 6
 WANTED = "wanted"  # in the session: the number of an item that another page asks for
+TRAVEL = "travel"  # in the session: the numbers of two items between which the way is wanted
 TROUBLE = "trouble"  # in the session: what a callback refused, to be said in the next run
 POPOVER = "bring"
 TURN = "turn"
+MOST_FOLDERS = 120  # shown of one folder
 MOST_LABELS = 40  # offered one by one; more are found by typing
 SHAPES = {"grid": ":material/grid_view:", "list": ":material/view_list:"}
 
@@ -34,6 +37,8 @@ def page(shelf: Library) -> None:
         raise refused
     if question.find or (question.wish.label and not question.asks):
         found(shelf, question)
+    elif question.folder is not None and not question.asks:
+        looked_through(shelf, question)
     elif question.asks:
         trail(shelf, question)
         asked(shelf, question)
@@ -55,9 +60,15 @@ def act(shelf: Library, message: Mapping[str, Any]) -> None:
         case "ask":
             go(question.ask(n))
         case "like":
-            go(question.like(n))
+            go(judging.judge(shelf, question, n, like=True))
         case "dislike":
-            go(question.dislike(n))
+            go(judging.judge(shelf, question, n, like=False))
+        case "undo":
+            go(judging.undo(shelf, question))
+        case "why":
+            go(question.explain(n))
+        case "path" if question.item is not None:
+            st.session_state[TRAVEL] = (question.item, n)
         case "part":
             go(question.part(float(message["start"]), float(message["end"])))
         case "whole":
@@ -68,6 +79,12 @@ def act(shelf: Library, message: Mapping[str, Any]) -> None:
                 tray.remove(n)
             else:
                 tray.append(n)
+
+
+def keep_all(shelf: Library, numbers: list[int]) -> None:
+    """Put these into the tray, too."""
+    tray = kept(shelf)
+    tray.extend(n for n in numbers if n not in tray)
 
 
 def kept(shelf: Library) -> list[int]:
@@ -99,6 +116,14 @@ def bar(shelf: Library, question: Question) -> None:
             disabled=not total,
             on_click=lambda: go(Question.of(st.query_params).ask(at_random(shelf.nearest))),
         )
+        if len(upkeep.counted(shelf).folders) > 1:
+            st.button(
+                "Folders",
+                key="folders",
+                icon=":material/folder:",
+                help="Look through the folders of the collection",
+                on_click=lambda: go(Question.of(st.query_params).look_through("")),
+            )
         with st.popover("Bring a sound", icon=":material/upload_file:", key=POPOVER, on_change="rerun"):
             # A field that has given its sound is replaced by an empty one: a file is kept once, not in the field, too.
             turn = st.session_state.get(TURN, 0)
@@ -144,7 +169,7 @@ def trail(shelf: Library, question: Question) -> None:
         st.button("Start", icon=":material/home:", type="tertiary", key="home", on_click=lambda: go(question.nothing()))
         for place, item in enumerate(before):
             st.button(
-                _name(item),
+                plain(item),
                 icon=":material/chevron_right:",
                 type="tertiary",
                 key=f"trail-{place}",
@@ -161,7 +186,7 @@ def asked(shelf: Library, question: Question) -> None:
     elif question.item is not None:
         item, at = shelf.nearest.item(question.item), shelf.sounds_at
     else:
-        item = None
+        item, at = None, ""
     if item is not None:
         cards.show(
             [cards.of_query(item, at, question, kept(shelf))],
@@ -172,22 +197,56 @@ def asked(shelf: Library, question: Question) -> None:
         )
     if question.more or question.less:
         steering(shelf, question)
+    elif not question.wish.heed:
+        remembered(shelf, question)
+    if item is not None:
+        why.section(shelf, question, item, at)
+
+
+def remembered(shelf: Library, question: Question) -> None:
+    """What was judged of these answers earlier, and a click to heed it."""
+    asked_with = neighbours.alone(question)
+    if asked_with is None or not shelf.nearest.feedback.begun:
+        return
+    verdicts = shelf.nearest.judged(asked_with)
+    if not verdicts.likes and not verdicts.dislikes:
+        return
+    with st.container(horizontal=True, gap="xsmall", vertical_alignment="center", key="remembered"):
+        st.caption(
+            f"Kept from earlier: {len(verdicts.likes)} liked, {len(verdicts.dislikes)} disliked.", width="content"
+        )
+        st.button(
+            "Heed them",
+            key="heed",
+            icon=":material/history:",
+            type="tertiary",
+            on_click=go,
+            args=(question.wished(replace(question.wish, heed=True)),),
+        )
 
 
 def steering(shelf: Library, question: Question) -> None:
     """What was liked and disliked, each to be taken back by a click."""
     with st.container(horizontal=True, gap="xsmall", vertical_alignment="center", key="steering"):
         st.caption("Steered by", width="content")
-        for sign, numbers, turn in (("add", question.more, question.like), ("remove", question.less, question.dislike)):
+        for sign, numbers, like in (("add", question.more, True), ("remove", question.less, False)):
             for item in library.items_of(shelf, numbers):
                 st.button(
-                    _name(item),
+                    plain(item),
                     icon=f":material/{sign}:",
                     key=f"{sign}-{item.n}",
                     help="Take this back",
-                    on_click=go,
-                    args=(turn(item.n),),
+                    on_click=lambda n, like: go(judging.judge(shelf, question, n, like=like)),
+                    args=(item.n, like),
                 )
+        st.button(
+            "Undo",
+            key="undo",
+            icon=":material/undo:",
+            type="tertiary",
+            help="Take the last like or dislike back (Z)",
+            on_click=lambda: go(judging.undo(shelf, question)),
+        )
 
 
 def answers(shelf: Library, question: Question) -> None:
@@ -244,7 +303,8 @@ def hints() -> None:
     """The keys, for those who look for them."""
     st.caption(
         ":material/keyboard: **J** **K** next and previous, **space** play, **M** more like this, **L** like, "
-        "**D** dislike, **T** keep, **S** spectrogram. Drag over the large waveform to ask with a part of it."
+        "**D** dislike, **Z** undo, **T** keep, **S** spectrogram, **W** why, **G** the way there. "
+        "Drag over the large waveform to ask with a part of it."
     )
 
 
@@ -262,6 +322,45 @@ def found(shelf: Library, question: Question) -> None:
     listed(shelf, question, items, shape)
     if more and question.k < MOST:
         st.button("Show more", icon=":material/expand_more:", key="more", on_click=go, args=(question.further(),))
+
+
+def looked_through(shelf: Library, question: Question) -> None:
+    """What lies in a folder: the way to it, the folders in it, and its own sounds."""
+    place = question.folder or ""
+    with st.container(horizontal=True, gap="xxsmall", vertical_alignment="center", key="trail"):
+        st.button("Start", icon=":material/home:", type="tertiary", key="home", on_click=lambda: go(question.nothing()))
+        for depth, folder in enumerate(["", *folders.way(place)]):
+            st.button(
+                escaped(folder.rpartition("/")[2]) or "All folders",
+                icon=":material/chevron_right:",
+                type="tertiary",
+                key=f"way-{depth}",
+                on_click=go,
+                args=(question.look_through(folder),),
+            )
+    inside = folders.below(upkeep.counted(shelf).folders, place)
+    items = shelf.nearest.items(folder=place, limit=question.k + 1)
+    if not inside and not items:
+        st.info("There is no sound in a folder of that name.", icon=":material/folder_off:")
+        return
+    with st.container(horizontal=True, gap="small", key="inside"):
+        for folder, n in inside[:MOST_FOLDERS]:
+            st.button(
+                f"{escaped(folder.rpartition('/')[2])} · {n:,}",
+                icon=":material/folder:",
+                key=f"folder-{folder}",
+                help=f"{count(n, 'sound')} in {folder}",
+                on_click=go,
+                args=(question.look_through(folder),),
+            )
+    if len(inside) > MOST_FOLDERS:
+        st.caption(f"These are {MOST_FOLDERS} of {len(inside):,} folders. Find the others by a piece of their name.")
+    if items:
+        more = len(items) > question.k
+        shape = heading(f"{'The first ' if more else ''}{count(min(len(items), question.k), 'sound')} in it")
+        listed(shelf, question, items[: question.k], shape)
+        if more and question.k < MOST:
+            st.button("Show more", icon=":material/expand_more:", key="more", on_click=go, args=(question.further(),))
 
 
 def welcome(shelf: Library, question: Question) -> None:
@@ -308,9 +407,13 @@ def listed(shelf: Library, question: Question, items: list[Item], shape: cards.S
     )
 
 
-def _name(item: Item) -> str:
-    name = item.id.rpartition("/")[2]
-    # What Streamlit would read as markup in a label.
+def plain(item: Item) -> str:
+    """An item's name, for a label."""
+    return escaped(item.id.rpartition("/")[2])
+
+
+def escaped(name: str) -> str:
+    """Without what Streamlit would read as markup in a label."""
     for sign in "\\`*_[]:$~":
         name = name.replace(sign, f"\\{sign}")
     return name

@@ -56,6 +56,7 @@ class Card:
     like: bool = False
     dislike: bool = False
     keep: bool = False
+    why: bool = False
     pictured: bool = False
     selectable: bool = False
     picked: tuple[float, float] | None = None
@@ -65,6 +66,8 @@ class Card:
 def of_match(match: Match, item: Item, at: str, question: Question, kept: Iterable[int]) -> Card:
     """An answer. ``at`` is the address below which its sound is heard (`library.Library.sounds_at`)."""
     part = partial(match.start_s, match.end_s, item.duration_s)
+    # Where only likes are asked with there is no one sound that it could be compared with, or come from.
+    leading = ("why", "path") if question.item is not None else ("why",) if question.sound is not None else ()
     return _card(
         item,
         at,
@@ -74,7 +77,7 @@ def of_match(match: Match, item: Item, at: str, question: Question, kept: Iterab
         matched="" if part is None else f"matched {seconds(part[0])} to {seconds(part[1])}",
         distance=f"{match.distance:.2f}",
         closer=closer(match.closer_than),
-        actions=("ask", "like", "dislike", "picture", "keep"),
+        actions=("ask", "like", "dislike", *leading, "picture", "keep"),
         folded=match.folded,
     )
 
@@ -138,6 +141,7 @@ def _card(
         like=item.n in question.more,
         dislike=item.n in question.less,
         keep=item.n in kept,
+        why=item.n == question.why,
         pictured=pictured,
         selectable=selectable,
         picked=picked,
@@ -152,9 +156,11 @@ def show(
     on_act: Callable[[Mapping[str, Any]], None],
     *,
     title: str = "Sounds",
+    heard_s: float | None = None,
 ) -> None:
     """Put the cards on the page. ``on_act`` is told what is wanted, as ``{"what": "ask", "n": 7}``; ``what`` is one of
-    the card's actions, or ``part`` (with ``start`` and ``end``) or ``whole``."""
+    the card's actions, ``undo``, or ``part`` (with ``start`` and ``end``) or ``whole``. With ``heard_s`` there is a
+    button to hear all in order, so much of each."""
 
     def acted() -> None:
         message = st.session_state[key].act
@@ -163,7 +169,7 @@ def show(
 
     _component(
         key=key,
-        data={"shape": shape, "title": title, "cards": [asdict(card) for card in cards]},
+        data={"shape": shape, "title": title, "heard": heard_s, "cards": [asdict(card) for card in cards]},
         on_act_change=acted,
     )
 

@@ -26,6 +26,7 @@ from boiler import audio
 from boiler.api import media, problems
 from boiler.api.nearest import Nearest
 from boiler.errors import ModelDirError, QueryError, UnknownItemError
+from boiler.pages import points
 from boiler.records import Item
 
 SOUNDS_AT = "sounds"
@@ -194,7 +195,10 @@ async def _sounds(scope: Scope, receive: Receive, send: Send) -> None:
 
 @functools.cache
 def _router(key: str) -> Router:
-    return Router(routes=media.routes(lambda: _open[key].nearest, prefix=""))
+    def nearest() -> Nearest:
+        return _open[key].nearest
+
+    return Router(routes=[*points.routes(nearest), *media.routes(nearest, prefix="")])
 
 
 def _base() -> str:

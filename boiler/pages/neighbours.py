@@ -27,7 +27,9 @@ def of(shelf: Library, question: Question) -> Answer:
 
     Raises: QueryError, SoundError, ModelDirError: as `Nearest.ask`.
     """
-    asked = replace(question, trail=(), find="", library=None)
+    asked = replace(question, trail=(), find="", library=None, why=None)
+    if asked.wish.heed:  # it changes with every judgement, also with those of others
+        return shelf.nearest.ask(seeds(asked), asked.k, options(asked))
     return _remembered(shelf.key, shelf.nearest.generation, tuple(asked.address().items()), shelf, asked)
 
 
@@ -43,16 +45,24 @@ def seeds(question: Question) -> list[ByItem | BySound]:
 
     Raises: QueryError: a sound that is no longer kept.
     """
-    start_s, end_s = question.start_s or 0.0, question.end_s
     asked: list[ByItem | BySound] = []
-    if question.sound is not None:
-        brought = library.brought()
-        asked.append(BySound(brought.path(brought.item(question.sound).n), start_s, end_s))
-    elif question.item is not None:
-        asked.append(ByItem(question.item, start_s, end_s))
+    if (asked_with := alone(question)) is not None:
+        asked.append(asked_with)
     if not asked:  # likes alone are the question
         return [ByItem(n) for n in question.more] + _weighted(question.less, -DISLIKED)
     return asked + _weighted(question.more, LIKED) + _weighted(question.less, -DISLIKED)
+
+
+def alone(question: Question) -> ByItem | BySound | None:
+    """The sound asked with, without what was liked and disliked; None where likes alone are the question.
+
+    Raises: QueryError: a sound that is no longer kept.
+    """
+    start_s, end_s = question.start_s or 0.0, question.end_s
+    if question.sound is not None:
+        brought = library.brought()
+        return BySound(brought.path(brought.item(question.sound).n), start_s, end_s)
+    return None if question.item is None else ByItem(question.item, start_s, end_s)
 
 
 def _weighted(numbers: tuple[int, ...], weight: float) -> list[ByItem | BySound]:
@@ -71,6 +81,7 @@ def options(question: Question) -> Options:
         per_group=PerGroup(wish.by, wish.most) if wish.most else None,
         diversity=wish.vary / 100,
         set_back_hubs=wish.hubs,
+        feedback=wish.heed,
     )
 
 

@@ -6,6 +6,7 @@
 ``from``, ``to``        the part of it that counts, seconds
 ``more``, ``less``      numbers of items that the answers should be nearer to, or farther from
 ``find``                a piece of a name: shows items, not neighbours
+``in``                  a folder to look through: shows what lies in it (``/`` is the top)
 ``label``, ``folder``   only answers of this label, in this folder or below
 ``short``, ``long``     only answers of at least, at most so many seconds
 ``where``               only answers that pass this condition (`boiler.filter_text`)
@@ -13,7 +14,9 @@
 ``most``, ``by``        at most so many answers of one ``label`` or ``folder``
 ``fold``                0: near-duplicates are answers of their own
 ``hubs``                1: what is near to everything is set back
+``heed``                1: likes and dislikes that were kept from earlier count
 ``k``                   how many answers
+``why``                 number of the answer that is explained
 ``trail``               numbers of the items asked for before, oldest first
 ``library``             which of several indexes (where none was given when the browser was started)
 ======================  ===============================================================================================
@@ -47,6 +50,7 @@ class Wish:
     by: str = "label"
     fold: bool = True
     hubs: bool = False
+    heed: bool = False
 
     @classmethod
     def of(cls, address: Mapping[str, str]) -> Wish:
@@ -62,6 +66,7 @@ class Wish:
             by="folder" if address.get("by") == "folder" else "label",
             fold=address.get("fold") != "0",
             hubs=address.get("hubs") == "1",
+            heed=address.get("heed") == "1",
         )
 
     def address(self) -> dict[str, str | None]:
@@ -77,6 +82,7 @@ class Wish:
             "by": "folder" if self.by == "folder" else None,
             "fold": None if self.fold else "0",
             "hubs": "1" if self.hubs else None,
+            "heed": "1" if self.heed else None,
         }
 
     @property
@@ -96,6 +102,8 @@ class Question:
     more: tuple[int, ...] = ()
     less: tuple[int, ...] = ()
     find: str = ""
+    folder: str | None = None
+    why: int | None = None
     wish: Wish = Wish()
     k: int = STEP
     trail: tuple[int, ...] = ()
@@ -126,6 +134,8 @@ class Question:
             more=more,
             less=tuple(n for n in _numbers(address.get("less"), SEEDS) if n not in more),
             find=address.get("find", "")[:200],
+            folder=address["in"].strip("/")[:1_000] if address.get("in") else None,
+            why=_number(address.get("why")),
             wish=Wish.of(address),
             k=STEP if k is None else min(max(k, 1), MOST),
             trail=_numbers(address.get("trail"), TRAIL),
@@ -146,6 +156,8 @@ class Question:
             "more": _joined(self.more),
             "less": _joined(self.less),
             "find": self.find,
+            "in": None if self.folder is None else self.folder or "/",
+            "why": None if self.why is None else str(self.why),
             **self.wish.address(),
             "k": None if self.k == STEP else str(self.k),
             "trail": _joined(self.trail),
@@ -174,11 +186,11 @@ class Question:
 
     def part(self, start_s: float, end_s: float) -> Question:
         """Neighbours of this part of it alone."""
-        return replace(self, start_s=start_s, end_s=end_s, k=STEP)
+        return replace(self, start_s=start_s, end_s=end_s, k=STEP, why=None)
 
     def whole(self) -> Question:
         """Neighbours of the whole of it again."""
-        return replace(self, start_s=None, end_s=None)
+        return replace(self, start_s=None, end_s=None, why=None)
 
     def like(self, item: int) -> Question:
         """Answers nearer to this one; once more takes it back."""
@@ -189,6 +201,14 @@ class Question:
         """Answers farther from this one, and it no longer among them; once more takes it back."""
         less = _without(self.less, item) if item in self.less else (*self.less, item)[-SEEDS:]
         return replace(self, less=less, more=_without(self.more, item))
+
+    def explain(self, item: int) -> Question:
+        """Why this one is an answer; once more closes it."""
+        return replace(self, why=None if self.why == item else item)
+
+    def look_through(self, folder: str | None) -> Question:
+        """What lies in a folder; None: no longer."""
+        return replace(self._fresh(), folder=folder)
 
     def look_for(self, name: str) -> Question:
         """Items with this in their name."""

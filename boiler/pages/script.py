@@ -9,7 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from boiler.errors import BoilerError, ModelDirError, SilentSoundError, SoundError, UnknownItemError
-from boiler.pages import ask, library, measures, start, tray, upkeep
+from boiler.pages import ask, atlas, library, measures, paths, start, tray, upkeep
 from boiler.pages.library import Library
 from boiler.pages.question import Question
 
@@ -48,7 +48,10 @@ def main() -> None:
 
     search = st.Page(with_library(ask.page), title="Search", icon=":material/graphic_eq:", default=True)
     kept = sum(map(len, st.session_state.get("trays", {}).values()))
+    travel = st.Page(with_library(paths.page), title="Path", icon=":material/conversion_path:", url_path="path")
     others = [
+        st.Page(with_library(atlas.page), title="Map", icon=":material/scatter_plot:", url_path="map"),
+        travel,
         st.Page(
             with_library(tray.page),
             title=f"Tray · {kept}" if kept else "Tray",
@@ -64,6 +67,8 @@ def main() -> None:
     if (wanted := st.session_state.pop(ask.WANTED, None)) is not None:
         question = Question(library=Question.of(st.query_params).library).ask(wanted)
         st.switch_page(search, query_params=question.address())
+    if (way := st.session_state.pop(ask.TRAVEL, None)) is not None:
+        st.switch_page(travel, query_params=paths.Way(way[0], way[1], library=st.query_params.get("library")).address())
     guarded(lambda: chosen.extend(choose()))
     shown.run()
 

@@ -18,6 +18,7 @@ from boiler.pages.library import Library
 from boiler.pages.question import Question
 from boiler.records import Item
 
+HEARD_S = 30.0  # of each sound, when all are heard in order
 MOST_ZIPPED_BYTES = 1_000_000_000
 COLUMNS = ("n", "id", "url", "label", "folder", "duration_s", "sample_rate_hz", "channels", "format", "sha256")
 
@@ -44,6 +45,7 @@ def page(shelf: Library) -> None:
         "tray",
         lambda message: act(shelf, message),
         title="Chosen sounds",
+        heard_s=HEARD_S,
     )
 
 

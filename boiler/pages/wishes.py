@@ -17,7 +17,7 @@ VARIETY = "0: only the nearest. More: an answer should be unlike those before it
 def wishes(held: Holdings, question: Question) -> None:
     """The popover with all of them; its name says how many conditions are set."""
     wish = question.wish
-    tuned = wish.filters + sum((wish.vary > 0, wish.most > 0, not wish.fold, wish.hubs))
+    tuned = wish.filters + sum((wish.vary > 0, wish.most > 0, not wish.fold, wish.hubs, wish.heed))
     # The address is the truth, also after Back.
     st.session_state.update(
         wish_label=wish.label or ANY,
@@ -30,6 +30,7 @@ def wishes(held: Holdings, question: Question) -> None:
         wish_by=wish.by,
         wish_fold=wish.fold,
         wish_hubs=wish.hubs,
+        wish_heed=wish.heed,
     )
     with st.popover(f"Refine · {tuned}" if tuned else "Refine", icon=":material/tune:", key="refine"):
         _fields(held, wish)
@@ -60,6 +61,7 @@ def _fields(held: Holdings, wish: Wish) -> None:
     right.selectbox("of each", ["label", "folder"], key="wish_by", on_change=_changed)
     st.toggle("Near-duplicates as one", key="wish_fold", on_change=_changed)
     st.toggle("Fewer of those that turn up everywhere", key="wish_hubs", on_change=_changed)
+    st.toggle("Heed what was liked and disliked before", key="wish_heed", on_change=_changed)
 
 
 def _with(options: list[str], chosen: str | None) -> list[str]:
@@ -89,6 +91,7 @@ def _changed() -> None:
             by=state["wish_by"],
             fold=bool(state["wish_fold"]),
             hubs=bool(state["wish_hubs"]),
+            heed=bool(state["wish_heed"]),
         )
     )
 

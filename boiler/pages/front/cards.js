@@ -1,15 +1,17 @@
 // The cards: each draws one sound, plays it, and says back to the script what is wanted of it.
 // data: {shape: "grid" | "list" | "one", cards: [...]}; the fields of a card stand in cards.py.
 
-const ICONS = { ask: "travel_explore", like: "thumb_up", dislike: "thumb_down", keep: "bookmark", picture: "gradient" };
+const ICONS = { ask: "travel_explore", like: "thumb_up", dislike: "thumb_down", keep: "bookmark", why: "join_inner", path: "conversion_path", picture: "gradient" };
 const TIPS = {
   ask: "More like this (M)",
   like: "Steer the answers towards this (L)",
   dislike: "Steer the answers away from this (D)",
   keep: "Keep in the tray (T)",
   picture: "Show the spectrogram (S)",
+  why: "Why this one? (W)",
+  path: "The way from the sound asked with to this one (G)",
 };
-const KEYS = { m: "ask", Enter: "ask", l: "like", d: "dislike", t: "keep", s: "picture" };
+const KEYS = { m: "ask", Enter: "ask", l: "like", d: "dislike", t: "keep", s: "picture", w: "why", g: "path" };
 
 const clock = (seconds) => {
   const whole = Math.floor(seconds);
@@ -86,7 +88,7 @@ function buildCard(data, form, say) {
       showPicture();
       buttons.picture.setAttribute("aria-pressed", String(!picture.hidden));
     };
-    const pressed = what === "ask" ? null : String(what === "picture" ? Boolean(data.pictured) : Boolean(data[what]));
+    const pressed = what === "ask" || what === "path" ? null : String(what === "picture" ? Boolean(data.pictured) : Boolean(data[what]));
     const words = what === "ask" ? [icon(ICONS.ask), make("span", {}, "More like this")] : [icon(ICONS[what])];
     const label = `${TIPS[what].replace(/ \(.\)$/, "")}: ${data.name}`;
     buttons[what] =
@@ -101,7 +103,7 @@ function buildCard(data, form, say) {
     if (what === "ask") card.keys.Enter = press;
     return buttons[what];
   };
-  card.keys = {};
+  card.keys = { z: () => act("undo") };
 
   const facts = make("p", { class: "facts" });
   if (data.distance !== null) {
@@ -213,7 +215,8 @@ export default function (component) {
   board.shape = data.shape;
   for (const card of before.values()) if (board.all.get(card.key) !== card) card.stop();
   const focused = [...before.values()].find((card) => card.element.matches(":focus-within"))?.key;
-  root.replaceChildren(...board.cards().map((card) => card.element));
+  const inOrder = data.heard && data.cards.length > 1 ? [make("button", { type: "button", class: "order", onclick: () => stage.playInOrder(board.cards(), data.heard) }, icon("playlist_play"), "Hear them in order")] : [];
+  root.replaceChildren(...inOrder, ...board.cards().map((card) => card.element));
   if (focused && board.all.has(focused)) board.all.get(focused).element.focus({ preventScroll: true });
   return () => {
     stage.boards.delete(board);

@@ -15,14 +15,33 @@ function theStage() {
     boards: new Set(), // the mounted components: {cards() -> [card], draw()}
     peaks: new Map(), // address -> waveform, so that a sound seen before is drawn at once
 
+    line: null, // what is heard in order: {keys, most}
+
+    playInOrder(cards, most) {
+      stage.line = { keys: cards.map((card) => card.key), most };
+      stage.play(cards[0], cards[0].from ?? 0);
+    },
+    next() {
+      const key = stage.line?.keys[stage.line.keys.indexOf(stage.key) + 1];
+      const card = [...stage.boards].flatMap((board) => board.cards()).find((one) => one.key === key);
+      if (!card) return stage.stopLine();
+      card.element.scrollIntoView({ block: "nearest", behavior: "smooth" });
+      stage.play(card, card.from ?? 0);
+    },
+    stopLine() {
+      if (stage.line) audio.pause();
+      stage.line = null;
+    },
     toggle(card) {
       if (stage.key === card.key && !audio.paused) audio.pause();
       else stage.play(card);
     },
     play(card, atSeconds) {
+      if (stage.line && !stage.line.keys.includes(card.key)) stage.line = null;
       if (stage.key !== card.key || audio.error) {
         stage.key = card.key;
         stage.failed = null;
+        stage.from = atSeconds ?? card.from ?? 0;
         audio.src = card.audio;
         audio.currentTime = atSeconds ?? card.from ?? 0;
       } else if (atSeconds !== undefined) audio.currentTime = atSeconds;
@@ -33,6 +52,7 @@ function theStage() {
       draw();
     },
     fail() {
+      stage.line = null;
       stage.failed = stage.key;
       draw();
     },
@@ -44,6 +64,10 @@ function theStage() {
     if (!audio.paused && !audio.ended) requestAnimationFrame(follow);
   };
   audio.addEventListener("play", follow);
+  audio.addEventListener("ended", () => stage.line && stage.next());
+  audio.addEventListener("timeupdate", () => {
+    if (stage.line && !audio.paused && audio.currentTime - (stage.from ?? 0) > stage.line.most) stage.next();
+  });
   for (const name of ["pause", "ended", "seeked", "loadedmetadata"]) audio.addEventListener(name, draw);
   audio.addEventListener("error", () => audio.getAttribute("src") && stage.fail());
 

@@ -1,0 +1,89 @@
+"""The page of the map: the whole collection in two dimensions, to be looked at, listened to and asked from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from boiler.pages import ask, library, points
+from boiler.pages.library import Library
+from boiler.pages.question import Question
+
+BY = {"label": "Labels", "cluster": "Groups by sound"}
+
+_FRONT = Path(__file__).parent / "front"
+
+
+def page(shelf: Library) -> None:
+    """Everything on the page."""
+    st.title("The map", anchor=False)
+    found = points.grouped(shelf.nearest)
+    if found is None:
+        st.info(
+            "This index was made before there were maps. Run `boiler index` again on its folder: nothing is embedded "
+            "anew for it.",
+            icon=":material/map:",
+        )
+        return
+    total = len(found.map.n)
+    if not total:
+        st.info("There is no sound in this index to be put on a map.", icon=":material/map:")
+        return
+    st.caption(
+        "Every point is a sound, and what sounds alike mostly lies together. It is a projection, not the measure: two "
+        "dimensions cannot hold all that was heard, so far apart says little. Ask to know."
+    )
+    by = found.by
+    if len(found.colours) > 1:
+        by = st.segmented_control(
+            "Coloured by",
+            list(found.names)[::-1],
+            format_func=BY.__getitem__,
+            default=by,
+            required=True,
+            key="map_by",
+            label_visibility="collapsed",
+            persist_state="session",
+        )
+    wanted = {"by": by, "generation": shelf.nearest.generation}
+    question = Question.of(st.query_params)
+    marked = [item.n for item in library.items_of(shelf, (question.item,) if question.item is not None else ())]
+
+    def acted() -> None:
+        message = st.session_state["map"].act
+        if isinstance(message, Mapping) and isinstance(message.get("n"), int | float):
+            act(shelf, {**message, "n": int(message["n"])})
+
+    _component(
+        key="map",
+        data={
+            "points": f"{shelf.sounds_at}/map?" + urlencode(wanted),
+            "sounds": shelf.sounds_at,
+            "legend": [{"name": name, "count": count} for name, count in found.names[by]],
+            "rest": by == "label" and len(found.names[by]) > points.COLOURS,
+            "total": total,
+            "marked": marked,
+            "kept": ask.kept(shelf),
+        },
+        on_act_change=acted,
+    )
+
+
+def act(shelf: Library, message: Mapping[str, Any]) -> None:
+    """Do what a point was asked to; asking leads to the search page."""
+    if message.get("what") == "ask":
+        st.session_state[ask.WANTED] = message["n"]
+    else:
+        ask.act(shelf, message)
+
+
+_component = st.components.v2.component(
+    "boiler_map",
+    html='<section class="map"></section>',
+    css=(_FRONT / "map.css").read_text(encoding="utf-8"),
+    js="\n".join((_FRONT / name).read_text(encoding="utf-8") for name in ("player.js", "plot.js", "map.js")),
+)
