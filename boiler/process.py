@@ -1,7 +1,7 @@
 """A decoding process, as the one that started it sees it: it is asked, it answers in time, or it is lost.
 
-It is a bare Python that runs `boiler.worker` (or another module with a `serve` like its), with this one's import path and
-nothing else of it. It is started when it is first asked, and again after it was lost.
+It is a bare Python that runs `boiler.worker` (or another module with a `serve` like its), with this one's import path
+and nothing else of it. It is started when it is first asked, and again after it was lost.
 """
 
 from __future__ import annotations

@@ -154,7 +154,7 @@ def attacks() -> list[Attack]:
         for path in ("/explain?n={}&answer=1", "/explain?n=1&answer={}", "/path?from_n={}&to_n=1", "/path?from_n=1&to_n={}"):
             add(f"traversal: GET {path.format(text)}", refused, short, lambda t, p=path.format(text): t.ask("GET", quoted(p)))
     add("traversal: n as text in JSON", {422}, short, lambda t: t.ask("POST", "/nearest/query", b'{"seeds": [{"n": "../../secret"}]}', JSON))
-    add("traversal: /docs/../../secret", refused, short, lambda t: t.ask("GET", "/docs/../../secret", key=None))
+    add("traversal: /docs/../../secret", refused | {401}, short, lambda t: t.ask("GET", "/docs/../../secret", key=None))
     add("traversal: /static/..%2f..%2fsecret", refused | {401}, short, lambda t: t.ask("GET", "/docs/files/..%2f..%2f..%2fsecret", key=None))
     add("the name of an upload is a path", {422}, 30.0, lambda t: t.ask("POST", "/embed", *form(b"x", "../../secret")))
 

@@ -1,8 +1,8 @@
 """What runs in a drawing process: it reads sounds of the collection to draw and to copy them, and may die of one. Its
 other end is `boiler.api.studio`; how the two talk, and why not by pickles, stands in `boiler.worker`.
 
-Requests: ``("kind", path)``, ``("copy", path, target, start_s, end_s)``, ``("peaks", path, points, start_s, end_s)`` and
-``("picture", path, width, height, start_s, end_s)``.
+Requests: ``("kind", path)``, ``("copy", path, target, start_s, end_s)``, ``("peaks", path, points, start_s, end_s)``
+and ``("picture", path, width, height, start_s, end_s)``.
 """
 
 from __future__ import annotations
