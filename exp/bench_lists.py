@@ -3,9 +3,10 @@
     $ python exp/bench_lists.py exp/esc10/MFCCStats
     $ python exp/bench_lists.py exp/fsdd/MFCCStats --label '(\\d)_[^/]*$'
 
-Every item asks (600 drawn at random of more). P@1 and P@10: answers of the same label, other takes of the same recording
-among them. Skew: of how often an item answers; hubs make it large. Alike: the mean similarity of the answers of a list
-to each other. Feedback: the first five are judged by their label; then the ten next of the plain query and of the moved.
+Every item asks (600 drawn at random of more). P@1 and P@10: answers of the same label, other takes of the same
+recording among them. Skew: of how often an item answers; hubs make it large. Alike: the mean similarity of the answers
+of a list to each other. Batch: as many questions of mixed kinds, one by one and in one call. Feedback: the first five
+are judged by their label; then the ten next of the plain query and of the moved.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ from __future__ import annotations
 import argparse
 import re
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from boiler import steering
-from boiler.api.nearest import ByItem, Nearest, Options
+from boiler.api.nearest import ByItem, ByVector, Nearest, Options
 
 K, MOST, JUDGED = 10, 600, 5
 WAYS = {
@@ -32,7 +35,9 @@ WAYS = {
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model_dir", type=Path)
-    parser.add_argument("--label", default=None, help="a pattern whose group in the id is the label; default: the label")
+    parser.add_argument(
+        "--label", default=None, help="a pattern whose group in the id is the label; default: the label"
+    )
     args = parser.parse_args(argv)
     with Nearest(args.model_dir) as nearest:
         items = [item for item in nearest.items(limit=len(nearest)) if not item.silent]
@@ -44,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         print("| --- | ---: | ---: | ---: | ---: | ---: |")
         for name, options in WAYS.items():
             print(line(nearest, name, options, numbers, labels))
+        print(f"\n{batch(nearest, numbers)}")
         before, after = judged(nearest, numbers, labels)
         print(f"\nThe ten after the five judged: P@10 {before:.3f} before, {after:.3f} after")
     return 0
@@ -64,6 +70,36 @@ def line(nearest: Nearest, name: str, options: Options, numbers: list[int], labe
     return (
         f"| {name} | {right[:, 0].mean():.3f} | {right.mean():.3f} | {skew:.2f} | {(often == 0).mean():.3f} |"
         f" {np.mean(alike):.3f} |"
+    )
+
+
+def batch(nearest: Nearest, numbers: list[int]) -> str:
+    """Items, vectors and weighted pairs, a third each; and what a product of as many vectors takes alone."""
+    questions = [
+        [ByItem(n), ByVector(nearest.direction(ByItem(n))), [ByItem(n), ByItem(numbers[0], weight=-0.3)]][at % 3]
+        for at, n in enumerate(numbers[1:])
+    ]
+    rows = np.stack([nearest.direction(question) for question in questions])
+    every = np.stack(
+        [nearest.direction(ByItem(item.n)) for item in nearest.items(limit=len(nearest)) if not item.silent]
+    )
+
+    def best_ms(work: Callable[[], object]) -> float:
+        took = []
+        for _ in range(3):
+            began = time.perf_counter()
+            work()
+            took.append(time.perf_counter() - began)
+        return 1e3 * min(took)
+
+    alone = best_ms(lambda: [nearest.ask(question, K) for question in questions])
+    together = best_ms(lambda: nearest.ask_all(questions, K))
+    product = best_ms(lambda: np.argpartition(-(rows @ every.T), K, axis=1))
+    found = [[match.n for match in nearest.ask(question, K).matches] for question in questions]
+    assert found == [[match.n for match in answer.matches] for answer in nearest.ask_all(questions, K)]
+    return (
+        f"{len(questions)} questions of mixed kinds: {alone:.0f} ms one by one, {together:.0f} ms in one call, the same"
+        f" answers; a product with {len(every)} rows and the best ten of each take {product:.0f} ms"
     )
 
 

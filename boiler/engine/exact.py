@@ -121,6 +121,11 @@ class Exact:
         else:
             bound = np.partition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k]
         asked, candidates = np.nonzero(scores >= (bound - self._margin)[:, None])
+        if len(asked) > 2 * k * len(queries):  # the bound let many through: by the k-th of those themselves
+            reached = scores[asked, candidates]
+            kth = np.lexsort((-reached, asked))[np.searchsorted(asked, np.arange(len(queries))) + k - 1]
+            kept = reached >= (reached[kth] - self._margin)[asked]
+            asked, candidates = asked[kept], candidates[kept]
         return nearest_of(self.vectors, queries, k, asked, candidates)
 
     def _query_among(self, queries: Vectors, k: int, among: Rows) -> Found:
