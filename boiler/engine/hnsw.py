@@ -37,6 +37,7 @@ TESTED_QUERIES = 1_000
 OVER_FETCH = 2
 _BLOCK_ROWS = 65_536
 _TRAINING_ROWS = 100_000
+_MOST_SETTINGS = 1_000
 
 
 class HNSW:
@@ -49,10 +50,8 @@ class HNSW:
         self.vectors = np.asarray(vectors)
         self.recall_at_10 = 1.0
         self._index = index
-
-    @property
-    def width(self) -> int:
-        return int(self._index.hnsw.efSearch)
+        self.width = int(index.hnsw.efSearch)
+        self._settings: dict[int, Any] = {}
 
     @classmethod
     def build(cls, vectors: Vectors) -> Self:
@@ -85,7 +84,7 @@ class HNSW:
             if self.recall_at_10 >= RECALL_WANTED or width >= WIDEST:
                 break
             width = math.ceil(1.15 * width)
-        self._index.hnsw.efSearch = width
+        self.width = self._index.hnsw.efSearch = width
 
     def save(self, path: Path) -> None:
         faiss.write_index(self._index, str(path))
@@ -111,10 +110,7 @@ class HNSW:
 
     def _ask(self, queries: Vectors, k: int, width: int) -> Found:
         wanted = min(max(OVER_FETCH * k, width // 2), len(self.vectors))
-        # Parameters travel with the query: set on the index, they would disturb those of other threads.
-        settings: Any = faiss.SearchParametersHNSW()  # type: ignore[attr-defined]  # missing in its stubs
-        settings.efSearch = max(width, wanted)
-        rows = self._index.search(np.ascontiguousarray(queries), wanted, params=settings)[1]
+        rows = self._index.search(queries, wanted, params=self._wide(max(width, wanted)))[1]
         if len(queries) == 1 and rows[0, -1] >= 0:
             return nearest_of(self.vectors, queries, k, None, rows[0])
         there = rows >= 0
@@ -128,3 +124,15 @@ class HNSW:
             some = Exact(self.vectors).query(queries[~enough], k)
             found.rows[~enough], found.distances[~enough] = some
         return found
+
+    def _wide(self, width: int) -> Any:
+        """Parameters travel with the query: set on the index, they would disturb those of other threads. Never changed
+        once they are made, which takes as long as a tenth of a search."""
+        settings = self._settings.get(width)
+        if settings is None:
+            settings = faiss.SearchParametersHNSW()  # type: ignore[attr-defined]  # missing in its stubs
+            settings.efSearch = width
+            if len(self._settings) >= _MOST_SETTINGS:
+                self._settings = {}
+            self._settings[width] = settings
+        return settings
