@@ -202,6 +202,63 @@ def test_a_part_is_drawn_with_the_mouse_and_asked_with(visit: Open, nearest: Nea
     wait_for_address(page, r"\?item=\d+$")
 
 
+def test_a_like_is_undone_by_a_key(visit: Open, nearest: Nearest) -> None:
+    page = visit(f"/?item={nearest.item('bell/bell-0.wav').n}")
+    before = numbers(page)
+    cards(page).last.get_by_role("button", name="Steer the answers towards this").click()
+    wait_for_numbers(page, before, same=False)
+    page.get_by_role("button", name="Undo").wait_for()
+    page.locator("article.card.one").focus()
+    page.keyboard.press("z")
+    wait_for_address(page, r"\?item=\d+$")
+    wait_for_numbers(page, before, same=True)
+
+
+def test_the_map_is_drawn_heard_walked_and_asked(visit: Open, nearest: Nearest) -> None:
+    page = visit("/map")
+    canvas = page.locator(".map canvas.top")
+    page.locator(".map canvas[data-drawn='21']").wait_for()
+    canvas.focus()
+    page.keyboard.press("ArrowRight")
+    hand = page.locator(".map .chosen")
+    hand.get_by_role("button", name="Keep").wait_for()
+    page.wait_for_function("() => document.getElementById('boiler-audio')?.currentTime > 0")
+    said = page.locator(".map .said").inner_text()
+    assert said.startswith(hand.locator("b").inner_text())
+    page.keyboard.press("+")
+    legend = page.locator(".map .legend button").first
+    legend.click()
+    assert legend.get_attribute("aria-pressed") == "true"
+    page.get_by_role("button", name="Show all").click()
+    legend.click()
+    canvas.focus()
+    page.keyboard.press("ArrowUp")
+    page.locator(".map canvas.top[data-here]").wait_for()
+    x, y = map(float, str(canvas.get_attribute("data-here")).split(","))
+    canvas.click(position={"x": x, "y": y})
+    wait_for_address(page, r"\?item=\d+$")
+    assert numbers(page)
+
+
+def test_two_sounds_are_compared_and_the_way_between_them_is_heard_in_order(visit: Open, nearest: Nearest) -> None:
+    n = nearest.item("bell/bell-0.wav").n
+    page = visit(f"/?item={n}")
+    answer = numbers(page)[0]
+    cards(page).first.get_by_role("button", name="Why this one").click()
+    wait_for_address(page, rf"why={answer}")
+    page.locator(".why .mark").first.wait_for()
+    assert page.locator(".why svg.course").count() == 2
+    page.locator(".why .play").first.click()
+    wait_for_playing(page, n)
+    cards(page).last.get_by_role("button", name="The way from").click()
+    wait_for_address(page, rf"/path\?start={n}&end=\d+")
+    between = numbers(page)
+    page.get_by_role("button", name="Hear them in order").click()
+    wait_for_playing(page, between[0])
+    page.evaluate("document.getElementById('boiler-audio').currentTime = 1e6")
+    wait_for_playing(page, between[1])
+
+
 def test_the_tray_is_filled_and_carried_away(visit: Open, nearest: Nearest) -> None:
     page = visit(f"/?item={nearest.item('kick/kick-0.wav').n}")
     kept = numbers(page)[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,9 +19,10 @@ from streamlit.testing.v1 import AppTest
 from torch.utils.tensorboard import SummaryWriter
 
 from boiler import audio, generation
+from boiler.api.nearest import ByItem
 from boiler.errors import ModelDirError, NotASoundError, QueryError, UnknownItemError
 from boiler.generation import Header, Item, rows_of
-from boiler.pages import ask, cards, holdings, library, measures, neighbours, start, tray
+from boiler.pages import ask, cards, holdings, library, measures, neighbours, paths, start, tray
 from boiler.pages.library import Brought, Library
 from boiler.pages.question import STEP, Question, Wish
 
@@ -320,6 +322,173 @@ def test_a_part_is_asked_with_alone_and_its_own_item_is_no_answer(shelf: Library
     last = answered(shelf, Question(item=n, start_s=26.0, end_s=36.0, k=30))
     assert n not in first + last
     assert first != last
+
+
+# --- judgements that are kept
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Library:
+    """A copy of the test's index, which may be written to, and the browser started with it."""
+    shutil.copytree(collection()[1], tmp_path / "own", symlinks=True)
+    monkeypatch.setenv(start.MODEL_DIR, str(tmp_path / "own"))
+    monkeypatch.setenv(start.WAV_DIR, str(collection()[0]))
+    return library.open_library(tmp_path / "own", collection()[0])
+
+
+def judged(model_dir: str, wav_dir: str, item: int, done: list[list[object]]) -> None:
+    from pathlib import Path
+
+    import streamlit as st
+
+    from boiler.pages import ask, library
+    from boiler.pages.question import Question
+
+    shelf = library.open_library(Path(model_dir), Path(wav_dir))
+    if "done" not in st.session_state:
+        st.session_state["done"] = True
+        ask.go(Question(item=item))
+        for what, n in done:
+            ask.act(shelf, {"what": what, "n": n})
+    ask.page(shelf)
+
+
+def judging(own: Library, item: int, *done: tuple[str, int]) -> AppTest:
+    args = (str(own.model_dir), str(collection()[0]), item, [list(one) for one in done])
+    page = AppTest.from_function(judged, default_timeout=RUN_S, args=args).run()
+    assert not page.exception
+    assert not page.error
+    return page
+
+
+def verdicts(own: Library, item: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    found = own.nearest.judged(ByItem(item))
+    return found.likes, found.dislikes
+
+
+def test_a_like_is_kept_with_the_index_and_steers_through_the_address(own: Library) -> None:
+    liked, disliked = own.nearest.item(12).id, own.nearest.item(7).id
+    page = judging(own, 3, ("like", 12), ("dislike", 7))
+    assert page.query_params["more"] in ("12", ["12"])
+    assert verdicts(own, 3) == ((liked,), (disliked,))
+
+
+def test_a_like_taken_back_is_undone_in_both(own: Library) -> None:
+    page = judging(own, 3, ("like", 12), ("like", 12))
+    assert "more" not in page.query_params
+    assert verdicts(own, 3) == ((), ())
+
+
+def test_a_mind_that_changes_is_kept_as_the_last_word(own: Library) -> None:
+    judging(own, 3, ("like", 12), ("dislike", 12))
+    assert verdicts(own, 3) == ((), (own.nearest.item(12).id,))
+
+
+def test_undo_takes_back_the_last(own: Library) -> None:
+    page = judging(own, 3, ("like", 12), ("dislike", 7))
+    page.button(key="undo").click().run()
+    assert "less" not in page.query_params
+    assert verdicts(own, 3) == ((own.nearest.item(12).id,), ())
+    page.button(key="undo").click().run()
+    assert set(page.query_params) == {"item"}
+    assert verdicts(own, 3) == ((), ())
+
+
+def test_what_was_kept_moves_a_list_only_where_it_is_asked_to(own: Library) -> None:
+    question = Question(item=3, k=20)
+    plain = answered(own, question)
+    own.nearest.judge(ByItem(3), plain[0], like=False)
+    assert answered(own, question) == plain
+    assert plain[0] not in answered(own, question.wished(Wish(heed=True)))
+    page = AppTest.from_file(str(SCRIPT), default_timeout=RUN_S)
+    ran(page, item="3")
+    page.button(key="heed").click().run()
+    assert page.query_params["heed"] in ("1", ["1"])
+
+
+# --- folders, ways, reasons, the map
+
+
+def test_the_folders_are_walked_down_and_up(page: AppTest) -> None:
+    ran(page)
+    page.button(key="folders").click().run()
+    page.button(key="folder-rain").click().run()
+    assert page.query_params["in"] in ("rain", ["rain"])
+    (board,) = shown(page)
+    assert {card["label"] for card in board["cards"]} == {"rain"}
+    assert len(board["cards"]) == PER_KIND
+    page.button(key="way-0").click().run()
+    assert page.button(key="folder-rain").label == f"rain · {PER_KIND}"
+
+
+def test_a_folder_that_is_not_there_is_said(page: AppTest) -> None:
+    ran(page, **{"in": "nowhere"})
+    assert "no sound in a folder" in page.info[0].value
+
+
+def way(model_dir: str) -> None:
+    from pathlib import Path
+
+    from boiler.pages import library, paths
+
+    paths.page(library.open_library(Path(model_dir)))
+
+
+def test_a_way_begins_and_ends_where_it_is_told(shelf: Library) -> None:
+    page = AppTest.from_function(way, default_timeout=RUN_S, args=(str(shelf.model_dir),))
+    ran(page)
+    assert "Choose where to begin" in page.info[0].value
+    ran(page, start="1", end="9", steps="4")
+    (board,) = shown(page)
+    numbers = [card["n"] for card in board["cards"]]
+    assert (numbers[0], numbers[-1]) == (1, 9)
+    assert len(set(numbers)) == 6
+    assert board["heard"] == paths.HEARD_S
+    page.slider(key="steps").set_value(2).run()
+    (board,) = shown(page)
+    assert len(board["cards"]) == 4
+    page.button(key="swap").click().run()
+    (board,) = shown(page)
+    assert [board["cards"][at]["n"] for at in (0, -1)] == [9, 1]
+    page.button(key="start-any").click().run()
+    assert not page.exception
+
+
+def test_an_answer_is_explained_and_closed_again(page: AppTest, shelf: Library) -> None:
+    n = number(shelf, "bell/bell-0.wav")
+    ran(page, item=str(n), why=str(number(shelf, LONG)))
+    (why,) = (one for one in shown(page) if "marks" in one)
+    assert why["query"]["name"] == "bell-0.wav"
+    assert why["answer"]["name"] == "three.wav"
+    assert why["marks"]
+    begin, end = why["answer"]["shown"]
+    assert all(begin <= start < stop <= end for start, stop in why["marks"][0]["answer"])
+    assert all(-1 <= similarity <= 1.001 for _, _, similarity in why["query"]["course"])
+    page.button(key="unwhy").click().run()
+    assert "why" not in page.query_params
+
+
+def test_what_cannot_be_explained_is_said_and_the_answers_stay(page: AppTest, shelf: Library) -> None:
+    ran(page, item="1", why=str(number(shelf, "quiet/nothing.wav")))
+    assert "cannot be explained" in page.warning[0].value
+    assert len(list(shown(page))) == 2
+
+
+def map_of(model_dir: str) -> None:
+    from pathlib import Path
+
+    from boiler.pages import atlas, library
+
+    atlas.page(library.open_library(Path(model_dir)))
+
+
+def test_the_map_has_a_legend_and_says_what_it_is(shelf: Library) -> None:
+    page = AppTest.from_function(map_of, default_timeout=RUN_S, args=(str(shelf.model_dir),))
+    ran(page)
+    assert "not the measure" in page.caption[0].value
+    (drawn,) = shown(page)
+    assert {one["name"] for one in drawn["legend"]} == {*KINDS, "long"}
+    assert drawn["total"] == 21
 
 
 # --- what the answers should be like

@@ -41,8 +41,12 @@ def page(shelf: Library) -> None:
         looked_through(shelf, question)
     elif question.asks:
         trail(shelf, question)
-        asked(shelf, question)
+        sound = asked(shelf, question)
+        reason = st.container()
         answers(shelf, question)
+        if sound is not None:
+            with reason:  # made last: the answers need not wait for it
+                why.section(shelf, question, *sound)
     else:
         welcome(shelf, question)
 
@@ -179,8 +183,8 @@ def trail(shelf: Library, question: Question) -> None:
             )
 
 
-def asked(shelf: Library, question: Question) -> None:
-    """The sound that is asked with, and what steers the answers."""
+def asked(shelf: Library, question: Question) -> tuple[Item, str] | None:
+    """The sound that is asked with, and what steers the answers; the sound, and where it is heard."""
     if question.sound is not None:
         item, at = library.brought().item(question.sound), library.brought().at
     elif question.item is not None:
@@ -199,8 +203,7 @@ def asked(shelf: Library, question: Question) -> None:
         steering(shelf, question)
     elif not question.wish.heed:
         remembered(shelf, question)
-    if item is not None:
-        why.section(shelf, question, item, at)
+    return None if item is None else (item, at)
 
 
 def remembered(shelf: Library, question: Question) -> None:
@@ -338,6 +341,7 @@ def looked_through(shelf: Library, question: Question) -> None:
                 on_click=go,
                 args=(question.look_through(folder),),
             )
+    st.subheader(escaped(place.rpartition("/")[2]) or "The folders", anchor=False)
     inside = folders.below(upkeep.counted(shelf).folders, place)
     items = shelf.nearest.items(folder=place, limit=question.k + 1)
     if not inside and not items:

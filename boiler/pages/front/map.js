@@ -115,7 +115,10 @@ function buildMap(root, first) {
       const i = points.n.indexOf(n);
       if (i >= 0) ring(i, 6, "#d55e00");
     }
-    if (here >= 0) ring(here, 4, ink);
+    if (here >= 0) {
+      ring(here, 4, ink);
+      top.dataset.here = onScreen(here).map((one) => one.toFixed(1)).join();
+    } else delete top.dataset.here;
     back.dataset.drawn = String(points.n.length);
   };
   const onScreen = (i) => [view.x + points.xy[2 * i] * view.zoom, view.y - points.xy[2 * i + 1] * view.zoom];
