@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
                 workers=args.workers,
                 # With several workers, asyncio's loop and h11 make a keep-alive client wait 44 ms for each answer.
                 loop="auto" if sys.platform == "win32" else "uvloop",
-                http="httptools",
+                http="boiler.api.wire:Wire",  # httptools, with bounds
                 access_log=False,  # the service writes its own lines
                 server_header=False,
                 timeout_graceful_shutdown=GRACE_S,

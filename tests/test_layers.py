@@ -49,7 +49,7 @@ LAYERS: list[list[str]] = [
     ["index", "training", "answers", "explain", "status", "trials"],
     ["agreement", "duplicates", "export", "places", "steering"],
     ["api.nearest", "api.problems", "api.drawing", "api.listening", "api.meters", "api.loglines", "api.rendering"],
-    ["api.manual", "api.easel", "api.studio"],
+    ["api.manual", "api.easel", "api.studio", "api.wire"],
     ["api.media", "api.keys", "api.asking", "evaluate", "journeys", "locate", "search", "train_vqvae"],
     ["api.uploads", "api.models"],
     ["api.service", "api.edge", "api.telling"],

@@ -244,12 +244,29 @@ def test_boiler_serve_shares_metrics_between_workers(model_dir: Path) -> None:
     with running(command, {}, workers=2) as server:
         for _ in range(12):
             assert once(server)[0] == 200
+        counts = {
+            'boiler_requests_total{route="/nearest",status="200"} 12.0',
+            'boiler_searches_total{engine="exact"} 12.0',
+        }
         deadline = time.monotonic() + START_S
-        while 'boiler_requests_total{route="/nearest",status="200"} 12.0' not in once(server, "/metrics")[2].decode():
+        while not counts <= set(once(server, "/metrics")[2].decode().splitlines()):
             assert time.monotonic() < deadline  # a worker hears of the others' counts within a second or so
-        assert 'boiler_searches_total{engine="exact"} 12.0' in once(server, "/metrics")[2].decode()
         lines = [server.wait_for(r'\{.*"route":"/nearest".*\}') for _ in range(12)]
         assert {"search_ms", "validate_ms", "render_ms", "request_id"} <= set(json.loads(lines[0][0]))
+
+
+def test_boiler_serve_bounds_the_head_of_a_request(model_dir: Path) -> None:
+    with running(["boiler.serve", str(model_dir), "--port", "0"], {}) as server:
+        with raw(server) as wire:
+            with contextlib.suppress(ConnectionError):
+                wire.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 2**21)
+            with contextlib.suppress(ConnectionError):
+                assert wire.makefile("rb").read().startswith(b"HTTP/1.1 431 ")
+        with raw(server) as wire, contextlib.closing(connected(server)) as kept:
+            wire.sendall(b"GET /livez HTTP/1.1\r\nHos")
+            assert [ask(kept)[0] for _ in range(5)] == [200] * 5
+            assert wire.makefile("rb").read().startswith(b"HTTP/1.1 408 ")
+        assert once(server, "/livez")[0] == 200
 
 
 @pytest.mark.parametrize(

@@ -260,6 +260,12 @@ def test_every_error_is_a_problem(client: TestClient, method: str, path: str, st
     assert_problem(client.request(method, path), status)
 
 
+def test_a_wrong_method_is_told_all_the_right_ones(client: TestClient) -> None:
+    assert client.request("PUT", "/feedback").headers["allow"] == "GET, POST"
+    assert client.get("/feedback/1").headers["allow"] == "DELETE"
+    assert client.get("/nearest").headers["allow"] == "POST"
+
+
 def test_a_batch_is_bounded_and_its_mistakes_are_pointed_at(client: TestClient) -> None:
     vector = [1.0] * DIM
     assert_problem(client.post("/nearest/batch", json={"queries": [{"n": 0}] * 33}), 422)

@@ -21,7 +21,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
+from starlette.routing import Route, compile_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from boiler import __version__
@@ -138,6 +138,11 @@ class Web(FastAPI):
             raise
         await response(scope, receive, send)
 
+    def allowed(self, path: str) -> list[str]:
+        """The methods of a path; Starlette tells those of the first route alone that has it."""
+        described = self.openapi()["paths"].items()
+        return sorted({name.upper() for one, names in described if compile_path(one)[0].match(path) for name in names})
+
     def openapi(self) -> dict[str, Any]:
         """The description of the API; of a started service with its own lengths and limits in it."""
         if self.openapi_schema is None:
@@ -210,6 +215,8 @@ async def _on_validation(request: Request, error: Exception) -> Response:
 
 async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 405 and isinstance(request.app, Web):
+        error = HTTPException(405, headers={"Allow": ", ".join(request.app.allowed(request.scope["path"]))})
     return problems.response(problems.of_http(error), _request_id(request))
 
 
