@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from boiler import steering
-from boiler.api.nearest import ByItem, ByVector, Nearest, Options
+from boiler.api.nearest import ByItem, ByVector, Nearest, Options, PerGroup
 
 K, MOST, JUDGED = 10, 600, 5
 WAYS = {
@@ -29,6 +29,7 @@ WAYS = {
     "hubs set back": Options(set_back_hubs=True),
     "diversity 0.3": Options(diversity=0.3),
     "diversity 0.6": Options(diversity=0.6),
+    "3 of a label": Options(per_group=PerGroup("label", 3)),
 }
 
 
