@@ -37,6 +37,7 @@ LATER_AT_MOST = 0.2
 MOST_CLUSTERS = 9  # as many colours as the colour-blind can be relied on to tell apart
 PERPLEXITY = 15.0
 _EARLY, _LATE = 150, 250  # steps with exaggerated attraction, which sort the whole, and without, which spread it out
+_SORTED = 5.0  # how wide an earlier layout begins: less than it will be, so that there is room to move
 _EXACT_UP_TO = 4_000  # neighbours of fewer are looked for everywhere; of more, in the nearest cells
 _PROBES = 8
 _BESIDE = 5  # neighbours that an item is put beside
@@ -122,8 +123,9 @@ def _some(which: npt.NDArray[np.bool_], seed: int) -> Numbers:
 
 def _laid_out(vectors: Vectors, begin: Vectors | None, seed: int) -> Vectors:
     """Places in 0 to 1."""
+    known = begin is not None
     begin = _principal(vectors) if begin is None else begin
-    return _framed(begin if len(vectors) < FEWEST_FITTED else _tsne(vectors, begin, seed))
+    return _framed(begin if len(vectors) < FEWEST_FITTED else _tsne(vectors, begin, seed, sorted_=known))
 
 
 def _principal(vectors: Vectors) -> Vectors:
@@ -138,9 +140,10 @@ def _principal(vectors: Vectors) -> Vectors:
     return found
 
 
-def _tsne(vectors: Vectors, begin: Vectors, seed: int) -> Vectors:
+def _tsne(vectors: Vectors, begin: Vectors, seed: int, *, sorted_: bool) -> Vectors:
+    """`sorted_`: it begins with an earlier layout, so that the whole need not be sorted first, and stays as it was."""
     # Imported here: it takes a second, which opening an index need not wait for.
-    from openTSNE import TSNEEmbedding, initialization
+    from openTSNE import TSNEEmbedding
     from openTSNE.affinity import PerplexityBasedNN
     from openTSNE.nearest_neighbors import PrecomputedNeighbors
 
@@ -153,9 +156,12 @@ def _tsne(vectors: Vectors, begin: Vectors, seed: int) -> Vectors:
     affinities = PerplexityBasedNN(
         knn_index=PrecomputedNeighbors(rows, distances), perplexity=perplexity, n_jobs=1, random_state=seed
     )
-    begin = initialization.rescale(initialization.jitter(begin.astype(np.float64), scale=1e-4, random_state=seed))
+    # Small, so that the first steps sort it; and no two at the same place, where nothing could part them.
+    chance = np.random.default_rng(seed)
+    first = (begin - begin.mean(axis=0)) / max(float(begin.std(axis=0).max()), 1e-9)
+    first = first + chance.normal(scale=0.01, size=begin.shape)
     embedding = TSNEEmbedding(
-        begin,
+        first * (_SORTED if sorted_ else 1e-4),
         affinities,
         negative_gradient_method="fft" if len(vectors) > 2_500 else "bh",  # which is quicker
         ints_in_interval=2,  # a coarser grid than the default: a third less time, the same picture
@@ -163,7 +169,8 @@ def _tsne(vectors: Vectors, begin: Vectors, seed: int) -> Vectors:
         n_jobs=1,  # a sum over threads would not come out the same twice
         random_state=seed,
     )
-    embedding = embedding.optimize(_EARLY, exaggeration=12, momentum=0.5)
+    if not sorted_:
+        embedding = embedding.optimize(_EARLY, exaggeration=12, momentum=0.5)
     embedding = embedding.optimize(_LATE, momentum=0.8)
     return np.asarray(embedding, np.float32)
 
