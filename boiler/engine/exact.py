@@ -88,10 +88,11 @@ class Exact:
         """One query; None where so many rows are equally near that a product is quicker."""
         _keep_to_this_thread()
         n = len(self.vectors) if among is None else len(among)
+        margin = self._margin + (self._halved[1] if among is None and self._halves else 0.0)
         wanted = k + SLACK
         while 4 * wanted < n:
             scores, rows = self._best(query, wanted, among)
-            covered = scores[0, k - 1] - scores[0] <= self._margin
+            covered = scores[0, k - 1] - scores[0] <= margin
             if not covered[-1]:  # all that could be among the k nearest are in
                 return nearest_of(self.vectors, query, k, None, rows[0][covered])
             wanted *= 4
@@ -100,7 +101,10 @@ class Exact:
     def _best(self, query: Vectors, wanted: int, among: Rows | None) -> tuple[Vectors, Rows]:
         """The rows of highest product. Shape: -> [1, wanted] twice"""
         if among is None:
-            scores, rows = faiss.knn(query, self.vectors, wanted, metric=faiss.METRIC_INNER_PRODUCT)
+            if self._halves:
+                scores, rows = self._halved[0].search(query, wanted)
+            else:
+                scores, rows = faiss.knn(query, self.vectors, wanted, metric=faiss.METRIC_INNER_PRODUCT)
             return scores, rows
         # Looked at where they lie, by their numbers: copying them out takes up to ten times as long.
         scores, rows = np.empty((1, wanted), np.float32), np.empty((1, wanted), np.int64)
