@@ -37,6 +37,7 @@ Embed = Callable[[Floats], Floats]
 
 _HASH_THREADS = 2  # reading waits for the disk, and hashing lets go of the interpreter
 _HASH_AHEAD = 16
+_HASHES_AT_ONCE = 1_000
 _COMMIT_EVERY_S = 1.0
 
 
@@ -281,6 +282,7 @@ def hashes(root: Path) -> Callable[[list[Found]], Iterator[str | None]]:
 
     def all_of(files: list[Found]) -> Iterator[str | None]:
         with ThreadPoolExecutor(_HASH_THREADS) as threads:
-            yield from threads.map(one, files)
+            for begin in range(0, len(files), _HASHES_AT_ONCE):  # what is waiting takes memory
+                yield from threads.map(one, files[begin : begin + _HASHES_AT_ONCE])
 
     return all_of

@@ -35,6 +35,7 @@ NEAR_UP_TO_ITEMS = 30_000  # each item is compared with every other: 30,000 take
 _NEIGHBOURS = 6
 _BLOCK_ITEMS = 4_096
 _LISTED = 20
+_OF_A_GROUP = 4
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Status:
         yield f"  {self.n_silent} silent, {len(self.failures)} failed"
         if self.same_bytes:
             yield f"{sum(map(len, self.same_bytes))} files share their bytes with another:"
-            yield from _some([" = ".join(group) for group in self.same_bytes])
+            yield from _some([_group(group) for group in self.same_bytes])
         if self.near is None:
             yield "files that sound the same were not looked for among so many: --near does it"
         elif self.near:
@@ -85,6 +86,11 @@ class Status:
 def _counts(counts: dict[str, int]) -> str:
     shown = [f"{name or 'none'} {count}" for name, count in list(counts.items())[:12]]
     return ", ".join(shown) + (f" and {len(counts) - 12} more" if len(counts) > 12 else "")
+
+
+def _group(ids: list[str]) -> str:
+    shown = " = ".join(ids[:_OF_A_GROUP])
+    return f"{shown} and {len(ids) - _OF_A_GROUP} more" if len(ids) > _OF_A_GROUP else shown
 
 
 def _some(lines: list[str]) -> Iterator[str]:

@@ -58,8 +58,9 @@ def folder(work: Path, files: int, words: list[str]) -> None:
     )
     print("| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: |")
     model_dir = work / "index"
-    shutil.rmtree(model_dir, ignore_errors=True)
-    _index("first", model_dir, [str(work / "sounds"), *words])
+    if not (model_dir / "current").exists():  # else a run of this script goes on that was stopped
+        shutil.rmtree(model_dir, ignore_errors=True)
+        _index("first", model_dir, [str(work / "sounds"), *words])
     _index("again, nothing to do", model_dir, [])
     _index("again, every byte read (--check)", model_dir, ["--check"])
     n = made_corpus.alter(work / "sounds", files, 0.01)
@@ -197,6 +198,7 @@ def publish(model_dir: Path, n_rows: int, dim: int) -> None:
     timed(Annoy, "build", "annoy built")
     timed(assembly, "_write_annoy", "annoy built and tested")
     timed(HNSW, "build", "graph built")
+    timed(assembly.mapping, "make", "map laid out")
     timed(HNSW, "_choose", "graph tested")
     timed(assembly, "_write_items", "meta.sqlite and metadata.tsv")
     timed(projector, "write_tensors", "tensors.tsv")

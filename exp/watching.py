@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -80,9 +81,11 @@ def watched(argv: Sequence[str | os.PathLike[str]], **env: str) -> Costs:
     """Run a command to its end; what it prints is kept, its errors go where ours go."""
     costs = Costs()
     began = time.monotonic()
-    with subprocess.Popen(
-        list(map(str, argv)), stdout=subprocess.PIPE, text=True, env={**os.environ, **env}
-    ) as process:
+    # Into a file: nobody reads a pipe while it runs, and a long report would wait for ever in a full one.
+    with (
+        tempfile.TemporaryFile("w+") as said,
+        subprocess.Popen(list(map(str, argv)), stdout=said, env={**os.environ, **env}) as process,
+    ):
         costs.pid = process.pid
         while process.poll() is None:
             pids = tree(process.pid)
@@ -93,7 +96,7 @@ def watched(argv: Sequence[str | os.PathLike[str]], **env: str) -> Costs:
             for pid in pids:
                 costs.processor_s[pid] = max(costs.processor_s.get(pid, 0.0), _processor_s(pid))
             time.sleep(EVERY_S)
-        assert process.stdout is not None
-        costs.said = process.stdout.read()
+        said.seek(0)
+        costs.said = said.read()
     costs.code, costs.wall_s = process.returncode, time.monotonic() - began
     return costs
