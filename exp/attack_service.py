@@ -176,7 +176,7 @@ def attacks() -> list[Attack]:
     add("the name of an upload is a path", {422}, 30.0, lambda t: t.ask("POST", "/embed", *form(b"x", "../../secret")))
 
     add("zip bomb (200 MB in 200 kB) as a sound", {413, 415, 422}, 30.0, lambda t: t.upload(zip_bomb()))
-    add("FLAC of 20 hours of silence", {413}, 30.0, lambda t: t.upload(silence("flac", "flac", 20, 8_000)))
+    add("FLAC of 10 hours of silence", {413}, 30.0, lambda t: t.upload(silence("flac", "flac", 10, 8_000)))
     add("Opus of half an hour of silence", {413}, 40.0, lambda t: t.upload(silence("ogg", "libopus", 0.5)))
     add("MP3 of silence, as much as may be sent", {413}, 40.0, lambda t: t.upload(repeated_mp3(7)))
     add("WAV that states 4 GB, 1,000 channels, 2 GHz", {413, 422}, 30.0, lambda t: t.upload(lying_wav()))
