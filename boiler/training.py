@@ -184,8 +184,8 @@ class Run:
     def go(self) -> Path:
         """Train until --epoch or --max_minutes ends, or a signal comes; the last checkpoint written."""
         path = self.path()
-        began = time.monotonic() - self.spent_s
         self.learn_folder()
+        began = time.monotonic() - self.spent_s
         with _signals() as signals, meter("training", 1.0) as progress:
             while self.share_done() < 1 and not signals:
                 self.advance()

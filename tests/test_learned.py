@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from boiler import checkpoint
-from boiler.encoder.learned import fused, opened, rebuilt
+from boiler.encoder.learned import SeeingSounding, fused, opened, rebuilt, see_sounding
 from boiler.errors import CheckpointError
 
 
@@ -43,3 +43,16 @@ def test_folding_changes_no_number() -> None:
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
     given = torch.randn(2, 3, 8, 8)
     torch.testing.assert_close(folded(given), block(given), atol=1e-5, rtol=1e-5)
+
+
+def test_an_encoder_that_sees_what_sounds_sees_what_was_learned_from(checkpoint_path: Path) -> None:
+    class Eye(SeeingSounding):
+        def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+            return self.see(waveform).high
+
+    clip = torch.cat([torch.zeros(8000), torch.randn(9000, generator=torch.Generator().manual_seed(0))])
+    waveform = clip.repeat(8)[: 2**17][None, None]
+    eye = Eye(opened(checkpoint_path)[0], 1)
+    network, _ = opened(checkpoint_path)
+    torch.testing.assert_close(eye(waveform), see_sounding(network, waveform).high, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(eye(waveform), network.see(waveform).high, atol=1e-3)
