@@ -36,11 +36,13 @@ LEAST_CERTAINTY = 8.0
 5.5, and real noise is not Gaussian."""
 SURE_CORRELATION = 0.5
 """From here on no noise need be known, which a recording hardly longer than the sound does not show."""
+LEAST_GAIN_DB = -40.0
+"""What is said to be quieter than that, beside the sound as it was given, is a chance likeness in near-silence."""
 OVERLAP = 0.9  # of the sound: nearer to each other are no two of it, but one, and its harmonics a period later
 MOST_A_BLOCK = 16  # occurrences; of more than that in half a minute the best
 _BLOCK = 1 << 18
 _SMOOTH_HZ = 60.0  # the width of a band in which a spectrum counts as flat
-_FLOOR = 1e-3  # of the mean power, so that empty bands (above what a codec kept) are not blown up
+_FLOOR = 1e-2  # of the mean power, so that empty bands (above what a codec kept) are not blown up
 _GRAIN = 16  # samples whose energy is summed together
 _EDGE = 1e-3  # of the peak: what is below that at both ends of the sound sought is not looked for
 
@@ -138,11 +140,12 @@ def _in_block(pattern: Pattern, first: int, part: Samples, apart_s: float) -> li
         at = int(height.argmax())
         if height[at] < min(max(LEAST_CERTAINTY * noise, LEAST_CORRELATION), SURE_CORRELATION):
             break
-        gain = abs(float(correlation[at])) / energy_sought / pattern.scale
+        gain_db = 20 * float(np.log10(abs(float(correlation[at])) / energy_sought / pattern.scale))
         start_s = (first + at - pattern.offset) / SAMPLE_RATE_HZ
         # What whitening spreads beyond the edges makes 1 a little more.
         strength = min(float(height[at]), 1.0)
-        found.append(Occurrence(start_s, strength, float(height[at]) / noise, 20 * float(np.log10(gain))))
+        if gain_db >= LEAST_GAIN_DB:
+            found.append(Occurrence(start_s, strength, float(height[at]) / noise, gain_db))
         height[max(0, at - apart) : at + apart + 1] = 0
     return sorted(found, key=lambda one: one.start_s)
 
