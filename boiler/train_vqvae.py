@@ -46,8 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--save_path", type=Path, required=True, help="where the checkpoints go, such as exp/mine")
     flag("load_path", Path, "a checkpoint to go on from (in --save_path) or to start anew from (elsewhere)")
     flag("epoch", int, "epochs in all")
-    flag("max_minutes", float, "minutes of training in all, after a minute at most that goes to what the folder "
-         "teaches by itself; training ends by whichever bound comes first, and the learning rate falls towards it")  # fmt: skip
+    flag("max_minutes", float, "minutes of training in all, after up to a minute for what the folder teaches by "
+         "itself; training ends by whichever bound comes first, and the rate falls towards it")  # fmt: skip
     flag("steps_per_epoch", int, f"default: one pass over the sounds, at least {MIN_STEPS_PER_EPOCH} steps")
     flag("batch_size", int, "sounds a step, two views of each")
     flag("lr", float, "highest learning rate")

@@ -1,6 +1,6 @@
 """The bag of bottom words: how much of a sound each of 512 words names, in detail a quarter of the spectrogram's.
 
-Good for: fine texture (noise, rain, hum), and explanations that point at bands as well as seconds. Cells are shared out
+Good for: fine texture (noise, rain, hum), and explanations that point at tenths of a second. Cells are shared out
 softly, and the vector is the square root of each word's share, as in `bag_top`.
 
 Measured as `pooled`: ESC-10 .75 / .63 / .50, digits .28 / .23 / .14; 12 ms.
