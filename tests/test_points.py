@@ -78,6 +78,13 @@ def test_labels_beyond_the_palette_are_the_rest() -> None:
     assert (found.colours["label"] == points.REST).sum() == 3 * 5 + 1
 
 
+def test_a_single_label_beyond_the_palette_is_named() -> None:
+    labels = tuple(f"label {n}" for n in range(points.COLOURS + 1))
+    count = len(labels)
+    found = points.group(Map(np.arange(count), np.zeros((count, 2), np.float32), np.zeros(count, np.int64), labels))
+    assert found.names["label"][-1] == ("label 9", 1)
+
+
 def test_without_labels_there_are_clusters() -> None:
     found = points.group(Map(np.arange(4), np.zeros((4, 2), np.float32), np.array([0, 0, 1, 0]), (None,) * 4))
     assert found.by == "cluster"

@@ -78,7 +78,9 @@ def group(found: Map) -> Grouped:
         colours["label"] = np.array([rank.get(label or "", REST) for label in found.labels], np.uint8)
         names["label"] = [(label, counted[label]) for label in most]
         if rest := len(found.labels) - sum(counted[label] for label in most):
-            names["label"].append(("all others", rest))
+            last = set(counted) - set(most)
+            alone = len(last) == 1 and rest == counted[next(iter(last))]
+            names["label"].append((next(iter(last)) if alone else "all others", rest))
     return Grouped(found, colours, names)
 
 
