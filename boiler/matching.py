@@ -36,6 +36,8 @@ LEAST_CERTAINTY = 8.0
 5.5, and real noise is not Gaussian."""
 SURE_CORRELATION = 0.5
 """From here on no noise need be known, which a recording hardly longer than the sound does not show."""
+MOST_CERTAINTY = 1_000.0
+"""Where the rest of a recording is digital silence there is no noise at all to compare with."""
 LEAST_GAIN_DB = -40.0
 """What is said to be quieter than that, beside the sound as it was given, is a chance likeness in near-silence."""
 OVERLAP = 0.9  # of the sound: nearer to each other are no two of it, but one, and its harmonics a period later
@@ -145,7 +147,8 @@ def _in_block(pattern: Pattern, first: int, part: Samples, apart_s: float) -> li
         # What whitening spreads beyond the edges makes 1 a little more.
         strength = min(float(height[at]), 1.0)
         if gain_db >= LEAST_GAIN_DB:
-            found.append(Occurrence(start_s, strength, float(height[at]) / noise, gain_db))
+            certainty = float(height[at]) / max(noise, float(height[at]) / MOST_CERTAINTY)
+            found.append(Occurrence(start_s, strength, certainty, gain_db))
         height[max(0, at - apart) : at + apart + 1] = 0
     return sorted(found, key=lambda one: one.start_s)
 

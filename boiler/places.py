@@ -30,8 +30,9 @@ MOST_SOUGHT_S = matching.MOST_S
 class Found:
     """A place where the sound occurs: from `start_s` to `end_s` of an item. `score`: 0 to 1, how much of what sounds
     there it is, 1 where it is alone; of what is 6 dB below the rest some .3 to .5, and below .2 it may be a chance
-    likeness, of a near-silent recording above all. `certainty`: how many times as high
-    as chance that is, 8 at least. `gain_db`: how much louder it is there than as it was given."""
+    likeness, of a near-silent recording above all. `certainty`: how many times as high as chance that is, 8 at least
+    but where a recording is hardly longer than the sound, 1,000 at most. `gain_db`: how much louder it is there than as
+    it was given."""
 
     id: str
     n: int

@@ -168,6 +168,18 @@ def test_an_unknown_engine_lists_the_known() -> None:
         assert engine.find(name).name == name
 
 
+def test_a_few_queries_of_a_small_index_scan_a_copy_in_half_precision() -> None:
+    vectors = engine.unit(np.random.default_rng(0).normal(size=(500, 16)))
+    kept, once = Exact(vectors), Exact(vectors, once=True)
+    for exact in (kept, once):
+        exact.query(vectors[:1], 5)
+    assert "_halved" in vars(kept)
+    assert "_halved" not in vars(once)  # asked once, a copy does not pay
+    small = Exact(vectors[:20])
+    small.query(vectors[:1], 10)
+    assert "_halved" not in vars(small)  # nor where a product is quicker
+
+
 def test_what_half_precision_cannot_tell_apart_is_told_apart() -> None:
     """Thousands of rows nearer to each other than a number of half precision is exact."""
     random = np.random.default_rng(3)

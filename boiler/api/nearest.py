@@ -353,7 +353,9 @@ class Nearest:
         return places.locate(
             snapshot,
             samples,
-            lambda: np.stack([one.vector for one in self.embed_samples(samples)]),
+            lambda: np.stack(
+                [one.vector for one in self._ear.embed(snapshot.generation, [samples], "the sound sought")]
+            ),
             self.path,
             k,
             within=among,

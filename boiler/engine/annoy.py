@@ -71,5 +71,5 @@ class Annoy:
         search_k = -1 if self._search_k is None else max(self._search_k, self._search_k * k // 10)
         candidates = np.array(self._index.get_nns_by_vector(query, wanted, search_k), np.int64)
         if len(candidates) < k:  # it may come back with fewer than asked, though there are enough
-            return Exact(self.vectors).query(query[None], k)
+            return Exact(self.vectors, once=True).query(query[None], k)
         return nearest_of(self.vectors, query[None], k, None, candidates)

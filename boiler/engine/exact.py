@@ -88,8 +88,10 @@ class Exact:
         """One query; None where so many rows are equally near that a product is quicker."""
         _keep_to_this_thread()
         n = len(self.vectors) if among is None else len(among)
-        margin = self._margin + (self._halved[1] if among is None and self._halves else 0.0)
         wanted = k + SLACK
+        if 4 * wanted >= n:
+            return None
+        margin = self._margin + (self._halved[1] if among is None and self._halves else 0.0)
         while 4 * wanted < n:
             scores, rows = self._best(query, wanted, among)
             covered = scores[0, k - 1] - scores[0] <= margin

@@ -75,7 +75,7 @@ class HNSW:
         k = min(TESTED_K, n)
         if not k:
             return
-        kth = Exact(self.vectors).query(queries, k).distances[:, -1:]
+        kth = Exact(self.vectors, once=True).query(queries, k).distances[:, -1:]
         width = 16
         while True:
             found = self._ask(queries, k, width)
@@ -105,7 +105,7 @@ class HNSW:
         if not k or not len(queries):
             return nothing(len(queries), k)
         if 4 * k > len(self.vectors):
-            return Exact(self.vectors).query(queries, k)
+            return Exact(self.vectors, once=True).query(queries, k)
         return self._ask(queries, k, math.ceil(self.width * max(1.0, k / TESTED_K) ** 0.5))
 
     def _ask(self, queries: Vectors, k: int, width: int) -> Found:
@@ -121,7 +121,7 @@ class HNSW:
             some = nearest_of(self.vectors, queries[enough], k, asked, rows[enough][asked, place])
             found.rows[enough], found.distances[enough] = some
         if not enough.all():  # the walk ended in a part of the graph that holds fewer than k rows
-            some = Exact(self.vectors).query(queries[~enough], k)
+            some = Exact(self.vectors, once=True).query(queries[~enough], k)
             found.rows[~enough], found.distances[~enough] = some
         return found
 
