@@ -41,7 +41,7 @@ def main() -> int:
             code, _ = index(disk / "index")
             print(f"with room again: code {code}, {generation.check(disk / 'index').header.n_items} sounds")
         finally:
-            subprocess.run(["umount", disk], check=True)
+            subprocess.run(["umount", "--lazy", disk], check=True)
     return 0
 
 
