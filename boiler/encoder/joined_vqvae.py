@@ -5,9 +5,9 @@ other at short ones whose course in time does. Their vectors, side by side, are 
 nothing scaled; all of it is learned from the folder while training and kept in the checkpoint.
 
 Measured after 20 minutes of training on one core, three seeds, P@1 / P@10 / mAP (exp/records/training.md): ESC-10
-.916 / .859 / .770, spoken digits of other speakers .880 / .857 / .622; on clips and voices it has not learned from .887 /
-.728 / .730 and .738 / .731 / .591, where MFCC statistics have .713 / .541 / .542 and .554 / .498 / .360. 11 ms of one
-core a window.
+.916 / .859 / .770, spoken digits of other speakers .880 / .857 / .622. On clips and voices that it has not learned
+from: .887 / .728 / .730 and .738 / .731 / .591, where MFCC statistics have .713 / .541 / .542 and .554 / .498 / .360.
+11 ms of one core a window.
 """
 
 from __future__ import annotations
