@@ -153,6 +153,7 @@ function buildMap(root, first) {
 
   // Where not all are drawn, those of the piece in view are fetched when it comes to rest.
   let resting = 0;
+  let asked = 0; // numbers the fetches: an answer that comes late is not drawn over a newer one
   const moved = () => {
     tip.hidden = true;
     if (!whole || whole.total <= whole.n.length) return;
@@ -161,8 +162,9 @@ function buildMap(root, first) {
       const corner = (x, y) => [(x - view.x) / view.zoom, (view.y - y) / view.zoom];
       const [low, high] = [corner(0, box.clientHeight), corner(box.clientWidth, 0)];
       const all = view.zoom <= fitted * 1.05;
+      const mine = ++asked;
       const got = all ? whole : await fetchPoints(`${data.points}&box=${[...low, ...high].map((one) => one.toFixed(5)).join()}`);
-      if (got) take(got);
+      if (got && mine === asked) take(got);
     }, 250);
   };
   const take = (got) => {
@@ -351,11 +353,15 @@ function buildMap(root, first) {
   const size = new ResizeObserver(() => (view.zoom === 1 || view.zoom === fitted ? fit(false) : draw()));
   size.observe(box);
   const begin = async () => {
+    clearTimeout(resting);
+    whole = null;
+    const mine = ++asked;
     const got = await fetchPoints(data.points);
-    if (!got) return;
+    if (!got || mine !== asked) return;
     whole = got;
     take(got);
     if (view.zoom === 1) fit(false);
+    else moved();
   };
   explainColours();
   begin();

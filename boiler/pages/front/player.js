@@ -11,6 +11,7 @@ function theStage() {
   const stage = {
     audio,
     key: null, // of the card that plays, or played last
+    from: 0, // where what plays was begun, in seconds
     failed: null, // of the card whose sound could not be had
     boards: new Set(), // the mounted components: {cards() -> [card], draw()}
     peaks: new Map(), // address -> waveform, so that a sound seen before is drawn at once
@@ -38,23 +39,25 @@ function theStage() {
     },
     play(card, atSeconds) {
       if (stage.line && !stage.line.keys.includes(card.key)) stage.line = null;
-      if (stage.key !== card.key || audio.error) {
+      const other = stage.key !== card.key || audio.error;
+      if (other) {
         stage.key = card.key;
         stage.failed = null;
-        stage.from = atSeconds ?? card.from ?? 0;
         audio.src = card.audio;
-        audio.currentTime = atSeconds ?? card.from ?? 0;
-      } else if (atSeconds !== undefined) audio.currentTime = atSeconds;
-      else if (audio.ended) audio.currentTime = card.from ?? 0;
+      }
+      const from = atSeconds ?? (other || audio.ended ? (card.from ?? 0) : null); // null: on from where it was paused
+      if (from !== null) stage.from = audio.currentTime = from;
       audio.play().catch((error) => {
-        if (error.name !== "AbortError") stage.fail();
+        if (error.name !== "AbortError") stage.fail(card.key);
       });
       draw();
     },
-    fail() {
-      stage.line = null;
-      stage.failed = stage.key;
+    // Told twice of each that cannot be played, by the promise and by the event; what is heard in order goes on.
+    fail(key) {
+      if (key !== stage.key || key === stage.failed) return;
+      stage.failed = key;
       draw();
+      if (stage.line) stage.next();
     },
   };
 
@@ -66,10 +69,10 @@ function theStage() {
   audio.addEventListener("play", follow);
   audio.addEventListener("ended", () => stage.line && stage.next());
   audio.addEventListener("timeupdate", () => {
-    if (stage.line && !audio.paused && audio.currentTime - (stage.from ?? 0) > stage.line.most) stage.next();
+    if (stage.line && !audio.paused && audio.currentTime - stage.from > stage.line.most) stage.next();
   });
   for (const name of ["pause", "ended", "seeked", "loadedmetadata"]) audio.addEventListener(name, draw);
-  audio.addEventListener("error", () => audio.getAttribute("src") && stage.fail());
+  audio.addEventListener("error", () => audio.error && stage.fail(stage.key));
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
