@@ -14,6 +14,7 @@ A message says what is wrong, where, and what to do about it. ::
     ├── CorpusError           a known data set is not at the place named, or not laid out as it should be
     ├── QueryError            a question that cannot be answered: wrong length, NaN, k out of range
     │   ├── UnknownItemError  no such item in this index
+    │   ├── SoundNotHereError the folder of the sounds, or one of its files, is not here
     │   └── FeedbackError     judgements cannot be read or kept: the file is damaged, or cannot be written
     ├── SettingsError         a BOILER_* variable is missing or wrong
     └── UnknownNameError      a name (encoder, engine, corpus, setting) that is not in its table
@@ -107,6 +108,12 @@ class UnknownItemError(QueryError):
     """No item of that id or number in this index."""
 
     slug = "unknown-item"
+
+
+class SoundNotHereError(QueryError):
+    """The folder of the sounds is not here, or a sound is not in it any more."""
+
+    slug = "no-sound"
 
 
 class FeedbackError(QueryError):

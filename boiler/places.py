@@ -8,7 +8,7 @@ first: at the windows that are nearest to the sound.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -17,7 +17,7 @@ import numpy as np
 
 from boiler import audio, matching
 from boiler.engine import Vectors
-from boiler.errors import QueryError, SoundError
+from boiler.errors import QueryError, SoundError, SoundNotHereError
 from boiler.matching import Pattern
 from boiler.snapshot import Snapshot
 
@@ -84,13 +84,16 @@ def locate(
     within: Collection[int] | None = None,
     without: Collection[int] = (),
     most_s: float | None = MOST_S,
+    stop: Callable[[], bool] | None = None,
 ) -> Located:
     """The k places where the sound occurs with the highest score.
 
     `embed` gives the vectors of the sound and is called where not everything is read; `path` says where an item's sound
-    lies. `within`: only in these items; `most_s`: read no more than that (None: everything).
+    lies. `within`: only in these items; `most_s`: read no more than that (None: everything). `stop`: asked at each
+    block that is read; when it says so, what was found until then is the answer, which is not complete.
 
-    Raises: QueryError: the sound is too short, too long or silent; no recording of it can be read.
+    Raises: QueryError: the sound is too short, too long or silent; no recording of it can be read (SoundNotHereError:
+    because it is not there).
     """
     try:
         pattern = Pattern(samples)
@@ -102,7 +105,7 @@ def locate(
         stretches = [_Stretch(one, 0.0, None) for one in recordings]
     else:
         stretches = _likely(snapshot, recordings, embed(), pattern, most_s)
-    found, read_s, unread = _read(snapshot, stretches, pattern, path)
+    found, read_s, unread = _read(snapshot, stretches, pattern, path, stop or (lambda: False))
     best = sorted(found, key=lambda one: (-one.score, one.n, one.start_s))[:k]
     return Located(tuple(best), min(read_s, of_s), of_s, tuple(unread.items()))
 
@@ -157,19 +160,24 @@ def _length(spans: Sequence[tuple[float, float]]) -> float:
 
 
 def _read(
-    snapshot: Snapshot, stretches: Sequence[_Stretch], pattern: Pattern, path: Callable[[int], Path]
+    snapshot: Snapshot,
+    stretches: Sequence[_Stretch],
+    pattern: Pattern,
+    path: Callable[[int], Path],
+    stop: Callable[[], bool],
 ) -> tuple[list[Found], float, dict[str, str]]:
     found, read_s, unread = list[Found](), 0.0, dict[str, str]()
     errors: list[QueryError | SoundError] = []
     for recording, start_s, end_s in stretches:
+        reading = _Reading(stop)
         try:
             blocks = audio.stream(path(recording.n), start_s=start_s, end_s=end_s)
-            places = matching.occurrences(pattern, blocks)
+            places = matching.occurrences(pattern, reading.through(blocks))
         except (QueryError, SoundError) as error:
             unread[recording.id] = getattr(error, "reason", str(error))
             errors.append(error)
             continue
-        read_s += (recording.duration_s if end_s is None else end_s) - start_s
+        read_s += reading.read_s if reading.stopped else (recording.duration_s if end_s is None else end_s) - start_s
         name = snapshot.names([recording.n])[0]
         found += [
             Found(
@@ -179,6 +187,27 @@ def _read(
             )
             for one in places
         ]
+        if reading.stopped:
+            return found, read_s, unread
     if errors and not read_s:
-        raise QueryError(f"none of the recordings can be read: {errors[0]}") from errors[0]
+        kind = SoundNotHereError if isinstance(errors[0], SoundNotHereError) else QueryError
+        id, reason = next(iter(unread.items()))
+        raise kind(f"none of the recordings can be read; {id}: {reason}") from errors[0]
     return found, read_s, unread
+
+
+class _Reading:
+    """A recording on its way through, until `stop` says that it is enough."""
+
+    def __init__(self, stop: Callable[[], bool]) -> None:
+        self.stopped = False
+        self.read_s = 0.0
+        self._stop = stop
+
+    def through(self, blocks: Iterator[audio.Samples]) -> Iterator[audio.Samples]:
+        for block in blocks:
+            self.stopped = self._stop()
+            if self.stopped:
+                return
+            self.read_s += len(block) / audio.SAMPLE_RATE_HZ
+            yield block

@@ -192,3 +192,20 @@ def test_planted_sounds_are_found_in_an_hour(tmp_path: Path) -> None:
     assert np.mean(hits[0]) >= 0.9
     assert np.mean(hits[-6]) >= 0.6
     assert np.median(errors_s) < 0.5
+
+
+def test_what_was_found_until_it_is_stopped_is_the_answer(nearest: Nearest) -> None:
+    asked = 0
+
+    def after_half_a_minute() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 15
+
+    sought = BySamples(SOUGHT, SAMPLE_RATE_HZ)
+    located = nearest.located(sought, within=["a.wav", "b.wav"], stop=after_half_a_minute)
+    assert places_of(list(located.found)) == {("a.wav", 12.5)}
+    assert 15 < located.read_s < 39
+    assert asked == 16
+    assert not located.complete
+    assert nearest.located(sought, within=["a.wav"], stop=lambda: True).read_s == 0

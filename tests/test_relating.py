@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import os
 import shutil
@@ -132,6 +133,36 @@ def test_a_sound_is_found_inside_another(client: TestClient, model_dir: Path) ->
         assert answer["complete"]
     assert slug(client.post("/locate?most_s=0", files={"file": sound}), 422) == "invalid-request"
     assert slug(client.post("/locate", files={"file": b"no sound"}), 422) == "not-a-sound"
+
+
+def test_sounds_that_are_gone_are_said_to_be_without_paths(tmp_path: Path) -> None:
+    publish(tmp_path / "model", 10, 8)
+    (tmp_path / "sounds" / "kind0").mkdir(parents=True)
+    sound = sound_of(np.random.default_rng(0).normal(size=16_000))
+    (tmp_path / "sounds" / "kind0" / "s00000.wav").write_bytes(sound)
+    settings = Settings(model_dir=tmp_path / "model", wav_dir=tmp_path / "sounds", log="none")
+    with TestClient(Web(settings), raise_server_exceptions=False) as client:
+        for response in (
+            client.post("/locate?within=1&within=2", files={"file": sound}),
+            client.get("/items/0/places?within=1"),
+            client.get("/items/1/places"),
+            client.get("/explain?n=0&answer=1"),
+        ):
+            assert slug(response, 404) == "no-sound"
+            assert str(tmp_path) not in response.text
+        found = client.post("/locate", files={"file": sound})
+        assert (found.json()["results"][0]["n"], found.json()["complete"]) == (0, False)
+        assert str(tmp_path) not in found.text
+        # There is no encoder that could say where to look first.
+        assert slug(client.post("/locate?most_s=10", files={"file": sound}), 422) == "no-encoder"
+
+
+def sound_of(samples: Any) -> bytes:
+    file = io.BytesIO()
+    with wave.open(file, "wb") as written:
+        written.setparams((1, 2, 16_000, 0, "NONE", ""))
+        written.writeframes((3_000 * samples).clip(-32_768, 32_767).astype("<i2").tobytes())
+    return file.getvalue()
 
 
 # ------------------------------------------------------------------------------------------------- feedback

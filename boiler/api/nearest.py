@@ -28,7 +28,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -42,7 +42,7 @@ from boiler.answers import Answer, Match, Options, PerGroup, Query
 from boiler.duplicates import Group
 from boiler.ear import Ear, Embedded, Part
 from boiler.engine import Vectors
-from boiler.errors import QueryError
+from boiler.errors import QueryError, SoundNotHereError
 from boiler.explain import Explanation
 from boiler.feedback import Feedback, Verdicts
 from boiler.header import Header
@@ -206,13 +206,13 @@ class Nearest:
     def path(self, id_or_n: str | int) -> Path:
         """Where the item's sound lies.
 
-        Raises: UnknownItemError; QueryError: the folder of the sounds is not here, or this sound is not in it.
+        Raises: UnknownItemError; SoundNotHereError: the folder of the sounds is not here, or this sound not in it.
         """
         snapshot = self._snapshot
         item = snapshot.item(id_or_n)
         root = self._wav_dir or _wav_dir(snapshot)
         if root is None or not root.is_dir():
-            raise QueryError(
+            raise SoundNotHereError(
                 f"the folder of the sounds{'' if root is None else f', {root},'} is not here: name it (--wav_dir,"
                 " BOILER_WAV_DIR or Nearest(..., wav_dir=...)) to hear sounds; searching does without"
             )
@@ -221,7 +221,7 @@ class Nearest:
         if PurePosixPath(item.id).is_absolute() or ".." in path.relative_to(root).parts:
             raise QueryError(f"{item.id} does not lie in the folder of the sounds")
         if not path.is_file():
-            raise QueryError(f"{item.id} is not in {root} any more: run boiler index to take up what changed")
+            raise SoundNotHereError(f"{item.id} is not in {root} any more: run boiler index to take up what changed")
         return path
 
     # ------------------------------------------------------------------------------------------- searching
@@ -330,8 +330,10 @@ class Nearest:
         *,
         within: Collection[str | int] | None = None,
         most_s: float | None = places.MOST_S,
+        stop: Callable[[], bool] | None = None,
     ) -> Located:
-        """What `locate` found, and how much was read to find it.
+        """What `locate` found, and how much was read to find it. `stop` is asked every few seconds of sound; when it says
+        so, the answer is what was found until then.
 
         Raises: as `locate`.
         """
@@ -361,6 +363,7 @@ class Nearest:
             within=among,
             without=without,
             most_s=most_s,
+            stop=stop,
         )
 
     def explain(self, question: Question, answer: str | int) -> Explanation:

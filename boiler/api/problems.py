@@ -20,6 +20,7 @@ from boiler.errors import (
     QueryError,
     SoundError,
     SoundLimitError,
+    SoundNotHereError,
     UnknownItemError,
     UnknownNameError,
 )
@@ -29,6 +30,7 @@ MEDIA_TYPE = "application/problem+json"
 # The most particular kind stands first.
 _STATUS: tuple[tuple[type[BoilerError], int], ...] = (
     (UnknownItemError, 404),
+    (SoundNotHereError, 404),
     (FeedbackError, 503),
     (QueryError, 422),
     (SoundLimitError, 413),
@@ -65,7 +67,10 @@ def of_boiler(error: BoilerError) -> Problem:
         return Problem(
             503, error.slug, "The index cannot be read; the service's log says why.", headers={"Retry-After": "2"}
         )
-    if isinstance(error, FeedbackError):  # so does this
+    if isinstance(error, SoundNotHereError):  # so does this
+        why = "the sounds are not at hand: this service has no folder of sounds, or the files are gone"
+        return Problem(404, error.slug, why)
+    if isinstance(error, FeedbackError):  # and this
         return Problem(503, error.slug, "Judgements cannot be read or kept here; the service's log says why.")
     # A sound's error names the sound by the path on this machine: only the reason goes out.
     detail = f"the sound cannot be used: {error.reason}" if isinstance(error, SoundError) else str(error)

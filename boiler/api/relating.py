@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gzip
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -23,12 +24,14 @@ from boiler.api.searching import FORM
 from boiler.api.service import Service, of_request
 from boiler.api.uploads import Tell
 from boiler.ear import Part
+from boiler.errors import ModelDirError
 from boiler.places import Located
 from boiler.seeds import BySamples
 
 router = APIRouter(tags=["relations"])
 
 MOST_READ_S = 14_400.0  # of sound, to look for a sound in it
+MOST_LOCATE_S = 120.0  # of time for that; what was found until then is the answer
 MOST_STEPS = 100
 MOST_GROUPS = 1_000
 
@@ -262,7 +265,7 @@ class Place(models.Answer):
 
 
 class PlacesAnswer(models.Answer):
-    """The places where a sound occurs, best first."""
+    """The places where a sound occurs, best first; after two minutes, those found until then."""
 
     results: list[Place]
     complete: bool = Field(description="whether all was read, so that it occurs nowhere else", examples=[True])
@@ -295,19 +298,42 @@ async def locate(request: Request, asked: Annotated[Sought, Query()]) -> Respons
     return await telling.answer(request, work)
 
 
-@router.get("/items/{n}/places", operation_id="locate_item", response_model=PlacesAnswer)
+@router.get(
+    "/items/{n}/places",
+    operation_id="locate_item",
+    response_model=PlacesAnswer,
+    responses={200: {"content": telling.EVENTS}},
+)
 async def locate_item(request: Request, n: Number, asked: Annotated[Sought, Query()]) -> Response:
     """Where inside the other recordings an item, or a part of it, occurs. Needs the sounds."""
     service = of_request(request)
     service.check_k(asked.k)
     media.check_part(asked.start_s, asked.end_s)
     await service.in_thread(functools.partial(media.path_of, service.nearest, n))
-    return _places(await _located(service, ByItem(n, asked.start_s, asked.end_s), asked))
+
+    async def work(tell: Tell) -> Response:
+        tell("searching", 0, 1)
+        return _places(await _located(service, ByItem(n, asked.start_s, asked.end_s), asked))
+
+    return await telling.answer(request, work)
 
 
 async def _located(service: Service, seed: BySamples | ByItem, asked: Sought) -> Located:
-    find = functools.partial(service.nearest.located, seed, asked.k, within=asked.within or None, most_s=asked.most_s)
-    return await service.long(find)
+    """Raises: Problem: 422 there is more than may be read, and no encoder to say where to begin."""
+
+    def find(stop: Callable[[], bool]) -> Located:
+        return service.nearest.located(seed, asked.k, within=asked.within or None, most_s=asked.most_s, stop=stop)
+
+    try:
+        return await service.longest(find, MOST_LOCATE_S)
+    except ModelDirError:
+        if service.nearest.header.encoder_sha256:
+            raise
+        why = (
+            "this index holds vectors without the encoder that made them, and more sound than is to be read: raise"
+            " most_s, or name the items with within"
+        )
+        raise Problem(422, "no-encoder", why) from None
 
 
 def _places(located: Located) -> Response:

@@ -11,6 +11,8 @@ import asyncio
 import contextlib
 import functools
 import logging
+import threading
+import time
 from collections.abc import AsyncIterator, Callable, Hashable
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -22,7 +24,7 @@ from boiler.api import problems
 from boiler.api.meters import Meters
 from boiler.api.nearest import Group, Nearest
 from boiler.api.rendering import Renderer
-from boiler.api.uploads import Uploads
+from boiler.api.uploads import Uploads, in_thread
 from boiler.errors import BoilerError
 from boiler.settings import Settings
 
@@ -50,6 +52,28 @@ class Kept(Generic[Result]):
         return value
 
 
+class Turns:
+    """Work in a thread, one at a time; a few wait. Whoever leaves ends it (`stop`), and the next begins when the
+    thread has ended."""
+
+    def __init__(self, most_waiting: int) -> None:
+        self._most_waiting = most_waiting
+        self._one = asyncio.Lock()
+        self._n = 0  # at work or waiting
+
+    async def take(self, work: Callable[[], Result], stop: Callable[[], None] = lambda: None) -> Result:
+        """Raises: Problem: 503 with Retry-After, when too many wait"""
+        if self._n > self._most_waiting:
+            why = "too many long searches are waiting; try again in a few seconds"
+            raise problems.Problem(503, "busy", why, headers={"Retry-After": "3"})
+        self._n += 1
+        try:
+            async with self._one:
+                return await in_thread(work, stop)
+        finally:
+            self._n -= 1
+
+
 class Service:
     """One worker's state. Made by `opened`."""
 
@@ -62,8 +86,7 @@ class Service:
         self.refused: str | None = None  # why a newer index was not taken up
         self.map_page: Kept[bytes] = Kept()
         self.duplicates: Kept[list[Group]] = Kept()
-        self._long = asyncio.Lock()
-        self._long_waiting = 0
+        self._seconds, self._minutes = Turns(settings.max_waiting), Turns(settings.max_waiting)
 
     @property
     def on_the_loop(self) -> bool:
@@ -85,19 +108,22 @@ class Service:
             raise problems.Problem(422, "invalid-request", f"k {why}", errors=[{"parameter": "k", "detail": why}])
 
     async def long(self, work: Callable[[], Result]) -> Result:
-        """Work that takes seconds, in a thread, one at a time; a few wait.
+        """Work that takes seconds. Raises: Problem: as `Turns.take`"""
+        return await self._seconds.take(work)
 
-        Raises: Problem: 503 with Retry-After, when too many wait
+    async def longest(self, work: Callable[[Callable[[], bool]], Result], most_s: float) -> Result:
+        """Work that takes minutes, and ends early when what it is given says so: after `most_s` seconds, or when
+        whoever asked has left. It waits for its like alone, not for what takes seconds, nor that for it.
+
+        Raises: Problem: as `Turns.take`
         """
-        if self._long_waiting > self.settings.max_waiting:
-            why = "too many long searches are waiting; try again in a few seconds"
-            raise problems.Problem(503, "busy", why, headers={"Retry-After": "3"})
-        self._long_waiting += 1
-        try:
-            async with self._long:
-                return await anyio.to_thread.run_sync(work)
-        finally:
-            self._long_waiting -= 1
+        left = threading.Event()
+
+        def bounded() -> Result:
+            until = time.monotonic() + most_s
+            return work(lambda: left.is_set() or time.monotonic() > until)
+
+        return await self._minutes.take(bounded, left.set)
 
     def tell(self) -> None:
         """Puts what answers now on the meters."""
