@@ -6,6 +6,7 @@ their vectors are nearer than a given distance and their lengths differ by 5 % a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from boiler.errors import QueryError
 from boiler.lists import SAME_LENGTH
 from boiler.snapshot import Snapshot
 
+NEARER_THAN = 0.1  # two codings of one recording mostly are
 NEIGHBOURS = 16
 _BLOCK = 4_096
 
@@ -28,21 +30,49 @@ class Group:
     widest: float
 
 
-def find(snapshot: Snapshot, nearer_than: float = 0.1) -> list[Group]:
+def find(snapshot: Snapshot, nearer_than: float = NEARER_THAN) -> list[Group]:
     """The groups, the largest first, equally large ones in the order of their numbers.
 
     Raises: QueryError: a distance that is not from 0 to 2.
     """
+    numbers = _sounding(snapshot)
+    parents = np.arange(len(numbers))
+    found = list(_alike(snapshot, numbers, nearer_than))
+    for one, other, _ in found:
+        _join(parents, one, other)
+    members: dict[int, set[int]] = {}
+    widest: dict[int, float] = {}
+    for one, other, distance in found:
+        root = _root(parents, one)
+        members.setdefault(root, set()).update((one, other))
+        widest[root] = max(widest.get(root, 0.0), distance)
+    ordered = sorted(members, key=lambda root: (-len(members[root]), root))  # the root is the first of its group
+    return [Group(_ids(snapshot, numbers[sorted(members[root])]), widest[root]) for root in ordered]
+
+
+def pairs(snapshot: Snapshot, nearer_than: float = NEARER_THAN) -> list[tuple[int, int, float]]:
+    """The numbers of every two items that were found alike, the lower first, and their distance; in rising order.
+
+    Raises: QueryError: a distance that is not from 0 to 2.
+    """
+    numbers = _sounding(snapshot)
+    once = {(min(one, other), max(one, other)): apart for one, other, apart in _alike(snapshot, numbers, nearer_than)}
+    return [(int(numbers[one]), int(numbers[other]), apart) for (one, other), apart in sorted(once.items())]
+
+
+def _sounding(snapshot: Snapshot) -> Rows:
+    return snapshot.numbers[np.flatnonzero(np.diff(snapshot.numbers, prepend=-1))]
+
+
+def _alike(snapshot: Snapshot, numbers: Rows, nearer_than: float) -> Iterator[tuple[int, int, float]]:
+    """Positions in `numbers` of two items that are alike, and their distance; a pair may come from both sides."""
     if not 0 <= nearer_than <= 2:
         raise QueryError(f"a distance is from 0 to 2, not {nearer_than}")
     vectors: Vectors = np.asarray(snapshot.generation.item_vectors)
     firsts = np.flatnonzero(np.diff(snapshot.numbers, prepend=-1))
-    numbers = snapshot.numbers[firsts]
     lengths_s = np.array(
         [row["duration_s"] for row in snapshot.select("SELECT duration_s FROM items WHERE n_rows > 0 ORDER BY n")]
     )
-    parents = np.arange(len(firsts))
-    pairs: list[tuple[int, int, float]] = []
     for begin in range(0, len(firsts), _BLOCK):
         mine = np.arange(begin, min(begin + _BLOCK, len(firsts)))
         found = snapshot.engine.query(snapshot.vectors[firsts[mine]], NEIGHBOURS + 1)
@@ -53,16 +83,7 @@ def find(snapshot: Snapshot, nearer_than: float = 0.1) -> list[Group]:
             alike = (some != one) & (apart < nearer_than)
             alike &= np.abs(lengths_s[some] - lengths_s[one]) <= SAME_LENGTH * longer
             for other, distance in zip(some[alike].tolist(), apart[alike].tolist(), strict=True):
-                _join(parents, one, other)
-                pairs.append((one, other, distance))
-    members: dict[int, set[int]] = {}
-    widest: dict[int, float] = {}
-    for one, other, distance in pairs:
-        root = _root(parents, one)
-        members.setdefault(root, set()).update((one, other))
-        widest[root] = max(widest.get(root, 0.0), distance)
-    ordered = sorted(members, key=lambda root: (-len(members[root]), root))  # the root is the first of its group
-    return [Group(_ids(snapshot, numbers[sorted(members[root])]), widest[root]) for root in ordered]
+                yield one, other, distance
 
 
 def _ids(snapshot: Snapshot, numbers: Rows) -> tuple[str, ...]:

@@ -6,8 +6,8 @@
     $ boiler status exp/sounds --json
 
 `--check` compares every byte of the index with the hashes made at publication. Duplicates are proposed, never merged:
-files of the same bytes, and files that sound the same and are of the same length. Among many sounds the latter are
-looked for only with `--near`, which asks the index for the neighbours of each.
+files of the same bytes, and files that sound the same and are of about the same length. Among many sounds the latter
+are looked for only with `--near`, which asks the index for the neighbours of each.
 """
 
 from __future__ import annotations
@@ -20,20 +20,11 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
-from boiler import arguments, generation
-from boiler.engine import Rows, Vectors
-from boiler.engine.exact import Exact
+from boiler import arguments, duplicates, generation
 from boiler.generation import Generation
 from boiler.snapshot import Snapshot
 
-# Near-duplicates: as near as two codings of one recording are, and of the same length but for a coder's padding.
-NEAR_DISTANCE = 0.05
-NEAR_SECONDS = 0.06
-NEAR_UP_TO_ITEMS = 30_000  # each item is compared with every other: 30,000 take some seconds
-_NEIGHBOURS = 6
-_BLOCK_ITEMS = 4_096
+NEAR_UP_TO_ITEMS = 30_000  # the neighbours of each are asked for: of 30,000 that takes some seconds
 _LISTED = 20
 _OF_A_GROUP = 4
 
@@ -76,7 +67,7 @@ class Status:
         if self.near is None:
             yield "files that sound the same were not looked for among so many: --near does it"
         elif self.near:
-            yield f"{len(self.near)} pairs sound the same and are of the same length:"
+            yield f"{len(self.near)} pairs sound the same and are of about the same length:"
             yield from _some([f"{one} ~ {other} (distance {distance:.3f})" for one, other, distance in self.near])
         if self.failures:
             yield f"{len(self.failures)} files give no sound:"
@@ -142,38 +133,12 @@ def status(model_dir: Path, *, check: bool = False, near: bool = False) -> Statu
 
 
 def near_duplicates(opened: Generation) -> list[tuple[str, str, float]]:
-    """Pairs of items of different bytes that sound the same (`NEAR_DISTANCE` between their item vectors) and are of the
-    same length (within `NEAR_SECONDS`), nearest first."""
+    """Pairs of items of different bytes that are nearly the same as `boiler.duplicates` has it, nearest first."""
     with closing(opened.connect()) as db:
-        items = db.execute("SELECT id, duration_s, sha256 FROM items WHERE vec_row IS NOT NULL ORDER BY n").fetchall()
-    vectors: Vectors = np.asarray(opened.item_vectors)
-    found: dict[tuple[int, int], float] = {}
-    for first, neighbours in _neighbours(opened, vectors):
-        apart = np.linalg.norm(vectors[neighbours] - vectors[first : first + len(neighbours), None], axis=2)
-        for row, column in np.argwhere(apart <= NEAR_DISTANCE).tolist():
-            one, other = sorted((first + row, int(neighbours[row, column])))
-            if (
-                one != other
-                and items[one]["sha256"] != items[other]["sha256"]
-                and abs(items[one]["duration_s"] - items[other]["duration_s"]) <= NEAR_SECONDS
-            ):
-                found[one, other] = float(apart[row, column])
-    pairs = [(items[one]["id"], items[other]["id"], distance) for (one, other), distance in found.items()]
+        items = {row["n"]: row for row in db.execute("SELECT n, id, sha256 FROM items WHERE vec_row IS NOT NULL")}
+    found = [(items[one], items[other], apart) for one, other, apart in duplicates.pairs(Snapshot(opened))]
+    pairs = [(one["id"], other["id"], apart) for one, other, apart in found if one["sha256"] != other["sha256"]]
     return sorted(pairs, key=lambda pair: (pair[2], pair[0]))
-
-
-def _neighbours(opened: Generation, vectors: Vectors) -> Iterator[tuple[int, Rows]]:
-    """For blocks of items: the first of them, and the items [block, k] that stand near to each. Of few, the nearest; of
-    many, those whose windows the engine of the index finds near to its first window."""
-    few = len(vectors) <= NEAR_UP_TO_ITEMS
-    engine = Exact.build(vectors) if few else Snapshot(opened).engine
-    firsts = np.flatnonzero(np.diff(opened.rows["n"], prepend=-1))
-    item_of = np.cumsum(np.diff(opened.rows["n"], prepend=-1) != 0) - 1
-    for begin in range(0, len(vectors), _BLOCK_ITEMS):
-        block = slice(begin, begin + _BLOCK_ITEMS)
-        asked = vectors[block] if few else np.asarray(opened.vectors)[firsts[block]]
-        rows = engine.query(asked, _NEIGHBOURS).rows
-        yield begin, rows if few else item_of[rows]
 
 
 def _size(model_dir: Path) -> int:

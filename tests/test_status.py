@@ -20,7 +20,7 @@ def model_dir(tmp_path: Path) -> Path:
         Item(0, "a/0.wav", label="a", duration_s=3600.0, format="wav", sha256="x"),
         Item(1, "a/1.wav", label="a", duration_s=3600.0, format="wav", sha256="x"),
         Item(2, "2.mp3", duration_s=3600.05, format="mp3", sha256="y"),
-        Item(3, "3.mp3", duration_s=3700.0, format="mp3", sha256="z"),
+        Item(3, "3.mp3", duration_s=4000.0, format="mp3", sha256="z"),
         Item(4, "4.mp3", duration_s=3600.0, format="mp3", sha256="w"),
         Item(5, "5.mp3", duration_s=1.0, format="mp3", sha256="s", silent=True),
     ]
@@ -32,7 +32,7 @@ def model_dir(tmp_path: Path) -> Path:
 def test_the_figures_are_those_of_the_index(model_dir: Path) -> None:
     found = status.status(model_dir)
     assert (found.n_items, found.n_rows, found.n_silent) == (6, 5, 1)
-    assert found.hours == pytest.approx(5 + 101.05 / 3600)
+    assert found.hours == pytest.approx(5 + 401.05 / 3600)
     assert found.formats == {"mp3": 4, "wav": 2}
     assert found.labels == {"": 4, "a": 2}
     assert found.failures == {"bad.wav": "it is empty"}
@@ -61,7 +61,7 @@ def test_among_many_sounds_near_duplicates_are_looked_for_when_asked(
 def test_the_command_prints_text_and_json(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert status.main([str(model_dir), "--check"]) == 0
     text = capsys.readouterr().out
-    assert "6 sounds, 5.0 hours, 5 windows" in text
+    assert "6 sounds, 5.1 hours, 5 windows" in text
     assert "every byte checked" in text
     assert "a/0.wav = a/1.wav" in text
     assert "bad.wav: it is empty" in text
