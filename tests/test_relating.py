@@ -83,6 +83,18 @@ def test_an_explanation_covers_both_sounds(client: TestClient, model_dir: Path) 
     assert slug(client.get("/explain?n=1&answer=2&start_s=3&end_s=2"), 422) == "invalid-request"
 
 
+def test_what_must_be_embedded_for_an_explanation_is_bounded(model_dir: Path) -> None:
+    settings = Settings(model_dir=model_dir, log="none", max_upload_s=5)
+    with TestClient(Web(settings), raise_server_exceptions=False) as client:
+        n = number(client, "long.wav")  # of 20 s
+        for part in ("start_s=0.01", "start_s=1&end_s=6.1", "start_s=1&end_s=1e8"):
+            refused = client.get(f"/explain?n={n}&answer=1&{part}")
+            assert slug(refused, 422) == "invalid-request"
+            assert "at most 5 s" in refused.json()["detail"]
+        assert client.get(f"/explain?n={n}&answer=1&start_s=15.5").status_code == 200
+        assert client.get(f"/explain?n={n}&answer=1").status_code == 200
+
+
 def test_a_way_leads_from_one_to_the_other(client: TestClient) -> None:
     answer = assert_form(client.get("/path?from_n=1&to_n=5&steps=4"), relating.JourneyAnswer)
     found = [row["n"] for row in answer["results"]]
@@ -115,6 +127,37 @@ def test_the_map_is_compressed_and_not_sent_twice(client: TestClient, model_dir:
     again = client.get("/map", headers={"If-None-Match": plain.headers["etag"], "Accept-Encoding": "identity"})
     assert (again.status_code, again.content) == (304, b"")
     assert plain.headers["etag"] != packed.headers["etag"]
+    refused = client.get("/map", headers={"Accept-Encoding": "gzip;q=0, identity"})
+    assert "content-encoding" not in refused.headers
+
+
+def test_map_and_duplicates_are_of_the_index_that_they_name(tmp_path: Path) -> None:
+    """A newer index is taken up while the answer is made."""
+    publish(tmp_path / "model", 10, 8)
+    with TestClient(Web(Settings(model_dir=tmp_path / "model", log="none", refresh_s=2))) as client:
+        nearest = client.app.state.service.nearest  # type: ignore[attr-defined]
+
+        def during(method: str, n_items: int, seed: int) -> None:
+            true = getattr(nearest, method)
+
+            def slow(*arguments: Any) -> Any:
+                delattr(nearest, method)
+                found = true(*arguments)
+                publish(tmp_path / "model", n_items, 8, seed)
+                nearest.refresh()
+                return found
+
+            setattr(nearest, method, slow)
+
+        during("map", 20, 1)
+        page = client.get("/map", headers={"Accept-Encoding": "identity"})
+        assert len(page.json()["n"]) == 20
+        assert page.headers["etag"] == f'"{page.json()["generation"]}-plain"'
+        assert page.json()["generation"] == nearest.generation
+        during("duplicates", 30, 2)
+        answer = client.get("/duplicates?nearer_than=2").json()
+        assert answer["generation"] == nearest.generation
+        assert sum(len(group["ids"]) for group in answer["groups"]) == 30
 
 
 def test_a_sound_is_found_inside_another(client: TestClient, model_dir: Path) -> None:

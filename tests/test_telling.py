@@ -101,6 +101,8 @@ def test_an_error_is_an_event_with_a_problem(server: Server) -> None:
     assert isinstance(problem, dict)
     assert (problem["type"], problem["status"]) == ("urn:boiler:problem:not-a-sound", 422)
     assert problem["request_id"] == response.headers["x-request-id"]
+    refused = posted(server, "/embed", sound(1), "text/event-stream;q=0, application/json")[0]
+    assert refused.headers["content-type"] == "application/json"
     # what is wrong with the request itself is known before any work
     assert posted(server, "/embed?end_s=0", b"", "text/event-stream")[0].status == 422
 

@@ -139,6 +139,19 @@ def k_of(request: Request, most: int, default: int = 10, known: Collection[str] 
     return k
 
 
+def takes(header: str, name: str) -> bool:
+    """Whether an `Accept` or `Accept-Encoding` lists this by its name, and does not refuse it (q=0).
+
+    >>> takes("br, gzip;q=0.5", "gzip"), takes("gzip; q=0.0", "gzip"), takes("*", "gzip")
+    (True, False, False)
+    """
+    for one in header.lower().split(","):
+        kind, *more = (part.strip() for part in one.split(";"))
+        if kind == name:
+            return not any(re.fullmatch(r"q\s*=\s*0(\.0*)?", part) for part in more)
+    return False
+
+
 async def upload_of(request: Request) -> bytes:
     """The sound in the part `file` of a form.
 

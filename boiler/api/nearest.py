@@ -332,8 +332,8 @@ class Nearest:
         most_s: float | None = places.MOST_S,
         stop: Callable[[], bool] | None = None,
     ) -> Located:
-        """What `locate` found, and how much was read to find it. `stop` is asked every few seconds of sound; when it says
-        so, the answer is what was found until then.
+        """What `locate` found, and how much was read to find it. `stop` is asked every few seconds of sound; when it
+        says so, the answer is what was found until then.
 
         Raises: as `locate`.
         """

@@ -1,5 +1,11 @@
 """The paths about how sounds of the collection relate: why two are similar, the way between two, near-duplicates, the
-map, and where a sound occurs inside others."""
+map, and where a sound occurs inside others.
+
+Explanations and places read sounds of the collection in this very process, unlike uploads and pictures: they were all
+decoded once when they were indexed, in a process apart. One that was replaced since then by a file that breaks its
+decoder takes the worker of the service along, which `boiler serve` with several workers, or whatever watches over it,
+starts again.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +24,7 @@ from starlette.responses import Response
 from boiler import audio, journeys
 from boiler.api import answering, asking, media, models, telling
 from boiler.api.collection import Number
-from boiler.api.nearest import ByItem, Nearest
+from boiler.api.nearest import ByItem, Group, Nearest
 from boiler.api.problems import Problem
 from boiler.api.searching import FORM
 from boiler.api.service import Service, of_request
@@ -92,6 +98,12 @@ async def explain(request: Request, asked: Annotated[Explained, Query()]) -> Res
     for n in (asked.n, asked.answer):
         await service.in_thread(functools.partial(media.path_of, service.nearest, n))
     question = ByItem(asked.n, asked.start_s, asked.end_s)
+    if not question.whole:  # it is embedded anew
+        item = await service.in_thread(functools.partial(service.nearest.item, asked.n))
+        ends_s = item.duration_s if asked.end_s is None else min(asked.end_s, item.duration_s)
+        if ends_s - asked.start_s > service.settings.max_upload_s:
+            detail = f"a part has at most {service.settings.max_upload_s:g} s; ask for less of it, or for all"
+            raise Problem(422, "invalid-request", detail, errors=[{"parameter": "end_s", "detail": detail}])
     why = await service.long(functools.partial(service.nearest.explain, question, asked.answer))
     return answering.json(_plain(dataclasses.asdict(why)))
 
@@ -168,22 +180,21 @@ async def duplicates(request: Request, asked: Annotated[Alike, Query()]) -> Resp
     """Groups of nearly identical sounds in the whole collection: proposed, nothing is merged."""
     service = of_request(request)
 
-    def find() -> Response:
-        generation = service.nearest.generation
-        groups = service.duplicates.get(
-            (generation, asked.nearer_than), lambda: service.nearest.duplicates(asked.nearer_than)
-        )
-        some = groups[asked.offset : asked.offset + asked.limit]
-        return answering.json(
-            {
-                "groups": [{"ids": group.ids, "widest": round(group.widest, 6)} for group in some],
-                "offset": asked.offset,
-                "total": len(groups),
-                "generation": generation,
-            }
+    def find() -> list[Group]:
+        return service.duplicates.get(
+            (service.nearest.generation, asked.nearer_than), lambda: service.nearest.duplicates(asked.nearer_than)
         )
 
-    return await service.long(find)
+    found = await answering.searched_long(service, find)
+    some = found.results[asked.offset : asked.offset + asked.limit]
+    return answering.json(
+        {
+            "groups": [{"ids": group.ids, "widest": round(group.widest, 6)} for group in some],
+            "offset": asked.offset,
+            "total": len(found.results),
+            "generation": found.generation,
+        }
+    )
 
 
 class MapAnswer(models.Answer):
@@ -202,12 +213,17 @@ async def whole_map(request: Request) -> Response:
     """Where each item that sounds lies in two dimensions: mostly near to what it sounds like. Compressed for whoever
     takes gzip; unchanged until there is a new index."""
     service = of_request(request)
-    packed = any(one.split(";")[0].strip() == "gzip" for one in request.headers.get("accept-encoding", "").split(","))
-    tag = f'"{service.nearest.generation}-{"gzip" if packed else "plain"}"'
-    head = {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Accept-Encoding"}
-    if media.has(request, tag):
+    packed = asking.takes(request.headers.get("accept-encoding", ""), "gzip")
+
+    def head_of(generation: str) -> dict[str, str]:
+        tag = f'"{generation}-{"gzip" if packed else "plain"}"'
+        return {"ETag": tag, "Cache-Control": "private, no-cache", "Vary": "Accept-Encoding"}
+
+    head = head_of(service.nearest.generation)
+    if media.has(request, head["ETag"]):
         return Response(None, 304, head)
-    page = await service.long(functools.partial(_map_page, service))
+    generation, page = await service.long(functools.partial(_map_page, service))
+    head = head_of(generation)  # a newer index may have been taken up meanwhile
     if packed:
         head["Content-Encoding"] = "gzip"
     else:
@@ -215,12 +231,12 @@ async def whole_map(request: Request) -> Response:
     return Response(page, 200, head, "application/json")
 
 
-def _map_page(service: Service) -> bytes:
-    """Raises: Problem: 404 this index was made without a map."""
+def _map_page(service: Service) -> tuple[str, bytes]:
+    """The index that it is of, and the page. Raises: Problem: 404 this index was made without a map."""
     return service.map_page.get(service.nearest.generation, functools.partial(_drawn, service.nearest))
 
 
-def _drawn(nearest: Nearest) -> bytes:
+def _drawn(nearest: Nearest) -> tuple[str, bytes]:
     while True:
         generation, drawn = nearest.generation, nearest.map()
         if nearest.generation == generation:
@@ -235,7 +251,7 @@ def _drawn(nearest: Nearest) -> bytes:
         "label": drawn.labels,
         "generation": generation,
     }
-    return gzip.compress(orjson.dumps(document), 6, mtime=0)
+    return generation, gzip.compress(orjson.dumps(document), 6, mtime=0)
 
 
 class Sought(models.Part):

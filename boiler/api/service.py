@@ -84,7 +84,8 @@ class Service:
         self.uploads = Uploads(settings, nearest, self.meters)
         self.renderer = Renderer()
         self.refused: str | None = None  # why a newer index was not taken up
-        self.map_page: Kept[bytes] = Kept()
+        self._unshared: str | None = None  # why counts are not shared with the other workers
+        self.map_page: Kept[tuple[str, bytes]] = Kept()
         self.duplicates: Kept[list[Group]] = Kept()
         self._seconds, self._minutes = Turns(settings.max_waiting), Turns(settings.max_waiting)
 
@@ -130,21 +131,32 @@ class Service:
         if self.meters is not None:
             self.meters.items = len(self.nearest)
             self.meters.created_s = datetime.fromisoformat(self.nearest.header.created).timestamp()
+            self._share()
+
+    def _share(self) -> None:
+        """Lets the other workers see the meters. Where that fails (a full disk, a folder removed), it is said once."""
+        if self.meters is None:
+            return
+        try:
             self.meters.share()
+            self._unshared = None
+        except OSError as error:
+            if self._unshared != str(error):
+                log.error("counts cannot be shared with the other workers: %s", error)
+            self._unshared = str(error)
 
     async def watch(self) -> None:
         """Takes up new indexes, for as long as it runs. One that cannot be opened is refused: the old one serves on,
         and /health says why."""
         while True:
             await asyncio.sleep(self.settings.refresh_s)
-            if self.meters is not None:
-                self.meters.share()
+            self._share()
             try:
                 if await anyio.to_thread.run_sync(self.nearest.refresh):
                     log.info("index %s taken up", self.nearest.generation)
                     self.tell()
                 self.refused = None
-            except BoilerError as error:
+            except (BoilerError, OSError) as error:
                 if self.refused != str(error):
                     log.error("a newer index was refused, %s serves on: %s", self.nearest.generation, error)
                 self.refused = str(error)

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
 
-from boiler.api import problems
+from boiler.api import asking, problems
 from boiler.api.uploads import Tell
 from boiler.errors import BoilerError
 
@@ -53,8 +53,7 @@ async def answer(request: Request, work: Work) -> Response:
 
 def wants_events(request: Request) -> bool:
     """Whether the client takes events, and says so by name."""
-    kinds = request.headers.get("accept", "").lower().split(",")
-    return any(kind.split(";")[0].strip() == MEDIA_TYPE for kind in kinds)
+    return asking.takes(request.headers.get("accept", ""), MEDIA_TYPE)
 
 
 async def _events(request: Request, work: Work) -> AsyncIterator[bytes]:
