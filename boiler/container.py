@@ -102,10 +102,7 @@ class Track:
     def _open(self) -> None:
         with self._refusing("it is not a sound in a format that boiler reads"):
             self._file.seek(0)
-            # Tags are not looked at, and in many files they are not UTF-8: no reason to refuse a sound.
-            self._container = cast(
-                Any, av.open(self._file, options=OPTIONS, buffer_size=READ_BYTES, metadata_errors="replace")
-            )
+            self._container = cast(Any, demuxed(self._file))
         with self._refusing("its sound track cannot be decoded"):
             self._stream = self._container.streams.best("audio")
             if self._stream is None:
@@ -288,6 +285,15 @@ class Track:
             raise ExhaustedError(self.name, "decoding it takes more memory than there is") from None
         except BROKEN as error:
             raise NotASoundError(self.name, f"{reason} ({_plain(error)})") from error
+
+
+def demuxed(file: BinaryIO) -> av.container.InputContainer:
+    """The container in an open file, as safely as stands above; nothing else of boiler has FFmpeg read what is given.
+
+    Raises: one of `BROKEN`; MemoryError.
+    """
+    # Tags are not looked at, and in many files they are not UTF-8: no reason to refuse a sound.
+    return av.open(file, "r", options=OPTIONS, buffer_size=READ_BYTES, metadata_errors="replace")
 
 
 @contextmanager

@@ -334,3 +334,17 @@ def test_what_is_no_sound_is_refused_by_name(folder: Path) -> None:
     for draw in (media.peaks, media.spectrogram_png):
         with pytest.raises(NotASoundError, match="broken"):
             draw(folder / "broken.wav")
+
+
+def test_a_tag_that_is_not_utf8_is_no_reason_to_be_silent(tmp_path: Path) -> None:
+    """The form of WAV's own tags knows no encoding, and old programs wrote Latin-1."""
+    write(tmp_path / "x.wav", tone(), "wav", "pcm_s16le")
+    plain = (tmp_path / "x.wav").read_bytes()
+    title = "Bj\xf6rk ".encode("latin-1")
+    tag = b"LIST" + (4 + 8 + len(title)).to_bytes(4, "little") + b"INFOINAM" + len(title).to_bytes(4, "little") + title
+    tagged = plain[:12] + tag + plain[12:]
+    (tmp_path / "x.wav").write_bytes(tagged[:4] + (len(tagged) - 8).to_bytes(4, "little") + tagged[8:])
+    assert len(audio.load(tmp_path / "x.wav")) == SECONDS * audio.SAMPLE_RATE_HZ
+    assert listening.media_type(tmp_path / "x.wav") == "audio/wav"
+    copied = listening.copy(tmp_path / "x.wav", 1.0, 2.0)
+    assert len(audio.load(copied)) == audio.SAMPLE_RATE_HZ

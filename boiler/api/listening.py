@@ -50,7 +50,7 @@ def media_type(path: Path) -> str | None:
         NotASoundError: it cannot be read as a sound
     """
     try:
-        with path.open("rb") as stored, av.open(stored, "r", options=container.OPTIONS) as source:
+        with path.open("rb") as stored, container.demuxed(stored) as source:
             if not source.streams.audio or source.streams.audio[0].codec_context is None:
                 raise NotASoundError(str(path), "there is no sound track in it")
             moving = [one for one in source.streams.video if not one.disposition & av.stream.Disposition.attached_pic]
@@ -101,7 +101,7 @@ def _write(path: Path, target: Path, start_s: float, end_s: float | None) -> Non
     try:
         with (
             path.open("rb") as stored,
-            av.open(stored, "r", options=container.OPTIONS) as source,
+            container.demuxed(stored) as source,
             av.open(str(target), "w", format="flac") as copied,
         ):
             stream = source.streams.audio[0]
