@@ -85,6 +85,14 @@ def act(shelf: Library, message: Mapping[str, Any]) -> None:
                 tray.append(n)
 
 
+def act_elsewhere(shelf: Library, message: Mapping[str, Any]) -> None:
+    """The same on a page that shows no answers: asking leads to the one that does."""
+    if message.get("what") == "ask":
+        st.session_state[WANTED] = int(message["n"])
+    else:
+        act(shelf, message)
+
+
 def keep_all(shelf: Library, numbers: list[int]) -> None:
     """Put these into the tray, too."""
     tray = kept(shelf)

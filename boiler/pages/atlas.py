@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -56,7 +55,7 @@ def page(shelf: Library) -> None:
     def acted() -> None:
         message = st.session_state["map"].act
         if isinstance(message, Mapping) and isinstance(message.get("n"), int | float):
-            act(shelf, {**message, "n": int(message["n"])})
+            ask.act_elsewhere(shelf, {**message, "n": int(message["n"])})
 
     _component(
         key="map",
@@ -73,17 +72,11 @@ def page(shelf: Library) -> None:
     )
 
 
-def act(shelf: Library, message: Mapping[str, Any]) -> None:
-    """Do what a point was asked to; asking leads to the search page."""
-    if message.get("what") == "ask":
-        st.session_state[ask.WANTED] = message["n"]
-    else:
-        ask.act(shelf, message)
-
-
 _component = st.components.v2.component(
     "boiler_map",
     html='<section class="map"></section>',
     css=(_FRONT / "map.css").read_text(encoding="utf-8"),
-    js="\n".join((_FRONT / name).read_text(encoding="utf-8") for name in ("player.js", "plot.js", "map.js")),
+    js="\n".join(
+        (_FRONT / name).read_text(encoding="utf-8") for name in ("element.js", "player.js", "plot.js", "map.js")
+    ),
 )

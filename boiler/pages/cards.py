@@ -226,5 +226,7 @@ _component = st.components.v2.component(
     "boiler_cards",
     html='<section class="cards"></section>',
     css=(_FRONT / "cards.css").read_text(encoding="utf-8"),
-    js="\n".join((_FRONT / name).read_text(encoding="utf-8") for name in ("player.js", "waveform.js", "cards.js")),
+    js="\n".join(
+        (_FRONT / name).read_text(encoding="utf-8") for name in ("element.js", "player.js", "waveform.js", "cards.js")
+    ),
 )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import streamlit as st
 
@@ -95,6 +94,12 @@ def page(shelf: Library) -> None:
             icon=":material/conversion_path:",
         )
         return
+    if one.n == other.n:
+        st.info(
+            "It begins and ends with the same sound. Choose another for one of the two.",
+            icon=":material/conversion_path:",
+        )
+        return
     with st.spinner("Finding the way ...", show_time=False):
         between = found(shelf, one.n, other.n, way.steps)
     question = Question(library=way.library)
@@ -108,7 +113,7 @@ def page(shelf: Library) -> None:
         ],
         "list",
         "way",
-        lambda message: act(shelf, message),
+        lambda message: ask.act_elsewhere(shelf, message),
         title="The way",
         heard_s=HEARD_S,
     )
@@ -157,11 +162,3 @@ def choose(shelf: Library, way: Way, name: str, item: Item | None) -> None:
                 on_click=go,
                 args=(way.by(name, one.n),),
             )
-
-
-def act(shelf: Library, message: Mapping[str, Any]) -> None:
-    """Do what a card was asked to; asking leads to the search page."""
-    if message.get("what") == "ask":
-        st.session_state[ask.WANTED] = int(message["n"])
-    else:
-        ask.act(shelf, message)

@@ -6,9 +6,8 @@ import csv
 import io
 import json
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import streamlit as st
 
@@ -43,18 +42,10 @@ def page(shelf: Library) -> None:
         [cards.of_item(item, shelf.sounds_at, question, ask.kept(shelf)) for item in items],
         shape,
         "tray",
-        lambda message: act(shelf, message),
+        lambda message: ask.act_elsewhere(shelf, message),
         title="Chosen sounds",
         heard_s=HEARD_S,
     )
-
-
-def act(shelf: Library, message: Mapping[str, Any]) -> None:
-    """Do what a card was asked to; asking leads to the search page."""
-    if message.get("what") == "ask":
-        st.session_state[ask.WANTED] = int(message["n"])
-    else:
-        ask.act(shelf, message)
 
 
 def carry_away(shelf: Library, items: list[Item]) -> None:

@@ -113,5 +113,5 @@ _component = st.components.v2.component(
     "boiler_why",
     html='<section class="why"></section>',
     css=(_FRONT / "why.css").read_text(encoding="utf-8"),
-    js="\n".join((_FRONT / name).read_text(encoding="utf-8") for name in ("player.js", "why.js")),
+    js="\n".join((_FRONT / name).read_text(encoding="utf-8") for name in ("element.js", "player.js", "why.js")),
 )

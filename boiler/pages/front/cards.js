@@ -13,35 +13,7 @@ const TIPS = {
 };
 const KEYS = { m: "ask", Enter: "ask", l: "like", d: "dislike", t: "keep", s: "picture", w: "why", g: "path" };
 
-const clock = (seconds) => {
-  const whole = Math.floor(seconds);
-  const parts = [Math.floor(whole / 60), whole % 60].map((part) => String(part).padStart(2, "0"));
-  return seconds < 60 ? `${seconds.toFixed(1)} s` : parts.join(":");
-};
-
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) element[name] = value;
-    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
-  return element;
-}
-
 const icon = (name) => make("span", { class: "icon", "aria-hidden": "true" }, name);
-// Play and pause are solid, which the font of the other icons is not.
-const PLAY = "M4 2.2v11.6c0 .8.8 1.2 1.5.8l9.3-5.8c.6-.4.6-1.2 0-1.6L5.5 1.4C4.8 1 4 1.4 4 2.2z";
-const PAUSE = "M3.5 2h3.2v12H3.5zM9.3 2h3.2v12H9.3z";
-function shape(path) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  const line = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  svg.setAttribute("viewBox", "0 0 16 16");
-  svg.setAttribute("aria-hidden", "true");
-  line.setAttribute("d", path);
-  svg.append(line);
-  return { svg, line };
-}
 
 function buildCard(data, form, say) {
   const stage = theStage();
@@ -49,7 +21,7 @@ function buildCard(data, form, say) {
   const card = { key: data.key, audio: data.audio, from: data.match ? data.match[0] : data.start, data };
   let picked = data.picked ?? null;
 
-  const sign = shape(PLAY);
+  const sign = drawing(PLAY);
   const play = make("button", { class: "play", type: "button", onclick: () => stage.toggle(card) }, sign.svg);
   const canvas = make("canvas", { class: "wave", role: "img", "aria-label": `Waveform of ${data.name}` });
   const trouble = make("p", { class: "trouble", role: "status", hidden: true });

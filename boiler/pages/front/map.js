@@ -7,16 +7,6 @@ const DARK = ["#4aa3e0", "#f0b429", "#2fc59b", "#e29bc4", "#9bdcff", "#ff8a4a", 
 const HOVER_MS = 140;
 const REACH_PX = 14;
 
-function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) element[name] = value;
-    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children.filter((child) => child !== null && child !== undefined));
-  return element;
-}
-
 function unpack(buffer) {
   const [count, total] = new Uint32Array(buffer, 0, 2);
   const n = new Uint32Array(buffer, 8, count);

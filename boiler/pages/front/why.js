@@ -1,28 +1,13 @@
 // Two spectrograms, one above the other: what made the match is framed on both, and below each stands how similar every
 // moment of it is to the whole of the other. A click plays from there.
 
-const SIGNS = { play: "M4 2.2v11.6c0 .8.8 1.2 1.5.8l9.3-5.8c.6-.4.6-1.2 0-1.6L5.5 1.4C4.8 1 4 1.4 4 2.2z", pause: "M3.5 2h3.2v12H3.5zM9.3 2h3.2v12H9.3z" };
-const SVG = "http://www.w3.org/2000/svg";
-
-function make(tag, attributes = {}, ...children) {
-  const element = attributes.svg ? document.createElementNS(SVG, tag) : document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) element[name] = value;
-    else if (name !== "svg") element.setAttribute(name, value);
-  }
-  element.append(...children);
-  return element;
-}
-
-const clock = (seconds) => (seconds < 60 ? `${seconds.toFixed(1)} s` : `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`);
-
 function buildSound(data) {
   const stage = theStage();
   const [from, to] = data.shown;
   const left = (seconds) => (100 * (Math.min(Math.max(seconds, from), to) - from)) / Math.max(to - from, 0.001);
   const card = { key: data.key, audio: data.audio, from };
-  const line = make("path", { svg: true, d: SIGNS.play });
-  const button = make("button", { class: "play", type: "button", "aria-label": `Play ${data.name}`, onclick: () => stage.toggle(card) }, make("svg", { svg: true, viewBox: "0 0 16 16", "aria-hidden": "true" }, line));
+  const { svg, line } = drawing(PLAY);
+  const button = make("button", { class: "play", type: "button", "aria-label": `Play ${data.name}`, onclick: () => stage.toggle(card) }, svg);
   const image = make("img", { src: data.spectrogram, alt: `Spectrogram of ${data.name}: time to the right, 50 Hz to 8 kHz upwards. A click plays from there.` });
   const head = make("div", { class: "head" });
   const pane = make("div", { class: "pane" }, image, head);
@@ -55,7 +40,7 @@ function buildSound(data) {
     draw() {
       const mine = stage.key === data.key;
       const at = stage.audio.currentTime;
-      line.setAttribute("d", mine && !stage.audio.paused ? SIGNS.pause : SIGNS.play);
+      line.setAttribute("d", mine && !stage.audio.paused ? PAUSE : PLAY);
       head.hidden = !mine || at < from || at > to;
       head.style.left = `${left(at)}%`;
     },
