@@ -259,6 +259,25 @@ def test_two_sounds_are_compared_and_the_way_between_them_is_heard_in_order(visi
     wait_for_playing(page, between[1])
 
 
+def test_in_order_each_is_given_its_own_time_and_what_cannot_be_played_is_passed_over(
+    visit: Open, nearest: Nearest
+) -> None:
+    n = nearest.item(LONG).n
+    page = visit(f"/path?start={n}&end={nearest.item('bell/bell-0.wav').n}")
+    way = numbers(page)
+    page.route(f"**/{way[1]}/audio", lambda route: route.fulfill(status=404, body=""))
+    cards(page).first.get_by_role("button", name="Play").click()
+    wait_for_playing(page, n)
+    page.evaluate("boilerStage.play([...boilerStage.boards].flatMap(board => board.cards())[0], 20)")
+    page.wait_for_function("document.getElementById('boiler-audio').currentTime > 20")
+    page.get_by_role("button", name="Hear them in order").click()
+    page.wait_for_function("document.getElementById('boiler-audio').currentTime < 5")
+    assert page.evaluate("boilerStage.from") == 0
+    page.evaluate("document.getElementById('boiler-audio').currentTime = 11")  # more than is heard of each
+    wait_for_playing(page, way[2])
+    page.get_by_text("cannot be played here").wait_for()
+
+
 def test_the_tray_is_filled_and_carried_away(visit: Open, nearest: Nearest) -> None:
     page = visit(f"/?item={nearest.item('kick/kick-0.wav').n}")
     kept = numbers(page)[0]

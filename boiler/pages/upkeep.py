@@ -9,11 +9,14 @@ import numpy as np
 import streamlit as st
 
 from boiler import generation
+from boiler.duplicates import Group
 from boiler.pages import cards, holdings
 from boiler.pages.holdings import Holdings
 from boiler.pages.library import Library
 from boiler.records import Failure
 
+NEAR_UP_TO_ITEMS = 2_000  # looked for unasked among so many
+MOST_NEAR = 200
 LENGTHS_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, float("inf"))
 
 
@@ -27,6 +30,7 @@ def page(shelf: Library) -> None:
     lengths(held)
     failed(held.failures)
     twice(held.duplicates)
+    nearly(shelf, held)
     index(held)
 
 
@@ -63,10 +67,10 @@ def groups(held: Holdings) -> None:
     st.dataframe(
         {what: [name for name, _ in rows], "Sounds": [count for _, count in rows]},
         column_config={
-            "Sounds": st.column_config.ProgressColumn(format="%d", min_value=0, max_value=most, width="large")
+            "Sounds": st.column_config.ProgressColumn(format="%d", min_value=0, max_value=most, width="medium")
         },
         hide_index=True,
-        height=min(36 * (len(rows) + 1), 396),
+        height=tall(len(rows)),
         alt=f"How many sounds each {what.lower()} has",
     )
 
@@ -110,7 +114,7 @@ def failed(failures: tuple[Failure, ...]) -> None:
     st.dataframe(
         {"File": [one.id for one in failures], "Reason": [one.reason for one in failures]},
         hide_index=True,
-        height=min(36 * (len(failures) + 1), 396),
+        height=tall(len(failures)),
         alt="The files that could not be read, and why",
     )
 
@@ -124,9 +128,49 @@ def twice(duplicates: tuple[tuple[str, ...], ...]) -> None:
     st.dataframe(
         {"One": [group[0] for group in duplicates], "The same again": [", ".join(group[1:]) for group in duplicates]},
         hide_index=True,
-        height=min(36 * (len(duplicates) + 1), 396),
+        height=tall(len(duplicates)),
         alt="Files whose bytes are the same",
     )
+
+
+def nearly(shelf: Library, held: Holdings) -> None:
+    """Sounds that are nearly the same; among many, when it is wanted."""
+    if held.n_items > NEAR_UP_TO_ITEMS and not st.session_state.get("near-wanted"):
+        st.button(
+            "Look for sounds that are nearly the same",
+            icon=":material/content_copy:",
+            key="near",
+            on_click=lambda: st.session_state.update({"near-wanted": True}),
+        )
+        return
+    groups = _nearly(str(shelf.model_dir), shelf.nearest.generation, shelf)
+    if not groups:
+        if held.n_items > NEAR_UP_TO_ITEMS:  # it was asked
+            st.caption("No two of the sounds are nearly the same.")
+        return
+    st.subheader("Nearly the same", anchor=False)
+    st.caption(
+        "Sounds of about the same length that sound the same: other codings or versions of a recording, mostly. "
+        "They are proposed, and nothing is removed for you."
+        + (f" These are {MOST_NEAR} of {len(groups):,} groups." if len(groups) > MOST_NEAR else "")
+    )
+    some = groups[:MOST_NEAR]
+    st.dataframe(
+        {
+            "One": [group.ids[0] for group in some],
+            "Nearly the same": [", ".join(group.ids[1:]) for group in some],
+            "Farthest apart": [group.widest for group in some],
+        },
+        column_config={"Farthest apart": st.column_config.NumberColumn(format="%.3f")},
+        hide_index=True,
+        height=tall(len(some)),
+        alt="Groups of sounds that are nearly the same",
+    )
+
+
+@st.cache_resource(max_entries=8, show_spinner="Looking for sounds that are nearly the same ...")
+def _nearly(model_dir: str, name: str, _shelf: Library) -> list[Group]:
+    return _shelf.nearest.duplicates()
 
 
 def index(held: Holdings) -> None:
@@ -144,6 +188,15 @@ def index(held: Holdings) -> None:
     st.table({"": list(facts), "Value": list(facts.values())}, border="horizontal", hide_index=True, hide_header=True)
     if len(held.kept) > 1:
         st.caption("`boiler index --rollback` brings the generation before back.")
+
+
+def tall(n_rows: int) -> int:
+    """How many pixels a table takes, so that all of a few rows are seen and no empty one.
+
+    >>> tall(2), tall(1_000)
+    (107, 387)
+    """
+    return 35 * (min(n_rows, 10) + 1) + 2
 
 
 def hours(value_s: float) -> str:
