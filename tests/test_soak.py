@@ -14,7 +14,7 @@ EXP = Path(__file__).parent.parent / "exp"
 @pytest.mark.slow
 def test_a_minute_of_mixed_load_shows_no_fault() -> None:
     command = [sys.executable, str(EXP / "soak_service.py"), "--minutes", "0.5", "--reindex_s", "15"]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stdout[-3_000:] + done.stderr[-3_000:]
 
 
@@ -22,6 +22,9 @@ def test_a_minute_of_mixed_load_shows_no_fault() -> None:
 @pytest.mark.parametrize("kind", ["a vector of", "SQL", "in JSON", "silence", "key"])
 def test_attacks_get_what_they_must(kind: str) -> None:
     done = subprocess.run(
-        [sys.executable, str(EXP / "attack_service.py"), "--only", kind], capture_output=True, text=True
+        [sys.executable, str(EXP / "attack_service.py"), "--only", kind],
+        capture_output=True,
+        text=True,
+        timeout=280,
     )
     assert done.returncode == 0, done.stdout[-3_000:] + done.stderr[-3_000:]

@@ -118,11 +118,16 @@ def decoding(server: Server) -> list[str]:
     return found
 
 
-def waiting(server: Server) -> float:
+def counted(server: Server, name: str) -> float:
+    """A number of /metrics."""
     with contextlib.closing(connected(server)) as connection:
         connection.request("GET", "/metrics")
         page = connection.getresponse().read().decode()
-    return float(page.split("\nboiler_sounds_waiting ")[1].split("\n")[0])
+    return float(page.split(f"\n{name} ")[1].split("\n")[0])
+
+
+def waiting(server: Server) -> float:
+    return counted(server, "boiler_sounds_waiting")
 
 
 def until(true: object, server: Server) -> None:
@@ -153,6 +158,9 @@ def test_a_client_that_leaves_takes_the_work_along(server: Server, accept: str) 
 
 def test_embedding_ends_too(server: Server) -> None:
     """Left when the first windows are embedded; the rest is not waited for."""
+    assert posted(server, "/embed", sound(1), "application/json")[0].status == 200
+    embedded = 'boiler_stage_seconds_count{stage="embed"}'  # of those that were embedded to their end
+    before = counted(server, embedded)
     body, headers = form(sound(1_500))
     connection = connected(server)
     connection.request("POST", "/embed", body, headers | {"Accept": "text/event-stream"})
@@ -165,5 +173,6 @@ def test_embedding_ends_too(server: Server) -> None:
     connection.close()
     until(lambda: waiting(server) == 0, server)
     assert of > 300
-    assert b'"done":300' not in seen
+    assert counted(server, embedded) == before
     assert posted(server, "/embed", sound(1), "application/json")[0].status == 200
+    assert counted(server, embedded) == before + 1
