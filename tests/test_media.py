@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from boiler import audio, generation
 from boiler.api import listening, media
 from boiler.api.drawing import _to_columns
 from boiler.api.nearest import Nearest
+from boiler.api.studio import AT_ONCE
 from boiler.errors import NotASoundError
 from boiler.generation import Header, Item, rows_of
 
@@ -348,3 +350,30 @@ def test_a_tag_that_is_not_utf8_is_no_reason_to_be_silent(tmp_path: Path) -> Non
     assert listening.media_type(tmp_path / "x.wav") == "audio/wav"
     copied = listening.copy(tmp_path / "x.wav", 1.0, 2.0)
     assert len(audio.load(copied)) == audio.SAMPLE_RATE_HZ
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_full_disk_is_no_fault_of_the_sound(tmp_path: Path) -> None:
+    write(tmp_path / "x.wav", tone(), "wav", "pcm_s16le")
+    with pytest.raises(listening.NoRoomError):
+        listening._write(tmp_path / "x.wav", Path("/dev/full"), 0.0, None)
+
+
+def test_where_no_copy_can_be_kept_it_is_503_without_paths(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> tuple[dict[str, str], object]:
+        return {"no_room": f"{tmp_path} is full"}, None  # as its process says it
+
+    monkeypatch.setattr(media.studio(), "_once", full)
+    response = client.get(address("plain.wav") + "/audio?start_s=1.25")
+    assert_problem(response, 503)
+    assert response.json()["type"].endswith(":no-room")
+    assert str(tmp_path) not in response.text
+
+
+def test_playing_does_not_wait_for_pictures(client: TestClient, folder: Path) -> None:
+    os.utime(folder / "plain.wav", (1, 1))  # so that what kind of file it is has to be looked at
+    with media.studio()._taken(AT_ONCE) as drawing:
+        assert len(drawing) == AT_ONCE
+        assert client.get(address("plain.wav") + "/audio").status_code == 200

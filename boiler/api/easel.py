@@ -40,7 +40,10 @@ class Easel:
         return {"kind": listening.media_type(Path(path))}, NOTHING
 
     def _copy(self, path: str, target: str, start_s: float, end_s: float | None) -> tuple[Part, Samples]:
-        listening.make(Path(path), Path(target), start_s, end_s)
+        try:
+            listening.make(Path(path), Path(target), start_s, end_s)
+        except listening.NoRoomError as error:
+            return {"no_room": str(error)}, NOTHING
         return {}, NOTHING
 
     def _peaks(self, path: str, points: int, start_s: float, end_s: float | None) -> tuple[Part, Samples]:

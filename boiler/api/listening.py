@@ -7,6 +7,7 @@ at most two channels and 48 kHz. It is made once and kept in a bounded folder of
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import stat
@@ -21,11 +22,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from boiler import atomic, container
-from boiler.errors import NotASoundError, SoundLimitError
+from boiler.errors import BoilerError, NotASoundError, SoundLimitError
 
 COPY_TYPE = "audio/flac"
 MAX_COPY_S = 7_200.0
 MAX_KEPT_BYTES = 2 * 1024**3
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _SETTLE_S = 5.0  # a decoder needs some sound before it is right again after a seek; what is early is cut
 _MAX_DAMAGED = 1_000
 _IN_USE_S = 120.0  # a copy asked for so lately is not thrown away to make room
@@ -41,6 +43,12 @@ _PLAYED: tuple[tuple[str, frozenset[str], str], ...] = (
     ("aac", frozenset({"aac"}), "audio/aac"),
 )
 _PLAYED_RATE_HZ = 96_000
+
+
+class NoRoomError(BoilerError):
+    """A copy cannot be kept: the disk is full. It is no fault of the sound's."""
+
+    slug = "no-room"
 
 
 def media_type(path: Path) -> str | None:
@@ -69,6 +77,7 @@ def copy(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Path:
     Raises:
         NotASoundError: it cannot be read as a sound, or nothing of it lies in the part
         SoundLimitError: more than `MAX_COPY_S` of it
+        NoRoomError: the disk is full
     """
     found = kept(path, start_s, end_s)
     if not found.is_file():
@@ -130,6 +139,8 @@ def _write(path: Path, target: Path, start_s: float, end_s: float | None) -> Non
                 raise NotASoundError(str(path), "there is no sound in that part of it")
             copied.mux(encoder.encode(None))
     except container.BROKEN as error:
+        if getattr(error, "errno", None) in _NO_ROOM:
+            raise NoRoomError(f"no copy of a sound can be kept in {target.parent}: {error}") from error
         raise NotASoundError(str(path), "it cannot be read as a sound") from error
 
 

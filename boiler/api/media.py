@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 import os
 import re
 import stat
@@ -35,7 +36,7 @@ from starlette.routing import Route
 
 from boiler.api import listening, problems
 from boiler.api.drawing import MAX_DRAWN_S, Peaks, peaks, spectrogram_png
-from boiler.api.studio import AT_ONCE, studio
+from boiler.api.studio import AT_ONCE, looker, studio
 from boiler.errors import BoilerError, QueryError, UnknownItemError
 
 MAX_POINTS = 10_000
@@ -46,6 +47,8 @@ LEAST_PART_S = 0.001
 __all__ = ["MAX_DRAWN_S", "Peaks", "peaks", "routes", "spectrogram_png"]
 
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{1,18})?|-(\d{1,18}))")
+
+log = logging.getLogger("boiler.service")
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -110,12 +113,17 @@ async def sound(nearest: Sounds, n: int, request: Request) -> Response:
     """The item's sound: as it is where browsers play it, else, or for a part, as FLAC; in ranges of bytes."""
     part = part_of(request.query_params)
     path = await anyio.to_thread.run_sync(path_of, nearest, n)
-    served, media_type = path, await anyio.to_thread.run_sync(studio().kind, path)
+    served, media_type = path, await anyio.to_thread.run_sync(looker().kind, path, limiter=_looks())
     if media_type is None or not part.whole:
         async with _turn():
-            served = await anyio.to_thread.run_sync(
-                functools.partial(studio().copy, path, part.start_s, part.end_s), abandon_on_cancel=False
-            )
+            try:
+                served = await anyio.to_thread.run_sync(
+                    functools.partial(studio().copy, path, part.start_s, part.end_s), abandon_on_cancel=False
+                )
+            except listening.NoRoomError as error:
+                log.error("%s", error)  # it names a folder of this machine, which does not go out
+                why = "there is no room to keep a copy that can be played; the service's log says where"
+                raise problems.Problem(503, error.slug, why, headers={"Retry-After": "60"}) from None
         media_type = listening.COPY_TYPE
     return await _file(request, served, media_type, identity=path)
 
@@ -213,6 +221,12 @@ def has(request: Request, tag: str) -> bool:
 @functools.cache
 def _turn() -> anyio.CapacityLimiter:
     return anyio.CapacityLimiter(AT_ONCE)
+
+
+@functools.cache
+def _looks() -> anyio.CapacityLimiter:
+    """Of its own, so that those who wait here hold none of the threads of others."""
+    return anyio.CapacityLimiter(2)
 
 
 def number(text: str) -> int:

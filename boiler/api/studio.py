@@ -15,10 +15,12 @@ from boiler.decoders import Decoders
 
 AT_ONCE = 2  # pictures, waveforms and copies in the making; others wait their turn
 TIMEOUT_S = 120.0  # two hours of sound, on a slow machine
+LOOK_TIMEOUT_S = 20.0  # at what kind of file it is, which takes milliseconds
 
 
 class Studio(Decoders):
-    """The processes of one worker of the service. All methods wait for a free one, and raise SoundError."""
+    """The processes of one worker of the service. All methods wait for a free one, and raise SoundError; `copy` also
+    `listening.NoRoomError`."""
 
     MODULE: ClassVar[str] = "boiler.api.easel"
 
@@ -27,7 +29,7 @@ class Studio(Decoders):
         status = path.stat()
         return self._kind(str(path), status.st_mtime_ns, status.st_size)
 
-    @functools.lru_cache(maxsize=4_096)  # noqa: B019  # there is one studio in a process, for as long as that lives
+    @functools.lru_cache(maxsize=4_096)  # noqa: B019  # there are two studios in a process, for as long as that lives
     def _kind(self, path: str, mtime_ns: int, size_bytes: int) -> str | None:
         kind: str | None = self._once("kind", path, ())[0]["kind"]
         return kind
@@ -36,7 +38,9 @@ class Studio(Decoders):
         """`listening.copy`: one that is kept already, or a new one."""
         kept = listening.kept(path, start_s, end_s)
         if not kept.is_file():
-            self._once("copy", str(path), (str(kept), start_s, end_s))
+            said, _ = self._once("copy", str(path), (str(kept), start_s, end_s))
+            if "no_room" in said:
+                raise listening.NoRoomError(said["no_room"])
         return kept
 
     def peaks(self, path: Path, points: int, start_s: float = 0.0, end_s: float | None = None) -> Peaks:
@@ -53,3 +57,9 @@ class Studio(Decoders):
 def studio() -> Studio:
     """The studio of this process. Its processes end with this one, whose end of their connection closes."""
     return Studio(workers=AT_ONCE, timeout_s=TIMEOUT_S)
+
+
+@functools.cache
+def looker() -> Studio:
+    """One more, for `kind` alone: who wants to play a sound does not wait for pictures."""
+    return Studio(workers=1, timeout_s=LOOK_TIMEOUT_S)
