@@ -28,7 +28,7 @@ PROGRAM = (
 )
 START_WITHIN_S = 120.0
 DYING_S = 10.0  # from its last word to its exit code, which says what it died of (on a busy machine: seconds)
-CANNOT_START = "the decoding process cannot start: it ended with code {}; try `python -c 'import boiler.worker'`"
+CANNOT_START = "the decoding process cannot start: it ended with code {}; try `python -c 'import {}'`"
 HEAD_BYTES = 2**24  # the longest list of parts that is taken from a worker, which is not to be trusted
 
 
@@ -109,7 +109,7 @@ class Process:
                 self.connection.recv_bytes()
                 self._ready = True
             except (EOFError, OSError):
-                raise BoilerError(CANNOT_START.format(self.stop())) from None
+                raise BoilerError(CANNOT_START.format(self.stop(), self._module)) from None
         assert self.connection is not None
         self._asked_s = time.monotonic()
         with suppress(OSError):  # it died already: the answer tells

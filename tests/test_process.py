@@ -98,6 +98,9 @@ def test_one_that_cannot_start_is_told_as_such(worker: Process, monkeypatch: pyt
     monkeypatch.setattr(process, "PROGRAM", "raise SystemExit(3)")
     with pytest.raises(BoilerError, match=r"cannot start.*code 3"):
         ask_and_take(worker)
+    drawing = Process(60, 2**31, "boiler.api.easel")
+    with pytest.raises(BoilerError, match=r"import boiler\.api\.easel"):
+        ask_and_take(drawing)
 
 
 def test_it_ends_with_the_process_that_started_it() -> None:

@@ -18,6 +18,7 @@ class Wire(HttpToolsProtocol):
     """Answers 431 to a head over `MOST_HEAD_BYTES`, and 408 to one that is not there after `HEAD_S`."""
 
     _in_head = True  # a request's head is waited for or on its way
+    _only_head = True  # of what is being taken in: nothing in it belongs to the request before
     _head_bytes = 0
     _timer: asyncio.TimerHandle | None = None
 
@@ -30,8 +31,10 @@ class Wire(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        self._only_head = self._in_head
         super().data_received(data)
-        if self._in_head:
+        # Where in it a head begins after the end of a body is not told: what is read in that once is not counted.
+        if self._in_head and self._only_head:
             self._head_bytes += len(data)
             if self._head_bytes > MOST_HEAD_BYTES:
                 self._refuse(431, "Request Header Fields Too Large", "large-head")
@@ -43,6 +46,7 @@ class Wire(HttpToolsProtocol):
             self._timer = self.loop.call_later(HEAD_S, self._refuse, 408, "Request Timeout", "slow-head")
 
     def on_headers_complete(self) -> None:
+        self._only_head = False
         self._stop_waiting()
         super().on_headers_complete()
 
