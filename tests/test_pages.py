@@ -13,18 +13,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browsing import KINDS, LONG, PER_KIND, SCRIPT, collection, sound_bytes
+from browsing import KINDS, LONG, PER_KIND, SCRIPT, collection, sound_bytes, write
 from streamlit import config
 from streamlit.testing.v1 import AppTest
 from torch.utils.tensorboard import SummaryWriter
 
-from boiler import audio, generation
+from boiler import audio, generation, synthesis
 from boiler.api.nearest import ByItem
 from boiler.errors import ModelDirError, NotASoundError, QueryError, UnknownItemError
 from boiler.generation import Header, Item, rows_of
-from boiler.pages import ask, cards, holdings, library, measures, neighbours, paths, start, tray
+from boiler.indexer import IndexSettings, index
+from boiler.pages import ask, cards, holdings, library, measures, neighbours, paths, start, tray, upkeep
 from boiler.pages.library import Brought, Library
 from boiler.pages.question import STEP, Question, Wish
+from boiler.pages.why import MOST_WORDS
 
 RUN_S = 60
 
@@ -454,6 +456,13 @@ def test_a_way_begins_and_ends_where_it_is_told(shelf: Library) -> None:
     assert not page.exception
 
 
+def test_a_way_from_a_sound_to_itself_is_refused(shelf: Library) -> None:
+    page = AppTest.from_function(way, default_timeout=RUN_S, args=(str(shelf.model_dir),))
+    ran(page, start="3", end="3")
+    assert "the same sound" in page.info[0].value
+    assert list(shown(page)) == []
+
+
 def test_an_answer_is_explained_and_closed_again(page: AppTest, shelf: Library) -> None:
     n = number(shelf, "bell/bell-0.wav")
     ran(page, item=str(n), why=str(number(shelf, LONG)))
@@ -466,6 +475,32 @@ def test_an_answer_is_explained_and_closed_again(page: AppTest, shelf: Library) 
     assert all(-1 <= similarity <= 1.001 for _, _, similarity in why["query"]["course"])
     page.button(key="unwhy").click().run()
     assert "why" not in page.query_params
+
+
+def test_an_answer_of_a_bag_is_explained_by_its_words(
+    page: AppTest, checkpoint_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(2):
+        write(tmp_path / "sounds" / f"{n}.wav", synthesis.make("bell", np.random.default_rng(n)))
+    settings = IndexSettings(tmp_path / "sounds", "BagTopVQVAE", model_dir=tmp_path / "m", pt_path=checkpoint_path)
+    index(settings)
+    monkeypatch.setenv(start.MODEL_DIR, str(tmp_path / "m"))
+    nearest = library.open_library(tmp_path / "m").nearest
+    ran(page, item=str(nearest.item("0.wav").n), why=str(nearest.item("1.wav").n))
+    (why,) = (one for one in shown(page) if "marks" in one)
+    assert why["kind"] == "words"
+    words = [mark["name"] for mark in why["marks"]]
+    assert words
+    assert len(set(words)) == len(words) <= MOST_WORDS
+    assert all(word.startswith("Word ") for word in words)
+    shares = [int(mark["share"].removesuffix(" %")) for mark in why["marks"]]
+    assert shares == sorted(shares, reverse=True)
+    assert 0 < sum(shares) <= 100 + len(shares) / 2  # each is rounded
+    for side in ("query", "answer"):
+        begin, end = why[side]["shown"]
+        parts = [part for mark in why["marks"] for part in mark[side]]
+        assert parts
+        assert all(begin <= first < last <= end + 1e-3 for first, last in parts)
 
 
 def test_what_cannot_be_explained_is_said_and_the_answers_stay(page: AppTest, shelf: Library) -> None:
@@ -629,6 +664,27 @@ def test_the_same_bytes_twice_are_found(tmp_path: Path) -> None:
     items = [Item(n, f"{n}.wav", duration_s=1.0, sha256="ab" if n < 2 else "cd") for n in range(3)]
     generation.publish(tmp_path, Header(encoder="random", dim=3), vectors, rows_of(np.arange(3), end_s=1.0), items)
     assert holdings.of(tmp_path).duplicates == (("0.wav", "1.wav"),)
+
+
+def test_sounds_that_are_nearly_the_same_are_shown_among_many_when_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = np.float32([[1, 0, 0], [0, 1, 0], [1, 0.05, 0], [1, 0, 0]])
+    lengths_s = (5.0, 5.0, 5.1, 9.0)  # the last is another length
+    items = [Item(n, f"{n}.wav", duration_s=lengths_s[n]) for n in range(4)]
+    generation.publish(tmp_path, Header(encoder="random", dim=3), vectors, rows_of(np.arange(4), end_s=5.0), items)
+
+    def groups(page: AppTest) -> list[list[str]]:
+        tables = [table.value for table in page.dataframe if "Nearly the same" in table.value]
+        return [[*row] for table in tables for row in table[["One", "Nearly the same"]].to_numpy().tolist()]
+
+    page = AppTest.from_function(look_after, default_timeout=RUN_S, args=(str(tmp_path),)).run()
+    assert groups(page) == [["0.wav", "2.wav"]]
+    monkeypatch.setattr(upkeep, "NEAR_UP_TO_ITEMS", 3)
+    page = AppTest.from_function(look_after, default_timeout=RUN_S, args=(str(tmp_path),)).run()
+    assert groups(page) == []
+    page.button(key="near").click().run()
+    assert groups(page) == [["0.wav", "2.wav"]]
 
 
 # --- the page of measures
