@@ -24,7 +24,8 @@ from boiler.errors import BoilerError, ExhaustedError, SoundError
 
 # The worker gets the parent's import path, and nothing else of it.
 PROGRAM = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {} import serve; serve(*map(int, sys.argv[2:]))"
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from importlib import import_module; import_module(sys.argv[5]).serve(*map(int, sys.argv[2:5]))"
 )
 START_WITHIN_S = 120.0
 DYING_S = 10.0  # from its last word to its exit code, which says what it died of (on a busy machine: seconds)
@@ -87,9 +88,10 @@ class Process:
                     sys.executable,
                     "-I",
                     "-c",
-                    PROGRAM.format(self._module),
+                    PROGRAM,
                     json.dumps(list(map(str, sys.path))),
                     *map(str, numbers),
+                    self._module,
                 ],
                 pass_fds=[handle],
                 stdin=subprocess.DEVNULL,

@@ -47,9 +47,9 @@ def two() -> Iterator[Decoders]:
 
 @pytest.fixture
 def hostile(monkeypatch: pytest.MonkeyPatch) -> None:
-    begin, end = process.PROGRAM.split("from boiler.worker")
+    begin, end = process.PROGRAM.split("from importlib")
     assert begin.rstrip().endswith(";")
-    monkeypatch.setattr(process, "PROGRAM", f"{begin}\nexec({HOSTILE!r}); from boiler.worker{end}")
+    monkeypatch.setattr(process, "PROGRAM", f"{begin}\nexec({HOSTILE!r}); from importlib{end}")
 
 
 @pytest.fixture(scope="module")
