@@ -90,3 +90,13 @@ def test_one_sound_or_two_are_enough(count: int) -> None:
 def test_no_sound_at_all_is_refused() -> None:
     with pytest.raises(BoilerError, match="no sound"):
         JoinedParts().fit([])
+
+
+def test_learning_leaves_the_threads_as_they_were() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        fitted("JoinedParts", windows(4)[::7])
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
