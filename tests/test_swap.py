@@ -1,5 +1,5 @@
 """A running service takes up one new index after the other, while it is asked all the time: nothing dropped, nothing
-wrong, nothing old for more than two seconds."""
+wrong. How soon it does is for `exp/bench_swap.py` to say, on a machine that has nothing else to do."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import http.client
 import json
 import threading
 import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -51,7 +52,11 @@ class Indexes:
 
 def ask(url: str, indexes: Indexes, stop: threading.Event, asked: Asked) -> None:
     """Ask the same question over one connection until told to stop."""
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+    with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)) as connection:
+        _ask(connection, indexes, stop, asked)
+
+
+def _ask(connection: http.client.HTTPConnection, indexes: Indexes, stop: threading.Event, asked: Asked) -> None:
     body = json.dumps({"embedding": indexes.query.tolist()})
     while not stop.is_set():
         began = time.monotonic()
