@@ -24,6 +24,7 @@ from torch.nn.functional import normalize
 from boiler import audio, encoder, robustness, synthesis
 from boiler.encoder import joined, whitening
 from boiler.encoder.joined import JoinedParts
+from boiler.encoder.period import period
 from boiler.progress import meter
 
 CHOOSING = {"baby_cry", "chainsaw", "clock_tick", "dog_bark", "fire_crackling", "helicopter", *"012345"}
@@ -38,6 +39,12 @@ class Collection:
     def some(self, which: np.ndarray) -> Collection:
         places = np.flatnonzero(which)
         return Collection(self.name, [self.sounds[i] for i in places], self.labels[which], self.groups[which])
+
+
+def clip_of(made: JoinedParts, window: audio.Samples) -> Tensor:
+    """The log-mel of the clip that fills a window, without its repetitions: [F, M]."""
+    waveform = torch.from_numpy(window)
+    return made.clip(waveform, period(waveform))
 
 
 def esc(folder: Path) -> Collection:
@@ -131,7 +138,7 @@ def dev(folder: Path, seeds: int) -> None:
     made = JoinedParts()
     with torch.inference_mode(False), torch.no_grad():
         clips = {
-            one.name: [made.clip(torch.from_numpy(audio.fill(sound))) for sound in one.sounds] for one in collections
+            one.name: [clip_of(made, audio.fill(sound)) for sound in one.sounds] for one in collections
         }
         draw = torch.Generator().manual_seed(0)
         all_clips = [clip for one in learned_from for clip in clips[one.name]]

@@ -12,6 +12,7 @@ from torch import nn
 
 from boiler import checkpoint
 from boiler.encoder.learned import SeeingSounding, fused, opened, rebuilt, see_sounding
+from boiler.encoder.period import periods
 from boiler.errors import CheckpointError
 
 
@@ -48,7 +49,7 @@ def test_folding_changes_no_number() -> None:
 def test_an_encoder_that_sees_what_sounds_sees_what_was_learned_from(checkpoint_path: Path) -> None:
     class Eye(SeeingSounding):
         def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-            return self.see(waveform).high
+            return self.see_clips(waveform, periods(waveform)).high
 
     clip = torch.cat([torch.zeros(8000), torch.randn(9000, generator=torch.Generator().manual_seed(0))])
     waveform = clip.repeat(8)[: 2**17][None, None]

@@ -22,7 +22,7 @@ from torch.nn.functional import normalize
 
 from boiler.encoder import Fitted, contrast, parts, whitening
 from boiler.encoder.contrast import CURVED, LINEAR, REDUCED, Curved
-from boiler.encoder.period import period
+from boiler.encoder.period import periods
 from boiler.errors import BoilerError
 from boiler.mel import LogMel, MelSettings
 from boiler.progress import Meter, meter
@@ -103,9 +103,9 @@ class JoinedParts(Fitted):
         self.head = Head(torch.zeros(width), matrix, Curved.drawn(REDUCED, draw).requires_grad_(False))
         self.to(device)
 
-    def clip(self, waveform: Tensor) -> Tensor:
-        """The log-mel of a window [T] without its repetitions, [F, M]."""
-        frames = (period(waveform) + self.hop_samples - 1) // self.hop_samples
+    def clip(self, waveform: Tensor, length: int) -> Tensor:
+        """The log-mel of the first `length` samples of a window [T], which are repeated in it, [F, M]."""
+        frames = (length + self.hop_samples - 1) // self.hop_samples
         frames = max(self.least_frames, min(frames, waveform.shape[0] // self.hop_samples))
         # One hop more than the frames kept, so that the last of them is as it is in the whole window.
         heard = waveform[: (frames + 1) * self.hop_samples]
@@ -113,7 +113,13 @@ class JoinedParts(Fitted):
         return loudness[0, 0, :, :frames].T
 
     def forward(self, waveform: Tensor) -> Tensor:
-        vectors = [self.head(torch.cat(self.parts(self.clip(one[0])))) for one in waveform]
+        return self.of_clips(waveform, periods(waveform))
+
+    def of_clips(self, waveform: Tensor, lengths: list[int]) -> Tensor:
+        """The vectors of windows whose `periods` are known."""
+        vectors: list[Tensor] = []
+        for one, length in zip(waveform, lengths):  # noqa: B905  # TorchScript knows no strict
+            vectors.append(self.head(torch.cat(self.parts(self.clip(one[0], length)))))
         return torch.stack(vectors)
 
     def fit(self, waveforms: Iterable[Tensor]) -> None:
@@ -126,7 +132,8 @@ class JoinedParts(Fitted):
         with torch.inference_mode(False), torch.no_grad(), _one_thread():
             clips: list[Tensor] = []
             for batch in waveforms:
-                clips += [self.clip(one[0]).half() for one in batch.cpu()]
+                batch = batch.cpu()
+                clips += [self.clip(one[0], length).half() for one, length in zip(batch, periods(batch), strict=True)]
                 if len(clips) >= CLIPS:
                     break
             if not clips:

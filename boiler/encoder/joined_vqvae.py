@@ -7,7 +7,7 @@ nothing scaled; all of it is learned from the folder while training and kept in 
 Measured after 20 minutes of training on one core, three seeds, P@1 / P@10 / mAP (exp/records/training.md): ESC-10
 .916 / .859 / .770, spoken digits of other speakers .880 / .857 / .622. On clips and voices that it has not learned
 from: .887 / .728 / .730 and .738 / .731 / .591, where MFCC statistics have .713 / .541 / .542 and .554 / .498 / .360.
-11 ms of one core a window.
+10 ms of one core a window.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from boiler.encoder import joined, pooled, whitening
 from boiler.encoder.learned import SeeingSounding, opened, see_sounding
+from boiler.encoder.period import periods
 from boiler.encoder.pooled import Parts
 from boiler.encoder.whitening import Whitening
 from boiler.vqvae import VQVAE2
@@ -44,8 +45,9 @@ class JoinedVQVAE(SeeingSounding):
         self.to(device)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        seen = self.whitening(torch.cat(self.pool(self.see(waveform)), dim=1))
-        vectors: Tensor = self.turn(torch.cat([seen, self.parts(waveform)], dim=1))
+        lengths = periods(waveform)  # for both: it takes a tenth of the time
+        seen = self.whitening(torch.cat(self.pool(self.see_clips(waveform, lengths)), dim=1))
+        vectors: Tensor = self.turn(torch.cat([seen, self.parts.of_clips(waveform, lengths)], dim=1))
         return vectors
 
 

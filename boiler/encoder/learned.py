@@ -11,6 +11,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from boiler import checkpoint
 from boiler.checkpoint import Checkpoint
 from boiler.encoder import Encoder
+from boiler.encoder.period import periods
 from boiler.encoder.sounding import sounding
 from boiler.errors import CheckpointError
 from boiler.mel import MelSettings
@@ -77,7 +78,7 @@ class Seeing(Encoder):
 
 def see_sounding(network: VQVAE2, waveform: Tensor) -> Maps:
     """What a `SeeingSounding` sees, by the network itself: what is learned for it has to be learned from that."""
-    loudness = sounding(network.mel(waveform), waveform, network.silence, network.mel.hop_samples)
+    loudness = sounding(network.mel(waveform), periods(waveform), network.silence, network.mel.hop_samples)
     maps: Maps = network.trunk(network.scaled(loudness))
     return maps
 
@@ -89,8 +90,8 @@ class SeeingSounding(Seeing):
         super().__init__(network, dim)
         self.hop_samples = network.mel.hop_samples
 
-    def see(self, waveform: Tensor) -> Maps:
-        """Float `[N, 1, T]` to the trunk's `Maps`."""
-        loudness = sounding(self.mel(waveform), waveform, self.silence, self.hop_samples)
+    def see_clips(self, waveform: Tensor, lengths: list[int]) -> Maps:
+        """Float `[N, 1, T]` and the `periods` of it to the trunk's `Maps`."""
+        loudness = sounding(self.mel(waveform), lengths, self.silence, self.hop_samples)
         maps: Maps = self.trunk((loudness - self.silence) / 2)
         return maps

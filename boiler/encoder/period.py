@@ -16,6 +16,11 @@ TRIALS = 256
 """So many places that look alike are tried; with more of them (a square wave, say) the window counts as one clip."""
 
 
+def periods(waveform: Tensor) -> list[int]:
+    """`period` of each window. Shape: float [N, 1, T]. Scriptable."""
+    return [period(one[0]) for one in waveform]
+
+
 def period(waveform: Tensor, needle_samples: int = NEEDLE_SAMPLES, trials: int = TRIALS) -> int:
     """The fewest samples P of which `waveform` is an exact repetition; its length when it is none. Scriptable.
 

@@ -10,26 +10,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from boiler.encoder.period import period
-
 LEAST_FRAMES = 4
 """A click is shorter than that; what is around it then stays."""
 
 
 def sounding(
-    loudness: Tensor, waveform: Tensor, silence: float, hop_samples: int, least_frames: int = LEAST_FRAMES
+    loudness: Tensor, lengths: list[int], silence: float, hop_samples: int, least_frames: int = LEAST_FRAMES
 ) -> Tensor:
     """The log-mel of windows, each with what sounds of its clip repeated in place of the clip. Scriptable.
 
     A frame is silent when none of its bands is louder than `silence`; only what lies before the first that sounds and
     after the last is left out. Windows in which (nearly) nothing sounds stay as they are.
 
-    Shape: `loudness` [N, 1, M, F] of `waveform` [N, 1, T], F = T // `hop_samples`, to [N, 1, M, F].
+    Shape: `loudness` [N, 1, M, F] of windows whose clips are `lengths` samples long (`boiler.encoder.period`), a frame
+    each `hop_samples`, to [N, 1, M, F].
     """
     frames = loudness.shape[3]
     windows: list[Tensor] = []
-    for one, samples in zip(loudness, waveform):  # noqa: B905  # TorchScript knows no strict
-        of_clip = min(frames, (period(samples[0]) + hop_samples - 1) // hop_samples)
+    for one, length in zip(loudness, lengths):  # noqa: B905  # TorchScript knows no strict
+        of_clip = min(frames, (length + hop_samples - 1) // hop_samples)
         clip = one[:, :, :of_clip]
         heard = torch.nonzero(clip.amax(dim=1)[0] > silence)[:, 0]
         if heard.shape[0] > 0 and int(heard[-1]) - int(heard[0]) + 1 >= least_frames:
