@@ -1,15 +1,16 @@
-"""Kill the indexer at random, again and again: `python exp/kill_indexer.py --kills 50`. The test of the same
-(`pytest -m slow tests/test_index.py`), with what it counts."""
+"""Kill the indexer in all of its stages, again and again: `python exp/kill_indexer.py --kills 50`. The test of the same
+(`pytest -m slow tests/test_index.py`), with what it counts as a table in Markdown."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import tempfile
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-import test_index
+import killing
 
 
 def main() -> int:
@@ -17,15 +18,18 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        folder = test_index.write_many(Path(work) / "many")
-        counts = test_index.killed_again_and_again(folder, Path(work), args.kills)
-    ends = counts.pop("came to its end")
+        folder = killing.write_many(Path(work) / "many")
+        counts = killing.killed_again_and_again(folder, Path(work), args.kills)
+    ends = counts.pop(killing.ENDED)
     print(
-        f"{sum(counts.values())} runs killed with SIGKILL, all processes of each at once: {dict(counts.most_common())}."
+        f"{counts.total()} runs killed with SIGKILL, all processes of each at once (load {os.getloadavg()[0]:.1f}):\n"
     )
+    print("| stage that it was in |", " | ".join(killing.STAGES), "|")
+    print("| --- |" + " ---: |" * len(killing.STAGES))
+    print("| runs killed |", " | ".join(str(counts[stage]) for stage in killing.STAGES), "|")
     print(
-        f"{ends} runs came to their end, taking up what was left: each gave the metadata.tsv of an uninterrupted run to"
-        " the byte, and its vectors to a cosine of 0.99999. After every kill, what was published had every byte as its"
+        f"\n{ends} runs came to their end, taking up what was left: each gave the metadata.tsv of an uninterrupted run"
+        " to the byte, and its vectors to a cosine of 0.99999. After every kill, what was published had every byte as its"
         " manifest says."
     )
     return 0

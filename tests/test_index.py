@@ -5,24 +5,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import random
-import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections import Counter
 from pathlib import Path
 
+import killing
 import pytest
 from sounds import tone, write
 
 from boiler import generation, index
-from boiler.projector import METADATA, TENSORS
-
-SMALL = ("--workers", "1", "--batch_size", "2")
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture
@@ -153,110 +146,24 @@ def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
 # --- kills -----------------------------------------------------------------------------------------------------------
 
 
-def start(folder: Path, model_dir: Path) -> subprocess.Popen[bytes]:
-    """`python -m boiler.index` as a group of processes of its own, so that a kill takes all of them, as a power cut."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "boiler.index", str(folder), "MFCCStats", "--model_dir", str(model_dir), *SMALL],
-        env=ENVIRONMENT,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        start_new_session=True,
-    )
-
-
-def same(one: Path, other: Path) -> bool:
-    """metadata.tsv to the byte, vectors to a cosine of 0.99999."""
-    vectors = generation.check(one).vectors, generation.check(other).vectors
-    return (one / METADATA).read_bytes() == (other / METADATA).read_bytes() and bool(
-        ((vectors[0] * vectors[1]).sum(axis=1) > 0.99999).all()
-    )
-
-
-def where(model_dir: Path) -> str:
-    """How far a run that was killed had come, looked at from outside."""
-    if not (model_dir / "catalogue.sqlite").exists():
-        return "before there was a catalogue"
-    if list(model_dir.glob("versions/.building-*")):
-        return "while publishing"
-    if (model_dir / "current").exists():
-        return "after publishing"
-    with (
-        contextlib.suppress(sqlite3.OperationalError),
-        contextlib.closing(sqlite3.connect(f"{(model_dir / 'catalogue.sqlite').as_uri()}?mode=ro", uri=True)) as db,
-    ):
-        (n_windows,) = db.execute("SELECT COUNT(*) FROM windows").fetchone()
-        if n_windows:
-            return "while embedding"
-    return "before the first window"
-
-
-def killed_again_and_again(folder: Path, tmp_path: Path, n_kills: int) -> Counter[str]:
-    """Kill runs at random and take them up again. Whatever is published is whole, and what is there in the end is what
-    an uninterrupted run gives. Where they were killed, and how often one came to its end in between."""
-    counts: Counter[str] = Counter()
-    random_ = random.Random(0)
-    reference = start(folder, tmp_path / "reference")
-    began = time.monotonic()
-    assert reference.stderr is not None
-    with reference.stderr as said:
-        assert reference.wait() == 0, said.read()
-    took_s = time.monotonic() - began
-    kills = 0
-    while kills < n_kills:
-        run = start(folder, tmp_path / "m")
-        try:
-            run.wait(timeout=random_.uniform(0.2, 1.1) * took_s)
-        except subprocess.TimeoutExpired:
-            os.killpg(run.pid, signal.SIGKILL)
-            kills += 1
-            run.wait()
-            counts[where(tmp_path / "m")] += 1
-        run.wait()
-        assert run.stderr is not None
-        with run.stderr:
-            assert b"Traceback" not in run.stderr.read()
-        if (tmp_path / "m" / "current").exists():
-            opened = generation.check(tmp_path / "m")
-            assert len((tmp_path / "m" / TENSORS).read_text().splitlines()) == opened.header.n_rows
-        if run.returncode == 0:
-            assert same(tmp_path / "m", tmp_path / "reference")
-            counts["came to its end"] += 1
-            shutil.rmtree(tmp_path / "m")
-    run = start(folder, tmp_path / "m")
-    assert run.stderr is not None
-    with run.stderr as said:
-        assert run.wait() == 0, said.read()
-    assert same(tmp_path / "m", tmp_path / "reference")
-    counts["came to its end"] += 1
-    return counts
-
-
-def write_many(folder: Path) -> Path:
-    """Thirty short sounds and a long one."""
-    folder.mkdir()
-    for n in range(30):
-        write(folder / f"{n}.wav", tone(200 + 30 * n, 0.3 + n / 20, 8_000), 8_000)
-    write(folder / "long.wav", tone(440, 120.0, 8_000), 8_000)
-    return folder
-
-
 @pytest.fixture
 def many(tmp_path: Path) -> Path:
-    return write_many(tmp_path / "many")
+    return killing.write_many(tmp_path / "many")
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_fifty_kills_at_random_lose_nothing(many: Path, tmp_path: Path) -> None:
-    counts = killed_again_and_again(many, tmp_path, 50)
-    assert sum(counts.values()) - counts["came to its end"] == 50
+def test_fifty_kills_in_all_stages_lose_nothing(many: Path, tmp_path: Path) -> None:
+    counts = killing.killed_again_and_again(many, tmp_path, 50)
+    assert sum(counts[stage] for stage in killing.STAGES) == 50
+    assert all(counts[stage] for stage in killing.STAGES)
 
 
 def test_a_kill_in_the_middle_loses_nothing(many: Path, tmp_path: Path) -> None:
     """Killed as soon as the catalogue holds something: not by a clock."""
     from boiler.catalogue import Catalogue
 
-    run = start(many, tmp_path / "m")
+    run = killing.start(many, tmp_path / "m")
     path = tmp_path / "m" / "catalogue.sqlite"
     heard = 0
     while not heard and run.poll() is None:
@@ -278,16 +185,16 @@ def test_a_kill_in_the_middle_loses_nothing(many: Path, tmp_path: Path) -> None:
         after = {row[:2]: row[2] for row in store.db.execute("SELECT c, start_s, vector FROM windows")}
     assert all(after[key] == vector for key, vector in before.items())  # kept, not made again
     assert call(many, "MFCCStats", "--model_dir", tmp_path / "reference", "--workers", "1", "--batch_size", "2") == 0
-    assert same(tmp_path / "m", tmp_path / "reference")
+    assert killing.same(tmp_path / "m", tmp_path / "reference")
 
 
 def test_a_second_indexer_is_refused_and_the_first_named(many: Path, tmp_path: Path) -> None:
-    run = start(many, tmp_path / "m")
+    run = killing.start(many, tmp_path / "m")
     while not (tmp_path / "m" / "catalogue.sqlite").is_file():
         assert run.poll() is None
     second = subprocess.run(
         [sys.executable, "-m", "boiler.index", str(many), "MFCCStats", "--model_dir", str(tmp_path / "m")],
-        env=ENVIRONMENT,
+        env=killing.ENVIRONMENT,
         capture_output=True,
         text=True,
         check=False,
@@ -312,7 +219,7 @@ def test_a_full_disk_is_one_sentence_and_the_old_index_serves_on(folder: Path, t
     for limit in (60_000, 100_000):
         full = subprocess.run(
             [sys.executable, "-c", script, str(limit), str(tmp_path / "m"), "--workers", "1"],
-            env=ENVIRONMENT,
+            env=killing.ENVIRONMENT,
             capture_output=True,
             text=True,
             check=False,
