@@ -5,6 +5,7 @@
 `ByItem(id_or_n)`         an item of the index; with `start_s` and `end_s` a part of it
 `BySound(source)`         a sound: path, bytes or file object; or a part of it
 `BySamples(samples, …)`   a sound that is decoded already, with its rate; or a part of it
+`ByWindows(vectors, …)`   a sound that is embedded already: its windows
 ========================  ===========================================================================================
 
 One of them asks with each of its windows, and the best match counts. Several of them make one vector: the weighted sum
@@ -81,7 +82,18 @@ class BySamples:
     weight: float = 1.0
 
 
-Seed = ByVector | ByItem | BySound | BySamples
+@dataclass(frozen=True)
+class ByWindows:
+    """A sound that is embedded already, so that it is asked with often and embedded once: the vectors of its windows
+    [W, D], and of each when it is, (start_s, end_s). `source`: where the sound can be read again, to be explained."""
+
+    vectors: Any
+    times: Sequence[tuple[float, float]]
+    source: audio.Source | None = None
+    weight: float = 1.0
+
+
+Seed = ByVector | ByItem | BySound | BySamples | ByWindows
 Question = Seed | Sequence[Seed]
 
 
@@ -94,7 +106,8 @@ def seeds_of(question: Question) -> list[Seed]:
     for seed in seeds:
         if not isinstance(seed, Seed):
             raise QueryError(
-                f"a question is made of ByVector, ByItem, BySound and BySamples, not of {type(seed).__name__}"
+                "a question is made of ByVector, ByItem, BySound, BySamples and ByWindows,"
+                f" not of {type(seed).__name__}"
             )
         if not math.isfinite(seed.weight) or seed.weight == 0:
             raise QueryError(f"a weight is a number other than 0, not {seed.weight}: leave the seed out instead")
@@ -152,12 +165,29 @@ def vector_of(query: Any, dim: int) -> Vectors:
         )
     if vector.dtype.kind not in "fiu":
         raise QueryError(f"a vector is a row of {dim} numbers; this one is of {vector.dtype}")
+    wide = vector.astype(np.float64)
+    square = float(wide @ wide)
+    if 1e-200 < square < 1e200:  # as nearly always: finite numbers, with a direction, whose squares are numbers, too
+        return np.asarray(wide / math.sqrt(square), np.float32)
     if not np.isfinite(vector).all():
         raise QueryError("the vector has numbers that are NaN or infinite")
     found = engine.unit(vector)
     if not found.any():
         raise QueryError("the vector is all zeros: it has no direction to compare")
     return found
+
+
+def windows_of(seed: ByWindows, dim: int) -> Vectors:
+    """The windows as unit vectors [W, D].
+
+    Raises: QueryError: as `vector_of`; none, or not as many times as vectors.
+    """
+    vectors = [vector_of(vector, dim) for vector in seed.vectors]
+    if not vectors or len(vectors) != len(seed.times):
+        raise QueryError(f"a sound has a time for each of its windows: {len(vectors)} and {len(seed.times)} were given")
+    for start_s, end_s in seed.times:
+        part_checked(start_s, end_s)
+    return np.stack(vectors)
 
 
 def k_of(k: Any) -> int:

@@ -168,20 +168,54 @@ def test_an_unknown_engine_lists_the_known() -> None:
         assert engine.find(name).name == name
 
 
-def test_a_few_queries_of_a_small_index_scan_a_copy_in_half_precision() -> None:
+def test_a_few_queries_of_a_small_index_compare_rows_as_bytes() -> None:
     vectors = engine.unit(np.random.default_rng(0).normal(size=(500, 16)))
     kept, once = Exact(vectors), Exact(vectors, once=True)
     for exact in (kept, once):
         exact.query(vectors[:1], 5)
-    assert "_halved" in vars(kept)
-    assert "_halved" not in vars(once)  # asked once, a copy does not pay
+    assert "_bytes" in vars(kept)
+    assert "_bytes" not in vars(once)  # asked once, a copy does not pay
     small = Exact(vectors[:20])
     small.query(vectors[:1], 10)
-    assert "_halved" not in vars(small)  # nor where a product is quicker
+    assert "_bytes" not in vars(small)  # nor where a product is quicker
 
 
-def test_what_half_precision_cannot_tell_apart_is_told_apart() -> None:
-    """Thousands of rows nearer to each other than a number of half precision is exact."""
+@settings(max_examples=80, deadline=None)
+@given(
+    st.integers(100, 6_000),
+    st.integers(1, 40),
+    st.sampled_from([1, 2, 7, 64, 130]),
+    st.integers(0, 10_000),
+    st.sampled_from(["normal", "coarse", "one large number", "bags", "nearly one place", "steep"]),
+)
+def test_rows_compared_as_bytes_lose_none_of_the_nearest(n: int, k: int, dim: int, seed: int, kind: str) -> None:
+    random = np.random.default_rng(seed)
+    raw = random.normal(size=(n + 3, dim))
+    if kind == "coarse":
+        raw = np.sign(raw)
+    elif kind == "one large number":  # which leaves a few steps to all the others
+        raw[:, 0] = 40.0
+    elif kind == "bags":
+        raw = random.poisson(0.3, raw.shape) + 1e-3
+    elif kind == "nearly one place":
+        raw = 1.0 + 1e-4 * raw
+    elif kind == "steep":
+        raw *= 10.0 ** -np.arange(dim)[None].clip(max=30)
+    vectors = engine.unit(raw)
+    exact = Exact(vectors[:n])
+    for query in vectors[n:]:
+        assert_same(exact.query(query[None], k), truth(exact.vectors, query[None], k))
+
+
+def test_few_rows_are_looked_at_twice() -> None:
+    """The bound is tight: of 10,000 rows some dozens are compared again."""
+    vectors = bags(10_000, 64)
+    rows = Exact(vectors)._bytes.candidates(vectors[5], 10, 1e-6)
+    assert 10 <= len(rows) < 300
+
+
+def test_what_bytes_cannot_tell_apart_is_told_apart() -> None:
+    """Thousands of rows nearer to each other than a step of their bytes."""
     random = np.random.default_rng(3)
     vectors = engine.unit(np.ones(DIM) + 1e-5 * random.normal(size=(3_000, DIM)))
     queries = engine.unit(np.ones(DIM) + 1e-3 * random.normal(size=(5, DIM)))
