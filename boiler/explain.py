@@ -30,7 +30,8 @@ from boiler.ear import BATCH_WINDOWS, Ear, Part
 from boiler.engine import Vectors
 from boiler.errors import QueryError
 from boiler.generation import Generation
-from boiler.seeds import ByItem, BySamples, BySound, Question
+from boiler.progress import Tell
+from boiler.seeds import ByItem, BySamples, BySound, ByWindows, Question
 
 MOST_MATCHES = 16
 COURSE_S = 2 * WINDOW_S
@@ -111,7 +112,7 @@ class Sound:
     read: Callable[[float, float], audio.Samples]
 
 
-def one_sound(question: Question) -> ByItem | BySound | BySamples:
+def one_sound(question: Question) -> ByItem | BySound | BySamples | ByWindows:
     """The single sound that a question consists of.
 
     Raises: QueryError: it is several, or a vector, which nobody can hear.
@@ -119,7 +120,7 @@ def one_sound(question: Question) -> ByItem | BySound | BySamples:
     asked = seeds.seeds_of(question)
     if len(asked) > 1:
         raise QueryError("several sounds were asked with: explain the answer by each of them in turn")
-    if isinstance(asked[0], seeds.ByVector):
+    if isinstance(asked[0], seeds.ByVector) or (isinstance(asked[0], ByWindows) and asked[0].source is None):
         raise QueryError("a vector has no seconds to explain: ask with the item or the sound it was made of")
     return asked[0]
 
@@ -140,11 +141,13 @@ def samples_reader(seed: BySamples) -> Callable[[float, float], audio.Samples]:
     return read
 
 
-def explain(query: Sound, answer: Sound, ear: Ear, opened: Generation) -> Explanation:
-    """Why these two are similar, by the encoder of this index.
+def explain(query: Sound, answer: Sound, ear: Ear, opened: Generation, tell: Tell) -> Explanation:
+    """Why these two are similar, by the encoder of this index. `tell` hears how far it is.
 
-    Raises: QueryError: a sound is not what it was when it was indexed; ModelDirError: as `Ear.embed`; SoundError.
+    Raises: QueryError: a sound is not what it was when it was indexed; ModelDirError: as `Ear.embed`; SoundError; and
+    what `tell` raises.
     """
+    tell(0.0)
     cosines = query.vectors.astype(np.float64) @ answer.vectors.astype(np.float64).T
     matched = _matched(cosines)
     asked, answered = matched[0]
@@ -155,8 +158,8 @@ def explain(query: Sound, answer: Sound, ear: Ear, opened: Generation) -> Explan
         similarity=float(cosines[asked, answered]),
         words=() if presence is None else _words(both, presence),
         windows=tuple(WindowMatch(query.windows[of], answer.windows[to], float(cosines[of, to])) for of, to in matched),
-        query_course=both[0].course(answer.vectors),
-        answer_course=both[1].course(query.vectors),
+        query_course=both[0].course(answer.vectors, lambda share: tell(share / 2)),
+        answer_course=both[1].course(query.vectors, lambda share: tell((1 + share) / 2)),
     )
 
 
@@ -177,7 +180,7 @@ class _Matched:
         if ear.hear(opened, self.window[None])[0] @ self.vector < SAME:
             raise QueryError(f"{sound.name} is not what it was when it was indexed: run boiler index to take it up")
 
-    def course(self, others: Vectors) -> tuple[Moment, ...]:
+    def course(self, others: Vectors, tell: Tell) -> tuple[Moment, ...]:
         """How similar each stretch is to the nearest of these windows [W, D]."""
         length = len(self._samples)
         seconds = length / SAMPLE_RATE_HZ
@@ -187,8 +190,10 @@ class _Matched:
         background = BACKGROUND * np.abs(self._samples).max()
         heard = [at for at, one in enumerate(stretches) if not audio.is_silent(one) and np.abs(one).max() >= background]
         similarity = np.zeros(count)
-        for some in (heard[at : at + BATCH_WINDOWS] for at in range(0, len(heard), BATCH_WINDOWS)):
-            vectors = self._ear.hear(self._opened, np.stack([audio.fill(stretches[at]) for at in some]))
+        for at in range(0, len(heard), BATCH_WINDOWS):
+            tell(at / len(heard))
+            some = heard[at : at + BATCH_WINDOWS]
+            vectors = self._ear.hear(self._opened, np.stack([audio.fill(stretches[one]) for one in some]))
             similarity[some] = (vectors @ others.T).max(axis=1)
         times = [(self._begins + cut) / SAMPLE_RATE_HZ for cut in cuts]
         return tuple(map(Moment, times, times[1:], similarity.tolist()))

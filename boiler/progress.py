@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
@@ -12,6 +12,13 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 LINE_EVERY_S = 10.0
+
+Tell = Callable[[float], None]
+"""What long work calls now and then with how much of it is done, 0 to 1. It may raise, which ends the work."""
+
+
+def told_by_none(share: float) -> None:
+    """For work that nobody watches."""
 
 
 class Meter:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from boiler import engine, generation
+from boiler import duplicates, engine, generation
 from boiler.api.nearest import Nearest
 from boiler.errors import QueryError
 from boiler.generation import Header, rows_of
@@ -52,6 +52,20 @@ def test_a_smaller_distance_finds_less(nearest: Nearest) -> None:
 def test_a_distance_that_cannot_be_is_refused(nearest: Nearest) -> None:
     with pytest.raises(QueryError, match="from 0 to 2"):
         nearest.duplicates(-1)
+
+
+def test_it_says_how_far_it_is_and_ends_when_it_is_told_to(nearest: Nearest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates, "_BLOCK", 50)
+    told: list[float] = []
+    assert nearest.duplicates(tell=told.append) == nearest.duplicates()
+    assert told == [0.0, 0.25, 0.5, 0.75]
+
+    def enough(share: float) -> None:
+        if share >= 0.5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        nearest.duplicates(tell=enough)
 
 
 def test_an_empty_index_has_none(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from sounds import tone, write
 from torch import Tensor
 
 from boiler import audio, checkpoint, explain, generation, seeds, synthesis
-from boiler.api.nearest import ByItem, BySamples, BySound, ByVector, Nearest, Part
+from boiler.api.nearest import ByItem, BySamples, BySound, ByVector, ByWindows, Nearest, Part
 from boiler.encoder import Encoder
 from boiler.encoder.bag_bottom import BagBottomVQVAE
 from boiler.encoder.bag_top import BagTopVQVAE
@@ -173,6 +173,7 @@ def test_the_same_words_however_the_sound_is_asked_with(nearest: Nearest, sounds
     samples = audio.load(content)
     once = io.BytesIO(content)
     once.seekable = lambda: False  # type: ignore[method-assign]  # as a socket: it can be read once
+    embedded = nearest.embed(content)
     for question in (
         BySound(sounds / "a_then_b.wav"),
         BySound(content),
@@ -180,6 +181,7 @@ def test_the_same_words_however_the_sound_is_asked_with(nearest: Nearest, sounds
         BySound(once),
         BySamples(samples, RATE),
         ByItem(nearest.item("a_then_b.wav").n),
+        ByWindows([one.vector for one in embedded], [one.window for one in embedded], content),
     ):
         why = nearest.explain(question, nearest.item("b.wav").n)
         same(why, expected)
@@ -291,6 +293,7 @@ def test_an_encoder_made_before_words_had_seconds_still_explains(sounds: Path, t
     [
         ([ByItem("a.wav"), ByItem("b.wav")], "a.wav", QueryError, "each of them in turn"),
         (ByVector([1.0] * 16), "a.wav", QueryError, "a vector has no seconds"),
+        (ByWindows([[1.0] * 16], [(0.0, 2.0)]), "a.wav", QueryError, "a vector has no seconds"),
         ([], "a.wav", QueryError, "nothing is asked for"),
         (ByItem("a.wav"), "nothing.wav", UnknownItemError, "nothing.wav"),
         (ByItem("nothing.wav"), "a.wav", UnknownItemError, "nothing.wav"),
@@ -307,6 +310,20 @@ def test_what_cannot_be_explained_is_said(
 ) -> None:
     with pytest.raises(error, match=said):
         nearest.explain(question, answer)
+
+
+def test_it_says_how_far_it_is_and_ends_when_it_is_told_to(nearest: Nearest) -> None:
+    told: list[float] = []
+    nearest.explain(ByItem("a_then_b.wav"), "long.wav", tell=told.append)
+    assert told == sorted(told)
+    assert len(told) > 3
+    assert 0 <= told[0] < told[-1] < 1
+
+    def enough(share: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        nearest.explain(ByItem("a_then_b.wav"), "long.wav", tell=enough)
 
 
 def test_without_the_sounds_it_says_so(model_dir: Path, tmp_path: Path) -> None:

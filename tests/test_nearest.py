@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from boiler import checkpoint, engine, generation
-from boiler.api.nearest import Match, Nearest
+from boiler.api.nearest import ByWindows, Match, Nearest
 from boiler.errors import ModelDirError, NotASoundError, QueryError, SilentSoundError, UnknownItemError
 from boiler.generation import Header, rows_of
 from boiler.records import Item
@@ -162,6 +162,8 @@ def test_a_sound_is_embedded_as_path_bytes_and_file(nearest: Nearest, tmp_path: 
     with (tmp_path / "tone.wav").open("rb") as stream:
         assert by_path == nearest.by_sound(stream, 3)
     embedded = nearest.embed(tmp_path / "tone.wav")
+    again = ByWindows([one.vector for one in embedded], [one.window for one in embedded])
+    assert by_path == list(nearest.ask(again, 3).matches)
     assert [tuple(one.window) for one in embedded] == [(0.0, 1.0)]
     assert {(match.asked_start_s, match.asked_end_s) for match in by_path} == {(0.0, 1.0)}
     assert nearest.search(embedded[0].vector, 3) == [by_vector(match) for match in by_path]

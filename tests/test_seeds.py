@@ -9,7 +9,7 @@ import pytest
 
 from boiler import engine, seeds
 from boiler.errors import QueryError
-from boiler.seeds import ByItem, BySamples, ByVector, combined, samples_of, seeds_of, spread
+from boiler.seeds import ByItem, BySamples, ByVector, ByWindows, combined, samples_of, seeds_of, spread, windows_of
 
 
 def test_one_seed_and_several_are_a_question() -> None:
@@ -83,6 +83,27 @@ def test_samples_of_any_rate_become_a_part_at_16_khz(rate: int, channels: int) -
 def test_what_are_no_samples_is_refused(seed: BySamples) -> None:
     with pytest.raises(QueryError):
         samples_of(seed)
+
+
+def test_windows_that_were_embedded_already_are_of_unit_length() -> None:
+    vectors = np.array([[3.0, 4.0], [0.0, 2.0]])
+    found = windows_of(ByWindows(vectors, [(0.0, 8.0), (4.0, 12.0)]), 2)
+    np.testing.assert_allclose(found, [[0.6, 0.8], [0.0, 1.0]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [
+        ByWindows([], []),
+        ByWindows([[1.0, 0.0]], []),
+        ByWindows([[1.0, 0.0, 0.0]], [(0.0, 8.0)]),
+        ByWindows([[0.0, 0.0]], [(0.0, 8.0)]),
+        ByWindows([[1.0, 0.0]], [(8.0, 0.0)]),
+    ],
+)
+def test_what_are_no_windows_of_this_index_is_refused(seed: ByWindows) -> None:
+    with pytest.raises(QueryError):
+        windows_of(seed, 2)
 
 
 def test_very_many_windows_are_spread_over_the_whole() -> None:

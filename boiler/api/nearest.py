@@ -48,8 +48,9 @@ from boiler.feedback import Feedback, Verdicts
 from boiler.header import Header
 from boiler.map import Map
 from boiler.places import Found, Located
+from boiler.progress import Tell, told_by_none
 from boiler.records import Item
-from boiler.seeds import ByItem, BySamples, BySound, ByVector, Question, Seed
+from boiler.seeds import ByItem, BySamples, BySound, ByVector, ByWindows, Question, Seed
 from boiler.snapshot import Ranked, Snapshot
 
 __all__ = [
@@ -58,6 +59,7 @@ __all__ = [
     "BySamples",
     "BySound",
     "ByVector",
+    "ByWindows",
     "Embedded",
     "Explanation",
     "Group",
@@ -298,12 +300,13 @@ class Nearest:
         """
         return engine.unit(self._query(self._snapshot, question).vectors.astype(np.float64).mean(axis=0))
 
-    def duplicates(self, nearer_than: float = 0.1) -> list[Group]:
-        """Groups of nearly identical sounds in the whole collection, the largest first; see `boiler.duplicates`.
+    def duplicates(self, nearer_than: float = 0.1, *, tell: Tell = told_by_none) -> list[Group]:
+        """Groups of nearly identical sounds in the whole collection, the largest first; see `boiler.duplicates`. `tell`
+        hears how far it is.
 
-        Raises: QueryError: a distance that is not from 0 to 2.
+        Raises: QueryError: a distance that is not from 0 to 2; and what `tell` raises.
         """
-        return duplicates.find(self._snapshot, nearer_than)
+        return duplicates.find(self._snapshot, nearer_than, tell)
 
     def locate(
         self,
@@ -366,12 +369,13 @@ class Nearest:
             stop=stop,
         )
 
-    def explain(self, question: Question, answer: str | int) -> Explanation:
+    def explain(self, question: Question, answer: str | int, *, tell: Tell = told_by_none) -> Explanation:
         """Why an item is similar to the one sound of a question: which windows matched, which words, and when; see
-        `boiler.explain`. It is about the sounds alone: feedback and options of an answer change nothing here.
+        `boiler.explain`. It is about the sounds alone: feedback and options of an answer change nothing here. `tell`
+        hears how far it is, from when both are embedded.
 
         Raises: as `ask`; UnknownItemError: the answer is no item; QueryError: it is several seeds or a vector, or the
-        sounds are not here, or not what they were when they were indexed.
+        sounds are not here, or not what they were when they were indexed; and what `tell` raises.
         """
         snapshot, seed = self._snapshot, explain.one_sound(question)
         number, rows = snapshot.rows_of(answer)
@@ -387,8 +391,12 @@ class Nearest:
                 name, read = audio.name_of(source), explain.reader(seed.source)
             case BySamples():
                 name, read = "the samples given", explain.samples_reader(seed)
+            case ByWindows(source=source):
+                assert source is not None  # `one_sound` refuses it
+                name, read = audio.name_of(source), explain.reader(source)
         vectors, parts, _ = self._heard(snapshot, seed)
-        return explain.explain(explain.Sound(name, vectors, parts or [], read), found, self._ear, snapshot.generation)
+        asked = explain.Sound(name, vectors, parts or [], read)
+        return explain.explain(asked, found, self._ear, snapshot.generation, tell)
 
     def judge(self, question: Question, answer: str | int, *, like: bool, who: str | None = None) -> int:
         """Keep that an item is, or is not, a good answer to a question; the next `ask` of it heeds that. The number of
@@ -449,6 +457,9 @@ class Nearest:
             case BySamples():
                 samples = seeds.samples_of(seed)
                 embedded = self._ear.embed(snapshot.generation, [samples], "the samples given", seed.start_s)
+            case ByWindows():
+                windows = seeds.windows_of(seed, snapshot.generation.header.dim)
+                embedded = [Embedded(Part(*times), one) for times, one in zip(seed.times, windows, strict=True)]
         embedded = seeds.spread(embedded)
         return np.stack([one.vector for one in embedded]), [one.window for one in embedded], number
 
