@@ -11,7 +11,6 @@ was built on several threads.
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from boiler import atomic, projector, records
+from boiler import atomic, manifest, projector, records
 from boiler import map as mapping
 from boiler.engine import Found, unit
 from boiler.engine.annoy import Annoy
@@ -39,7 +38,6 @@ FILES = (
     projector.CONFIG,
     "boiler.json",
 )
-MANIFEST = "manifest.json"
 N_PAIRS = 100_000
 
 RECALL_WANTED = 0.99
@@ -89,7 +87,7 @@ def write(
     engine = _write_engines(folder, unit, header.seed)
     header = header.completed(encoder_sha256=encoder_sha256, n_rows=len(unit), n_items=n_items, engine=engine)
     (folder / "boiler.json").write_text(header.to_json(), encoding="utf-8")
-    _write_manifest(folder)
+    manifest.write(folder)
     return header
 
 
@@ -240,21 +238,3 @@ def _recall(found: Found, truth: Found) -> float:
     if not truth.rows.size:
         return 1.0
     return float((found.distances <= truth.distances[:, -1:] + 1e-6).mean())
-
-
-def _write_manifest(folder: Path) -> None:
-    """Hash every file and bring it to the disk; the manifest last, so that where it is, all the others are."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    entries = {}
-    for path in files:
-        atomic.fsync(path)
-        entries[path.relative_to(folder).as_posix()] = {
-            "bytes": path.stat().st_size,
-            "sha256": atomic.sha256_of(path),
-        }
-    manifest = folder / MANIFEST
-    manifest.write_text(json.dumps({"files": entries}, indent=1), encoding="utf-8")
-    atomic.fsync(manifest)
-    for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
-        atomic.fsync(path)
-    atomic.fsync(folder)

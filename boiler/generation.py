@@ -16,7 +16,7 @@
         meta.sqlite                         items, failures, meta: see boiler.records
         00000/default/{metadata,tensors}.tsv, projector_config.pbtxt
         boiler.json                         the Header: what made it, and how it is to be asked
-        manifest.json                       bytes and sha256 of each file; written last
+        manifest.json                       bytes and sha256 of each file; written last (see boiler.manifest)
       encoder.pt, annoy, 00000, ... -> current/...
 
 A reader resolves the pointer once and stays with that folder: it sees the old index or the new one, never a mixture.
@@ -31,12 +31,12 @@ the next writer at its start.
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sqlite3
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,7 +45,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from boiler import assembly, atomic, lock, projector, records
+from boiler import assembly, atomic, lock, manifest, projector, records
 from boiler import map as mapping
 from boiler.errors import ModelDirError
 from boiler.header import ROW, Header, rows_of
@@ -63,6 +63,7 @@ __all__ = [
     "publish",
     "rollback",
     "rows_of",
+    "writing",
 ]
 
 CURRENT = "current"
@@ -144,19 +145,18 @@ def _open(path: Path, name: str) -> Generation:
     header_path = path / "boiler.json"
     try:
         header = Header.from_json(header_path.read_text(encoding="utf-8"), header_path)
-        manifest = _manifest(path)
+        files = manifest.read(path, assembly.FILES)
     except (OSError, UnicodeDecodeError) as error:
         raise ModelDirError(f"{path} cannot be read ({error}): run boiler index again") from error
     if header.generation != name:
         raise ModelDirError(
             f"{header_path} is that of another generation ({header.generation}): run boiler index again"
         )
-    for file, entry in manifest.items():
-        _check_size(path / file, entry["bytes"])
+    manifest.check_sizes(path, files)
     if header.encoder_sha256:
         encoder = path / "encoder.pt"
         # encoder.pt is code: it is opened only when it is the one that the index was made with.
-        if "encoder.pt" not in manifest or atomic.sha256_of(encoder) != header.encoder_sha256:
+        if "encoder.pt" not in files or atomic.sha256_of(encoder) != header.encoder_sha256:
             raise ModelDirError(
                 f"{encoder} is not the encoder this index was made with: bring that one back, or index again"
             )
@@ -169,32 +169,10 @@ def _open(path: Path, name: str) -> Generation:
         or item_vectors.shape[1:] != (header.dim,)
     ):
         raise ModelDirError(f"{path}: the arrays are not of the sizes in boiler.json: run boiler index again")
-    places = _map(path / mapping.FILE) if mapping.FILE in manifest else None
+    places = _map(path / mapping.FILE) if mapping.FILE in files else None
     if places is not None and (places.dtype != mapping.PLACE or places.shape != item_vectors.shape[:1]):
         raise ModelDirError(f"{path}: {mapping.FILE} is not of this index: run boiler index again")
     return Generation(path, name, header, vectors, rows, item_vectors, pairs, places)
-
-
-def _manifest(path: Path) -> dict[str, dict[str, Any]]:
-    file = path / "manifest.json"
-    try:
-        files: dict[str, dict[str, Any]] = json.loads(file.read_text(encoding="utf-8"))["files"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ModelDirError(f"{file} is damaged: run boiler index again") from error
-    if missing := [name for name in assembly.FILES if name not in files]:
-        raise ModelDirError(f"{file} does not list {', '.join(missing)}: run boiler index again")
-    return files
-
-
-def _check_size(file: Path, n_bytes: int) -> None:
-    try:
-        found = file.stat().st_size
-    except OSError as error:
-        raise ModelDirError(f"{file} is missing: run boiler index again") from error
-    if found != n_bytes:
-        raise ModelDirError(
-            f"{file} is damaged: it has {found} bytes, it was published with {n_bytes}: run boiler index again"
-        )
 
 
 def _map(file: Path) -> npt.NDArray[Any]:
@@ -211,12 +189,7 @@ def check(model_dir: str | os.PathLike[str]) -> Generation:
     Raises: ModelDirError: naming every file that differs.
     """
     opened = open(model_dir)
-    wrong = [
-        file
-        for file, entry in _manifest(opened.path).items()
-        if atomic.sha256_of(opened.path / file) != entry["sha256"]
-    ]
-    if wrong:
+    if wrong := manifest.changed(opened.path, manifest.read(opened.path, assembly.FILES)):
         raise ModelDirError(f"{opened.path}: changed since publication: {', '.join(wrong)}: run boiler index again")
     return opened
 
@@ -252,62 +225,47 @@ def publish(
 
     `vectors`: float32 [N, D], any length but zero (they are made unit length); `rows`: [N] of `ROW`, see `rows_of`;
     `items` in the order of n, taken one by one; an item without rows is a silent one. Without `encoder_pt` the index
-    answers vectors and items, but cannot embed a sound. `locked`: the caller holds `lock.writing`, and
-    has called `tidy`.
+    answers vectors and items, but cannot embed a sound. `locked`: it is called within `writing`.
 
     Raises: ValueError: arrays and items do not belong together. CatalogueError: another process is writing there.
     ModelDirError: the disk is full or cannot be written; the index there is as it was.
     """
     model_dir = Path(model_dir)
-    if not locked:
-        with lock.writing(model_dir):
-            tidy(model_dir)
-            return publish(
-                model_dir,
-                header,
+    with nullcontext() if locked else writing(model_dir):
+        versions = model_dir / VERSIONS
+        step = 1 + max((int(name.split("-")[0]) for name in names(model_dir)), default=0)
+        # The number puts them in order; the rest makes a name that was never used before, so that a reader that
+        # compares names always notices.
+        name = f"{step:06d}-{uuid.uuid4().hex[:8]}"
+        aside = versions / f".building-{name}"
+        try:
+            aside.mkdir(parents=True)
+            header = assembly.write(
+                aside,
+                header.completed(generation=name, created=_now()),
                 vectors,
                 rows,
                 items,
                 encoder_pt=encoder_pt,
                 failures=failures,
-                meta=meta,
-                locked=True,
+                meta=meta or {},
+                before=model_dir / CURRENT,
             )
-    versions = model_dir / VERSIONS
-    step = 1 + max((int(name.split("-")[0]) for name in names(model_dir)), default=0)
-    # The number puts them in order; the rest makes a name that was never used before, so that a reader that compares
-    # names always notices.
-    name = f"{step:06d}-{uuid.uuid4().hex[:8]}"
-    aside = versions / f".building-{name}"
-    try:
-        aside.mkdir(parents=True)
-        header = header.completed(generation=name, created=_now())
-        header = assembly.write(
-            aside,
-            header,
-            vectors,
-            rows,
-            items,
-            encoder_pt=encoder_pt,
-            failures=failures,
-            meta=meta or {},
-            before=model_dir / CURRENT,
-        )
-        aside.rename(versions / name)
-        atomic.fsync(versions)
-        opened = _open(versions / name, name)
-        _link_top(model_dir, header)
-        projector.write_events(model_dir / projector.EVENTS, {"rows": header.n_rows, "items": header.n_items}, step)
-        atomic.relink(model_dir / CURRENT, f"{VERSIONS}/{name}")
-        tidy(model_dir)
-    except (OSError, sqlite3.OperationalError) as error:
-        raise ModelDirError(
-            f"{model_dir}: the new index could not be written ({error}); the old one is as it was."
-            " Free some space, or look at the permissions, and try again: what was embedded is kept"
-        ) from error
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
-    return opened
+            aside.rename(versions / name)
+            atomic.fsync(versions)
+            opened = _open(versions / name, name)
+            _link_top(model_dir, header)
+            projector.write_events(model_dir / projector.EVENTS, {"rows": header.n_rows, "items": header.n_items}, step)
+            atomic.relink(model_dir / CURRENT, f"{VERSIONS}/{name}")
+            _tidy(model_dir)
+        except (OSError, sqlite3.OperationalError) as error:
+            raise ModelDirError(
+                f"{model_dir}: the new index could not be written ({error}); the old one is as it was."
+                " Free some space, or look at the permissions, and try again: what was embedded is kept"
+            ) from error
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+        return opened
 
 
 def _now() -> str:
@@ -330,9 +288,20 @@ def _link_top(model_dir: Path, header: Header) -> None:
         atomic.relink(link, target)
 
 
-def tidy(model_dir: Path) -> None:
-    """Under the lock, before writing: make a pointer of a copied folder, and remove what a killed writer left and the
-    generations that nobody comes back to (all but the current one and the one before)."""
+@contextmanager
+def writing(model_dir: Path) -> Iterator[None]:
+    """Be the one that writes there, in a directory without what a killed writer left.
+
+    Raises: CatalogueError: another process is writing there.
+    """
+    with lock.writing(model_dir):
+        _tidy(model_dir)
+        yield
+
+
+def _tidy(model_dir: Path) -> None:
+    """Under the lock: make a pointer of a copied folder, and remove what a killed writer left and the generations that
+    nobody comes back to (all but the current one and the one before)."""
     pointer = model_dir / CURRENT
     versions = model_dir / VERSIONS
     versions.mkdir(exist_ok=True)

@@ -96,8 +96,7 @@ def index(settings: IndexSettings) -> Report:
     columns_of = columns.from_table(settings.metadata) if settings.metadata else columns.from_folders
     model_dir, settings = _decide(settings)
     _refuse(model_dir, settings)
-    with lock.writing(model_dir), Catalogue(model_dir / catalogue.FILE) as store:
-        generation.tidy(model_dir)
+    with generation.writing(model_dir), Catalogue(model_dir / catalogue.FILE) as store:
         settings = _complete(store, settings)
         run = store.begin_run(_now())
         _bind(store, settings)

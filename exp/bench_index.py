@@ -174,7 +174,7 @@ def rows(work: Path, n_rows: int, dim: int) -> None:
 
 def publish(model_dir: Path, n_rows: int, dim: int) -> None:
     """Made-up vectors in clusters, one or two windows an item, published; how long each stage took."""
-    from boiler import assembly, generation, projector
+    from boiler import assembly, generation, manifest, projector
     from boiler.engine.annoy import Annoy
     from boiler.engine.exact import Exact
     from boiler.engine.hnsw import HNSW
@@ -202,7 +202,7 @@ def publish(model_dir: Path, n_rows: int, dim: int) -> None:
     timed(HNSW, "_choose", "graph tested")
     timed(assembly, "_write_items", "meta.sqlite and metadata.tsv")
     timed(projector, "write_tensors", "tensors.tsv")
-    timed(assembly, "_write_manifest", "hashes and fsync")
+    timed(manifest, "write", "hashes and fsync")
     timed(Exact, "query", "exact search, for the tests")
     rng = np.random.default_rng(0)
     centres = np.abs(rng.standard_normal((max(8, n_rows // 500), dim), np.float32))

@@ -34,6 +34,7 @@ LAYERS: list[list[str]] = [
         "matching",
         "header",
         "lock",
+        "manifest",
         "projector",
         "ranking",
         "records",
