@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import wave
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from browsing import LONG, collection, served, sound_bytes
 
@@ -128,6 +130,26 @@ def test_a_file_is_brought_its_answers_are_heard_and_followed(visit: Open, tmp_p
     page.locator("article.card.playing").wait_for()
     cards(page).first.get_by_role("link", name="More like this").click()
     wait_for_address(page, rf"\?item={first}$")
+
+
+def test_a_long_recording_is_shown_to_be_worked_on_and_can_be_stopped(visit: Open, tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 1, 8_000, 0, "NONE", ""))
+        file.writeframes(np.random.default_rng(0).integers(0, 256, 90 * 60 * 8_000, np.uint8).tobytes())
+    page = visit("/")
+    cards(page).first.wait_for()
+    page.get_by_role("button", name="Bring a sound").click()
+    page.locator("input[type=file]").set_input_files(path)
+    page.get_by_role("heading", name="long.wav").wait_for()
+    page.get_by_role("progressbar").wait_for()
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("Listening to it: stopped.").wait_for()
+    assert cards(page).count() == 0
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("progressbar").wait_for()
+    page.get_by_role("button", name="Start").click()  # another click stops it as well
+    cards(page).first.wait_for()
 
 
 def test_the_microphone_is_asked_with(visit: Open) -> None:

@@ -23,10 +23,11 @@ from boiler.api.nearest import ByItem
 from boiler.errors import ModelDirError, NotASoundError, QueryError, UnknownItemError
 from boiler.generation import Header, Item, rows_of
 from boiler.indexer import IndexSettings, index
-from boiler.pages import ask, cards, holdings, library, measures, neighbours, paths, start, tray, upkeep
+from boiler.pages import ask, cards, holdings, library, measures, neighbours, paths, start, tray, upkeep, wishes
 from boiler.pages.library import Brought, Library
 from boiler.pages.question import STEP, Question, Wish
 from boiler.pages.why import MOST_WORDS
+from boiler.pages.work import Stopped
 
 RUN_S = 60
 
@@ -61,6 +62,12 @@ def ran(page: AppTest, **address: str) -> AppTest:
         page.query_params[name] = word
     page.run()
     assert not page.exception
+    return page
+
+
+def opened(page: AppTest, popover: str) -> AppTest:
+    """With that popover open: its fields are made only then."""
+    page.session_state[popover] = True
     return page
 
 
@@ -160,7 +167,7 @@ def test_surprise_me_asks_some_item(page: AppTest, shelf: Library) -> None:
 
 def test_an_uploaded_sound_is_asked_with_and_its_address_asks_again(page: AppTest, shelf: Library) -> None:
     path = collection()[0] / "bell" / "bell-1.wav"
-    ran(page)
+    ran(opened(page, ask.POPOVER))
     page.file_uploader[0].upload("../../mine.wav", path.read_bytes()).run()
     assert not page.exception
     query, answers = shown(page)
@@ -172,8 +179,41 @@ def test_an_uploaded_sound_is_asked_with_and_its_address_asks_again(page: AppTes
     assert [card["n"] for card in same["cards"]] == [card["n"] for card in answers["cards"]]
 
 
+def test_what_is_no_item_is_embedded_once_whatever_is_wished_and_again_after_it_was_stopped(
+    shelf: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Question(sound=library.brought().add("mine.wav", (collection()[0] / LONG).read_bytes()))
+    part = Question(item=number(shelf, LONG), start_s=2.0, end_s=34.0)
+    embed_blocks, calls = shelf.nearest.embed_blocks, list[str]()
+
+    def counted(blocks: Any, name: str, from_s: float = 0.0) -> Any:
+        calls.append(name)
+        return embed_blocks(blocks, name, from_s)
+
+    monkeypatch.setattr(shelf.nearest, "embed_blocks", counted)
+    for question in (whole, part):
+        calls.clear()
+        told: list[float] = []
+
+        def enough(share: float, told: list[float] = told) -> None:
+            told.append(share)
+            if len(told) == 3:
+                raise Stopped
+
+        with pytest.raises(Stopped):
+            neighbours.alone(shelf, question, enough)
+        assert told == sorted(told)
+        assert 0 == told[0] < told[2] < 1
+        assert len(calls) == 1
+        found = answered(shelf, question)
+        assert len(calls) == 2
+        assert answered(shelf, question.wished(Wish(fold=False)))[:3] == found[:3]
+        neighbours.alone(shelf, question)
+        assert len(calls) == 2
+
+
 def test_a_recording_is_asked_with(page: AppTest) -> None:
-    ran(page)
+    ran(opened(page, ask.POPOVER))
     page.audio_input[0].upload("recording.wav", (collection()[0] / "kick" / "kick-0.wav").read_bytes()).run()
     query, _ = shown(page)
     assert query["cards"][0]["name"] == "Your recording"
@@ -205,7 +245,7 @@ def test_a_silent_item_is_said_to_be_silent(page: AppTest, shelf: Library) -> No
 
 
 def test_an_upload_that_is_no_sound_is_refused_in_a_sentence(page: AppTest) -> None:
-    ran(page)
+    ran(opened(page, ask.POPOVER))
     page.file_uploader[0].upload("letter.txt", b"Dear Sir or Madam").run()
     assert not page.exception
     assert "cannot be used" in page.error[0].value
@@ -552,7 +592,7 @@ def test_at_most_so_many_of_a_label(shelf: Library) -> None:
 
 
 def test_wishes_are_fields_that_write_the_address(page: AppTest, shelf: Library) -> None:
-    ran(page, item=str(number(shelf, "bell/bell-0.wav")))
+    ran(opened(page, wishes.POPOVER), item=str(number(shelf, "bell/bell-0.wav")))
     page.selectbox(key="wish_label").set_value("rain").run()
     page.slider(key="wish_vary").set_value(30).run()
     page.toggle(key="wish_fold").set_value(False).run()

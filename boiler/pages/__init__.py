@@ -14,6 +14,7 @@
 ``atlas``               the page of the map
 ``points``              the points of the map, packed for the visitor's browser
 ``paths``               the page of the way between two sounds
+``work``                long work: its progress, and how it is stopped
 ``why``                 the part of the page that explains an answer
 ``judging``             likes and dislikes, kept and undone
 ``folders``             the folders of a collection as a tree

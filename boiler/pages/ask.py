@@ -12,7 +12,7 @@ import streamlit as st
 from boiler import audio
 from boiler.api.nearest import Nearest
 from boiler.errors import BoilerError
-from boiler.pages import cards, folders, judging, library, neighbours, upkeep, why, wishes
+from boiler.pages import cards, folders, judging, library, neighbours, upkeep, why, wishes, work
 from boiler.pages.library import Library
 from boiler.pages.question import MOST, Question, Wish
 from boiler.records import Item
@@ -42,10 +42,15 @@ def page(shelf: Library) -> None:
     elif question.asks:
         trail(shelf, question)
         sound = asked(shelf, question)
+        if not heard(shelf, question):
+            return
+        steered = st.container()
         reason = st.container()
         answers(shelf, question)
+        with steered:  # made last, as what follows: the answers need not wait for it
+            steering(shelf, question)
         if sound is not None:
-            with reason:  # made last: the answers need not wait for it
+            with reason:
                 why.section(shelf, question, *sound)
     else:
         welcome(shelf, question)
@@ -136,23 +141,29 @@ def bar(shelf: Library, question: Question) -> None:
                 help="Look through the folders of the collection",
                 on_click=lambda: go(Question.of(st.query_params).look_through("")),
             )
-        with st.popover("Bring a sound", icon=":material/upload_file:", key=POPOVER, on_change="rerun"):
-            # A field that has given its sound is replaced by an empty one: a file is kept once, not in the field, too.
-            turn = st.session_state.get(TURN, 0)
-            st.file_uploader(
-                f"A sound of your own, or a video: up to {MAX_UPLOAD_MB} MB",
-                max_upload_size=MAX_UPLOAD_MB,
-                key=f"upload-{turn}",
-                on_change=bring,
-                args=(f"upload-{turn}",),
-            )
-            st.audio_input(
-                "Or record one",
-                sample_rate=audio.SAMPLE_RATE_HZ,
-                key=f"microphone-{turn}",
-                on_change=bring,
-                args=(f"microphone-{turn}",),
-            )
+        with st.popover("Bring a sound", icon=":material/upload_file:", key=POPOVER, on_change="rerun") as popover:
+            if popover.open:
+                fields_to_bring()
+
+
+def fields_to_bring() -> None:
+    """A file or the microphone. A field that has given its sound is replaced by an empty one: a file is kept once, not
+    in the field, too."""
+    turn = st.session_state.get(TURN, 0)
+    st.file_uploader(
+        f"A sound of your own, or a video: up to {MAX_UPLOAD_MB} MB",
+        max_upload_size=MAX_UPLOAD_MB,
+        key=f"upload-{turn}",
+        on_change=bring,
+        args=(f"upload-{turn}",),
+    )
+    st.audio_input(
+        "Or record one",
+        sample_rate=audio.SAMPLE_RATE_HZ,
+        key=f"microphone-{turn}",
+        on_change=bring,
+        args=(f"microphone-{turn}",),
+    )
 
 
 def bring(field: str) -> None:
@@ -192,31 +203,35 @@ def trail(shelf: Library, question: Question) -> None:
 
 
 def asked(shelf: Library, question: Question) -> tuple[Item, str] | None:
-    """The sound that is asked with, and what steers the answers; the sound, and where it is heard."""
+    """The sound that is asked with, and where it is heard; None where likes alone are the question."""
     if question.sound is not None:
         item, at = library.brought().item(question.sound), library.brought().at
     elif question.item is not None:
         item, at = shelf.nearest.item(question.item), shelf.sounds_at
     else:
-        item, at = None, ""
-    if item is not None:
-        cards.show(
-            [cards.of_query(item, at, question, kept(shelf))],
-            "one",
-            "query",
-            lambda message: act(shelf, message),
-            title="The sound asked with",
-        )
-    if question.more or question.less:
-        steering(shelf, question)
-    elif not question.wish.heed:
-        remembered(shelf, question)
-    return None if item is None else (item, at)
+        return None
+    cards.show(
+        [cards.of_query(item, at, question, kept(shelf))],
+        "one",
+        "query",
+        lambda message: act(shelf, message),
+        title="The sound asked with",
+    )
+    return item, at
+
+
+def heard(shelf: Library, question: Question) -> bool:
+    """Whether what is asked with can be compared: a sound that is no item has to be embedded first, which is stopped
+    where it takes too long."""
+    if not neighbours.embeds(question):
+        return True
+    key = f"hear-{shelf.key}-{question.item or question.sound}-{question.start_s}-{question.end_s}"
+    return work.done(key, "Listening to it", lambda tell: neighbours.alone(shelf, question, tell)) is not None
 
 
 def remembered(shelf: Library, question: Question) -> None:
     """What was judged of these answers earlier, and a click to heed it."""
-    asked_with = neighbours.alone(question)
+    asked_with = neighbours.alone(shelf, question)
     if asked_with is None or not shelf.nearest.feedback.begun:
         return
     verdicts = shelf.nearest.judged(asked_with)
@@ -237,7 +252,11 @@ def remembered(shelf: Library, question: Question) -> None:
 
 
 def steering(shelf: Library, question: Question) -> None:
-    """What was liked and disliked, each to be taken back by a click."""
+    """What was liked and disliked, each to be taken back by a click; or what was judged of these answers earlier."""
+    if not question.more and not question.less:
+        if not question.wish.heed:
+            remembered(shelf, question)
+        return
     with st.container(horizontal=True, gap="xsmall", vertical_alignment="center", key="steering"):
         st.caption("Steered by", width="content")
         for sign, numbers, like in (("add", question.more, True), ("remove", question.less, False)):
@@ -266,8 +285,7 @@ def answers(shelf: Library, question: Question) -> None:
         title = st.container(width="stretch")
         wishes.wishes(upkeep.counted(shelf), question)
         shape = shapes()
-    with st.spinner("Listening ...", show_time=False):
-        answer = neighbours.of(shelf, question)
+    answer = neighbours.of(shelf, question)
     title.subheader(f"{count(len(answer.matches), 'sound')} most like it", anchor=False)
     if answer.short:
         st.caption(f"There are {answer.short}.")

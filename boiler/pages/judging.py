@@ -47,7 +47,7 @@ def undo(shelf: Library, question: Question) -> Question:
 
 def _keep(shelf: Library, question: Question, n: int, *, like: bool | None) -> None:
     """What this session judged of this answer before is undone; `like` None: and nothing said anew."""
-    asked = neighbours.alone(question)
+    asked = neighbours.alone(shelf, question)
     if asked is None:
         return  # likes alone: there is no question that they are answers to
     kept: dict[tuple[str, str, int], int] = st.session_state.setdefault(KEPT, {})

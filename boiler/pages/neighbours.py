@@ -1,17 +1,25 @@
-"""The answers to a question: seeds and wishes as `Nearest.ask` takes them, and what it answered remembered."""
+"""The answers to a question: seeds and wishes as `Nearest.ask` takes them, and what it answered remembered.
+
+What has to be embedded first (a sound brought along, a part of one of the collection) is embedded once, whatever is
+wished of the answers to it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import streamlit as st
 
-from boiler import filter_text, filters
-from boiler.api.nearest import Answer, ByItem, BySound, Options, PerGroup
+from boiler import audio, filter_text, filters, seeds
+from boiler.api.nearest import Answer, ByItem, ByWindows, Nearest, Options, PerGroup
 from boiler.filters import Filter
 from boiler.pages import library
 from boiler.pages.library import Library
 from boiler.pages.question import Question, Wish
+from boiler.progress import Tell, told_by_none
+from boiler.records import Item
 
 # J. J. Rocchio, Relevance feedback in information retrieval, 1971: what was asked keeps the most weight, and a dislike
 # weighs less than a like, for it says only where the answer is not. Several share the weight of one.
@@ -23,13 +31,13 @@ FOLDED_NEARER_THAN = 0.1
 def of(shelf: Library, question: Question) -> Answer:
     """The answer, `question.k` items at most, nearest first. What was asked with, liked or disliked is not in it.
 
-    What was answered is remembered for a while: a click that changes nothing of the question embeds no sound again.
+    What was answered is remembered for a while.
 
     Raises: QueryError, SoundError, ModelDirError: as `Nearest.ask`.
     """
     asked = replace(question, trail=(), find="", library=None, why=None)
     if asked.wish.heed:  # it changes with every judgement, also with those of others
-        return shelf.nearest.ask(seeds(asked), asked.k, options(asked))
+        return shelf.nearest.ask(seeds_of(shelf, asked), asked.k, options(asked))
     return _remembered(shelf.key, shelf.nearest.generation, tuple(asked.address().items()), shelf, asked)
 
 
@@ -37,35 +45,73 @@ def of(shelf: Library, question: Question) -> Answer:
 def _remembered(
     key: str, generation: str, address: tuple[tuple[str, str], ...], _shelf: Library, _question: Question
 ) -> Answer:
-    return _shelf.nearest.ask(seeds(_question), _question.k, options(_question))
+    return _shelf.nearest.ask(seeds_of(_shelf, _question), _question.k, options(_question))
 
 
-def seeds(question: Question) -> list[ByItem | BySound]:
+def seeds_of(shelf: Library, question: Question) -> list[ByItem | ByWindows]:
     """What is asked with, and how much each counts.
 
-    Raises: QueryError: a sound that is no longer kept.
+    Raises: as `alone`.
     """
-    asked: list[ByItem | BySound] = []
-    if (asked_with := alone(question)) is not None:
+    asked: list[ByItem | ByWindows] = []
+    if (asked_with := alone(shelf, question)) is not None:
         asked.append(asked_with)
     if not asked:  # likes alone are the question
         return [ByItem(n) for n in question.more] + _weighted(question.less, -DISLIKED)
     return asked + _weighted(question.more, LIKED) + _weighted(question.less, -DISLIKED)
 
 
-def alone(question: Question) -> ByItem | BySound | None:
-    """The sound asked with, without what was liked and disliked; None where likes alone are the question.
+def embeds(question: Question) -> bool:
+    """Whether `alone` has to embed a sound, which may take its time, unless it did so before."""
+    return question.sound is not None or (question.item is not None and question.start_s is not None)
 
-    Raises: QueryError: a sound that is no longer kept.
+
+def alone(shelf: Library, question: Question, tell: Tell = told_by_none) -> ByItem | ByWindows | None:
+    """The sound asked with, without what was liked and disliked; None where likes alone are the question. `tell` hears
+    how far embedding it is.
+
+    Raises: QueryError: a sound that is no longer kept; SoundError, ModelDirError; what `tell` raises.
     """
-    start_s, end_s = question.start_s or 0.0, question.end_s
+    if not embeds(question):
+        return None if question.item is None else ByItem(question.item)
     if question.sound is not None:
-        brought = library.brought()
-        return BySound(brought.path(brought.item(question.sound).n), start_s, end_s)
-    return None if question.item is None else ByItem(question.item, start_s, end_s)
+        item = library.brought().item(question.sound)
+        path = library.brought().path(item.n)
+    else:
+        item = shelf.nearest.item(question.item or 0)
+        path = shelf.nearest.path(item.n)
+    part = question.start_s or 0.0, question.end_s
+    return _embedded(shelf.key, shelf.nearest.generation, question.sound, item.n, part, shelf.nearest, item, path, tell)
 
 
-def _weighted(numbers: tuple[int, ...], weight: float) -> list[ByItem | BySound]:
+@st.cache_resource(max_entries=100, show_spinner=False)
+def _embedded(
+    key: str,
+    generation: str,
+    sound: str | None,
+    n: int,
+    part: tuple[float, float | None],
+    _nearest: Nearest,
+    _item: Item,
+    _path: Path,
+    _tell: Tell,
+) -> ByWindows:
+    start_s, end_s = part
+    of_s = (_item.duration_s if end_s is None else end_s) - start_s
+    blocks = _heard(audio.stream(_path, start_s=start_s, end_s=end_s), of_s, _tell)
+    windows = seeds.spread(_nearest.embed_blocks(blocks, _item.id, start_s))
+    return ByWindows([one.vector for one in windows], [one.window for one in windows], _path)
+
+
+def _heard(blocks: Iterable[audio.Samples], of_s: float, tell: Tell) -> Iterator[audio.Samples]:
+    done = 0
+    for block in blocks:
+        tell(done / audio.SAMPLE_RATE_HZ / max(of_s, 0.1))
+        yield block
+        done += len(block)
+
+
+def _weighted(numbers: tuple[int, ...], weight: float) -> list[ByItem | ByWindows]:
     return [ByItem(n, weight=weight / len(numbers)) for n in numbers]
 
 
@@ -77,6 +123,7 @@ def options(question: Question) -> Options:
     wish = question.wish
     return Options(
         where=where(wish),
+        without=frozenset(() if question.item is None else (question.item,)),  # a part of it does not say whose it is
         fold_nearer_than=FOLDED_NEARER_THAN if wish.fold else None,
         per_group=PerGroup(wish.by, wish.most) if wish.most else None,
         diversity=wish.vary / 100,

@@ -10,9 +10,10 @@ import streamlit as st
 
 from boiler import generation
 from boiler.duplicates import Group
-from boiler.pages import cards, holdings
+from boiler.pages import cards, holdings, work
 from boiler.pages.holdings import Holdings
 from boiler.pages.library import Library
+from boiler.progress import Tell
 from boiler.records import Failure
 
 NEAR_UP_TO_ITEMS = 2_000  # looked for unasked among so many
@@ -30,8 +31,10 @@ def page(shelf: Library) -> None:
     lengths(held)
     failed(held.failures)
     twice(held.duplicates)
-    nearly(shelf, held)
+    near = st.container()
     index(held)
+    with near:  # made last: the rest need not wait for it
+        nearly(shelf, held)
 
 
 def counted(shelf: Library) -> Holdings:
@@ -143,7 +146,13 @@ def nearly(shelf: Library, held: Holdings) -> None:
             on_click=lambda: st.session_state.update({"near-wanted": True}),
         )
         return
-    groups = _nearly(str(shelf.model_dir), shelf.nearest.generation, shelf)
+    groups = work.done(
+        f"near-{shelf.key}",
+        "Looking for sounds that are nearly the same",
+        lambda tell: _nearly(str(shelf.model_dir), shelf.nearest.generation, shelf, tell),
+    )
+    if groups is None:
+        return
     if not groups:
         if held.n_items > NEAR_UP_TO_ITEMS:  # it was asked
             st.caption("No two of the sounds are nearly the same.")
@@ -168,9 +177,9 @@ def nearly(shelf: Library, held: Holdings) -> None:
     )
 
 
-@st.cache_resource(max_entries=8, show_spinner="Looking for sounds that are nearly the same ...")
-def _nearly(model_dir: str, name: str, _shelf: Library) -> list[Group]:
-    return _shelf.nearest.duplicates()
+@st.cache_resource(max_entries=8, show_spinner=False)
+def _nearly(model_dir: str, name: str, _shelf: Library, _tell: Tell) -> list[Group]:
+    return _shelf.nearest.duplicates(tell=_tell)
 
 
 def index(held: Holdings) -> None:

@@ -13,9 +13,10 @@ import streamlit as st
 
 from boiler.errors import BoilerError
 from boiler.explain import Explanation, Moment
-from boiler.pages import neighbours
+from boiler.pages import neighbours, work
 from boiler.pages.library import Library
 from boiler.pages.question import Question
+from boiler.progress import Tell
 from boiler.records import Item
 
 MOST_WORDS = 8
@@ -32,10 +33,12 @@ def section(shelf: Library, question: Question, item: Item, at: str) -> None:
             st.button("Close", icon=":material/close:", key="unwhy", on_click=_close)
         try:
             answer = shelf.nearest.item(question.why)
-            with st.spinner("Listening to both, piece by piece ...", show_time=False):
-                found = _explained(shelf, question)
+            key = f"why-{shelf.key}-{question.item or question.sound}-{question.why}"
+            found = work.done(key, "Listening to both, piece by piece", lambda tell: _explained(shelf, question, tell))
         except BoilerError as error:
             st.warning(f"It cannot be explained: {error}", icon=":material/help:")
+            return
+        if found is None:
             return
         if question.more or question.less:
             st.caption("This compares it with the sound asked with alone, not with what was liked.")
@@ -46,20 +49,25 @@ def _close() -> None:
     st.query_params.from_dict(replace(Question.of(st.query_params), why=None).address())
 
 
-def _explained(shelf: Library, question: Question) -> Explanation:
+def _explained(shelf: Library, question: Question, tell: Tell) -> Explanation:
     asked = replace(Question(), item=question.item, sound=question.sound, why=question.why)
     asked = replace(asked, start_s=question.start_s, end_s=question.end_s)
-    return _remembered(shelf.key, shelf.nearest.generation, tuple(asked.address().items()), shelf, asked)
+    return _remembered(shelf.key, shelf.nearest.generation, tuple(asked.address().items()), shelf, asked, tell)
 
 
 @st.cache_resource(max_entries=100, show_spinner=False)
 def _remembered(
-    key: str, generation: str, address: tuple[tuple[str, str], ...], _shelf: Library, _question: Question
+    key: str,
+    generation: str,
+    address: tuple[tuple[str, str], ...],
+    _shelf: Library,
+    _question: Question,
+    _tell: Tell,
 ) -> Explanation:
-    asked = neighbours.alone(_question)
+    asked = neighbours.alone(_shelf, _question, _tell)
     assert asked is not None
     assert _question.why is not None
-    return _shelf.nearest.explain(asked, _question.why)
+    return _shelf.nearest.explain(asked, _question.why, tell=_tell)
 
 
 def drawn(found: Explanation, query: tuple[Item, str], answer: tuple[Item, str]) -> dict[str, Any]:

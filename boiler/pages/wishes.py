@@ -9,15 +9,28 @@ import streamlit as st
 from boiler.pages.holdings import Holdings
 from boiler.pages.question import Question, Wish
 
+POPOVER = "refine"
 ANY = "any"
 MOST_FOLDERS = 2_000
 VARIETY = "0: only the nearest. More: an answer should be unlike those before it."
 
 
 def wishes(held: Holdings, question: Question) -> None:
-    """The popover with all of them; its name says how many conditions are set."""
+    """The popover with all of them; its name says how many conditions are set. The fields are made when it is opened:
+    folders may be many, and answers need not wait for them."""
     wish = question.wish
     tuned = wish.filters + sum((wish.vary > 0, wish.most > 0, not wish.fold, wish.hubs, wish.heed))
+    with st.popover(
+        f"Refine · {tuned}" if tuned else "Refine", icon=":material/tune:", key=POPOVER, on_change="rerun"
+    ) as popover:
+        if popover.open:
+            _fields(held, wish)
+            st.button(
+                "Clear all", icon=":material/close:", key="clear", disabled=not tuned, on_click=_go, args=(Wish(),)
+            )
+
+
+def _fields(held: Holdings, wish: Wish) -> None:
     # The address is the truth, also after Back.
     st.session_state.update(
         wish_label=wish.label or ANY,
@@ -32,12 +45,6 @@ def wishes(held: Holdings, question: Question) -> None:
         wish_hubs=wish.hubs,
         wish_heed=wish.heed,
     )
-    with st.popover(f"Refine · {tuned}" if tuned else "Refine", icon=":material/tune:", key="refine"):
-        _fields(held, wish)
-        st.button("Clear all", icon=":material/close:", key="clear", disabled=not tuned, on_click=_go, args=(Wish(),))
-
-
-def _fields(held: Holdings, wish: Wish) -> None:
     if len(held.labels) > 1:
         labels = [ANY, *(name for name, _ in held.labels)]
         st.selectbox("Label", _with(labels, wish.label), key="wish_label", on_change=_changed)
