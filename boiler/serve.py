@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
                 http="boiler.api.wire:Wire",  # httptools, with bounds
                 access_log=False,  # the service writes its own lines
                 server_header=False,
+                proxy_headers=False,  # nothing here depends on who asks, or how
                 timeout_graceful_shutdown=GRACE_S,
             )
         except SystemExit as stop:  # how uvicorn tells that it could not start

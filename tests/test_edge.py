@@ -274,6 +274,22 @@ def test_a_body_that_does_not_come_is_given_up() -> None:
     asyncio.run(main())
 
 
+def test_the_time_of_a_body_is_over_also_while_nobody_waits_for_it() -> None:
+    async def main() -> None:
+        async def reader(scope: Scope, receive: Receive, send: Send) -> None:
+            await receive()
+            await asyncio.sleep(0.1)
+            with pytest.raises(Problem) as refused:
+                await receive()
+            assert refused.value.slug == "slow-body"
+
+        wire = Wire()
+        wire.body.put_nowait({"type": "http.request", "body": b"x", "more_body": True})
+        await edge(reader, max_body_s=0.05)(scope_of(method="POST"), wire.receive, wire.send)
+
+    asyncio.run(main())
+
+
 def test_a_reader_that_stops_reading_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("boiler.api.edge.SEND_TIMEOUT_S", 0.05)
 

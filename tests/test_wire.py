@@ -1,12 +1,19 @@
-"""The head of a request is bounded, and of nothing else is its length reckoned."""
+"""The head of a request is bounded, and of nothing else is its length reckoned; an answer is written in one piece, but
+what takes its time does not wait for more."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from serving import START_S, publish, running
+from starlette.types import Receive, Scope, Send
+from uvicorn.config import Config
+from uvicorn.server import ServerState
+
+from boiler.api.wire import Wire
 
 
 def test_a_head_that_comes_with_the_end_of_a_body_is_not_too_large(tmp_path: Path) -> None:
@@ -22,3 +29,59 @@ def test_a_head_that_comes_with_the_end_of_a_body_is_not_too_large(tmp_path: Pat
             wire.sendall(b"st: x\r\nConnection: close\r\n\r\n")
             assert b"HTTP/1.1 200 " in answers.read()
             assert wire.recv(1) == b""
+
+
+class Transport(asyncio.Transport):
+    """Keeps what is written to it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.written.append(bytes(data))
+
+    def close(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
+def test_head_and_body_are_one_write_and_a_body_that_comes_later_does_not_keep_its_head_back() -> None:
+    later = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"6")]})
+        if scope["path"] == "/slow":
+            await later.wait()
+        await send({"type": "http.response.body", "body": b"abc", "more_body": True})
+        await send({"type": "http.response.body", "body": b"def"})
+
+    async def main() -> None:
+        config = Config(app, log_config=None, lifespan="off")
+        config.load()
+        wire, transport = Wire(config, ServerState(), {}), Transport()
+        wire.connection_made(transport)
+
+        async def turns() -> None:
+            for _ in range(8):
+                await asyncio.sleep(0)
+
+        wire.data_received(b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n")
+        await turns()
+        assert transport.written[0].startswith(b"HTTP/1.1 200 OK\r\n")
+        assert transport.written[0].endswith(b"\r\n\r\nabc")
+        assert transport.written[1:] == [b"def"]
+        transport.written.clear()
+        wire.data_received(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n")
+        await turns()
+        [head] = transport.written
+        assert head.endswith(b"\r\n\r\n")
+        later.set()
+        await turns()
+        assert transport.written == [head, b"abc", b"def"]
+        wire.connection_lost(None)
+
+    asyncio.run(main())

@@ -19,6 +19,7 @@ from boiler.api import problems
 from boiler.api.keys import OPEN_PATHS, Keys
 from boiler.api.loglines import LogLines
 from boiler.api.meters import Meters
+from boiler.api.timers import Timer, Timers
 from boiler.settings import Scope as KeyScope
 from boiler.settings import Settings
 
@@ -44,6 +45,7 @@ class Edge:
         self.lines = lines
         self.keys = Keys(key.get_secret_value() for key in settings.api_keys)
         self.in_progress = 0
+        self._timers = Timers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -70,17 +72,19 @@ class Edge:
                 await send(message)
 
         self.in_progress += 1
+        body = _Bounded(receive, self.settings.max_body_s, self._timers)
         try:
             try:
-                limit_bytes = self._admitted(scope["path"], scope["method"], given)
+                body.limit_bytes = self._admitted(scope["path"], scope["method"], given)
             except problems.Problem as problem:
                 await problems.response(problem, request_id)(scope, receive, out)
                 return
-            await self.app(scope, _bounded(receive, limit_bytes, self.settings.max_body_s), out)
+            await self.app(scope, body, out)
         except TimeoutError:
             status = 499  # a reader that stopped reading: the connection is closed on it
             raise ConnectionAbortedError("the client stopped reading") from None
         finally:
+            body.end()
             self.in_progress -= 1
             route = getattr(scope.get("route"), "path", None) or "unmatched"
             seconds = perf_counter() - started
@@ -125,40 +129,55 @@ def too_large(limit: int) -> problems.Problem:
 _INTEREST = frozenset({b"x-request-id", b"content-length", b"authorization", b"x-api-key"})
 
 
-def _bounded(receive: Receive, limit_bytes: int, limit_s: float) -> Receive:
-    """The same messages; a Problem is raised when the body grows over its limit or takes too long to come.
+class _Bounded:
+    """The messages of a request as they come in; a Problem is raised when the body grows over its limit or takes too
+    long to come, counted from when it was first asked for."""
 
-    Written with a timer of the loop: `asyncio.timeout` for each message costs a tenth of a request.
-    """
-    seen, done, late, until = 0, False, False, 0.0
+    def __init__(self, receive: Receive, limit_s: float, timers: Timers) -> None:
+        self.limit_bytes = 0
+        self._receive = receive
+        self._limit_s = limit_s
+        self._timers = timers
+        self._timer: Timer | None = None
+        self._waiting: asyncio.Task[object] | None = None  # for the next message
+        self._seen_bytes = 0
+        self._done = self._late = False
 
-    def too_late(task: asyncio.Task[object]) -> None:
-        nonlocal late
-        late = True
-        task.cancel()
-
-    async def bounded() -> Message:
-        nonlocal seen, done, until
-        if done:
-            return await receive()  # waits for the client to leave: that may take as long as it likes
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    async def __call__(self) -> Message:
+        if self._done:
+            return await self._receive()  # waits for the client to leave: that may take as long as it likes
+        if self._timer is None:
+            self._timer = self._timers.call_later(self._limit_s, self._too_late)
+        task = self._waiting = asyncio.current_task()
         assert task is not None
-        until = until or loop.time() + limit_s
-        timer = loop.call_at(until, too_late, task)
+        if self._late:
+            raise self._slow()
         try:
-            message = await receive()
+            message = await self._receive()
         except asyncio.CancelledError:
-            if late and task.uncancel() == 0:  # else someone else wants it to end
-                raise problems.Problem(
-                    408, "slow-body", f"the body did not come within {limit_s:g} s", headers={"Connection": "close"}
-                ) from None
+            if self._late and task.uncancel() == 0:  # else someone else wants it to end
+                raise self._slow() from None
             raise
         finally:
-            timer.cancel()
-        done = not message.get("more_body", False)
-        seen += len(message.get("body", b""))
-        if seen > limit_bytes:
-            raise too_large(limit_bytes)
+            self._waiting = None
+        self._seen_bytes += len(message.get("body", b""))
+        if self._seen_bytes > self.limit_bytes:
+            raise too_large(self.limit_bytes)
+        if not message.get("more_body", False):
+            self._done = True
+            self._timer.cancel()
         return message
 
-    return bounded
+    def end(self) -> None:
+        """The request is over."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _too_late(self) -> None:
+        self._late = True
+        if self._waiting is not None:
+            self._waiting.cancel()
+
+    def _slow(self) -> problems.Problem:
+        why = f"the body did not come within {self._limit_s:g} s"
+        return problems.Problem(408, "slow-body", why, headers={"Connection": "close"})

@@ -1,14 +1,19 @@
 """A connection of `boiler serve`: uvicorn's own, whose head may not grow, or take its time, without end.
 
-uvicorn with httptools keeps as many bytes of headers as are sent, and waits for them for ever.
+uvicorn with httptools keeps as many bytes of headers as are sent, and waits for them for ever. It also starts a timer
+of the loop with every request, and writes head and body of an answer one by one: together a tenth of a request.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+from typing import Any
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from boiler.api.timers import Timer, Timers
 
 MOST_HEAD_BYTES = 65_536
 HEAD_S = 10.0
@@ -20,7 +25,11 @@ class Wire(HttpToolsProtocol):
     _in_head = True  # a request's head is waited for or on its way
     _only_head = True  # of what is being taken in: nothing in it belongs to the request before
     _head_bytes = 0
-    _timer: asyncio.TimerHandle | None = None
+    _timer: Timer | None = None
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.loop: Any = _cheap(self.loop)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         super().connection_made(transport)
@@ -49,6 +58,8 @@ class Wire(HttpToolsProtocol):
         self._only_head = False
         self._stop_waiting()
         super().on_headers_complete()
+        if self.cycle is not None:  # else it is for another protocol
+            self.cycle.transport = _Joining(self.transport, self.loop)  # type: ignore[assignment]  # all it uses
 
     def _stop_waiting(self) -> None:
         self._in_head = False
@@ -69,3 +80,45 @@ class Wire(HttpToolsProtocol):
             )
             self.transport.write(head.encode() + body)
         self.transport.close()
+
+
+class _Joining:
+    """What an answer is written to: its head is held until the body begins, or for a turn of the loop."""
+
+    def __init__(self, transport: asyncio.Transport, loop: Any) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._head: bytes | None = None  # b"" when it is written
+
+    def write(self, data: bytes) -> None:
+        if self._head is None:
+            self._head = data
+            self._loop.call_soon(self._flush)
+        elif self._head:
+            self._head, data = b"", self._head + data
+            self._transport.write(data)
+        else:
+            self._transport.write(data)
+
+    def _flush(self) -> None:
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        self._flush()
+        self._transport.close()
+
+    def is_closing(self) -> bool:
+        return self._transport.is_closing()
+
+
+class _Cheap(Timers):
+    """What uvicorn's protocol needs of an event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__()
+        self.create_task = loop.create_task
+        self.call_soon = loop.call_soon
+
+
+_cheap = functools.cache(_Cheap)
