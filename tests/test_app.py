@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shutil
 import wave
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -300,7 +302,7 @@ def test_in_order_each_is_given_its_own_time_and_what_cannot_be_played_is_passed
     page.get_by_text("cannot be played here").wait_for()
 
 
-def test_the_tray_is_filled_and_carried_away(visit: Open, nearest: Nearest) -> None:
+def test_the_tray_is_filled_and_carried_away(visit: Open, nearest: Nearest, address: str) -> None:
     page = visit(f"/?item={nearest.item('kick/kick-0.wav').n}")
     kept = numbers(page)[0]
     keep = cards(page).first.get_by_role("button", name="Keep in the tray")
@@ -314,6 +316,9 @@ def test_the_tray_is_filled_and_carried_away(visit: Open, nearest: Nearest) -> N
     lines = Path(download.value.path()).read_text().splitlines()
     assert lines[0] == "#EXTM3U"
     assert Path(lines[2]) == nearest.path(int(kept))
+    link = page.get_by_role("link", name="ZIP of the files").get_attribute("href")
+    body = page.request.get(f"{address}{link}").body()
+    assert zipfile.ZipFile(io.BytesIO(body)).namelist() == [nearest.item(int(kept)).id]
     cards(page).first.get_by_role("link", name="More like this").click()
     wait_for_address(page, rf"\?item={kept}$")
 

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import shutil
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -656,6 +655,7 @@ def test_the_tray_shows_what_was_kept_and_is_emptied(shelf: Library) -> None:
     assert not page.exception
     (board,) = shown(page)
     assert [card["n"] for card in board["cards"]] == [1, 2]
+    assert [link.proto.url for link in page.get("link_button")] == [f"{shelf.sounds_at}/parcel.zip?n=1.2"]
     page.button(key="empty").click().run()
     assert "Nothing chosen yet" in page.info[0].value
 
@@ -668,16 +668,6 @@ def test_the_ways_out_of_the_tray_agree(shelf: Library) -> None:
     rows = list(csv.DictReader(io.StringIO(tray.table(items).decode())))
     assert [row["id"] for row in rows] == [item.id for item in items]
     assert [row["n"] for row in json.loads(tray.listing(items))] == [1, 2, 7]
-    with zipfile.ZipFile(io.BytesIO(tray.zipped(shelf, items))) as archive:
-        assert archive.namelist() == [item.id for item in items]
-        assert archive.read(items[0].id) == shelf.nearest.path(1).read_bytes()
-
-
-def test_files_that_are_gone_are_named_in_the_zip(tmp_path: Path) -> None:
-    publish(tmp_path, 2)
-    shelf = library.open_library(tmp_path)
-    with zipfile.ZipFile(io.BytesIO(tray.zipped(shelf, shelf.nearest.items()))) as archive:
-        assert archive.read("MISSING.txt") == b"0.wav\n1.wav\n"
 
 
 # --- the page that looks after ---------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@
 ``wishes``              the fields that say what the answers should be like
 ``atlas``               the page of the map
 ``points``              the points of the map, packed for the visitor's browser
+``parcel``              the files of the tray as one ZIP, sent while it is made
 ``paths``               the page of the way between two sounds
 ``work``                long work: its progress, and how it is stopped
 ``why``                 the part of the page that explains an answer

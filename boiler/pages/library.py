@@ -26,7 +26,7 @@ from boiler import audio
 from boiler.api import media, problems
 from boiler.api.nearest import Nearest
 from boiler.errors import ModelDirError, QueryError, UnknownItemError
-from boiler.pages import points
+from boiler.pages import parcel, points
 from boiler.records import Item
 
 SOUNDS_AT = "sounds"
@@ -198,7 +198,7 @@ def _router(key: str) -> Router:
     def nearest() -> Nearest:
         return _open[key].nearest
 
-    return Router(routes=[*points.routes(nearest), *media.routes(nearest, prefix="")])
+    return Router(routes=[*points.routes(nearest), *parcel.routes(nearest), *media.routes(nearest, prefix="")])
 
 
 def _base() -> str:

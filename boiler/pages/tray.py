@@ -5,20 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import json
-import zipfile
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath
 
 import streamlit as st
 
 from boiler.errors import BoilerError
-from boiler.pages import ask, cards, library
+from boiler.pages import ask, cards, library, parcel
 from boiler.pages.library import Library
 from boiler.pages.question import Question
 from boiler.records import Item
 
 HEARD_S = 30.0  # of each sound, when all are heard in order
-MOST_ZIPPED_BYTES = 1_000_000_000
 COLUMNS = ("n", "id", "url", "label", "folder", "duration_s", "sample_rate_hz", "channels", "format", "sha256")
 
 
@@ -66,16 +63,14 @@ def carry_away(shelf: Library, items: list[Item]) -> None:
                 key=f"carry-{kind}",
             )
         total = sum(item.size_bytes for item in items)
-        st.download_button(
+        beyond = total > parcel.MOST_BYTES or len(items) > parcel.MOST_ITEMS
+        st.link_button(
             "ZIP of the files",
-            lambda: zipped(shelf, items),
-            file_name="boiler-tray.zip",
-            mime="application/zip",
+            parcel.address(shelf.sounds_at, (item.n for item in items)),
             icon=":material/folder_zip:",
-            on_click="ignore",
             key="carry-zip",
-            disabled=total > MOST_ZIPPED_BYTES,
-            help="More than 1 GB is better carried by the playlist" if total > MOST_ZIPPED_BYTES else None,
+            disabled=beyond,
+            help="So much is better carried by the playlist" if beyond else None,
         )
         st.button("Empty the tray", icon=":material/delete:", key="empty", on_click=ask.kept(shelf).clear)
 
@@ -105,19 +100,3 @@ def listing(items: Iterable[Item]) -> bytes:
     """The items as JSON, with their other metadata."""
     rows = [{name: getattr(item, name) for name in COLUMNS} | {"metadata": dict(item.metadata)} for item in items]
     return json.dumps(rows, indent=2, ensure_ascii=False).encode()
-
-
-def zipped(shelf: Library, items: Iterable[Item]) -> bytes:
-    """The files themselves, below the folders they lie in; ``MISSING.txt`` names those that are not there."""
-    buffer = io.BytesIO()
-    missing = []
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:  # sounds do not get smaller
-        for item in items:
-            try:
-                path: Path = shelf.nearest.path(item.n)
-                archive.write(path, str(PurePosixPath(item.id)))
-            except (BoilerError, OSError):
-                missing.append(item.id)
-        if missing:
-            archive.writestr("MISSING.txt", "\n".join(missing) + "\n")
-    return buffer.getvalue()

@@ -1,4 +1,4 @@
-"""Long work that a visitor waits for: done in a thread of its own, with how far it is on the page, and a way to stop it.
+"""Long work that a visitor waits for: done in a thread of its own, with how far it is on the page and a way to stop it.
 
 The run of the page waits for the thread. When it is interrupted, by Stop, by a click on anything else or because the
 page was closed, the work is told at its next step, by `Stopped` raised from what it tells its progress to, and ends.
@@ -23,7 +23,7 @@ STOPPED = "stopped"  # in the session: the keys of the work that was stopped
 Result = TypeVar("Result")
 
 
-class Stopped(Exception):  # noqa: N818  # no error: nobody waits any more
+class Stopped(Exception):  # no error: nobody waits any more
     """Raised within work that nobody waits for any more."""
 
 

@@ -1,0 +1,80 @@
+"""The ZIP that is sent while it is made is a good one, as long as it was said to be, and never all in memory."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from pathlib import Path
+
+import pytest
+from browsing import collection
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from boiler.api.nearest import Nearest
+from boiler.errors import QueryError
+from boiler.pages import parcel
+from boiler.pages.parcel import Parcel
+
+
+@pytest.fixture
+def nearest() -> Nearest:
+    return Nearest(collection()[1])
+
+
+def archive(body: bytes) -> zipfile.ZipFile:
+    opened = zipfile.ZipFile(io.BytesIO(body))
+    assert opened.testzip() is None
+    return opened
+
+
+def test_it_holds_the_files_below_their_folders_and_is_as_long_as_it_says(nearest: Nearest) -> None:
+    numbers = [1, 2, 7]
+    made = parcel.of(nearest, numbers)
+    body = b"".join(made.blocks())
+    assert len(body) == made.size_bytes
+    opened = archive(body)
+    assert opened.namelist() == [nearest.item(n).id for n in numbers]
+    for n in numbers:
+        assert opened.read(nearest.item(n).id) == nearest.path(n).read_bytes()
+
+
+def test_its_length_is_known_for_any_names_and_contents(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"")
+    (tmp_path / "b").write_bytes(bytes(3_000_000))
+    made = Parcel({"leer.wav": tmp_path / "a", "ä/天.wav": tmp_path / "b", "note.txt": b"so"})
+    assert len(b"".join(made.blocks())) == made.size_bytes
+    assert len(b"".join(Parcel({}).blocks())) == Parcel({}).size_bytes
+
+
+def test_a_large_file_passes_through_in_small_blocks(tmp_path: Path) -> None:
+    (tmp_path / "large").write_bytes(bytes(20 * parcel.BLOCK_BYTES))
+    longest = max(map(len, Parcel({"large.wav": tmp_path / "large"}).blocks()))
+    assert longest < 2 * parcel.BLOCK_BYTES
+
+
+def test_files_that_are_gone_are_named_in_it(nearest: Nearest, tmp_path: Path) -> None:
+    away = Nearest(collection()[1], wav_dir=tmp_path)
+    opened = archive(b"".join(parcel.of(away, [1, 2]).blocks()))
+    assert opened.namelist() == ["MISSING.txt"]
+    assert opened.read("MISSING.txt").decode().split() == [nearest.item(1).id, nearest.item(2).id]
+
+
+def test_too_much_is_refused_with_another_way(nearest: Nearest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parcel, "MOST_ITEMS", 2)
+    with pytest.raises(QueryError, match="playlist"):
+        parcel.of(nearest, [1, 2, 3])
+    monkeypatch.setattr(parcel, "MOST_BYTES", 1_000)
+    with pytest.raises(QueryError, match="playlist"):
+        parcel.of(nearest, [1])
+
+
+def test_it_is_fetched_by_its_address(nearest: Nearest) -> None:
+    client = TestClient(Starlette(routes=parcel.routes(lambda: nearest)))
+    answer = client.get(parcel.address("", [1, 2, 1]))
+    assert answer.status_code == 200
+    assert answer.headers["content-disposition"].startswith("attachment")
+    assert int(answer.headers["content-length"]) == len(answer.content)
+    assert archive(answer.content).namelist() == [nearest.item(n).id for n in (1, 2)]
+    for address, status in (("/parcel.zip", 404), ("/parcel.zip?n=1.x", 404), ("/parcel.zip?n=99999", 404)):
+        assert client.get(address).status_code == status
