@@ -1,9 +1,9 @@
 """Decoding in processes that may die: one bad file (a crash, a hang, a bomb) loses only itself.
 
 A worker (`boiler.worker`) is a bare Python that imports numpy, PyAV and soxr, and nothing of the process that started
-it: no torch, no main module. Its memory and processor time are limited before it opens anything. It answers a minute of
-sound at a time, and is asked for the next answer when the one before is taken: a ten-hour file streams through it, and
-memory stays flat on both sides.
+it: no torch, no main module. Its memory and processor time are limited before it opens anything. It answers half a
+minute of sound at a time, and is asked for the next answer when the one before is taken: a ten-hour file streams
+through it, and memory stays flat on both sides.
 
     >>> with Decoders(workers=2) as decoders:  # doctest: +SKIP
     ...     for event in decoders.windows([(7, "bird.ogg"), (8, "notes.txt")]):
@@ -38,7 +38,7 @@ from boiler.process import Lost, Process
 Key = TypeVar("Key")
 Path: TypeAlias = str | os.PathLike[str]
 
-FILES_A_REQUEST = 16  # of short sounds; an answer ends where it holds a minute of sound
+FILES_A_REQUEST = 16  # of short sounds; an answer ends where it holds half a minute of sound
 WINDOWS_A_PIECE = 32  # 16 MB, however short the hop
 
 
@@ -240,8 +240,8 @@ class Decoders:
 
         For each key: any number of `Piece`, then one `Done` or `Failed`. `ordered`: all of one key before the next, in
         the order of `jobs`; otherwise as it comes, sounds mixed. `jobs` is read as work is given out, and each worker
-        is at most two answers (of a minute of sound, or 16 files) ahead of whoever iterates. Close it to stop before
-        the end.
+        is at most two answers (of half a minute of sound, or 16 files) ahead of whoever iterates. Close it to stop
+        before the end.
 
         Raises: ValueError: as `boiler.audio.windows`. BoilerError: a worker does not even start.
         """

@@ -72,7 +72,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--decode_timeout_s",
         type=float,
         default=60.0,
-        help="seconds that a minute of sound may take to decode (default: %(default)s)",
+        help="seconds that half a minute of sound may take to decode (default: %(default)s)",
     )
     parser.add_argument(
         "--max_file_hours", type=float, default=24.0, help="longer sounds are refused (default: %(default)s)"

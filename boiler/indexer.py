@@ -249,7 +249,8 @@ def _hear(store: Catalogue, settings: IndexSettings) -> hearing.Tally:
     frozen = store.get("encoder_sha256") is not None
     if not n_pending and frozen:
         return hearing.Tally()
-    workers = settings.workers or os.cpu_count() or 1
+    # One file is never with two of them: to a file of ten hours, a second would be memory and nothing else.
+    workers = min(settings.workers or os.cpu_count() or 1, max(n_pending, 1))
     limits = audio.Limits(max_seconds=settings.max_file_hours * 3600)
     which: Which = "first" if settings.windows == "first" else "all"
     hop_s = float(settings.hop_s or audio.HOP_S)

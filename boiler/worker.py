@@ -47,10 +47,10 @@ from boiler.errors import ExhaustedError, NotASoundError, SoundError
 
 Part: TypeAlias = dict[str, Any]
 
-# An answer is handed over when it holds so much sound (4 MB), or after so much time: a slow file is not a hanging one.
-ANSWER_S = 64
+# An answer is handed over when it holds so much sound (2 MB), or after so much time: a slow file is not a hanging one.
+ANSWER_S = 32
 ANSWER_AFTER_S = 2.0
-HASH_BYTES = 2**24
+HASH_BYTES = 2**20
 NOTHING = np.empty(0, np.float32)
 REFUSED = (SoundError, MemoryError, OSError)
 
