@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, Protocol, cast
 
 import numpy as np
 import soxr
@@ -37,6 +37,7 @@ __all__ = [
     "Cutter",
     "Limits",
     "Probe",
+    "Reader",
     "Samples",
     "Source",
     "Which",
@@ -94,6 +95,16 @@ class Window:
     start_s: float
     end_s: float
     silent: bool
+
+
+class Reader(Protocol):
+    """What reads sounds: this module, or `boiler.decoders.Decoders`, which does so in processes that may die."""
+
+    def load(self, source: Source, *, start_s: float = 0.0, end_s: float | None = None) -> Samples:
+        """`boiler.audio.load`."""
+
+    def stream(self, source: Source, *, start_s: float = 0.0, end_s: float | None = None) -> Iterator[Samples]:
+        """`boiler.audio.stream`."""
 
 
 def probe(source: Source, limits: Limits | None = None) -> Probe:

@@ -229,6 +229,27 @@ class Decoders:
         part_of(start_s, end_s)
         return self._once("load", source, (start_s, end_s, limits or self.limits))[1]
 
+    def stream(
+        self, source: Source, *, start_s: float = 0.0, end_s: float | None = None, limits: Limits | None = None
+    ) -> Generator[Samples]:
+        """`boiler.audio.stream` in a worker, which is an answer ahead. Close it to stop before the end.
+
+        Raises: as `boiler.audio.stream`.
+        """
+        part_of(start_s, end_s)  # now, not at the first piece
+        return self._pieces(source, (start_s, end_s, limits or self.limits))
+
+    def _pieces(self, source: Source, arguments: tuple[Any, ...]) -> Generator[Samples]:
+        name = name_of(source)
+        with self._taken(1) as (worker,):
+            worker.ask("stream", _given(source), *arguments)
+            while worker.asked:
+                said, samples = _only(worker, name)
+                if "ended" not in said:
+                    worker.ask("more")
+                if samples.size:
+                    yield samples
+
     def probe(self, source: Source, *, limits: Limits | None = None) -> Probe:
         """`boiler.audio.probe` in a worker. Raises: as `boiler.audio.probe`."""
         return Probe(*self._once("probe", source, (limits or self.limits,))[0]["probe"])
@@ -277,21 +298,9 @@ class Decoders:
                         lane.take()
 
     def _once(self, verb: str, source: Source, arguments: tuple[Any, ...]) -> tuple[dict[str, Any], Samples]:
-        name = name_of(source)
-        if isinstance(source, str | os.PathLike):
-            given: str | bytes = os.fspath(source)
-        else:
-            given = source if isinstance(source, bytes) else _read(source)
         with self._taken(1) as (worker,):
-            worker.ask(verb, given, *arguments)
-            try:
-                (said,), samples = worker.take()
-            except Lost as lost:
-                raise lost.kind(name, lost.reason) from None
-        if "error" in said:
-            error = _error(said["error"])
-            raise type(error)(name, error.reason)
-        return said, samples
+            worker.ask(verb, _given(source), *arguments)
+            return _only(worker, name_of(source))
 
     @contextmanager
     def _taken(self, at_most: int) -> Iterator[list[Process]]:
@@ -313,6 +322,25 @@ def _await(workers: list[Process]) -> None:
     """Until one of them has answered, has died, or is overdue."""
     left_s = min((worker.left_s for worker in workers), default=0.0)
     wait([worker.connection for worker in workers if worker.connection], max(0.0, left_s))
+
+
+def _given(source: Source) -> str | bytes:
+    """As it is sent to a worker."""
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source)
+    return source if isinstance(source, bytes) else _read(source)
+
+
+def _only(worker: Process, name: str) -> tuple[dict[str, Any], Samples]:
+    """The one part of its answer. Raises: SoundError: it cannot be read, or the worker died of it."""
+    try:
+        (said,), samples = worker.take()
+    except Lost as lost:
+        raise lost.kind(name, lost.reason) from None
+    if "error" in said:
+        error = _error(said["error"])
+        raise type(error)(name, error.reason)
+    return said, samples
 
 
 def _read(file: BinaryIO) -> bytes:

@@ -125,9 +125,9 @@ def one_sound(question: Question) -> ByItem | BySound | BySamples | ByWindows:
     return asked[0]
 
 
-def reader(source: audio.Source) -> Callable[[float, float], audio.Samples]:
+def reading(source: audio.Source, reader: audio.Reader) -> Callable[[float, float], audio.Samples]:
     """How to read a file, for a `Sound`."""
-    return lambda start_s, end_s: audio.load(source, start_s=start_s, end_s=end_s)
+    return lambda start_s, end_s: reader.load(source, start_s=start_s, end_s=end_s)
 
 
 def samples_reader(seed: BySamples) -> Callable[[float, float], audio.Samples]:

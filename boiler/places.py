@@ -81,6 +81,7 @@ def locate(
     path: Callable[[int], Path],
     k: int,
     *,
+    reader: audio.Reader = audio,
     within: Collection[int] | None = None,
     without: Collection[int] = (),
     most_s: float | None = MOST_S,
@@ -89,8 +90,9 @@ def locate(
     """The k places where the sound occurs with the highest score.
 
     `embed` gives the vectors of the sound and is called where not everything is read; `path` says where an item's sound
-    lies. `within`: only in these items; `most_s`: read no more than that (None: everything). `stop`: asked at each
-    block that is read; when it says so, what was found until then is the answer, which is not complete.
+    lies, `reader` reads it. `within`: only in these items; `most_s`: read no more than that (None: everything).
+    `stop`: asked at each block that is read; when it says so, what was found until then is the answer, which is not
+    complete.
 
     Raises: QueryError: the sound is too short, too long or silent; no recording of it can be read (SoundNotHereError:
     because it is not there).
@@ -105,7 +107,7 @@ def locate(
         stretches = [_Stretch(one, 0.0, None) for one in recordings]
     else:
         stretches = _likely(snapshot, recordings, embed(), pattern, most_s)
-    found, read_s, unread = _read(snapshot, stretches, pattern, path, stop or (lambda: False))
+    found, read_s, unread = _read(snapshot, stretches, pattern, path, reader, stop or (lambda: False))
     best = sorted(found, key=lambda one: (-one.score, one.n, one.start_s))[:k]
     return Located(tuple(best), min(read_s, of_s), of_s, tuple(unread.items()))
 
@@ -164,6 +166,7 @@ def _read(
     stretches: Sequence[_Stretch],
     pattern: Pattern,
     path: Callable[[int], Path],
+    reader: audio.Reader,
     stop: Callable[[], bool],
 ) -> tuple[list[Found], float, dict[str, str]]:
     found, read_s, unread = list[Found](), 0.0, dict[str, str]()
@@ -171,7 +174,7 @@ def _read(
     for recording, start_s, end_s in stretches:
         reading = _Reading(stop)
         try:
-            blocks = audio.stream(path(recording.n), start_s=start_s, end_s=end_s)
+            blocks = reader.stream(path(recording.n), start_s=start_s, end_s=end_s)
             places = matching.occurrences(pattern, reading.through(blocks))
         except (QueryError, SoundError) as error:
             unread[recording.id] = getattr(error, "reason", str(error))

@@ -6,12 +6,13 @@ text (JSON, then raw float32), never pickles. Requests are pickled: they come fr
 A request is `(verb, *arguments)`:
 
 * `("files", paths, first_only, limits)`: sounds one after another, until there is a good piece of sound to hand over.
+* `("stream", source, start_s, end_s, limits)`: a sound or a part of it, as far as it fits an answer.
 * `("more",)`: go on with the sound that did not fit the answer before.
 * `("load", source, start_s, end_s, limits)` and `("probe", source, limits)`, source being a path or bytes.
 
 An answer is a list of parts, one for each sound touched, in the order asked, and the samples of all of them in one
 piece: `samples`, how many of them are its; and, when it is over with it, either `error` (kind, reason) or `probe`,
-`sha256`, `size_bytes`, `mtime_s`.
+`sha256`, `size_bytes`, `mtime_s`; after `stream`, `ended`.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ from boiler.audio import (
     blocks_of,
     load,
     probe,
+    stream,
 )
 from boiler.container import name_of, opened, readable
 from boiler.errors import ExhaustedError, NotASoundError, SoundError
@@ -98,6 +100,9 @@ class Desk:
                 parts.append(self._draw(blocks, until))
                 if self._open is not None or _full(blocks, until):
                     break
+        elif verb == "stream":
+            self._open = _stream(*arguments)
+            parts.append(self._draw(blocks, until))
         elif verb == "more":
             parts.append(self._draw(blocks, until))
         else:
@@ -155,6 +160,15 @@ def _sound(path: str, first_only: bool, limits: Limits) -> Iterator[Samples | Pa
         }
     except REFUSED as error:
         yield {"error": told(error, path)}
+
+
+def _stream(source: Source, start_s: float, end_s: float | None, limits: Limits) -> Iterator[Samples | Part]:
+    """Blocks of the sound, then that it has ended."""
+    try:
+        yield from stream(source, start_s=start_s, end_s=end_s, limits=limits)
+        yield {"ended": True}
+    except REFUSED as error:
+        yield {"error": told(error, name_of(source))}
 
 
 def _once(verb: str, source: Source, *arguments: Any) -> tuple[Part, Samples]:

@@ -10,12 +10,45 @@ import pytest
 from hypothesis import HealthCheck, settings
 from sounds import tone, write
 
+from boiler import process
 from boiler.training import Run, TrainSettings
 from boiler.vqvae import NetworkSettings
 
 # On a busy machine making the inputs can take long: that says nothing about what is tested.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
+
+
+# What a sound of this name does to the process that opens it. Only here: the worker is started with this in front.
+HOSTILE = """
+import os, signal, time
+import boiler.worker as worker
+def suffer(path):
+    name = os.path.basename(os.fsdecode(path)) if not isinstance(path, bytes) else ''
+    if name.startswith('crash'): os.kill(os.getpid(), signal.SIGSEGV)
+    if name.startswith('killed'): os.kill(os.getpid(), signal.SIGKILL)
+    if name.startswith('exit'): os._exit(7)
+    if name.startswith('hang'): time.sleep(1000)
+    if name.startswith('spin'):
+        while True: pass
+    if name.startswith('lie'): os.write(int(__import__('sys').argv[2]), b'nonsense' * 1000); os._exit(0)
+    if name.startswith('hungry'): bytearray(10**12)
+def suffering(read):
+    def hostile(source, *more, **named):
+        suffer(source)
+        return read(source, *more, **named)
+    return hostile
+for verb in ('readable', 'load', 'stream'):
+    setattr(worker, verb, suffering(getattr(worker, verb)))
+"""
+
+
+@pytest.fixture
+def hostile(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes that decode suffer from sounds of certain names."""
+    begin, end = process.PROGRAM.split("from importlib")
+    assert begin.rstrip().endswith(";")
+    monkeypatch.setattr(process, "PROGRAM", f"{begin}\nexec({HOSTILE!r}); from importlib{end}")
 
 
 @pytest.fixture(scope="session")

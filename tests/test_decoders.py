@@ -14,42 +14,16 @@ import numpy as np
 import pytest
 from sounds import tone, wav_bytes, write
 
-from boiler import audio, decoders, process
+from boiler import audio, decoders
 from boiler.audio import HOP_S, SAMPLE_RATE_HZ, WINDOW_S, Limits, Window
 from boiler.decoders import Decoders, Done, Event, Failed, Piece
 from boiler.errors import ExhaustedError, NotASoundError, SoundError, SoundLimitError
-
-# What a sound of this name does to the process that opens it. Only here: the worker is started with this in front.
-HOSTILE = """
-import os, signal, time
-import boiler.worker as worker
-readable = worker.readable
-def hostile(path):
-    name = os.path.basename(os.fsdecode(path)) if not isinstance(path, bytes) else ''
-    if name.startswith('crash'): os.kill(os.getpid(), signal.SIGSEGV)
-    if name.startswith('killed'): os.kill(os.getpid(), signal.SIGKILL)
-    if name.startswith('exit'): os._exit(7)
-    if name.startswith('hang'): time.sleep(1000)
-    if name.startswith('spin'):
-        while True: pass
-    if name.startswith('lie'): os.write(int(__import__('sys').argv[2]), b'nonsense' * 1000); os._exit(0)
-    if name.startswith('hungry'): bytearray(10**12)
-    return readable(path)
-worker.readable = hostile
-"""
 
 
 @pytest.fixture(scope="module")
 def two() -> Iterator[Decoders]:
     with Decoders(2) as made:
         yield made
-
-
-@pytest.fixture
-def hostile(monkeypatch: pytest.MonkeyPatch) -> None:
-    begin, end = process.PROGRAM.split("from importlib")
-    assert begin.rstrip().endswith(";")
-    monkeypatch.setattr(process, "PROGRAM", f"{begin}\nexec({HOSTILE!r}); from importlib{end}")
 
 
 @pytest.fixture(scope="module")
@@ -329,6 +303,36 @@ def test_a_part_is_loaded_from_path_bytes_and_file(folder: Path, two: Decoders) 
         file.seek(100)
         for source in (path, str(path), path.read_bytes(), file):
             assert np.array_equal(two.load(source, start_s=50.5, end_s=52.0), expected)
+
+
+def test_a_stream_is_the_same_samples_in_pieces(folder: Path, two: Decoders) -> None:
+    path = folder / "b-long.flac"
+    for source, part in ((path, (0.0, None)), (path.read_bytes(), (50.5, 190.0)), (folder / "a00.wav", (0.0, None))):
+        pieces = list(two.stream(source, start_s=part[0], end_s=part[1]))
+        assert all(len(piece) for piece in pieces)
+        assert np.array_equal(np.concatenate(pieces), audio.load(source, start_s=part[0], end_s=part[1]))
+    assert len(list(two.stream(path))) > 2
+    with pytest.raises(NotASoundError, match="notes"):
+        list(two.stream(folder / "e-notes.mp3"))
+    with pytest.raises(ValueError, match="a part of a sound"):
+        two.stream(path, start_s=-1)
+
+
+def test_a_stream_that_is_left_gives_its_worker_back(folder: Path) -> None:
+    with Decoders(1) as made:
+        for _ in range(2):
+            stream = made.stream(folder / "b-long.flac")
+            assert len(next(stream))
+            stream.close()
+        assert np.array_equal(made.load(folder / "a01.wav"), audio.load(folder / "a01.wav"))
+
+
+def test_a_stream_of_a_sound_that_kills_or_hangs_ends(tmp_path: Path, hostile: None) -> None:
+    with Decoders(1, timeout_s=4) as made:
+        for name, said in (("crash", "SIGSEGV"), ("hang", "more than 4 s")):
+            (tmp_path / name).write_bytes(wav_bytes(bytes(1_000)))
+            with pytest.raises(SoundError, match=said):
+                list(made.stream(tmp_path / name))
 
 
 def test_errors_of_loading_name_the_source(folder: Path, two: Decoders) -> None:

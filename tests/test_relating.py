@@ -7,6 +7,8 @@ import io
 import json
 import os
 import shutil
+import subprocess
+import sys
 import wave
 from collections.abc import Iterator
 from pathlib import Path
@@ -198,6 +200,39 @@ def test_sounds_that_are_gone_are_said_to_be_without_paths(tmp_path: Path) -> No
         assert str(tmp_path) not in found.text
         # There is no encoder that could say where to look first.
         assert slug(client.post("/locate?most_s=10", files={"file": sound}), 422) == "no-encoder"
+
+
+def test_a_sound_that_kills_its_decoder_does_not_kill_the_service(tmp_path: Path, hostile: None) -> None:
+    write_collection(tmp_path / "sounds", per_kind=1)
+    dice = np.random.default_rng(0)
+    for name in ("crash.wav", "whole.wav"):
+        (tmp_path / "sounds" / name).write_bytes(sound_of(dice.normal(size=40_000)))
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "boiler.index",
+            str(tmp_path / "sounds"),
+            "MFCCStats",
+            "--model_dir",
+            str(tmp_path / "model"),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    with TestClient(Web(Settings(model_dir=tmp_path / "model", log="none")), raise_server_exceptions=False) as client:
+        crash, whole = number(client, "crash.wav"), number(client, "whole.wav")
+        for path in (
+            f"/explain?n={whole}&answer={crash}",
+            f"/explain?n={crash}&answer={whole}&start_s=0.5&end_s=1",
+            f"/items/{crash}/places",
+        ):
+            refused = client.get(path)
+            assert slug(refused, 422) == "sound-error", path
+            assert "SIGSEGV" in refused.json()["detail"]
+        found = client.get(f"/items/{whole}/places").json()
+        assert (found["complete"], found["unread"]) == (False, ["crash.wav"])
+        assert client.get(f"/explain?n={whole}&answer=1").status_code == 200
 
 
 def sound_of(samples: Any) -> bytes:

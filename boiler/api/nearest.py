@@ -78,7 +78,7 @@ class Nearest:
 
     `wav_dir`: the folder that was indexed, for `path`; by default where it was then. `device`: what embeds sounds
     (`cpu`, `cuda`, `auto` ...). `engine`: the engine that answers, by name; by default the one the index was
-    published with.
+    published with. `reader`: what reads sounds; by default this process does, with `boiler.decoders.Decoders` others.
 
     Raises: ModelDirError: not a model directory, damaged, or of another version. UnknownNameError: no such engine.
     """
@@ -90,11 +90,13 @@ class Nearest:
         wav_dir: str | os.PathLike[str] | None = None,
         device: str = "cpu",
         engine: str | None = None,
+        reader: audio.Reader = audio,
     ) -> None:
         self.model_dir = Path(model_dir)
         self._wav_dir = None if wav_dir is None else Path(wav_dir)
         self._engine_name = engine
         self._ear = Ear(device)
+        self._reader = reader
         self._refreshing = threading.Lock()
         self.feedback = Feedback(self.model_dir)
         self._current: Snapshot | None = Snapshot.open(self.model_dir, engine)
@@ -353,7 +355,7 @@ class Nearest:
             seeds.part_checked(seed.start_s, seed.end_s)
             # No longer than it may be and a little, so that it is refused for its length.
             last_s = min(seed.start_s + places.MOST_SOUGHT_S + 1, np.inf if seed.end_s is None else seed.end_s)
-            samples = audio.load(source, start_s=seed.start_s, end_s=last_s)
+            samples = self._reader.load(source, start_s=seed.start_s, end_s=last_s)
             without |= {snapshot.item(seed.id_or_n).n} - (among or set()) if isinstance(seed, ByItem) else set()
         return places.locate(
             snapshot,
@@ -363,6 +365,7 @@ class Nearest:
             ),
             self.path,
             k,
+            reader=self._reader,
             within=among,
             without=without,
             most_s=most_s,
@@ -380,20 +383,20 @@ class Nearest:
         snapshot, seed = self._snapshot, explain.one_sound(question)
         number, rows = snapshot.rows_of(answer)
         times = [Part(*snapshot.rows[row].item()[1:]) for row in rows]
-        read = explain.reader(self.path(number))
+        read = explain.reading(self.path(number), self._reader)
         found = explain.Sound(snapshot.item(number).id, snapshot.vectors[rows.start : rows.stop], times, read)
         match seed:
             case ByItem(id_or_n):
-                name, read = snapshot.item(id_or_n).id, explain.reader(self.path(id_or_n))
+                name, read = snapshot.item(id_or_n).id, explain.reading(self.path(id_or_n), self._reader)
             case BySound(source):
                 if not isinstance(source, str | os.PathLike | bytes) and not source.seekable():
                     seed = replace(seed, source=source.read())  # it is read twice
-                name, read = audio.name_of(source), explain.reader(seed.source)
+                name, read = audio.name_of(source), explain.reading(seed.source, self._reader)
             case BySamples():
                 name, read = "the samples given", explain.samples_reader(seed)
             case ByWindows(source=source):
                 assert source is not None  # `one_sound` refuses it
-                name, read = audio.name_of(source), explain.reader(source)
+                name, read = audio.name_of(source), explain.reading(source, self._reader)
         vectors, parts, _ = self._heard(snapshot, seed)
         asked = explain.Sound(name, vectors, parts or [], read)
         return explain.explain(asked, found, self._ear, snapshot.generation, tell)
@@ -492,7 +495,7 @@ class Nearest:
         self, snapshot: Snapshot, source: audio.Source, start_s: float, end_s: float | None
     ) -> list[Embedded]:
         seeds.part_checked(start_s, end_s)
-        blocks = audio.stream(source, start_s=start_s, end_s=end_s)
+        blocks = self._reader.stream(source, start_s=start_s, end_s=end_s)
         return self._ear.embed(snapshot.generation, blocks, audio.name_of(source), start_s)
 
 

@@ -1,11 +1,5 @@
 """The paths about how sounds of the collection relate: why two are similar, the way between two, near-duplicates, the
-map, and where a sound occurs inside others.
-
-Explanations and places read sounds of the collection in this very process, unlike uploads and pictures: they were all
-decoded once when they were indexed, in a process apart. One that was replaced since then by a file that breaks its
-decoder takes the worker of the service along, which `boiler serve` with several workers, or whatever watches over it,
-starts again.
-"""
+map, and where a sound occurs inside others."""
 
 from __future__ import annotations
 

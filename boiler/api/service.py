@@ -25,6 +25,7 @@ from boiler.api.meters import Meters
 from boiler.api.nearest import Group, Nearest
 from boiler.api.rendering import Renderer
 from boiler.api.uploads import Uploads, in_thread
+from boiler.decoders import Decoders
 from boiler.errors import BoilerError
 from boiler.settings import Settings
 
@@ -169,13 +170,20 @@ async def opened(settings: Settings) -> AsyncIterator[Service]:
     Raises:
         BoilerError: the model directory cannot be served
     """
+    # Of the collection: one for what takes seconds, one for what takes minutes. Uploads have processes of their own.
+    reader = Decoders(workers=2, timeout_s=settings.decode_timeout_s)
     nearest = await anyio.to_thread.run_sync(
         functools.partial(
-            Nearest, settings.model_dir, wav_dir=settings.wav_dir, device=settings.device, engine=settings.engine
+            Nearest,
+            settings.model_dir,
+            wav_dir=settings.wav_dir,
+            device=settings.device,
+            engine=settings.engine,
+            reader=reader,
         )
     )
     service = Service(settings, nearest)
-    with service.uploads:
+    with service.uploads, reader:
         service.tell()
         watching = asyncio.create_task(service.watch())
         try:
