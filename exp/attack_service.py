@@ -13,12 +13,9 @@ import argparse
 import contextlib
 import io
 import json
-import os
 import re
-import signal
 import socket
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -29,8 +26,8 @@ from pathlib import Path
 
 import av
 import numpy as np
-
-from boiler.synthesis import write_collection
+from loopback import indexed, running
+from watching import pss_mb
 
 READ, FEEDBACK = "attack-reader-0123456789", "attack-feeder-0123456789"
 SECRET = b"root of all secrets"
@@ -56,7 +53,7 @@ class Target:
 
     def _watch(self) -> None:
         while not self._ended.wait(0.1):
-            self.peak_mb = max(self.peak_mb, memory_mb(self.pid))
+            self.peak_mb = max(self.peak_mb, pss_mb(self.pid))
 
     def raw(self, wire: bytes, within_s: float = 60.0) -> tuple[int, bytes]:
         """The status and all that came back; 0 when the connection was closed without an answer."""
@@ -278,19 +275,6 @@ def pictures(target: Target) -> tuple[int, bytes]:
     return worst, last
 
 
-def memory_mb(root: int) -> float:
-    """Of a tree of processes, shared pages counted once."""
-    found, total = [root], 0
-    for one in found:
-        for file in Path(f"/proc/{one}/task").glob("*/children"):
-            with contextlib.suppress(OSError):
-                found += map(int, file.read_text().split())
-        with contextlib.suppress(OSError):
-            match = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{one}/smaps_rollup").read_text(), re.MULTILINE)
-            total += int(match[1]) if match else 0
-    return total / 1024
-
-
 def timing(target: Target) -> str:
     """Whether a key that is nearly right takes another time than one that is wrong from its first sign."""
     times: dict[str, list[float]] = {READ[:-1] + "8": [], "x" + READ[1:]: []}
@@ -311,31 +295,17 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="boiler-attack-") as name:
         folder = Path(name)
         (folder / "secret").write_bytes(SECRET)
-        write_collection(folder / "sounds", per_kind=1)
-        subprocess.run([sys.executable, "-m", "boiler.index", "--wav_dir", str(folder / "sounds"), "--model_dir", str(folder / "model"), "MFCCStats"], check=True, capture_output=True)  # fmt: skip
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("BOILER_")}
-        environment |= {
+        model_dir = indexed(folder, per_kind=1)
+        environment = {
             "BOILER_API_KEYS": f"read:{READ},feedback:{FEEDBACK}", "BOILER_MAX_BODY_S": str(BODY_S), "BOILER_MAX_UPLOAD_BYTES": str(8 * 2**20),
             "BOILER_DECODE_TIMEOUT_S": str(DECODE_S), "OMP_NUM_THREADS": "1",
         }  # fmt: skip
-        log = (folder / "log").open("w")
-        process = subprocess.Popen([sys.executable, "-m", "boiler.serve", str(folder / "model"), "--port", str(port)], env=environment, stdout=log, stderr=log)  # fmt: skip
-        while True:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                break
-            if process.poll() is not None:
-                raise SystemExit((folder / "log").read_text())
-            time.sleep(0.1)
-        target = Target(port, process.pid)
-        try:
-            return attacked(target, args, folder)
-        finally:
-            target.close()
-            process.send_signal(signal.SIGTERM)
-            process.wait()
+        with running(["boiler.serve", str(model_dir)], environment, folder / "log") as service:
+            target = Target(service.port, service.pid)
+            try:
+                return attacked(target, args, folder)
+            finally:
+                target.close()
 
 
 def attacked(target: Target, args: argparse.Namespace, folder: Path) -> int:

@@ -2,8 +2,8 @@
 
     python exp/bench_service.py --seconds 4 --json exp/records/service.json
 
-Three services answer the same queries (12 neighbours of a vector of 64, 10,000 rows) in turn: boiler's with keys,
-metrics and log lines on; a plain FastAPI service as one writes it in an evening (async def, annoy with 100 trees and
+Three services answer the same queries (12 neighbours of a vector of 64, 10,000 rows) in turn: `boiler serve` with keys,
+metrics and log lines on (also without each of them, and as uvicorn alone runs it); a plain FastAPI service as one writes it in an evening (async def, annoy with 100 trees and
 its default search_k, list of dicts, asyncio and h11); and an empty FastAPI route, which is the least that the framework
 costs. Processor time is that of the service's processes from /proc, over the requests that wrk counted. wrk must be
 installed; nothing else should run on the machine.
@@ -14,24 +14,21 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
-import time
-import urllib.request
 from pathlib import Path
 
 import numpy as np
+from loopback import running
+from watching import processor_s, tree
 
 from boiler import generation
 from boiler.generation import Header, Item, rows_of
 
 ROWS, DIM, K = 10_000, 64, 12
 KEY = "benchmark-0123456789"
-TICKS_A_SECOND = os.sysconf("SC_CLK_TCK")
 
 LUA = """
 local bodies = {}
@@ -101,40 +98,20 @@ def services(folder: Path) -> dict[str, tuple[list[str], dict[str, str]]]:
     """Name, command without workers and port, environment."""
     ours = {"BOILER_MODEL_DIR": str(folder / "model")}
     full = ours | {"BOILER_API_KEYS": f"read:{KEY}"}
-    uvicorn = [sys.executable, "-m", "uvicorn"]
-    mine = [*uvicorn, "boiler.api.web:app", "--no-access-log"]
+    mine = ["boiler.serve", str(folder / "model")]
     there = ["--app-dir", str(folder)]
     return {
         "boiler": (mine, full),
+        "boiler, bare uvicorn": (["uvicorn", "boiler.api.web:app", "--no-access-log"], full),
         "boiler, no keys": (mine, ours),
         "boiler, no metrics": (mine, full | {"BOILER_METRICS": "0"}),
         "boiler, no log": (mine, full | {"BOILER_LOG": "none"}),
         "plain": (
-            [*uvicorn, "plain:app", "--loop", "asyncio", "--http", "h11", *there],
+            ["uvicorn", "plain:app", "--loop", "asyncio", "--http", "h11", *there],
             {"BENCH_ANNOY": str(folder / "annoy"), "BENCH_ITEMS": str(folder / "items.json")},
         ),
-        "empty route": ([*uvicorn, "empty:app", "--no-access-log", *there], {}),
+        "empty route": (["uvicorn", "empty:app", "--no-access-log", *there], {}),
     }
-
-
-def processes(root: int) -> list[int]:
-    """A process and all below it."""
-    found = [root]
-    for one in found:
-        try:
-            found += map(int, Path(f"/proc/{one}/task/{one}/children").read_text().split())
-        except OSError:
-            continue
-    return found
-
-
-def cpu_s(numbers: list[int]) -> float:
-    """Processor time of these processes."""
-    total = 0
-    for number in numbers:
-        fields = Path(f"/proc/{number}/stat").read_text().rsplit(")", 1)[1].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / TICKS_A_SECOND
 
 
 def loaded(port: int, folder: Path, connections: int, seconds: int) -> tuple[int, float, float, float]:
@@ -168,50 +145,28 @@ def main() -> int:
     parser.add_argument("--json", type=Path, help="write the figures there, too")
     args = parser.parse_args()
     figures = []
-    with tempfile.TemporaryDirectory(prefix="boiler-bench-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="boiler-bench-") as made:
+        folder = Path(made)
         prepare(folder)
-        print(f"{'service':<20}{'workers':>8}{'conns':>7}{'req/s':>9}{'p50 ms':>9}{'p99 ms':>9}{'cpu us/req':>12}")
-        port = itertools.count(18_400)
-        for workers, (service, (command, environment)) in itertools.product(args.workers, services(folder).items()):
-            if args.only and service not in args.only:
+        print(f"{'service':<22}{'workers':>8}{'conns':>7}{'req/s':>9}{'p50 ms':>9}{'p99 ms':>9}{'cpu us/req':>12}")
+        for workers, (name, (command, environment)) in itertools.product(args.workers, services(folder).items()):
+            if args.only and name not in args.only:
                 continue
-            at = next(port)
-            clean = {key: value for key, value in os.environ.items() if not key.startswith("BOILER_")}
-            process = subprocess.Popen(
-                [*command, "--workers", str(workers), "--port", str(at)],
-                env=clean | environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-            )  # fmt: skip
-            try:
-                await_answer(at)
-                loaded(at, folder, 8, 1)  # warm
+            with running([*command, "--workers", str(workers)], environment) as service:
+                loaded(service.port, folder, 8, 1)  # warm
                 for connections in args.connections:
-                    before = cpu_s(processes(process.pid))
-                    requests, rate, p50_ms, p99_ms = loaded(at, folder, connections, args.seconds)
-                    cpu_us = (cpu_s(processes(process.pid)) - before) / requests * 1e6
+                    before = processor_s(tree(service.pid))
+                    requests, rate, p50_ms, p99_ms = loaded(service.port, folder, connections, args.seconds)
+                    cpu_us = (processor_s(tree(service.pid)) - before) / requests * 1e6
                     figures.append(
-                        {"service": service, "workers": workers, "connections": connections, "requests_per_s": rate,
+                        {"service": name, "workers": workers, "connections": connections, "requests_per_s": rate,
                          "p50_ms": p50_ms, "p99_ms": p99_ms, "cpu_us": round(cpu_us, 1)}
                     )  # fmt: skip
-                    print(f"{service:<20}{workers:>8}{connections:>7}{rate:>9.0f}{p50_ms:>9.2f}{p99_ms:>9.2f}{cpu_us:>12.0f}", flush=True)
-            finally:
-                process.send_signal(signal.SIGTERM)
-                process.wait()
+                    print(f"{name:<22}{workers:>8}{connections:>7}{rate:>9.0f}{p50_ms:>9.2f}{p99_ms:>9.2f}{cpu_us:>12.0f}", flush=True)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps({"rows": ROWS, "dim": DIM, "k": K, "figures": figures}, indent=1) + "\n")
     return 0
-
-
-def await_answer(port: int) -> None:
-    """Until something answers there."""
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json", timeout=5).close()
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise SystemExit("the service did not start")
 
 
 if __name__ == "__main__":

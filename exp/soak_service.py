@@ -22,7 +22,6 @@ import json
 import os
 import random
 import re
-import signal
 import socket
 import statistics
 import subprocess
@@ -35,8 +34,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-from boiler.synthesis import write_collection
+from loopback import indexed, running
+from watching import handles, pss_mb
 
 KEYS = {"read": "soak-reader-0123456789", "feedback": "soak-feeder-0123456789", "admin": "soak-admin-0123456789"}
 JSON = {"Content-Type": "application/json"}
@@ -225,34 +224,6 @@ def form(content: bytes) -> tuple[bytes, dict[str, str]]:
     return head + content + b"\r\n--edge--\r\n", {"Content-Type": "multipart/form-data; boundary=edge"}
 
 
-def processes(root: int) -> list[int]:
-    """A process and all below it, whichever thread started them."""
-    found = [root]
-    for one in found:
-        for file in Path(f"/proc/{one}/task").glob("*/children"):
-            with contextlib.suppress(OSError):
-                found += map(int, file.read_text().split())
-    return found
-
-
-def memory_mb(root: int) -> float:
-    """Of a tree of processes, shared pages counted once."""
-    total = 0
-    for one in processes(root):
-        with contextlib.suppress(OSError):
-            match = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{one}/smaps_rollup").read_text(), re.MULTILINE)
-            total += int(match[1]) if match else 0
-    return total / 1024
-
-
-def handles(root: int) -> int:
-    total = 0
-    for one in processes(root):
-        with contextlib.suppress(OSError):
-            total += len(list(Path(f"/proc/{one}/fd").iterdir()))
-    return total
-
-
 def reindexing(sounds: Path, model_dir: Path, every_s: float, ended: threading.Event, faults: list[str]) -> int:
     """A file comes, a file goes, and the index is made anew, until told to end. How many were made."""
     first = sorted(sounds.rglob("*.wav"))[0].read_bytes()
@@ -282,31 +253,14 @@ def main() -> int:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="boiler-soak-") as name:
         folder = Path(name)
-        write_collection(folder / "sounds", per_kind=2)
+        model_dir = indexed(folder, per_kind=2)
         sounds = sorted((folder / "sounds").rglob("*.wav"))
-        model_dir = folder / "model"
-        subprocess.run([sys.executable, "-m", "boiler.index", "--wav_dir", str(folder / "sounds"), "--model_dir", str(model_dir), "MFCCStats"], check=True, capture_output=True)  # fmt: skip
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        environment = {key: value for key, value in os.environ.items() if not key.startswith("BOILER_")}
-        environment |= {"BOILER_API_KEYS": ",".join(f"{scope}:{key}" for scope, key in KEYS.items()), "OMP_NUM_THREADS": "1"}
-        log = (folder / "log").open("w")
-        process = subprocess.Popen(
-            [sys.executable, "-m", "boiler.serve", str(model_dir), "--port", str(port), "--workers", str(args.workers)],
-            env=environment, stdout=log, stderr=log,
-        )  # fmt: skip
+        environment = {"BOILER_API_KEYS": ",".join(f"{scope}:{key}" for scope, key in KEYS.items()), "OMP_NUM_THREADS": "1"}
+        command = ["boiler.serve", str(model_dir), "--workers", str(args.workers)]
         try:
-            while True:
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
-                    break
-                if process.poll() is not None:
-                    raise SystemExit((folder / "log").read_text())
-                time.sleep(0.1)
-            return soak(args, process.pid, Load(port, model_dir, sounds, folder), folder)
+            with running(command, environment, folder / "log") as service:
+                return soak(args, service.pid, Load(service.port, model_dir, sounds, folder), folder)
         finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait()
             said = (folder / "log").read_text()
             if "Traceback" in said:
                 print("a trace in the log:\n" + said[said.index("Traceback") :][:2_000])
@@ -333,7 +287,7 @@ def soak(args: argparse.Namespace, pid: int, load: Load, folder: Path) -> int:
         if now > args.minutes * 60 or len(load.faults) > 20:
             break
         if not memory or now - memory[-1][0] >= min(10.0, args.minutes * 6):
-            memory.append((now, memory_mb(pid), handles(pid)))
+            memory.append((now, pss_mb(pid), handles(pid)))
         attempted(load, load.dice.choice(weighted))
         time.sleep(max(0.0, begun + (turn + 1) / args.rate - time.monotonic()))
     ended.set()

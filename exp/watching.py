@@ -1,4 +1,5 @@
-"""What a command costs: seconds, processor time, and the memory of its whole tree of processes.
+"""What a command costs: seconds, processor time, and the memory of its whole tree of processes; and the same of one
+that runs.
 
 Memory is sampled from `/proc/*/smaps_rollup`. `pss`: every page counted once over the tree, mapped files in it; `own`:
 the part of it that no file backs, which is what a full machine cannot take back.
@@ -10,7 +11,8 @@ import os
 import subprocess
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -69,12 +71,28 @@ def memory(pid: int) -> dict[str, int]:
     return {name: 1024 * int(size.split()[0]) for name, _, size in (line.partition(":") for line in lines)}
 
 
-def _processor_s(pid: int) -> float:
-    try:
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return 0.0
-    return (int(words[11]) + int(words[12])) / _TICKS
+def pss_mb(root: int) -> float:
+    """Of a process and all below it, pages that they share counted once."""
+    return sum(memory(pid).get("Pss", 0) for pid in tree(root)) / 2**20
+
+
+def handles(root: int) -> int:
+    """Open files, sockets and the like of a process and all below it."""
+    total = 0
+    for pid in tree(root):
+        with suppress(OSError):
+            total += len(list(Path(f"/proc/{pid}/fd").iterdir()))
+    return total
+
+
+def processor_s(pids: Iterable[int]) -> float:
+    """Processor time of these processes until now; of one that is gone, none."""
+    total = 0
+    for pid in pids:
+        with suppress(OSError):
+            words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += int(words[11]) + int(words[12])
+    return total / _TICKS
 
 
 def watched(argv: Sequence[str | os.PathLike[str]], **env: str) -> Costs:
@@ -94,7 +112,7 @@ def watched(argv: Sequence[str | os.PathLike[str]], **env: str) -> Costs:
             costs.peak_own = max(costs.peak_own, sum(size.get("Pss_Anon", 0) for size in sizes))
             costs.most_processes = max(costs.most_processes, len(pids))
             for pid in pids:
-                costs.processor_s[pid] = max(costs.processor_s.get(pid, 0.0), _processor_s(pid))
+                costs.processor_s[pid] = max(costs.processor_s.get(pid, 0.0), processor_s([pid]))
             time.sleep(EVERY_S)
         said.seek(0)
         costs.said = said.read()
