@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import random
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, example, given, settings, strategies
+from hypothesis import HealthCheck, given, settings, strategies
 from pydantic import TypeAdapter
 from serving import publish
 from starlette.testclient import TestClient
@@ -277,44 +276,146 @@ def test_a_batch_is_bounded_and_its_mistakes_are_pointed_at(client: TestClient) 
         assert problem["errors"][0]["pointer"].startswith("/queries/1")
 
 
-HOSTILE_NUMBERS = strategies.one_of(
-    strategies.sampled_from(["NaN", "Infinity", "-Infinity", "1e999", "-1e400", "9" * 400, "-0.0", "1e-999", "true"]),
-    strategies.floats(allow_nan=False, allow_infinity=False).map(repr),
-    strategies.integers().map(str),
-    strategies.text(max_size=5).map(json.dumps),
-    strategies.sampled_from(['"\\ud800"', '"\\udfff\\ud800"', "null", "{}", "[]", "[[[[1]]]]"]),
-)
-
-
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
-@given(
-    numbers=strategies.lists(HOSTILE_NUMBERS, min_size=0, max_size=DIM + 2),
-    keys=strategies.lists(
-        strategies.sampled_from(["embedding", "k", "", "__proto__", "\\ud800"]), min_size=1, max_size=3
+VECTOR = [1.0] * DIM
+RIGHT: dict[str, dict[str, Any]] = {
+    "/nearest": {"embedding": VECTOR},
+    "/nearest/batch": {"queries": [{"embedding": VECTOR}, {"n": 3, "weight": 0.5}], "k": 3},
+    "/nearest/query": {
+        "seeds": [{"n": 1}, {"embedding": VECTOR, "weight": -0.5}],
+        "k": 4,
+        "where": {"and": [{"label": "kind3"}, {"duration_s": {"<": 6}}, {"not": {"under": "kind1"}}]},
+        "without": [2, 3],
+        "min_similarity": -1,
+        "per_window": False,
+        "fold_nearer_than": 0.1,
+        "per_group": {"field": "label", "most": 2},
+        "diversity": 0.2,
+        "set_back_hubs": False,
+        "feedback": True,
+        "who": "ann",
+    },
+    "/feedback": {"question": {"n": 1}, "answer": 2, "like": True, "who": "ann"},
+}
+# As they stand in the body, also where that is no JSON any more.
+HOSTILE = [
+    *(
+        "NaN",
+        "Infinity",
+        "-Infinity",
+        "1e999",
+        "-1e400",
+        "9" * 400,
+        "-0.0",
+        "1e-999",
+        "5e-324",
+        "1e308",
+        "-1",
+        "0",
+        "1.5",
     ),
+    *(
+        str(2**31),
+        str(2**63),
+        "true",
+        "null",
+        "{}",
+        "[]",
+        "[[[[1]]]]",
+        "[" * 300 + "]" * 300,
+        '{"a":' * 300 + "1" + "}" * 300,
+    ),
+    *('""', '"1"', '"\\u0000"', '"\\ud800"', '"\\udfff\\ud800"', '"%\' OR 1=1 --"', '"' + "x" * 5_000 + '"'),
+    *('{"\\ud800": 1}', '{"__proto__": {}}', "1 2", ",", "]", "'x'", "\x00"),
+]
+
+
+class Token(str):
+    """Stands in the body as it is."""
+
+
+def test_what_is_right_is_answered_on_every_path_that_takes_json(client: TestClient) -> None:
+    for path, body in RIGHT.items():
+        assert client.post(path, json=body).status_code in (200, 201), path
+    takes = {
+        path
+        for path, operations in client.get("/openapi.json").json()["paths"].items()
+        if any("application/json" in one.get("requestBody", {}).get("content", {}) for one in operations.values())
+    }
+    assert takes == set(RIGHT)
+
+
+@pytest.mark.parametrize("path", RIGHT)
+@settings(
+    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-@example(numbers=["1"] * DIM, keys=["embedding", "embedding"])
-@example(numbers=["1e308"] * DIM, keys=["embedding"])
-@example(numbers=["5e-324"] * DIM, keys=["embedding"])
+@given(data=strategies.data())
 def test_whatever_stands_in_the_json_the_answer_is_rows_or_a_problem(
-    client: TestClient, numbers: list[str], keys: list[str]
+    client: TestClient, path: str, data: strategies.DataObject
 ) -> None:
-    body = "{" + ", ".join(f'"{key}": [{", ".join(numbers)}]' for key in keys) + "}"
-    for path in ("/nearest", "/nearest/batch"):
-        response = client.post(path, content=body.encode("utf-8", "surrogatepass"), headers=JSON)
-        if response.status_code == 200:
-            assert all(math.isfinite(row["distance"]) for row in response.json())
+    tokens = strategies.one_of(
+        strategies.sampled_from(HOSTILE),
+        strategies.floats().map(repr),
+        strategies.integers().map(str),
+        strategies.text(max_size=5).map(json.dumps),
+    ).map(Token)
+    body = pairs_of(RIGHT[path])
+    for _ in range(data.draw(strategies.integers(1, 3))):
+        places = list(places_of(body))
+        inside, at = data.draw(strategies.sampled_from(places))
+        token = data.draw(tokens)
+        if isinstance(inside, Pairs):
+            name, old = inside[at]
+            how = data.draw(strategies.sampled_from(["instead", "before", "after", "renamed"]))
+            new = {
+                "instead": [(name, token)],
+                "before": [(name, token), (name, old)],
+                "after": [(name, old), (name, token)],
+                "renamed": [(data.draw(strategies.sampled_from(["", "__proto__", "\\ud800", "K", "\\u0000"])), old)],
+            }[how]
+            inside[at : at + 1] = new
         else:
-            assert_problem(response, 422)
+            inside[at] = token
+    response = client.post(path, content=rendered(body).encode("utf-8", "surrogatepass"), headers=JSON)
+    if response.status_code in (200, 201):
+        json.loads(response.content, parse_constant=pytest.fail)  # NaN and Infinity are no JSON
+    else:
+        assert response.status_code in (404, 422), response.text
+        assert_problem(response, response.status_code)
 
 
-def test_random_bytes_are_never_a_500(client: TestClient) -> None:
+class Pairs(list[tuple[str, Any]]):
+    """An object whose keys may come twice."""
+
+
+def pairs_of(value: Any) -> Any:
+    """A copy, with its objects as pairs."""
+    if isinstance(value, dict):
+        return Pairs((name, pairs_of(one)) for name, one in value.items())
+    return [pairs_of(one) for one in value] if isinstance(value, list) else value
+
+
+def places_of(value: Any) -> Iterator[tuple[list[Any], int]]:
+    """Where something stands: the list or object, and the position in it."""
+    for at, one in enumerate(value if isinstance(value, list) else []):
+        yield value, at
+        yield from places_of(one[1] if isinstance(value, Pairs) else one)
+
+
+def rendered(value: Any) -> str:
+    """As JSON, but for the tokens."""
+    if isinstance(value, Token):
+        return str(value)
+    if isinstance(value, Pairs):
+        return "{" + ",".join(f'"{name}":{rendered(one)}' for name, one in value) + "}"
+    return "[" + ",".join(map(rendered, value)) + "]" if isinstance(value, list) else json.dumps(value)
+
+
+@pytest.mark.parametrize("path", RIGHT)
+def test_random_bytes_are_never_a_500(client: TestClient, path: str) -> None:
     dice = random.Random(0)
     for length in (1, 3, 17, 400):
         for _ in range(20):
-            assert_problem(client.post("/nearest", content=dice.randbytes(length), headers=JSON), 422)
+            assert_problem(client.post(path, content=dice.randbytes(length), headers=JSON), 422)
 
 
 # ------------------------------------------------------------------------------------------------- the description
