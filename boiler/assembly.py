@@ -11,8 +11,10 @@ was built on several threads.
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +49,7 @@ _TEST_QUERIES = 200
 _TEST_K = 10
 _N_TREES = (50, 100)
 _SEARCH_FACTORS = (1, 4, 16, 64)
-_BLOCK_ROWS = 65_536
+_BLOCK_ROWS = 8_192
 
 Floats = npt.NDArray[np.float32]
 
@@ -76,15 +78,19 @@ def write(
         encoder_sha256 = atomic.sha256_of(folder / "encoder.pt")
     unit = save_blocks(folder / "vectors.npy", (len(vectors), header.dim), _unit_blocks(vectors))
     np.save(folder / "rows.npy", np.ascontiguousarray(rows))
+    # Before the map: what lays that out is imported, and stays in memory.
+    _give_back()
+    engine = _write_engines(folder, unit, header.seed)
     firsts = np.flatnonzero(np.diff(rows["n"], prepend=-1))
     means = save_blocks(folder / "item_vectors.npy", (len(firsts), header.dim), _item_blocks(unit, firsts))
+    _give_back()
     places = mapping.make(means, rows["n"][firsts].astype(np.int64), seed=header.seed, before=before)
+    _give_back()
     np.save(folder / mapping.FILE, places)
     np.save(folder / "pairs.npy", random_pairs(unit, rows["n"], header.seed))
     n_items = _write_items(folder, rows, items, failures, meta)
     projector.write_tensors(folder / projector.TENSORS, unit)
     projector.write_config(folder / projector.CONFIG)
-    engine = _write_engines(folder, unit, header.seed)
     header = header.completed(encoder_sha256=encoder_sha256, n_rows=len(unit), n_items=n_items, engine=engine)
     (folder / "boiler.json").write_text(header.to_json(), encoding="utf-8")
     manifest.write(folder)
@@ -98,6 +104,12 @@ def _check_arrays(header: Header, vectors: Floats, rows: npt.NDArray[np.void]) -
         raise ValueError(f"rows must be [{len(vectors)}] of {ROW}, not {list(rows.shape)} of {rows.dtype}")
     if len(rows) and (np.diff(rows["n"]) < 0).any():
         raise ValueError("rows must stand in the order of n, an item's rows together")
+
+
+def _give_back() -> None:
+    """Memory that was freed goes back to the system: glibc would keep it, 70 MB and more after each large stage."""
+    with suppress(OSError, AttributeError):  # another system, which has no such function
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -55,6 +55,7 @@ class Tally:
     prepare_s: float = 0.0
     decode_wait_s: float = 0.0
     embed_s: float = 0.0
+    embed_processor_s: float = 0.0  # of all threads of this process: against embed_s, what others took from it
     write_s: float = 0.0
 
     @property
@@ -197,10 +198,11 @@ class Hearing:
         samples = np.stack([window.samples for _, window in taken])
         batch = [(n, window.start_s, window.end_s) for n, window in taken]
         del taken  # half a megabyte each, which are in the stack now
-        began = time.monotonic()
+        began, worked = time.monotonic(), time.process_time()
         vectors = self.embed(samples)
         embedded = time.monotonic()
         self.tally.embed_s += embedded - began
+        self.tally.embed_processor_s += time.process_time() - worked
         self.tally.windows += len(batch)
         usable = [bool(np.isfinite(vector).all() and vector.any()) for vector in vectors]
         self.catalogue.add(

@@ -4,9 +4,10 @@
     --ten_hours           one file of ten hours, in FLAC, MP3 and Opus: peak memory of the whole tree of processes
     --rows 1000000        made-up vectors published, opened, and served by 1 and 4 workers
 
-Prints tables in Markdown. Memory is that of the whole tree of processes, sampled four times a second (`exp/watching.py`):
-"own" is what no file backs, "all" counts mapped files and program code, too. `--model pt_path` takes an encoder of a
-checkpoint beside MFCCStats. What is made goes below `--work` (default: a temporary folder), and stays when that is given.
+Prints tables in Markdown. Memory is that of the whole tree of processes, sampled four times a second
+(`exp/watching.py`): "own" is what no file backs, "all" counts mapped files and program code, too; beside it stands what
+`import torch` alone takes. `--encoder NAME --pt_path FILE` takes another encoder than MFCCStats. What is made goes
+below `--work` (default: a temporary folder), and stays when that is given.
 """
 
 from __future__ import annotations
@@ -52,11 +53,12 @@ def folder(work: Path, files: int, words: list[str]) -> None:
         shutil.rmtree(work / "sounds", ignore_errors=True)
         made_corpus.make(work / "sounds", files)
         print(f"\n{files} files made in {time.monotonic() - began:.0f} s")
-    print(f"`boiler index` with {' '.join(words)}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f} before\n")
+    print(f"`boiler index` with {' '.join(words)}, {os.cpu_count()} cores; {_floor()}\n")
     print(
-        "| run | wall s | of it publishing | files embedded | files/s | hours/h | took the time | memory, own / all |"
+        "| run | load before | wall s | of it publishing | files embedded | files/s | hours/h | took the time |"
+        " processor s, encoder / decoders | memory, own / all |"
     )
-    print("| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: |")
     model_dir = work / "index"
     if not (model_dir / "current").exists():  # else a run of this script goes on that was stopped
         shutil.rmtree(model_dir, ignore_errors=True)
@@ -72,6 +74,7 @@ def folder(work: Path, files: int, words: list[str]) -> None:
 
 def _index(name: str, model_dir: Path, words: list[str]) -> dict[str, Any]:
     """One run of the indexer; a line of the table, and the stages of it."""
+    load = os.getloadavg()[0]
     costs = watched([sys.executable, "-m", "boiler.index", "--model_dir", model_dir, "--json", *words])
     if costs.code not in (0, 1):
         raise SystemExit(costs.said)
@@ -79,15 +82,16 @@ def _index(name: str, model_dir: Path, words: list[str]) -> dict[str, Any]:
     tally = report["tally"]
     embedding_s = tally["decode_wait_s"] + tally["embed_s"] + tally["write_s"]
     print(
-        f"| {name} | {costs.wall_s:.1f} | {report['publish_s']:.1f} | {tally['embedded']} |"
+        f"| {name} | {load:.1f} | {costs.wall_s:.1f} | {report['publish_s']:.1f} | {tally['embedded']} |"
         f" {tally['embedded'] / embedding_s if embedding_s else 0:.0f} |"
-        f" {tally['sound_s'] / embedding_s if embedding_s else 0:.0f} | {_bound(report)} | {_memory(costs)} |",
+        f" {tally['sound_s'] / embedding_s if embedding_s else 0:.0f} | {_bound(report)} |"
+        f" {tally['embed_processor_s']:.0f} / {costs.others_s:.0f} | {_memory(costs)} |",
         flush=True,
     )
     print(
         f"  {name}: looking {report['scan_s']:.1f} s, encoder {tally['prepare_s']:.1f}, waiting for decoders"
-        f" {tally['decode_wait_s']:.1f}, embedding {tally['embed_s']:.1f}, writing {tally['write_s']:.1f}; processor time:"
-        f" this process {costs.main_s:.0f} s, decoders {costs.others_s:.0f} s; {tally['failed']} failed,"
+        f" {tally['decode_wait_s']:.1f}, embedding {tally['embed_s']:.1f}, writing {tally['write_s']:.1f}; processor"
+        f" time: this process {costs.main_s:.0f} s, decoders {costs.others_s:.0f} s; {tally['failed']} failed,"
         f" {tally['reused']} known already",
         file=sys.stderr,
     )
@@ -102,6 +106,11 @@ def _bound(report: dict[str, Any]) -> str:
     return f"{report['bottleneck']} (encoder {100 * tally['embed_s'] / whole_s:.0f} % of the clock)"
 
 
+def _floor() -> str:
+    """What no indexing goes below."""
+    return f"`import torch` alone takes {_memory(watched([sys.executable, '-c', 'import torch']))} of memory"
+
+
 def _memory(costs: Costs) -> str:
     return f"{costs.peak_own / MB:.0f} / {costs.peak_pss / MB:.0f} MB"
 
@@ -111,12 +120,13 @@ def _memory(costs: Costs) -> str:
 
 def ten_hours(work: Path, words: list[str]) -> None:
     """One file of ten hours at a time."""
-    print(f"\nOne file of ten hours, `boiler index` with {' '.join(words)}, {os.cpu_count()} cores\n")
-    print("| file | its size | windows | wall s | hours/h | took the time | memory, own / all |")
-    print("| --- | ---: | ---: | ---: | ---: | --- | ---: |")
+    print(f"\nOne file of ten hours, `boiler index` with {' '.join(words)}, {os.cpu_count()} cores; {_floor()}\n")
+    print("| file | its size | windows | load before | wall s | hours/h | took the time | memory, own / all |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: |")
     for form in ("flac", "mp3", "ogg-opus"):
         path = _long(work / "long", form)
         shutil.rmtree(work / "long-index", ignore_errors=True)
+        load = os.getloadavg()[0]
         costs = watched(
             [
                 *(sys.executable, "-m", "boiler.index", path.parent, *words, "--include", path.name, "--json"),
@@ -125,7 +135,7 @@ def ten_hours(work: Path, words: list[str]) -> None:
         )
         report = json.loads(costs.said)
         print(
-            f"| {path.name} | {path.stat().st_size / 1e6:.0f} MB | {report['n_rows']} | {costs.wall_s:.0f} |"
+            f"| {path.name} | {path.stat().st_size / 1e6:.0f} MB | {report['n_rows']} | {load:.1f} | {costs.wall_s:.0f} |"
             f" {report['sound_per_time']:.0f} | {_bound(report)} | {_memory(costs)} |",
             flush=True,
         )
