@@ -286,7 +286,7 @@ def answers(shelf: Library, question: Question) -> None:
         wishes.wishes(upkeep.counted(shelf), question)
         shape = shapes()
     answer = neighbours.of(shelf, question)
-    title.subheader(f"{count(len(answer.matches), 'sound')} most like it", anchor=False)
+    title.header(f"{count(len(answer.matches), 'sound')} most like it", anchor=False)
     if answer.short:
         st.caption(f"There are {answer.short}.")
     if not answer.matches:
@@ -309,7 +309,7 @@ def answers(shelf: Library, question: Question) -> None:
 def heading(words: str) -> cards.Shape:
     """The line above a list of sounds, with the switch of its shape; the shape chosen."""
     with st.container(horizontal=True, vertical_alignment="center", key="heading"):
-        st.subheader(words, anchor=False, width="stretch")
+        st.header(words, anchor=False, width="stretch")
         return shapes()
 
 
@@ -367,7 +367,7 @@ def looked_through(shelf: Library, question: Question) -> None:
                 on_click=go,
                 args=(question.look_through(folder),),
             )
-    st.subheader(escaped(place.rpartition("/")[2]) or "The folders", anchor=False)
+    st.header(escaped(place.rpartition("/")[2]) or "The folders", anchor=False)
     inside = folders.below(upkeep.counted(shelf).folders, place)
     items = shelf.nearest.items(folder=place, limit=question.k + 1)
     if not inside and not items:

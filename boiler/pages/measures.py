@@ -56,7 +56,7 @@ def measured(folder: Path, generation: str) -> None:
                 st.image(str(path), caption=title, alt=title, width="stretch")
     text = (folder / "evaluation.md").read_text(encoding="utf-8")
     with st.container(key="measured"):
-        st.markdown(text.replace("\n#", "\n##").replace("# ", "### ", 1))
+        st.markdown(text.replace("# ", "## ", 1))
 
 
 def trained(model_dir: Path) -> None:
@@ -70,7 +70,7 @@ def trained(model_dir: Path) -> None:
     found = curves(str(run), stamp)
     if not found:
         return
-    st.subheader("Training", anchor=False)
+    st.header("Training", anchor=False)
     st.caption(f"`tensorboard --logdir {run}` shows more of it.")
     with st.container(horizontal=True):
         for name, (steps, values) in found.items():

@@ -104,7 +104,7 @@ def page(shelf: Library) -> None:
         between = found(shelf, one.n, other.n, way.steps)
     question = Question(library=way.library)
     tray = ask.kept(shelf)
-    st.subheader(f"{ask.count(len(between) + 2, 'sound')} from one to the other", anchor=False)
+    st.header(f"{ask.count(len(between) + 2, 'sound')} from one to the other", anchor=False)
     cards.show(
         [
             cards.of_item(one, shelf.sounds_at, question, tray),

@@ -159,7 +159,7 @@ def choose() -> list[Library]:
 def picked(near: list[Path]) -> Library | None:
     """The form in the sidebar; what was opened with it just now."""
     with st.sidebar, st.form("open", border=False):
-        st.subheader("Which index?", anchor=False)
+        st.header("Which index?", anchor=False)
         names = [str(one.relative_to(Path.cwd())) for one in near]
         path = st.selectbox("Found here", names, key="found") if names else None
         path = st.text_input("Model directory", placeholder="what boiler index printed", key="model_dir") or path

@@ -65,7 +65,7 @@ def numbers(held: Holdings) -> None:
 def groups(held: Holdings) -> None:
     """How the sounds fall into labels, or folders where there are no labels."""
     rows, what = (held.labels, "Label") if held.labels else (held.folders, "Folder")
-    st.subheader(f"{what}s", anchor=False)
+    st.header(f"{what}s", anchor=False)
     most = rows[0][1]
     st.dataframe(
         {what: [name for name, _ in rows], "Sounds": [count for _, count in rows]},
@@ -87,7 +87,7 @@ def lengths(held: Holdings) -> None:
         f"over {short(low)}" if high == float("inf") else f"{short(low)} to {short(high)}"
         for low, high in itertools.pairwise(LENGTHS_S)
     ]
-    st.subheader("Lengths", anchor=False)
+    st.header("Lengths", anchor=False)
     st.caption(
         f"The shortest has {cards.seconds(min(held.lengths_s))}, the longest {cards.seconds(max(held.lengths_s))}, "
         f"half of them at most {cards.seconds(float(np.median(held.lengths_s)))}."
@@ -109,7 +109,7 @@ def lengths(held: Holdings) -> None:
 
 def failed(failures: tuple[Failure, ...]) -> None:
     """The files that gave no sound."""
-    st.subheader("Not readable", anchor=False)
+    st.header("Not readable", anchor=False)
     if not failures:
         st.success("Every file of the folder could be read.", icon=":material/check:")
         return
@@ -126,7 +126,7 @@ def twice(duplicates: tuple[tuple[str, ...], ...]) -> None:
     """Sounds whose bytes are the same."""
     if not duplicates:
         return
-    st.subheader("There twice", anchor=False)
+    st.header("There twice", anchor=False)
     st.caption("Files whose bytes are the same. The index keeps them all; nothing is removed for you.")
     st.dataframe(
         {"One": [group[0] for group in duplicates], "The same again": [", ".join(group[1:]) for group in duplicates]},
@@ -157,7 +157,7 @@ def nearly(shelf: Library, held: Holdings) -> None:
         if held.n_items > NEAR_UP_TO_ITEMS:  # it was asked
             st.caption("No two of the sounds are nearly the same.")
         return
-    st.subheader("Nearly the same", anchor=False)
+    st.header("Nearly the same", anchor=False)
     st.caption(
         "Sounds of about the same length that sound the same: other codings or versions of a recording, mostly. "
         "They are proposed, and nothing is removed for you."
@@ -185,12 +185,12 @@ def _nearly(model_dir: str, name: str, _shelf: Library, _tell: Tell) -> list[Gro
 def index(held: Holdings) -> None:
     """What compares the sounds."""
     header = held.header
-    st.subheader("The index", anchor=False)
+    st.header("The index", anchor=False)
     facts = {
         "Encoder": f"{header.encoder}, {header.dim} numbers a window",
         "Windows": f"{header.n_rows:,} of {header.window_samples / header.sample_rate_hz:.3f} s"
         + (f", one every {header.hop_s:.3f} s" if header.windows == "all" else ", the first of each sound"),
-        "Made": f"{header.created or 'not known'}, by boiler {header.boiler_version}",
+        "Made": f"{when(header.created)}, by boiler {header.boiler_version}",
         "Generation": header.generation,
         "Kept": ", ".join(held.kept),
     }
@@ -221,6 +221,15 @@ def hours(value_s: float) -> str:
         if value_s < 3_600
         else f"{value_s / 3_600:,.1f} h"
     )
+
+
+def when(stamp: str) -> str:
+    """A moment to be read; stamps of an index are in UTC.
+
+    >>> when("2026-11-21T11:31:58+00:00"), when("")
+    ('2026-11-21 11:31 UTC', 'not known')
+    """
+    return f"{stamp[:16].replace('T', ' ')} UTC" if stamp else "not known"
 
 
 def size(n_bytes: float) -> str:

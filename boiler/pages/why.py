@@ -29,7 +29,7 @@ def section(shelf: Library, question: Question, item: Item, at: str) -> None:
         return
     with st.container(border=True, key="why"):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.subheader("Why this one?", anchor=False, width="stretch")
+            st.header("Why this one?", anchor=False, width="stretch")
             st.button("Close", icon=":material/close:", key="unwhy", on_click=_close)
         try:
             answer = shelf.nearest.item(question.why)

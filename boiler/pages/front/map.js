@@ -1,9 +1,10 @@
 // The map: zoom by wheel or pinch, move by dragging, hear by hovering, ask by clicking. With the keys: arrows go from
 // sound to sound, space plays, Enter asks, + and - zoom; each sound that is reached is said to screen readers.
 
-// Told apart by the colour-blind, on light and on dark (after Okabe and Ito, with two more); the last is the rest.
-const LIGHT = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#882255", "#999933", "#4b3fa8", "#9aa4ab"];
-const DARK = ["#4aa3e0", "#f0b429", "#2fc59b", "#e29bc4", "#9bdcff", "#ff8a4a", "#d0678f", "#c6c65e", "#a99bff", "#66727b"];
+// Told apart by the colour-blind, on light and on dark (from those of Okabe and Ito, moved apart until they were, for
+// red-, green- and blue-blind eyes: tests/test_front.py); the last is the rest.
+const LIGHT = ["#4179b9", "#eea31f", "#02a171", "#a25d8f", "#38b8ee", "#da5c0c", "#832250", "#698441", "#4342b0", "#9aa4ab"];
+const DARK = ["#2588c5", "#e7ac19", "#5fe1b3", "#fab9e4", "#7aa388", "#ed7e3d", "#d47aae", "#d3d36e", "#b899ff", "#66727b"];
 const HOVER_MS = 140;
 const REACH_PX = 14;
 
@@ -35,6 +36,7 @@ function buildMap(root, first) {
   let view = { x: 0, y: 0, zoom: 1 };
   let fitted = 1;
   let frame = 0;
+  let pictured = ""; // how the points were drawn last
   let timer = 0;
   const known = new Map();
   const abort = new AbortController();
@@ -66,12 +68,13 @@ function buildMap(root, first) {
   );
   const plot = makePlot(back);
 
+  const numbers = (colour) => colour.match(/[\d.]+/g)?.map(Number).slice(0, 3) ?? [0, 0, 0];
   const luminance = () => {
-    const parts = getComputedStyle(root).color.match(/[\d.]+/g)?.map(Number) ?? [0, 0, 0];
+    const parts = numbers(getComputedStyle(root).color);
     return (0.3 * parts[0] + 0.6 * parts[1] + 0.1 * parts[2]) / 255; // of the words: light words stand on dark
   };
   const palette = () => (luminance() > 0.5 ? DARK : LIGHT);
-  const parts = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16) / 255);
+  const parts = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 
   const draw = () => {
     cancelAnimationFrame(frame);
@@ -88,7 +91,11 @@ function buildMap(root, first) {
       }
     const crowd = Math.sqrt((width * height) / Math.max(points.n.length, 1));
     const radius = Math.min(6, Math.max(1.4, crowd / 7) * Math.min(2.5, Math.sqrt(view.zoom / fitted)));
-    plot.draw(view, palette().map(parts), radius, chosen, ratio);
+    // The pointer moves more often than the picture: only what lies above the points is drawn anew then.
+    const light = luminance() > 0.5;
+    const picture = [view.x, view.y, view.zoom, radius, chosen, ratio, width, height, light].join();
+    if (picture !== pictured) plot.draw(view, (light ? DARK : LIGHT).map(parts), numbers(getComputedStyle(box).backgroundColor), radius, chosen, ratio);
+    pictured = picture;
     const pen = top.getContext("2d");
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, width, height);
@@ -162,6 +169,7 @@ function buildMap(root, first) {
     points = got;
     grid = makeGrid(got.xy);
     plot.give(got.xy, got.colour);
+    pictured = "";
     here = before === null ? -1 : points.n.indexOf(before);
     const all = got.total <= got.n.length;
     note.textContent = all ? `${got.n.length.toLocaleString("en")} sounds` : `${got.n.length.toLocaleString("en")} of ${got.total.toLocaleString("en")} sounds drawn: where they lie thickest, not all. Zoom in for more.`;
@@ -375,7 +383,6 @@ function buildMap(root, first) {
       clearTimeout(timer);
       clearTimeout(resting);
       stage.boards.delete(boardless);
-      plot.stop();
     },
   };
 }
