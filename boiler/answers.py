@@ -21,7 +21,6 @@ from boiler.snapshot import Ranked, Snapshot
 
 POOL = 5  # candidates for each answer that is chosen and not only cut off
 LEAST_POOL = 50
-HUB_NEIGHBOURS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +210,7 @@ def _kept(snapshot: Snapshot, found: Ranked, k: int, options: Options) -> tuple[
     if not options.chooses:
         return found.first(k), None
     if options.set_back_hubs and len(found.rows):
-        found = found.at(lists.without_hubs(_similarity(found.distances), _own(snapshot, found.rows)))
+        found = found.at(lists.without_hubs(_similarity(found.distances), snapshot.crowding(found.rows)))
     others: list[Rows] | None = None
     if options.fold_nearer_than is not None:
         durations_s = np.array(snapshot.column("duration_s", found.numbers.tolist()), np.float64)
@@ -235,13 +234,6 @@ def _taken(others: list[Rows] | None, kept: Rows) -> list[Rows] | None:
 
 def _similarity(distances: Vectors) -> Vectors:
     return np.asarray(1 - distances**2 / 2)
-
-
-def _own(snapshot: Snapshot, rows: Rows) -> Vectors:
-    """The mean similarity of each row to its nearest others."""
-    found = snapshot.engine.query(snapshot.vectors[rows], HUB_NEIGHBOURS + 1)
-    others = _similarity(found.distances[:, 1:])
-    return np.asarray(others.mean(axis=1) if others.shape[1] else np.zeros(len(rows), np.float32))
 
 
 def _short(found: int, k: int, among: Rows | None, options: Options) -> str | None:

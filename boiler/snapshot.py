@@ -27,6 +27,7 @@ from boiler.records import Item
 
 MOST_NAMES = 200_000  # kept in memory; some 50 MB
 MOST_FILTERS = 32  # whose rows are kept
+CROWD = 10  # neighbours
 _AT_ONCE = 500  # SQLite's limit on parameters is above this everywhere
 _NAMES = "SELECT n, id, url, label FROM items WHERE n IN ({})"
 
@@ -75,6 +76,7 @@ class Snapshot:
         self._lock = threading.Lock()
         self._names: dict[int, Name] = {}
         self._passing: dict[Filter, Rows] = {}
+        self._crowding: Vectors | None = None
         self._connection = opened.connect()
         self._close = weakref.finalize(self, self._connection.close)
 
@@ -258,6 +260,18 @@ class Snapshot:
         if len(found.rows) == 1:
             return len(ranked.numbers)
         return int(np.searchsorted(ranked.distances, found.distances[:, -1].min(), side="left"))
+
+    def crowding(self, rows: Rows) -> Vectors:
+        """The mean similarity of each row to its nearest others: what is high where all is near to all. Each row is
+        looked up once and remembered, 4 bytes a row of the index: hubs come again and again."""
+        known = self._crowding
+        if known is None:
+            self._crowding = known = np.full(len(self.vectors), np.nan, np.float32)
+        new = np.unique(rows[np.isnan(known[rows])])
+        if len(new):
+            distances = self.engine.query(self.vectors[new], CROWD + 1).distances[:, 1:]
+            known[new] = (1 - distances**2 / 2).mean(axis=1) if distances.shape[1] else 0.0
+        return known[rows]
 
     def _n_items(self, among: Rows) -> int:
         """How many items these rows belong to."""

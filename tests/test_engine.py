@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from boiler import engine
 from boiler.engine.exact import Exact
+from boiler.engine.hnsw import HNSW, RECALL_WANTED
 from boiler.errors import ModelDirError, UnknownNameError
 
 DIM = 24
@@ -224,3 +226,31 @@ def test_what_bytes_cannot_tell_apart_is_told_apart() -> None:
         assert_same(exact.query(query[None], 12), truth(vectors, query[None], 12))
     far = Exact(np.concatenate([vectors, engine.unit(random.normal(size=(9_000, DIM)))]))
     assert_same(far.query(queries[:1], 12), truth(far.vectors, queries[:1], 12))
+
+
+def test_the_graph_tries_its_width_on_rows_that_it_does_not_hold_yet() -> None:
+    vectors = bags(6_000, 48)
+    graph = HNSW.build(vectors)
+    assert graph.recall_at_10 >= RECALL_WANTED
+    queries = engine.unit(np.random.default_rng(9).permutation(bags(6_000, 48))[:200] + 0.02)
+    kth = Exact(vectors, once=True).query(queries, 10).distances[:, -1:]
+    assert (graph.query(queries, 10).distances <= kth + 1e-6).mean() >= 0.98
+
+
+def test_the_graph_finds_rows_that_come_sorted_as_well() -> None:
+    """As they do, folder by folder."""
+    vectors = bags(3_000, 48)
+    vectors = vectors[np.lexsort(vectors.T)]
+    graph = HNSW.build(vectors)
+    found = graph.query(vectors, 1)
+    assert (found.rows[:, 0] == np.arange(3_000)).mean() > 0.99
+    assert graph.recall_at_10 >= RECALL_WANTED
+
+
+def test_a_graph_of_an_older_boiler_is_refused(tmp_path: Path) -> None:
+    vectors = bags(300)
+    index = faiss.IndexHNSWFlat(DIM, 8)
+    index.add(vectors)
+    faiss.write_index(index, str(tmp_path / "index"))
+    with pytest.raises(ModelDirError, match="older boiler"):
+        HNSW.load(tmp_path / "index", vectors)

@@ -172,6 +172,29 @@ def test_many_rows_are_answered_by_the_graph(tmp_path: Path, monkeypatch: pytest
     assert right >= 0.97 * 300
 
 
+def test_how_crowded_it_is_around_a_row_is_looked_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = engine.unit(np.random.default_rng(0).normal(size=(40, DIM)))
+    snapshot = published(tmp_path / "model", [1] * 40, vectors)
+    cosines = np.sort(vectors @ vectors.T - 2 * np.eye(40), axis=1)
+    expected = cosines[:, -10:].mean(axis=1)
+    asked: list[int] = []
+    query = Exact.query
+
+    def counting(self: Exact, queries: engine.Vectors, k: int) -> engine.Found:
+        asked.append(len(queries))
+        return query(self, queries, k)
+
+    monkeypatch.setattr(Exact, "query", counting)
+    for rows in ([3, 5, 3], [5, 7], [7, 3]):
+        np.testing.assert_allclose(snapshot.crowding(np.array(rows)), expected[rows], atol=1e-6)
+    assert asked == [2, 1]
+
+
+def test_a_row_that_is_alone_is_not_crowded(tmp_path: Path) -> None:
+    snapshot = published(tmp_path / "model", [1], engine.unit(np.ones((1, DIM))))
+    assert snapshot.crowding(np.array([0])).tolist() == [0.0]
+
+
 def test_an_empty_index_answers_nothing(tmp_path: Path) -> None:
     snapshot = published(tmp_path / "model", [0], np.zeros((0, DIM), np.float32))
     assert len(snapshot.nearest_items(engine.unit(np.ones((1, DIM))), 5).numbers) == 0
