@@ -247,10 +247,19 @@ def test_the_graph_finds_rows_that_come_sorted_as_well() -> None:
     assert graph.recall_at_10 >= RECALL_WANTED
 
 
-def test_a_graph_of_an_older_boiler_is_refused(tmp_path: Path) -> None:
+def test_a_graph_of_an_older_index_answers(tmp_path: Path) -> None:
+    """One without ids."""
     vectors = bags(300)
     index = faiss.IndexHNSWFlat(DIM, 8)
     index.add(vectors)
     faiss.write_index(index, str(tmp_path / "index"))
-    with pytest.raises(ModelDirError, match="older boiler"):
+    assert HNSW.load(tmp_path / "index", vectors).query(vectors[[7]], 3).distances[0, 0] == 0.0
+
+
+def test_what_is_no_graph_is_refused(tmp_path: Path) -> None:
+    vectors = bags(300)
+    index = faiss.IndexFlatIP(DIM)
+    index.add(vectors)
+    faiss.write_index(index, str(tmp_path / "index"))
+    with pytest.raises(ModelDirError, match="index again"):
         HNSW.load(tmp_path / "index", vectors)

@@ -54,7 +54,8 @@ class HNSW:
         self.vectors = np.asarray(vectors)
         self.recall_at_10 = 1.0
         self._index = index
-        self._graph = cast(Any, faiss.downcast_index(index.index))
+        # The graph of an index from before rows lay by place has no ids: its own numbers are the rows.
+        self._graph = cast(Any, faiss.downcast_index(index.index) if isinstance(index, faiss.IndexIDMap) else index)
         self.width = int(self._graph.hnsw.efSearch)
         self._settings: dict[int, Any] = {}
 
@@ -131,9 +132,7 @@ class HNSW:
         except RuntimeError as error:
             reason = (str(error).strip().splitlines() or ["damaged"])[-1]
             raise ModelDirError(f"{path} cannot be read ({reason}): run boiler index again") from error
-        if not isinstance(index, faiss.IndexIDMap):
-            raise ModelDirError(f"{path} was written by an older boiler: run boiler index again")
-        if (index.ntotal, index.d) != vectors.shape:
+        if not isinstance(index, faiss.IndexIDMap | faiss.IndexHNSW) or (index.ntotal, index.d) != vectors.shape:
             raise ModelDirError(f"{path} holds {index.ntotal} rows where {len(vectors)} are: run boiler index again")
         return cls(index, vectors)
 
