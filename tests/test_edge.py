@@ -352,14 +352,16 @@ def test_requests_are_counted_by_route_and_status_and_stages_are_timed(client: T
         'boiler_requests_total{route="/nearest",status="200"}': 2,
         'boiler_requests_total{route="/nearest",status="422"}': 1,
         'boiler_requests_total{route="unmatched",status="404"}': 3,
-        'boiler_stage_seconds_count{stage="search"}': 2,
+        'boiler_stage_seconds_count{stage="search"}': 4,
         'boiler_stage_seconds_count{stage="render"}': 2,
-        'boiler_searches_total{engine="exact"}': 2,
+        'boiler_searches_total{engine="exact"}': 6,
     }
     before = page()
     for _ in range(2):
         client.post("/nearest", json={"embedding": [1.0] * DIM})
     client.post("/nearest", json={"embedding": [1.0]})
+    client.post("/nearest/batch", json={"queries": [{"n": 1}, {"n": 2}, {"n": 3}]})
+    client.post("/nearest/query", json={"seeds": [{"n": 1}]})
     for n in range(3):
         client.get(f"/unknown/{n}")
     after = page()

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings, strategies
-from pydantic import TypeAdapter
+from pydantic import SecretStr, TypeAdapter
 from serving import publish
 from starlette.testclient import TestClient
 
@@ -462,8 +462,23 @@ def test_the_description_knows_this_index_and_its_limits(client: TestClient) -> 
     assert len(set(identities)) == len(identities)
     for operations in document["paths"].values():
         for operation in operations.values():
-            assert operation["description"]
+            assert operation["description"].replace("\n", " ").startswith(operation["summary"])
             assert list(operation["responses"]["4XX"]["content"]) == ["application/problem+json"]
+
+
+def test_keys_are_described_where_they_are_asked(client: TestClient, model_dir: Path) -> None:
+    assert "security" not in client.get("/openapi.json").json()
+    keys = (SecretStr("read:0123456789abcdef"),)
+    with TestClient(Web(Settings(model_dir=model_dir, log="none", api_keys=keys))) as asked:
+        document = asked.get("/openapi.json").json()
+        assert document["security"] == [{"key": []}, {"bearer": []}]
+        assert set(document["components"]["securitySchemes"]) == {"key", "bearer"}
+        for path, operations in document["paths"].items():
+            for method, operation in operations.items():
+                if operation.get("security") == []:
+                    assert asked.request(method, path).status_code == 200
+                else:
+                    assert asked.request(method, path.format(n=1, id=1)).status_code == 401
 
 
 def test_the_first_page_leads_to_the_description(client: TestClient) -> None:

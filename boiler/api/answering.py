@@ -96,8 +96,7 @@ async def searched(request: Request, service: Service, search: Callable[[], Resu
     started = perf_counter()
     found = await service.ask(functools.partial(_steady, service.nearest, search))
     stages(request)["search"] = perf_counter() - started
-    if service.meters is not None:
-        service.meters.searched(found.engine)
+    service.searched(found.engine)
     return found
 
 

@@ -37,7 +37,12 @@ async def description() -> Response:
         swagger_js_url="docs/swagger-ui-bundle.js",
         swagger_css_url="docs/swagger-ui.css",
         swagger_favicon_url="data:,",
-        swagger_ui_parameters={"persistAuthorization": True, "tryItOutEnabled": True},
+        swagger_ui_parameters={
+            "persistAuthorization": True,
+            "tryItOutEnabled": True,
+            "defaultModelsExpandDepth": 0,
+            "displayRequestDuration": True,
+        },
     )
 
 

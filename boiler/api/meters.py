@@ -56,9 +56,9 @@ class Meters:
         for stage, spent in stages.items():
             _observe(self.stage_s, stage, spent)
 
-    def searched(self, engine: str) -> None:
+    def searched(self, engine: str, times: int = 1) -> None:
         """An engine has answered."""
-        self.searches[engine] = self.searches.get(engine, 0) + 1
+        self.searches[engine] = self.searches.get(engine, 0) + times
 
     def share(self) -> None:
         """Let the other workers see what this one has counted."""

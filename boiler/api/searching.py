@@ -107,8 +107,7 @@ async def nearest(request: Request) -> Response:
     snapshot, ranked = await service.ask(functools.partial(service.nearest.ranked, vector, k))
     found = perf_counter()
     answer = service.renderer.render(snapshot, ranked)
-    if service.meters is not None:
-        service.meters.searched(snapshot.engine.name)
+    service.searched(snapshot.engine.name)
     answering.stages(request).update(
         validate=validated - started, search=found - validated, render=perf_counter() - found
     )
@@ -157,6 +156,7 @@ async def nearest_batch(request: Request) -> Response:
         raise Problem(422, "invalid-request", why, errors=[{"pointer": "/queries", "detail": why}])
     questions = [await seed_of(service, query, f"/queries/{at}") for at, query in enumerate(body.queries)]
     answers = await _timed(request, functools.partial(service.nearest.ask_all, questions, body.k))
+    service.searched(answers[0].engine, len(answers))
     results = [answering.rows(answer.matches) for answer in answers]
     heads = {"engine": answers[0].engine, "generation": answers[0].generation}
     return answering.json({"results": results, **heads}, answering.heads(**heads))
@@ -187,6 +187,7 @@ async def nearest_query(request: Request) -> Response:
         who=body.who,
     )
     answer = await _timed(request, functools.partial(service.nearest.ask, question, body.k, options))
+    service.searched(answer.engine)
     heads = {"engine": answer.engine, "generation": answer.generation}
     results = answering.full_rows(answer.matches)
     return answering.json({"results": results, **heads, "reason": answer.short}, answering.heads(**heads))
@@ -228,7 +229,7 @@ async def _timed(request: Request, ask: Callable[[], Result]) -> Result:
     openapi_extra=FORM,
 )
 async def embed(request: Request, asked: Annotated[SoundEmbed, Query()]) -> Response:
-    """The vectors of an uploaded sound, one for each window that is not silent, for `POST /nearest`.
+    """The vectors of an uploaded sound, one for each window that is not silent: what `POST /nearest` takes.
 
     With `Accept: text/event-stream` it tells where it is. A client that leaves ends the work.
     """

@@ -127,6 +127,11 @@ class Service:
 
         return await self._minutes.take(bounded, left.set)
 
+    def searched(self, engine: str, times: int = 1) -> None:
+        """Counts what an engine has answered."""
+        if self.meters is not None:
+            self.meters.searched(engine, times)
+
     def tell(self) -> None:
         """Puts what answers now on the meters."""
         if self.meters is not None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import re
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -28,6 +29,7 @@ from boiler import __version__
 from boiler import settings as settings_module
 from boiler.api import asking, collection, judging, manual, models, probes, problems, relating, searching, service
 from boiler.api.edge import Edge
+from boiler.api.keys import OPEN_PATHS
 from boiler.api.loglines import LogLines
 from boiler.errors import BoilerError
 from boiler.settings import Settings
@@ -43,8 +45,16 @@ Finds sounds that sound alike.
 3. `GET /items/{n}/audio` plays one.
 
 A *distance* is `sqrt(2 (1 - cosine))`: 0 is the same, smaller is nearer. Every error is a problem (RFC 9457) whose
-`type` is stable.
+`type` is stable. Where keys are asked, send yours as `X-API-Key: KEY` or as `Authorization: Bearer KEY`.
 """
+
+_TAGS = [
+    {"name": "search", "description": "What sounds like this?"},
+    {"name": "items", "description": "The sounds of the collection: to list, to play, to draw"},
+    {"name": "relations", "description": "How they relate: why two are alike, ways, near-duplicates, places, the map"},
+    {"name": "feedback", "description": "What was, and was not, a good answer"},
+    {"name": "service", "description": "What answers, and whether it does"},
+]
 
 _PROBLEM: dict[str, Any] = {"model": models.ProblemDetails}
 
@@ -57,6 +67,7 @@ class Web(FastAPI):
             title="boiler",
             version=__version__,
             description=DESCRIPTION,
+            openapi_tags=_TAGS,
             license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
             lifespan=_held_open,
             redirect_slashes=False,
@@ -150,6 +161,8 @@ class Web(FastAPI):
             opened = self.state.service
             dim = opened.nearest.dim if opened else 64
             _describe(schema, dim, opened.settings.max_k if opened else None, bound=opened is not None)
+            if opened is None or opened.settings.api_keys:
+                _describe_keys(schema)
             self.openapi_schema = schema
         return self.openapi_schema
 
@@ -177,6 +190,7 @@ def _describe(schema: dict[str, Any], dim: int, max_k: int | None, *, bound: boo
     known["QueryRequest"]["example"] = {"seeds": [{"embedding": example}], "k": 3, "diversity": 0.3}
     for path in schema["paths"].values():
         for operation in path.values():
+            operation["summary"] = re.split("[.;:]", " ".join(operation["description"].split()))[0]
             for response in operation["responses"].values():
                 described = response.get("content", {}).get("application/json")
                 if described and described["schema"].get("$ref", "").endswith("/ProblemDetails"):
@@ -193,6 +207,18 @@ def _describe(schema: dict[str, Any], dim: int, max_k: int | None, *, bound: boo
                 for parameter in operation.get("parameters", ()):
                     if parameter["name"] == "k":
                         parameter["schema"]["maximum"] = max_k
+
+
+def _describe_keys(schema: dict[str, Any]) -> None:
+    """That keys are asked, by two ways, and where they are not."""
+    schema["components"]["securitySchemes"] = {
+        "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
+        "bearer": {"type": "http", "scheme": "bearer"},
+    }
+    schema["security"] = [{"key": []}, {"bearer": []}]
+    for path in OPEN_PATHS & schema["paths"].keys():
+        for operation in schema["paths"][path].values():
+            operation["security"] = []
 
 
 def _request_id(request: Request) -> str | None:
