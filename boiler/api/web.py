@@ -13,7 +13,7 @@ import contextlib
 import logging
 import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 from fastapi import FastAPI
@@ -57,6 +57,13 @@ _TAGS = [
 ]
 
 _PROBLEM: dict[str, Any] = {"model": models.ProblemDetails}
+_BUSY = {
+    "type": "urn:boiler:problem:busy",
+    "title": "Service Unavailable",
+    "status": 503,
+    "detail": "too many requests are being worked on; try again",
+    "request_id": "2f1c9a40d3b86e57",
+}
 
 
 class Web(FastAPI):
@@ -75,7 +82,7 @@ class Web(FastAPI):
             redoc_url=None,
             responses={
                 "4XX": {"description": "Refused, and why."} | _PROBLEM,
-                503: {"description": "Not now."} | _PROBLEM,
+                503: {"description": "Not now.", "content": {"application/json": {"example": _BUSY}}} | _PROBLEM,
             },
         )
         self.settings = settings
@@ -159,8 +166,10 @@ class Web(FastAPI):
         if self.openapi_schema is None:
             schema = super().openapi()
             opened = self.state.service
-            dim = opened.nearest.dim if opened else 64
-            _describe(schema, dim, opened.settings.max_k if opened else None, bound=opened is not None)
+            _describe(schema, opened.nearest.dim if opened else 64)
+            if opened is not None:
+                _describe_bounds(schema, opened.nearest.dim, opened.settings.max_k)
+                _describe_items(schema, [item.n for item in opened.nearest.items(limit=2)])
             if opened is None or opened.settings.api_keys:
                 _describe_keys(schema)
             self.openapi_schema = schema
@@ -175,9 +184,9 @@ async def _held_open(app: FastAPI) -> AsyncIterator[None]:
     app.state.service = None
 
 
-def _describe(schema: dict[str, Any], dim: int, max_k: int | None, *, bound: bool) -> None:
-    """Writes into the description what FastAPI does not know: the bodies that are read by `asking`, the length of this
-    index's vectors, and examples that work here."""
+def _describe(schema: dict[str, Any], dim: int) -> None:
+    """Writes into the description what FastAPI does not know: the bodies that are read by `asking`, and examples that
+    work with vectors of this length."""
     known = schema["components"]["schemas"]
     for model in (models.NearestRequest, models.BatchRequest, models.QueryRequest, judging.JudgementRequest):
         own = model.model_json_schema(ref_template="#/components/schemas/{model}")
@@ -195,18 +204,41 @@ def _describe(schema: dict[str, Any], dim: int, max_k: int | None, *, bound: boo
                 described = response.get("content", {}).get("application/json")
                 if described and described["schema"].get("$ref", "").endswith("/ProblemDetails"):
                     response["content"] = {problems.MEDIA_TYPE: described}
-    if bound:
-        known["NearestRequest"]["properties"]["embedding"] |= {"minItems": dim, "maxItems": dim}
-        for vector in known["SeedRequest"]["properties"]["embedding"]["anyOf"]:
-            if vector.get("type") == "array":
-                vector |= {"minItems": dim, "maxItems": dim}
-        for asked in ("BatchRequest", "QueryRequest"):
-            known[asked]["properties"]["k"]["maximum"] = max_k
-        for path in schema["paths"].values():
-            for operation in path.values():
-                for parameter in operation.get("parameters", ()):
-                    if parameter["name"] == "k":
-                        parameter["schema"]["maximum"] = max_k
+    for parameter in _parameters(schema):
+        if examples := parameter["schema"].get("examples"):
+            parameter.setdefault("example", examples[0])  # which is what the page fills in
+
+
+def _describe_bounds(schema: dict[str, Any], dim: int, max_k: int) -> None:
+    """How long this index's vectors are, and how many neighbours this service gives."""
+    known = schema["components"]["schemas"]
+    known["NearestRequest"]["properties"]["embedding"] |= {"minItems": dim, "maxItems": dim}
+    for vector in known["SeedRequest"]["properties"]["embedding"]["anyOf"]:
+        if vector.get("type") == "array":
+            vector |= {"minItems": dim, "maxItems": dim}
+    for asked in ("BatchRequest", "QueryRequest"):
+        known[asked]["properties"]["k"]["maximum"] = max_k
+    for parameter in _parameters(schema):
+        if parameter["name"] == "k":
+            parameter["schema"]["maximum"] = max_k
+
+
+def _describe_items(schema: dict[str, Any], numbers: list[int]) -> None:
+    """Examples with items that there are. `numbers`: of two of them, or fewer."""
+    if not numbers:
+        return
+    first, last = numbers[0], numbers[-1]
+    here = {"n": first, "answer": last, "from_n": first, "to_n": last}
+    for parameter in _parameters(schema):
+        if parameter["name"] in here:
+            parameter["example"] = here[parameter["name"]]
+    schema["components"]["schemas"]["JudgementRequest"]["example"]["answer"] = last
+
+
+def _parameters(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for path in schema["paths"].values():
+        for operation in path.values():
+            yield from operation.get("parameters", ())
 
 
 def _describe_keys(schema: dict[str, Any]) -> None:
