@@ -1,18 +1,24 @@
-"""Planted sounds found again in mixes of an hour: how many, how exactly, and how long it takes.
+"""Planted sounds found again in long mixes: how many, how exactly, and how long it takes.
 
     $ python exp/bench_locate.py --sounds 24
     $ python exp/bench_locate.py --folder ~/esc10 --sounds 24 --levels_db 0 -6 -12 --format .mp3
+    $ python exp/bench_locate.py --folder ~/esc10 --recordings 8 --recording_s 900 --most_s 1800 --pt_path vqvae_003.pt
 
 A mix is two layers of sounds, one after the other, each at a level of its own (6 dB about the mean). What is planted
 is not in it otherwise, begins at a random time, and has, while it sounds, the mix's mean power plus the level. Each is
-then asked for; found means that the best place is within half a second. Without a folder the sounds are made up.
-`chance`:
-answers besides, all of them wrong. The mix is written in the format asked for, and read from the file each time.
+then asked for; found means that the best place is within half a second, in the right recording. Without a folder the
+sounds are made up. `others`: places given besides, all of them wrong. The mixes are written in the format asked for,
+and read from the file each time.
+
+Everything is read, unless `--most_s` says how much: then the recordings are indexed (by JoinedVQVAE of `--pt_path`,
+else by MFCCStats), and the index says where to look. `read`: the share of the sound that was read, which is also what
+of the planted would be found by looking anywhere.
 """
 
 from __future__ import annotations
 
 import argparse
+import subprocess
 import sys
 import tempfile
 import time
@@ -28,7 +34,6 @@ from boiler.audio import SAMPLE_RATE_HZ, Samples
 from boiler.generation import Header, rows_of
 from boiler.records import Item
 
-HOUR_S = 3_600
 MOST_PLANTED_S = 6
 CODECS = {".wav": "pcm_s16le", ".mp3": "libmp3lame", ".opus": "libopus", ".flac": "flac"}
 
@@ -50,8 +55,8 @@ def sounds_of(folder: Path | None) -> list[Samples]:
     return out
 
 
-def mix_of(sounds: list[Samples], random: np.random.Generator) -> Samples:
-    out = np.zeros(HOUR_S * SAMPLE_RATE_HZ, np.float32)
+def mix_of(sounds: list[Samples], duration_s: int, random: np.random.Generator) -> Samples:
+    out = np.zeros(duration_s * SAMPLE_RATE_HZ, np.float32)
     for _ in range(2):
         at = 0
         while at < len(out):
@@ -86,52 +91,85 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--levels_db", type=float, nargs="+", default=[0.0, -6.0])
     parser.add_argument("--format", choices=list(CODECS), default=".wav")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--recordings", type=int, default=1)
+    parser.add_argument("--recording_s", type=int, default=3_600)
+    parser.add_argument("--most_s", type=float, default=None, help="read no more than that (default: everything)")
+    parser.add_argument("--pt_path", type=Path, default=None, help="the checkpoint of what says where to look")
     args = parser.parse_args(argv)
     random = np.random.default_rng(args.seed)
     sounds = sounds_of(args.folder)
     order = random.permutation(len(sounds))
     sought, rest = [sounds[at] for at in order[: args.sounds]], [sounds[at] for at in order[args.sounds :]]
-    mix = mix_of(rest, random)
+    mixes = [mix_of(rest, args.recording_s, random) for _ in range(args.recordings)]
     where = "made-up sounds" if args.folder is None else args.folder.name
-    print(
-        f"| an hour of {where} as {args.format} | found | median error s | score | chance | s a sound, decoding too |"
-    )
-    print("| --- | ---: | ---: | ---: | ---: | ---: |")
+    head = f"{args.recordings} x {args.recording_s} s of {where} as {args.format}"
+    print(f"| {head} | found | median error s | score | others | read | s of processor a sound |")
+    print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
     for level_db in args.levels_db:
-        print(line(sought, mix, level_db, args.format, random), flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            planted_at = plant(Path(folder) / "sounds", sought, mixes, level_db, args.format, random)
+            index(Path(folder), args.recording_s, args.pt_path, needed=args.most_s is not None)
+            print(line(Path(folder), sought, planted_at, level_db, args.most_s), flush=True)
     return 0
 
 
-def line(sought: list[Samples], mix: Samples, level_db: float, suffix: str, random: np.random.Generator) -> str:
-    planted, at_s = mix.copy(), []
-    slot_s = HOUR_S / len(sought)  # one each, in any order, so that none covers another
-    for slot, one in zip(random.permutation(len(sought)), sought, strict=True):
+def plant(
+    folder: Path,
+    sought: list[Samples],
+    mixes: list[Samples],
+    level_db: float,
+    suffix: str,
+    random: np.random.Generator,
+) -> list[tuple[str, float]]:
+    """Write the mixes with the sounds in them; the file and the second of each."""
+    folder.mkdir()
+    planted = [mix.copy() for mix in mixes]
+    at: list[tuple[str, float]] = []
+    slots = -(-len(sought) // len(mixes))  # in each recording, one sound in each, so that none covers another
+    slot_s = len(mixes[0]) / SAMPLE_RATE_HZ / slots
+    for slot, one in zip(random.permutation(slots * len(mixes)), sought, strict=False):
         one = one[: MOST_PLANTED_S * SAMPLE_RATE_HZ]
-        first = int((slot * slot_s + random.uniform(0, slot_s - MOST_PLANTED_S)) * SAMPLE_RATE_HZ)
-        planted[first : first + len(one)] += one * np.float32(10 ** (level_db / 20))
-        at_s.append(first / SAMPLE_RATE_HZ)
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "sounds").mkdir()
-        write(folder / "sounds" / f"hour{suffix}", planted)
-        # Everything is read, so the vector does not matter.
-        vectors = engine.unit(np.ones((1, 4)))
-        item = Item(0, f"hour{suffix}", duration_s=HOUR_S)
-        generation.publish(folder / "model", Header(encoder="none", dim=4), vectors, rows_of(np.zeros(1, int)), [item])
-        errors_s, scores, wrong, took = [], [], 0, []
-        with Nearest(folder / "model", wav_dir=folder / "sounds") as nearest:
-            for one, true_s in zip(sought, at_s, strict=True):
-                began = time.process_time()
-                asked = BySamples(one[: MOST_PLANTED_S * SAMPLE_RATE_HZ], SAMPLE_RATE_HZ)
-                found = nearest.locate(asked, 20, most_s=None)
-                took.append(time.process_time() - began)
-                errors_s.append(abs(found[0].start_s - true_s) if found else np.inf)
-                wrong += sum(abs(place.start_s - true_s) > 0.5 for place in found)
-                scores += [found[0].score] if errors_s[-1] < 0.5 else []
+        which, place = divmod(int(slot), slots)
+        first = int((place * slot_s + random.uniform(0, slot_s - MOST_PLANTED_S)) * SAMPLE_RATE_HZ)
+        planted[which][first : first + len(one)] += one * np.float32(10 ** (level_db / 20))
+        at.append((f"{which:02d}{suffix}", first / SAMPLE_RATE_HZ))
+    for which, mix in enumerate(planted):
+        write(folder / f"{which:02d}{suffix}", mix)
+    return at
+
+
+def index(folder: Path, recording_s: int, pt_path: Path | None, *, needed: bool) -> None:
+    """An index of `folder`/sounds in `folder`/model. Where everything is read, the vectors do not matter."""
+    if needed:
+        encoder = ["MFCCStats"] if pt_path is None else ["--pt_path", str(pt_path), "JoinedVQVAE"]
+        command = [sys.executable, "-m", "boiler.index", "--wav_dir", str(folder / "sounds")]
+        subprocess.run([*command, "--model_dir", str(folder / "model"), *encoder], check=True, capture_output=True)
+        return
+    names = sorted(path.name for path in (folder / "sounds").iterdir())
+    items = [Item(n, name, duration_s=recording_s) for n, name in enumerate(names)]
+    vectors = engine.unit(np.ones((len(items), 4)))
+    generation.publish(folder / "model", Header(encoder="none", dim=4), vectors, rows_of(np.arange(len(items))), items)
+
+
+def line(
+    folder: Path, sought: list[Samples], planted_at: list[tuple[str, float]], level_db: float, most_s: float | None
+) -> str:
+    errors_s, scores, others, took, read = [], [], 0, [], []
+    with Nearest(folder / "model", wav_dir=folder / "sounds") as nearest:
+        for one, (id, true_s) in zip(sought, planted_at, strict=True):
+            began = time.process_time()
+            asked = BySamples(one[: MOST_PLANTED_S * SAMPLE_RATE_HZ], SAMPLE_RATE_HZ)
+            located = nearest.located(asked, 20, most_s=most_s)
+            took.append(time.process_time() - began)
+            read.append(located.read_s / located.of_s)
+            away_s = [abs(place.start_s - true_s) if place.id == id else np.inf for place in located.found]
+            errors_s.append(away_s[0] if away_s else np.inf)
+            others += sum(error > 0.5 for error in away_s)
+            scores += [located.found[0].score] if errors_s[-1] < 0.5 else []
     hits = np.array(errors_s) < 0.5
     return (
         f"| planted at {level_db:+g} dB | {hits.sum()} of {len(hits)} | {np.median(errors_s):.4f}"
-        f" | {np.median(scores):.2f} | {wrong} | {np.mean(took):.1f} |"
+        f" | {np.median(scores) if scores else np.nan:.2f} | {others} | {np.mean(read):.2f} | {np.mean(took):.1f} |"
     )
 
 

@@ -1,29 +1,42 @@
-"""Search engines side by side, in one run: recall at 10, time of a query, queries a second, build, opening, size.
+"""Search engines side by side, in one run: recall at 10, time of a query, queries a second, build, opening, memory.
 
-    $ python exp/bench_search.py --rows 10000 100000 --dim 64 --data bags
-    $ python exp/bench_search.py --rows 1000000 --engines exact hnsw faiss-flat --queries 200
-    $ python exp/bench_search.py --rows 1000000 --filters
+    $ python exp/bench_search.py --rows 10000 100000 --work /tmp/engines
+    $ python exp/bench_search.py --rows 100000 --dim 512 --work /tmp/engines
+    $ python exp/bench_search.py --rows 1000000 --trees 50 --work /tmp/engines
+    $ python exp/bench_search.py --rows 1000000 --filters --work /tmp/engines
 
-The data are made like real ones: `bags` are non-negative, clustered counts of words under the square root, of which
-plain annoy with 100 trees finds as many as of real bags of codes (.913 of the true ten in 9,344 rows; .915 were
-measured), and at more rows fewer; `cloud` Gaussian clusters; `--vectors` takes real ones. Queries are rows moved a
-little. hnswlib, usearch and voyager take part where they are installed, each at the narrowest search that finds .99.
+The data are made like real ones. `bags`: shares of words, counted in 128 tokens, under the square root; there are kinds
+of sounds, one for every ten rows, some common and some rare, some narrow and some wide. How common and how narrow was
+set so that plain annoy finds as many of the true ten as it was once measured to find on real bags of codes (see
+`made`). `cloud`: Gaussian kinds, of either sign. `--vectors` takes real ones. Queries are drawn with the rows and kept
+out of them.
 
-One thread, so give OMP_NUM_THREADS=1. p50 and p99 are of single queries: each engine is asked all of them in turn,
-and all engines in turn several times, so that a busy machine disturbs all alike; the first turn is not counted. p5 is
-what a quiet machine would come near to. Recall counts an answer as right when it is as near as the tenth true one. Size
-is what is read besides the vectors.
+Recall counts an answer as right when it is as near as the tenth true one. hnswlib, usearch and voyager take part where
+they are installed; they, annoy at its best and faiss's IVF get the narrowest search that finds .99 for these very
+queries, ours the width that it chose when it was built, before it knew them.
+
+Asked on one thread, so give OMP_NUM_THREADS=1; built on `--build_threads`. p50 and p99 are of single queries: each
+engine is asked all of them in turn, and all engines in turn several times, so that a busy machine disturbs all alike;
+the first turn is not counted. Queries a second: all of them in one call, where there is such a call. Memory: all that
+is read to answer, the vectors too.
+
+`--work` keeps what was built, for these very vectors and settings, and how long that took: so a long table can be
+built in parts (`--engines`) and measured in one run at the end.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
+import importlib.util
 import json
+import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,55 +44,213 @@ import annoy
 import faiss
 import numpy as np
 
-from boiler import engine
+from boiler import assembly, engine, filters, generation
+from boiler.api.nearest import ByItem, Nearest, Options
 from boiler.engine.annoy import Annoy
 from boiler.engine.exact import Exact
 from boiler.engine.hnsw import HNSW
+from boiler.header import Header, rows_of
+from boiler.records import Item
 
 K = 10
 RECALL = 0.99
-EXACT_UP_TO_ROWS = 30_000
 TURNS = 4
+WIDTHS = (10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 2048, 4096)
 
 
 def made(kind: str, n: int, dim: int, seed: int = 0) -> engine.Vectors:
-    """Vectors [n, dim] of unit length."""
+    """Vectors [n, dim] of unit length, in a random order.
+
+    How many rows the commonest kinds have, how narrow kinds are and how few words they have were set by nothing but
+    what plain annoy finds with its default search_k: of real bags it was .915 (9,344 rows, 100 trees), .87 (100,000
+    rows) and .72 (1,000,000 rows, 50 trees).
+    """
     random = np.random.default_rng(seed)
-    n_centres = 100
+    n_kinds = max(1, n // 10)
+    common = (np.arange(n_kinds) + 3 * (n_kinds / 934) ** 0.7) ** -1.2
+    common /= common.sum()
+    narrow = np.exp(random.normal(size=n_kinds))
+    if kind == "bags":
+        centres = random.gamma(0.1, size=(n_kinds, dim)) + 1e-12
+        centres /= centres.sum(axis=1, keepdims=True)
+    else:
+        centres = random.normal(size=(n_kinds, dim))
     out = np.empty((n, dim), np.float32)
-    centres = (
-        random.gamma(0.35, size=(n_centres, dim)) + 0.02 if kind == "bags" else random.normal(size=(n_centres, dim))
-    )
     for begin in range(0, n, 50_000):
-        # Between two kinds, and each in its own way, so that plain annoy misses about as many as it was measured to
-        # miss on real bags of codes (.915 found of 9,344 rows).
-        one, other = random.integers(0, n_centres, (2, min(50_000, n - begin)))
-        share = random.uniform(0, 1, (len(one), 1))
-        own = share * centres[one] + (1 - share) * centres[other]
+        mine = random.choice(n_kinds, min(50_000, n - begin), p=common)
+        own, few = centres[mine], narrow[mine, None]
         if kind == "bags":
-            own *= random.gamma(0.6, size=own.shape) + 1e-6
-        if kind == "bags":
-            rows = np.sqrt(random.poisson(128 * own / own.sum(axis=1, keepdims=True)) + 1e-6)
+            shares = random.gamma(np.maximum(50 * few * own, 1e-4)) + 1e-12
+            rows = np.sqrt(random.multinomial(128, shares / shares.sum(axis=1, keepdims=True)))
         else:
-            rows = own + random.normal(0, 0.7, size=own.shape)
+            rows = own + random.normal(size=own.shape) / np.sqrt(few)
         out[begin : begin + len(rows)] = engine.unit(rows)
     return out
 
 
-@dataclass
-class Entry:
-    """One engine in the table."""
+# --- the engines -----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Kind:
+    """An engine that takes part. `build` writes a file, `open` gives what `ask` asks for the rows nearest to queries
+    [Q, D]; `widths` to try, from the narrowest; `beside`: it reads the vectors beside its file; `batch`: it takes many
+    queries in one call; `needs`: the package."""
 
     name: str
+    build: Callable[[engine.Vectors, Path], Any] | None
+    open: Callable[[Path, engine.Vectors], Any]
+    ask: Callable[[Any, engine.Vectors, int], Any]
+    widths: Sequence[int] = (0,)
+    beside: bool = False
+    batch: bool = True
+    needs: str = "faiss"
+    settings: str = ""
+
+
+def kinds(n: int, dim: int, n_trees: int, n_threads: int) -> dict[str, list[Kind]]:
+    """All that can take part, by the name that `--engines` calls them by."""
+    cells = round(4 * np.sqrt(n))
+
+    def ivf(vectors: engine.Vectors, path: Path) -> None:
+        index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, cells, faiss.METRIC_INNER_PRODUCT)
+        index.cp.spherical, index.cp.max_points_per_centroid = True, 64
+        index.train(vectors)
+        index.add(vectors)
+        faiss.write_index(index, str(path))
+
+    def flat(vectors: engine.Vectors, path: Path) -> None:
+        index = faiss.IndexFlatIP(dim)
+        index.add(vectors)
+        faiss.write_index(index, str(path))
+
+    def read(path: Path, _: engine.Vectors) -> Any:
+        return faiss.read_index(str(path))
+
+    def probed(index: Any, queries: engine.Vectors, width: int) -> Any:
+        index.nprobe = width
+        return index.search(queries, K)[1]
+
+    def scanned(vectors: engine.Vectors, queries: engine.Vectors, _: int) -> Any:
+        scores = vectors @ queries[0]
+        best = np.argpartition(scores, -K)[-K:]
+        return best[np.argsort(-scores[best])][None]
+
+    def planted(path: Path, _: engine.Vectors) -> Any:
+        index = annoy.AnnoyIndex(dim, "angular")
+        index.load(str(path))
+        return index
+
+    def climbed(index: Any, queries: engine.Vectors, width: int) -> Any:
+        return [index.get_nns_by_vector(query, K, width) for query in queries.tolist()]
+
+    def grown(width: float, most: int) -> Iterator[int]:
+        while width < most:
+            yield round(width)
+            width *= 1.25
+
+    def forest(vectors: engine.Vectors, path: Path) -> None:
+        Annoy.build(vectors, n_trees=n_trees).save(path)
+
+    def hnswlib_built(vectors: engine.Vectors, path: Path) -> None:
+        import hnswlib
+
+        index = hnswlib.Index(space="ip", dim=dim)
+        index.init_index(max_elements=n, M=16, ef_construction=200, random_seed=0)
+        index.add_items(vectors, num_threads=n_threads)
+        index.save_index(str(path))
+
+    def hnswlib_read(path: Path, _: engine.Vectors) -> Any:
+        import hnswlib
+
+        index = hnswlib.Index(space="ip", dim=dim)
+        index.load_index(str(path), max_elements=n)
+        index.set_num_threads(1)
+        return index
+
+    def hnswlib_asked(index: Any, queries: engine.Vectors, width: int) -> Any:
+        index.set_ef(width)
+        return index.knn_query(queries, K)[0]
+
+    def usearch_built(vectors: engine.Vectors, path: Path) -> None:
+        from usearch.index import Index
+
+        index = Index(ndim=dim, metric="ip", dtype="f32", connectivity=16, expansion_add=200)
+        index.add(np.arange(n), vectors, threads=n_threads)
+        index.save(str(path))
+
+    def usearch_read(path: Path, _: engine.Vectors) -> Any:
+        from usearch.index import Index
+
+        return Index.restore(str(path), view=True)
+
+    def usearch_asked(index: Any, queries: engine.Vectors, width: int) -> Any:
+        if index.expansion_search != width:
+            index.expansion_search = width
+        return np.atleast_2d(index.search(queries[0] if len(queries) == 1 else queries, K, threads=1).keys)
+
+    def voyager_built(vectors: engine.Vectors, path: Path) -> None:
+        import voyager
+
+        index = voyager.Index(voyager.Space.Cosine, dim, M=16, ef_construction=200, random_seed=0)
+        index.add_items(vectors, num_threads=n_threads)
+        index.save(str(path))
+
+    def voyager_read(path: Path, _: engine.Vectors) -> Any:
+        import voyager
+
+        return voyager.Index.load(str(path))
+
+    def voyager_asked(index: Any, queries: engine.Vectors, width: int) -> Any:
+        return index.query(queries, K, num_threads=1, query_ef=width)[0]
+
+    graph = {"widths": WIDTHS, "settings": f"M 16, ef_construction 200, built by {n_threads} threads"}
+    probes = [width for width in (1, 2, 4, 8, 16, 24, *WIDTHS[9:]) if width < cells] + [cells]
+    trees: dict[str, Any] = {"batch": False, "needs": "annoy", "settings": f"{n_trees} trees"}
+    return {
+        "exact": [Kind("ours: exact", None, lambda _, v: Exact(v), lambda e, q, _: e.query(q, K).rows, beside=True)],
+        "hnsw": [
+            Kind(
+                "ours: hnsw",
+                lambda v, path: HNSW.build(v).save(path),
+                HNSW.load,
+                lambda e, q, _: e.query(q, K).rows,
+                beside=True,
+                settings=f"built by {n_threads} threads",
+            )
+        ],
+        "faiss-flat": [Kind("faiss Flat, exact", flat, read, lambda e, q, _: e.search(q, K)[1])],
+        "numpy": [Kind("numpy, exact", None, lambda _, v: v, scanned, beside=True, batch=False, needs="numpy")],
+        "faiss-ivf": [Kind("faiss IVF,Flat", ivf, read, probed, probes, settings=f"{cells} cells")],
+        "hnswlib": [Kind("hnswlib", hnswlib_built, hnswlib_read, hnswlib_asked, needs="hnswlib", **graph)],
+        "usearch": [Kind("usearch", usearch_built, usearch_read, usearch_asked, needs="usearch", **graph)],
+        "voyager": [Kind("voyager", voyager_built, voyager_read, voyager_asked, needs="voyager", **graph)],
+        "annoy": [
+            Kind(f"annoy, {n_trees} trees, default search_k", forest, planted, climbed, (-1,), **trees),
+            Kind(
+                f"annoy, {n_trees} trees, best search_k",
+                forest, planted, climbed, tuple(grown(500, 4 * n)), **trees,
+            ),
+        ],
+    }  # fmt: skip
+
+
+@dataclass
+class Entry:
+    """An engine that is open, with the narrowest width that finds enough; and what was measured of it."""
+
+    kind: Kind
+    opened: Any
+    width: int
     build_s: float
     open_s: float
     bytes: int
-    ask: Callable[[engine.Vectors], Any]  # [1, D] -> rows
-    ask_many: Callable[[engine.Vectors], Any] | None = None
     times: list[float] = field(default_factory=list)
     recall: float = 0.0
     per_s: float = 0.0
-    note: str = ""
+
+    def ask(self, queries: engine.Vectors) -> Any:
+        return self.kind.ask(self.opened, queries, self.width)
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
@@ -88,248 +259,204 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
     return time.perf_counter() - began, result
 
 
-def entries(names: list[str], vectors: engine.Vectors, queries: engine.Vectors, folder: Path) -> Iterator[Entry]:
-    dim = vectors.shape[1]
-    truth = Exact(vectors).query(queries, K).distances[:, -1:]
-    if "exact" in names:
-        exact = Exact(vectors)
-        yield Entry("ours: exact", 0, 0, 0, lambda q: exact.query(q, K).rows, lambda q: exact.query(q, K).rows)
-    if "faiss-flat" in names:
-        flat = faiss.IndexFlatIP(dim)
-        built_s, _ = timed(lambda: flat.add(vectors))
-        search = lambda q: flat.search(q, K)[1]  # noqa: E731
-        yield Entry("faiss Flat", built_s, 0, vectors.nbytes, search, search)
-    if "numpy" in names:
-
-        def scan(query: engine.Vectors) -> Any:
-            scores = vectors @ query[0]
-            best = np.argpartition(scores, -K)[-K:]
-            return best[np.argsort(-scores[best])][None]
-
-        yield Entry("numpy", 0, 0, 0, scan)
-    if "hnsw" in names:
-        path = folder / "hnsw"
-        built_s, built = timed(lambda: HNSW.build(vectors))
-        built.save(path)
-        open_s, hnsw = timed(lambda: HNSW.load(path, vectors))
-        ask = lambda q: hnsw.query(q, K).rows  # noqa: E731
-        yield Entry("ours: hnsw", built_s, open_s, path.stat().st_size, ask, ask, note=f"width {hnsw.width}")
-    if "faiss-ivf" in names:
-        cells = round(4 * np.sqrt(len(vectors)))
-        ivf = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, cells, faiss.METRIC_INNER_PRODUCT)
-        ivf.cp.spherical, ivf.cp.max_points_per_centroid = True, 64
-        built_s, _ = timed(lambda: (ivf.train(vectors), ivf.add(vectors)))
-        for ivf.nprobe in (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024, cells):
-            if recall(vectors, queries, ivf.search(queries, K)[1], truth) >= RECALL:
-                break
-        search = lambda q: ivf.search(q, K)[1]  # noqa: E731
-        size = vectors.nbytes + 8 * len(vectors)
-        yield Entry("faiss IVF,Flat", built_s, 0, size, search, search, note=f"{ivf.nprobe} of {cells} cells")
-    for name, peer in PEERS.items():
-        if name in names:
-            entry = peer(vectors, queries, truth, folder)
-            if entry is not None:
-                yield entry
-    if "annoy" in names:
-        built_s, forest = timed(lambda: Annoy.build(vectors, n_trees=100))
-        forest.save(folder / "annoy")
-        index = annoy.AnnoyIndex(dim, "angular")
-        open_s, _ = timed(lambda: index.load(str(folder / "annoy")))
-        size = (folder / "annoy").stat().st_size
-
-        def search_k(width: int) -> Callable[[engine.Vectors], Any]:
-            return lambda query: np.array([index.get_nns_by_vector(query[0], K, width)])
-
-        yield Entry("annoy, 100 trees, default", built_s, open_s, size, search_k(-1))
-        width = 1_000
-        while width < 4 * len(vectors):
-            found = np.concatenate([search_k(width)(query[None]) for query in queries[:200]])
-            if recall(vectors, queries[:200], found, truth[:200]) >= RECALL:
-                break
-            width = round(width * 1.4)
-        yield Entry("annoy, 100 trees, best search_k", built_s, open_s, size, search_k(width), note=f"{width}")
-
-
-WIDTHS = (12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768)
-
-
-def narrowest(
-    vectors: engine.Vectors, queries: engine.Vectors, truth: engine.Vectors, ask: Callable[[int], Any]
-) -> int:
-    """The first of the widths at which a peer finds enough; `ask` sets it and gives the rows of all queries."""
-    for width in WIDTHS:
-        if recall(vectors, queries, ask(width), truth) >= RECALL:
+def entry_of(
+    kind: Kind, name: str, vectors: engine.Vectors, queries: engine.Vectors, kth: engine.Vectors, work: Path
+) -> Entry:
+    """Built, unless the same was built there before; opened, and its width found."""
+    path, build_s = work / "nothing", 0.0
+    if kind.build is not None:
+        # Of these vectors, by this version, with these settings; ours by this source.
+        own = Path(str(sys.modules[HNSW.__module__].__file__)).read_bytes() if name == "hnsw" else b""
+        made_of = f"{name} {kind.settings} {version('faiss-cpu' if kind.needs == 'faiss' else kind.needs)}".encode()
+        key = hashlib.sha256(vectors.tobytes() + made_of + own).hexdigest()[:16]
+        path, record = work / f"{name}-{key}", work / f"{name}-{key}.json"
+        if not record.exists():
+            took_s, _ = timed(lambda: kind.build(vectors, path))
+            record.write_text(json.dumps({"build_s": took_s}))
+        build_s = json.loads(record.read_text())["build_s"]
+    open_s, opened = timed(lambda: kind.open(path, vectors))
+    for width in kind.widths:  # the last of them is kept where none finds enough
+        if len(kind.widths) == 1 or recall(vectors, queries, answers(kind, opened, queries, width), kth) >= RECALL:
             break
-    return width
+    size = (path.stat().st_size if path.is_file() else 0) + (vectors.nbytes if kind.beside else 0)
+    return Entry(kind, opened, width, build_s, open_s, size)
 
 
-def with_hnswlib(vectors: engine.Vectors, queries: engine.Vectors, truth: engine.Vectors, folder: Path) -> Entry | None:
-    try:
-        import hnswlib
-    except ImportError:
-        return None
-    index = hnswlib.Index(space="ip", dim=vectors.shape[1])
-    index.init_index(max_elements=len(vectors), M=16, ef_construction=100, random_seed=0)
-    built_s, _ = timed(lambda: index.add_items(vectors, num_threads=1))
-    path = str(folder / "hnswlib")
-    index.save_index(path)
-
-    def ask(width: int) -> Any:
-        index.set_ef(width)
-        return index.knn_query(queries, K, num_threads=1)[0].astype(np.int64)
-
-    width = narrowest(vectors, queries, truth, ask)
-    search = lambda q: index.knn_query(q, K, num_threads=1)[0].astype(np.int64)  # noqa: E731
-    return Entry("hnswlib", built_s, 0, Path(path).stat().st_size, search, search, note=f"M 16, ef {width}")
+def answers(kind: Kind, opened: Any, queries: engine.Vectors, width: int) -> list[Any]:
+    if kind.batch:
+        return list(kind.ask(opened, queries, width))
+    return [row for query in queries for row in kind.ask(opened, query[None], width)]
 
 
-def with_usearch(vectors: engine.Vectors, queries: engine.Vectors, truth: engine.Vectors, folder: Path) -> Entry | None:
-    try:
-        from usearch.index import Index
-    except ImportError:
-        return None
-    index = Index(ndim=vectors.shape[1], metric="ip", dtype="f32", connectivity=16, expansion_add=100)
-    built_s, _ = timed(lambda: index.add(np.arange(len(vectors)), vectors, threads=1))
-    path = str(folder / "usearch")
-    index.save(path)
-    search = lambda q: np.atleast_2d(index.search(q, K, threads=1).keys).astype(np.int64)  # noqa: E731
-
-    def ask(width: int) -> Any:
-        index.expansion_search = width
-        return search(queries)
-
-    width = narrowest(vectors, queries, truth, ask)
-    return Entry("usearch", built_s, 0, Path(path).stat().st_size, search, search, note=f"M 16, ef {width}")
-
-
-def with_voyager(vectors: engine.Vectors, queries: engine.Vectors, truth: engine.Vectors, folder: Path) -> Entry | None:
-    try:
-        import voyager
-    except ImportError:
-        return None
-    index = voyager.Index(voyager.Space.InnerProduct, vectors.shape[1], M=16, ef_construction=100, random_seed=0)
-    built_s, _ = timed(lambda: index.add_items(vectors, num_threads=1))
-    path = str(folder / "voyager")
-    index.save(path)
-    found: dict[str, int] = {}
-    rows = lambda q: index.query(q, K, num_threads=1, query_ef=found["width"])[0].astype(np.int64)  # noqa: E731
-
-    def ask(width: int) -> Any:
-        found["width"] = width
-        return rows(queries)
-
-    width = narrowest(vectors, queries, truth, ask)
-    return Entry("voyager", built_s, 0, Path(path).stat().st_size, rows, rows, note=f"M 16, ef {width}")
-
-
-PEERS = {"hnswlib": with_hnswlib, "usearch": with_usearch, "voyager": with_voyager}
-
-
-def recall(vectors: engine.Vectors, queries: engine.Vectors, rows: Any, kth: engine.Vectors) -> float:
+def recall(vectors: engine.Vectors, queries: engine.Vectors, rows: Sequence[Any], kth: engine.Vectors) -> float:
     """The share of answers as near as the k-th true one; fewer than asked count as wrong."""
     right = 0
     for query, found, limit in zip(queries, rows, kth[:, 0], strict=True):
-        apart = vectors[found[found >= 0]].astype(np.float64) - query
+        found = np.asarray(found).astype(np.int64)
+        apart = vectors[found[(found >= 0) & (found < len(vectors))]].astype(np.float64) - query
         right += int(np.count_nonzero(np.sqrt((apart**2).sum(axis=1)) <= limit + 1e-5))
     return right / (K * len(queries))
 
 
-def compared(names: list[str], kind: str, vectors: engine.Vectors, n_queries: int) -> list[dict[str, Any]]:
+# --- the tables ------------------------------------------------------------------------------------------------------
+
+
+def compared(
+    chosen: Sequence[str],
+    data: str,
+    vectors: engine.Vectors,
+    queries: engine.Vectors,
+    n_trees: int,
+    n_threads: int,
+    work: Path,
+) -> list[dict[str, Any]]:
     n, dim = vectors.shape
-    random = np.random.default_rng(1)
-    moved = vectors[random.integers(0, n, n_queries)] + random.normal(0, 0.02, size=(n_queries, dim))
-    queries = engine.unit(np.maximum(moved, 0) if vectors.min() >= 0 else moved)
-    truth = Exact(vectors).query(queries, K).distances[:, -1:]
-    with tempfile.TemporaryDirectory() as folder:
-        table = list(entries(names, vectors, queries, Path(folder)))
-        found: list[list[Any]] = [[] for _ in table]
-        for turn in range(TURNS):
-            for entry, rows in zip(table, found, strict=True):
-                for query in queries:
-                    took_s, answer = timed(lambda entry=entry, query=query: entry.ask(query[None]))
-                    if turn:
-                        entry.times.append(took_s)
-                    else:
-                        rows.append(answer[0])
+    kth = Exact(vectors, once=True).query(queries, K).distances[:, -1:]
+    all_kinds = kinds(n, dim, n_trees, n_threads)
+    table = []
+    for name in chosen:
+        for kind in all_kinds[name]:
+            if importlib.util.find_spec(kind.needs) is None:
+                print(f"{kind.needs} is not installed: left out", file=sys.stderr)
+                continue
+            faiss.omp_set_num_threads(n_threads)
+            table.append(entry_of(kind, name, vectors, queries, kth, work))
+    faiss.omp_set_num_threads(1)
+    load = os.getloadavg()[0]
+    found: list[list[Any]] = [[] for _ in table]
+    for turn in range(TURNS):
         for entry, rows in zip(table, found, strict=True):
-            padded = np.array([np.pad(row, (0, K - len(row)), constant_values=-1) for row in rows])
-            entry.recall = recall(vectors, queries, padded, truth)
-            if entry.ask_many is not None:
-                entry.per_s = len(queries) / timed(lambda entry=entry: entry.ask_many(queries))[0]
-            else:
-                entry.per_s = 1 / float(np.mean(entry.times))
+            for query in queries:
+                one = query[None]
+                began = time.perf_counter()
+                answer = entry.ask(one)
+                took_s = time.perf_counter() - began
+                if turn:
+                    entry.times.append(took_s)
+                else:
+                    rows.append(answer[0])
+    for entry, rows in zip(table, found, strict=True):
+        entry.recall = recall(vectors, queries, rows, kth)
+        if entry.kind.batch:
+            entry.per_s = len(queries) / timed(lambda entry=entry: entry.ask(queries))[0]
+        else:
+            entry.per_s = 1 / float(np.mean(entry.times))
     return [
         {
-            "data": kind, "rows": n, "dim": dim, "engine": entry.name, "recall_at_10": round(entry.recall, 4),
-            "p5_us": round(float(np.percentile(entry.times, 5)) * 1e6, 1),
-            "p50_us": round(float(np.percentile(entry.times, 50)) * 1e6, 1),
-            "p99_us": round(float(np.percentile(entry.times, 99)) * 1e6, 1),
-            "queries_per_s": round(entry.per_s), "build_s": round(entry.build_s, 2),
-            "open_ms": round(entry.open_s * 1e3, 2),
-            "megabytes": round(entry.bytes / 1e6, 1), "note": entry.note,
+            "data": data, "rows": n, "dim": dim, "load": round(load, 1), "engine": entry.kind.name,
+            "recall_at_10": round(entry.recall, 4), **percentiles(entry.times), "queries_per_s": round(entry.per_s),
+            "build_s": round(entry.build_s, 1), "open_ms": round(entry.open_s * 1e3, 1),
+            "megabytes": round(entry.bytes / 1e6, 1),
+            "width": getattr(entry.opened, "width", entry.width if len(entry.kind.widths) > 1 else ""),
         }
         for entry in table
     ]  # fmt: skip
 
 
-def filtered(kind: str, vectors: engine.Vectors, n_queries: int) -> list[dict[str, Any]]:
-    """Exact answers within a filter, for filters that leave a half, a twentieth, a thousandth."""
+def percentiles(times_s: Sequence[float]) -> dict[str, float]:
+    return {f"p{percent}_us": round(float(np.percentile(times_s, percent)) * 1e6, 1) for percent in (5, 50, 99)}
+
+
+def filtered(data: str, vectors: engine.Vectors, n_queries: int, work: Path) -> list[dict[str, Any]]:
+    """Exact answers within a filter, for filters that leave a half, a twentieth, a thousandth: of the engine, and of
+    `Nearest` with the filter as JSON, the first time and when it is known."""
     n, dim = vectors.shape
-    exact = Exact(vectors)
     random = np.random.default_rng(2)
-    lines = []
-    for share in (0.5, 0.05, 0.001):
-        among = np.flatnonzero(random.random(n) < share)
-        times = []
-        for row in random.integers(0, n, n_queries):
-            took_s, found = timed(lambda row=row, among=among: exact.query(vectors[row][None], K, among))
-            assert found.rows.shape == (1, min(K, len(among)))
-            times.append(took_s)
-        check = Exact(vectors[among]).query(vectors[row][None], K)
-        assert np.array_equal(among[check.rows], found.rows), "not the exact answer"
-        lines.append(
-            {"data": kind, "rows": n, "dim": dim, "engine": f"exact, filter leaves {100 * share:g} %",
-             "recall_at_10": 1.0, "p5_us": round(float(np.percentile(times, 5)) * 1e6, 1),
-             "p50_us": round(float(np.percentile(times, 50)) * 1e6, 1),
-             "p99_us": round(float(np.percentile(times, 99)) * 1e6, 1)}
-        )  # fmt: skip
+    bpm = random.integers(0, 1000, n)
+    exact, lines = Exact(vectors), []
+    with Nearest(_published(vectors, bpm, work)) as nearest:
+        for share in (0.5, 0.05, 0.001):
+            document = {"metadata.bpm": {"<": round(1000 * share)}}
+            among = np.flatnonzero(bpm < round(1000 * share))
+            options = Options(where=filters.from_json(document))
+            first_s, _ = timed(lambda options=options: nearest.ask(ByItem(0), K, options))
+            alone, whole = [], []
+            for row in random.integers(0, n, n_queries).tolist():
+                query = vectors[row][None]
+                took_s, found = timed(lambda query=query, among=among: exact.query(query, K, among))
+                alone.append(took_s)
+                took_s, answer = timed(lambda row=row, options=options: nearest.ask(ByItem(row), K, options))
+                whole.append(took_s)
+                true = among[Exact(vectors[among], once=True).query(query, K + 1).rows[0]]
+                assert found.rows[0].tolist() == true[:K].tolist(), "not the exact answer"
+                assert [match.n for match in answer.matches] == true[true != row][:K].tolist(), "not the exact answer"
+            for name, times in (("the engine", alone), (f"Nearest, {json.dumps(document)}", whole)):
+                lines.append(
+                    {"data": data, "rows": n, "dim": dim, "engine": f"{100 * share:g} % left, {name}"}
+                    | percentiles(times)
+                    | ({} if times is alone else {"the first time ms": round(1e3 * first_s, 1)})
+                )
     return lines
 
 
+def _published(vectors: engine.Vectors, bpm: Any, work: Path) -> Path:
+    """An index of them, an item a row. Filters are searched exactly: the engines of the whole are left small."""
+    model_dir = work / f"filters-{hashlib.sha256(vectors.tobytes()).hexdigest()[:16]}"
+    if not (model_dir / "current").exists():
+        assembly.EXACT_UP_TO_ROWS, assembly._N_TREES, assembly._SEARCH_FACTORS = len(vectors), (1,), (1,)
+        items = (
+            Item(row, f"kind{row % 50}/{row:07d}.wav", label=f"kind{row % 50}", duration_s=row % 60,
+                 metadata={"bpm": one})
+            for row, one in enumerate(bpm.tolist())
+        )  # fmt: skip
+        generation.publish(model_dir, Header("made up", vectors.shape[1]), vectors, rows_of(np.arange(len(bpm))), items)
+    return model_dir
+
+
 def markdown(lines: list[dict[str, Any]]) -> str:
-    """The table, and how many times quicker than annoy at the same recall ours is."""
-    columns = [name for name in lines[0] if name not in ("data", "rows", "dim")]
-    heads = [f"{lines[0]['rows']:,} rows of {lines[0]['dim']} ({lines[0]['data']})", *columns[1:]]
-    out = ["| " + " | ".join(heads) + " |", "| --- |" + " ---: |" * len(columns[1:])]
-    out += ["| " + " | ".join(str(line.get(name, "")) for name in columns) + " |" for line in lines]
-    by_name = {line["engine"]: line["p5_us"] for line in lines}
-    ours = by_name.get("ours: exact" if lines[0]["rows"] <= EXACT_UP_TO_ROWS else "ours: hnsw")
-    best = by_name.get("annoy, 100 trees, best search_k")
-    if ours and best:
-        out.append(f"\nours against annoy at its best: {best / ours:.1f} times quicker (p5)")
+    """The table, and how ours stands against the others."""
+    columns = list(dict.fromkeys(name for line in lines for name in line if name not in ("load", "engine")))[3:]
+    head = f"{lines[0]['rows']:,} rows of {lines[0]['dim']} ({lines[0]['data']}; load {lines[0].get('load', '')})"
+    out = ["| " + " | ".join([head, *columns]) + " |", "| --- |" + " ---: |" * len(columns)]
+    out += ["| " + " | ".join(str(line.get(name, "")) for name in ("engine", *columns)) + " |" for line in lines]
+    by_name = {line["engine"]: line for line in lines}
+    ours = by_name.get("ours: exact" if lines[0]["rows"] <= assembly.EXACT_UP_TO_ROWS else "ours: hnsw")
+    if ours is None:
+        return "\n".join(out)
+    for line in lines:
+        if "best search_k" in line["engine"]:
+            out.append(f"\n{line['engine']}: {line['p50_us'] / ours['p50_us']:.1f} times the p50 of ours, "
+                       f"{line['megabytes'] / ours['megabytes']:.2f} times its memory")  # fmt: skip
+    for what, others in (
+        ("the best exact scan of a library", [one for one in lines if one["engine"].endswith(", exact")]),
+        ("the best peer", [one for one in lines if one["engine"] in ("hnswlib", "usearch", "voyager", "faiss IVF,Flat")
+                           and one["recall_at_10"] >= RECALL]),
+    ):  # fmt: skip
+        if others:
+            best = min(others, key=lambda line: line["p50_us"])
+            out.append(f"\nours takes {ours['p50_us'] / best['p50_us']:.2f} times what {what} does, {best['engine']}")
     return "\n".join(out)
 
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = list(kinds(1, 1, 1, 1))
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000])
     parser.add_argument("--dim", type=int, default=64)
     parser.add_argument("--data", choices=["bags", "cloud"], default="bags")
     parser.add_argument("--vectors", type=Path, default=None, help="real ones instead: the vectors.npy of an index")
     parser.add_argument("--queries", type=int, default=500)
-    parser.add_argument(
-        "--engines", nargs="+", default=["exact", "faiss-flat", "numpy", "hnsw", "faiss-ivf", *PEERS, "annoy"]
-    )
+    parser.add_argument("--trees", type=int, default=100, help="of annoy")
+    parser.add_argument("--build_threads", type=int, default=len(os.sched_getaffinity(0)), help="of the graphs")
+    parser.add_argument("--engines", nargs="+", choices=names, default=names)
     parser.add_argument("--filters", action="store_true", help="measure filters instead")
+    parser.add_argument("--work", type=Path, default=None, help="keep what is built here (default: nowhere)")
     parser.add_argument("--out", type=Path, default=None, help="append the lines to this file, as JSON lines")
     args = parser.parse_args(argv)
     for n in args.rows if args.vectors is None else [0]:
-        vectors = made(args.data, n, args.dim) if args.vectors is None else engine.unit(np.load(args.vectors))
-        kind = args.data if args.vectors is None else "real"
-        if args.filters:
-            lines = filtered(kind, vectors, min(args.queries, 50))
+        if args.vectors is None:
+            drawn, data = made(args.data, n + args.queries, args.dim), args.data
         else:
-            lines = compared(args.engines, kind, vectors, args.queries)
+            drawn, data = engine.unit(np.load(args.vectors)), args.vectors.stem
+            drawn = drawn[np.random.default_rng(1).permutation(len(drawn))]
+        queries, vectors = drawn[: args.queries], drawn[args.queries :]
+        with tempfile.TemporaryDirectory() as folder:
+            work = args.work or Path(folder)
+            work.mkdir(parents=True, exist_ok=True)
+            if args.filters:
+                lines = filtered(data, vectors, min(args.queries, 30), work)
+            else:
+                lines = compared(args.engines, data, vectors, queries, args.trees, args.build_threads, work)
         print(markdown(lines), flush=True)
         if args.out is not None:
             with args.out.open("a", encoding="utf-8") as stream:
