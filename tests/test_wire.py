@@ -8,8 +8,9 @@ import socket
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
 from serving import START_S, publish, running
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
@@ -49,6 +50,53 @@ class Transport(asyncio.Transport):
         return self.closed
 
 
+async def turns() -> None:
+    for _ in range(8):
+        await asyncio.sleep(0)
+
+
+def connected(app: ASGIApp) -> tuple[Wire, Transport]:
+    config = Config(app, log_config=None, lifespan="off")
+    config.load()
+    wire, transport = Wire(config, ServerState(), {}), Transport()
+    wire.connection_made(transport)
+    return wire, transport
+
+
+def test_whoever_sends_less_than_a_head_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("boiler.api.wire.HEAD_S", 0.05)
+    whole = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab"
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    async def main() -> None:
+        for beginning, end, status in (
+            (b"", b"", b"408"),
+            (b"", whole[:9], b"408"),
+            (whole, b"\r\n", b"408"),
+            (whole, whole[:9], b"408"),
+            (whole, whole, b"200"),
+            (b"", whole[:-1], b"200"),  # its body is another's business
+        ):
+            wire, transport = connected(app)
+            for part in (beginning, end):
+                if part:
+                    wire.data_received(part)
+                    await turns()
+            if status == b"408":
+                while not transport.closed:
+                    await asyncio.sleep(0.01)
+            else:
+                await asyncio.sleep(0.1)
+                assert not transport.closed
+            assert transport.written[-1].startswith(b"HTTP/1.1 " + status)
+            wire.connection_lost(None)
+
+    asyncio.run(main())
+
+
 def test_head_and_body_are_one_write_and_a_body_that_comes_later_does_not_keep_its_head_back() -> None:
     later = asyncio.Event()
 
@@ -60,15 +108,7 @@ def test_head_and_body_are_one_write_and_a_body_that_comes_later_does_not_keep_i
         await send({"type": "http.response.body", "body": b"def"})
 
     async def main() -> None:
-        config = Config(app, log_config=None, lifespan="off")
-        config.load()
-        wire, transport = Wire(config, ServerState(), {}), Transport()
-        wire.connection_made(transport)
-
-        async def turns() -> None:
-            for _ in range(8):
-                await asyncio.sleep(0)
-
+        wire, transport = connected(app)
         wire.data_received(b"GET /quick HTTP/1.1\r\nHost: x\r\n\r\n")
         await turns()
         assert transport.written[0].startswith(b"HTTP/1.1 200 OK\r\n")

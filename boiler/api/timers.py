@@ -8,6 +8,7 @@ oldest of them, serves them all.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -35,11 +36,16 @@ class Timers:
     def __init__(self) -> None:
         self._lengths: dict[float, _Length] = {}
 
+    @functools.cached_property
+    def running_loop(self) -> asyncio.AbstractEventLoop:
+        """Theirs. To find it out is a call of the system each time."""
+        return asyncio.get_running_loop()
+
     def call_later(self, seconds: float, call: Callable[..., object], *arguments: Any) -> Timer:
         """As the loop's own. There should be few different lengths."""
         length = self._lengths.get(seconds)
         if length is None:
-            length = self._lengths[seconds] = _Length(seconds)
+            length = self._lengths[seconds] = _Length(self.running_loop)
         timer = Timer(length, monotonic() + seconds, call, arguments)
         length.running[timer] = None
         if not length.armed:
@@ -50,14 +56,14 @@ class Timers:
 class _Length:
     """The timers of one length, oldest first."""
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
         self.running: dict[Timer, None] = {}
         self.armed = False
 
     def arm(self, seconds: float) -> None:
         self.armed = True
-        asyncio.get_running_loop().call_later(seconds, self._look)
+        self._loop.call_later(seconds, self._look)
 
     def _look(self) -> None:
         self.armed = False

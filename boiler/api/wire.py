@@ -24,6 +24,7 @@ class Wire(HttpToolsProtocol):
 
     _in_head = True  # a request's head is waited for or on its way
     _only_head = True  # of what is being taken in: nothing in it belongs to the request before
+    _in_body = False
     _head_bytes = 0
     _timer: Timer | None = None
 
@@ -33,7 +34,7 @@ class Wire(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         super().connection_made(transport)
-        self._timer = self.loop.call_later(HEAD_S, self._refuse, 408, "Request Timeout", "slow-head")
+        self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
@@ -42,6 +43,10 @@ class Wire(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._only_head = self._in_head
         super().data_received(data)
+        if self._in_head or (
+            not self._in_body and self.cycle.response_complete
+        ):  # empty lines, from which no head begins
+            self._wait()
         # Where in it a head begins after the end of a body is not told: what is read in that once is not counted.
         if self._in_head and self._only_head:
             self._head_bytes += len(data)
@@ -51,15 +56,23 @@ class Wire(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._in_head, self._head_bytes = True, 0
-        if self._timer is None:
-            self._timer = self.loop.call_later(HEAD_S, self._refuse, 408, "Request Timeout", "slow-head")
 
     def on_headers_complete(self) -> None:
         self._only_head = False
+        self._in_body = True
         self._stop_waiting()
         super().on_headers_complete()
         if self.cycle is not None:  # else it is for another protocol
             self.cycle.transport = _Joining(self.transport, self.loop)  # type: ignore[assignment]  # all it uses
+
+    def on_message_complete(self) -> None:
+        self._in_body = False
+        super().on_message_complete()
+
+    def _wait(self) -> None:
+        """For the rest of a head. Most come whole, and take no timer."""
+        if self._timer is None:
+            self._timer = self.loop.call_later(HEAD_S, self._refuse, 408, "Request Timeout", "slow-head")
 
     def _stop_waiting(self) -> None:
         self._in_head = False
