@@ -411,21 +411,20 @@ def markdown(lines: list[dict[str, Any]]) -> str:
     out = ["| " + " | ".join([head, *columns]) + " |", "| --- |" + " ---: |" * len(columns)]
     out += ["| " + " | ".join(str(line.get(name, "")) for name in ("engine", *columns)) + " |" for line in lines]
     by_name = {line["engine"]: line for line in lines}
-    ours = by_name.get("ours: exact" if lines[0]["rows"] <= assembly.EXACT_UP_TO_ROWS else "ours: hnsw")
+    few = lines[0]["rows"] <= assembly.EXACT_UP_TO_ROWS
+    ours = by_name.get("ours: exact" if few else "ours: hnsw")
     if ours is None:
         return "\n".join(out)
     for line in lines:
         if "best search_k" in line["engine"]:
             out.append(f"\n{line['engine']}: {line['p50_us'] / ours['p50_us']:.1f} times the p50 of ours, "
                        f"{line['megabytes'] / ours['megabytes']:.2f} times its memory")  # fmt: skip
-    for what, others in (
-        ("the best exact scan of a library", [one for one in lines if one["engine"].endswith(", exact")]),
-        ("the best peer", [one for one in lines if one["engine"] in ("hnswlib", "usearch", "voyager", "faiss IVF,Flat")
-                           and one["recall_at_10"] >= RECALL]),
-    ):  # fmt: skip
-        if others:
-            best = min(others, key=lambda line: line["p50_us"])
-            out.append(f"\nours takes {ours['p50_us'] / best['p50_us']:.2f} times what {what} does, {best['engine']}")
+    graphs = ("hnswlib", "usearch", "voyager", "faiss IVF,Flat")
+    peers = [line for line in lines if line["engine"].endswith(", exact") or (not few and line["engine"] in graphs)]
+    if peers := [line for line in peers if line["recall_at_10"] >= RECALL]:
+        best = min(peers, key=lambda line: line["p50_us"])
+        what = "the best exact scan of a library" if few else "the best peer"
+        out.append(f"\nours takes {ours['p50_us'] / best['p50_us']:.2f} times what {what} does, {best['engine']}")
     return "\n".join(out)
 
 
