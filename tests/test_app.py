@@ -187,6 +187,52 @@ def test_one_sound_plays_at_a_time_and_the_keys_walk_through_them(visit: Open, n
     wait_for_address(page, rf"\?item={answers[0]}&trail={n}$")
 
 
+def test_answers_are_refined_and_the_fields_stay_open_meanwhile(visit: Open, nearest: Nearest) -> None:
+    page = visit(f"/?item={nearest.item('bell/bell-0.wav').n}")
+    before = numbers(page)
+    page.get_by_role("button", name="Refine").click()
+    page.get_by_role("combobox", name="Label").click()
+    page.get_by_role("option", name="rain").click()
+    wait_for_address(page, r"label=rain")
+    page.get_by_role("button", name="Clear · 1").wait_for()
+    page.locator("label", has_text="Near-duplicates as one").click()  # it is open still
+    wait_for_address(page, r"label=rain.*fold=0")
+    wait_for_numbers(page, [str(item.n) for item in nearest.items(label="rain")], same=False)
+    page.keyboard.press("Escape")
+    page.get_by_role("combobox", name="Label").wait_for(state="hidden")
+    page.get_by_role("button", name="Clear · 2").click()
+    wait_for_numbers(page, before, same=True)
+
+
+def test_answers_are_a_list_or_a_grid_and_grow_on_demand(visit: Open, nearest: Nearest) -> None:
+    page = visit(f"/?item={nearest.item('bell/bell-0.wav').n}")
+    before = numbers(page)
+    page.locator("[data-testid=stButtonGroup] button").last.click()
+    page.locator("article.card.list").first.wait_for()
+    page.get_by_role("button", name="Show more").click()
+    wait_for_address(page, r"k=24")
+    page.wait_for_function("n => [...boilerStage.boards].some(board => board.cards().length > n)", arg=len(before))
+    assert page.locator("article.card.list").count() == len(numbers(page)) > len(before)
+
+
+def test_keys_judge_keep_picture_and_explain(visit: Open, nearest: Nearest) -> None:
+    page = visit(f"/?item={nearest.item('kick/kick-1.wav').n}")
+    first, second = numbers(page)[:2]
+    cards(page).first.focus()
+    page.keyboard.press("s")
+    cards(page).first.locator("img").wait_for()
+    page.keyboard.press("t")
+    cards(page).first.locator("button.keep[aria-pressed=true]").wait_for()
+    page.keyboard.press("w")
+    wait_for_address(page, rf"why={first}")
+    page.locator(".why .mark").first.wait_for()
+    page.locator(f"article.card.grid[data-n='{second}']").focus()
+    page.keyboard.press("d")
+    wait_for_address(page, rf"less={second}")
+    page.get_by_text("Steered by").wait_for()
+    page.locator(f"article.card.grid[data-n='{second}']").wait_for(state="detached")
+
+
 def test_a_sound_comes_in_ranges_and_begins_where_it_matched(visit: Open, nearest: Nearest) -> None:
     page = visit(f"/?item={nearest.item('vowel/vowel-3.wav').n}")
     n = nearest.item(LONG).n

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from boiler.pages import start
 from boiler.pages.library import Library
 
 PICTURES = {
@@ -24,12 +25,17 @@ def page(shelf: Library) -> None:
     if folder is None:
         st.info(
             "Not measured yet. Where the sounds have labels, this asks with each of them and counts how many answers "
-            f"have the same:\n\n```\nboiler evaluate {shelf.model_dir}\n```",
+            f"have the same:\n\n```\nboiler evaluate {named(shelf.model_dir, 'MODEL_DIR')}\n```",
             icon=":material/straighten:",
         )
     else:
         measured(folder, shelf.nearest.generation)
     trained(shelf.model_dir)
+
+
+def named(folder: Path, otherwise: str) -> str:
+    """A folder of this machine, for those who sit at it; others are not told where it lies."""
+    return str(folder) if start.for_this_machine_alone(st.get_option("server.address")) else otherwise
 
 
 def newest(model_dir: Path, generation: str) -> Path | None:
@@ -71,7 +77,7 @@ def trained(model_dir: Path) -> None:
     if not found:
         return
     st.header("Training", anchor=False)
-    st.caption(f"`tensorboard --logdir {run}` shows more of it.")
+    st.caption(f"`tensorboard --logdir {named(run, 'RUN')}` shows more of it.")
     with st.container(horizontal=True):
         for name, (steps, values) in found.items():
             with st.container(border=True, width=360):

@@ -16,18 +16,24 @@ VARIETY = "0: only the nearest. More: an answer should be unlike those before it
 
 
 def wishes(held: Holdings, question: Question) -> None:
-    """The popover with all of them; its name says how many conditions are set. The fields are made when it is opened:
+    """The popover with all of them, and a click to clear those that are set. The fields are made when it is opened:
     folders may be many, and answers need not wait for them."""
     wish = question.wish
     tuned = wish.filters + sum((wish.vary > 0, wish.most > 0, not wish.fold, wish.hubs, wish.heed))
-    with st.popover(
-        f"Refine · {tuned}" if tuned else "Refine", icon=":material/tune:", key=POPOVER, on_change="rerun"
-    ) as popover:
+    # Its name stays the same: with another it would be another popover, and closed.
+    with st.popover("Refine", icon=":material/tune:", key=POPOVER, on_change="rerun") as popover:
         if popover.open:
             _fields(held, wish)
-            st.button(
-                "Clear all", icon=":material/close:", key="clear", disabled=not tuned, on_click=_go, args=(Wish(),)
-            )
+    if tuned:
+        st.button(
+            f"Clear · {tuned}",
+            icon=":material/filter_alt_off:",
+            type="tertiary",
+            key="clear",
+            help="Take all conditions and wishes back",
+            on_click=_go,
+            args=(Wish(),),
+        )
 
 
 def _fields(held: Holdings, wish: Wish) -> None:
