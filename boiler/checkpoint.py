@@ -14,6 +14,8 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
@@ -126,6 +128,19 @@ def device_of(name: str) -> str:
             f"--device is {name}, which cannot be used here ({_first_line(error)}): leave it out, or give cpu"
         ) from error
     return name
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Each operation of torch stays on the thread that calls it. Of small ones many threads make hardly less, and where
+    the cores have other work, too, they wait for each other, spinning: learning from 48 windows took 86 s on two
+    threads of a busy machine, 7 on one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def save_script(module: nn.Module, path: Path, header: Plain) -> None:

@@ -270,9 +270,8 @@ def _hear(store: Catalogue, settings: IndexSettings) -> hearing.Tally:
             seed=settings.seed,
         )
         path = freezing.freeze(store, str(settings.encoder), settings.pt_path, sample)
-        embed = freezing.embedder(path, device)
-        tally = hearing.Tally(prepare_s=time.monotonic() - began)
-        with meter("indexing", n_pending) as shown:
+        with freezing.embedding(path, device) as embed, meter("indexing", n_pending) as shown:
+            tally = hearing.Tally(prepare_s=time.monotonic() - began)
             return hearing.Hearing(
                 catalogue=store,
                 root=settings.wav_dir,

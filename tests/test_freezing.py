@@ -98,3 +98,23 @@ def test_a_window_gets_the_same_vector_alone_or_in_a_batch_on_one_thread_or_four
         torch.set_num_threads(threads)
     assert np.abs(np.linalg.norm(together, axis=1) - 1).max() < 1e-5
     assert (together * alone).sum(axis=1).min() > 0.99999
+
+
+def test_many_batches_give_the_same_vectors_to_the_bit_on_any_number_of_threads(
+    store: Catalogue, root: Path, decoders: Decoders
+) -> None:
+    path = freezing.freeze(store, "MFCCStats", None, sample(store, root, decoders))
+    windows = np.concatenate([batch[:, 0].numpy() for batch in sample(store, root, decoders)])
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for n_threads in (1, 4):
+            torch.set_num_threads(n_threads)
+            with freezing.embedding(path, "cpu") as embed:
+                assert torch.get_num_threads() == 1
+                found.append(embed(windows))
+            assert torch.get_num_threads() == n_threads
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(*found)
+    assert (found[0] * freezing.embedder(path, "cpu")(windows)).sum(axis=1).min() > 0.99999

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
+from boiler.checkpoint import one_thread
 from boiler.encoder import Fitted, contrast, parts, whitening
 from boiler.encoder.contrast import CURVED, LINEAR, REDUCED, Curved
 from boiler.encoder.period import periods
@@ -129,7 +129,7 @@ class JoinedParts(Fitted):
         """
         device = self.head.mean.device
         self.cpu()
-        with torch.inference_mode(False), torch.no_grad(), _one_thread():
+        with torch.inference_mode(False), torch.no_grad(), one_thread():
             clips: list[Tensor] = []
             for batch in waveforms:
                 batch = batch.cpu()
@@ -174,18 +174,6 @@ class JoinedParts(Fitted):
         curved = contrast.train(reduced / scale, draw, steps=STEPS, step=progress.step)
         # One affine map for all of the linear steps; views are centred already, so `centre` is rounding.
         return Head(mean, (apart @ directions / scale).contiguous(), curved)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Learning is many small steps. Shared between threads they are hardly quicker, and where the cores have other work
-    to do, too, the threads wait for each other: 48 windows took 86 s on two threads of a busy machine, 7 on one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def fit(windows: Iterable[Tensor]) -> dict[str, Tensor]:
