@@ -247,6 +247,19 @@ def test_the_graph_finds_rows_that_come_sorted_as_well() -> None:
     assert graph.recall_at_10 >= RECALL_WANTED
 
 
+@pytest.mark.parametrize("spread", [0.03, 0.003])
+def test_the_graph_tells_apart_what_bytes_cannot(spread: float) -> None:
+    """Clumps far from each other, whose rows are nearer to each other than a step of their bytes."""
+    random = np.random.default_rng(0)
+    clumps = engine.unit(np.abs(random.normal(size=(10, 64))))
+    vectors = engine.unit(clumps[random.integers(0, 10, 2_000)] + spread / 8 * random.normal(size=(2_000, 64)))
+    graph = HNSW.build(vectors)
+    assert graph.recall_at_10 >= RECALL_WANTED
+    queries = engine.unit(vectors[::20] + spread / 16 * random.normal(size=(100, 64)))
+    kth = Exact(vectors, once=True).query(queries, 10).distances[:, -1:]
+    assert (graph.query(queries, 10).distances <= kth + 1e-6).mean() >= 0.98
+
+
 def test_a_graph_of_an_older_index_answers(tmp_path: Path) -> None:
     """One without ids."""
     vectors = bags(300)

@@ -37,7 +37,8 @@ LEAST_WIDTH, WIDEST = 16, 2_048
 TESTED_K = 10
 TESTED_QUERIES = 1_000
 MORE = 6
-"""Rows compared with their vectors beyond those asked for, or half as many as asked for: bytes misplace few."""
+"""Rows compared with their vectors beyond those asked for, at least: bytes misplace few. Where many rows are closer to
+each other than bytes can tell, a wide search compares half of what it kept."""
 _BLOCK_ROWS = 65_536
 _TRAINING_ROWS = 100_000
 _CELL_SAMPLE = 64  # rows for each cell that say where the cells lie
@@ -145,7 +146,7 @@ class HNSW:
         return self._ask(queries, k, math.ceil(self.width * max(1.0, k / TESTED_K) ** 0.5))
 
     def _ask(self, queries: Vectors, k: int, width: int) -> Found:
-        wanted = min(k + max(k // 2, MORE), len(self.vectors))
+        wanted = min(max(k + MORE, k + k // 2, width // 2), len(self.vectors))
         rows = np.empty((len(queries), wanted), np.int64)
         near = np.empty((len(queries), wanted), np.float32)
         x, best, ids = (faiss.swig_ptr(one) for one in (np.ascontiguousarray(queries, np.float32), near, rows))
