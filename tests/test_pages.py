@@ -382,15 +382,15 @@ def judged(model_dir: str, wav_dir: str, item: int, done: list[list[object]]) ->
 
     import streamlit as st
 
-    from boiler.pages import ask, library
+    from boiler.pages import ask, clicks, library
     from boiler.pages.question import Question
 
     shelf = library.open_library(Path(model_dir), Path(wav_dir))
     if "done" not in st.session_state:
         st.session_state["done"] = True
-        ask.go(Question(item=item))
+        clicks.go(Question(item=item))
         for what, n in done:
-            ask.act(shelf, {"what": what, "n": n})
+            clicks.act(shelf, {"what": what, "n": n})
     ask.page(shelf)
 
 
@@ -640,12 +640,12 @@ def test_what_is_no_sound_is_not_kept() -> None:
 def in_tray(model_dir: str, numbers: list[int]) -> None:
     import streamlit as st
 
-    from boiler.pages import ask, library, tray
+    from boiler.pages import clicks, library, tray
 
     shelf = library.open_library(model_dir)  # type: ignore[arg-type]  # a plain word, as the script is told
     if "filled" not in st.session_state:
         st.session_state["filled"] = True
-        ask.kept(shelf).extend(numbers)
+        clicks.kept(shelf).extend(numbers)
     tray.page(shelf)
 
 

@@ -18,6 +18,7 @@
 ``work``                long work: its progress, and how it is stopped
 ``why``                 the part of the page that explains an answer
 ``judging``             likes and dislikes, kept and undone
+``clicks``              what a click does
 ``folders``             the folders of a collection as a tree
 ``cards``               the component that draws, plays and marks sounds; what the visitor sees is in ``front/``
 ``holdings``            what a collection holds, counted

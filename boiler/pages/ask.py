@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
 
 import streamlit as st
 
 from boiler import audio
 from boiler.api.nearest import Nearest
 from boiler.errors import BoilerError
-from boiler.pages import cards, folders, judging, library, neighbours, upkeep, why, wishes, work
+from boiler.pages import cards, clicks, folders, judging, library, neighbours, upkeep, why, wishes, work
 from boiler.pages.library import Library
 from boiler.pages.question import MOST, Question, Wish
 from boiler.records import Item
 
 MAX_UPLOAD_MB = 50
 TO_BEGIN_WITH = 6
-WANTED = "wanted"  # in the session: the number of an item that another page asks for
-TRAVEL = "travel"  # in the session: the numbers of two items between which the way is wanted
 TROUBLE = "trouble"  # in the session: what a callback refused, to be said in the next run
 POPOVER = "bring"
 TURN = "turn"
@@ -56,60 +52,6 @@ def page(shelf: Library) -> None:
         welcome(shelf, question)
 
 
-def go(question: Question) -> None:
-    """Ask this instead: it becomes the address. For callbacks."""
-    st.query_params.from_dict(question.address())
-
-
-def act(shelf: Library, message: Mapping[str, Any]) -> None:
-    """Do what a card was asked to."""
-    question = Question.of(st.query_params)
-    n = int(message["n"])
-    match message.get("what"):
-        case "ask":
-            go(question.ask(n))
-        case "like":
-            go(judging.judge(shelf, question, n, like=True))
-        case "dislike":
-            go(judging.judge(shelf, question, n, like=False))
-        case "undo":
-            go(judging.undo(shelf, question))
-        case "why":
-            go(question.explain(n))
-        case "path" if question.item is not None:
-            st.session_state[TRAVEL] = (question.item, n)
-        case "part":
-            go(question.part(float(message["start"]), float(message["end"])))
-        case "whole":
-            go(question.whole())
-        case "keep":
-            tray = kept(shelf)
-            if n in tray:
-                tray.remove(n)
-            else:
-                tray.append(n)
-
-
-def act_elsewhere(shelf: Library, message: Mapping[str, Any]) -> None:
-    """The same on a page that shows no answers: asking leads to the one that does."""
-    if message.get("what") == "ask":
-        st.session_state[WANTED] = int(message["n"])
-    else:
-        act(shelf, message)
-
-
-def keep_all(shelf: Library, numbers: list[int]) -> None:
-    """Put these into the tray, too."""
-    tray = kept(shelf)
-    tray.extend(n for n in numbers if n not in tray)
-
-
-def kept(shelf: Library) -> list[int]:
-    """The numbers of the items in this session's tray."""
-    trays: dict[str, list[int]] = st.session_state.setdefault("trays", {})
-    return trays.setdefault(shelf.key, [])
-
-
 def bar(shelf: Library, question: Question) -> None:
     """The ways to ask: by name, by chance, with a file, with the microphone."""
     st.session_state["find"] = question.find  # the address is the truth, also after Back
@@ -123,7 +65,7 @@ def bar(shelf: Library, question: Question) -> None:
             icon=":material/search:",
             placeholder=f"Find one of {total:,} sounds by its name",
             label_visibility="collapsed",
-            on_change=lambda: go(Question.of(st.query_params).look_for(st.session_state["find"] or "")),
+            on_change=lambda: clicks.go(Question.of(st.query_params).look_for(st.session_state["find"] or "")),
         )
         st.button(
             "Surprise me",
@@ -131,7 +73,7 @@ def bar(shelf: Library, question: Question) -> None:
             icon=":material/casino:",
             help="Ask with a sound taken at random",
             disabled=not total,
-            on_click=lambda: go(Question.of(st.query_params).ask(at_random(shelf.nearest))),
+            on_click=lambda: clicks.go(Question.of(st.query_params).ask(at_random(shelf.nearest))),
         )
         if len(upkeep.counted(shelf).folders) > 1:
             st.button(
@@ -139,7 +81,7 @@ def bar(shelf: Library, question: Question) -> None:
                 key="folders",
                 icon=":material/folder:",
                 help="Look through the folders of the collection",
-                on_click=lambda: go(Question.of(st.query_params).look_through("")),
+                on_click=lambda: clicks.go(Question.of(st.query_params).look_through("")),
             )
         with st.popover("Bring a sound", icon=":material/upload_file:", key=POPOVER, on_change="rerun") as popover:
             if popover.open:
@@ -173,7 +115,7 @@ def bring(field: str) -> None:
         return
     name = "Your recording" if field.startswith("microphone") else upload.name
     try:
-        go(Question.of(st.query_params).bring(library.brought().add(name, upload.getvalue())))
+        clicks.go(Question.of(st.query_params).bring(library.brought().add(name, upload.getvalue())))
         st.session_state[POPOVER] = False
     except BoilerError as error:
         st.session_state[TROUBLE] = error
@@ -189,7 +131,9 @@ def trail(shelf: Library, question: Question) -> None:
     """The sounds asked for before, each a way back."""
     before = list(library.items_of(shelf, question.trail))
     with st.container(horizontal=True, gap="xxsmall", vertical_alignment="center", key="trail"):
-        st.button("Start", icon=":material/home:", type="tertiary", key="home", on_click=lambda: go(question.nothing()))
+        st.button(
+            "Start", icon=":material/home:", type="tertiary", key="home", on_click=lambda: clicks.go(question.nothing())
+        )
         for place, item in enumerate(before):
             st.button(
                 plain(item),
@@ -197,7 +141,7 @@ def trail(shelf: Library, question: Question) -> None:
                 type="tertiary",
                 key=f"trail-{place}",
                 help=item.id,
-                on_click=go,
+                on_click=clicks.go,
                 args=(question.ask(item.n),),
             )
 
@@ -211,10 +155,10 @@ def asked(shelf: Library, question: Question) -> tuple[Item, str] | None:
     else:
         return None
     cards.show(
-        [cards.of_query(item, at, question, kept(shelf))],
+        [cards.of_query(item, at, question, clicks.kept(shelf))],
         "one",
         "query",
-        lambda message: act(shelf, message),
+        lambda message: clicks.act(shelf, message),
         title="The sound asked with",
     )
     return item, at
@@ -246,7 +190,7 @@ def remembered(shelf: Library, question: Question) -> None:
             key="heed",
             icon=":material/history:",
             type="tertiary",
-            on_click=go,
+            on_click=clicks.go,
             args=(question.wished(replace(question.wish, heed=True)),),
         )
 
@@ -266,7 +210,7 @@ def steering(shelf: Library, question: Question) -> None:
                     icon=f":material/{sign}:",
                     key=f"{sign}-{item.n}",
                     help="Take this back",
-                    on_click=lambda n, like: go(judging.judge(shelf, question, n, like=like)),
+                    on_click=lambda n, like: clicks.go(judging.judge(shelf, question, n, like=like)),
                     args=(item.n, like),
                 )
         st.button(
@@ -275,7 +219,7 @@ def steering(shelf: Library, question: Question) -> None:
             icon=":material/undo:",
             type="tertiary",
             help="Take the last like or dislike back (Z)",
-            on_click=lambda: go(judging.undo(shelf, question)),
+            on_click=lambda: clicks.go(judging.undo(shelf, question)),
         )
 
 
@@ -292,17 +236,19 @@ def answers(shelf: Library, question: Question) -> None:
     if not answer.matches:
         st.info("No other sound of this collection is like that. Ask for less.", icon=":material/hearing_disabled:")
         return
-    tray = kept(shelf)
+    tray = clicks.kept(shelf)
     items = {match.n: shelf.nearest.item(match.n) for match in answer.matches}
     cards.show(
         [cards.of_match(match, items[match.n], shelf.sounds_at, question, tray) for match in answer.matches],
         shape,
         "answers",
-        lambda message: act(shelf, message),
+        lambda message: clicks.act(shelf, message),
         title="Sounds most like it",
     )
     if len(answer.matches) == question.k < MOST:
-        st.button("Show more", icon=":material/expand_more:", key="more", on_click=go, args=(question.further(),))
+        st.button(
+            "Show more", icon=":material/expand_more:", key="more", on_click=clicks.go, args=(question.further(),)
+        )
     hints()
 
 
@@ -341,7 +287,9 @@ def found(shelf: Library, question: Question) -> None:
     """The items whose name holds what was typed, or whose label was chosen."""
     items = shelf.nearest.items(text=question.find or None, label=question.wish.label, limit=question.k + 1, offset=0)
     said = f"with “{question.find}” in the name" if question.find else f"labelled {question.wish.label}"
-    st.button("Start", icon=":material/home:", type="tertiary", key="home", on_click=go, args=(question.nothing(),))
+    st.button(
+        "Start", icon=":material/home:", type="tertiary", key="home", on_click=clicks.go, args=(question.nothing(),)
+    )
     if not items:
         st.info(f"There is no sound {said}. Try a shorter piece of a name.", icon=":material/search_off:")
         return
@@ -350,21 +298,25 @@ def found(shelf: Library, question: Question) -> None:
     shape = heading(f"{'The first ' if more else ''}{count(len(items), 'sound')} {said}")
     listed(shelf, question, items, shape)
     if more and question.k < MOST:
-        st.button("Show more", icon=":material/expand_more:", key="more", on_click=go, args=(question.further(),))
+        st.button(
+            "Show more", icon=":material/expand_more:", key="more", on_click=clicks.go, args=(question.further(),)
+        )
 
 
 def looked_through(shelf: Library, question: Question) -> None:
     """What lies in a folder: the way to it, the folders in it, and its own sounds."""
     place = question.folder or ""
     with st.container(horizontal=True, gap="xxsmall", vertical_alignment="center", key="trail"):
-        st.button("Start", icon=":material/home:", type="tertiary", key="home", on_click=lambda: go(question.nothing()))
+        st.button(
+            "Start", icon=":material/home:", type="tertiary", key="home", on_click=lambda: clicks.go(question.nothing())
+        )
         for depth, folder in enumerate(["", *folders.way(place)]):
             st.button(
                 escaped(folder.rpartition("/")[2]) or "All folders",
                 icon=":material/chevron_right:",
                 type="tertiary",
                 key=f"way-{depth}",
-                on_click=go,
+                on_click=clicks.go,
                 args=(question.look_through(folder),),
             )
     st.header(escaped(place.rpartition("/")[2]) or "The folders", anchor=False)
@@ -380,7 +332,7 @@ def looked_through(shelf: Library, question: Question) -> None:
                 icon=":material/folder:",
                 key=f"folder-{folder}",
                 help=f"{count(n, 'sound')} in {folder}",
-                on_click=go,
+                on_click=clicks.go,
                 args=(question.look_through(folder),),
             )
     if len(inside) > MOST_FOLDERS:
@@ -390,7 +342,9 @@ def looked_through(shelf: Library, question: Question) -> None:
         shape = heading(f"{'The first ' if more else ''}{count(min(len(items), question.k), 'sound')} in it")
         listed(shelf, question, items[: question.k], shape)
         if more and question.k < MOST:
-            st.button("Show more", icon=":material/expand_more:", key="more", on_click=go, args=(question.further(),))
+            st.button(
+                "Show more", icon=":material/expand_more:", key="more", on_click=clicks.go, args=(question.further(),)
+            )
 
 
 def welcome(shelf: Library, question: Question) -> None:
@@ -409,7 +363,7 @@ def welcome(shelf: Library, question: Question) -> None:
             "Or look through a label",
             [name for name, _ in held.labels],
             key="label",
-            on_change=lambda: go(question.wished(Wish(label=st.session_state["label"]))),
+            on_change=lambda: clicks.go(question.wished(Wish(label=st.session_state["label"]))),
         )
     chance = random.Random(st.session_state.setdefault("seed", random.randrange(2**32)))
     total = len(shelf.nearest)
@@ -430,10 +384,10 @@ def count(n: int, what: str) -> str:
 def listed(shelf: Library, question: Question, items: list[Item], shape: cards.Shape) -> None:
     """Items that are not compared with anything."""
     cards.show(
-        [cards.of_item(item, shelf.sounds_at, question, kept(shelf)) for item in items],
+        [cards.of_item(item, shelf.sounds_at, question, clicks.kept(shelf)) for item in items],
         shape,
         "items",
-        lambda message: act(shelf, message),
+        lambda message: clicks.act(shelf, message),
     )
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlencode
 
 import streamlit as st
 
-from boiler.pages import ask, library, points
+from boiler.pages import cards, clicks, library, points
 from boiler.pages.library import Library
 from boiler.pages.question import Question
 
@@ -51,12 +50,6 @@ def page(shelf: Library) -> None:
     wanted = {"by": by, "generation": shelf.nearest.generation}
     question = Question.of(st.query_params)
     marked = [item.n for item in library.items_of(shelf, (question.item,) if question.item is not None else ())]
-
-    def acted() -> None:
-        message = st.session_state["map"].act
-        if isinstance(message, Mapping) and isinstance(message.get("n"), int | float):
-            ask.act_elsewhere(shelf, {**message, "n": int(message["n"])})
-
     _component(
         key="map",
         data={
@@ -66,9 +59,9 @@ def page(shelf: Library) -> None:
             "rest": by == "label" and len(found.names[by]) > points.COLOURS,
             "total": total,
             "marked": marked,
-            "kept": ask.kept(shelf),
+            "kept": clicks.kept(shelf),
         },
-        on_act_change=acted,
+        on_act_change=lambda: cards.tell("map", lambda message: clicks.act_elsewhere(shelf, message)),
     )
 
 

@@ -161,17 +161,18 @@ def show(
     """Put the cards on the page. ``on_act`` is told what is wanted, as ``{"what": "ask", "n": 7}``; ``what`` is one of
     the card's actions, ``undo``, or ``part`` (with ``start`` and ``end``) or ``whole``. With ``heard_s`` there is a
     button to hear all in order, so much of each."""
-
-    def acted() -> None:
-        message = st.session_state[key].act
-        if isinstance(message, Mapping) and isinstance(message.get("n"), int | float):
-            on_act({**message, "n": int(message["n"])})
-
     _component(
         key=key,
         data={"shape": shape, "title": title, "heard": heard_s, "cards": [asdict(card) for card in cards]},
-        on_act_change=acted,
+        on_act_change=lambda: tell(key, on_act),
     )
+
+
+def tell(key: str, on_act: Callable[[Mapping[str, Any]], None]) -> None:
+    """Hand on what the component of that key said, where it makes sense: a page may say anything."""
+    message = st.session_state[key].act
+    if isinstance(message, Mapping) and isinstance(message.get("n"), int | float):
+        on_act({**message, "n": int(message["n"])})
 
 
 def shown(duration_s: float, part: tuple[float, float] | None) -> tuple[float, float]:

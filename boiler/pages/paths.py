@@ -12,7 +12,7 @@ import streamlit as st
 
 from boiler import journeys
 from boiler.api.nearest import ByItem, Match
-from boiler.pages import ask, cards, library
+from boiler.pages import ask, cards, clicks, library
 from boiler.pages.library import Library
 from boiler.pages.question import Question
 from boiler.records import Item
@@ -103,7 +103,7 @@ def page(shelf: Library) -> None:
     with st.spinner("Finding the way ...", show_time=False):
         between = found(shelf, one.n, other.n, way.steps)
     question = Question(library=way.library)
-    tray = ask.kept(shelf)
+    tray = clicks.kept(shelf)
     st.header(f"{ask.count(len(between) + 2, 'sound')} from one to the other", anchor=False)
     cards.show(
         [
@@ -113,7 +113,7 @@ def page(shelf: Library) -> None:
         ],
         "list",
         "way",
-        lambda message: ask.act_elsewhere(shelf, message),
+        lambda message: clicks.act_elsewhere(shelf, message),
         title="The way",
         heard_s=HEARD_S,
     )
@@ -121,7 +121,7 @@ def page(shelf: Library) -> None:
         "Keep all in the tray",
         icon=":material/bookmark_add:",
         key="keep-all",
-        on_click=lambda: ask.keep_all(shelf, [one.n, *(match.n for match in between), other.n]),
+        on_click=lambda: clicks.keep_all(shelf, [one.n, *(match.n for match in between), other.n]),
     )
 
 
@@ -149,7 +149,7 @@ def choose(shelf: Library, way: Way, name: str, item: Item | None) -> None:
             key=f"{name}-any",
             on_click=lambda: go(way.by(name, ask.at_random(shelf.nearest))),
         )
-        wanted = ask.kept(shelf)[-OFFERED:] if not text else ()
+        wanted = clicks.kept(shelf)[-OFFERED:] if not text else ()
         items = list(library.items_of(shelf, tuple(wanted))) or shelf.nearest.items(text=text or None, limit=OFFERED)
         if not items:
             st.caption("No sound has that in its name.")

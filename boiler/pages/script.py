@@ -9,7 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from boiler.errors import BoilerError, ModelDirError, SilentSoundError, SoundError, UnknownItemError
-from boiler.pages import ask, atlas, library, measures, paths, start, tray, upkeep
+from boiler.pages import ask, atlas, clicks, library, measures, paths, start, tray, upkeep
 from boiler.pages.library import Library
 from boiler.pages.question import Question
 
@@ -64,10 +64,10 @@ def main() -> None:
     st.html(FRONT / "page.css")
     shown = st.navigation([search, *others], position="top")
     st.logo(FRONT / "logo.svg", size="large")
-    if (wanted := st.session_state.pop(ask.WANTED, None)) is not None:
+    if (wanted := st.session_state.pop(clicks.WANTED, None)) is not None:
         question = Question(library=Question.of(st.query_params).library).ask(wanted)
         st.switch_page(search, query_params=question.address())
-    if (way := st.session_state.pop(ask.TRAVEL, None)) is not None:
+    if (way := st.session_state.pop(clicks.TRAVEL, None)) is not None:
         st.switch_page(travel, query_params=paths.Way(way[0], way[1], library=st.query_params.get("library")).address())
     guarded(lambda: chosen.extend(choose()))
     shown.run()
@@ -106,7 +106,7 @@ def tell(error: BoilerError) -> None:
 
 def start_anew() -> None:
     """Ask nothing; the index stays."""
-    ask.go(Question.of(st.query_params).nothing())
+    clicks.go(Question.of(st.query_params).nothing())
 
 
 def unforeseen(error: Exception) -> bool:

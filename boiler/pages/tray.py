@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import streamlit as st
 
 from boiler.errors import BoilerError
-from boiler.pages import ask, cards, library, parcel
+from boiler.pages import ask, cards, clicks, library, parcel
 from boiler.pages.library import Library
 from boiler.pages.question import Question
 from boiler.records import Item
@@ -22,7 +22,7 @@ COLUMNS = ("n", "id", "url", "label", "folder", "duration_s", "sample_rate_hz", 
 def page(shelf: Library) -> None:
     """Everything on the page."""
     st.title("Tray", anchor=False)
-    items = list(library.items_of(shelf, tuple(ask.kept(shelf))))
+    items = list(library.items_of(shelf, tuple(clicks.kept(shelf))))
     if not items:
         st.info(
             "Nothing chosen yet. On the search page, the bookmark of a sound (or the key T) puts it here; from here it "
@@ -36,10 +36,10 @@ def page(shelf: Library) -> None:
     question = Question(library=Question.of(st.query_params).library)
     shape = ask.heading("Chosen")
     cards.show(
-        [cards.of_item(item, shelf.sounds_at, question, ask.kept(shelf)) for item in items],
+        [cards.of_item(item, shelf.sounds_at, question, clicks.kept(shelf)) for item in items],
         shape,
         "tray",
-        lambda message: ask.act_elsewhere(shelf, message),
+        lambda message: clicks.act_elsewhere(shelf, message),
         title="Chosen sounds",
         heard_s=HEARD_S,
     )
@@ -72,7 +72,7 @@ def carry_away(shelf: Library, items: list[Item]) -> None:
             disabled=beyond,
             help="So much is better carried by the playlist" if beyond else None,
         )
-        st.button("Empty the tray", icon=":material/delete:", key="empty", on_click=ask.kept(shelf).clear)
+        st.button("Empty the tray", icon=":material/delete:", key="empty", on_click=clicks.kept(shelf).clear)
 
 
 def m3u8(shelf: Library, items: Iterable[Item]) -> bytes:
