@@ -49,8 +49,11 @@ def read(folder: Path, needed: Collection[str]) -> dict[str, Entry]:
     """
     manifest = folder / FILE
     try:
-        files: dict[str, Entry] = json.loads(manifest.read_text(encoding="utf-8"))["files"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        files: dict[str, Entry] = {
+            name: {"bytes": int(entry["bytes"]), "sha256": str(entry["sha256"])}
+            for name, entry in json.loads(manifest.read_text(encoding="utf-8"))["files"].items()
+        }
+    except (json.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise ModelDirError(f"{manifest} is damaged: run boiler index again") from error
     if missing := [name for name in needed if name not in files]:
         raise ModelDirError(f"{manifest} does not list {', '.join(missing)}: run boiler index again")

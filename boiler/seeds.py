@@ -166,7 +166,8 @@ def vector_of(query: Any, dim: int) -> Vectors:
     if vector.dtype.kind not in "fiu":
         raise QueryError(f"a vector is a row of {dim} numbers; this one is of {vector.dtype}")
     wide = vector.astype(np.float64)
-    square = float(wide @ wide)
+    with np.errstate(over="ignore", invalid="ignore"):
+        square = float(wide @ wide)
     if 1e-200 < square < 1e200:  # as nearly always: finite numbers, with a direction, whose squares are numbers, too
         return np.asarray(wide / math.sqrt(square), np.float32)
     if not np.isfinite(vector).all():
@@ -180,12 +181,16 @@ def vector_of(query: Any, dim: int) -> Vectors:
 def windows_of(seed: ByWindows, dim: int) -> Vectors:
     """The windows as unit vectors [W, D].
 
-    Raises: QueryError: as `vector_of`; none, or not as many times as vectors.
+    Raises: QueryError: as `vector_of`; none, or not for each of them its begin and end.
     """
-    vectors = [vector_of(vector, dim) for vector in seed.vectors]
-    if not vectors or len(vectors) != len(seed.times):
-        raise QueryError(f"a sound has a time for each of its windows: {len(vectors)} and {len(seed.times)} were given")
-    for start_s, end_s in seed.times:
+    try:
+        vectors = [vector_of(vector, dim) for vector in seed.vectors]
+        times = [(float(start_s), float(end_s)) for start_s, end_s in seed.times]
+    except (TypeError, ValueError) as error:
+        raise QueryError(f"a sound has vectors, and for each the seconds from and to which it is: {error}") from error
+    if not vectors or len(vectors) != len(times):
+        raise QueryError(f"a sound has a time for each of its windows: {len(vectors)} and {len(times)} were given")
+    for start_s, end_s in times:
         part_checked(start_s, end_s)
     return np.stack(vectors)
 

@@ -175,11 +175,11 @@ def test_a_few_queries_of_a_small_index_compare_rows_as_bytes() -> None:
     kept, once = Exact(vectors), Exact(vectors, once=True)
     for exact in (kept, once):
         exact.query(vectors[:1], 5)
-    assert "_bytes" in vars(kept)
-    assert "_bytes" not in vars(once)  # asked once, a copy does not pay
+    assert kept._kept_bytes is not None
+    assert once._kept_bytes is None  # asked once, a copy does not pay
     small = Exact(vectors[:20])
     small.query(vectors[:1], 10)
-    assert "_bytes" not in vars(small)  # nor where a product is quicker
+    assert small._kept_bytes is None  # nor where a product is quicker
 
 
 @settings(max_examples=80, deadline=None)

@@ -42,7 +42,9 @@ def test_a_size_is_noticed_at_once_and_a_byte_when_all_are_read(folder: Path) ->
         manifest.check_sizes(folder, files)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", json.dumps({"file": {}})])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", json.dumps({"file": {}}), '{"files": 3}', '{"files": ["a"]}', '{"files": {"a": {}}}']
+)
 def test_what_is_no_manifest_is_refused(folder: Path, text: str) -> None:
     (folder / manifest.FILE).write_text(text)
     with pytest.raises(ModelDirError, match="is damaged"):

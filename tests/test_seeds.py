@@ -99,11 +99,19 @@ def test_windows_that_were_embedded_already_are_of_unit_length() -> None:
         ByWindows([[1.0, 0.0, 0.0]], [(0.0, 8.0)]),
         ByWindows([[0.0, 0.0]], [(0.0, 8.0)]),
         ByWindows([[1.0, 0.0]], [(8.0, 0.0)]),
+        ByWindows(5, [(0.0, 8.0)]),
+        ByWindows([[1.0, 0.0]], [3]),  # type: ignore[list-item]  # as a caller may
+        ByWindows([[1.0, 0.0]], [("from", "to")]),  # type: ignore[list-item]
     ],
 )
 def test_what_are_no_windows_of_this_index_is_refused(seed: ByWindows) -> None:
     with pytest.raises(QueryError):
         windows_of(seed, 2)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-160, 1e-30, 1.0, 1e30, 1e160, 1e300])
+def test_a_vector_of_any_size_has_its_direction(size: float) -> None:
+    np.testing.assert_allclose(seeds.vector_of([3 * size, 4 * size], 2), [0.6, 0.8], rtol=1e-6)
 
 
 def test_very_many_windows_are_spread_over_the_whole() -> None:

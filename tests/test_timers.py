@@ -59,3 +59,30 @@ def test_many_of_one_length_take_one_timer_of_the_loop(monkeypatch: pytest.Monke
         assert taken == [0.02, 0.02]
 
     asyncio.run(main())
+
+
+def test_one_that_fails_is_told_to_the_loop_and_those_behind_it_call() -> None:
+    async def main() -> list[object]:
+        told, called = list[object](), asyncio.Event()
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+        timers = Timers()
+        timers.call_later(0.01, "no number".index, "z")
+        timers.call_later(0.01, called.set)
+        await called.wait()
+        return told
+
+    [told] = asyncio.run(main())
+    assert isinstance(told, ValueError)
+
+
+def test_they_begin_anew_on_another_loop() -> None:
+    timers = Timers()
+
+    async def main(waits: bool) -> None:
+        called = asyncio.Event()
+        timers.call_later(0.01, called.set)
+        if waits:
+            await called.wait()
+
+    asyncio.run(main(False))  # whose timer never comes to call
+    asyncio.run(main(True))

@@ -66,35 +66,94 @@ def connected(app: ASGIApp) -> tuple[Wire, Transport]:
 def test_whoever_sends_less_than_a_head_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("boiler.api.wire.HEAD_S", 0.05)
     whole = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nab"
+    upgrade = b"GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: what\r\n\r\n"
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body"})
 
     async def main() -> None:
-        for beginning, end, status in (
-            (b"", b"", b"408"),
-            (b"", whole[:9], b"408"),
-            (whole, b"\r\n", b"408"),
-            (whole, whole[:9], b"408"),
-            (whole, whole, b"200"),
-            (b"", whole[:-1], b"200"),  # its body is another's business
+        for beginning, end, status, closes in (
+            (b"", b"", b"408", True),
+            (b"", whole[:9], b"408", True),
+            (whole, b"\r\n", b"200", True),  # nothing was asked for, so nothing is answered
+            (whole[:-1], whole[-1:], b"200", True),  # nor to a body whose end comes after the answer
+            (whole, whole[:9], b"408", True),
+            (whole, whole, b"200", False),
+            (b"", whole[:-1], b"200", False),  # its body is another's business
+            (b"", upgrade, b"200", False),
         ):
             wire, transport = connected(app)
             for part in (beginning, end):
                 if part:
                     wire.data_received(part)
                     await turns()
-            if status == b"408":
+            if closes:
                 while not transport.closed:
                     await asyncio.sleep(0.01)
             else:
                 await asyncio.sleep(0.1)
                 assert not transport.closed
+            assert sum(part.startswith(b"HTTP/") for part in transport.written) <= 2
             assert transport.written[-1].startswith(b"HTTP/1.1 " + status)
             wire.connection_lost(None)
 
     asyncio.run(main())
+
+
+def test_a_slow_head_waits_for_the_answer_to_the_request_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("boiler.api.wire.HEAD_S", 0.02)
+    whole = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    ready = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await ready.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body"})
+
+    async def main() -> None:
+        wire, transport = connected(app)
+        wire.data_received(whole + whole[:9])
+        await asyncio.sleep(0.1)
+        assert not transport.closed
+        ready.set()
+        while not transport.closed:
+            await asyncio.sleep(0.01)
+        assert [part[9:12] for part in transport.written] == [b"200", b"408"]
+        wire.connection_lost(None)
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_asking_for_another_protocol_at_once_is_refused(loop: str) -> None:
+    """Through uvicorn, which hands the connection over."""
+    config = Config(refusing, log_config=None, lifespan="off", http=Wire, loop=loop, port=0)
+    said: list[bytes] = []
+
+    async def main() -> None:
+        faults: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(context))
+        config.load()
+        server = await asyncio.get_running_loop().create_server(lambda: Wire(config, ServerState(), {}), "127.0.0.1", 0)
+        async with server:
+            reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.write(
+                b"GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+                b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+            )
+            said.append(await asyncio.wait_for(reader.readline(), START_S))
+            writer.close()
+        assert faults == []
+
+    with asyncio.Runner(loop_factory=config.get_loop_factory()) as runner:
+        runner.run(main())
+    assert said == [b"HTTP/1.1 403 Forbidden\r\n"]
+
+
+async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
+    await receive()
+    await send({"type": "websocket.close"})
 
 
 def test_head_and_body_are_one_write_and_a_body_that_comes_later_does_not_keep_its_head_back() -> None:

@@ -148,7 +148,7 @@ class _Bounded:
             return await self._receive()  # waits for the client to leave: that may take as long as it likes
         if self._timer is None:
             self._timer = self._timers.call_later(self._limit_s, self._too_late)
-        task = self._waiting = asyncio.current_task(self._timers.running_loop)
+        task = self._waiting = asyncio.current_task()
         assert task is not None
         if self._late:
             raise self._slow()

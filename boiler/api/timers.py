@@ -8,7 +8,6 @@ oldest of them, serves them all.
 from __future__ import annotations
 
 import asyncio
-import functools
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -31,21 +30,20 @@ class Timer:
 
 
 class Timers:
-    """Those of one event loop."""
+    """Those of the event loop that runs; of another one, they begin anew."""
 
     def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._lengths: dict[float, _Length] = {}
-
-    @functools.cached_property
-    def running_loop(self) -> asyncio.AbstractEventLoop:
-        """Theirs. To find it out is a call of the system each time."""
-        return asyncio.get_running_loop()
 
     def call_later(self, seconds: float, call: Callable[..., object], *arguments: Any) -> Timer:
         """As the loop's own. There should be few different lengths."""
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:
+            self._loop, self._lengths = loop, {}
         length = self._lengths.get(seconds)
         if length is None:
-            length = self._lengths[seconds] = _Length(self.running_loop)
+            length = self._lengths[seconds] = _Length(loop)
         timer = Timer(length, monotonic() + seconds, call, arguments)
         length.running[timer] = None
         if not length.armed:
@@ -73,4 +71,7 @@ class _Length:
                 self.arm(left_s)
                 return
             del self.running[timer]
-            timer.call(*timer.arguments)
+            try:
+                timer.call(*timer.arguments)
+            except Exception as error:  # as the loop does; those behind it are called all the same
+                self._loop.call_exception_handler({"message": f"a timer failed: {timer.call}", "exception": error})

@@ -43,9 +43,7 @@ class Wire(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         self._only_head = self._in_head
         super().data_received(data)
-        if self._in_head or (
-            not self._in_body and self.cycle.response_complete
-        ):  # empty lines, from which no head begins
+        if self._in_head or self._idle:
             self._wait()
         # Where in it a head begins after the end of a body is not told: what is read in that once is not counted.
         if self._in_head and self._only_head:
@@ -69,10 +67,23 @@ class Wire(HttpToolsProtocol):
         self._in_body = False
         super().on_message_complete()
 
+    @property
+    def _idle(self) -> bool:
+        """Nothing is under way, though something came: the rest of a body that was answered before its end, or empty
+        lines. uvicorn has stopped waiting for the next request, then."""
+        return not self._in_body and self.cycle is not None and bool(self.cycle.response_complete)
+
     def _wait(self) -> None:
-        """For the rest of a head. Most come whole, and take no timer."""
+        """For the rest of a head, or for one to begin. Most come whole, and take no timer."""
         if self._timer is None:
-            self._timer = self.loop.call_later(HEAD_S, self._refuse, 408, "Request Timeout", "slow-head")
+            self._timer = self.loop.call_later(HEAD_S, self._late)
+
+    def _late(self) -> None:
+        self._timer = None
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._wait()  # the answer to the request before comes first
+        else:
+            self._refuse(408, "Request Timeout", "slow-head")
 
     def _stop_waiting(self) -> None:
         self._in_head = False
@@ -81,10 +92,12 @@ class Wire(HttpToolsProtocol):
             self._timer = None
 
     def _refuse(self, status: int, title: str, slug: str) -> None:
+        begun = self._in_head  # else nobody asked for anything, and an answer could be taken for that to what comes
         self._stop_waiting()
         if self.transport.is_closing():
             return
-        if self.cycle is None or self.cycle.response_complete:  # else an answer is on its way to the request before
+        # Where an answer is on its way to the request before, there is no place for another.
+        if begun and (self.cycle is None or self.cycle.response_complete):
             problem = {"type": f"urn:boiler:problem:{slug}", "title": title, "status": status, "detail": title}
             body = orjson.dumps(problem)
             head = (
@@ -134,4 +147,4 @@ class _Cheap(Timers):
         self.call_soon = loop.call_soon
 
 
-_cheap = functools.cache(_Cheap)
+_cheap = functools.lru_cache(maxsize=1)(_Cheap)  # that of the loop that runs

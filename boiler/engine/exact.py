@@ -16,7 +16,6 @@ the thread that asks: left alone, faiss spreads one query over all cores, whose 
 
 from __future__ import annotations
 
-import functools
 import math
 import threading
 from pathlib import Path
@@ -34,7 +33,8 @@ SLACK = 6  # rows fetched beyond k, so that the rounding error of the k-th is ne
 _GROUP = 32  # columns whose best stands for them when the bound is looked for
 _BLOCK_SCORES = 1 << 22
 _GATHERED = 1 << 16  # rows copied out of the map at a time
-_MOST_BYTES = 1 << 24  # 16 MB in each process
+_MOST_BYTES = 1 << 24  # kept in each process, of rows rounded up to _LEAST_BYTES
+_LEAST_BYTES = 128  # of a row: numkong fills rows up to its registers' size
 _LARGEST = 127
 _GROUPS = 512  # of whose best the bound is taken: so few are sorted in no time
 _MANY = 64  # candidates beyond eight times k that are looked at in float32 before they are in float64
@@ -59,11 +59,17 @@ class Exact:
         self.vectors = np.asarray(vectors)  # without the class of a memory map, whose slices cost four times as much
         # Twice what rounding can do to a product of unit vectors in float32, in any order of summation.
         self._margin = 2 * (vectors.shape[1] + 2) * 2.0**-24
-        self._small = not once and vectors.size <= _MOST_BYTES
+        self._small = not once and len(vectors) * max(vectors.shape[1], _LEAST_BYTES) <= _MOST_BYTES
+        self._making = threading.Lock()
+        self._kept_bytes: _Bytes | None = None
 
-    @functools.cached_property
+    @property
     def _bytes(self) -> _Bytes:
-        return _Bytes(self.vectors)
+        if self._kept_bytes is None:
+            with self._making:
+                if self._kept_bytes is None:
+                    self._kept_bytes = _Bytes(self.vectors)
+        return self._kept_bytes
 
     @classmethod
     def build(cls, vectors: Vectors) -> Self:
