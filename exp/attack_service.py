@@ -191,6 +191,8 @@ def attacks() -> list[Attack]:
     add("a head of 10,000 lines", {200, 400, 413, 431, 0}, short, lambda t: t.ask("GET", "/items?limit=1", head=b"".join(b"X-%d: y\r\n" % n for n in range(5_000))))
     add("a head that never ends", {431}, 30.0, endless_head)
     add("a head of one byte a second", {408}, 20.0, slow_head)
+    add("empty lines between requests", {0}, 20.0, empty_lines)
+    add("20 readers that read nothing: given up", {200}, 80.0, unread)
     add("an address of 60,000 signs", {400, 414, 422, 431, 0}, short, lambda t: t.ask("GET", "/items?text=" + "x" * 60_000))
 
     for name, numbers in (("NaN", b"NaN"), ("Infinity", b"Infinity"), ("1e999", b"1e999"), ("a string", b'"1"'), ("true", b"true"), ("a lone surrogate", b'"\\ud800"')):
@@ -247,6 +249,30 @@ def slow_head(target: Target) -> tuple[int, bytes]:
                 received = one.recv(2**16)
                 return int(received[9:12] or 0), received
             one.sendall(bytes([sign]))
+    return -1, b""
+
+
+def empty_lines(target: Target) -> tuple[int, bytes]:
+    with socket.create_connection(("127.0.0.1", target.port), timeout=60) as one:
+        one.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\n\r\n")
+        one.recv(2**16)
+        one.sendall(b"\r\n")
+        return answered(one)
+
+
+def unread(target: Target) -> tuple[int, bytes]:
+    with contextlib.ExitStack() as held:
+        for _ in range(20):
+            one = held.enter_context(socket.create_connection(("127.0.0.1", target.port), timeout=60))
+            one.sendall(40 * b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n")
+        most = 0.0
+        for _ in range(80):
+            time.sleep(1.0)
+            status, page = target.ask("GET", "/metrics")
+            found = re.search(rb"in_progress ([\d.]+)\n", page)
+            most = max(most, now := float(found[1]) if found else 0.0)
+            if most > 10 and now <= 1:
+                return status, page
     return -1, b""
 
 

@@ -1,5 +1,5 @@
-"""The head of a request is bounded, and of nothing else is its length reckoned; an answer is written in one piece, but
-what takes its time does not wait for more."""
+"""The head of a request is bounded, and of nothing else is its length reckoned; nobody is waited for without end; an
+answer is written in one piece, but what takes its time does not wait for more."""
 
 from __future__ import annotations
 
@@ -38,13 +38,20 @@ class Transport(asyncio.Transport):
     def __init__(self) -> None:
         super().__init__()
         self.written: list[bytes] = []
-        self.closed = False
+        self.closed = self.aborted = False
+        self.unread = 0
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written.append(bytes(data))
 
     def close(self) -> None:
         self.closed = True
+
+    def get_write_buffer_size(self) -> int:
+        return self.unread
+
+    def abort(self) -> None:
+        self.aborted = self.closed = True
 
     def is_closing(self) -> bool:
         return self.closed
@@ -154,6 +161,50 @@ def test_asking_for_another_protocol_at_once_is_refused(loop: str) -> None:
 async def refusing(scope: Scope, receive: Receive, send: Send) -> None:
     await receive()
     await send({"type": "websocket.close"})
+
+
+def test_whoever_does_not_read_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("boiler.api.wire.UNREAD_S", 0.05)
+    answered = asyncio.Event()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"1")]})
+        await send({"type": "http.response.body", "body": b"x"})
+        answered.set()
+
+    async def main() -> None:
+        wire, transport = connected(app)
+        transport.unread = 300_000
+        wire.pause_writing()
+        wire.data_received(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+        transport.unread -= 1_000
+        wire._look()  # slowly, but it reads
+        assert not transport.aborted
+        await turns()
+        assert not answered.is_set()
+        while not transport.aborted:
+            await asyncio.sleep(0.01)
+        wire.connection_lost(None)
+        await answered.wait()  # the request is over: it holds nothing any more
+
+        wire, transport = connected(app)
+        transport.unread = 10
+        wire.data_received(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        while not transport.closed:
+            await asyncio.sleep(0)
+        wire.resume_writing()  # not all of it was read
+        while not transport.aborted:
+            await asyncio.sleep(0.01)
+        wire.connection_lost(None)
+
+        wire, transport = connected(app)
+        wire.pause_writing()
+        wire.resume_writing()
+        await asyncio.sleep(0.1)
+        assert not transport.closed
+        wire.connection_lost(None)
+
+    asyncio.run(main())
 
 
 def test_head_and_body_are_one_write_and_a_body_that_comes_later_does_not_keep_its_head_back() -> None:

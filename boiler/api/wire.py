@@ -1,7 +1,8 @@
 """A connection of `boiler serve`: uvicorn's own, whose head may not grow, or take its time, without end.
 
-uvicorn with httptools keeps as many bytes of headers as are sent, and waits for them for ever. It also starts a timer
-of the loop with every request, and writes head and body of an answer one by one: together a tenth of a request.
+uvicorn with httptools keeps as many bytes of headers as are sent, and waits for them for ever, as it does for a client
+that does not read what it asked for, also where the connection is to be closed. It also starts a timer of the loop with
+every request, and writes head and body of an answer one by one: together a tenth of a request.
 """
 
 from __future__ import annotations
@@ -17,16 +18,20 @@ from boiler.api.timers import Timer, Timers
 
 MOST_HEAD_BYTES = 65_536
 HEAD_S = 10.0
+UNREAD_S = 30.0  # a paused player reads nothing for a while; then it asks again, by range
 
 
 class Wire(HttpToolsProtocol):
-    """Answers 431 to a head over `MOST_HEAD_BYTES`, and 408 to one that is not there after `HEAD_S`."""
+    """Answers 431 to a head over `MOST_HEAD_BYTES`, and 408 to one that is not there after `HEAD_S`; ends a connection
+    on which nothing that waits was read for `UNREAD_S`."""
 
     _in_head = True  # a request's head is waited for or on its way
     _only_head = True  # of what is being taken in: nothing in it belongs to the request before
     _in_body = False
     _head_bytes = 0
     _timer: Timer | None = None
+    _unread: Timer | None = None
+    _unread_bytes = 0
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -38,6 +43,7 @@ class Wire(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_waiting()
+        self._is_read()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -61,11 +67,46 @@ class Wire(HttpToolsProtocol):
         self._stop_waiting()
         super().on_headers_complete()
         if self.cycle is not None:  # else it is for another protocol
-            self.cycle.transport = _Joining(self.transport, self.loop)  # type: ignore[assignment]  # all it uses
+            self.cycle.transport = _Joining(self)  # type: ignore[assignment]  # all it uses
 
     def on_message_complete(self) -> None:
         self._in_body = False
         super().on_message_complete()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._must_be_read()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if not self.transport.is_closing():  # else what is left has to be read, too
+            self._is_read()
+
+    def timeout_keep_alive_handler(self) -> None:
+        super().timeout_keep_alive_handler()
+        self._must_be_read()
+
+    def leave(self) -> None:
+        """Close when what was written is read, or not to be waited for any longer."""
+        self.transport.close()
+        self._must_be_read()
+
+    def _must_be_read(self) -> None:
+        if self._unread is None:
+            self._unread_bytes = self.transport.get_write_buffer_size()
+            self._unread = self.loop.call_later(UNREAD_S, self._look)
+
+    def _look(self) -> None:
+        self._unread = None
+        if self.transport.get_write_buffer_size() < self._unread_bytes:  # it is slow, but it reads
+            self._must_be_read()
+        else:
+            self.transport.abort()
+
+    def _is_read(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
 
     @property
     def _idle(self) -> bool:
@@ -105,21 +146,25 @@ class Wire(HttpToolsProtocol):
                 f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
             )
             self.transport.write(head.encode() + body)
-        self.transport.close()
+        self.leave()
 
 
 class _Joining:
-    """What an answer is written to: its head is held until the body begins, or for a turn of the loop."""
+    """What an answer is written to: its head is held until the body begins, or for a turn of the loop. Where the
+    connection is gone, nobody reads it; of requests that came ahead of their turn uvicorn tells that to the last alone.
+    """
 
-    def __init__(self, transport: asyncio.Transport, loop: Any) -> None:
-        self._transport = transport
-        self._loop = loop
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._transport = wire.transport
         self._head: bytes | None = None  # b"" when it is written
 
     def write(self, data: bytes) -> None:
+        if self._transport.is_closing():
+            return
         if self._head is None:
             self._head = data
-            self._loop.call_soon(self._flush)
+            self._wire.loop.call_soon(self._flush)
         elif self._head:
             self._head, data = b"", self._head + data
             self._transport.write(data)
@@ -132,7 +177,7 @@ class _Joining:
 
     def close(self) -> None:
         self._flush()
-        self._transport.close()
+        self._wire.leave()
 
     def is_closing(self) -> bool:
         return self._transport.is_closing()
