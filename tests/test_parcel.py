@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from pathlib import Path
+from typing import cast
 
 import pytest
 from browsing import collection
@@ -14,7 +15,8 @@ from starlette.testclient import TestClient
 from boiler.api.nearest import Nearest
 from boiler.errors import QueryError
 from boiler.pages import parcel
-from boiler.pages.parcel import Parcel
+from boiler.pages.parcel import Entry, Parcel
+from boiler.records import Item
 
 
 @pytest.fixture
@@ -42,14 +44,21 @@ def test_it_holds_the_files_below_their_folders_and_is_as_long_as_it_says(neares
 def test_its_length_is_known_for_any_names_and_contents(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"")
     (tmp_path / "b").write_bytes(bytes(3_000_000))
-    made = Parcel({"leer.wav": tmp_path / "a", "ä/天.wav": tmp_path / "b", "note.txt": b"so"})
+    made = Parcel(
+        [
+            Entry("leer.wav", tmp_path / "a", 0),
+            Entry("ä/天.wav", tmp_path / "b", 3_000_000),
+            Entry("note.txt", b"so", 2),
+            Entry("it grew.wav", tmp_path / "b", 1_500_000),
+        ]
+    )
     assert len(b"".join(made.blocks())) == made.size_bytes
-    assert len(b"".join(Parcel({}).blocks())) == Parcel({}).size_bytes
+    assert len(b"".join(Parcel([]).blocks())) == Parcel([]).size_bytes
 
 
 def test_a_large_file_passes_through_in_small_blocks(tmp_path: Path) -> None:
     (tmp_path / "large").write_bytes(bytes(20 * parcel.BLOCK_BYTES))
-    longest = max(map(len, Parcel({"large.wav": tmp_path / "large"}).blocks()))
+    longest = max(map(len, Parcel([Entry("large.wav", tmp_path / "large", 20 * parcel.BLOCK_BYTES)]).blocks()))
     assert longest < 2 * parcel.BLOCK_BYTES
 
 
@@ -58,6 +67,35 @@ def test_files_that_are_gone_are_named_in_it(nearest: Nearest, tmp_path: Path) -
     opened = archive(b"".join(parcel.of(away, [1, 2]).blocks()))
     assert opened.namelist() == ["MISSING.txt"]
     assert opened.read("MISSING.txt").decode().split() == [nearest.item(1).id, nearest.item(2).id]
+
+
+def test_what_cannot_be_opened_is_named_too_and_no_name_stands_for_two_files(tmp_path: Path) -> None:
+    (tmp_path / "sound").write_bytes(b"abc")
+    ids = ["x/a.wav", "x/\udcff.wav", "x/\udcfe.wav", "x/a.wav", "MISSING.txt", "a folder.wav"]
+
+    class Files:
+        def item(self, n: int) -> Item:
+            return Item(n, ids[n])
+
+        def path(self, n: int) -> Path:
+            return tmp_path if ids[n] == "a folder.wav" else tmp_path / "sound"
+
+    made = parcel.of(cast(Nearest, Files()), range(len(ids)))
+    body = b"".join(made.blocks())
+    assert len(body) == made.size_bytes
+    opened = archive(body)
+    names = ["x/a.wav", "x/?.wav", "x/? (2).wav", "x/a (2).wav", "MISSING.txt", "MISSING (2).txt"]
+    assert opened.namelist() == names
+    assert [opened.read(name) for name in names] == [b"abc"] * 5 + [b"a folder.wav\n"]
+
+
+def test_its_head_alone_reads_nothing(nearest: Nearest, monkeypatch: pytest.MonkeyPatch) -> None:
+    client = TestClient(Starlette(routes=parcel.routes(lambda: nearest)))
+    whole = client.get(parcel.address("", [1, 2]))
+    monkeypatch.delattr(Parcel, "blocks")
+    head = client.head(parcel.address("", [1, 2]))
+    assert (head.status_code, head.content) == (200, b"")
+    assert head.headers["content-length"] == whole.headers["content-length"]
 
 
 def test_too_much_is_refused_with_another_way(nearest: Nearest, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,12 @@ those that are not there.
 from __future__ import annotations
 
 import io
+import itertools
+import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 import anyio.to_thread
@@ -31,37 +33,44 @@ BLOCK_BYTES = 2**20
 _AROUND_BYTES = 30 + 16 + 46
 _END_BYTES = 22
 
-Content = bytes | Path
+
+@dataclass(frozen=True)
+class Entry:
+    """What goes into it under one name: the bytes, or so many of a file."""
+
+    name: str
+    content: bytes | Path
+    size_bytes: int
 
 
 @dataclass(frozen=True)
 class Parcel:
-    """What goes into it: names in the archive, and for each the bytes or the file."""
+    """Entries of different names."""
 
-    contents: dict[str, Content]
+    entries: list[Entry]
 
     @property
     def size_bytes(self) -> int:
         """Of the whole archive."""
-        names = sum(2 * len(name.encode()) for name in self.contents)
-        return names + _AROUND_BYTES * len(self.contents) + _END_BYTES + sum(map(_size, self.contents.values()))
+        around = sum(2 * len(entry.name.encode()) + _AROUND_BYTES for entry in self.entries)
+        return around + sum(entry.size_bytes for entry in self.entries) + _END_BYTES
 
     def blocks(self) -> Iterator[bytes]:
         """The archive, piece by piece."""
         sent = _Sent()
         with zipfile.ZipFile(sent, "w", zipfile.ZIP_STORED) as archive:  # sounds do not get smaller
-            for name, content in self.contents.items():
+            for entry in self.entries:
                 source: BinaryIO
-                if isinstance(content, bytes):
-                    source, about = io.BytesIO(content), zipfile.ZipInfo(name)
+                if isinstance(entry.content, bytes):
+                    source, about = io.BytesIO(entry.content), zipfile.ZipInfo(entry.name)
                 else:
-                    source, about = (
-                        content.open("rb"),
-                        zipfile.ZipInfo.from_file(content, name, strict_timestamps=False),
-                    )
-                with source, archive.open(about, "w") as entry:
-                    while block := source.read(BLOCK_BYTES):
-                        entry.write(block)
+                    source = entry.content.open("rb")
+                    about = zipfile.ZipInfo.from_file(entry.content, entry.name, strict_timestamps=False)
+                left = entry.size_bytes  # a file that grows meanwhile is sent as far as it was announced
+                with source, archive.open(about, "w") as within:
+                    while block := source.read(min(left, BLOCK_BYTES)):
+                        left -= len(block)
+                        within.write(block)
                         yield sent.taken()
         yield sent.taken()
 
@@ -89,19 +98,32 @@ def of(nearest: Nearest, numbers: Iterable[int]) -> Parcel:
 
     Raises: UnknownItemError; QueryError: they are too many, or too large together.
     """
-    contents: dict[str, Content] = {}
+    entries: dict[str, Entry] = {}
     missing: list[str] = []
+
+    def add(name: str, content: bytes | Path, size_bytes: int) -> None:
+        # A name that is no text is written as far as it is; the second of a name gets a number.
+        name = name.encode("utf-8", "replace").decode()
+        way = PurePosixPath(name)
+        for again in itertools.count(2):
+            if name not in entries:
+                break
+            name = str(way.with_name(f"{way.stem} ({again}){way.suffix}"))
+        entries[name] = Entry(name, content, size_bytes)
+
     for number in numbers:
         item = nearest.item(number)
         try:
-            # A name that is no text is written as far as it is.
-            contents[item.id.encode("utf-8", "replace").decode()] = nearest.path(number)
-        except BoilerError:
+            path = nearest.path(number)
+            with path.open("rb") as file:
+                add(item.id, path, os.fstat(file.fileno()).st_size)
+        except (BoilerError, OSError):
             missing.append(item.id)
     if missing:
-        contents["MISSING.txt"] = ("\n".join(missing) + "\n").encode()
-    parcel = Parcel(contents)
-    if len(contents) > MOST_ITEMS or parcel.size_bytes > MOST_BYTES:
+        report = ("\n".join(missing) + "\n").encode("utf-8", "replace")
+        add("MISSING.txt", report, len(report))
+    parcel = Parcel(list(entries.values()))
+    if len(entries) > MOST_ITEMS or parcel.size_bytes > MOST_BYTES:
         raise QueryError(
             f"at most {MOST_ITEMS:,} files of {MOST_BYTES / 1e9:g} GB together go into a ZIP: take the playlist"
         )
@@ -124,10 +146,8 @@ def routes(nearest: Callable[[], Nearest]) -> list[BaseRoute]:
             "Content-Length": str(made.size_bytes),
             "Cache-Control": "no-store",
         }
+        if request.method == "HEAD":  # for which Starlette would read all of it
+            return Response(None, 200, headers, "application/zip")
         return StreamingResponse(made.blocks(), 200, headers, "application/zip")
 
     return [Route("/parcel.zip", media.guarded(parcel), methods=["GET"], name="parcel")]
-
-
-def _size(content: Content) -> int:
-    return len(content) if isinstance(content, bytes) else content.stat().st_size

@@ -33,7 +33,8 @@ def section(shelf: Library, question: Question, item: Item, at: str) -> None:
             st.button("Close", icon=":material/close:", key="unwhy", on_click=_close)
         try:
             answer = shelf.nearest.item(question.why)
-            key = f"why-{shelf.key}-{question.item or question.sound}-{question.why}"
+            part = f"{question.start_s}-{question.end_s}"
+            key = f"why-{shelf.key}-{question.item or question.sound}-{part}-{question.why}"
             found = work.done(key, "Listening to both, piece by piece", lambda tell: _explained(shelf, question, tell))
         except BoilerError as error:
             st.warning(f"It cannot be explained: {error}", icon=":material/help:")
