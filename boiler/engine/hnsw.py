@@ -101,7 +101,7 @@ class HNSW:
             self.recall_at_10 = float((found.distances <= true[:, -1:] + 1e-6).mean())
             if self.recall_at_10 >= RECALL_WANTED or width >= WIDEST:
                 break
-            width = math.ceil(1.15 * width)
+            width = min(WIDEST, math.ceil(1.15 * width))
         self.width = self._graph.hnsw.efSearch = width
 
     def _gather(self) -> None:
