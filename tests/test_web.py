@@ -451,6 +451,7 @@ def test_the_description_knows_this_index_and_its_limits(client: TestClient) -> 
     assert (embedding["minItems"], embedding["maxItems"]) == (DIM, DIM)
     k = next(one for one in document["paths"]["/nearest"]["post"]["parameters"] if one["name"] == "k")
     assert (k["schema"]["minimum"], k["schema"]["maximum"]) == (1, 1000)
+    assert document["components"]["schemas"]["BatchRequest"]["properties"]["queries"]["maxItems"] == 32
     identities = [one["operationId"] for operations in document["paths"].values() for one in operations.values()]
     assert len(set(identities)) == len(identities)
     for operations in document["paths"].values():

@@ -168,7 +168,7 @@ class Web(FastAPI):
             opened = self.state.service
             _describe(schema, opened.nearest.dim if opened else 64)
             if opened is not None:
-                _describe_bounds(schema, opened.nearest.dim, opened.settings.max_k)
+                _describe_bounds(schema, opened.nearest.dim, opened.settings)
                 _describe_items(schema, [item.n for item in opened.nearest.items(limit=2)])
             if opened is None or opened.settings.api_keys:
                 _describe_keys(schema)
@@ -209,18 +209,19 @@ def _describe(schema: dict[str, Any], dim: int) -> None:
             parameter.setdefault("example", examples[0])  # which is what the page fills in
 
 
-def _describe_bounds(schema: dict[str, Any], dim: int, max_k: int) -> None:
-    """How long this index's vectors are, and how many neighbours this service gives."""
+def _describe_bounds(schema: dict[str, Any], dim: int, settings: Settings) -> None:
+    """How long this index's vectors are, and how much this service takes and gives."""
     known = schema["components"]["schemas"]
     known["NearestRequest"]["properties"]["embedding"] |= {"minItems": dim, "maxItems": dim}
     for vector in known["SeedRequest"]["properties"]["embedding"]["anyOf"]:
         if vector.get("type") == "array":
             vector |= {"minItems": dim, "maxItems": dim}
     for asked in ("BatchRequest", "QueryRequest"):
-        known[asked]["properties"]["k"]["maximum"] = max_k
+        known[asked]["properties"]["k"]["maximum"] = settings.max_k
+    known["BatchRequest"]["properties"]["queries"]["maxItems"] = settings.max_batch
     for parameter in _parameters(schema):
         if parameter["name"] == "k":
-            parameter["schema"]["maximum"] = max_k
+            parameter["schema"]["maximum"] = settings.max_k
 
 
 def _describe_items(schema: dict[str, Any], numbers: list[int]) -> None:
