@@ -93,7 +93,8 @@ def cards(page: sync_api.Page) -> sync_api.Locator:
 
 def numbers(page: sync_api.Page) -> list[str]:
     cards(page).first.wait_for()
-    return [str(card.get_attribute("data-n")) for card in cards(page).all()]
+    # In one go: what stood there before may go meanwhile.
+    return [str(n) for n in cards(page).evaluate_all("cards => cards.map(card => card.dataset.n)")]
 
 
 def wait_for_playing(page: sync_api.Page, n: int | str) -> None:
@@ -126,6 +127,7 @@ def test_a_file_is_brought_its_answers_are_heard_and_followed(visit: Open, tmp_p
     page.locator("input[type=file]").set_input_files(path)
     wait_for_address(page, r"\?sound=[0-9a-f]{12}$")
     page.get_by_role("heading", name="mine.wav").wait_for()
+    page.get_by_role("heading", name="most like it").wait_for()
     first = numbers(page)[0]
     cards(page).first.get_by_role("button", name="Play").click()
     wait_for_playing(page, first)
@@ -164,6 +166,7 @@ def test_the_microphone_is_asked_with(visit: Open) -> None:
     record.click()
     wait_for_address(page, r"\?sound=")
     page.get_by_role("heading", name="Your recording").wait_for()
+    page.get_by_role("heading", name="most like it").wait_for()
     assert numbers(page)
 
 
