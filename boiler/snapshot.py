@@ -11,6 +11,7 @@ import threading
 import weakref
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -157,11 +158,12 @@ class Snapshot:
         known = self._passing.get(where)
         if known is None:
             text, values = where.sql()
-            found = self.select(
-                f"SELECT first_row, n_rows FROM items WHERE n_rows > 0 AND ({text}) ORDER BY n",  # noqa: S608  # ours
-                values,
-            )
-            firsts, counts = np.array([tuple(row) for row in found], np.int64).reshape(-1, 2).T
+            asked = f"SELECT first_row, n_rows FROM items WHERE n_rows > 0 AND ({text}) ORDER BY n"  # noqa: S608  # ours
+            with self._lock:
+                cursor = self._connection.cursor()
+                cursor.row_factory = None  # plain tuples: of half a million rows in half the time
+                found = np.fromiter(chain.from_iterable(cursor.execute(asked, values)), np.int64)
+            firsts, counts = found.reshape(-1, 2).T
             within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
             rows: Rows = np.repeat(firsts, counts) + within
             if len(self._passing) >= MOST_FILTERS:
