@@ -16,7 +16,7 @@
 ``BOILER_MAX_BODY_S``          60          time a client may take to send its request
 ``BOILER_MAX_REQUESTS``        64          requests worked on at once by a worker; more are told to come back
 ``BOILER_MAX_WAITING``         8           uploads that wait for their turn in a worker; more are told to come back
-``BOILER_DECODER_WORKERS``     1           processes of each worker that decode uploads; two more decode its sounds
+``BOILER_DECODER_WORKERS``     1           processes of each worker that decode uploads; two more read the collection
 ``BOILER_DECODE_TIMEOUT_S``    30          time that decoding an upload, or a piece of a sound, may take
 ``BOILER_REFRESH_S``           1           how often a new index is looked for
 ``BOILER_LOG``                 json        json or plain: one line per request; none: no such lines
