@@ -34,9 +34,12 @@ Open = Callable[..., "sync_api.Page"]
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
-    """Where the browser is served, with the test's collection."""
-    with served([str(collection()[1])]) as address:
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where the browser is served, with a copy of the test's index: what is liked here is kept with it."""
+    folder, model_dir = collection()
+    own = tmp_path_factory.mktemp("served") / "own"
+    shutil.copytree(model_dir, own, symlinks=True)
+    with served([str(own), "--wav_dir", str(folder)]) as address:
         yield address
 
 
