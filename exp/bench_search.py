@@ -61,7 +61,7 @@ WIDTHS = (10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 3
 def made(kind: str, n: int, dim: int, seed: int = 0) -> engine.Vectors:
     """Vectors [n, dim] of unit length, in a random order.
 
-    How many rows the commonest kinds have, how narrow kinds are and how few words they have were set by nothing but
+    How many rows the commonest kinds have, how narrow kinds are and how few words they have were set by
     what plain annoy finds with its default search_k: of real bags it was .915 (9,344 rows, 100 trees), .87 (100,000
     rows) and .72 (1,000,000 rows, 50 trees).
     """
