@@ -314,7 +314,9 @@ def kills_survived(model_dir: Path, begin: int, step: int) -> int:
     through; after each kill the index is checked to the last byte."""
     script = KILLED.format(tests=str(Path(__file__).parent))
     words = [sys.executable, "-c", script, str(model_dir), str(begin), str(step)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    # One thread: a forked process has none of those that OpenMP keeps, and would wait for them for ever.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return int(done.stdout)
 
