@@ -114,10 +114,14 @@ class Catalogue:
         return None if row is None else str(row[0])
 
     def put(self, **values: str) -> None:
-        self.db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", values.items())
+        """All of them or none: in one statement, so that a kill cannot come between two."""
+        marks = ", ".join(["(?, ?)"] * len(values))
+        words = [word for pair in values.items() for word in pair]
+        self.db.execute(f"INSERT OR REPLACE INTO meta VALUES {marks}", words)  # noqa: S608  # marks
 
     def unset(self, *keys: str) -> None:
-        self.db.executemany("DELETE FROM meta WHERE key = ?", ((key,) for key in keys))
+        """As `put`."""
+        self.db.execute(f"DELETE FROM meta WHERE key IN ({', '.join('?' * len(keys))})", keys)  # noqa: S608  # marks
 
     @property
     def revision(self) -> int:

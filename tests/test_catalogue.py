@@ -46,6 +46,17 @@ def test_numbers_follow_the_ids_and_are_never_given_twice(store: Catalogue) -> N
     assert [one.n for one in store.pending()] == [1, 3]
 
 
+def test_what_belongs_together_is_put_and_unset_in_one_statement(store: Catalogue) -> None:
+    """A kill between an encoder's hash and how many numbers its vectors have leaves what nobody can publish."""
+    statements: list[str] = []
+    store.db.set_trace_callback(statements.append)
+    store.put(encoder_sha256="x", dim="3")
+    store.unset("encoder_sha256", "dim")
+    store.db.set_trace_callback(None)
+    assert len(statements) == 2
+    assert store.get("encoder_sha256") is store.get("dim") is None
+
+
 def test_what_was_heard_is_an_item_with_its_windows(store: Catalogue) -> None:
     add_files(store, "a.wav", "b.wav")
     hear(store, 1, "aa", n_windows=2)
