@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import threading
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 import faiss
 import numkong
@@ -30,7 +30,6 @@ from boiler.engine import Found, Rows, Vectors, nearest_of, nothing
 
 FEW = 8  # queries; from here on one matrix product is quicker
 SLACK = 6  # rows fetched beyond k, so that the rounding error of the k-th is nearly always covered at once
-_GROUP = 32  # columns whose best stands for them when the bound is looked for
 _BLOCK_SCORES = 1 << 22
 _GATHERED = 1 << 16  # rows copied out of the map at a time
 _MOST_BYTES = 1 << 24  # kept in each process, of rows rounded up to _LEAST_BYTES
@@ -48,6 +47,9 @@ def _keep_to_this_thread() -> None:
     if not getattr(_kept, "done", False):
         faiss.omp_set_num_threads(1)
         _kept.done = True
+
+
+Scores = TypeVar("Scores", npt.NDArray[np.float32], npt.NDArray[np.int32])
 
 
 class Exact:
@@ -137,14 +139,7 @@ class Exact:
     def _product(self, queries: Vectors, k: int) -> Found:
         """Many queries."""
         scores = queries @ self.vectors.T
-        groups = -(-scores.shape[1] // _GROUP)
-        if groups >= 2 * k:
-            # The k-th of the groups' best is at most the k-th of all.
-            best = np.maximum.reduceat(scores, np.arange(0, scores.shape[1], _GROUP), axis=1)
-            bound = np.partition(best, groups - k, axis=1)[:, groups - k]
-        else:
-            bound = np.partition(scores, scores.shape[1] - k, axis=1)[:, scores.shape[1] - k]
-        asked, candidates = np.nonzero(scores >= (bound - self._margin)[:, None])
+        asked, candidates = np.nonzero(scores >= (_kth(scores, k) - self._margin)[:, None])
         if len(asked) > 2 * k * len(queries):  # the bound let many through: by the k-th of those themselves
             reached = scores[asked, candidates]
             kth = np.lexsort((-reached, asked))[np.searchsorted(asked, np.arange(len(queries))) + k - 1]
@@ -205,19 +200,25 @@ class _Bytes:
         rounded = np.rint(exact)
         exact -= rounded
         most = self._lost + 1.001 * step * float(exact @ exact) ** 0.5 * (1.0 + self._lost)
-        scores = np.asarray(numkong.dots_packed(rounded.astype(np.int8)[None], self._packed))[0]
-        bound = _kth(scores, k) - (2 * most + margin) / (step * self._step)
-        could: Rows = (scores >= math.floor(bound)).nonzero()[0]
+        scores = np.asarray(numkong.dots_packed(rounded.astype(np.int8)[None], self._packed))
+        bound = int(_kth(scores, k)[0]) - (2 * most + margin) / (step * self._step)
+        could: Rows = (scores[0] >= math.floor(bound)).nonzero()[0]
         return could
 
 
-def _kth(scores: npt.NDArray[np.int32], k: int) -> int:
-    """A number that the k highest reach, and few others: the k-th of the best of many groups."""
+def _kth(scores: Scores, k: int) -> Scores:
+    """A number for each query that its k highest scores reach, and few others: the k-th of the best of many groups,
+    which is at most the k-th of all.
+
+    Shape: scores [Q, N], k at most N -> [Q]
+    """
     n_groups = max(_GROUPS, 8 * k)
-    size = len(scores) // n_groups
-    best = scores[: size * n_groups].reshape(size, n_groups).max(axis=0) if size > 1 else scores.copy()
-    best.partition(len(best) - k)
-    return int(best[len(best) - k])
+    size = scores.shape[1] // n_groups
+    if size > 1:
+        scores = scores[:, : size * n_groups].reshape(len(scores), size, n_groups).max(axis=1)
+    last = scores.shape[1] - k
+    best: Scores = np.partition(scores, last, axis=1)[:, last]
+    return best
 
 
 def _joined(parts: list[Found]) -> Found:
