@@ -194,10 +194,8 @@ class Hearing:
 
     def _flush(self) -> None:
         """Embed one batch and keep it."""
-        taken = [self._batch.popleft() for _ in range(min(self.batch_size, len(self._batch)))]
-        samples = np.stack([window.samples for _, window in taken])
-        batch = [(n, window.start_s, window.end_s) for n, window in taken]
-        del taken  # half a megabyte each, which are in the stack now
+        batch = [self._batch.popleft() for _ in range(min(self.batch_size, len(self._batch)))]
+        samples = np.stack([window.samples for _, window in batch])
         began, worked = time.monotonic(), time.process_time()
         vectors = self.embed(samples)
         embedded = time.monotonic()
@@ -206,15 +204,15 @@ class Hearing:
         self.tally.windows += len(batch)
         usable = [bool(np.isfinite(vector).all() and vector.any()) for vector in vectors]
         self.catalogue.add(
-            (self._open[n].c, start_s, end_s, vector)
-            for (n, start_s, end_s), vector, good in zip(batch, vectors, usable, strict=True)
+            (self._open[n].c, window.start_s, window.end_s, vector)
+            for (n, window), vector, good in zip(batch, vectors, usable, strict=True)
             if good and n in self._open
         )
-        for (n, *_), good in zip(batch, usable, strict=True):
+        for (n, _), good in zip(batch, usable, strict=True):
             if not good:
                 id = self._pending[n].found.id if n in self._pending else ""
                 self._failed(n, SoundError(id, "the encoder gives a vector of no length, or one that is not finite"))
-        for n, count in collections.Counter(n for n, *_ in batch).items():
+        for n, count in collections.Counter(n for n, _ in batch).items():
             if n in self._open:
                 self._open[n].waiting -= count
                 self._finish(n)
