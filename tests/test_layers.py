@@ -57,7 +57,6 @@ LAYERS: list[list[str]] = [
         "api.meters",
         "api.loglines",
         "api.rendering",
-        "api.timers",
     ],
     ["api.manual", "api.easel", "api.studio", "api.wire"],
     ["api.media", "api.keys", "api.asking", "evaluate", "journeys", "locate", "search", "status", "train_vqvae"],

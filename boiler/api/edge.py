@@ -19,7 +19,6 @@ from boiler.api import problems
 from boiler.api.keys import OPEN_PATHS, Keys
 from boiler.api.loglines import LogLines
 from boiler.api.meters import Meters
-from boiler.api.timers import Timer, Timers
 from boiler.settings import Scope as KeyScope
 from boiler.settings import Settings
 
@@ -45,7 +44,6 @@ class Edge:
         self.lines = lines
         self.keys = Keys(key.get_secret_value() for key in settings.api_keys)
         self.in_progress = 0
-        self._timers = Timers()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -72,7 +70,7 @@ class Edge:
                 await send(message)
 
         self.in_progress += 1
-        body = _Bounded(receive, self.settings.max_body_s, self._timers)
+        body = _Bounded(receive, self.settings.max_body_s)
         try:
             try:
                 body.limit_bytes = self._admitted(scope["path"], scope["method"], given)
@@ -133,12 +131,11 @@ class _Bounded:
     """The messages of a request as they come in; a Problem is raised when the body grows over its limit or takes too
     long to come, counted from when it was first asked for."""
 
-    def __init__(self, receive: Receive, limit_s: float, timers: Timers) -> None:
+    def __init__(self, receive: Receive, limit_s: float) -> None:
         self.limit_bytes = 0
         self._receive = receive
         self._limit_s = limit_s
-        self._timers = timers
-        self._timer: Timer | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._waiting: asyncio.Task[object] | None = None  # for the next message
         self._seen_bytes = 0
         self._done = self._late = False
@@ -147,7 +144,7 @@ class _Bounded:
         if self._done:
             return await self._receive()  # waits for the client to leave: that may take as long as it likes
         if self._timer is None:
-            self._timer = self._timers.call_later(self._limit_s, self._too_late)
+            self._timer = asyncio.get_running_loop().call_later(self._limit_s, self._too_late)
         task = self._waiting = asyncio.current_task()
         assert task is not None
         if self._late:

@@ -1,20 +1,16 @@
 """A connection of `boiler serve`: uvicorn's own, whose head may not grow, or take its time, without end.
 
 uvicorn with httptools keeps as many bytes of headers as are sent, and waits for them for ever, as it does for a client
-that does not read what it asked for, also where the connection is to be closed. It also starts a timer of the loop with
-every request, and writes head and body of an answer one by one: together a tenth of a request.
+that does not read what it asked for, also where the connection is to be closed. It also writes head and body of an
+answer one by one.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
-from typing import Any
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
-from boiler.api.timers import Timer, Timers
 
 MOST_HEAD_BYTES = 65_536
 HEAD_S = 10.0
@@ -29,13 +25,9 @@ class Wire(HttpToolsProtocol):
     _only_head = True  # of what is being taken in: nothing in it belongs to the request before
     _in_body = False
     _head_bytes = 0
-    _timer: Timer | None = None
-    _unread: Timer | None = None
+    _timer: asyncio.TimerHandle | None = None
+    _unread: asyncio.TimerHandle | None = None
     _unread_bytes = 0
-
-    def __init__(self, *arguments: Any, **named: Any) -> None:
-        super().__init__(*arguments, **named)
-        self.loop: Any = _cheap(self.loop)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn does
         super().connection_made(transport)
@@ -181,15 +173,3 @@ class _Joining:
 
     def is_closing(self) -> bool:
         return self._transport.is_closing()
-
-
-class _Cheap(Timers):
-    """What uvicorn's protocol needs of an event loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__()
-        self.create_task = loop.create_task
-        self.call_soon = loop.call_soon
-
-
-_cheap = functools.lru_cache(maxsize=1)(_Cheap)  # that of the loop that runs
