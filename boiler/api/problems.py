@@ -39,11 +39,6 @@ _STATUS: tuple[tuple[type[BoilerError], int], ...] = (
     (ModelDirError, 503),
 )
 
-_TOLD = {
-    404: "there is nothing at this address; /docs describes every path",
-    405: "this path does not take this method; the header Allow says which it takes",
-}
-
 
 class Problem(HTTPException):
     """An error to be answered as a problem. ``errors``: which parts of the request are meant, each with a JSON
@@ -87,8 +82,7 @@ def of_http(error: HTTPException) -> Problem:
     if isinstance(error, Problem):
         return error
     phrase = HTTPStatus(error.status_code).phrase
-    detail = _TOLD.get(error.status_code) or error.detail or phrase
-    return Problem(error.status_code, phrase.lower().replace(" ", "-"), detail, headers=error.headers)
+    return Problem(error.status_code, phrase.lower().replace(" ", "-"), error.detail or phrase, headers=error.headers)
 
 
 def response(problem: Problem, request_id: str | None = None) -> Response:

@@ -57,6 +57,11 @@ _TAGS = [
 ]
 
 _PROBLEM: dict[str, Any] = {"model": models.ProblemDetails}
+_TOLD = {
+    404: "there is nothing at this address; /docs describes every path",
+    405: "this path does not take this method; the header Allow says which it takes",
+}
+"""What the routing refuses, for which its own words are two."""
 _BUSY = {
     "type": "urn:boiler:problem:busy",
     "title": "Service Unavailable",
@@ -276,6 +281,8 @@ async def _on_http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405 and isinstance(request.app, Web):
         error = HTTPException(405, headers={"Allow": ", ".join(request.app.allowed(request.scope["path"]))})
+    if not isinstance(error, problems.Problem) and error.status_code in _TOLD:
+        error = HTTPException(error.status_code, _TOLD[error.status_code], error.headers)
     return problems.response(problems.of_http(error), _request_id(request))
 
 
