@@ -22,6 +22,8 @@ pytestmark = pytest.mark.slow
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install -e '.[dev]')")
 CHROMIUM = os.environ.get("BOILER_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 WAIT_MS = 60_000
+expect = sync_api.expect  # waits: what stood there before may stay a moment after what is new has come
+expect.set_options(timeout=WAIT_MS)
 FLAGS = [
     "--no-sandbox",
     "--disable-dev-shm-usage",
@@ -152,7 +154,7 @@ def test_a_long_recording_is_shown_to_be_worked_on_and_can_be_stopped(visit: Ope
     page.get_by_role("progressbar").wait_for()
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("Listening to it: stopped.").wait_for()
-    assert cards(page).count() == 0
+    expect(cards(page)).to_have_count(0)
     page.get_by_role("button", name="Go on").click()
     page.get_by_role("progressbar").wait_for()
     page.get_by_role("button", name="Start").click()  # another click stops it as well
@@ -186,7 +188,7 @@ def test_one_sound_plays_at_a_time_and_the_keys_walk_through_them(visit: Open, n
     wait_for_playing(page, answers[1])
     page.keyboard.press("k")
     wait_for_playing(page, answers[0])
-    assert page.locator("audio").count() == 1
+    expect(page.locator("audio")).to_have_count(1)
     page.keyboard.press("Space")
     page.wait_for_function("() => document.getElementById('boiler-audio').paused")
     page.keyboard.press("m")
@@ -217,8 +219,8 @@ def test_answers_are_a_list_or_a_grid_and_grow_on_demand(visit: Open, nearest: N
     page.locator("article.card.list").first.wait_for()
     page.get_by_role("button", name="Show more").click()
     wait_for_address(page, r"k=24")
-    page.wait_for_function("n => [...boilerStage.boards].some(board => board.cards().length > n)", arg=len(before))
-    assert page.locator("article.card.list").count() == len(numbers(page)) > len(before)
+    page.locator("article.card.list").nth(len(before)).wait_for()
+    expect(page.locator("article.card.grid:not(.one)")).to_have_count(0)
 
 
 def test_keys_judge_keep_picture_and_explain(visit: Open, nearest: Nearest) -> None:
@@ -304,7 +306,7 @@ def test_the_map_is_drawn_heard_walked_and_asked(visit: Open, nearest: Nearest) 
     page.keyboard.press("+")
     legend = page.locator(".map .legend button").first
     legend.click()
-    assert legend.get_attribute("aria-pressed") == "true"
+    expect(legend).to_have_attribute("aria-pressed", "true")
     page.get_by_role("button", name="Show all").click()
     legend.click()
     canvas.focus()
@@ -323,7 +325,7 @@ def test_two_sounds_are_compared_and_the_way_between_them_is_heard_in_order(visi
     cards(page).first.get_by_role("button", name="Why this one").click()
     wait_for_address(page, rf"why={answer}")
     page.locator(".why .mark").first.wait_for()
-    assert page.locator(".why svg.course").count() == 2
+    expect(page.locator(".why svg.course")).to_have_count(2)
     page.locator(".why .play").first.click()
     wait_for_playing(page, n)
     cards(page).last.get_by_role("button", name="The way from").click()
@@ -362,6 +364,7 @@ def test_the_tray_is_filled_and_carried_away(visit: Open, nearest: Nearest, addr
     cards(page).first.locator("button.keep[aria-pressed=true]").wait_for()
     page.get_by_role("link", name="Tray").click()
     page.get_by_role("heading", name="Chosen").wait_for()
+    expect(cards(page)).to_have_count(1)
     assert numbers(page) == [kept]
     with page.expect_download() as download:
         page.get_by_role("button", name="Playlist").click()
