@@ -166,8 +166,7 @@ def vector_of(query: Any, dim: int) -> Vectors:
     if vector.dtype.kind not in "fiu":
         raise QueryError(f"a vector is a row of {dim} numbers; this one is of {vector.dtype}")
     wide = vector.astype(np.float64)
-    with np.errstate(over="ignore", invalid="ignore"):
-        square = float(wide @ wide)
+    square = float(np.vdot(wide, wide))  # which does not warn of what the next line refuses
     if 1e-200 < square < 1e200:  # as nearly always: finite numbers, with a direction, whose squares are numbers, too
         return np.asarray(wide / math.sqrt(square), np.float32)
     if not np.isfinite(vector).all():

@@ -1,27 +1,32 @@
 """What a request costs: boiler's service beside a plain one and an empty route, loaded by wrk on loopback.
 
-    python exp/bench_service.py --seconds 4 --json exp/records/service.json
+    python exp/bench_service.py --seconds 1 --rounds 7
 
-Three services answer the same queries (12 neighbours of a vector of 64, 10,000 rows) in turn: `boiler serve` with keys,
-metrics and log lines on (also without each of them, and as uvicorn alone runs it); a plain FastAPI service as one writes it in an evening (async def, annoy with 100 trees and
-its default search_k, list of dicts, asyncio and h11); and an empty FastAPI route, which is the least that the framework
-costs. Processor time is that of the service's processes from /proc, over the requests that wrk counted. wrk must be
-installed; nothing else should run on the machine.
+Three services answer the same queries (12 neighbours of a vector of 64, 10,000 rows): `boiler serve` with keys, metrics
+and log lines on (also without each of them, and as uvicorn alone runs it); a plain FastAPI service as one writes it in
+an evening (async def, annoy with 100 trees and its default search_k, list of dicts, asyncio and h11); and an empty
+FastAPI route, which is the least that the framework costs. All stand ready, and are loaded one after another in short
+turns, many rounds, so that a machine that grows slower does so for all of them; a figure is the median of its rounds,
+a ratio the median of the ratios within a round. Processor time is that of the service's processes from /proc, over the
+requests that wrk counted. wrk must be installed; nothing else should run on the machine.
 """
 
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
+import os
 import re
+import statistics
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from loopback import running
+from loopback import Running, running
 from watching import processor_s, tree
 
 from boiler import generation
@@ -43,7 +48,7 @@ request = function()
 end
 """
 
-PLAIN = '''
+PLAIN = """
 import json, os
 from annoy import AnnoyIndex
 from fastapi import FastAPI
@@ -58,7 +63,7 @@ class Query(BaseModel):
 async def nearest(query: Query, k: int = 10) -> list[dict]:
     numbers, distances = index.get_nns_by_vector(query.embedding, k, include_distances=True)
     return [{**items[n], "distance": d, "similarity": 1 - d * d / 2} for n, d in zip(numbers, distances)]
-'''
+"""
 
 EMPTY = """
 from fastapi import FastAPI
@@ -77,7 +82,10 @@ def prepare(folder: Path) -> None:
     centres = random.normal(size=(200, DIM))
     vectors = centres[random.integers(200, size=ROWS)] + 0.7 * random.normal(size=(ROWS, DIM))
     vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    items = [Item(n, f"kind{n % 50}/sound{n:05}.wav", url=f"https://example.org/{n}", label=f"kind{n % 50}") for n in range(ROWS)]
+    items = [
+        Item(n, f"kind{n % 50}/sound{n:05}.wav", url=f"https://example.org/{n}", label=f"kind{n % 50}")
+        for n in range(ROWS)
+    ]
     generation.publish(folder / "model", Header(encoder="random", dim=DIM), vectors, rows_of(np.arange(ROWS)), items)
     index = annoy.AnnoyIndex(DIM, "angular")
     index.set_seed(1)
@@ -85,10 +93,14 @@ def prepare(folder: Path) -> None:
         index.add_item(n, vector)
     index.build(100)
     index.save(str(folder / "annoy"))
-    rows = [{"id": one.id, "n": one.n, "url": one.url, "label": one.label, "start_s": 0.0, "end_s": 8.192} for one in items]
+    rows = [
+        {"id": one.id, "n": one.n, "url": one.url, "label": one.label, "start_s": 0.0, "end_s": 8.192} for one in items
+    ]
     (folder / "items.json").write_text(json.dumps(rows))
     queries = vectors[random.integers(ROWS, size=500)] + 0.05 * random.normal(size=(500, DIM))
-    (folder / "bodies").write_text("".join(json.dumps({"embedding": query.round(6).tolist()}) + "\n" for query in queries))
+    (folder / "bodies").write_text(
+        "".join(json.dumps({"embedding": query.round(6).tolist()}) + "\n" for query in queries)
+    )
     (folder / "load.lua").write_text(LUA % (folder / "bodies", KEY))
     (folder / "plain.py").write_text(PLAIN)
     (folder / "empty.py").write_text(EMPTY)
@@ -138,7 +150,8 @@ def loaded(port: int, folder: Path, connections: int, seconds: int) -> tuple[int
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=4, help="of load for each figure")
+    parser.add_argument("--seconds", type=int, default=1, help="of load in each turn")
+    parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--only", nargs="+", help="names of services")
@@ -148,25 +161,62 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="boiler-bench-") as made:
         folder = Path(made)
         prepare(folder)
-        print(f"{'service':<22}{'workers':>8}{'conns':>7}{'req/s':>9}{'p50 ms':>9}{'p99 ms':>9}{'cpu us/req':>12}")
-        for workers, (name, (command, environment)) in itertools.product(args.workers, services(folder).items()):
-            if args.only and name not in args.only:
-                continue
-            with running([*command, "--workers", str(workers)], environment) as service:
-                loaded(service.port, folder, 8, 1)  # warm
+        asked = {name: one for name, one in services(folder).items() if not args.only or name in args.only}
+        print(
+            f"{'service':<22}{'workers':>8}{'conns':>7}{'req/s':>9}{'p50 ms':>9}{'p99 ms':>9}{'cpu us/req':>12}{'of plain':>10}{'of empty':>10}"
+        )
+        for workers in args.workers:
+            with ExitStack() as stack:
+                ready = {
+                    name: stack.enter_context(running([*command, "--workers", str(workers)], environment))
+                    for name, (command, environment) in asked.items()
+                }
+                for service in ready.values():
+                    loaded(service.port, folder, 8, 1)  # warm
                 for connections in args.connections:
-                    before = processor_s(tree(service.pid))
-                    requests, rate, p50_ms, p99_ms = loaded(service.port, folder, connections, args.seconds)
-                    cpu_us = (processor_s(tree(service.pid)) - before) / requests * 1e6
-                    figures.append(
-                        {"service": name, "workers": workers, "connections": connections, "requests_per_s": rate,
-                         "p50_ms": p50_ms, "p99_ms": p99_ms, "cpu_us": round(cpu_us, 1)}
-                    )  # fmt: skip
-                    print(f"{name:<22}{workers:>8}{connections:>7}{rate:>9.0f}{p50_ms:>9.2f}{p99_ms:>9.2f}{cpu_us:>12.0f}", flush=True)
+                    turns: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in ready}
+                    for _ in range(args.rounds):
+                        for name, service in ready.items():
+                            turns[name].append(turn(service, folder, connections, args.seconds))
+                    for name in ready:
+                        figures.append(
+                            {"service": name, "workers": workers, "connections": connections, **summary(turns, name)}
+                        )
+                        print(line(figures[-1]), flush=True)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps({"rows": ROWS, "dim": DIM, "k": K, "figures": figures}, indent=1) + "\n")
+        args.json.write_text(
+            json.dumps({"rows": ROWS, "dim": DIM, "k": K, "load": os.getloadavg(), "figures": figures}, indent=1) + "\n"
+        )
     return 0
+
+
+def turn(service: Running, folder: Path, connections: int, seconds: int) -> tuple[float, float, float, float]:
+    """Requests a second, p50 and p99 in ms, microseconds of processor a request."""
+    before = processor_s(tree(service.pid))
+    requests, rate, p50_ms, p99_ms = loaded(service.port, folder, connections, seconds)
+    return rate, p50_ms, p99_ms, (processor_s(tree(service.pid)) - before) / requests * 1e6
+
+
+def summary(turns: dict[str, list[tuple[float, float, float, float]]], name: str) -> dict[str, float]:
+    """Medians over the rounds, and of the ratios of processor time within them."""
+    rate, p50_ms, p99_ms, cpu_us = (statistics.median(column) for column in zip(*turns[name], strict=True))
+    of = {
+        f"of_{short}": statistics.median(
+            own[3] / other[3] for own, other in zip(turns[name], turns[whole], strict=True)
+        )
+        for short, whole in (("plain", "plain"), ("empty", "empty route"))
+        if whole in turns
+    }
+    return {"requests_per_s": rate, "p50_ms": p50_ms, "p99_ms": p99_ms, "cpu_us": round(cpu_us, 1), **of}
+
+
+def line(one: dict[str, Any]) -> str:
+    ratios = "".join(f"{one[name]:>10.2f}" if name in one else f"{'':>10}" for name in ("of_plain", "of_empty"))
+    return (
+        f"{one['service']:<22}{one['workers']:>8}{one['connections']:>7}{one['requests_per_s']:>9.0f}{one['p50_ms']:>9.2f}"
+        f"{one['p99_ms']:>9.2f}{one['cpu_us']:>12.0f}{ratios}"
+    )
 
 
 if __name__ == "__main__":

@@ -195,13 +195,12 @@ class _Bytes:
         A product differs from that of the rounded ones by no more than the row's loss, plus the query's times the
         length of the rounded row: the inequality of Cauchy and Schwarz, twice.
         """
-        step = float(max(query.max(), -query.min())) / _LARGEST or 1.0
-        exact = query / step
-        rounded = np.rint(exact)
+        exact = query / self._step
+        rounded = np.rint(exact).astype(np.int8)  # beyond what a byte holds it is another number: that is lost, too
         exact -= rounded
-        most = self._lost + 1.001 * step * float(exact @ exact) ** 0.5 * (1.0 + self._lost)
-        scores = np.asarray(numkong.dots_packed(rounded.astype(np.int8)[None], self._packed))
-        bound = int(_kth(scores, k)[0]) - (2 * most + margin) / (step * self._step)
+        most = self._lost + 1.001 * self._step * math.sqrt(np.vdot(exact, exact)) * (1.0 + self._lost)
+        scores = np.asarray(numkong.dots_packed(rounded[None], self._packed))
+        bound = int(_kth(scores, k)[0]) - (2 * most + margin) / self._step**2
         could: Rows = (scores[0] >= math.floor(bound)).nonzero()[0]
         return could
 
@@ -215,10 +214,13 @@ def _kth(scores: Scores, k: int) -> Scores:
     n_groups = max(_GROUPS, 8 * k)
     size = scores.shape[1] // n_groups
     if size > 1:
-        scores = scores[:, : size * n_groups].reshape(len(scores), size, n_groups).max(axis=1)
-    last = scores.shape[1] - k
-    best: Scores = np.partition(scores, last, axis=1)[:, last]
-    return best
+        grouped = scores[:, : size * n_groups].reshape(len(scores), size, n_groups)
+        best: Scores = np.maximum.reduce(grouped, axis=1)  # what `max` and `partition` do, by a shorter way
+    else:
+        best = scores.copy()
+    last = best.shape[1] - k
+    best.partition(last, axis=1)
+    return best[:, last]
 
 
 def _joined(parts: list[Found]) -> Found:
