@@ -220,10 +220,7 @@ class Snapshot:
         if not n_rows:
             return _none()
         if len(queries) == 1 and among is None and not without and (per_window or n_items == n_rows):
-            found = search(min(k, n_rows))  # the rows are the answer: what is asked most, by the shortest way
-            return Ranked(
-                self.numbers[found.rows[0]], found.rows[0], np.zeros(len(found.rows[0]), np.int64), found.distances[0]
-            )
+            return self._by_item(search(min(k, n_rows)), _NONE, per_window)  # the rows are the answer
         wanted = k + len(without)
         if per_window or n_items < n_rows or len(queries) > 1:
             wanted = 2 * wanted * -(-n_rows // n_items)
@@ -280,14 +277,17 @@ class Snapshot:
         numbers = self.numbers[among]
         return int(np.count_nonzero(np.diff(numbers))) + min(len(numbers), 1)
 
-    def _by_item(self, found: Found, without: npt.NDArray[np.int64], per_window: bool) -> Ranked:
+    def _by_item(self, found: Found, without: Rows, per_window: bool) -> Ranked:
         rows, distances = found.rows.reshape(-1), found.distances.reshape(-1)
+        alone = len(found.rows) == 1 and (per_window or self.n_searchable == len(self.vectors))
+        if alone and not len(without):  # what is asked most, by the shortest way
+            return Ranked(self.numbers[rows], rows, np.zeros(len(rows), np.int64), distances)
         asked = np.repeat(np.arange(len(found.rows)), found.rows.shape[1])
         if len(found.rows) > 1:
             order = np.lexsort((rows, distances))
             rows, distances, asked = rows[order], distances[order], asked[order]
         numbers = self.numbers[rows]
-        if len(found.rows) == 1 and (per_window or self.n_searchable == len(self.vectors)):
+        if alone:
             first = np.arange(len(rows))
         else:
             first = np.sort(np.unique(rows if per_window else numbers, return_index=True)[1])
@@ -329,6 +329,8 @@ def _number(n: object) -> int:
     return int(n)
 
 
+_NONE: Rows = np.zeros(0, np.int64)
+
+
 def _none() -> Ranked:
-    empty = np.zeros(0, np.int64)
-    return Ranked(empty, empty, empty, np.zeros(0, np.float32))
+    return Ranked(_NONE, _NONE, _NONE, np.zeros(0, np.float32))

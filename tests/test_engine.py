@@ -205,15 +205,20 @@ def test_rows_compared_as_bytes_lose_none_of_the_nearest(n: int, k: int, dim: in
         raw *= 10.0 ** -np.arange(dim)[None].clip(max=30)
     vectors = engine.unit(raw)
     exact = Exact(vectors[:n])
-    for query in vectors[n:]:
-        assert_same(exact.query(query[None], k), truth(exact.vectors, query[None], k))
+    queries = np.concatenate([vectors[n:], engine.unit(np.eye(1, dim))])  # the last is beyond what the rows' bytes hold
+    true = truth(exact.vectors, queries, k)
+    assert_same(exact.query(queries, k), true)
+    for at in range(len(queries)):
+        assert_same(exact.query(queries[[at]], k), engine.Found(true.rows[[at]], true.distances[[at]]))
 
 
 def test_few_rows_are_looked_at_twice() -> None:
     """The bound is tight: of 10,000 rows some dozens are compared again."""
     vectors = bags(10_000, 64)
-    rows = Exact(vectors)._bytes.candidates(vectors[5], 10, 1e-6)
-    assert 10 <= len(rows) < 300
+    asked, rows = Exact(vectors)._bytes.candidates(vectors[5:8], 10, 1e-6)
+    assert asked is not None
+    assert set(asked) == {0, 1, 2}
+    assert 30 <= len(rows) < 900
 
 
 def test_what_bytes_cannot_tell_apart_is_told_apart() -> None:
@@ -224,8 +229,11 @@ def test_what_bytes_cannot_tell_apart_is_told_apart() -> None:
     exact = Exact(vectors)
     for query in queries:
         assert_same(exact.query(query[None], 12), truth(vectors, query[None], 12))
+    assert_same(exact.query(queries, 12), truth(vectors, queries, 12))
     far = Exact(np.concatenate([vectors, engine.unit(random.normal(size=(9_000, DIM)))]))
     assert_same(far.query(queries[:1], 12), truth(far.vectors, queries[:1], 12))
+    some = Exact(np.concatenate([vectors[:900], engine.unit(random.normal(size=(11_000, DIM)))]))
+    assert_same(some.query(queries, 12), truth(some.vectors, queries, 12))
 
 
 def test_the_graph_tries_its_width_on_rows_that_it_does_not_hold_yet() -> None:

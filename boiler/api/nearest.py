@@ -246,6 +246,16 @@ class Nearest:
         vector = seeds.vector_of(query, snapshot.generation.header.dim)
         return snapshot, snapshot.nearest_items(vector[None], seeds.k_of(k))
 
+    def ranked_each(self, vectors: Vectors, k: int) -> tuple[Snapshot, list[Ranked]]:
+        """`ranked` for many unit vectors in one go. Shape: [Q, D] -> [Q]
+
+        Raises: QueryError: another number of dimensions than the index's; k as `search`.
+        """
+        snapshot, k = self._snapshot, seeds.k_of(k)
+        if vectors.ndim != 2 or vectors.shape[1] != snapshot.generation.header.dim:
+            raise QueryError(f"the vectors have the shape {list(vectors.shape)}, this index has {self.dim} numbers")
+        return snapshot, snapshot.nearest_items_of_each([(vector[None], ()) for vector in vectors], k)
+
     def search_windows(self, vectors: Any, k: int = 10) -> list[Match]:
         """The items nearest to any of several vectors, such as the windows of one sound.
 

@@ -21,6 +21,7 @@ import anyio.to_thread
 from starlette.requests import Request
 
 from boiler.api import problems
+from boiler.api.batching import Batches
 from boiler.api.meters import Meters
 from boiler.api.nearest import Group, Nearest
 from boiler.api.rendering import Renderer
@@ -28,6 +29,7 @@ from boiler.api.uploads import Uploads, in_thread
 from boiler.decoders import Decoders
 from boiler.errors import BoilerError
 from boiler.settings import Settings
+from boiler.snapshot import Ranked, Snapshot
 
 log = logging.getLogger("boiler.service")
 
@@ -81,6 +83,7 @@ class Service:
     def __init__(self, settings: Settings, nearest: Nearest) -> None:
         self.settings = settings
         self.nearest = nearest
+        self._batches = Batches(nearest)
         self.meters = Meters(settings.metrics_dir) if settings.metrics else None
         self.uploads = Uploads(settings, nearest, self.meters)
         self.renderer = Renderer()
@@ -98,6 +101,12 @@ class Service:
     async def in_thread(self, work: Callable[[], Result]) -> Result:
         """Work that reads the disk or takes its time, off the event loop."""
         return await anyio.to_thread.run_sync(work)
+
+    async def ranked(self, vector: object, k: int) -> tuple[Snapshot, Ranked]:
+        """`Nearest.ranked`, on the loop together with others, or in a thread, by the size of the index."""
+        if self.on_the_loop:
+            return await self._batches.ranked(vector, k)
+        return await anyio.to_thread.run_sync(self.nearest.ranked, vector, k)
 
     async def ask(self, question: Callable[[], Result]) -> Result:
         """The answer of a search, on the loop or in a thread by the size of the index."""
