@@ -290,6 +290,61 @@ def test_the_time_of_a_body_is_over_also_while_nobody_waits_for_it() -> None:
     asyncio.run(main())
 
 
+def test_a_body_that_has_to_be_waited_for_comes_whole() -> None:
+    async def main() -> None:
+        read = b""
+
+        async def reader(scope: Scope, receive: Receive, send: Send) -> None:
+            nonlocal read
+            more = True
+            while more:
+                message = await receive()
+                read += message["body"]
+                more = message["more_body"]
+
+        wire = Wire()
+        under_way = asyncio.create_task(edge(reader)(scope_of(method="POST"), wire.receive, wire.send))
+        for at in range(4):
+            await asyncio.sleep(0.01)
+            wire.body.put_nowait({"type": "http.request", "body": b"%d" % at, "more_body": at < 3})
+        await under_way
+        assert read == b"0123"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("swallowed", [False, True])
+def test_who_waits_for_a_body_can_be_stopped_and_what_gives_it_is_told(swallowed: bool) -> None:
+    async def main() -> None:
+        told: list[str] = []
+
+        async def receive() -> Message:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                told.append("cancelled")
+                if not swallowed:
+                    raise
+                await asyncio.sleep(0.01)  # it may even go on
+            return {"type": "http.disconnect"}
+
+        async def reader(scope: Scope, receive: Receive, send: Send) -> None:
+            told.append((await receive())["type"])
+
+        under_way = asyncio.create_task(edge(reader)(scope_of(method="POST"), receive, Wire().send))
+        await asyncio.sleep(0.01)
+        under_way.cancel()
+        if swallowed:
+            await under_way
+            assert told == ["cancelled", "http.disconnect"]
+        else:
+            with pytest.raises(asyncio.CancelledError):
+                await under_way
+            assert told == ["cancelled"]
+
+    asyncio.run(main())
+
+
 def test_a_reader_that_stops_reading_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("boiler.api.edge.SEND_TIMEOUT_S", 0.05)
 

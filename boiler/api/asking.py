@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect, Request
 
 from boiler import filters
 from boiler.api.problems import Problem
+from boiler.api.wire import UNDER_WAY
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -104,12 +105,12 @@ def vector_of(numbers: list[float], dim: int, pointer: str = "/embedding") -> ND
     if len(numbers) != dim:
         why = f"the vector has {len(numbers)} numbers, this index has {dim}"
         raise Problem(422, "wrong-length", why, errors=[{"pointer": pointer, "detail": why}])
-    size = max(max(numbers), -min(numbers))
-    if size < 1e-300:
-        why = "the vector is all zeros: it has no direction to compare"
-        raise Problem(422, "zero-vector", why, errors=[{"pointer": pointer, "detail": why}])
     vector = np.array(numbers, np.float64)
-    if not 1e-100 < size < 1e100:  # whose squares would leave what numbers can be; length counts for nothing
+    if not 1e-200 < np.vdot(vector, vector) < 1e200:  # its squares leave what numbers can be; length counts for nothing
+        size = np.abs(vector).max()
+        if size < 1e-300:
+            why = "the vector is all zeros: it has no direction to compare"
+            raise Problem(422, "zero-vector", why, errors=[{"pointer": pointer, "detail": why}])
         vector /= size
     return vector
 
@@ -137,6 +138,11 @@ def k_of(request: Request, most: int, default: int = 10, known: Collection[str] 
                 raise Problem(422, "invalid-request", f"k {why}", errors=[{"parameter": "k", "detail": why}])
             k = int(value)
     return k
+
+
+def is_alone(request: Request) -> bool:
+    """Whether the server says that no other request is at work. Only `boiler serve` says so."""
+    return bool(request.scope.get("extensions", {}).get(UNDER_WAY) == 1)
 
 
 def takes(header: str, name: str) -> bool:

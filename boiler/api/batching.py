@@ -2,7 +2,7 @@
 
 Many queries in one product take less than half as long each as one after another (`boiler.engine.exact`). A request
 stands in line for one turn of the event loop, which it would hardly notice; whoever is first in the next turn answers
-all that ask for as many neighbours. One that comes alone is answered alone.
+all that ask for as many neighbours. One that comes alone is answered alone; at once, where the server says that it is.
 """
 
 from __future__ import annotations
@@ -35,8 +35,13 @@ class Batches:
         self._nearest = nearest
         self._lines: dict[int, list[_Asked]] = {}  # by k
 
-    async def ranked(self, query: object, k: int) -> tuple[Snapshot, Ranked]:
-        """As `Nearest.ranked`. Raises: QueryError: as that."""
+    async def ranked(self, query: object, k: int, *, alone: bool = False) -> tuple[Snapshot, Ranked]:
+        """As `Nearest.ranked`. `alone`: no other request is at work.
+
+        Raises: QueryError: as `Nearest.ranked`.
+        """
+        if alone:
+            return self._nearest.ranked(query, k)
         mine = _Asked(seeds.vector_of(query, self._nearest.dim))
         self._lines.setdefault(k, []).append(mine)
         await asyncio.sleep(0)

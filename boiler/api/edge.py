@@ -8,10 +8,14 @@ nothing of its content. Written as plain ASGI: a layer of `BaseHTTPMiddleware` c
 from __future__ import annotations
 
 import asyncio
+import functools
 import itertools
 import re
 import secrets
+import types
+from collections.abc import Awaitable, Generator
 from time import perf_counter
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -127,9 +131,25 @@ def too_large(limit: int) -> problems.Problem:
 _INTEREST = frozenset({b"x-request-id", b"content-length", b"authorization", b"x-api-key"})
 
 
+@types.coroutine
+def _rest(steps: Generator[Any, None, Message], waited_for: Any) -> Generator[Any, None, Message]:
+    """Goes on with an awaitable whose first step has been taken; which said what it waits for."""
+    while True:
+        try:
+            yield waited_for
+            step = steps.__next__
+        except BaseException as error:
+            step = functools.partial(steps.throw, error)
+        try:
+            waited_for = step()
+        except StopIteration as there:
+            message: Message = there.value
+            return message
+
+
 class _Bounded:
     """The messages of a request as they come in; a Problem is raised when the body grows over its limit or takes too
-    long to come, counted from when it was first asked for."""
+    long to come, counted from when there was first more of it to wait for."""
 
     def __init__(self, receive: Receive, limit_s: float) -> None:
         self.limit_bytes = 0
@@ -143,27 +163,42 @@ class _Bounded:
     async def __call__(self) -> Message:
         if self._done:
             return await self._receive()  # waits for the client to leave: that may take as long as it likes
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._limit_s, self._too_late)
-        task = self._waiting = asyncio.current_task()
-        assert task is not None
         if self._late:
             raise self._slow()
+        steps = self._receive().__await__()
         try:
-            message = await self._receive()
+            first = next(steps)
+        except StopIteration as there:  # most bodies come with their head: there is nothing to wait for, or to time
+            message: Message = there.value
+        else:
+            message = await self._in_time(_rest(steps, first))
+        self._seen_bytes += len(message.get("body", b""))
+        if self._seen_bytes > self.limit_bytes:
+            raise too_large(self.limit_bytes)
+        if message.get("more_body", False):
+            self._time()
+        else:
+            self._done = True
+            self.end()
+        return message
+
+    def _time(self) -> None:
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._limit_s, self._too_late)
+
+    async def _in_time(self, receiving: Awaitable[Message]) -> Message:
+        """What comes while the time lasts."""
+        self._time()
+        task = self._waiting = asyncio.current_task()
+        assert task is not None
+        try:
+            return await receiving
         except asyncio.CancelledError:
             if self._late and task.uncancel() == 0:  # else someone else wants it to end
                 raise self._slow() from None
             raise
         finally:
             self._waiting = None
-        self._seen_bytes += len(message.get("body", b""))
-        if self._seen_bytes > self.limit_bytes:
-            raise too_large(self.limit_bytes)
-        if not message.get("more_body", False):
-            self._done = True
-            self._timer.cancel()
-        return message
 
     def end(self) -> None:
         """The request is over."""

@@ -104,7 +104,7 @@ async def nearest(request: Request) -> Response:
     body = await asking.body_of(request, models.NearestRequest)
     vector = asking.vector_of(body.embedding, service.nearest.dim)
     validated = perf_counter()
-    snapshot, ranked = await service.ranked(vector, k)
+    snapshot, ranked = await service.ranked(vector, k, alone=asking.is_alone(request))
     found = perf_counter()
     answer = service.renderer.render(snapshot, ranked)
     service.searched(snapshot.engine.name)

@@ -102,10 +102,11 @@ class Service:
         """Work that reads the disk or takes its time, off the event loop."""
         return await anyio.to_thread.run_sync(work)
 
-    async def ranked(self, vector: object, k: int) -> tuple[Snapshot, Ranked]:
-        """`Nearest.ranked`, on the loop together with others, or in a thread, by the size of the index."""
+    async def ranked(self, vector: object, k: int, *, alone: bool = False) -> tuple[Snapshot, Ranked]:
+        """`Nearest.ranked`, on the loop together with others (`alone`: there are none), or in a thread, by the size of
+        the index."""
         if self.on_the_loop:
-            return await self._batches.ranked(vector, k)
+            return await self._batches.ranked(vector, k, alone=alone)
         return await anyio.to_thread.run_sync(self.nearest.ranked, vector, k)
 
     async def ask(self, question: Callable[[], Result]) -> Result:

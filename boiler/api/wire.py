@@ -14,6 +14,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MOST_HEAD_BYTES = 65_536
 HEAD_S = 10.0
+UNDER_WAY = "boiler.under_way"
+"""Of the extensions in a request's scope: how many requests there are at work, itself among them."""
 UNREAD_S = 30.0  # a paused player reads nothing for a while; then it asks again, by range
 
 
@@ -59,6 +61,7 @@ class Wire(HttpToolsProtocol):
         self._stop_waiting()
         super().on_headers_complete()
         if self.cycle is not None:  # else it is for another protocol
+            self.cycle.scope["extensions"] = {UNDER_WAY: len(self.tasks)}  # type: ignore[dict-item]  # ours
             self.cycle.transport = _Joining(self)  # type: ignore[assignment]  # all it uses
 
     def on_message_complete(self) -> None:

@@ -25,6 +25,7 @@ from typing import ClassVar, NamedTuple, Protocol, Self, cast
 import numpy as np
 import numpy.typing as npt
 
+from boiler.engine import settle
 from boiler.errors import UnknownNameError
 
 Vectors = npt.NDArray[np.float32]
@@ -107,16 +108,10 @@ def nearest_of(vectors: Vectors, queries: Vectors, k: int, asked: Rows | None, c
     Shape: vectors [N, D], queries [Q, D], asked [C] (which query, rising; None of one query), candidates [C] (which
     row) -> [Q, k]
     """
-    apart = np.subtract(vectors.take(candidates, 0), queries if asked is None else queries[asked], dtype=np.float64)
-    distances = np.sqrt(np.vecdot(apart, apart)).astype(np.float32)
-    if asked is None:
-        kept = np.lexsort((candidates, distances))[:k]
-    else:
-        order = np.lexsort((candidates, distances, asked))
-        first = np.searchsorted(asked, np.arange(len(queries)))
-        kept = order[(first[:, None] + np.arange(k)).reshape(-1)]
-    shape = (len(queries), k)
-    return Found(candidates[kept].reshape(shape), distances[kept].reshape(shape))
+    rows, distances = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
+    asked = None if asked is None else np.ascontiguousarray(asked)
+    settle.nearest(vectors, np.ascontiguousarray(queries), asked, np.ascontiguousarray(candidates), rows, distances)
+    return Found(rows, distances)
 
 
 def nothing(n_queries: int, k: int) -> Found:

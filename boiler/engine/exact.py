@@ -17,18 +17,17 @@ the thread that asks: left alone, faiss spreads one query over all cores, whose 
 
 from __future__ import annotations
 
-import math
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self
 
 import faiss
 import numkong
 import numpy as np
 import numpy.typing as npt
 
-from boiler.engine import Found, Rows, Vectors, nearest_of, nothing
+from boiler.engine import Found, Rows, Vectors, nearest_of, nothing, settle
 
 FEW = 8  # queries; from here on one matrix product is quicker than scans
 SLACK = 6  # rows fetched beyond k, so that the rounding error of the k-th is nearly always covered at once
@@ -37,9 +36,6 @@ _GATHERED = 1 << 16  # rows copied out of the map at a time
 _MOST_BYTES = 1 << 24  # kept in each process, of rows rounded up to _LEAST_BYTES
 _LEAST_BYTES = 128  # of a row: numkong fills rows up to its registers' size
 _LARGEST = 127
-_GROUPS = 512  # of whose best the bound is taken: so few are sorted in no time
-_MOST_SHARE = 8  # of the rows, beyond which a product with all of them is quicker
-_MANY = 64  # candidates beyond eight times k that are looked at in float32 before they are in float64
 
 
 _kept = threading.local()
@@ -52,16 +48,14 @@ def _keep_to_this_thread() -> None:
         _kept.done = True
 
 
-Scores = TypeVar("Scores", npt.NDArray[np.float32], npt.NDArray[np.int32])
-
-
 class Exact:
     """The truth. Nothing is saved: the vectors are all it needs. `once`: it is asked once, and no copy pays."""
 
     name: ClassVar[str] = "exact"
 
     def __init__(self, vectors: Vectors, *, once: bool = False) -> None:
-        self.vectors = np.asarray(vectors)  # without the class of a memory map, whose slices cost four times as much
+        # Without the class of a memory map, whose slices cost four times as much.
+        self.vectors: Vectors = np.ascontiguousarray(vectors, np.float32)
         # Twice what rounding can do to a product of unit vectors in float32, in any order of summation.
         self._margin = 2 * (vectors.shape[1] + 2) * 2.0**-24
         self._small = not once and len(vectors) * max(vectors.shape[1], _LEAST_BYTES) <= _MOST_BYTES
@@ -94,6 +88,7 @@ class Exact:
         k = min(k, len(self.vectors))
         if not k or not len(queries):
             return nothing(len(queries), k)
+        queries = np.ascontiguousarray(queries, np.float32)
         if self._small and 4 * (k + SLACK) < len(self.vectors):
             return self._in_blocks(self._by_bytes, queries, k)
         if len(queries) < FEW:
@@ -114,22 +109,7 @@ class Exact:
 
     def _by_bytes(self, queries: Vectors, k: int) -> Found:
         """One query or many."""
-        asked, candidates = self._bytes.candidates(queries, k, self._margin)
-        if len(candidates) * _MOST_SHARE > len(queries) * len(self.vectors):
-            return self._product(queries, k)
-        if len(candidates) > len(queries) * (8 * k + _MANY):
-            of = np.zeros(len(candidates), np.int64) if asked is None else asked
-            reached = np.vecdot(self.vectors.take(candidates, 0), queries.take(of, 0))
-            kept = self._reaching(reached, of, len(queries), k)
-            asked, candidates = None if asked is None else asked[kept], candidates[kept]
-        return nearest_of(self.vectors, queries, k, asked, candidates)
-
-    def _reaching(self, products: Vectors, asked: Rows, n_queries: int, k: int) -> npt.NDArray[np.bool_]:
-        """Which of these could be among the k nearest of their query, by the k-th of them. `asked` rises."""
-        order = np.lexsort((-products, asked))
-        kth = products[order[np.searchsorted(asked, np.arange(n_queries)) + k - 1]]
-        could: npt.NDArray[np.bool_] = products >= (kth - self._margin)[asked]
-        return could
+        return _nearest_scored(self.vectors, queries, k, *self._bytes.products(queries, self._margin))
 
     def _best(self, query: Vectors, wanted: int, among: Rows | None) -> tuple[Vectors, Rows]:
         """The rows of highest product. Shape: -> [1, wanted] twice"""
@@ -149,12 +129,8 @@ class Exact:
 
     def _product(self, queries: Vectors, k: int) -> Found:
         """Many queries."""
-        scores = queries @ self.vectors.T
-        asked, candidates = np.nonzero(scores >= (_kth(scores, k) - self._margin)[:, None])
-        if len(asked) > 2 * k * len(queries):  # the bound let many through
-            kept = self._reaching(scores[asked, candidates], asked, len(queries), k)
-            asked, candidates = asked[kept], candidates[kept]
-        return nearest_of(self.vectors, queries, k, asked, candidates)
+        slack = np.full(len(queries), self._margin)
+        return _nearest_scored(self.vectors, queries, k, queries @ self.vectors.T, slack)
 
     def _query_among(self, queries: Vectors, k: int, among: Rows) -> Found:
         """The nearest of some rows. A few queries scan them; for many they are copied out, part by part, and asked as
@@ -162,7 +138,7 @@ class Exact:
         k = min(k, len(among))
         if not k or not len(queries):
             return nothing(len(queries), k)
-        if len(queries) < FEW and self.vectors.flags.c_contiguous:
+        if len(queries) < FEW:
             among = np.ascontiguousarray(among, np.int64)
             found = [self._scan(query[None], k, among) for query in queries]
             if all(one is not None for one in found):
@@ -184,7 +160,7 @@ class Exact:
 
 
 class _Bytes:
-    """Rows rounded to bytes, and what that can do to their products with a unit vector."""
+    """Rows rounded to bytes, and the length of what that loses of one at most."""
 
     def __init__(self, vectors: Vectors) -> None:
         self._step = float(np.abs(vectors).max()) / _LARGEST or 1.0
@@ -198,45 +174,19 @@ class _Bytes:
         self._lost = 1.001 * lost**0.5 * self._step  # a little more: it was worked out in float32
         self._packed = numkong.dots_pack(rounded, "int8")
 
-    def candidates(self, queries: Vectors, k: int, margin: float) -> tuple[Rows | None, Rows]:
-        """The rows whose product could be among the k highest, or within `margin` of them; k at most a quarter of all.
-        First which query (rising; None of one), then which row.
-
-        A product differs from that of the rounded ones by no more than the row's loss, plus the query's times the
-        length of the rounded row: the inequality of Cauchy and Schwarz, twice.
+    def products(self, queries: Vectors, margin: float) -> tuple[Any, npt.NDArray[np.float64]]:
+        """Of each query with each row, in whole numbers: [Q, N]; and how far from the k-th highest one of the k nearest
+        can be, where products that differ by `margin` may be the same: [Q].
         """
-        exact = queries / self._step
-        rounded = np.rint(exact).astype(np.int8)  # beyond what a byte holds it is another number: that is lost, too
-        exact -= rounded
-        most = 1.001 * self._step * (1.0 + self._lost)  # of a query that lost the length of one
-        scores = np.asarray(numkong.dots_packed(rounded, self._packed))
-        bounds = [
-            kth - math.ceil((2 * (self._lost + most * math.sqrt(square)) + margin) / self._step**2)
-            for kth, square in zip(_kth(scores, k).tolist(), np.vecdot(exact, exact).tolist(), strict=True)
-        ]
-        if len(queries) == 1:
-            only: Rows = (scores[0] >= bounds[0]).nonzero()[0]
-            return None, only
-        could = (scores >= np.array(bounds, scores.dtype)[:, None]).reshape(-1).nonzero()[0]
-        return np.divmod(could, scores.shape[1])
+        rounded, slack = np.empty(queries.shape, np.int8), np.empty(len(queries))
+        settle.rounded(queries, self._step, self._lost, margin, rounded, slack)
+        return numkong.dots_packed(rounded, self._packed), slack
 
 
-def _kth(scores: Scores, k: int) -> Scores:
-    """A number for each query that its k highest scores reach, and few others: the k-th of the best of many groups,
-    which is at most the k-th of all.
-
-    Shape: scores [Q, N], k at most N -> [Q]
-    """
-    n_groups = max(_GROUPS, 8 * k)
-    size = scores.shape[1] // n_groups
-    if size > 1:
-        grouped = scores[:, : size * n_groups].reshape(len(scores), size, n_groups)
-        best: Scores = np.maximum.reduce(grouped, axis=1)  # what `max` and `partition` do, by a shorter way
-    else:
-        best = scores.copy()
-    last = best.shape[1] - k
-    best.partition(last, axis=1)
-    return best[:, last]
+def _nearest_scored(vectors: Vectors, queries: Vectors, k: int, scores: Any, slack: npt.NDArray[np.float64]) -> Found:
+    rows, distances = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
+    settle.nearest_scored(vectors, queries, scores, slack, rows, distances)
+    return Found(rows, distances)
 
 
 def _joined(parts: list[Found]) -> Found:
