@@ -20,8 +20,15 @@
 #define FOR_EACH_PROCESSOR
 #endif
 
+#if defined(__GNUC__)
+#define FETCH(ADDRESS) __builtin_prefetch(ADDRESS)
+#else
+#define FETCH(ADDRESS)
+#endif
+
 #define GROUPS 512 /* of whose highest scores the bound is taken */
 #define BLOCK 64   /* scores that are looked at in one go */
+#define AHEAD 32   /* candidates whose vectors are fetched from memory meanwhile: they lie anywhere */
 #define LANES 8
 #define LARGEST 127
 
@@ -103,6 +110,12 @@ static float distance(const float *row, const float *query, Py_ssize_t dim)
     for (int lane = 0; lane < LANES; lane++)
         total += sums[lane];
     return (float)sqrt(total);
+}
+
+static void fetch(const float *row, Py_ssize_t dim)
+{
+    for (Py_ssize_t at = 0; at < dim; at += 16) /* a line of most caches */
+        FETCH(row + at);
 }
 
 /* A score that the k highest reach, and few others: the k-th of the highest of many groups, which is at most the k-th of
@@ -307,9 +320,14 @@ static PyObject *nearest(PyObject *module, PyObject *const *args, Py_ssize_t n_a
     int short_of = 0;
     Py_BEGIN_ALLOW_THREADS
     Py_ssize_t at = 0;
+    for (Py_ssize_t ahead = 0; ahead < AHEAD && ahead < n_candidates; ahead++)
+        fetch(vectors + candidates[ahead] * dim, dim);
     for (Py_ssize_t one = 0; one < n_queries && !short_of; one++) {
-        for (; at < n_candidates && (!asked || asked[at] == one); at++)
+        for (; at < n_candidates && (!asked || asked[at] == one); at++) {
+            if (at + AHEAD < n_candidates)
+                fetch(vectors + candidates[at + AHEAD] * dim, dim);
             offer(&kept, (Near){distance(vectors + candidates[at] * dim, queries + one * dim, dim), candidates[at]});
+        }
         short_of = kept.n < k;
         tell(&kept, rows + one * k, distances + one * k);
     }
