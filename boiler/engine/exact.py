@@ -91,7 +91,7 @@ class Exact:
         queries = np.ascontiguousarray(queries, np.float32)
         if self._small and 4 * (k + SLACK) < len(self.vectors):
             return self._in_blocks(self._by_bytes, queries, k)
-        if len(queries) < FEW:
+        if min(len(queries), _BLOCK_SCORES // len(self.vectors)) < FEW:
             return _joined([self._scan(query[None], k) or self._product(query[None], k) for query in queries])
         return self._in_blocks(self._product, queries, k)
 
