@@ -215,7 +215,8 @@ def test_rows_compared_as_bytes_lose_none_of_the_nearest(n: int, k: int, dim: in
 def test_few_rows_are_looked_at_twice() -> None:
     """The bound is tight: of 10,000 rows some dozens are within it."""
     vectors = bags(10_000, 64)
-    products, slack = Exact(vectors)._bytes.products(vectors[5:8], 1e-6)
+    queries = np.concatenate([vectors[5:8], engine.unit(np.eye(1, 64))])  # the last points where no row does
+    products, slack = Exact(vectors)._bytes.products(queries, 1e-6)
     scores = np.asarray(products)
     within = (scores >= np.sort(scores)[:, -10, None] - slack[:, None]).sum(axis=1)
     assert within.min() >= 10

@@ -98,10 +98,35 @@ def test_what_rounding_loses_is_told(n: int, dim: int, step: float, lost: float,
     queries = made(n, dim, seed, False)
     whole, slack = np.empty((n, dim), np.int8), np.empty(n)
     settle.rounded(queries, step, lost, 1e-6, whole, slack)
-    steps = queries.astype(np.float64) / step
-    np.testing.assert_array_equal(whole, np.rint(steps).clip(-127, 127))
-    own = step * np.linalg.norm(steps - whole, axis=1)
-    np.testing.assert_allclose(slack * step**2, 2 * (lost + (1 + lost) * own) + 1e-6, rtol=1e-9)
+    own = np.abs(queries).max(axis=1, keepdims=True).astype(np.float64) / 127
+    np.testing.assert_array_equal(whole, np.rint(queries / own))
+    apart = np.linalg.norm(queries - own * whole, axis=1)
+    np.testing.assert_allclose(slack * step * own[:, 0], 2 * (lost + (1 + lost) * apart) + 1e-6, rtol=1e-9)
+
+
+@pytest.mark.parametrize("strange", [np.nan, np.inf, -np.inf])
+def test_of_what_is_no_number_nothing_is_told_to_be_near(strange: float) -> None:
+    queries = made(2, 4, 0, False)
+    queries[1, 2] = strange
+    whole, slack = np.empty((2, 4), np.int8), np.empty(2)
+    settle.rounded(queries, 0.01, 0.0, 1e-6, whole, slack)
+    assert np.isfinite(slack[0])
+    assert not np.isfinite(slack[1])
+    with pytest.raises(ValueError, match="slack"):
+        settle.nearest_scored(*(given_to("nearest_scored") | {"slack": np.array([1.0, np.nan])}).values())
+    with pytest.raises(ValueError, match="slack"):
+        settle.nearest_scored(*(given_to("nearest_scored") | {"slack": np.array([-1.0, 1.0])}).values())
+    with pytest.raises(ValueError, match="scores"):
+        settle.nearest_scored(*(given_to("nearest_scored") | {"scores": np.full((2, 20), np.nan, np.float32)}).values())
+
+
+def test_what_is_wanted_instead_is_said() -> None:
+    fitting = given_to("nearest_scored")
+    with pytest.raises(ValueError, match=r"^scores: .* 2 dimensions of int32 or float32 .* of the format 'd'$"):
+        settle.nearest_scored(*(fitting | {"scores": np.zeros((2, 20))}).values())
+    off = np.zeros(2 * 20 * 4 + 1, np.uint8)[1:].view(np.float32).reshape(2, 20)
+    with pytest.raises(ValueError, match=r"^scores: an aligned array"):
+        settle.nearest_scored(*(fitting | {"scores": off}).values())
 
 
 def given_to(name: str) -> dict[str, Numbers]:

@@ -2,7 +2,8 @@
  *
  * In C, because in numpy this is two dozen steps on a few dozen numbers each: little to compute, but a third of what a
  * request costs a service (exp/records/service.md). Distances are worked out in double precision, as the length of the
- * difference. Buffers are checked before they are touched; none is kept. The GIL is released for the work.
+ * difference. Buffers are checked before they are touched; none is kept. The GIL is released where rows are compared:
+ * what is given must not be changed meanwhile.
  */
 
 #define Py_LIMITED_API 0x030B0000
@@ -12,6 +13,7 @@
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Variants for newer processors, chosen when it is loaded; where that is not to be had, the plain one. */
 #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__gnu_linux__)
@@ -211,28 +213,33 @@ DEFINE_SCAN(scan_float, float, lowered_float)
 
 /* ---------------------------------------------------------------------------------------------- what is given */
 
+typedef enum { FLOAT32, FLOAT64, INT8, INT64, SCORE } Type;
+
+/* Their letters in a buffer's format. How long a whole number of some letter is depends on the platform. */
+static const struct {
+    const char *name, *letters;
+    Py_ssize_t size;
+} types[] = {[FLOAT32] = {"float32", "f", 4},
+             [FLOAT64] = {"float64", "d", 8},
+             [INT8] = {"int8", "b", 1},
+             [INT64] = {"int64", "ilq", 8},
+             [SCORE] = {"int32 or float32", "filq", 4}};
+
 /* An argument: how many dimensions it must have, and of what numbers. */
 typedef struct {
     const char *name;
-    char kind; /* f: float, d: double, b: int8, i: int32, l: int64; s: int32 or float */
+    Type type;
     int ndim;
     int is_written;
 } Wanted;
 
-static int is_of(const Py_buffer *view, char kind)
+static int is_of(const Py_buffer *view, Type type)
 {
     const char *format = view->format ? view->format : "B";
-    if (*format == '@' || *format == '=' || *format == '<')
+    if (*format == '@' || *format == '=')
         format++;
-    if (format[1])
-        return 0;
-    int whole = *format == 'i' || *format == 'l' || *format == 'q';
-    switch (kind) {
-    case 'i': return whole && view->itemsize == 4;
-    case 'l': return whole && view->itemsize == 8;
-    case 's': return *format == 'f' || (whole && view->itemsize == 4);
-    default: return *format == kind;
-    }
+    return *format && !format[1] && strchr(types[type].letters, *format) && view->itemsize == types[type].size &&
+           (uintptr_t)view->buf % (size_t)view->itemsize == 0;
 }
 
 static void release(Py_buffer *views, int n)
@@ -254,9 +261,11 @@ static int take(PyObject *const *args, const Wanted *wanted, Py_buffer *views, i
             release(views, at);
             return -1;
         }
-        if (views[at].ndim != wanted[at].ndim || !is_of(&views[at], wanted[at].kind)) {
-            PyErr_Format(PyExc_ValueError, "%s: an array of %d dimensions and another type is wanted, not %d of %s",
-                         wanted[at].name, wanted[at].ndim, views[at].ndim, views[at].format);
+        if (views[at].ndim != wanted[at].ndim || !is_of(&views[at], wanted[at].type)) {
+            PyErr_Format(PyExc_ValueError,
+                         "%s: an aligned array of %d dimensions of %s is wanted, not of %d of the format '%s'",
+                         wanted[at].name, wanted[at].ndim, types[wanted[at].type].name, views[at].ndim,
+                         views[at].format ? views[at].format : "B");
             release(views, at + 1);
             return -1;
         }
@@ -290,8 +299,8 @@ static int wrong_count(Py_ssize_t given, Py_ssize_t wanted)
 /* nearest(vectors, queries, asked or None, candidates, rows, distances) */
 static PyObject *nearest(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
 {
-    static const Wanted wanted[] = {{"vectors", 'f', 2, 0}, {"queries", 'f', 2, 0}, {"asked", 'l', 1, 0},
-                                    {"candidates", 'l', 1, 0}, {"rows", 'l', 2, 1}, {"distances", 'f', 2, 1}};
+    static const Wanted wanted[] = {{"vectors", FLOAT32, 2, 0}, {"queries", FLOAT32, 2, 0}, {"asked", INT64, 1, 0},
+                                    {"candidates", INT64, 1, 0}, {"rows", INT64, 2, 1}, {"distances", FLOAT32, 2, 1}};
     enum { VECTORS, QUERIES, ASKED, CANDIDATES, ROWS, DISTANCES, N };
     Py_buffer views[N];
     if (wrong_count(n_args, N) || take(args, wanted, views, N, ASKED) < 0)
@@ -341,8 +350,8 @@ static PyObject *nearest(PyObject *module, PyObject *const *args, Py_ssize_t n_a
 /* nearest_scored(vectors, queries, scores, slack, rows, distances) */
 static PyObject *nearest_scored(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
 {
-    static const Wanted wanted[] = {{"vectors", 'f', 2, 0}, {"queries", 'f', 2, 0}, {"scores", 's', 2, 0},
-                                    {"slack", 'd', 1, 0}, {"rows", 'l', 2, 1}, {"distances", 'f', 2, 1}};
+    static const Wanted wanted[] = {{"vectors", FLOAT32, 2, 0}, {"queries", FLOAT32, 2, 0}, {"scores", SCORE, 2, 0},
+                                    {"slack", FLOAT64, 1, 0}, {"rows", INT64, 2, 1}, {"distances", FLOAT32, 2, 1}};
     enum { VECTORS, QUERIES, SCORES, SLACK, ROWS, DISTANCES, N };
     Py_buffer views[N];
     if (wrong_count(n_args, N) || take(args, wanted, views, N, -1) < 0)
@@ -357,7 +366,10 @@ static PyObject *nearest_scored(PyObject *module, PyObject *const *args, Py_ssiz
         views[DISTANCES].shape[1] != k || views[SCORES].shape[0] != n_queries || views[SCORES].shape[1] != n ||
         views[SLACK].shape[0] != n_queries || k < 1 || k > n)
         return refused(views, N, PyExc_ValueError, "the shapes do not fit together");
-    int is_float = is_of(&views[SCORES], 'f');
+    for (Py_ssize_t one = 0; one < n_queries; one++)
+        if (!(slack[one] >= 0))
+            return refused(views, N, PyExc_ValueError, "a slack is below 0, or no number");
+    int is_float = is_of(&views[SCORES], FLOAT32);
     Py_ssize_t most_groups = groups_of(k) > n / 2 ? n : groups_of(k);
     Nearest kept = {malloc(sizeof(Near) * (size_t)k), 0, k};
     void *highest = malloc(sizeof(int32_t) * (size_t)most_groups); /* a float is as long */
@@ -367,25 +379,29 @@ static PyObject *nearest_scored(PyObject *module, PyObject *const *args, Py_ssiz
         release(views, N);
         return PyErr_NoMemory();
     }
+    int short_of = 0;
     Py_BEGIN_ALLOW_THREADS
-    for (Py_ssize_t one = 0; one < n_queries; one++) {
+    for (Py_ssize_t one = 0; one < n_queries && !short_of; one++) {
         const float *query = queries + one * dim;
         if (is_float)
             scan_float((const float *)views[SCORES].buf + one * n, n, slack[one], vectors, query, dim, highest, &kept);
         else
             scan_whole((const int32_t *)views[SCORES].buf + one * n, n, slack[one], vectors, query, dim, highest, &kept);
+        short_of = kept.n < k;
         tell(&kept, rows + one * k, distances + one * k);
     }
     Py_END_ALLOW_THREADS
     free(kept.all);
     free(highest);
+    if (short_of)
+        return refused(views, N, PyExc_ValueError, "among the scores are some that are no numbers");
     return done(views, N);
 }
 
 /* rounded(queries, step, lost, margin, whole, slack) */
 static PyObject *rounded(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
 {
-    static const Wanted wanted[] = {{"queries", 'f', 2, 0}, {"whole", 'b', 2, 1}, {"slack", 'd', 1, 1}};
+    static const Wanted wanted[] = {{"queries", FLOAT32, 2, 0}, {"whole", INT8, 2, 1}, {"slack", FLOAT64, 1, 1}};
     enum { QUERIES, WHOLE, SLACK, N };
     double numbers[3]; /* step, lost, margin */
     if (wrong_count(n_args, N + 3))
@@ -407,17 +423,19 @@ static PyObject *rounded(PyObject *module, PyObject *const *args, Py_ssize_t n_a
     const float *query = views[QUERIES].buf;
     int8_t *whole = views[WHOLE].buf;
     double *slack = views[SLACK].buf;
-    for (Py_ssize_t one = 0; one < n_queries; one++) {
-        double square = 0;
-        for (Py_ssize_t at = 0; at < dim; at++, query++, whole++) {
-            double steps = *query / step, nearest_whole = rint(steps);
-            nearest_whole = nearest_whole > LARGEST ? LARGEST : nearest_whole < -LARGEST ? -LARGEST : nearest_whole;
-            *whole = (int8_t)nearest_whole;
+    for (Py_ssize_t one = 0; one < n_queries; one++, query += dim, whole += dim) {
+        double largest = 0, square = 0;
+        for (Py_ssize_t at = 0; at < dim; at++)
+            largest = fabs(query[at]) > largest ? fabs(query[at]) : largest;
+        double own = largest > 0 ? largest / LARGEST : 1;
+        for (Py_ssize_t at = 0; at < dim; at++) {
+            double steps = query[at] / own, nearest_whole = rint(steps);
+            whole[at] = fabs(nearest_whole) <= LARGEST ? (int8_t)nearest_whole : 0; /* else it is no number */
             square += (steps - nearest_whole) * (steps - nearest_whole);
         }
         /* A product differs from that of the rounded ones by no more than the row's loss, plus the query's times the
          * length of the rounded row: the inequality of Cauchy and Schwarz, twice. Two products, so twice that. */
-        slack[one] = (2 * (lost + (1 + lost) * step * sqrt(square)) + margin) / (step * step);
+        slack[one] = (2 * (lost + (1 + lost) * own * sqrt(square)) + margin) / (own * step);
     }
     return done(views, N);
 }

@@ -25,7 +25,7 @@ def nearest_scored(
 
     Shape: vectors [N, D], queries [Q, D], scores [Q, N], slack [Q], rows and distances [Q, k]
 
-    Raises: ValueError: shapes or types do not fit.
+    Raises: ValueError: shapes or types do not fit, a slack is below 0, or something is no number.
     """
 
 def rounded(
@@ -36,9 +36,10 @@ def rounded(
     whole: npt.NDArray[np.int8],
     slack: npt.NDArray[np.float64],
 ) -> None:
-    """The queries, of unit length, in whole steps from -127 to 127; and how far their products with rows in such steps
-    can be from the k-th highest one for a row that is one of the k nearest, where rounding has changed no row by more
-    than the length `lost`, and products that differ by `margin` may be the same.
+    """The queries, of unit length, in whole steps of their own from -127 to 127; and how far their products with rows in
+    steps of `step` can be from the k-th highest one for a row that is one of the k nearest, where rounding has changed
+    no row by more than the length `lost`, and products that differ by `margin` may be the same. The slack of a query
+    that is not finite is not finite either.
 
     Shape: queries and whole [Q, D], slack [Q]
 
