@@ -72,9 +72,11 @@ def test_those_that_come_at_once_are_answered_in_one_go_each_with_its_own(neares
 
 def test_one_alone_is_asked_alone(nearest: Nearest) -> None:
     watched = Watched(nearest)
-    found = asyncio.run(batches(watched).ranked(queries(1)[0], 7))
-    assert watched.searches == [1]
-    assert same(found, nearest.ranked(queries(1)[0], 7))
+    for query in queries(50):  # a vector made unit length twice differs from it, now and then
+        watched.searches.clear()
+        found = asyncio.run(batches(watched).ranked(query, 7))
+        assert watched.searches == [1]
+        assert same(found, nearest.ranked(query, 7))
 
 
 def test_who_wants_more_does_not_make_the_others_wait_for_it(nearest: Nearest) -> None:

@@ -10,11 +10,13 @@ from urllib.parse import urlsplit
 
 import pytest
 from serving import START_S, publish, running
+from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from boiler.api.wire import Wire
+from boiler.api.asking import is_alone
+from boiler.api.wire import UNDER_WAY, Wire
 
 
 def test_a_head_that_comes_with_the_end_of_a_body_is_not_too_large(tmp_path: Path) -> None:
@@ -233,5 +235,40 @@ def test_head_and_body_are_one_write_and_a_body_that_comes_later_does_not_keep_i
         await turns()
         assert transport.written == [head, b"abc", b"def"]
         wire.connection_lost(None)
+
+    asyncio.run(main())
+
+
+def test_a_request_is_told_whether_another_is_at_work() -> None:
+    """Also where the server itself tells something in that place."""
+
+    class Telling(Wire):
+        def on_message_begin(self) -> None:
+            super().on_message_begin()
+            self.scope["extensions"] = {"of.the.server": {}}
+
+    async def main() -> None:
+        told, alone, leave = [], [], asyncio.Event()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            told.append(dict(scope["extensions"]))
+            alone.append(is_alone(Request(scope)))
+            await leave.wait()
+            await send({"type": "http.response.start", "status": 204, "headers": []})
+            await send({"type": "http.response.body"})
+
+        config = Config(app, log_config=None, lifespan="off")
+        config.load()
+        state = ServerState()
+        for _ in range(2):
+            wire = Telling(config, state, {})
+            wire.connection_made(Transport())
+            wire.data_received(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        await turns()
+        leave.set()
+        await turns()
+        assert told == [{"of.the.server": {}, UNDER_WAY: at} for at in (1, 2)]
+        assert alone == [True, False]
+        assert not is_alone(Request({"type": "http"}))  # of another server
 
     asyncio.run(main())

@@ -47,7 +47,7 @@ class Batches:
         await asyncio.sleep(0)
         if mine.answer is None:
             self._answer(self._lines.pop(k, []), k)
-        return mine.answer or self._nearest.ranked(mine.vector, k)
+        return mine.answer or self._nearest.ranked(query, k)  # not the vector: its last digits would not be the same
 
     def _answer(self, line: list[_Asked], k: int) -> None:
         """All in the line, if they are several; where that fails, each asks for itself."""

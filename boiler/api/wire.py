@@ -61,7 +61,7 @@ class Wire(HttpToolsProtocol):
         self._stop_waiting()
         super().on_headers_complete()
         if self.cycle is not None:  # else it is for another protocol
-            self.cycle.scope["extensions"] = {UNDER_WAY: len(self.tasks)}  # type: ignore[dict-item]  # ours
+            self.cycle.scope.setdefault("extensions", {})[UNDER_WAY] = len(self.tasks)  # type: ignore[assignment]  # ours
             self.cycle.transport = _Joining(self)  # type: ignore[assignment]  # all it uses
 
     def on_message_complete(self) -> None:
