@@ -107,6 +107,9 @@ def nearest_of(vectors: Vectors, queries: Vectors, k: int, asked: Rows | None, c
 
     Shape: vectors [N, D], queries [Q, D], asked [C] (which query, rising; None of one query), candidates [C] (which
     row) -> [Q, k]
+
+    Raises: ValueError: vectors or queries are not float32, or the vectors not in rows (C order); or a query has fewer
+    than k candidates.
     """
     rows, distances = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
     asked = None if asked is None else np.ascontiguousarray(asked)

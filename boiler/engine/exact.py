@@ -10,8 +10,8 @@ More rows, and those of a filter, go through faiss's scan, which reads the vecto
 many queries at a time through one matrix product. The best are picked by comparing with a bound, which is several times
 cheaper than sorting.
 
-All take along whatever is within the rounding error of the k-th best; `nearest_of` settles the rest. A scan stays on
-the thread that asks: left alone, faiss spreads one query over all cores, whose threads wait for each other by spinning
+All take along whatever is within the rounding error of the k-th best; `settle` has the last word. A scan stays on the
+thread that asks: left alone, faiss spreads one query over all cores, whose threads wait for each other by spinning
 (measured at 10,000 rows on two busy cores: 8,830 microseconds of processor time a query, kept to its thread 91).
 """
 
