@@ -36,10 +36,10 @@ def rounded(
     whole: npt.NDArray[np.int8],
     slack: npt.NDArray[np.float64],
 ) -> None:
-    """The queries, of unit length, in whole steps of their own from -127 to 127; and how far their products with rows in
-    steps of `step` can be from the k-th highest one for a row that is one of the k nearest, where rounding has changed
-    no row by more than the length `lost`, and products that differ by `margin` may be the same. The slack of a query
-    that is not finite is not finite either.
+    """The queries, of unit length, in whole steps of their own from -127 to 127; and how far their products with rows
+    in steps of `step` can be from the k-th highest one for a row that is one of the k nearest, where rounding has
+    changed no row by more than the length `lost`, and products that differ by `margin` may be the same. The slack of
+    a query that is not finite is not finite either.
 
     Shape: queries and whole [Q, D], slack [Q]
 
