@@ -52,6 +52,21 @@ def test_a_job_that_is_stopped_ends_at_its_next_step() -> None:
         job.result()
 
 
+def test_who_wants_the_same_waits_for_the_same_and_only_the_last_who_leaves_stops_it() -> None:
+    with work.joined("same", forever) as one:
+        with work.joined("same", forever) as other:
+            assert other is one
+        with work.joined("else", forever) as third:
+            assert third is not one
+        assert third.within(RUN_S)
+        while not one.share:  # it is at work still, for the one who stayed
+            pass
+        assert not one.within(0.01)
+    assert one.within(RUN_S)
+    with work.joined("same", lambda tell: 7) as anew:
+        assert anew.result() == 7
+
+
 def forever(tell: Tell) -> int:
     while True:
         tell(0.3)

@@ -147,7 +147,7 @@ def nearly(shelf: Library, held: Holdings) -> None:
         )
         return
     groups = work.done(
-        f"near-{shelf.key}",
+        f"near-{shelf.key}-{shelf.nearest.generation}",
         "Looking for sounds that are nearly the same",
         lambda tell: _nearly(str(shelf.model_dir), shelf.nearest.generation, shelf, tell),
     )

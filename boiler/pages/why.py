@@ -34,7 +34,7 @@ def section(shelf: Library, question: Question, item: Item, at: str) -> None:
         try:
             answer = shelf.nearest.item(question.why)
             part = f"{question.start_s}-{question.end_s}"
-            key = f"why-{shelf.key}-{question.item or question.sound}-{part}-{question.why}"
+            key = f"why-{shelf.key}-{shelf.nearest.generation}-{question.item or question.sound}-{part}-{question.why}"
             found = work.done(key, "Listening to both, piece by piece", lambda tell: _explained(shelf, question, tell))
         except BoilerError as error:
             st.warning(f"It cannot be explained: {error}", icon=":material/help:")

@@ -3,14 +3,17 @@
 The run of the page waits for the thread. When it is interrupted, by Stop, by a click on anything else or because the
 page was closed, the work is told at its next step, by `Stopped` raised from what it tells its progress to, and ends.
 What the visitor stopped stays stopped for the session: the page says so in its place, and offers to go on.
+
+Visitors who want the same wait for the same thread, and all see how far it is; it ends when the last of them leaves.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import Generic, TypeVar
+from contextlib import contextmanager
+from typing import Any, Generic, TypeVar
 
 import streamlit as st
 
@@ -32,6 +35,7 @@ class Job(Generic[Result]):
 
     def __init__(self, work: Callable[[Tell], Result]) -> None:
         self.share = 0.0
+        self.waiting = 0  # how many visitors; under `_lock`
         self._stopped = threading.Event()
         self._future: Future[Result] = Future()
         self.thread = threading.Thread(target=self._run, args=(work,), name="work", daemon=True)
@@ -62,9 +66,32 @@ class Job(Generic[Result]):
             self._future.set_exception(error)
 
 
+_lock = threading.Lock()
+_under_way: dict[str, Job[Any]] = {}  # by key: what at least one visitor waits for
+
+
+@contextmanager
+def joined(key: str, work: Callable[[Tell], Result]) -> Iterator[Job[Result]]:
+    """The job of that key: the one that another visitor waits for already, else a new one. Who leaves last stops it."""
+    with _lock:
+        job = _under_way.get(key)
+        if job is None:
+            job = _under_way[key] = Job(work)
+        job.waiting += 1
+    try:
+        yield job
+    finally:
+        with _lock:
+            job.waiting -= 1
+            if not job.waiting:
+                job.stop()
+                del _under_way[key]
+
+
 def done(key: str, title: str, work: Callable[[Tell], Result]) -> Result | None:
-    """The result of the work, whose progress is shown meanwhile; None where the visitor stopped it. `key` tells it from
-    other work of the session; `title` says what it is, "Listening to it", say.
+    """The result of the work, whose progress is shown meanwhile; None where the visitor stopped it. `key` says all that
+    the result depends on: who waits for the same key waits for the same work. `title` says what it is, "Listening to
+    it", say.
 
     Raises: what the work raises.
     """
@@ -75,8 +102,7 @@ def done(key: str, title: str, work: Callable[[Tell], Result]) -> Result | None:
             st.caption(f"{title}: stopped.", width="content")
             st.button("Go on", icon=":material/play_arrow:", key=f"go-on-{key}", on_click=stopped.discard, args=(key,))
         return None
-    job = Job(work)
-    try:
+    with joined(key, work) as job:
         if not job.within(QUICK_S):
             with place.container(horizontal=True, vertical_alignment="bottom"):
                 bar = st.progress(0.0, said(title, job.share))
@@ -84,9 +110,7 @@ def done(key: str, title: str, work: Callable[[Tell], Result]) -> Result | None:
             while not job.within(LOOK_S):
                 bar.progress(job.share, said(title, job.share))  # here a click interrupts
             place.empty()
-    finally:
-        job.stop()
-    return job.result()
+        return job.result()
 
 
 def said(title: str, share: float) -> str:
