@@ -18,7 +18,7 @@ sound and the reason; a decoder that crashes or hangs is the business of `boiler
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, Protocol, cast
 
@@ -107,15 +107,20 @@ class Reader(Protocol):
         """`boiler.audio.stream`."""
 
 
-def probe(source: Source, limits: Limits | None = None) -> Probe:
-    """What the container says of itself, without decoding; where it does not state its length, that is measured.
+def probe(source: Source, limits: Limits | None = None, *, step: Callable[[], None] = lambda: None) -> Probe:
+    """What the container says of itself, without decoding; where it does not state its length, that is measured:
+    `step` is called after each block of about a second, and ends it by raising.
 
-    Raises: NotASoundError, SoundLimitError.
+    Raises: NotASoundError, SoundLimitError; what `step` raises.
     """
     with opened(source, limits or Limits()) as track:
         duration_s = track.stated_s
         if duration_s is None:
-            duration_s = sum(len(block) for block in blocks_of(track)) / SAMPLE_RATE_HZ
+            n_samples = 0
+            for block in blocks_of(track):
+                n_samples += len(block)
+                step()
+            duration_s = n_samples / SAMPLE_RATE_HZ
         return Probe(duration_s, track.rate_hz, track.channels, track.format)
 
 

@@ -16,8 +16,10 @@ import time
 import urllib.request
 import wave
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 
 from boiler import synthesis
@@ -65,6 +67,24 @@ def sound_bytes(frequency_hz: float) -> bytes:
         file.setsampwidth(2)
         file.setframerate(16_000)
         file.writeframes((samples * 32_767).astype("<i2").tobytes())
+    return stream.getvalue()
+
+
+def recording(seconds: int) -> bytes:
+    """As browsers record it: WebM written as it comes, which nowhere says how long it is. The same second of noise
+    again and again."""
+    stream = io.BytesIO()
+    with av.open(stream, "w", format="webm", options={"live": "1"}) as container:
+        track = container.add_stream("libopus", rate=48_000, layout="mono", bit_rate=24_000)
+        noise = np.random.default_rng(0).integers(-3_000, 3_000, (1, 48_000), np.int16)
+        frame = av.AudioFrame.from_ndarray(noise, format="s16", layout="mono")
+        frame.sample_rate = 48_000
+        sounds = [bytes(packet) for packet in track.encode(frame)]
+        for n in range(seconds * 50):  # a packet is 20 ms
+            packet = av.Packet(sounds[n % len(sounds)])
+            packet.stream, packet.time_base = track, Fraction(1, 48_000)
+            packet.pts = packet.dts = 960 * n
+            container.mux(packet)
     return stream.getvalue()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browsing import LONG, collection, served, sound_bytes
+from browsing import LONG, collection, recording, served, sound_bytes
 
 from boiler.api.nearest import Nearest
 
@@ -159,6 +159,27 @@ def test_a_long_recording_is_shown_to_be_worked_on_and_can_be_stopped(visit: Ope
     page.get_by_role("progressbar").wait_for()
     page.get_by_role("button", name="Start").click()  # another click stops it as well
     cards(page).first.wait_for()
+
+
+def test_a_recording_that_does_not_say_how_long_it_is_can_be_stopped_while_that_is_found_out(
+    visit: Open, tmp_path: Path
+) -> None:
+    path = tmp_path / "meeting.webm"
+    path.write_bytes(recording(90 * 60))
+    page = visit("/")
+    cards(page).first.wait_for()
+    page.get_by_role("button", name="Bring a sound").click()
+    page.locator("input[type=file]").set_input_files(path)
+    page.get_by_text("Reading it ...").wait_for()
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("Reading it: stopped.").wait_for()
+    cards(page).first.wait_for()  # what was there is there again
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Stop").wait_for()
+    page.get_by_role("button", name="Surprise me").click()  # what is asked instead stops it as well
+    wait_for_address(page, r"\?item=\d+$")
+    page.get_by_role("heading", name="most like it").wait_for()
+    expect(page.get_by_text("Reading it")).to_have_count(0)
 
 
 def test_the_microphone_is_asked_with(visit: Open) -> None:

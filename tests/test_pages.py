@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from browsing import KINDS, LONG, PER_KIND, SCRIPT, collection, sound_bytes, write
+from browsing import KINDS, LONG, PER_KIND, SCRIPT, collection, recording, sound_bytes, write
 from streamlit import config
 from streamlit.testing.v1 import AppTest
 from torch.utils.tensorboard import SummaryWriter
@@ -717,6 +717,21 @@ def test_sounds_that_are_nearly_the_same_are_shown_among_many_when_wanted(
     assert groups(page) == [["0.wav", "2.wav"]]
 
 
+def test_measuring_how_long_a_brought_sound_is_ends_when_it_is_told_to() -> None:
+    def stop(share: float) -> None:
+        raise Stopped
+
+    brought = library.Brought()
+    sound = recording(4)
+    with pytest.raises(Stopped):
+        brought.add("meeting.webm", sound, stop)
+    shares: list[float] = []
+    item = brought.item(brought.add("meeting.webm", sound, shares.append))
+    assert item.duration_s == pytest.approx(4, abs=0.05)
+    assert len(shares) >= 3
+    brought.add("stated.wav", sound_bytes(440.0), stop)  # which has nothing to measure
+
+
 # --- the page of measures
 
 
@@ -749,6 +764,32 @@ def test_the_curves_of_the_training_are_those_written(tmp_path: Path) -> None:
     steps, values = measures.curves(str(tmp_path), 0.0)["train/total"]
     assert steps == list(range(5))
     assert values[0] == 1.0
+
+
+def test_a_training_that_went_on_takes_the_place_of_what_was_written_after_that_step(tmp_path: Path) -> None:
+    for first, value in ((0, 1.0), (3, 2.0)):
+        with SummaryWriter(str(tmp_path), purge_step=first, filename_suffix=f".{first}") as writer:
+            for step in range(first, 5 + 2 * first, 1 + first):
+                writer.add_scalar("train/total", value, step)
+    assert measures.curves(str(tmp_path), 1.0)["train/total"] == ([0, 1, 2, 3, 7], [1.0, 1.0, 1.0, 2.0, 2.0])
+
+
+def test_reading_the_curves_says_how_far_it_is_and_ends_when_it_is_told_to(tmp_path: Path) -> None:
+    with SummaryWriter(str(tmp_path)) as writer:
+        for step in range(measures.CURVES + 40):
+            writer.add_scalar("train/total", float(step), step)
+    shares: list[float] = []
+    steps, values = measures.curves(str(tmp_path), 2.0, shares.append)["train/total"]
+    assert shares == sorted(shares)
+    assert 0.5 < shares[-1] <= 1.0
+    assert len(steps) == measures.CURVES
+    assert (steps[0], steps[-1], values[-1]) == (0, measures.CURVES + 39, measures.CURVES + 39.0)
+
+    def stop(share: float) -> None:
+        raise Stopped
+
+    with pytest.raises(Stopped):
+        measures.curves(str(tmp_path), 3.0, stop)
 
 
 # --- cards -----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import streamlit as st
 
@@ -17,7 +17,7 @@ from boiler.records import Item
 
 MAX_UPLOAD_MB = 50
 TO_BEGIN_WITH = 6
-TROUBLE = "trouble"  # in the session: what a callback refused, to be said in the next run
+BROUGHT = "brought"  # in the session: a sound just brought, not looked at yet
 POPOVER = "bring"
 TURN = "turn"
 MOST_FOLDERS = 120  # shown of one folder
@@ -29,8 +29,7 @@ def page(shelf: Library) -> None:
     """Everything on the page, for what the address asks."""
     question = Question.of(st.query_params)
     bar(shelf, question)
-    if refused := st.session_state.pop(TROUBLE, None):
-        raise refused
+    take_in(question)
     if question.find or (question.wish.label and not question.asks):
         found(shelf, question)
     elif question.folder is not None and not question.asks:
@@ -109,17 +108,52 @@ def fields_to_bring() -> None:
 
 
 def bring(field: str) -> None:
-    """Ask with what was uploaded or recorded."""
+    """What was uploaded or recorded is to be asked with."""
     upload = st.session_state[field]
     if upload is None:
         return
     name = "Your recording" if field.startswith("microphone") else upload.name
-    try:
-        clicks.go(Question.of(st.query_params).bring(library.brought().add(name, upload.getvalue())))
-        st.session_state[POPOVER] = False
-    except BoilerError as error:
-        st.session_state[TROUBLE] = error
+    asked = Question.of(st.query_params)
+    st.session_state[BROUGHT] = Arrival(upload.file_id, name, upload.getvalue(), asked)
+    st.session_state[POPOVER] = False
     st.session_state[TURN] = st.session_state.get(TURN, 0) + 1
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A sound just brought, with what was asked then."""
+
+    key: str
+    name: str
+    sound: bytes
+    asked: Question
+
+
+def take_in(question: Question) -> None:
+    """Keep the sound just brought, and ask with it. One that does not state its length, as recordings of browsers, is
+    decoded for it, which is stopped where it takes too long. Who asks something else meanwhile does not want it.
+
+    Raises: SoundError: it cannot be used.
+    """
+    arrival: Arrival | None = st.session_state.get(BROUGHT)
+    if arrival is None:
+        return
+    if arrival.asked != question:
+        del st.session_state[BROUGHT]
+        return
+    try:
+        key = work.done(
+            f"bring-{arrival.key}",
+            "Reading it",
+            lambda tell: library.brought().add(arrival.name, arrival.sound, tell),
+        )
+    except BoilerError:
+        del st.session_state[BROUGHT]
+        raise
+    if key is not None:  # stopped, it may go on
+        del st.session_state[BROUGHT]
+        clicks.go(question.bring(key))
+        st.rerun()
 
 
 def at_random(nearest: Nearest) -> int:
@@ -169,7 +203,8 @@ def heard(shelf: Library, question: Question) -> bool:
     where it takes too long."""
     if not neighbours.embeds(question):
         return True
-    key = f"hear-{shelf.key}-{question.item or question.sound}-{question.start_s}-{question.end_s}"
+    part = f"{question.start_s}-{question.end_s}"
+    key = f"hear-{shelf.key}-{shelf.nearest.generation}-{question.item or question.sound}-{part}"
     return work.done(key, "Listening to it", lambda tell: neighbours.alone(shelf, question, tell)) is not None
 
 

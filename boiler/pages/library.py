@@ -27,6 +27,7 @@ from boiler.api import media, problems
 from boiler.api.nearest import Nearest
 from boiler.errors import ModelDirError, QueryError, UnknownItemError
 from boiler.pages import parcel, points
+from boiler.progress import Tell, told_by_none
 from boiler.records import Item
 
 SOUNDS_AT = "sounds"
@@ -60,12 +61,13 @@ class Brought:
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)  # with the process, at the latest
         self._kept: OrderedDict[int, Item] = OrderedDict()
 
-    def add(self, name: str, sound: bytes) -> str:
-        """Keep it; its key. The name is only ever shown.
+    def add(self, name: str, sound: bytes, tell: Tell = told_by_none) -> str:
+        """Keep it; its key. The name is only ever shown. `tell` is called now and then while the length of a sound that
+        does not state it is measured; how far that is, nobody knows.
 
-        Raises: SoundError: not a sound, or beyond the limits.
+        Raises: SoundError: not a sound, or beyond the limits; what `tell` raises.
         """
-        probe = audio.probe(sound)
+        probe = audio.probe(sound, step=lambda: tell(0.0))
         digest = hashlib.sha256(sound).hexdigest()
         key = digest[:12]
         n = int(key, 16)

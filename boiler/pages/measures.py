@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import streamlit as st
 
-from boiler.pages import start
+from boiler.pages import start, work
 from boiler.pages.library import Library
+from boiler.progress import Tell, told_by_none
 
 PICTURES = {
     "per_class.png": "Each class",
@@ -30,7 +32,7 @@ def page(shelf: Library) -> None:
         )
     else:
         measured(folder, shelf.nearest.generation)
-    trained(shelf.model_dir)
+    trained(shelf)
 
 
 def named(folder: Path, otherwise: str) -> str:
@@ -65,15 +67,14 @@ def measured(folder: Path, generation: str) -> None:
         st.markdown(text.replace("# ", "## ", 1))
 
 
-def trained(model_dir: Path) -> None:
+def trained(shelf: Library) -> None:
     """The curves of the training that the encoder comes from, where its folder is still there."""
-    run = next(
-        (path for path in list(model_dir.resolve().parents)[:2] if list(path.glob("events.out.tfevents.*"))), None
-    )
+    run = next((path for path in list(shelf.model_dir.resolve().parents)[:2] if events_of(path)), None)
     if run is None:
         return
-    stamp = max(path.stat().st_mtime for path in run.glob("events.out.tfevents.*"))
-    found = curves(str(run), stamp)
+    stamp = max(path.stat().st_mtime for path in events_of(run))
+    key = f"curves-{shelf.key}-{stamp}"
+    found = work.done(key, "Reading the training", lambda tell: curves(str(run), stamp, tell))
     if not found:
         return
     st.header("Training", anchor=False)
@@ -92,15 +93,47 @@ def trained(model_dir: Path) -> None:
                 )
 
 
-@st.cache_resource(max_entries=8, show_spinner="Reading the training ...")
-def curves(run: str, stamp: float) -> dict[str, tuple[list[int], list[float]]]:
-    """Name of each scalar that the training wrote, with its steps and values. ``stamp`` is when it was last written."""
-    from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
+@st.cache_resource(max_entries=8, show_spinner=False)
+def curves(run: str, stamp: float, _tell: Tell = told_by_none) -> dict[str, tuple[list[int], list[float]]]:
+    """Name of each scalar that the training wrote, with its steps and values, `CURVES` of them at most. A training that
+    went on from an earlier step takes the place of what was written after it. ``stamp`` is when it was last written.
 
-    events = EventAccumulator(run, size_guidance={SCALARS: CURVES})
-    events.Reload()
-    found = {}
-    for name in events.Tags()[SCALARS][:MOST_CURVES]:
-        points = events.Scalars(name)
-        found[name] = ([point.step for point in points], [point.value for point in points])
-    return found
+    Raises: what `_tell` raises.
+    """
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+    from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+
+    values: dict[str, dict[int, float]] = {}
+    paths = events_of(Path(run))
+    total = sum(path.stat().st_size for path in paths)
+    done = 0
+    for path in paths:
+        for record in RawEventFileLoader(str(path)).Load():
+            done += len(record)
+            _tell(done / total)
+            event = Event.FromString(record)
+            if event.session_log.status == SessionLog.START:
+                values = {
+                    name: {step: value for step, value in points.items() if step < event.step}
+                    for name, points in values.items()
+                }
+            for one in event.summary.value:
+                if one.HasField("simple_value"):
+                    values.setdefault(one.tag, {})[event.step] = one.simple_value
+    return {name: thinned(points) for name, points in list(values.items())[:MOST_CURVES] if points}
+
+
+def events_of(run: Path) -> list[Path]:
+    """The files that a training wrote for TensorBoard, oldest first: their names begin with a time."""
+    return sorted(run.glob("events.out.tfevents.*"))
+
+
+def thinned(points: dict[int, float]) -> tuple[list[int], list[float]]:
+    """Steps and values, evenly taken, the first and the last among them.
+
+    >>> thinned({step: step / 2 for step in range(3)})
+    ([0, 1, 2], [0.0, 0.5, 1.0])
+    """
+    steps = sorted(points)
+    taken = np.linspace(0, len(steps) - 1, min(len(steps), CURVES)).round().astype(int)
+    return [steps[n] for n in taken], [points[steps[n]] for n in taken]
