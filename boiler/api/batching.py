@@ -1,6 +1,7 @@
 """Searches by a vector that come at the same time are answered in one go.
 
-Many queries in one product take less than half as long each as one after another (`boiler.engine.exact`). A request
+Several queries in one product take about two thirds as long each as one after another (measured at 10,000 rows of 64
+numbers: 26 to 32 microseconds each of 4 to 8, 41 of one; all of it hot in the processor's caches). A request
 stands in line for one turn of the event loop, which it would hardly notice; whoever is first in the next turn answers
 all that ask for as many neighbours. One that comes alone is answered alone; at once, where the server says that it is.
 """
