@@ -189,22 +189,24 @@ def test_a_kill_in_the_middle_loses_nothing(many: Path, tmp_path: Path) -> None:
 
 
 def test_a_second_indexer_is_refused_and_the_first_named(many: Path, tmp_path: Path) -> None:
-    run = killing.start(many, tmp_path / "m")
-    while not (tmp_path / "m" / "catalogue.sqlite").is_file():
-        assert run.poll() is None
-    second = subprocess.run(
-        [sys.executable, "-m", "boiler.index", str(many), "MFCCStats", "--model_dir", str(tmp_path / "m")],
-        env=killing.ENVIRONMENT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if run.poll() is None or f"process {run.pid}" in second.stderr:
-        assert second.returncode == 2
-        assert f"process {run.pid}" in second.stderr
-    assert run.wait() == 0
-    assert run.stderr is not None
-    run.stderr.close()
+    with killing.start(many, tmp_path / "m") as run:
+        while not (tmp_path / "m" / "catalogue.sqlite").is_file():
+            assert run.poll() is None
+        os.kill(run.pid, signal.SIGSTOP)  # it cannot end before the second is there
+        try:
+            second = subprocess.run(
+                [sys.executable, "-m", "boiler.index", str(many), "MFCCStats", "--model_dir", str(tmp_path / "m")],
+                env=killing.ENVIRONMENT,
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+        finally:
+            os.kill(run.pid, signal.SIGCONT)
+        run.communicate()
+    assert second.returncode == 2
+    assert f"process {run.pid}" in second.stderr
+    assert run.returncode == 0
 
 
 def test_a_full_disk_is_one_sentence_and_the_old_index_serves_on(folder: Path, tmp_path: Path) -> None:
