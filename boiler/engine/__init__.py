@@ -111,12 +111,12 @@ def nearest_of(vectors: Vectors, queries: Vectors, k: int, asked: Rows | None, c
     Raises: ValueError: vectors or queries are not float32, or the vectors not in rows (C order); or a query has fewer
     than k candidates.
     """
-    rows, distances = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
+    found = nothing(len(queries), k)
     asked = None if asked is None else np.ascontiguousarray(asked)
-    settle.nearest(vectors, np.ascontiguousarray(queries), asked, np.ascontiguousarray(candidates), rows, distances)
-    return Found(rows, distances)
+    settle.nearest(vectors, np.ascontiguousarray(queries), asked, np.ascontiguousarray(candidates), *found)
+    return found
 
 
 def nothing(n_queries: int, k: int) -> Found:
-    """The answer where there is no query, or no row."""
+    """The answer where there is no query, or no row; and the room that one is written into."""
     return Found(np.zeros((n_queries, k), np.int64), np.zeros((n_queries, k), np.float32))

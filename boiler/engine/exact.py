@@ -183,9 +183,9 @@ class _Bytes:
 
 
 def _nearest_scored(vectors: Vectors, queries: Vectors, k: int, scores: Any, slack: npt.NDArray[np.float64]) -> Found:
-    rows, distances = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
-    settle.nearest_scored(vectors, queries, scores, slack, rows, distances)
-    return Found(rows, distances)
+    found = nothing(len(queries), k)
+    settle.nearest_scored(vectors, queries, scores, slack, *found)
+    return found
 
 
 def _joined(parts: list[Found]) -> Found:
