@@ -22,7 +22,20 @@ from boiler.api.nearest import ByItem
 from boiler.errors import ModelDirError, NotASoundError, QueryError, UnknownItemError
 from boiler.generation import Header, Item, rows_of
 from boiler.indexer import IndexSettings, index
-from boiler.pages import ask, cards, holdings, library, measures, neighbours, paths, start, tray, upkeep, wishes
+from boiler.pages import (
+    ask,
+    bringing,
+    cards,
+    holdings,
+    library,
+    measures,
+    neighbours,
+    paths,
+    start,
+    tray,
+    upkeep,
+    wishes,
+)
 from boiler.pages.library import Brought, Library
 from boiler.pages.question import STEP, Question, Wish
 from boiler.pages.why import MOST_WORDS
@@ -166,7 +179,7 @@ def test_surprise_me_asks_some_item(page: AppTest, shelf: Library) -> None:
 
 def test_an_uploaded_sound_is_asked_with_and_its_address_asks_again(page: AppTest, shelf: Library) -> None:
     path = collection()[0] / "bell" / "bell-1.wav"
-    ran(opened(page, ask.POPOVER))
+    ran(opened(page, bringing.POPOVER))
     page.file_uploader[0].upload("../../mine.wav", path.read_bytes()).run()
     assert not page.exception
     query, answers = shown(page)
@@ -212,7 +225,7 @@ def test_what_is_no_item_is_embedded_once_whatever_is_wished_and_again_after_it_
 
 
 def test_a_recording_is_asked_with(page: AppTest) -> None:
-    ran(opened(page, ask.POPOVER))
+    ran(opened(page, bringing.POPOVER))
     page.audio_input[0].upload("recording.wav", (collection()[0] / "kick" / "kick-0.wav").read_bytes()).run()
     query, _ = shown(page)
     assert query["cards"][0]["name"] == "Your recording"
@@ -244,7 +257,7 @@ def test_a_silent_item_is_said_to_be_silent(page: AppTest, shelf: Library) -> No
 
 
 def test_an_upload_that_is_no_sound_is_refused_in_a_sentence(page: AppTest) -> None:
-    ran(opened(page, ask.POPOVER))
+    ran(opened(page, bringing.POPOVER))
     page.file_uploader[0].upload("letter.txt", b"Dear Sir or Madam").run()
     assert not page.exception
     assert "cannot be used" in page.error[0].value
