@@ -13,7 +13,7 @@ endif
 .PHONY: demo test test-slow lint clean
 .DEFAULT_GOAL := demo
 
-$(READY): pyproject.toml requirements.txt boiler/engine/settle.c
+$(READY): pyproject.toml requirements.txt boiler/engine/rerank.c
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable '.[dev]'
 	touch $@

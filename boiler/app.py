@@ -3,7 +3,7 @@
     streamlit run boiler/app.py -- MODEL_DIR --wav_dir ~/sounds
 
 The model directory and the folder of sounds are given as arguments, by ``BOILER_MODEL_DIR`` and ``BOILER_WAV_DIR``, or
-chosen in the sidebar. One process and one port: the pages (``boiler/pages``), and beside them the routes that their
+chosen in the sidebar. One process and one port: the pages (``boiler/browser``), and beside them the routes that their
 sounds are played from, by range, so that nothing of a sound is copied into the memory of a session.
 """
 
@@ -20,11 +20,11 @@ if str(HERE) in sys.path:
 import streamlit as st  # noqa: E402
 
 from boiler import arguments  # noqa: E402
-from boiler.pages import library, script, start  # noqa: E402
+from boiler.browser import indexes, main, options  # noqa: E402
 
 if Path(sys.argv[0]).resolve() == Path(__file__).resolve():
     parser = arguments.Parser(prog="streamlit run boiler/app.py --", description=__doc__)
-    start.add_arguments(parser)
-    start.give(parser.parse_args())
+    options.add_arguments(parser)
+    options.give(parser.parse_args())
 
-app = st.App(HERE / "pages" / "script.py", routes=library.routes(), on_script_error=script.unforeseen)
+app = st.App(HERE / "browser" / "main.py", routes=indexes.routes(), on_script_error=main.unforeseen)

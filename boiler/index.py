@@ -20,10 +20,12 @@ from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
-from boiler import arguments, catalogue, encoder, generation
+from boiler import arguments, encoder
+from boiler.catalog import catalog
 from boiler.errors import CorpusError
-from boiler.indexer import IndexSettings, index, plan
-from boiler.report import Report, plan_lines
+from boiler.indexing.pipeline import IndexSettings, index, plan
+from boiler.indexing.report import Report, plan_lines
+from boiler.store import generation
 
 __all__ = ["IndexSettings", "Report", "add_arguments", "index", "main", "plan", "run"]
 
@@ -104,7 +106,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{back.name} is current again: {back.header.n_items} sounds, {back.header.n_rows} windows")
         return 0
     model_dir = args.model_dir
-    if model_dir in (None, folder) and (folder / catalogue.FILE).is_file():
+    if model_dir in (None, folder) and (folder / catalog.FILE).is_file():
         model_dir, folder = folder, _folder_of(folder)
     settings = IndexSettings(
         wav_dir=folder,

@@ -19,8 +19,9 @@ from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
-from boiler import arguments, checkpoint
-from boiler.training import MIN_STEPS_PER_EPOCH, Run, TrainSettings
+from boiler import arguments
+from boiler.model import checkpoint
+from boiler.training.trainer import MIN_STEPS_PER_EPOCH, Run, TrainSettings
 
 __all__ = ["TrainSettings", "add_arguments", "main", "run", "train"]
 

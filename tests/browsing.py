@@ -22,11 +22,12 @@ from pathlib import Path
 import av
 import numpy as np
 
-from boiler import synthesis
-from boiler.indexer import IndexSettings, index
+import boiler
+from boiler.audio import synthesis
+from boiler.indexing.pipeline import IndexSettings, index
 
-APP = Path(synthesis.__file__).parent / "app.py"
-SCRIPT = APP.parent / "pages" / "script.py"
+APP = Path(boiler.__file__).parent / "app.py"
+SCRIPT = APP.parent / "browser" / "main.py"
 KINDS = ("bell", "kick", "rain", "vowel")
 PER_KIND = 5
 LONG = "long/three.wav"

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 from sounds import tone, write
 
-from boiler import process
-from boiler.training import Run, TrainSettings
-from boiler.vqvae import NetworkSettings
+from boiler.audio import worker_process
+from boiler.model.vqvae import NetworkSettings
+from boiler.training.trainer import Run, TrainSettings
 
 # On a busy machine making the inputs can take long: that says nothing about what is tested.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -22,7 +22,7 @@ settings.load_profile("any machine")
 # What a sound of this name does to the process that opens it. Only here: the worker is started with this in front.
 HOSTILE = """
 import os, signal, time
-import boiler.worker as worker
+import boiler.audio.decode_worker as worker
 def suffer(path):
     name = os.path.basename(os.fsdecode(path)) if not isinstance(path, bytes) else ''
     if name.startswith('crash'): os.kill(os.getpid(), signal.SIGSEGV)
@@ -46,9 +46,9 @@ for verb in ('readable', 'load', 'stream'):
 @pytest.fixture
 def hostile(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processes that decode suffer from sounds of certain names."""
-    begin, end = process.PROGRAM.split("from importlib")
+    begin, end = worker_process.PROGRAM.split("from importlib")
     assert begin.rstrip().endswith(";")
-    monkeypatch.setattr(process, "PROGRAM", f"{begin}\nexec({HOSTILE!r}); from importlib{end}")
+    monkeypatch.setattr(worker_process, "PROGRAM", f"{begin}\nexec({HOSTILE!r}); from importlib{end}")
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from boiler import audio, checkpoint, generation
+from boiler.audio import stream
+from boiler.audio import windows as windows_module
 from boiler.encoder import Encoder
-from boiler.generation import Header, Item, rows_of
+from boiler.model import checkpoint
+from boiler.store import generation
+from boiler.store.generation import Header, Item, rows_of
 
 
 class Bands(Encoder):
@@ -36,7 +39,7 @@ def indexed(sounds: Path, model_dir: Path, *, embedder: bool = True) -> Path:
     """An index of the folder by `Bands`, published from arrays."""
     encoder = Bands()
     paths = sorted(sounds.rglob("*.wav"))
-    windows = [[one.samples for one in audio.windows(audio.stream(path))] for path in paths]
+    windows = [[one.samples for one in windows_module.windows(stream.stream(path))] for path in paths]
     vectors = np.concatenate([encoder(torch.from_numpy(np.stack(one))[:, None]).numpy() for one in windows])
     items = [
         Item(n, path.relative_to(sounds).as_posix(), label=path.parent.name, metadata={"take": path.stem[-1]})

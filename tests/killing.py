@@ -19,8 +19,10 @@ from pathlib import Path
 
 from sounds import tone, write
 
-from boiler import freezing, generation, lock
-from boiler.projector import METADATA, TENSORS
+from boiler import files
+from boiler.indexing import binding
+from boiler.store import generation
+from boiler.store.projector import METADATA, TENSORS
 
 STAGES = ("starting", "looking", "learning", "embedding", "publishing")
 """In their order: Python and its imports; comparing the folder with the catalogue, under the lock; making the encoder;
@@ -147,14 +149,14 @@ class Run:
             return "publishing"
         pid = self._process.pid
         try:
-            if (self._model_dir / lock.FILE).read_text().split(",")[0] != f"process {pid}":
+            if (self._model_dir / files.LOCK_FILE).read_text().split(",")[0] != f"process {pid}":
                 return "starting"
             decoders = Path(f"/proc/{pid}/task/{pid}/children").read_text()
         except OSError:  # not there yet, or the process has ended
             return "starting"
         if not decoders:
             return "looking"
-        return "embedding" if (self._model_dir / freezing.FILE).exists() else "learning"
+        return "embedding" if (self._model_dir / binding.FILE).exists() else "learning"
 
     def _unfinished(self) -> set[tuple[str, int]]:
         """What a run has not published yet: names, and when they were made or last written."""

@@ -16,8 +16,8 @@ from typing import IO
 
 import numpy as np
 
-from boiler import generation
-from boiler.generation import Header, Item, rows_of
+from boiler.store import generation
+from boiler.store.generation import Header, Item, rows_of
 
 START_S = 240.0  # of a machine that is busy
 

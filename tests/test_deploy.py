@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from boiler.api import edge, meters
-from boiler.api.web import Web
-from boiler.settings import Settings
+from boiler.service import metrics, middleware
+from boiler.service.app import Web
+from boiler.service.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -19,7 +19,7 @@ DEPLOY = ROOT / "deploy"
 @pytest.mark.parametrize("file", ["alerts.yaml", "grafana/boiler.json"])
 def test_every_meter_that_is_watched_is_one_of_ours(file: str) -> None:
     watched = set(re.findall(r"\bboiler_[a-z_]+", (DEPLOY / file).read_text()))
-    page = meters.Meters().page().decode()
+    page = metrics.Meters().page().decode()
     ours = set(re.findall(r"^# TYPE (\S+) ", page, re.MULTILINE))
     ours |= {f"{name}_bucket" for name in ours}
     assert watched
@@ -49,7 +49,7 @@ def test_the_proxy_lets_uploads_through_that_the_service_takes() -> None:
     assert int(allowed[1]) * 2**20 >= Settings(model_dir=Path("x")).max_upload_bytes + 8_192
     paths = re.search(r"location ~ \^/\(([^)]+)\)\$", proxy)
     assert paths is not None
-    assert {f"/{path}" for path in paths[1].split("|")} == edge.UPLOADS
+    assert {f"/{path}" for path in paths[1].split("|")} == middleware.UPLOADS
 
 
 def test_the_image_serves_on_port_8000_as_nobody_and_is_built_for_other_processors() -> None:

@@ -15,7 +15,8 @@ import killing
 import pytest
 from sounds import tone, write
 
-from boiler import generation, index
+from boiler import index
+from boiler.store import generation
 
 
 @pytest.fixture
@@ -161,7 +162,7 @@ def test_fifty_kills_in_all_stages_lose_nothing(many: Path, tmp_path: Path) -> N
 
 def test_a_kill_in_the_middle_loses_nothing(many: Path, tmp_path: Path) -> None:
     """Killed as soon as the catalogue holds something: not by a clock."""
-    from boiler.catalogue import Catalogue
+    from boiler.catalog.catalog import Catalogue
 
     run = killing.start(many, tmp_path / "m")
     path = tmp_path / "m" / "catalogue.sqlite"

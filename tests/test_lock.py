@@ -7,22 +7,25 @@ from pathlib import Path
 
 import pytest
 
-from boiler import lock
+from boiler import files
 from boiler.errors import CatalogueError
 
 
 def test_a_second_writer_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
-    with lock.writing(tmp_path / "m"):
-        with pytest.raises(CatalogueError, match=f"process {os.getpid()}, at work since"), lock.writing(tmp_path / "m"):
+    with files.writing(tmp_path / "m"):
+        with (
+            pytest.raises(CatalogueError, match=f"process {os.getpid()}, at work since"),
+            files.writing(tmp_path / "m"),
+        ):
             pass
-        with lock.writing(tmp_path / "other"):
+        with files.writing(tmp_path / "other"):
             pass
-    with lock.writing(tmp_path / "m"):
+    with files.writing(tmp_path / "m"):
         pass
 
 
 def test_an_error_inside_releases_the_lock(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError), lock.writing(tmp_path):
+    with pytest.raises(RuntimeError), files.writing(tmp_path):
         raise RuntimeError
-    with lock.writing(tmp_path):
+    with files.writing(tmp_path):
         pass

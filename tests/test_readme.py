@@ -12,9 +12,9 @@ import pytest
 from serving import running
 
 from boiler import cli, encoder
-from boiler.api.nearest import Nearest
-from boiler.indexer import IndexSettings, index
-from boiler.synthesis import write_collection
+from boiler.audio.synthesis import write_collection
+from boiler.indexing.pipeline import IndexSettings, index
+from boiler.search.nearest import Nearest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from boiler import checkpoint, train_vqvae
+from boiler import train_vqvae
 from boiler.arguments import Parser
+from boiler.model import checkpoint
 from boiler.train_vqvae import TrainSettings, settings_of
 
 
@@ -73,13 +74,14 @@ def test_a_signal_saves_and_says_how_to_go_on(
     # the command's own process asks to be stopped, in the middle of its second step
     program = f"""
 import os, sys
-from boiler import train_vqvae, training
-advance = training.Run.advance
+from boiler import train_vqvae
+from boiler.training import trainer
+advance = trainer.Run.advance
 def advance_and_stop(self):
     if self.step == 1:
         os.kill(os.getpid(), {int(number)})
     advance(self)
-training.Run.advance = advance_and_stop
+trainer.Run.advance = advance_and_stop
 sys.exit(train_vqvae.main(sys.argv[1:]))
 """
     words = run_command("--epoch", "5", "--steps_per_epoch", "100", folder=labelled_folder, cache_dir=tmp_path / "c")

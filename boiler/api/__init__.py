@@ -1,1 +1,1 @@
-"""The ways to ask a published index: from Python (`nearest`), and over HTTP (`web`)."""
+"""The two doors that programs use: `boiler.api.nearest` from Python, `boiler.api.web` over HTTP."""

@@ -30,7 +30,7 @@ TABLE: dict[str, str] = {
     "PooledVQVAE": "boiler.encoder.pooled:PooledVQVAE",
     "JoinedVQVAE": "boiler.encoder.joined_vqvae:JoinedVQVAE",
     "MFCCStats": "boiler.encoder.mfcc_stats:MFCCStats",
-    "JoinedParts": "boiler.encoder.joined:JoinedParts",
+    "JoinedParts": "boiler.encoder.joined_descriptors:JoinedParts",
 }
 """Name to where its class stands. Imported when asked for."""
 
@@ -40,7 +40,7 @@ DEFAULT = "JoinedVQVAE"
 WITHOUT_CHECKPOINT = "JoinedParts"
 """What `boiler index` takes when neither is given: the best of those that need none."""
 
-FOLDER_FITTERS: dict[str, str] = {"parts": "boiler.encoder.joined:fit"}
+FOLDER_FITTERS: dict[str, str] = {"parts": "boiler.encoder.joined_descriptors:fit"}
 """Name to the function that learns something from the folder alone, once a training run, before its first step:
 `fit(windows)` gets the training windows and returns named tensors."""
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from boiler.encoder.learned import Seeing, fused, opened
+from boiler.encoder.vqvae_base import Seeing, fused, opened
 
 SOFTNESS = 0.02
 """Temperature of the cosines. The more words, the harder the choice has to be: with 0.1, as at the top, the 500 that do

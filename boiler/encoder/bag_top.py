@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from boiler.encoder.learned import Seeing, fused, opened
-from boiler.vqvae import SOFTNESS
+from boiler.encoder.vqvae_base import Seeing, fused, opened
+from boiler.model.vqvae import SOFTNESS
 
 
 class BagTopVQVAE(Seeing):

@@ -18,12 +18,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from boiler.encoder import joined, pooled, whitening
-from boiler.encoder.learned import SeeingSounding, opened, see_sounding
-from boiler.encoder.period import periods
+from boiler.encoder import joined_descriptors, pooled, whitening
+from boiler.encoder.loop_length import periods
 from boiler.encoder.pooled import Parts
+from boiler.encoder.vqvae_base import SeeingSounding, opened, see_sounding
 from boiler.encoder.whitening import Whitening
-from boiler.vqvae import VQVAE2
+from boiler.model.vqvae import VQVAE2
 
 DIM = 256
 NAME = "joined"
@@ -40,7 +40,7 @@ class JoinedVQVAE(SeeingSounding):
         by_network, last = contents.learned_of(pooled.NAME), contents.learned_of(NAME)
         self.pool = Parts(network)
         self.whitening = Whitening(by_network["mean"], by_network["matrix"])
-        self.parts = joined.rebuilt(contents.learned_of(joined.NAME))
+        self.parts = joined_descriptors.rebuilt(contents.learned_of(joined_descriptors.NAME))
         self.turn = Whitening(last["mean"], last["matrix"])
         self.to(device)
 
@@ -55,8 +55,10 @@ def fit(windows: Iterable[Tensor], learned: dict[str, Tensor], network: VQVAE2) 
     """The principal components of both vectors side by side, for the table of fitters."""
     pool = Parts(network)
     whiten = Whitening(learned[f"{pooled.NAME}.mean"], learned[f"{pooled.NAME}.matrix"])
-    prefix = f"{joined.NAME}."
-    parts = joined.rebuilt({key.removeprefix(prefix): learned[key] for key in learned if key.startswith(prefix)})
+    prefix = f"{joined_descriptors.NAME}."
+    parts = joined_descriptors.rebuilt(
+        {key.removeprefix(prefix): learned[key] for key in learned if key.startswith(prefix)}
+    )
     weights = torch.cat([torch.ones(pooled.DIM), torch.full((parts.dim,), WEIGHT)])
 
     def both(batch: Tensor) -> Tensor:

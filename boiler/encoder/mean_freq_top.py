@@ -12,8 +12,8 @@ import os
 from torch import Tensor
 from torch.nn import functional
 
-from boiler.encoder.learned import Seeing, fused, opened
-from boiler.vqvae import TOP_ROWS
+from boiler.encoder.vqvae_base import Seeing, fused, opened
+from boiler.model.vqvae import TOP_ROWS
 
 
 class MeanFreqTopVQVAE(Seeing):

@@ -20,7 +20,7 @@ from torchaudio.functional import create_dct
 
 from boiler.encoder import Fitted
 from boiler.encoder.whitening import Whitening, fit
-from boiler.mel import LogMel, MelSettings
+from boiler.model.mel import LogMel, MelSettings
 
 N_COEFFICIENTS = 20
 FLOOR = 1.0

@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from boiler.encoder import whitening
-from boiler.encoder.learned import SeeingSounding, opened, see_sounding
-from boiler.encoder.period import periods
+from boiler.encoder.loop_length import periods
+from boiler.encoder.vqvae_base import SeeingSounding, opened, see_sounding
 from boiler.encoder.whitening import Whitening
-from boiler.vqvae import TOP_ROWS, VQVAE2, Maps, pooled
+from boiler.model.vqvae import TOP_ROWS, VQVAE2, Maps, pooled
 
 DIM = 256
 POWER = 0.4

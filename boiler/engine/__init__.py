@@ -25,7 +25,7 @@ from typing import ClassVar, NamedTuple, Protocol, Self, cast
 import numpy as np
 import numpy.typing as npt
 
-from boiler.engine import settle
+from boiler.engine import rerank
 from boiler.errors import UnknownNameError
 
 Vectors = npt.NDArray[np.float32]
@@ -113,7 +113,7 @@ def nearest_of(vectors: Vectors, queries: Vectors, k: int, asked: Rows | None, c
     """
     found = nothing(len(queries), k)
     asked = None if asked is None else np.ascontiguousarray(asked)
-    settle.nearest(vectors, np.ascontiguousarray(queries), asked, np.ascontiguousarray(candidates), *found)
+    rerank.nearest(vectors, np.ascontiguousarray(queries), asked, np.ascontiguousarray(candidates), *found)
     return found
 
 

@@ -1,6 +1,6 @@
 """Annoy: a forest of random splits, the file that every model directory has.
 
-Ask for it by name; for speed there are better ones (exp/bench_search.py). Its answers are candidates here: more are
+Ask for it by name; for speed there are better ones (exp/benchmarks/search.py). Its answers are candidates here: more are
 fetched than asked for, and their distances worked out again.
 
 Annoy checks nothing: a damaged file loads and answers wrongly, or kills the process at the first query. So a file comes

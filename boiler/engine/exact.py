@@ -9,7 +9,7 @@ More rows, and those of a filter, go through faiss's scan, which reads the vecto
 many queries at a time through one matrix product. The best are picked by comparing with a bound, which is several times
 cheaper than sorting.
 
-All take along whatever is within the rounding error of the k-th best; `settle` has the last word. A scan stays on the
+All take along whatever is within the rounding error of the k-th best; `rerank` has the last word. A scan stays on the
 thread that asks: left alone, faiss spreads one query over all cores, whose threads wait for each other by spinning
 (measured at 10,000 rows on two busy cores: 8,830 microseconds of processor time a query, kept to its thread 91).
 """
@@ -26,7 +26,7 @@ import numkong
 import numpy as np
 import numpy.typing as npt
 
-from boiler.engine import Found, Rows, Vectors, nearest_of, nothing, settle
+from boiler.engine import Found, Rows, Vectors, nearest_of, nothing, rerank
 
 FEW = 8  # queries; from here on one matrix product is quicker than scans
 SLACK = 6  # rows fetched beyond k, so that the rounding error of the k-th is nearly always covered at once
@@ -178,13 +178,13 @@ class _Bytes:
         can be, where products that differ by `margin` may be the same: [Q].
         """
         rounded, slack = np.empty(queries.shape, np.int8), np.empty(len(queries))
-        settle.rounded(queries, self._step, self._lost, margin, rounded, slack)
+        rerank.rounded(queries, self._step, self._lost, margin, rounded, slack)
         return numkong.dots_packed(rounded, self._packed), slack
 
 
 def _nearest_scored(vectors: Vectors, queries: Vectors, k: int, scores: Any, slack: npt.NDArray[np.float64]) -> Found:
     found = nothing(len(queries), k)
-    settle.nearest_scored(vectors, queries, scores, slack, *found)
+    rerank.nearest_scored(vectors, queries, scores, slack, *found)
     return found
 
 

@@ -1,0 +1,190 @@
+"""Sound in: a file, bytes or a file object becomes mono float32 at 16 kHz, and windows of it with their times.
+
+One path for training, indexing, queries and the browser, so that the same sound is the same samples everywhere:
+
+* `boiler.audio.container` (PyAV) decodes; what a file is is decided by its content, never by its name.
+* **Downmix** is the mean over the channels, by us: FFmpeg's own mono is 0.707 (L + R), which is 3 dB too loud.
+* **soxr** (HQ) resamples, streaming.
+* **Limits** hold while streaming, whatever the header claims; memory stays flat however long the sound.
+
+Integer samples are scaled to [-1, 1); float samples are taken as they are and may exceed it. A damaged packet is
+skipped, a truncated file gives what is there. Nothing but the errors of `boiler.errors` comes out, with the name of the
+sound and the reason; a decoder that crashes or hangs is the business of `boiler.audio.decoder_pool`.
+
+    >>> samples = load("bird.ogg", start_s=2.0, end_s=4.0)  # doctest: +SKIP
+    >>> samples.shape, samples.dtype  # doctest: +SKIP
+    ((32000,), dtype('float32'))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import numpy as np
+import soxr
+
+from boiler.audio.container import Limits, Samples, Source, Track, name_of, opened
+from boiler.errors import NotASoundError, SoundError, SoundLimitError
+
+__all__ = [
+    "SAMPLE_RATE_HZ",
+    "SUFFIXES",
+    "Limits",
+    "Probe",
+    "Reader",
+    "Samples",
+    "Source",
+    "blocks_of",
+    "load",
+    "name_of",
+    "part_of",
+    "probe",
+    "stream",
+]
+
+SAMPLE_RATE_HZ = 16_000
+
+# What a folder is searched for; compared in lower case. What is inside decides how a file is read.
+SUFFIXES = frozenset(
+    {".3gp", ".aac", ".aif", ".aifc", ".aiff", ".asf", ".au", ".caf", ".flac", ".m4a", ".m4b", ".m4v", ".mka", ".mkv"}
+    | {".mov", ".mp3", ".mp4", ".oga", ".ogg", ".ogv", ".opus", ".rf64", ".snd", ".spx", ".w64", ".wav", ".wave"}
+    | {".weba", ".webm", ".wma", ".wmv"}
+)
+
+# Before a part that is asked for, so that the resampler's filter (a few milliseconds) is filled as in the whole.
+WARM_UP_S = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What a sound is: seconds, samples a second, channels, and container/codec such as `ogg/vorbis`."""
+
+    duration_s: float
+    sample_rate_hz: int
+    channels: int
+    format: str
+
+
+class Reader(Protocol):
+    """What reads sounds: this module, or `boiler.audio.decoder_pool.Decoders`, which does so in processes that may die."""
+
+    def load(self, source: Source, *, start_s: float = 0.0, end_s: float | None = None) -> Samples:
+        """`boiler.audio.stream.load`."""
+
+    def stream(self, source: Source, *, start_s: float = 0.0, end_s: float | None = None) -> Iterator[Samples]:
+        """`boiler.audio.stream.stream`."""
+
+
+def probe(source: Source, limits: Limits | None = None, *, step: Callable[[], None] = lambda: None) -> Probe:
+    """What the container says of itself, without decoding; where it does not state its length, that is measured:
+    `step` is called after each block of about a second, and ends it by raising.
+
+    Raises: NotASoundError, SoundLimitError; what `step` raises.
+    """
+    with opened(source, limits or Limits()) as track:
+        duration_s = track.stated_s
+        if duration_s is None:
+            n_samples = 0
+            for block in blocks_of(track):
+                n_samples += len(block)
+                step()
+            duration_s = n_samples / SAMPLE_RATE_HZ
+        return Probe(duration_s, track.rate_hz, track.channels, track.format)
+
+
+def load(source: Source, *, start_s: float = 0.0, end_s: float | None = None, limits: Limits | None = None) -> Samples:
+    """The sound, or the part of it from `start_s` to `end_s` (None: to its end), as `stream` gives it, in one piece.
+
+    Shape: float32 [T] mono at 16 kHz. It takes 64 kB a second: for long sounds use `stream`.
+
+    Raises: as `stream`.
+    """
+    return np.concatenate(list(stream(source, start_s=start_s, end_s=end_s, limits=limits)))
+
+
+def stream(
+    source: Source, *, start_s: float = 0.0, end_s: float | None = None, limits: Limits | None = None
+) -> Iterator[Samples]:
+    """The sound in blocks of about a second, in memory that does not grow with its length.
+
+    A part is the same samples as that slice of the whole, but for rounding (2e-7 was seen) in lossless formats and to
+    1e-3 in lossy ones; not so the noise that AAC makes up (its encoder only says how loud), which is another one after
+    a seek. An `end_s` after the end of the sound is no error.
+
+    Shape: blocks of float32 [T] mono at 16 kHz, none of them empty, at least one.
+
+    Raises:
+        ValueError: `start_s` is negative, or `end_s` not after it.
+        NotASoundError: no such file, empty, damaged beyond reading, without sound, or with samples that are no numbers.
+        SoundLimitError: longer, wider, faster or slower to decode than the limits allow.
+        SoundError: the sound ends before `start_s`.
+    """
+    part = part_of(start_s, end_s)  # now, not at the first block
+
+    def reading() -> Iterator[Samples]:
+        with opened(source, limits or Limits()) as track:
+            yield from _cut(track, *part)
+
+    return reading()
+
+
+def blocks_of(track: Track, *, start_s: float = 0.0, end_s: float | None = None) -> Iterator[Samples]:
+    """What `stream` gives, of a track that is open already. Raises: as `stream`."""
+    return _cut(track, *part_of(start_s, end_s))
+
+
+def part_of(start_s: float, end_s: float | None) -> tuple[int, int | None]:
+    """The first sample of a part at 16 kHz, and the one after its last. Raises: ValueError: as `stream`."""
+    first = round(start_s * SAMPLE_RATE_HZ)
+    last = None if end_s is None else round(end_s * SAMPLE_RATE_HZ)
+    if first < 0 or (last is not None and last <= first):
+        raise ValueError(f"a part of a sound begins at 0 or later and ends after it begins: {start_s} to {end_s} s")
+    return first, last
+
+
+def _cut(track: Track, first: int, last: int | None) -> Iterator[Samples]:
+    limits = track.limits
+    base_s = max(0, first // SAMPLE_RATE_HZ - WARM_UP_S)
+    position = base_s * SAMPLE_RATE_HZ
+    for block in _resampled(track, base_s):
+        begin = max(0, first - position)
+        end = len(block) if last is None else min(len(block), last - position)
+        if begin < end:
+            if position + end - first > limits.max_seconds * SAMPLE_RATE_HZ:
+                raise SoundLimitError(track.name, f"it is longer than the {limits.max_seconds:g} s that are allowed")
+            yield block[begin:end]
+        position += len(block)
+        if last is not None and position >= last:
+            return
+    if position == 0:
+        raise NotASoundError(track.name, "nothing in it could be decoded")
+    if position <= first:
+        raise SoundError(track.name, f"it ends before second {first / SAMPLE_RATE_HZ:g}, where the part begins")
+
+
+def _resampled(track: Track, from_s: int) -> Iterator[Samples]:
+    """The track at 16 kHz from second `from_s` on. A whole second is a whole number of samples at every rate, before
+    and after, so the resampler's phase there is the one it has in the whole sound. Blocks may be empty."""
+    nothing = np.empty(0, np.float32)
+    rate_hz = SAMPLE_RATE_HZ
+    resampler: soxr.ResampleStream | None = None
+
+    def resampled(block: Samples, last: bool = False) -> Samples:
+        if resampler is None:
+            return block
+        done = cast(Samples, resampler.resample_chunk(block, last=last))
+        if not np.isfinite(done).all():
+            raise NotASoundError(track.name, "its samples are too large to be sound")
+        return done
+
+    for block_hz, block in track.blocks(from_s):
+        if block_hz != rate_hz:  # at the beginning, and where recordings of several rates were joined
+            yield resampled(nothing, last=True)
+            rate_hz = block_hz
+            resampler = None
+            if rate_hz != SAMPLE_RATE_HZ:
+                resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+        yield resampled(block)
+    yield resampled(nothing, last=True)

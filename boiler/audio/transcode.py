@@ -1,0 +1,198 @@
+"""A sound in a form that every browser plays: as it is where that will do, else a copy in FLAC.
+
+FLAC because it loses nothing, is half the size of WAV, seeks, and plays in every browser of the last years. A copy has
+at most two channels and 48 kHz. It is made once and kept in a bounded folder of temporary files that all workers share.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import av.error
+import numpy as np
+from numpy.typing import NDArray
+
+from boiler import files
+from boiler.audio import container
+from boiler.errors import BoilerError, NotASoundError, SoundLimitError
+
+COPY_TYPE = "audio/flac"
+MAX_COPY_S = 7_200.0
+MAX_KEPT_BYTES = 2 * 1024**3
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+_SETTLE_S = 5.0  # a decoder needs some sound before it is right again after a seek; what is early is cut
+_MAX_DAMAGED = 1_000
+_IN_USE_S = 120.0  # a copy asked for so lately is not thrown away to make room
+
+# What Chrome, Firefox and Safari all play in an <audio> element: container, then codecs, and the name it goes by.
+_PLAYED: tuple[tuple[str, frozenset[str], str], ...] = (
+    ("wav", frozenset({"pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_f32le"}), "audio/wav"),
+    ("mp3", frozenset({"mp3", "mp3float"}), "audio/mpeg"),
+    ("flac", frozenset({"flac"}), "audio/flac"),
+    ("ogg", frozenset({"vorbis", "opus"}), "audio/ogg"),
+    ("mov", frozenset({"aac"}), "audio/mp4"),
+    ("webm", frozenset({"vorbis", "opus"}), "audio/webm"),
+    ("aac", frozenset({"aac"}), "audio/aac"),
+)
+_PLAYED_RATE_HZ = 96_000
+
+
+class NoRoomError(BoilerError):
+    """A copy cannot be kept: the disk is full. It is no fault of the sound's."""
+
+    slug = "no-room"
+
+
+def media_type(path: Path) -> str | None:
+    """The media type of a file that browsers play as it is, or None when it needs a copy.
+
+    Raises:
+        NotASoundError: it cannot be read as a sound
+    """
+    try:
+        with path.open("rb") as stored, container.demuxed(stored) as source:
+            if not source.streams.audio or source.streams.audio[0].codec_context is None:
+                raise NotASoundError(str(path), "there is no sound track in it")
+            moving = [one for one in source.streams.video if not one.disposition & av.stream.Disposition.attached_pic]
+            stream = source.streams.audio[0]
+            names, codec, rate_hz = source.format.name.split(","), stream.codec_context.name, stream.rate or 0
+    except container.BROKEN as error:
+        raise NotASoundError(str(path), "it cannot be read as a sound") from error
+    if moving or rate_hz > _PLAYED_RATE_HZ:
+        return None
+    return next((kind for name, codecs, kind in _PLAYED if name in names and codec in codecs), None)
+
+
+def copy(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Path:
+    """A FLAC copy of the sound, or of a part of it; made when it is not kept already.
+
+    Raises:
+        NotASoundError: it cannot be read as a sound, or nothing of it lies in the part
+        SoundLimitError: more than `MAX_COPY_S` of it
+        NoRoomError: the disk is full
+    """
+    found = kept(path, start_s, end_s)
+    if not found.is_file():
+        make(path, found, start_s, end_s)
+    return found
+
+
+def make(path: Path, target: Path, start_s: float, end_s: float | None) -> None:
+    """Write the copy, whole or not at all, and make room for it.
+
+    Raises: as `copy`.
+    """
+    with files.replacing(target) as aside:
+        _write(path, aside, start_s, end_s)
+    _make_room(target.parent)
+
+
+def kept(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Path:
+    """Where that copy is kept, or would be. One that is there counts as used now."""
+    status = path.stat()
+    key = f"{path}\0{status.st_mtime_ns}\0{status.st_size}\0{start_s}\0{end_s}"
+    name = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+    found = _folder() / f"{name}.flac"
+    with contextlib.suppress(FileNotFoundError):
+        os.utime(found)
+    return found
+
+
+def _write(path: Path, target: Path, start_s: float, end_s: float | None) -> None:
+    try:
+        with (
+            path.open("rb") as stored,
+            container.demuxed(stored) as source,
+            av.open(str(target), "w", format="flac") as copied,
+        ):
+            stream = source.streams.audio[0]
+            assert stream.time_base is not None
+            rate_hz = min(stream.rate, 48_000)
+            layout = "mono" if stream.codec_context.channels == 1 else "stereo"
+            encoder = copied.add_stream("flac", rate=rate_hz, layout=layout, format="s16")
+            first, last = round(start_s * rate_hz), None if end_s is None else round(end_s * rate_hz)
+            if start_s > _SETTLE_S:
+                source.seek(int((start_s - _SETTLE_S) / stream.time_base), stream=stream, backward=True)
+            written = 0
+            for at, samples in _blocks(source, stream, rate_hz, layout):
+                cut = samples[max(0, first - at) : None if last is None else max(0, last - at)]
+                if len(cut):
+                    piece = av.AudioFrame.from_ndarray(np.ascontiguousarray(cut).reshape(1, -1), "s16", layout)
+                    piece.sample_rate, piece.pts = rate_hz, written
+                    written += len(cut)
+                    copied.mux(encoder.encode(piece))
+                if written > MAX_COPY_S * rate_hz:
+                    raise SoundLimitError(
+                        str(path), f"more than {MAX_COPY_S:.0f} s to copy; ask for a part by start_s and end_s"
+                    )
+                if last is not None and at + len(samples) >= last:
+                    break
+            if not written:
+                raise NotASoundError(str(path), "there is no sound in that part of it")
+            copied.mux(encoder.encode(None))
+    except container.BROKEN as error:
+        if getattr(error, "errno", None) in _NO_ROOM:
+            raise NoRoomError(f"no copy of a sound can be kept in {target.parent}: {error}") from error
+        raise NotASoundError(str(path), "it cannot be read as a sound") from error
+
+
+def _blocks(
+    source: av.container.InputContainer, stream: av.AudioStream, rate_hz: int, layout: str
+) -> Iterator[tuple[int, NDArray[np.int16]]]:
+    """What can be decoded, as ``[samples, channels]``, each block with the sample of the whole that it begins at. A
+    damaged packet is passed over."""
+    resampler = av.AudioResampler(format="s16", layout=layout, rate=rate_hz)
+    assert stream.time_base is not None
+    at, damaged = -1, 0
+    for packet in source.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            damaged += 1
+            if damaged > _MAX_DAMAGED:
+                return
+            continue
+        for frame in frames:
+            if at < 0:
+                at = max(0, round(float((frame.pts or 0) - (stream.start_time or 0)) * stream.time_base * rate_hz))
+            frame.pts = None  # the resampler counts by itself
+            for block in resampler.resample(frame):
+                samples = _samples(block)
+                yield at, samples
+                at += len(samples)
+    for block in resampler.resample(None) if at >= 0 else []:
+        yield at, _samples(block)
+
+
+def _samples(frame: av.AudioFrame) -> NDArray[np.int16]:
+    return np.asarray(frame.to_ndarray().reshape(-1, len(frame.layout.channels)), np.int16)
+
+
+def _folder() -> Path:
+    """Ours alone: another user of the machine must not be able to put files where we serve from."""
+    folder = Path(tempfile.gettempdir()) / f"boiler-listening-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
+        raise PermissionError(f"{folder} is not a folder of ours alone; remove it")
+    return folder
+
+
+def _make_room(folder: Path) -> None:
+    """Throw away the copies unused for longest until what is kept fits `MAX_KEPT_BYTES`."""
+    kept = sorted(((one.stat(), one) for one in folder.glob("*.flac")), key=lambda pair: pair[0].st_mtime)
+    total = sum(status.st_size for status, _ in kept)
+    for status, one in kept[:-1]:
+        if total <= MAX_KEPT_BYTES or time.time() - status.st_mtime < _IN_USE_S:
+            return
+        one.unlink(missing_ok=True)
+        total -= status.st_size

@@ -1,0 +1,140 @@
+"""What changed on disk since the catalogue was last written: new, changed, moved, gone. Nothing is decoded here.
+
+`compare` looks and changes nothing; `apply` takes over what it found. The cases are those of `boiler.catalog.catalog`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from boiler.catalog.catalog import Catalogue
+from boiler.catalog.scan import Found, Unreadable
+from boiler.errors import CatalogueError
+
+Hasher = Callable[[list[Found]], Iterable[str | None]]
+"""Gives the sha256 of each file, in order; None for one that cannot be read."""
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What a sync found, as ids (moved: from and to). `unchanged` is a count."""
+
+    new: list[str] = field(default_factory=list)
+    changed: list[str] = field(default_factory=list)
+    moved: list[tuple[str, str]] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
+    unchanged: int = 0
+
+
+def compare(
+    catalogue: Catalogue, found: Iterable[Found], unreadable: Unreadable, hashes: Hasher, *, check: bool = False
+) -> Changes:
+    """What of the catalogue differs from what was found on disk; nothing is changed. `check`: read the bytes of
+    every file that looks unchanged, too."""
+    db = catalogue.db
+    db.execute("DROP TABLE IF EXISTS temp.found")
+    db.execute("CREATE TEMP TABLE found (id TEXT PRIMARY KEY, file BLOB, size_bytes INT, mtime_ns INT) WITHOUT ROWID")
+    db.execute("BEGIN")
+    db.executemany(
+        "INSERT INTO temp.found VALUES (?, ?, ?, ?)",
+        ((one.id, one.file, one.size_bytes, one.mtime_ns) for one in found),
+    )
+    db.execute("COMMIT")
+    new = [
+        Found(id, size, mtime, file)
+        for id, size, mtime, file in db.execute(
+            "SELECT id, size_bytes, mtime_ns, file FROM temp.found WHERE id NOT IN (SELECT id FROM files) ORDER BY id"
+        )
+    ]
+    gone = {
+        id: (size, sha256)
+        for id, size, sha256 in db.execute(
+            "SELECT id, size_bytes, sha256 FROM files WHERE id NOT IN (SELECT id FROM temp.found) ORDER BY id"
+        )
+        if not unreadable.hides(id)
+    }
+    changed = [
+        id
+        for (id,) in db.execute(
+            "SELECT id FROM files JOIN temp.found AS now USING (id)"
+            " WHERE files.size_bytes != now.size_bytes OR files.mtime_ns != now.mtime_ns ORDER BY id"
+        )
+    ]
+    same = "FROM files JOIN temp.found AS now USING (id, size_bytes, mtime_ns)"
+    (unchanged,) = db.execute(f"SELECT COUNT(*) {same}").fetchone()
+    if check:
+        rows = db.execute(
+            f"SELECT id, size_bytes, mtime_ns, now.file, sha256 {same} WHERE sha256 IS NOT NULL ORDER BY id"
+        ).fetchall()
+        now = hashes([Found(*row[:4]) for row in rows])
+        other = [row[0] for row, sha256 in zip(rows, now, strict=True) if sha256 != row[4]]
+        changed, unchanged = sorted({*changed, *other}), unchanged - len(other)
+    moved = _moves(new, gone, hashes)
+    arrived = {to for _, to in moved}
+    left = {source for source, _ in moved}
+    return Changes(
+        new=[one.id for one in new if one.id not in arrived],
+        changed=changed,
+        moved=moved,
+        gone=[id for id in gone if id not in left],
+        unchanged=unchanged,
+    )
+
+
+def apply(
+    catalogue: Catalogue, changes: Changes, label_of: Callable[[str], str | None], run: str, *, force: bool = False
+) -> None:
+    """Take over what `compare` found.
+
+    Raises: CatalogueError: more than half of all items would be dropped, and `force` is not given.
+    """
+    db = catalogue.db
+    n_files = catalogue.n_files()
+    if len(changes.gone) * 2 > n_files and not force:
+        raise CatalogueError(
+            f"{len(changes.gone)} of {n_files} files are gone, among them {changes.gone[0]}: is the folder"
+            " the right one, and all of it there? If they are to be dropped, say --force"
+        )
+    look = "SELECT id, file, size_bytes, mtime_ns FROM temp.found WHERE id = ?"
+    with catalogue.changing():
+        if changes.new or changes.changed or changes.moved or changes.gone:
+            catalogue.revise()
+        db.executemany("DELETE FROM files WHERE id = ?", ((id,) for id in changes.gone))
+        for source, to in changes.moved:
+            id, file, size, mtime = db.execute(look, (to,)).fetchone()
+            db.execute(
+                "UPDATE files SET id = ?, file = ?, size_bytes = ?, mtime_ns = ?, label = ?, seen = ? WHERE id = ?",
+                (id, file, size, mtime, label_of(id), run, source),
+            )
+        for id in changes.changed:
+            (n,) = db.execute("SELECT n FROM files WHERE id = ?", (id,)).fetchone()
+            catalogue.forget_partial(n)
+            _, file, size, mtime = db.execute(look, (id,)).fetchone()
+            db.execute(
+                "UPDATE files SET file = ?, size_bytes = ?, mtime_ns = ?, sha256 = NULL, problem = NULL, seen = ?"
+                " WHERE id = ?",
+                (file, size, mtime, run, id),
+            )
+        for id in changes.new:
+            _, file, size, mtime = db.execute(look, (id,)).fetchone()
+            db.execute(
+                "INSERT INTO files (id, file, size_bytes, mtime_ns, label, seen) VALUES (?, ?, ?, ?, ?, ?)",
+                (id, file, size, mtime, label_of(id), run),
+            )
+
+
+def _moves(new: list[Found], gone: Mapping[str, tuple[int, str | None]], hashes: Hasher) -> list[tuple[str, str]]:
+    """Pairs (from, to) of files that have gone and files of the same bytes that have come. Only files of a size that
+    has gone are read."""
+    by_hash: dict[str, list[str]] = {}
+    for id, (_, sha256) in gone.items():
+        if sha256:
+            by_hash.setdefault(sha256, []).append(id)
+    sizes = {size for size, sha256 in gone.values() if sha256}
+    candidates = [one for one in new if one.size_bytes in sizes]
+    moved = []
+    for one, sha256 in zip(candidates, hashes(candidates), strict=True):
+        if sha256 and by_hash.get(sha256):
+            moved.append((by_hash[sha256].pop(0), one.id))
+    return moved

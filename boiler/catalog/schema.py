@@ -1,0 +1,140 @@
+"""The tables of the catalogue, and how a catalogue of an older boiler is brought up to them.
+
+`opened` gives a connection in WAL mode whose tables are those of `VERSION`; what they mean is said in
+`boiler.catalog.catalog`, which alone uses them.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from boiler.errors import CatalogueError
+
+VERSION = 2
+_PATIENCE_S = 5.0  # as SQLite waits for a lock elsewhere
+
+_TABLES = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE files (
+    n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, file BLOB,
+    size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, sha256 TEXT,
+    label TEXT, metadata TEXT NOT NULL DEFAULT '{}', problem TEXT, seen TEXT NOT NULL
+);
+CREATE INDEX files_sha256 ON files (sha256);
+CREATE INDEX files_size ON files (size_bytes);
+CREATE TABLE contents (
+    c INTEGER PRIMARY KEY, sha256 TEXT UNIQUE, reason TEXT,
+    duration_s REAL NOT NULL DEFAULT 0, sample_rate_hz INTEGER NOT NULL DEFAULT 0, channels INTEGER NOT NULL DEFAULT 0,
+    format TEXT NOT NULL DEFAULT '',
+    size_bytes INTEGER,
+    n INTEGER UNIQUE,  -- the file whose bytes are being heard, and not to their end yet; then sha256 is NULL
+    tries_left INTEGER NOT NULL DEFAULT 0  -- where the reason is that time or memory ran out
+);
+CREATE INDEX contents_size ON contents (size_bytes);
+CREATE TABLE windows (
+    c INTEGER NOT NULL, start_s REAL NOT NULL, end_s REAL NOT NULL, vector BLOB NOT NULL, PRIMARY KEY (c, start_s)
+) WITHOUT ROWID;
+CREATE VIEW heard AS
+    SELECT files.n, id, label, duration_s, sample_rate_hz, channels, format, files.size_bytes, mtime_ns, files.sha256,
+        metadata, file, c
+    FROM files CROSS JOIN contents ON contents.sha256 = files.sha256 AND reason IS NULL;
+CREATE TABLE runs (
+    run INTEGER PRIMARY KEY, began TEXT NOT NULL, ended TEXT, outcome TEXT NOT NULL DEFAULT 'killed', report TEXT
+);
+"""
+_PENDING = """
+DROP VIEW IF EXISTS pending;
+CREATE VIEW pending AS SELECT n, id, size_bytes, mtime_ns, file, sha256 FROM files
+    WHERE NOT EXISTS (SELECT 1 FROM contents WHERE contents.sha256 = files.sha256 AND tries_left = 0);
+"""
+
+# Version 1 gave up at once what ran out of time or memory: it gets another try.
+_SECOND = """
+ALTER TABLE contents ADD COLUMN tries_left INTEGER NOT NULL DEFAULT 0;
+UPDATE contents SET tries_left = 1
+    WHERE reason LIKE 'decoding it takes more %' OR reason LIKE 'its decoder was killed%';
+"""
+# Version found -> what brings it one further; from 0, a new catalogue, to the last at once.
+_STEPS = {1: (_SECOND, _PENDING)}
+
+
+def opened(path: Path) -> sqlite3.Connection:
+    """A connection to the catalogue at `path`, which is made when it is not there.
+
+    Raises: CatalogueError: it was written by a newer boiler. sqlite3.Error: it cannot be opened or written.
+    """
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        _write_ahead(db)
+        # FULL: what was committed is there after a power cut, too.
+        db.execute("PRAGMA synchronous=FULL")
+        if _version(db, path) != VERSION:
+            with changing(db):
+                _bring_up(db, path)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+@contextmanager
+def changing(db: sqlite3.Connection) -> Iterator[None]:
+    """One transaction: all that is done in the block is kept, or none of it."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _write_ahead(db: sqlite3.Connection) -> None:
+    """WAL mode. Where two open a new file at once, SQLite refuses one of them at once instead of waiting."""
+    until = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            db.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+
+
+def _bring_up(db: sqlite3.Connection, path: Path) -> None:
+    # Asked again: of two that open a new catalogue at the same time, the second waits here and finds it made.
+    version = _version(db, path)
+    if version == 0:
+        _run(db, _TABLES)
+        _run(db, _PENDING)
+        # It tells revision 7 of this catalogue from that of one made anew.
+        db.execute("INSERT INTO meta VALUES ('birth', ?)", (uuid.uuid4().hex,))
+        version = VERSION
+    for step in range(version, VERSION):
+        for script in _STEPS[step]:
+            _run(db, script)
+    db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _version(db: sqlite3.Connection, path: Path) -> int:
+    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    if version > VERSION:
+        raise CatalogueError(f"{path} was written by a newer boiler (its version is {version}): update boiler")
+    return version
+
+
+def _run(db: sqlite3.Connection, script: str) -> None:
+    """Statement by statement, within the transaction: `executescript` would end it first."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            db.execute(statement)
+            statement = ""

@@ -1,0 +1,178 @@
+"""What an index holds: counts, hours, formats, duplicates, what failed and why, size on disk.
+
+    $ boiler status exp/sounds
+    $ boiler status exp/sounds --check
+    $ boiler status exp/sounds --near
+    $ boiler status exp/sounds --json
+
+`--check` compares every byte of the index with the hashes made at publication. Duplicates are proposed, never merged:
+files of the same bytes, and files that sound the same and are of about the same length. Among many sounds the latter
+are looked for only with `--near`, which asks the index for the neighbours of each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from boiler import arguments
+from boiler.search import duplicates
+from boiler.search.snapshot import Snapshot
+from boiler.store import generation
+from boiler.store.generation import Generation
+
+NEAR_UP_TO_ITEMS = 30_000  # the neighbours of each are asked for: of 30,000 that takes some seconds
+_LISTED = 20
+_OF_A_GROUP = 4
+
+
+@dataclass(frozen=True)
+class Status:
+    """An index in figures. Ids are paths below the folder of sounds."""
+
+    model_dir: str
+    generation: str
+    kept: list[str]  # the generations on disk, oldest first
+    created: str
+    encoder: str
+    engine: str
+    checked: bool  # every byte was compared with its hash
+    n_items: int
+    n_rows: int
+    n_silent: int
+    hours: float
+    formats: dict[str, int]  # files by format, most first
+    labels: dict[str, int]
+    size_bytes: int
+    same_bytes: list[list[str]]
+    near: list[tuple[str, str, float]] | None  # (id, id, distance); None: too many items to compare unasked
+    failures: dict[str, str]
+
+    def lines(self) -> Iterator[str]:
+        """The status as text."""
+        yield f"{self.model_dir}: {self.n_items} sounds, {self.hours:.1f} hours, {self.n_rows} windows"
+        yield f"  encoder {self.encoder}, answered by {self.engine} search"
+        yield f"  generation {self.generation} of {self.created}{', every byte checked' if self.checked else ''}"
+        others = [name for name in self.kept if name != self.generation]
+        yield f"  {self.size_bytes / 1e6:.1f} MB on disk{', kept besides: ' + ', '.join(others) if others else ''}"
+        yield f"  formats: {_counts(self.formats)}"
+        yield f"  labels: {_counts(self.labels)}"
+        yield f"  {self.n_silent} silent, {len(self.failures)} failed"
+        if self.same_bytes:
+            yield f"{sum(map(len, self.same_bytes))} files share their bytes with another:"
+            yield from _some([_group(group) for group in self.same_bytes])
+        if self.near is None:
+            yield "files that sound the same were not looked for among so many: --near does it"
+        elif self.near:
+            yield f"{len(self.near)} pairs sound the same and are of about the same length:"
+            yield from _some([f"{one} ~ {other} (distance {distance:.3f})" for one, other, distance in self.near])
+        if self.failures:
+            yield f"{len(self.failures)} files give no sound:"
+            yield from (f"  {id}: {reason}" for id, reason in self.failures.items())
+
+
+def _counts(counts: dict[str, int]) -> str:
+    shown = [f"{name or 'none'} {count}" for name, count in list(counts.items())[:12]]
+    return ", ".join(shown) + (f" and {len(counts) - 12} more" if len(counts) > 12 else "")
+
+
+def _group(ids: list[str]) -> str:
+    shown = " = ".join(ids[:_OF_A_GROUP])
+    return f"{shown} and {len(ids) - _OF_A_GROUP} more" if len(ids) > _OF_A_GROUP else shown
+
+
+def _some(lines: list[str]) -> Iterator[str]:
+    yield from (f"  {line}" for line in lines[:_LISTED])
+    if len(lines) > _LISTED:
+        yield f"  and {len(lines) - _LISTED} more: --json lists all"
+
+
+def status(model_dir: Path, *, check: bool = False, near: bool = False) -> Status:
+    """The state of the current generation. `near`: look for near-duplicates among however many sounds.
+
+    Raises: ModelDirError: nothing published there, or it is damaged.
+    """
+    opened = generation.check(model_dir) if check else generation.open(model_dir)
+    with closing(opened.connect()) as db:
+        n_silent, seconds = db.execute(
+            "SELECT COALESCE(SUM(silent), 0), COALESCE(SUM(duration_s), 0) FROM items"
+        ).fetchone()
+        formats = dict(map(tuple, db.execute("SELECT format, COUNT(*) FROM items GROUP BY 1 ORDER BY 2 DESC, 1")))
+        labels = dict(
+            map(tuple, db.execute("SELECT COALESCE(label, ''), COUNT(*) FROM items GROUP BY 1 ORDER BY 2 DESC, 1"))
+        )
+        same: dict[str, list[str]] = {}
+        for sha256, id in db.execute(
+            "SELECT sha256, id FROM items WHERE sha256 IN"
+            " (SELECT sha256 FROM items WHERE sha256 != '' GROUP BY sha256 HAVING COUNT(*) > 1) ORDER BY n"
+        ):
+            same.setdefault(sha256, []).append(id)
+        failures = dict(map(tuple, db.execute("SELECT id, reason FROM failures ORDER BY id")))
+    return Status(
+        model_dir=str(model_dir),
+        generation=opened.name,
+        kept=generation.names(Path(model_dir)),
+        created=opened.header.created,
+        encoder=opened.header.encoder,
+        engine=str(opened.header.engine.get("name", "exact")),
+        checked=check,
+        n_items=opened.header.n_items,
+        n_rows=opened.header.n_rows,
+        n_silent=n_silent,
+        hours=seconds / 3600,
+        formats=formats,
+        labels=labels,
+        size_bytes=_size(Path(model_dir)),
+        same_bytes=list(same.values()),
+        near=near_duplicates(opened) if near or len(opened.item_vectors) <= NEAR_UP_TO_ITEMS else None,
+        failures=failures,
+    )
+
+
+def near_duplicates(opened: Generation) -> list[tuple[str, str, float]]:
+    """Pairs of items of different bytes that are nearly the same as `boiler.search.duplicates` has it, nearest first."""
+    with closing(opened.connect()) as db:
+        items = {row["n"]: row for row in db.execute("SELECT n, id, sha256 FROM items WHERE vec_row IS NOT NULL")}
+    found = [(items[one], items[other], apart) for one, other, apart in duplicates.pairs(Snapshot(opened))]
+    pairs = [(one["id"], other["id"], apart) for one, other, apart in found if one["sha256"] != other["sha256"]]
+    return sorted(pairs, key=lambda pair: (pair[2], pair[0]))
+
+
+def _size(model_dir: Path) -> int:
+    """Bytes on disk of all that lies in the model directory, a file with several names counted once."""
+    sizes = {}
+    for path in model_dir.rglob("*"):
+        if path.is_file() and not path.is_symlink():
+            stat = path.stat()
+            sizes[stat.st_dev, stat.st_ino] = stat.st_size
+    return sum(sizes.values())
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="what boiler index made")
+    parser.add_argument("--check", action="store_true", help="compare every byte with its hash")
+    parser.add_argument(
+        "--near", action="store_true", help="look for files that sound the same, also where there are many"
+    )
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    found = status(args.model_dir, check=args.check, near=args.near)
+    print(json.dumps(asdict(found), indent=2, ensure_ascii=False) if args.json else "\n".join(found.lines()))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return arguments.command(
+        argv, prog="boiler status", description=__doc__ or "", add_arguments=add_arguments, run=run
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""The floor that a learned encoder has to beat: MFCC statistics of the same sounds, computed beside every evaluation.
+
+Every file is decoded once: its statistics are kept (80 numbers a window) and whitened at the end, when all are known.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from boiler.audio import stream
+from boiler.audio import windows as windows_module
+from boiler.encoder import whitening
+from boiler.encoder.mfcc_stats import MFCCStats
+from boiler.errors import SilentSoundError
+
+_BATCH = 8
+
+
+def vectors_of(
+    paths: Sequence[Path], *, which: windows_module.Which, hop_s: float, step: Callable[[int], None] | None = None
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+    """Embed the windows of each sound that are not silent.
+
+    Shape: -> vectors [W, D] of unit length, in order, and [N]: how many of them each sound has
+
+    Raises: SoundError: a file cannot be read, or is all silence.
+    """
+    encoder = MFCCStats()
+
+    def statistics(path: Path) -> Tensor:
+        windows = (
+            one.samples
+            for one in windows_module.windows(stream.stream(path), which=which, hop_s=hop_s)
+            if not one.silent
+        )
+        with torch.inference_mode():
+            found = [encoder.statistics(encoder.mel(batch)) for batch in _batches(windows)]
+        if not found:
+            raise SilentSoundError(str(path), "nothing but silence: index the folder again")
+        return torch.cat(found)
+
+    features = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for one in pool.map(statistics, paths):
+            features.append(one)
+            if step is not None:
+                step(1)
+    with torch.inference_mode():
+        learned = whitening.fit(features, encoder.dim)
+        whiten = whitening.Whitening(learned["mean"], learned["matrix"])
+        vectors = torch.cat([whiten(one) for one in features])
+    return vectors.numpy(), np.array([len(one) for one in features], np.int64)
+
+
+def _batches(windows: Iterator[npt.NDArray[np.float32]]) -> Iterator[Tensor]:
+    while batch := list(islice(windows, _BATCH)):
+        yield torch.from_numpy(np.stack(batch))[:, None]

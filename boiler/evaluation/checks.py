@@ -1,0 +1,134 @@
+"""What needs the encoder itself or the sounds: the floor, altered sounds, words counted, the engine against the truth.
+
+Each function gives what it found, or why it could not: an index copied to another machine has no sounds beside it, and
+one published from vectors alone has no encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from boiler import engine
+from boiler.audio import stream
+from boiler.audio import windows as windows_module
+from boiler.errors import SoundError
+from boiler.evaluation import labelled_index, metrics
+from boiler.evaluation import robustness as alterations
+from boiler.evaluation.labelled_index import Labelled
+from boiler.evaluation.metrics import Words
+from boiler.evaluation.ranking import Collection
+from boiler.evaluation.robustness import Robustness
+from boiler.evaluation.scorecard import EngineRecall
+
+FLOOR = "MFCCStats"
+FLOOR_UP_TO = 5_000  # sounds: decoding more takes longer than everything else together
+ENGINE_QUERIES = 1_000
+ENGINE_K = 10
+WORD_SOUNDS = 200
+USED = 0.01  # counted softly, a word with less than this part of its even share of all sounds is not used
+
+Vectors = npt.NDArray[np.float32]
+Step = Callable[[int], None]
+
+
+def floor(index: Labelled, wanted: str, step: Step) -> Collection | str:
+    """The same items by MFCC statistics, or why not. `wanted`: auto, always or never."""
+    paths = index.paths()
+    if index.opened.header.encoder == FLOOR:
+        return "the encoder is that itself"
+    if wanted == "never":
+        return "it was not wanted (--floor never)"
+    if paths is None:
+        return "the sounds are not here (--wav_dir names their folder)"
+    if wanted == "auto" and len(paths) > FLOOR_UP_TO:
+        return f"there are more than {FLOOR_UP_TO:,} sounds to decode (--floor always)"
+    try:
+        return labelled_index.floor(index, paths, step)
+    except SoundError as error:
+        return f"{Path(error.path).name}: {error.reason}"
+
+
+def robustness(index: Labelled, n_sounds: int, seed: int, device: str, step: Step) -> dict[str, Robustness] | str:
+    """Sounds drawn by the seed, altered and asked for, or why not. Only those whose first window was indexed."""
+    opened, paths = index.opened, index.paths()
+    if paths is None or not opened.header.encoder_sha256:
+        return f"{'the sounds are' if paths is None else 'the encoder is'} not here"
+    numbers = _sample(index, n_sounds, seed)
+    encoder = _encoder(index, device)
+    sounds = (stream.load(paths[number], end_s=windows_module.WINDOW_S) for number in numbers)
+    originals = opened.vectors[index.first_rows[numbers]]
+    try:
+        return alterations.measure(
+            index.collection,
+            numbers.tolist(),
+            originals,
+            sounds,
+            lambda windows: _run(encoder, windows, device),
+            seed=seed,
+            step=step,
+        )
+    except SoundError as error:
+        return f"{Path(error.path).name}: {error.reason}"
+
+
+def words(index: Labelled, seed: int, device: str) -> Words | None:
+    """How the codebook is used, where the encoder is a bag of words; None where it is not.
+
+    Counted in a sample of the sounds (the nearest word of each cell: the encoder's `codes`). Where they are not here,
+    the vectors tell, which are the square roots of the words' soft shares.
+    """
+    opened, paths = index.opened, index.paths()
+    if not opened.header.encoder_sha256:
+        return None
+    encoder = _encoder(index, device)
+    if not hasattr(encoder, "presence"):
+        return None
+    if paths is None or not hasattr(encoder, "codes"):
+        return metrics.words(np.square(np.asarray(opened.vectors), dtype=np.float64), least=USED)
+    counts = []
+    for number in _sample(index, WORD_SOUNDS, seed):
+        window = windows_module.fill(
+            stream.load(paths[number], end_s=windows_module.WINDOW_S)[: windows_module.WINDOW_SAMPLES]
+        )
+        counts.append(np.bincount(_run(encoder.codes, window[None], device)[0], minlength=opened.header.dim))
+    return metrics.words(np.stack(counts))
+
+
+def _sample(index: Labelled, n_sounds: int, seed: int) -> npt.NDArray[np.int64]:
+    """Items whose first window was indexed, drawn by the seed, in order."""
+    starts = np.flatnonzero(index.opened.rows["start_s"][index.first_rows] == 0)
+    return np.sort(np.random.default_rng(seed).permutation(starts)[:n_sounds])
+
+
+def _encoder(index: Labelled, device: str) -> Any:
+    from boiler.model import checkpoint  # brings torch
+
+    return checkpoint.load_script(index.opened.path / "encoder.pt", device)[0]
+
+
+def _run(function: Callable[..., Any], windows: Vectors, device: str) -> npt.NDArray[Any]:
+    import torch
+
+    with torch.inference_mode():
+        found: npt.NDArray[Any] = function(torch.from_numpy(windows)[:, None].to(device)).cpu().numpy()
+    return found
+
+
+def engine_recall(index: Labelled, seed: int) -> EngineRecall:
+    """What the annoy file finds, asked as searches ask it, for a sample of the rows."""
+    opened = index.opened
+    vectors = np.asarray(opened.vectors)
+    rows = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:ENGINE_QUERIES])
+    found, exact = (
+        engine.find(name).load(opened.path / name, vectors).query(vectors[rows], ENGINE_K)
+        for name in ("annoy", "exact")
+    )
+    recall = metrics.engine_recall(vectors[rows], vectors, found.rows, exact.rows)
+    answers = str(opened.header.engine.get("name", "exact"))
+    published = opened.header.engine.get("annoy", {}).get("recall_at_10")
+    return EngineRecall(answers, ENGINE_K, len(rows), recall, published)

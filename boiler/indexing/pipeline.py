@@ -1,0 +1,369 @@
+"""Bring an index up to date with a folder: look, embed what is new, publish. `boiler.index` is its command line.
+
+::
+
+    folder > scan > sync with the catalogue > hear what is pending > publish a generation
+
+The catalogue is written as the work goes on, so a run that is killed goes on where it was; what readers see changes
+once, at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import numpy.typing as npt
+
+from boiler import encoder, files
+from boiler.audio import stream
+from boiler.audio import windows as windows_module
+from boiler.audio.decoder_pool import Decoders
+from boiler.audio.windows import Which
+from boiler.catalog import catalog, diff, scan
+from boiler.catalog import metadata as metadata_module
+from boiler.catalog.catalog import Catalogue
+from boiler.catalog.items import Failure, folder_of
+from boiler.encoder import runtime
+from boiler.errors import CatalogueError, CheckpointError, CorpusError, ModelDirError, UnknownNameError
+from boiler.indexing import binding
+from boiler.indexing import embed as embed_module
+from boiler.indexing.binding import Binding
+from boiler.indexing.report import Report
+from boiler.model import checkpoint
+from boiler.progress import meter
+from boiler.store import build, generation
+from boiler.store.generation import ROW, Header
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """What to index, with what, and where to. None: as it was the last time in this model directory; the first time,
+    as in `FIRST_TIME`."""
+
+    wav_dir: Path
+    encoder: str | None = None
+    pt_path: Path | None = None
+    model_dir: Path | None = None
+    windows: str | None = None
+    hop_s: float | None = None
+    url_template: str | None = None
+    include: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] | None = None
+    metadata: Path | None = None
+    batch_size: int = 16
+    device: str = "auto"
+    workers: int | None = None  # None: one for each processor
+    decode_timeout_s: float = 60.0
+    max_file_hours: float = 24.0
+    seed: int = 0
+    check: bool = False
+    force: bool = False
+    retry_failed: bool = False
+
+
+FIRST_TIME: dict[str, Any] = {
+    "windows": "all",
+    "hop_s": windows_module.HOP_S,
+    "url_template": "{id}",
+    "include": (),
+    "exclude": (),
+}
+
+
+def index(settings: IndexSettings) -> Report:
+    """Bring the index up to date with the folder.
+
+    Raises: CorpusError: no such folder, or no sounds in it. CatalogueError: another indexer is at work there, too much
+    is gone, or the disk is full. ModelDirError: the directory was made otherwise. CheckpointError, UnknownNameError: no
+    such encoder.
+    """
+    began = time.monotonic()
+    columns_of = metadata_module.from_table(settings.metadata) if settings.metadata else metadata_module.from_folders
+    model_dir, settings = _decide(settings)
+    _refuse(model_dir, settings)
+    with generation.writing(model_dir), Catalogue(model_dir / catalog.FILE) as store:
+        settings = _complete(store, settings)
+        run = store.begin_run(_now())
+        _bind(store, settings)
+        if settings.retry_failed:
+            store.forget_failures()
+        changes, unreadable = _look(store, settings)
+        diff.apply(store, changes, lambda id: columns_of(id)[0], _now(), force=settings.force)
+        store.describe(columns_of)
+        scanned = time.monotonic()
+        tally = _hear(store, settings)
+        store.purge()
+        failures = store.failures() + [Failure(id, reason) for id, reason in unreadable.reasons.items()]
+        heard = time.monotonic()
+        opened, published = _publish(store, settings, model_dir, failures)
+        ended = time.monotonic()
+        report = Report(
+            model_dir=model_dir,
+            generation=opened.name if opened else "",
+            published=published,
+            changes=changes,
+            tally=tally,
+            failures=failures,
+            n_items=opened.header.n_items if opened else 0,
+            n_rows=opened.header.n_rows if opened else 0,
+            scan_s=scanned - began,
+            publish_s=ended - heard,
+            wall_s=ended - began,
+        )
+        store.end_run(run, _now(), "failures" if failures else "done", report.to_json())
+    return report
+
+
+def plan(settings: IndexSettings) -> diff.Changes:
+    """What `index` would do; nothing is written."""
+    model_dir, settings = _decide(settings)
+    path = model_dir / catalog.FILE
+    if not path.is_file():
+        with Catalogue(Path(":memory:")) as store:
+            return _look(store, _complete(store, settings))[0]
+    with files.writing(model_dir), Catalogue(path) as store:
+        return _look(store, _complete(store, settings))[0]
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _decide(settings: IndexSettings) -> tuple[Path, IndexSettings]:
+    """The model directory, and the settings with the encoder's name filled in."""
+    if not settings.wav_dir.is_dir():
+        raise CorpusError(f"{settings.wav_dir} is not a folder: give the folder that holds the sounds")
+    name = settings.encoder
+    if name is None and settings.model_dir is not None and (settings.model_dir / catalog.FILE).is_file():
+        with Catalogue(settings.model_dir / catalog.FILE) as store:
+            bound = binding.binding_of(store)
+        name = bound.encoder if bound else None
+    name = name or (encoder.DEFAULT if settings.pt_path else encoder.WITHOUT_CHECKPOINT)
+    encoder.find(name)
+    if settings.model_dir is not None:
+        model_dir = settings.model_dir
+    elif settings.pt_path is not None:
+        model_dir = settings.pt_path.with_suffix("") / name
+    else:
+        model_dir = Path("exp") / settings.wav_dir.resolve().name / name
+    return model_dir, replace(settings, encoder=name)
+
+
+def _refuse(model_dir: Path, settings: IndexSettings) -> None:
+    """Refuse what can be told beforehand, so that nothing is written then: above all, no empty model directory."""
+    checkpoint.device_of(settings.device)
+    if (model_dir / catalog.FILE).is_file():
+        return
+    with Catalogue(Path(":memory:")) as store:
+        settings = _complete(store, settings)
+    if settings.pt_path is not None or encoder.find(str(settings.encoder)).needs_checkpoint:
+        encoder.create(str(settings.encoder), settings.pt_path)
+    if next(_found(settings, scan.Unreadable()), None) is None:
+        raise _nothing(settings)
+
+
+def _found(settings: IndexSettings, unreadable: scan.Unreadable) -> Iterator[scan.Found]:
+    return scan.walk(
+        settings.wav_dir,
+        stream.SUFFIXES,
+        include=settings.include or (),
+        exclude=settings.exclude or (),
+        unreadable=unreadable,
+    )
+
+
+def _nothing(settings: IndexSettings) -> CorpusError:
+    globs = " that --include and --exclude let through" if settings.include or settings.exclude else ""
+    kinds = ", ".join(sorted(stream.SUFFIXES))
+    return CorpusError(f"{settings.wav_dir} holds no sounds{globs}; boiler looks for {kinds}")
+
+
+def _complete(store: Catalogue, settings: IndexSettings) -> IndexSettings:
+    """The settings with what was not said filled in from the last time."""
+    before = json.loads(store.get("settings") or "{}")
+    unsaid = {key: before.get(key, value) for key, value in FIRST_TIME.items() if getattr(settings, key) is None}
+    settings = replace(settings, **unsaid)
+    _url(str(settings.url_template), "a/b.wav")  # a template that cannot work is refused before the work
+    for wrong, message in (
+        (settings.windows not in ("all", "first"), f"windows are 'all' or 'first', not {settings.windows!r}"),
+        (
+            not 0 < (settings.hop_s or 0) <= windows_module.WINDOW_S,
+            f"hop_s must be above 0 and at most {windows_module.WINDOW_S:g}",
+        ),
+        (settings.batch_size < 1, "batch_size must be at least 1"),
+        (settings.workers is not None and settings.workers < 1, "workers must be at least 1"),
+        (settings.decode_timeout_s <= 0, "decode_timeout_s must be above 0"),
+        (settings.max_file_hours <= 0, "max_file_hours must be above 0"),
+    ):
+        if wrong:
+            raise CatalogueError(message)
+    return settings
+
+
+def _bind(store: Catalogue, settings: IndexSettings) -> None:
+    bound = binding.binding_of(store)
+    if settings.pt_path is not None:
+        if not settings.pt_path.is_file():
+            raise CheckpointError(f"{settings.pt_path}: there is no such checkpoint; boiler train writes vqvae_NNN.pt")
+        checkpoint_sha256 = files.sha256_of(settings.pt_path)
+    else:  # the directory knows its own
+        checkpoint_sha256 = bound.checkpoint_sha256 if bound and bound.encoder == settings.encoder else ""
+    binding.bind(
+        store,
+        Binding(
+            encoder=str(settings.encoder),
+            checkpoint_sha256=checkpoint_sha256,
+            windows=str(settings.windows),
+            hop_s=float(settings.hop_s or windows_module.HOP_S),
+        ),
+        force=settings.force,
+    )
+    store.put(settings=json.dumps({key: getattr(settings, key) for key in FIRST_TIME}))
+
+
+def _look(store: Catalogue, settings: IndexSettings) -> tuple[diff.Changes, scan.Unreadable]:
+    """Compare the folder with the catalogue."""
+    unreadable = scan.Unreadable()
+    found = _found(settings, unreadable)
+    changes = diff.compare(store, found, unreadable, embed_module.hashes(settings.wav_dir), check=settings.check)
+    if not store.n_files() and not changes.new:
+        raise _nothing(settings)
+    return changes, unreadable
+
+
+def _hear(store: Catalogue, settings: IndexSettings) -> embed_module.Tally:
+    """Embed what is pending; nothing is started where nothing is."""
+    n_pending = store.n_pending()
+    frozen = store.get("encoder_sha256") is not None
+    if not n_pending and frozen:
+        return embed_module.Tally()
+    # One file is never with two of them: to a file of ten hours, a second would be memory and nothing else.
+    workers = min(settings.workers or os.cpu_count() or 1, max(n_pending, 1))
+    limits = stream.Limits(max_seconds=settings.max_file_hours * 3600)
+    which: Which = "first" if settings.windows == "first" else "all"
+    hop_s = float(settings.hop_s or windows_module.HOP_S)
+    kind = encoder.find(str(settings.encoder))
+    device = checkpoint.device_of(settings.device)
+    began = time.monotonic()
+    with Decoders(workers, timeout_s=settings.decode_timeout_s, limits=limits) as decoders:
+        decoders.start()
+        sample = binding.Sample(
+            store,
+            settings.wav_dir,
+            decoders,
+            which=which,
+            hop_s=hop_s,
+            batch_size=settings.batch_size,
+            n_windows=kind.fit_windows if issubclass(kind, encoder.Fitted) else 0,
+            seed=settings.seed,
+        )
+        path = binding.freeze(store, str(settings.encoder), settings.pt_path, sample)
+        with runtime.embedding(path, device) as embed, meter("indexing", n_pending) as shown:
+            tally = embed_module.Tally(prepare_s=time.monotonic() - began)
+            return embed_module.Hearing(
+                catalogue=store,
+                root=settings.wav_dir,
+                embed=embed,
+                decoders=decoders,
+                which=which,
+                hop_s=hop_s,
+                batch_size=settings.batch_size,
+                meter=shown,
+                tally=tally,
+            ).run()
+
+
+def _publish(
+    store: Catalogue, settings: IndexSettings, model_dir: Path, failures: list[Failure]
+) -> tuple[generation.Generation | None, bool]:
+    """The current generation, published now when it says something else than the catalogue; whether it was."""
+    says = {
+        "wav_dir": str(settings.wav_dir.resolve()),
+        "catalogue": f"{store.get('birth')}:{store.revision}",
+        "settings": json.dumps([settings.url_template, settings.seed]),
+        "unreadable": str(sum(not failure.sha256 for failure in failures)),
+    }
+    try:
+        opened = generation.open(model_dir)
+    except ModelDirError:
+        opened = None  # none yet, or a damaged one, which is made again
+    if opened is not None:
+        with closing(opened.connect()) as connection:
+            if dict(map(tuple, connection.execute("SELECT key, value FROM meta"))) == says:
+                return opened, False
+    n_rows = store.n_rows()
+    if not n_rows and opened is None:
+        binding.thaw(store)
+        return None, False
+    header = Header(
+        encoder=str(settings.encoder),
+        dim=int(store.get("dim") or 0),
+        sample_rate_hz=stream.SAMPLE_RATE_HZ,
+        window_samples=windows_module.WINDOW_SAMPLES,
+        windows=str(settings.windows),
+        hop_s=float(settings.hop_s or windows_module.HOP_S),
+        seed=settings.seed,
+        url_template=str(settings.url_template),
+    )
+    with _gathered(store, model_dir, n_rows, header.dim) as (vectors, rows):
+        opened = generation.publish(
+            model_dir,
+            header,
+            vectors,
+            rows,
+            store.items(lambda id: _url(header.url_template, id)),
+            encoder_pt=model_dir / binding.FILE,
+            failures=failures,
+            meta=says,
+            locked=True,
+        )
+    return opened, True
+
+
+@contextmanager
+def _gathered(
+    store: Catalogue, model_dir: Path, n_rows: int, dim: int
+) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.void]]]:
+    """All vectors [N, D] and rows [N] of the catalogue; the vectors in a file aside, so that N may be large."""
+    rows = np.zeros(n_rows, ROW)
+    aside = model_dir / generation.VERSIONS / ".gathered.npy"  # in versions, so that the next run tidies it away
+
+    def blocks() -> Iterator[npt.NDArray[np.float32]]:
+        for at, (n, start_s, end_s, vector) in enumerate(store.rows()):
+            rows[at] = (n, start_s, end_s)
+            yield np.frombuffer(vector, "<f4")
+
+    try:
+        yield build.save_blocks(aside, (n_rows, dim), blocks()), rows
+    except OSError as error:
+        raise ModelDirError(f"{model_dir}: no room to publish ({error}): free some space and run again") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _url(template: str, id: str) -> str:
+    """The item's address: the template with its fields filled in, quoted where the template is a web address.
+
+    >>> _url("https://example.org/view/{stem}", "loops/2a b.mp4"), _url("{id}", "loops/2a b.mp4")
+    ('https://example.org/view/2a%20b', 'loops/2a b.mp4')
+    """
+    path = PurePosixPath(id)
+    values = {"id": id, "stem": path.stem, "name": path.name, "folder": folder_of(id)}
+    if "://" in template:
+        values = {key: quote(value) for key, value in values.items()}
+    try:
+        return template.format(**values)
+    except KeyError as error:
+        raise UnknownNameError("field of --url_template", str(error.args[0]), values) from error
+    except (ValueError, IndexError, AttributeError) as error:
+        raise CatalogueError(f"--url_template {template!r} cannot be filled in: {error}") from error

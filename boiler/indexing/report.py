@@ -1,0 +1,100 @@
+"""What an indexing run tells at its end, for people and for programs."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from boiler.catalog.diff import Changes
+from boiler.catalog.items import Failure
+from boiler.indexing.embed import Tally
+
+_LISTED = 50
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an index run did, and what the index holds now."""
+
+    model_dir: Path
+    generation: str  # empty where there is nothing to publish
+    published: bool
+    changes: Changes
+    tally: Tally
+    failures: list[Failure]
+    n_items: int
+    n_rows: int
+    scan_s: float
+    publish_s: float
+    wall_s: float
+
+    @property
+    def files_per_s(self) -> float:
+        """Files heard per second of the whole run."""
+        return self.tally.embedded / self.wall_s if self.wall_s else 0.0
+
+    @property
+    def sound_per_time(self) -> float:
+        """Hours of sound per hour."""
+        return self.tally.sound_s / self.wall_s if self.wall_s else 0.0
+
+    def to_json(self) -> str:
+        values = asdict(self) | {
+            "model_dir": str(self.model_dir),
+            "files_per_s": self.files_per_s,
+            "sound_per_time": self.sound_per_time,
+            "bottleneck": self.tally.bottleneck,
+        }
+        return json.dumps(values, indent=2)
+
+    def lines(self) -> Iterator[str]:
+        """The report as text, failures and the export line left out."""
+        changes, tally = self.changes, self.tally
+        yield f"{self.model_dir}: {self.n_items} sounds, {self.n_rows} windows in the index"
+        yield (
+            f"  {len(changes.new)} new, {len(changes.changed)} changed, {len(changes.moved)} moved,"
+            f" {len(changes.gone) + tally.vanished} gone, {changes.unchanged} unchanged"
+        )
+        if tally.embedded or tally.reused or tally.failed:
+            yield f"  {tally.embedded} embedded, {tally.reused} known already, {tally.failed} failed"
+        if tally.windows:
+            yield (
+                f"  {self.files_per_s:.1f} files a second, {self.sound_per_time:.0f} hours of sound an hour;"
+                f" {tally.bottleneck} took the time"
+            )
+        yield (
+            f"  {self.wall_s:.1f} s: looking {self.scan_s:.1f}, encoder {tally.prepare_s:.1f},"
+            f" waiting for decoders {tally.decode_wait_s:.1f}, embedding {tally.embed_s:.1f},"
+            f" writing {tally.write_s:.1f}, publishing {self.publish_s:.1f}"
+        )
+        if not self.published:
+            yield "  nothing to publish" if not self.generation else "  nothing changed: the index stays as it is"
+
+    def failure_lines(self) -> Iterator[str]:
+        """Every file that gives no sound, with the reason; the first of them where there are many."""
+        if not self.failures:
+            return
+        yield f"{len(self.failures)} files give no sound:"
+        for failure in self.failures[:_LISTED]:
+            yield f"  {failure.id}: {failure.reason}"
+        if len(self.failures) > _LISTED:
+            yield f"  and {len(self.failures) - _LISTED} more: boiler status {shlex.quote(str(self.model_dir))}"
+
+
+def plan_lines(changes: Changes) -> Iterator[str]:
+    """What a run would do, one line for each file."""
+    for id in changes.new:
+        yield f"new      {id}"
+    for id in changes.changed:
+        yield f"changed  {id}"
+    for source, to in changes.moved:
+        yield f"moved    {source} -> {to}"
+    for id in changes.gone:
+        yield f"gone     {id}"
+    yield (
+        f"{len(changes.new)} new, {len(changes.changed)} changed, {len(changes.moved)} moved, {len(changes.gone)} gone,"
+        f" {changes.unchanged} unchanged"
+    )

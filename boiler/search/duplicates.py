@@ -1,0 +1,105 @@
+"""Groups of near-identical sounds in a whole collection, without comparing all pairs: proposed, never merged.
+
+Each item is compared with the neighbours of its first window alone, which the engine finds. Two items are alike when
+their vectors are nearer than a given distance and their lengths differ by 5 % at most; a group is what hangs together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from boiler.engine import Rows, Vectors
+from boiler.errors import QueryError
+from boiler.progress import Tell, told_by_none
+from boiler.search.rerank import SAME_LENGTH
+from boiler.search.snapshot import Snapshot
+
+NEARER_THAN = 0.1  # two codings of one recording mostly are
+NEIGHBOURS = 16
+_BLOCK = 1_024
+
+
+@dataclass(frozen=True)
+class Group:
+    """The ids of sounds that are nearly the same, in the order of their numbers, and the greatest distance between
+    two that were found alike."""
+
+    ids: tuple[str, ...]
+    widest: float
+
+
+def find(snapshot: Snapshot, nearer_than: float = NEARER_THAN, tell: Tell = told_by_none) -> list[Group]:
+    """The groups, the largest first, equally large ones in the order of their numbers. `tell` hears how far it is.
+
+    Raises: QueryError: a distance that is not from 0 to 2; and what `tell` raises.
+    """
+    numbers = _sounding(snapshot)
+    parents = np.arange(len(numbers))
+    found = list(_alike(snapshot, numbers, nearer_than, tell))
+    for one, other, _ in found:
+        _join(parents, one, other)
+    members: dict[int, set[int]] = {}
+    widest: dict[int, float] = {}
+    for one, other, distance in found:
+        root = _root(parents, one)
+        members.setdefault(root, set()).update((one, other))
+        widest[root] = max(widest.get(root, 0.0), distance)
+    ordered = sorted(members, key=lambda root: (-len(members[root]), root))  # the root is the first of its group
+    return [Group(_ids(snapshot, numbers[sorted(members[root])]), widest[root]) for root in ordered]
+
+
+def pairs(snapshot: Snapshot, nearer_than: float = NEARER_THAN) -> list[tuple[int, int, float]]:
+    """The numbers of every two items that were found alike, the lower first, and their distance; in rising order.
+
+    Raises: QueryError: a distance that is not from 0 to 2.
+    """
+    numbers = _sounding(snapshot)
+    found = _alike(snapshot, numbers, nearer_than, told_by_none)
+    once = {(min(one, other), max(one, other)): apart for one, other, apart in found}
+    return [(int(numbers[one]), int(numbers[other]), apart) for (one, other), apart in sorted(once.items())]
+
+
+def _sounding(snapshot: Snapshot) -> Rows:
+    return snapshot.numbers[np.flatnonzero(np.diff(snapshot.numbers, prepend=-1))]
+
+
+def _alike(snapshot: Snapshot, numbers: Rows, nearer_than: float, tell: Tell) -> Iterator[tuple[int, int, float]]:
+    """Positions in `numbers` of two items that are alike, and their distance; a pair may come from both sides."""
+    if not 0 <= nearer_than <= 2:
+        raise QueryError(f"a distance is from 0 to 2, not {nearer_than}")
+    vectors: Vectors = np.asarray(snapshot.generation.item_vectors)
+    firsts = np.flatnonzero(np.diff(snapshot.numbers, prepend=-1))
+    lengths_s = np.array(
+        [row["duration_s"] for row in snapshot.select("SELECT duration_s FROM items WHERE n_rows > 0 ORDER BY n")]
+    )
+    for begin in range(0, len(firsts), _BLOCK):
+        tell(begin / len(firsts))
+        mine = np.arange(begin, min(begin + _BLOCK, len(firsts)))
+        found = snapshot.engine.query(snapshot.vectors[firsts[mine]], NEIGHBOURS + 1)
+        others = np.searchsorted(numbers, snapshot.numbers[found.rows])
+        for one, some in zip(mine.tolist(), others, strict=True):
+            apart = np.linalg.norm(vectors[some] - vectors[one], axis=1)
+            longer = np.maximum(lengths_s[some], lengths_s[one])
+            alike = (some != one) & (apart < nearer_than)
+            alike &= np.abs(lengths_s[some] - lengths_s[one]) <= SAME_LENGTH * longer
+            for other, distance in zip(some[alike].tolist(), apart[alike].tolist(), strict=True):
+                yield one, other, distance
+
+
+def _ids(snapshot: Snapshot, numbers: Rows) -> tuple[str, ...]:
+    return tuple(name.id for name in snapshot.names(numbers.tolist()))
+
+
+def _root(parents: Rows, item: int) -> int:
+    while parents[item] != item:
+        parents[item] = parents[parents[item]]
+        item = int(parents[item])
+    return item
+
+
+def _join(parents: Rows, one: int, other: int) -> None:
+    one, other = _root(parents, one), _root(parents, other)
+    parents[max(one, other)] = min(one, other)

@@ -1,0 +1,94 @@
+"""A filter as one line of text, for commands and search boxes.
+
+>>> parse("duration_s < 5 and label in ('dog', 'cat') and not under('loops/drums')").to_json()
+... # doctest: +NORMALIZE_WHITESPACE
+{'and': [{'duration_s': {'<': 5}}, {'label': {'in': ['dog', 'cat']}}, {'not': {'under': 'loops/drums'}}]}
+
+Names stand for fields (`boiler.search.filters.FIELDS`, `metadata.NAME`, `metadata['any name']`). There are `==`, `!=`, `<`,
+`<=`, `>`, `>=`, `in`, `not in`, `and`, `or`, `not`, `glob(FIELD, PATTERN)` and `under(FOLDER)`; text in quotes, `None`,
+`True` and `False`. Python's grammar reads it, and nothing is ever run.
+"""
+
+from __future__ import annotations
+
+import ast
+
+from boiler.errors import QueryError
+from boiler.search.filters import FIELDS, METADATA, Among, And, Compare, Filter, Glob, Not, Or, Under, Value, shown
+
+
+def parse(text: str) -> Filter:
+    """A filter from its text form.
+
+    Raises: QueryError: it cannot be read; the message says which part.
+    """
+    try:
+        tree = ast.parse(text.strip(), mode="eval")  # only read, never run
+        return _read(tree.body, text.strip())
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise QueryError(
+            f"the filter {shown(text)} cannot be read: write for example label == 'dog' and duration_s < 5, with == for"
+            f" 'is'. Fields: {', '.join(FIELDS)}, metadata.NAME"
+        ) from error
+
+
+def _read(node: ast.expr, text: str) -> Filter:
+    match node:
+        case ast.BoolOp(op, values):
+            parts = tuple(_read(value, text) for value in values)
+            return And(parts) if isinstance(op, ast.And) else Or(parts)
+        case ast.UnaryOp(ast.Not(), operand):
+            return Not(_read(operand, text))
+        case ast.Call(ast.Name("under"), [folder], []):
+            return Under(str(_value(folder, text)))
+        case ast.Call(ast.Name("glob"), [name, pattern], []):
+            return Glob(_name(name, text), str(_value(pattern, text)))
+        case ast.Compare(left, operators, rights):
+            parts = ()
+            for operator, right in zip(operators, rights, strict=True):  # 1 < duration_s < 5 is two of them
+                parts += (_compared(left, operator, right, text),)
+                left = right
+            return parts[0] if len(parts) == 1 else And(parts)
+    raise QueryError(f"{_piece(node, text)} is not a condition: write for example label == 'dog' and duration_s < 5")
+
+
+_SIGNS = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
+_TURNED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+
+
+def _compared(left: ast.expr, operator: ast.cmpop, right: ast.expr, text: str) -> Filter:
+    if isinstance(operator, ast.In | ast.NotIn):
+        if not isinstance(right, ast.List | ast.Tuple):
+            raise QueryError(f"'in' is followed by a list such as ('dog', 'cat'), not by {_piece(right, text)}")
+        among = Among(_name(left, text), tuple(_value(one, text) for one in right.elts))
+        return among if isinstance(operator, ast.In) else Not(among)
+    sign = _SIGNS.get(type(operator))
+    if sign is None:
+        raise QueryError("write == and != for 'is' and 'is not'")
+    if isinstance(left, ast.Name | ast.Attribute | ast.Subscript):
+        return Compare(_name(left, text), sign, _value(right, text))
+    return Compare(_name(right, text), _TURNED[sign], _value(left, text))
+
+
+def _name(node: ast.expr, text: str) -> str:
+    match node:
+        case ast.Name(name):
+            return name
+        case ast.Attribute(ast.Name("metadata"), name):
+            return METADATA + name
+        case ast.Subscript(ast.Name("metadata"), ast.Constant(str(name))):
+            return METADATA + name
+    raise QueryError(f"{_piece(node, text)} is not a field. Known: {', '.join(FIELDS)}, metadata.NAME")
+
+
+def _value(node: ast.expr, text: str) -> Value:
+    match node:
+        case ast.Constant(str() | int() | float() | bool() | None as value):
+            return value
+        case ast.UnaryOp(ast.USub(), ast.Constant(int() | float() as value)):
+            return -value
+    raise QueryError(f"{_piece(node, text)} is not a value: text stands in quotes")
+
+
+def _piece(node: ast.expr, text: str) -> str:
+    return repr((ast.get_source_segment(text, node) or text)[:100])

@@ -1,0 +1,339 @@
+"""A generation ready to answer: its engine, its items by id and number, and rows made into items.
+
+A `Snapshot` never changes. `Nearest` holds one and replaces it by the next; whoever began a query with this one ends it
+with this one, and its file of items is closed when the last of them is done.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import weakref
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from boiler import engine
+from boiler.catalog import items
+from boiler.catalog.items import Item
+from boiler.engine import Engine, Found, Rows, Vectors
+from boiler.engine.exact import Exact
+from boiler.errors import ModelDirError, SilentSoundError, UnknownItemError
+from boiler.search import filters
+from boiler.search.filters import Filter
+from boiler.store import generation
+from boiler.store.generation import Generation
+
+MOST_NAMES = 200_000  # kept in memory; some 50 MB
+MOST_FILTERS = 32  # whose rows are kept
+CROWD = 10  # neighbours
+_AT_ONCE = 500  # SQLite's limit on parameters is above this everywhere
+_NAMES = "SELECT n, id, url, label FROM items WHERE n IN ({})"
+
+
+class Name(NamedTuple):
+    """What an answer says of an item."""
+
+    id: str
+    url: str
+    label: str | None
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """Items, nearest first, equal ones by their number. For each the row that speaks for it, and which of the queries
+    it was nearest to."""
+
+    numbers: Rows
+    rows: Rows
+    asked: Rows
+    distances: Vectors
+
+    def first(self, k: int) -> Ranked:
+        """The first k of them."""
+        return self.at(slice(k))
+
+    def at(self, positions: slice | Rows) -> Ranked:
+        """Those at these positions, in that order."""
+        return Ranked(self.numbers[positions], self.rows[positions], self.asked[positions], self.distances[positions])
+
+
+class Snapshot:
+    """One generation, opened for search. `engine` None: the one that the index was published with."""
+
+    def __init__(self, opened: Generation, engine_name: str | None = None) -> None:
+        self.generation = opened
+        self._asked_for = engine_name
+        # Plain arrays over the same maps: a slice of the class `memmap` costs four times as much.
+        self.vectors: Vectors = np.asarray(opened.vectors)
+        self.rows = np.asarray(opened.rows)
+        self.numbers: Rows = self.rows["n"]  # rising
+        self._pairs: Vectors = np.asarray(opened.pairs)
+        self.n_searchable = len(opened.item_vectors)
+        self.exact = Exact(self.vectors)
+        self.engine = _engine(opened, engine_name or str(opened.header.engine.get("name", "exact")), self.exact)
+        self._lock = threading.Lock()
+        self._names: dict[int, Name] = {}
+        self._passing: dict[Filter, Rows] = {}
+        self._crowding: Vectors | None = None
+        self._connection = opened.connect()
+        self._close = weakref.finalize(self, self._connection.close)
+
+    @classmethod
+    def open(cls, model_dir: Path, engine_name: str | None = None) -> Snapshot:
+        """Open the current generation, and see that it answers.
+
+        Raises: ModelDirError, UnknownNameError.
+        """
+        snapshot = cls(generation.open(model_dir), engine_name)
+        if len(snapshot.vectors):
+            first = snapshot.engine.query(snapshot.vectors[:1], 1)
+            if first.rows.shape != (1, 1) or not first.distances[0, 0] <= 1e-3:
+                raise ModelDirError(
+                    f"{snapshot.generation.path} does not find its own first row: run boiler index again"
+                )
+        return snapshot
+
+    @property
+    def name(self) -> str:
+        return self.generation.name
+
+    # ------------------------------------------------------------------------------------------------ items
+
+    def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        """Rows of `meta.sqlite`. One connection serves all threads, one at a time: a lookup is over in microseconds."""
+        with self._lock:
+            return self._connection.execute(sql, parameters).fetchall()
+
+    def item(self, id_or_n: str | int) -> Item:
+        """Raises: UnknownItemError."""
+        return items.item_of(self.record(id_or_n))
+
+    def record(self, id_or_n: str | int) -> sqlite3.Row:
+        """The item's row of `meta.sqlite`.
+
+        Raises: UnknownItemError.
+        """
+        column = "id" if isinstance(id_or_n, str) else "n"
+        value = id_or_n if isinstance(id_or_n, str) else _number(id_or_n)
+        found = self.select(f"SELECT * FROM items WHERE {column} = ?", (value,))  # noqa: S608  # one of two words
+        if not found:
+            raise UnknownItemError(f"no item of this index has the {column} {id_or_n!r}")
+        return found[0]
+
+    def rows_of(self, id_or_n: str | int) -> tuple[int, range]:
+        """The number of an item, and its rows.
+
+        Raises: UnknownItemError; SilentSoundError: it has none.
+        """
+        if isinstance(id_or_n, str):
+            record = self.record(id_or_n)
+            number, first, count = record["n"], record["first_row"], record["n_rows"]
+        else:
+            number = _number(id_or_n)
+            first, last = np.searchsorted(self.numbers, [number, number + 1]).tolist()
+            count = last - first
+        if not count:
+            raise SilentSoundError(self.item(id_or_n).id, "it is silent from beginning to end, so it has no neighbours")
+        return number, range(first, first + count)
+
+    def names(self, numbers: Sequence[int]) -> list[Name]:
+        """What to call these items."""
+        known = self._names
+        missing = [number for number in numbers if number not in known]
+        if missing:
+            if len(known) + len(missing) > MOST_NAMES:
+                # Replaced, not emptied: another thread may be reading the old one.
+                self._names = known = {number: known[number] for number in numbers if number in known}
+            for at in range(0, len(missing), _AT_ONCE):
+                part = missing[at : at + _AT_ONCE]
+                for number, *name in self.select(_NAMES.format(",".join("?" * len(part))), part):
+                    known[number] = Name(*name)
+        return [known[number] for number in numbers]
+
+    def passing(self, where: Filter) -> Rows:
+        """The rows of the items that pass a filter, rising. Remembered: filters come again and again."""
+        known = self._passing.get(where)
+        if known is None:
+            text, values = where.sql()
+            asked = f"SELECT first_row, n_rows FROM items WHERE n_rows > 0 AND ({text}) ORDER BY n"  # noqa: S608  # ours
+            with self._lock:
+                cursor = self._connection.cursor()
+                cursor.row_factory = None  # plain tuples: of half a million rows in half the time
+                found = np.fromiter(chain.from_iterable(cursor.execute(asked, values)), np.int64)
+            firsts, counts = found.reshape(-1, 2).T
+            within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+            rows: Rows = np.repeat(firsts, counts) + within
+            if len(self._passing) >= MOST_FILTERS:
+                self._passing = {}
+            self._passing[where] = rows
+            return rows
+        return known
+
+    def column(self, name: str, numbers: Sequence[int]) -> list[Any]:
+        """A field of these items (`filters.FIELDS`, `metadata.NAME`).
+
+        Raises: QueryError: there is no such field.
+        """
+        field, path = filters.column(name)
+        values: dict[int, Any] = {}
+        for at in range(0, len(numbers), _AT_ONCE):
+            part = numbers[at : at + _AT_ONCE]
+            marks = ",".join("?" * len(part))
+            sql = f"SELECT n, {field} FROM items WHERE n IN ({marks})"  # noqa: S608  # names of ours, and marks
+            values.update(tuple(row) for row in self.select(sql, [*path, *part]))
+        return [values[number] for number in numbers]
+
+    # --------------------------------------------------------------------------------------------- searching
+
+    def plan(self, among: Rows | None) -> tuple[str, str]:
+        """Which engine answers, and why that one."""
+        if among is not None:
+            return self.exact.name, f"the filter leaves {len(among):,} of {len(self.vectors):,} rows"
+        if self._asked_for is not None:
+            return self.engine.name, "it was asked for by name"
+        return self.engine.name, f"it was chosen for {len(self.vectors):,} rows when the index was published"
+
+    def nearest_items(
+        self,
+        queries: Vectors,
+        k: int,
+        *,
+        without: Collection[int] = (),
+        among: Rows | None = None,
+        per_window: bool = False,
+    ) -> Ranked:
+        """The k items nearest to any of the queries, fewer only where there are fewer. The best of an item's rows
+        speaks for it. `without`: numbers of items left out; `among`: the only rows that count, rising, searched
+        exactly; `per_window`: the k nearest rows instead, also of one item.
+
+        Shape: queries [Q, D] -> [k]
+        """
+        if among is None:
+            search: Callable[[int], Found] = lambda rows: self.engine.query(queries, rows)  # noqa: E731
+            n_rows, n_items = len(self.vectors), self.n_searchable
+        else:
+            search = lambda rows: self.exact.query(queries, rows, among)  # noqa: E731
+            n_rows, n_items = len(among), self._n_items(among)
+        if not n_rows:
+            return _none()
+        if len(queries) == 1 and among is None and not without and (per_window or n_items == n_rows):
+            return self._by_item(search(min(k, n_rows)), _NONE, per_window)  # the rows are the answer
+        wanted = k + len(without)
+        if per_window or n_items < n_rows or len(queries) > 1:
+            wanted = 2 * wanted * -(-n_rows // n_items)
+        while True:
+            found = search(min(wanted, n_rows))
+            ranked = self._by_item(found, np.fromiter(without, np.int64, len(without)), per_window)
+            if wanted >= n_rows:
+                break
+            if self._settled(ranked, found) >= k:
+                break
+            wanted *= 4
+        return ranked.first(k)
+
+    def nearest_items_of_each(self, questions: Sequence[tuple[Vectors, Collection[int]]], k: int) -> list[Ranked]:
+        """`nearest_items` for many questions, each of some queries and numbers left out, in one go of the engine."""
+        if not questions or not len(self.vectors):
+            return [_none() for _ in questions]
+        per_item = -(-len(self.vectors) // self.n_searchable)
+        wanted = min((k + max(len(without) for _, without in questions)) * per_item + per_item, len(self.vectors))
+        found = self.engine.query(np.concatenate([queries for queries, _ in questions]), wanted)
+        answers, at = [], 0
+        for queries, without in questions:
+            mine = Found(found.rows[at : at + len(queries)], found.distances[at : at + len(queries)])
+            at += len(queries)
+            ranked = self._by_item(mine, np.fromiter(without, np.int64, len(without)), False)
+            if wanted < len(self.vectors) and self._settled(ranked, mine) < k:
+                answers.append(self.nearest_items(queries, k, without=without))
+            else:
+                answers.append(ranked.first(k))
+        return answers
+
+    @staticmethod
+    def _settled(ranked: Ranked, found: Found) -> int:
+        """How many of the items are surely the nearest: one beyond the last row of one query may be nearer than that
+        to another."""
+        if len(found.rows) == 1:
+            return len(ranked.numbers)
+        return int(np.searchsorted(ranked.distances, found.distances[:, -1].min(), side="left"))
+
+    def crowding(self, rows: Rows) -> Vectors:
+        """The mean similarity of each row to its nearest others: what is high where all is near to all. Each row is
+        looked up once and remembered, 4 bytes a row of the index: hubs come again and again."""
+        known = self._crowding
+        if known is None:
+            self._crowding = known = np.full(len(self.vectors), np.nan, np.float32)
+        new = np.unique(rows[np.isnan(known[rows])])
+        if len(new):
+            distances = self.engine.query(self.vectors[new], CROWD + 1).distances[:, 1:]
+            known[new] = (1 - distances**2 / 2).mean(axis=1) if distances.shape[1] else 0.0
+        return known[rows]
+
+    def _n_items(self, among: Rows) -> int:
+        """How many items these rows belong to."""
+        numbers = self.numbers[among]
+        return int(np.count_nonzero(np.diff(numbers))) + min(len(numbers), 1)
+
+    def _by_item(self, found: Found, without: Rows, per_window: bool) -> Ranked:
+        rows, distances = found.rows.reshape(-1), found.distances.reshape(-1)
+        alone = len(found.rows) == 1 and (per_window or self.n_searchable == len(self.vectors))
+        if alone and not len(without):  # what is asked most, by the shortest way
+            return Ranked(self.numbers[rows], rows, np.zeros(len(rows), np.int64), distances)
+        asked = np.repeat(np.arange(len(found.rows)), found.rows.shape[1])
+        if len(found.rows) > 1:
+            order = np.lexsort((rows, distances))
+            rows, distances, asked = rows[order], distances[order], asked[order]
+        numbers = self.numbers[rows]
+        if alone:
+            first = np.arange(len(rows))
+        else:
+            first = np.sort(np.unique(rows if per_window else numbers, return_index=True)[1])
+        if len(without):
+            first = first[~np.isin(numbers[first], without)]
+        return Ranked(numbers[first], rows[first], asked[first], distances[first])
+
+    def closer_than(self, distances: Vectors) -> npt.NDArray[np.float64]:
+        """The share of random pairs of this collection that are farther apart: how unusual the closeness is. 0 where
+        there are no pairs."""
+        if not len(self._pairs):
+            return np.zeros(len(distances))
+        return np.asarray(1 - np.searchsorted(self._pairs, distances, side="right") / len(self._pairs))
+
+
+def _engine(opened: Generation, name: str, exact: Exact) -> Engine:
+    kind = engine.find(name)
+    if kind is Exact:
+        return exact
+    if not (opened.path / name).is_file():
+        raise ModelDirError(
+            f"{opened.path} was published without {name}: with {len(exact.vectors):,} rows it is searched by"
+            f" {opened.header.engine.get('name')}"
+        )
+    return kind.load(opened.path / name, exact.vectors, **_options(opened, name))
+
+
+def _options(opened: Generation, name: str) -> dict[str, Any]:
+    """What was found out at publication about how to ask this engine."""
+    entry = opened.header.engine.get(name, {})
+    return {"search_k": entry["search_k"]} if "search_k" in entry else {}
+
+
+def _number(n: object) -> int:
+    if isinstance(n, bool) or not isinstance(n, int | np.integer):
+        raise UnknownItemError(f"an item is named by its id (text) or its number, not by {type(n).__name__} {n!r}")
+    if not 0 <= int(n) < 2**63:
+        raise UnknownItemError(f"no item n = {n} in this index: numbers are 0 or more")
+    return int(n)
+
+
+_NONE: Rows = np.zeros(0, np.int64)
+
+
+def _none() -> Ranked:
+    return Ranked(_NONE, _NONE, _NONE, np.zeros(0, np.float32))

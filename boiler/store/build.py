@@ -1,0 +1,254 @@
+"""The files of one generation, made from arrays and items in a folder aside.
+
+The annoy file is tested before it goes out: for a sample of rows it must give k answers for k asked, and 99 of 100 that
+exact search finds (`RECALL_WANTED`). Where it does not, the search is made wider and then the build stronger; where
+that does not help either, `boiler.json` says that exact search is to answer. Above `EXACT_UP_TO_ROWS` a graph is
+written too, `hnsw`, which is many times quicker, and answers where it is as good.
+
+The same input and seed give the same bytes in every file but `boiler.json` and what hashes it, and the graph when it
+was built on several threads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from boiler import files
+from boiler.catalog import items as items_module
+from boiler.catalog.items import Failure, Item, Placed
+from boiler.engine import Found, unit
+from boiler.engine.annoy import Annoy
+from boiler.engine.exact import Exact
+from boiler.engine.hnsw import HNSW
+from boiler.store import layout as mapping
+from boiler.store import manifest, projector
+from boiler.store.header import ROW, Header
+
+ARRAYS = ("vectors.npy", "rows.npy", "item_vectors.npy", "pairs.npy")
+FILES = (
+    *ARRAYS,
+    "annoy",
+    "meta.sqlite",
+    projector.METADATA,
+    projector.TENSORS,
+    projector.CONFIG,
+    "boiler.json",
+)
+N_PAIRS = 100_000
+
+RECALL_WANTED = 0.99
+# Below this many rows exact search is quicker than annoy, and misses nothing.
+EXACT_UP_TO_ROWS = 30_000
+_TEST_QUERIES = 200
+_TEST_K = 10
+_N_TREES = (50, 100)
+_SEARCH_FACTORS = (1, 4, 16, 64)
+_BLOCK_ROWS = 8_192
+
+Floats = npt.NDArray[np.float32]
+
+
+def write(
+    folder: Path,
+    header: Header,
+    vectors: Floats,
+    rows: npt.NDArray[np.void],
+    items: Iterable[Item],
+    *,
+    encoder_pt: Path | None,
+    failures: Iterable[Failure],
+    meta: Mapping[str, str],
+    before: Path | None = None,
+) -> Header:
+    """Write every file of a generation into `folder` (empty) and bring them to the disk; the header as completed.
+    `before`: the folder of the generation before, if there is one, whose map the new one keeps to.
+
+    Raises: ValueError: arrays and items do not belong together.
+    """
+    _check_arrays(header, vectors, rows)
+    encoder_sha256 = ""
+    if encoder_pt is not None:
+        _link(encoder_pt, folder / "encoder.pt")
+        encoder_sha256 = files.sha256_of(folder / "encoder.pt")
+    unit = save_blocks(folder / "vectors.npy", (len(vectors), header.dim), _unit_blocks(vectors))
+    np.save(folder / "rows.npy", np.ascontiguousarray(rows))
+    # Before the map: what lays that out is imported, and stays in memory.
+    _give_back()
+    engine = _write_engines(folder, unit, header.seed)
+    firsts = np.flatnonzero(np.diff(rows["n"], prepend=-1))
+    means = save_blocks(folder / "item_vectors.npy", (len(firsts), header.dim), _item_blocks(unit, firsts))
+    _give_back()
+    places = mapping.make(means, rows["n"][firsts].astype(np.int64), seed=header.seed, before=before)
+    _give_back()
+    np.save(folder / mapping.FILE, places)
+    np.save(folder / "pairs.npy", random_pairs(unit, rows["n"], header.seed))
+    n_items = _write_items(folder, rows, items, failures, meta)
+    projector.write_tensors(folder / projector.TENSORS, unit)
+    projector.write_config(folder / projector.CONFIG)
+    header = header.completed(encoder_sha256=encoder_sha256, n_rows=len(unit), n_items=n_items, engine=engine)
+    (folder / "boiler.json").write_text(header.to_json(), encoding="utf-8")
+    manifest.write(folder)
+    return header
+
+
+def _check_arrays(header: Header, vectors: Floats, rows: npt.NDArray[np.void]) -> None:
+    if vectors.ndim != 2 or vectors.shape[1] != header.dim or vectors.dtype != np.float32:
+        raise ValueError(f"vectors must be float32 [N, {header.dim}], not {vectors.dtype} {list(vectors.shape)}")
+    if rows.dtype != ROW or rows.shape != vectors.shape[:1]:
+        raise ValueError(f"rows must be [{len(vectors)}] of {ROW}, not {list(rows.shape)} of {rows.dtype}")
+    if len(rows) and (np.diff(rows["n"]) < 0).any():
+        raise ValueError("rows must stand in the order of n, an item's rows together")
+
+
+def _give_back() -> None:
+    """Memory that was freed goes back to the system: glibc would keep it, 70 MB and more after each large stage."""
+    with suppress(OSError, AttributeError):  # another system, which has no such function
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
+
+
+def save_blocks(path: Path, shape: tuple[int, int], blocks: Iterable[Floats]) -> Floats:
+    """An array [N, D] written block by block and mapped for reading: it need not fit into memory. Written as a stream,
+    not through a map: on a full disk a map ends the process, a stream raises OSError."""
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
+        for block in blocks:
+            stream.write(np.ascontiguousarray(block, "<f4").data)
+    mapped: Floats = np.load(path, mmap_mode="r")
+    return mapped
+
+
+def _unit_blocks(vectors: Floats) -> Iterator[Floats]:
+    for begin in range(0, len(vectors), _BLOCK_ROWS):
+        block = vectors[begin : begin + _BLOCK_ROWS]
+        if not np.isfinite(block).all():
+            raise ValueError("vectors must be finite")
+        if not block.any(axis=1).all():
+            raise ValueError("a vector of no length points nowhere: leave its row out")
+        yield unit(block)
+
+
+def _item_blocks(vectors: Floats, firsts: npt.NDArray[np.int64]) -> Iterator[Floats]:
+    """The mean of each item's rows, at unit length; `firsts`: the first row of each."""
+    ends = np.append(firsts[1:], len(vectors))
+    for begin in range(0, len(firsts), _BLOCK_ROWS):
+        first = firsts[begin : begin + _BLOCK_ROWS]
+        low, high = first[0], ends[begin : begin + _BLOCK_ROWS][-1]
+        yield unit(np.add.reduceat(vectors[low:high], first - low, axis=0))
+
+
+def random_pairs(vectors: Floats, n: npt.NDArray[np.int64], seed: int, n_pairs: int = N_PAIRS) -> Floats:
+    """Distances of up to `n_pairs` random pairs of rows of different items, rising: what "by chance" looks like in
+    this collection. Empty where there is but one item."""
+    if len(n) < 2 or n[0] == n[-1]:
+        return np.zeros(0, np.float32)
+    random = np.random.default_rng(seed)
+    found: list[Floats] = []
+    wanted = n_pairs
+    for _ in range(20):  # of most collections nearly every pair will do; of one long item and a short one, few
+        one, other = random.integers(0, len(n), (2, wanted))
+        apart = n[one] != n[other]
+        one, other = one[apart], other[apart]
+        cosines = np.concatenate(
+            [
+                np.einsum("ij,ij->i", vectors[one[at : at + 8192]], vectors[other[at : at + 8192]])
+                for at in range(0, max(len(one), 1), 8192)
+            ]
+        )
+        found.append(np.sqrt(np.maximum(2 * (1 - cosines), 0)).astype(np.float32))
+        wanted -= len(one)
+        if wanted <= 0:
+            break
+    return np.sort(np.concatenate(found))
+
+
+def _write_items(
+    folder: Path,
+    rows: npt.NDArray[np.void],
+    items: Iterable[Item],
+    failures: Iterable[Failure],
+    meta: Mapping[str, str],
+) -> int:
+    """meta.sqlite and metadata.tsv, in one pass over the items; how many there were."""
+    numbers = rows["n"]
+    n_items = 0
+    (folder / projector.METADATA).parent.mkdir(parents=True)
+    with (folder / projector.METADATA).open("w", encoding="utf-8", newline="\n") as table:
+        projector.write_header(table)
+
+        def placed() -> Iterator[Placed]:
+            nonlocal n_items
+            row = vec_row = 0
+            last = -1
+            for item in items:
+                if item.n <= last:
+                    raise ValueError("items must come in the order of n, each once")
+                last = item.n
+                first = row
+                while row < len(numbers) and numbers[row] == item.n:
+                    _, start_s, end_s = rows[row].item()
+                    projector.write_row(table, item.id, item.url, start_s, end_s, item.label)
+                    row += 1
+                yield Placed(item, first, row - first, vec_row)
+                vec_row += row > first
+                n_items += 1
+            if row != len(numbers):
+                raise ValueError(f"row {row} is of item n={numbers[row]}, which is not among the items")
+
+        items_module.write(folder / "meta.sqlite", placed(), failures, meta)
+    return n_items
+
+
+def _write_engines(folder: Path, vectors: Floats, seed: int) -> dict[str, Any]:
+    """The annoy file, and, where there are many rows, the graph that answers; the `engine` entry of the header."""
+    entry = _write_annoy(folder / "annoy", vectors, seed)
+    if len(vectors) <= EXACT_UP_TO_ROWS:
+        return entry
+    graph = HNSW.build(vectors)
+    graph.save(folder / HNSW.name)
+    entry[HNSW.name] = {"width": graph.width, "recall_at_10": round(graph.recall_at_10, 4)}
+    if graph.recall_at_10 >= RECALL_WANTED:
+        entry["name"] = HNSW.name
+    return entry
+
+
+def _write_annoy(path: Path, vectors: Floats, seed: int) -> dict[str, Any]:
+    """Build, save, test what was saved; the `engine` entry of the header."""
+    random = np.random.default_rng(seed)
+    queries = vectors[np.sort(random.choice(len(vectors), min(_TEST_QUERIES, len(vectors)), replace=False))]
+    truth = Exact.build(vectors).query(queries, _TEST_K)
+    entry: dict[str, Any] = {}
+    for n_trees in _N_TREES:
+        Annoy.build(vectors, n_trees=n_trees, seed=seed).save(path)
+        for factor in _SEARCH_FACTORS:
+            search_k = n_trees * _TEST_K * factor
+            found = Annoy.load(path, vectors, search_k=search_k).query(queries, _TEST_K)
+            recall = _recall(found, truth)
+            entry = {"n_trees": n_trees, "search_k": search_k, "seed": seed, "recall_at_10": round(recall, 4)}
+            if recall >= RECALL_WANTED:
+                return {"name": "exact" if len(vectors) <= EXACT_UP_TO_ROWS else "annoy", "annoy": entry}
+    return {"name": "exact", "annoy": entry}
+
+
+def _recall(found: Found, truth: Found) -> float:
+    """The share of answers that are as near as the last true one: rows at the same distance are as good as each other.
+    Fewer answers than there are is no answer at all."""
+    if found.rows.shape != truth.rows.shape:
+        return 0.0
+    if not truth.rows.size:
+        return 1.0
+    return float((found.distances <= truth.distances[:, -1:] + 1e-6).mean())

@@ -1,0 +1,64 @@
+"""What a full disk does: `sudo python -m exp.stress.full_disk`. An index on a small file system of its own (tmpfs), brought up
+to date again and again with less and less room beside it; printed is what was said, and that the old index is whole."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from boiler.store import generation
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+from sounds import tone, write
+
+SIZE_KB = 6_000
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as work:
+        disk, folder = Path(work) / "disk", Path(work) / "sounds"
+        disk.mkdir()
+        folder.mkdir()
+        for n in range(40):
+            write(folder / f"{n}.wav", tone(200 + 10 * n, 0.5, 16_000), 16_000)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SIZE_KB}k", "boiler", disk], check=True)
+        try:
+            index(folder, disk / "index", "MFCCStats")
+            before = generation.check(disk / "index")
+            for n in range(40, 120):
+                write(folder / f"{n}.wav", tone(200 + 10 * n, 0.5, 16_000), 16_000)
+            for room_kb in (0, 4, 16, 64, 128, 256, 512, 768):
+                (disk / "ballast").unlink(missing_ok=True)
+                free_kb = int(subprocess.check_output(["df", "--output=avail", "-k", disk]).split()[-1])
+                (disk / "ballast").write_bytes(bytes(1024 * max(0, free_kb - room_kb)))
+                code, said = index(disk / "index")
+                now = generation.check(disk / "index")
+                kept = "the old index, every byte as it was" if now.name == before.name else "the new index"
+                print(f"{room_kb:4} kB of room: code {code}, {kept}; {said}")
+            (disk / "ballast").unlink()
+            code, _ = index(disk / "index")
+            print(f"with room again: code {code}, {generation.check(disk / 'index').header.n_items} sounds")
+        finally:
+            subprocess.run(["umount", "--lazy", disk], check=True)
+    return 0
+
+
+def index(*words: object) -> tuple[int, str]:
+    """The exit code, and the last line on the error stream, without the folder's name."""
+    places = ["--model_dir", words[1]] if len(words) > 1 else []
+    names = [words[0], *words[2:], *places]
+    done = subprocess.run(
+        [sys.executable, "-m", "boiler.index", *map(str, names), "--workers", "1"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    lines = [line for line in done.stderr.splitlines() if line.startswith("boiler:")]
+    assert "Traceback" not in done.stderr, done.stderr
+    return done.returncode, " ".join(lines).replace(str(words[0]), "INDEX")[:170]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,53 @@
+"""What becomes of hostile files: `python -m exp.stress.hostile_corpus`. Makes them, indexes them among good ones, and prints a
+table of file and outcome in Markdown. The same corpus is part of the tests (`tests/hostile.py`)."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+from boiler.store import generation
+from exp.common.process_monitor import watched
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+import hostile
+from sounds import tone, write
+
+
+def main() -> int:
+    with tempfile.TemporaryDirectory() as work:
+        folder, model_dir = Path(work) / "sounds", Path(work) / "index"
+        ids = hostile.write_corpus(folder)
+        good = [f"good/{n}.wav" for n in range(20)]
+        (folder / "good").mkdir()
+        for n, id in enumerate(good):
+            write(folder / id, tone(200 + 20 * n, 0.5, 16_000), 16_000)
+        costs = watched([sys.executable, "-m", "boiler.index", folder, "MFCCStats", "--model_dir", model_dir, "--json"])
+        report = json.loads(costs.said)
+        outcomes = {failure["id"]: failure["reason"] for failure in report["failures"]}
+        with closing(generation.open(model_dir).connect()) as db:
+            for id, seconds, silent in db.execute("SELECT id, duration_s, silent FROM items"):
+                outcomes[id] = f"{seconds:.2f} s of {'silence' if silent else 'sound'}"
+        # A pipe and a folder with the name of a sound are not files: they are passed by.
+        kinds = Counter("indexed" if " s of " in outcomes[id] else "refused" for id in ids)
+        print(
+            f"{len(ids)} hostile files and {len(good)} good ones: {kinds['indexed']} of the hostile hold something that"
+            f" can be heard or is silence, {kinds['refused']} are refused with a reason;"
+            f" {sum(' s of sound' in outcomes[id] for id in good)} of {len(good)} good ones are indexed. Exit code"
+            f" {costs.code}, {costs.wall_s:.0f} s, memory at most {costs.peak_own / 2**20:.0f} MB own and"
+            f" {costs.peak_pss / 2**20:.0f} MB in all.\n"
+        )
+        print("| file | outcome |")
+        print("| --- | --- |")
+        for id, outcome in sorted(outcomes.items()):
+            if id not in good:
+                print(f"| {id if len(id) < 90 else f'{id[:40]} ... {id[-20:]}'} | {outcome} |")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,320 @@
+"""Does the service stay right and small? Mixed light load for half an hour, with a new index every minute.
+
+    python -m exp.stress.soak_service --minutes 30 --json exp/records/soak.json
+
+It makes a collection, indexes it, starts `boiler serve` with two workers and keys, and asks, a few times a second and in
+random order: by vector, by item, by filter, by upload (also with events), for pictures and sounds, for judgements and
+metrics; hostile bodies and files; and requests that are left in the middle. Meanwhile files come and go, and
+`boiler index` runs. Each answer by vector is compared with brute force over the very generation that its head names; an
+upload of a sound of the collection must find itself. It fails for a wrong answer, a 5xx that is no 503, a request that
+is refused and should not be, or memory (of all processes, shared pages counted once) that is over 5 % more at the end
+than after the warm-up, a sixth of the time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import http.client
+import itertools
+import json
+import os
+import random
+import re
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from exp.common.loopback import indexed, running
+from exp.common.process_monitor import handles, pss_mb
+
+KEYS = {"read": "soak-reader-0123456789", "feedback": "soak-feeder-0123456789", "admin": "soak-admin-0123456789"}
+JSON = {"Content-Type": "application/json"}
+JUDGED_MINUTES = 10.0  # a shorter run says nothing of leaks
+
+
+class Fault(Exception):
+    """Something that must not be."""
+
+
+class Load:
+    """The client: one connection, kept alive, and what was asked and answered."""
+
+    def __init__(self, port: int, model_dir: Path, sounds: list[Path], root: Path) -> None:
+        self.port = port
+        self.model_dir = model_dir
+        self.sounds = sounds
+        self.root = root
+        self.dice = random.Random(0)
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.faults: list[str] = []
+        self._connection = self._connect()
+        self._truth: dict[str, tuple[np.ndarray, np.ndarray, dict[int, str]]] = {}
+
+    def _connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
+
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None, key: str = "read"
+    ) -> tuple[int, http.client.HTTPMessage, bytes]:
+        head = {"X-API-Key": KEYS[key]} | (headers or {})
+        for attempt in (0, 1):
+            try:
+                self._connection.request(method, path, body, head)
+                response = self._connection.getresponse()
+                content = response.read()
+                break
+            except (ConnectionError, http.client.HTTPException):
+                self._connection.close()  # it closed a connection after a refusal: that is its right, once
+                self._connection = self._connect()
+                if attempt:
+                    raise
+        if response.status >= 500 and response.status != 503:
+            raise Fault(f"{method} {path}: {response.status} {content[:300]!r}")
+        self.counts[f"{method} {re.sub('[0-9]+', 'N', path.split('?')[0])} {response.status}"] += 1
+        return response.status, response.headers, content
+
+    def good(self, *asked: Any, **more: Any) -> tuple[http.client.HTTPMessage, Any]:
+        """An answer that must be a right one; 503 may be told, and is asked again."""
+        for _ in range(50):
+            status, headers, content = self.ask(*asked, **more)
+            if status != 503:
+                break
+            time.sleep(0.2)
+        if status not in (200, 201, 204, 206, 304):
+            raise Fault(f"{asked[:2]}: {status} {content[:300]!r}")
+        kind = headers.get("content-type", "")
+        return headers, json.loads(content) if kind.startswith("application/json") else content
+
+    def truth(self, generation: str) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
+        """Vectors, the item of each row, and the ids of the items of a generation."""
+        if generation not in self._truth:
+            folder = self.model_dir / "versions" / generation
+            rows = np.load(folder / "rows.npy")
+            import sqlite3
+
+            with contextlib.closing(sqlite3.connect(f"file:{folder / 'meta.sqlite'}?mode=ro", uri=True)) as meta:
+                ids = dict(meta.execute("SELECT n, id FROM items").fetchall())
+            while len(self._truth) > 4:
+                self._truth.pop(next(iter(self._truth)))
+            self._truth[generation] = np.load(folder / "vectors.npy"), rows["n"].copy(), ids
+        return self._truth[generation]
+
+    # ------------------------------------------------------------------------------------------- kinds of requests
+
+    def by_vector(self) -> None:
+        vectors, _, _ = next(reversed(self._truth.values())) if self._truth else self.truth(self.generation())
+        query = vectors[self.dice.randrange(len(vectors))] + np.float32(0.05) * np.random.default_rng(
+            self.dice.randrange(2**31)
+        ).normal(size=vectors.shape[1])
+        k = self.dice.choice([1, 5, 12, 200])
+        headers, rows = self.good("POST", f"/nearest?k={k}", json.dumps({"embedding": query.tolist()}).encode(), JSON)
+        try:
+            vectors, numbers, ids = self.truth(headers["x-boiler-generation"])
+        except FileNotFoundError:
+            self.counts["too old to compare"] += 1
+            return
+        near = vectors @ (query / np.linalg.norm(query))
+        best = {int(n): -2.0 for n in np.unique(numbers)}
+        for n, cosine in zip(numbers.tolist(), near.tolist(), strict=True):
+            best[n] = max(best[n], cosine)
+        wanted = sorted(best.values(), reverse=True)[:k]
+        got = [row["similarity"] for row in rows]
+        if len(got) != len(wanted) or not np.allclose(got, wanted, atol=5e-6):
+            raise Fault(f"k={k} in {headers['x-boiler-generation']}: {got[:5]} and not {wanted[:5]}")
+        for row in rows:
+            if ids[row["n"]] != row["id"] or abs(best[row["n"]] - row["similarity"]) > 5e-6:
+                raise Fault(f"{row} is not what the generation holds")
+
+    def generation(self) -> str:
+        return str(self.good("GET", "/health")[1]["generation"])
+
+    def by_item(self) -> None:
+        page = self.good("GET", "/items?limit=500")[1]["items"]
+        item = self.dice.choice(page)
+        status, _, content = self.ask("GET", f"/items/{item['n']}/nearest?k=5")
+        if status == 404:
+            return  # it went with the last index
+        rows = json.loads(content)
+        if status != 200 or len(rows) != 5 or item["n"] in [row["n"] for row in rows]:
+            raise Fault(f"nearest to {item['n']}: {status} {rows}")
+
+    def by_filter(self) -> None:
+        where = {"or": [{"under": "bell"}, {"duration_s": {"<": 1.0}}]}
+        body = {"seeds": [{"n": 1}, {"n": 2, "weight": 0.5}], "k": 4, "where": where, "diversity": 0.3}
+        _, answer = self.good("POST", "/nearest/query", json.dumps(body).encode(), JSON)
+        if len(answer["results"]) < 4 and not answer["reason"]:
+            raise Fault(f"fewer than asked, and no reason: {answer}")
+
+    def upload(self) -> None:
+        sound = self.dice.choice(self.sounds)
+        accept = self.dice.choice(["application/json", "text/event-stream"])
+        body, headers = form(sound.read_bytes())
+        _, answer = self.good("POST", "/nearest/audio?k=2", body, headers | {"Accept": accept})
+        if isinstance(answer, bytes):
+            answer = json.loads(answer.decode().rsplit("event: result\ndata: ", 1)[1])
+        if answer[0]["distance"] > 0.01:
+            raise Fault(f"{sound.name} does not find itself: {answer}")
+
+    def pictures(self) -> None:
+        n = self.dice.randrange(1, 17)
+        for path in ("audio", "waveform?points=200", "spectrogram.png?width=200&height=64", "audio?start_s=0.1&end_s=0.3"):
+            self.good("GET", f"/items/{n}/{path}")
+        headers, part = self.good("GET", f"/items/{n}/audio", None, {"Range": "bytes=10-109"})
+        if len(part) != 100:
+            raise Fault(f"a range of 100 bytes has {len(part)}")
+
+    def relations(self) -> None:
+        self.good("GET", "/path?from_n=1&to_n=5&steps=3")
+        self.good("GET", "/map")
+        self.good("GET", "/duplicates")
+        self.good("GET", "/explain?n=1&answer=2")
+
+    def judgement(self) -> None:
+        body = json.dumps({"question": {"n": 3}, "answer": 4, "like": True, "who": "soak"}).encode()
+        _, made = self.good("POST", "/feedback", body, JSON, key="feedback")
+        self.good("DELETE", f"/feedback/{made['id']}", key="feedback")
+
+    def metrics(self) -> None:
+        _, page = self.good("GET", "/metrics")
+        if b"boiler_requests_total" not in page:
+            raise Fault("no counts in the metrics")
+
+    def hostile(self) -> None:
+        sound = self.dice.choice(self.sounds).read_bytes()
+        cut = sound[: self.dice.randrange(1, 60)]
+        mixed = bytearray(sound)
+        for _ in range(50):
+            mixed[self.dice.randrange(4, 44)] = self.dice.randrange(256)
+        bodies: list[tuple[str, bytes, dict[str, str]]] = [
+            ("/nearest", b'{"embedding": [NaN, Infinity, 1e999]}', JSON),
+            ("/nearest", b'{"embedding": ' + b"[" * 100_000, JSON),
+            ("/nearest", self.dice.randbytes(500), JSON),
+            ("/nearest/query", b'{"seeds": [{"n": 1}], "where": {"label": "\' OR 1=1 --"}, "per_group": {"field": "x;"}}', JSON),
+            ("/nearest/audio", *form(cut)),
+            ("/nearest/audio", *form(bytes(mixed))),
+            ("/embed", *form(self.dice.randbytes(20_000))),
+            ("/embed?encoding=base64", *form(b"")),
+        ]
+        path, body, headers = self.dice.choice(bodies)
+        self.ask("POST", path, body, headers)  # may even be a sound: what counts is that it is no fault
+        if self.ask("GET", "/items/..%2f..%2fetc%2fpasswd")[0] < 400 or self.ask("GET", "/items", None, {"X-API-Key": "x"})[0] != 401:
+            raise Fault("what must be refused was not")
+
+    def left(self) -> None:
+        body, headers = form(self.dice.choice(self.sounds).read_bytes())
+        lines = [f"POST /nearest/audio?k=2 HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEYS['read']}\r\nContent-Length: {len(body)}"]
+        wire = "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items())]).encode() + b"\r\n\r\n" + body
+        with socket.create_connection(("127.0.0.1", self.port), timeout=60) as one:
+            one.sendall(wire[: self.dice.choice([20, 300, len(wire) // 2, len(wire)])])
+        self.counts["left"] += 1
+
+
+def form(content: bytes) -> tuple[bytes, dict[str, str]]:
+    head = b'--edge\r\nContent-Disposition: form-data; name="file"; filename="../../x"\r\n\r\n'
+    return head + content + b"\r\n--edge--\r\n", {"Content-Type": "multipart/form-data; boundary=edge"}
+
+
+def reindexing(sounds: Path, model_dir: Path, every_s: float, ended: threading.Event, faults: list[str]) -> int:
+    """A file comes, a file goes, and the index is made anew, until told to end. How many were made."""
+    first = sorted(sounds.rglob("*.wav"))[0].read_bytes()
+    made = 0
+    while not ended.wait(every_s):
+        new = sounds / "soak" / f"{made % 3}.wav"
+        new.parent.mkdir(exist_ok=True)
+        if new.exists():
+            new.unlink()
+        else:
+            new.write_bytes(first[:-2000] + os.urandom(2000))
+        command = [sys.executable, "-m", "boiler.index", "--wav_dir", str(sounds), "--model_dir", str(model_dir), "MFCCStats"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            faults.append(f"boiler index: {done.stderr[-500:]}")
+        made += 1
+    return made
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--rate", type=float, default=5.0, help="requests a second, about")
+    parser.add_argument("--reindex_s", type=float, default=60.0)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="boiler-soak-") as name:
+        folder = Path(name)
+        model_dir = indexed(folder, per_kind=2)
+        sounds = sorted((folder / "sounds").rglob("*.wav"))
+        environment = {"BOILER_API_KEYS": ",".join(f"{scope}:{key}" for scope, key in KEYS.items()), "OMP_NUM_THREADS": "1"}
+        command = ["boiler.cli.serve", str(model_dir), "--workers", str(args.workers)]
+        try:
+            with running(command, environment, folder / "log") as service:
+                return soak(args, service.pid, Load(service.port, model_dir, sounds, folder), folder)
+        finally:
+            said = (folder / "log").read_text()
+            if "Traceback" in said:
+                print("a trace in the log:\n" + said[said.index("Traceback") :][:2_000])
+
+
+def soak(args: argparse.Namespace, pid: int, load: Load, folder: Path) -> int:
+    kinds: list[tuple[Callable[[], None], int]] = [
+        (load.by_vector, 40), (load.by_item, 8), (load.by_filter, 8), (load.upload, 8), (load.pictures, 5),
+        (load.relations, 2), (load.judgement, 2), (load.metrics, 2), (load.hostile, 12), (load.left, 6),
+    ]  # fmt: skip
+    weighted = [kind for kind, weight in kinds for _ in range(weight)]
+    for kind, _ in kinds:  # each once on its own: what is loaded late is loaded now
+        for _ in range(2 * args.workers):
+            attempted(load, kind)
+    ended, made = threading.Event(), [0]
+    indexer = threading.Thread(
+        target=lambda: made.__setitem__(0, reindexing(folder / "sounds", load.model_dir, args.reindex_s, ended, load.faults))
+    )
+    indexer.start()
+    begun = time.monotonic()
+    memory: list[tuple[float, float, int]] = []
+    for turn in itertools.count():
+        now = time.monotonic() - begun
+        if now > args.minutes * 60 or len(load.faults) > 20:
+            break
+        if not memory or now - memory[-1][0] >= min(10.0, args.minutes * 6):
+            memory.append((now, pss_mb(pid), handles(pid)))
+        attempted(load, load.dice.choice(weighted))
+        time.sleep(max(0.0, begun + (turn + 1) / args.rate - time.monotonic()))
+    ended.set()
+    indexer.join()
+    warm = [one for one in memory if one[0] >= args.minutes * 10]
+    early, late = (statistics.median(mb for _, mb, _ in some) for some in (warm[: max(1, len(warm) // 5)], warm[-max(1, len(warm) // 5) :]))
+    grown = late / early - 1
+    report = {
+        "minutes": round((time.monotonic() - begun) / 60, 1), "requests": sum(load.counts.values()), "indexes": made[0],
+        "memory_after_warm_up_mb": round(early, 1), "memory_at_end_mb": round(late, 1), "grown": round(grown, 4),
+        "handles": [warm[0][2], warm[-1][2]], "faults": load.faults, "answers": dict(sorted(load.counts.items())),
+    }  # fmt: skip
+    print(json.dumps(report, indent=1))
+    if args.json:
+        args.json.write_text(json.dumps(report | {"memory_mb": [round(mb, 1) for _, mb, _ in memory]}, indent=1) + "\n")
+    leaks = args.minutes >= JUDGED_MINUTES and grown > 0.05
+    return 1 if load.faults or leaks else 0
+
+
+def attempted(load: Load, kind: Callable[[], None]) -> None:
+    try:
+        kind()
+    except (Fault, OSError, http.client.HTTPException, ValueError, KeyError, IndexError) as error:
+        load.faults.append(f"{kind.__name__}: {type(error).__name__}: {error}")
+        print(load.faults[-1], file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

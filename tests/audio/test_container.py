@@ -1,0 +1,453 @@
+"""Hostile, damaged and odd files: what can be had of each, or a named error; never a crash, never another file."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import socket
+import struct
+import threading
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from sounds import FORMATS, peak_hz, tone, wav_bytes, write
+
+from boiler.audio import stream as stream_module
+from boiler.audio import windows
+from boiler.audio.container import CODECS, name_of, opened
+from boiler.audio.container import FORMATS as CONTAINERS
+from boiler.audio.stream import SAMPLE_RATE_HZ, SUFFIXES, Limits
+from boiler.errors import NotASoundError, SoundError, SoundLimitError
+
+SECOND = (np.sin(np.arange(16_000) * 0.1) * 12_000).astype("<i2").tobytes()
+
+
+def floats(*values: float) -> bytes:
+    return wav_bytes(np.array(values * 800, "<f4").tobytes(), bits=32, tag=3)
+
+
+# name: (bytes, what is raised, words of the reason)
+REFUSED: dict[str, tuple[bytes, type[SoundError], str]] = {
+    "zero length": (b"", NotASoundError, "empty"),
+    "one byte": (b"R", NotASoundError, "not a sound"),
+    "text": (b"To be, or not to be.\n" * 400, NotASoundError, "not a sound"),
+    "zeros": (bytes(100_000), NotASoundError, "not a sound"),
+    "noise": (random.Random(1).randbytes(100_000), NotASoundError, "not a sound"),
+    "picture": (b"\x89PNG\r\n\x1a\n" + random.Random(2).randbytes(5_000), NotASoundError, "not a sound"),
+    "archive": (b"PK\x03\x04" + random.Random(3).randbytes(5_000), NotASoundError, "not a sound"),
+    "page": (b"<!DOCTYPE html><html><body>404</body></html>", NotASoundError, "not a sound"),
+    "header alone": (wav_bytes(b""), NotASoundError, "could be decoded"),
+    "half a header": (wav_bytes(SECOND)[:20], NotASoundError, "."),
+    "not a number": (floats(0.1, float("nan")), NotASoundError, "not numbers"),
+    "infinity": (floats(0.1, float("inf")), NotASoundError, "not numbers"),
+    "minus infinity": (floats(0.1, float("-inf")), NotASoundError, "not numbers"),
+    "double beyond float": (
+        wav_bytes(np.array([1e300] * 800, "<f8").tobytes(), bits=64, tag=3),
+        NotASoundError,
+        "not numbers",
+    ),
+    "rate 0": (wav_bytes(SECOND, rate_hz=0), SoundError, "."),
+    "rate 1": (wav_bytes(SECOND, rate_hz=1), SoundLimitError, "samples a second"),
+    "rate 999": (wav_bytes(SECOND, rate_hz=999), SoundLimitError, "samples a second"),
+    "rate 768 001": (wav_bytes(SECOND, rate_hz=768_001), SoundLimitError, "samples a second"),
+    "rate 2 billion": (wav_bytes(SECOND, rate_hz=2_000_000_000), SoundError, "."),
+    "no channel": (wav_bytes(SECOND, channels=0), SoundError, "."),
+    "65 channels": (wav_bytes(SECOND, channels=65), SoundLimitError, "channels"),
+    "255 channels": (wav_bytes(SECOND, channels=255), SoundLimitError, "channels"),
+    "1024 channels": (wav_bytes(SECOND, channels=1024), SoundError, "."),
+    "0 bits": (wav_bytes(SECOND, bits=0), SoundError, "."),
+    "unknown codec": (wav_bytes(SECOND, tag=0x4242), NotASoundError, "coding that boiler does not read"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_is_no_sound_is_refused_by_name_and_reason(name: str, tmp_path: Path) -> None:
+    data, kind, words = REFUSED[name]
+    path = tmp_path / "sound.wav"
+    path.write_bytes(data)
+    for source in (path, data):
+        with pytest.raises(kind, match=words) as caught:
+            stream_module.load(source)
+        assert caught.value.path == (str(path) if source is path else "the sound given")
+        assert caught.value.reason
+        assert str(path) not in caught.value.reason
+
+
+def test_a_path_that_leads_to_no_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotASoundError, match="no such file"):
+        stream_module.load(tmp_path / "nothing.wav")
+    with pytest.raises(NotASoundError, match="not a file"):
+        stream_module.load(tmp_path)
+    os.mkfifo(tmp_path / "pipe.wav")  # opening it would wait for ever
+    with pytest.raises(NotASoundError, match="not a file"):
+        stream_module.load(tmp_path / "pipe.wav")
+    with pytest.raises(NotASoundError):
+        stream_module.load("/dev/zero")
+    with pytest.raises(NotASoundError):
+        stream_module.load("http://localhost/sound.wav")
+    with pytest.raises(NotASoundError):
+        stream_module.load("a\0b.wav")
+
+
+def test_a_name_that_is_a_url_of_ffmpeg_is_a_file_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("concat:a|b.wav", "-i.wav", "pipe:0", "%03d.wav", "data:audio.wav"):
+        Path(name).write_bytes(wav_bytes(SECOND))
+        assert len(stream_module.load(name)) == 16_000
+
+
+@pytest.mark.parametrize("name", ["wav-s16", "mp3", "flac", "m4a-aac", "webm-opus"])
+def test_tags_that_are_not_utf8_are_no_reason_to_refuse_a_sound(name: str, tmp_path: Path) -> None:
+    path = tmp_path / f"tagged{FORMATS[name].suffix}"
+    plain = write(tmp_path / f"plain{FORMATS[name].suffix}", tone(440, 1.0, 48_000), 48_000, name)
+    with av.open(plain) as source, av.open(path, "w") as container:
+        container.metadata["title"] = "cafe in Orleans"
+        stream = container.add_stream_from_template(source.streams.audio[0])
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = stream
+                container.mux(packet)
+    data = path.read_bytes()
+    assert b"cafe in Orleans" in data
+    changed = data.replace(b"cafe in Orleans", "caf\xe9 in Orl\xe9ans".encode("latin-1"))
+    assert np.array_equal(stream_module.load(changed), stream_module.load(data))
+
+
+# Files that are programs for FFmpeg
+
+
+@pytest.mark.parametrize("suffix", [".mp3", ".wav", ".m3u8", ".ffconcat", ""])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "ffconcat version 1.0\nfile secret.wav\n",
+        "ffconcat version 1.0\nfile 'file:{secret}'\n",
+        "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXTINF:1.0,\n{secret}\n#EXT-X-ENDLIST\n",
+        "#EXTM3U\n#EXT-X-VERSION:3\n#EXT-X-TARGETDURATION:2\n#EXTINF:1.0,\nsecret.ts\n#EXT-X-ENDLIST\n",
+        '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period><AdaptationSet>'
+        '<Representation id="1"><BaseURL>{secret}</BaseURL></Representation></AdaptationSet></Period></MPD>',
+        "[playlist]\nFile1={secret}\n",
+    ],
+)
+def test_a_playlist_in_disguise_opens_nothing(body: str, suffix: str, tmp_path: Path) -> None:
+    secret = write(tmp_path / "secret.wav", tone(1_000, 1.0, 16_000), 16_000)
+    path = tmp_path / f"evil{suffix}"
+    path.write_text(body.format(secret=secret))
+    for source in (path, path.read_bytes()):
+        with pytest.raises(NotASoundError):
+            stream_module.load(source)
+
+
+def test_a_session_description_opens_no_socket(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        port = reserved.getsockname()[1] & ~1
+    path = tmp_path / "evil.mp3"
+    path.write_text(f"v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=audio {port} RTP/AVP 0\n")
+    began = time.monotonic()
+    with pytest.raises(NotASoundError):
+        stream_module.load(path)
+    assert time.monotonic() - began < 5
+
+
+def test_a_movie_that_refers_to_another_file_does_not_read_it(tmp_path: Path) -> None:
+    # A QuickTime data reference: `dref` says where the samples lie. Ours says "in this file" (flag 1); make it a path.
+    secret = write(tmp_path / "secret.mov", tone(1_000, 2.0, 16_000), 16_000, "mov-pcm")
+    data = bytearray(secret.read_bytes())
+    at = data.index(b"dref")
+    assert b"url " in data[at : at + 24] or b"alis" in data[at : at + 24]
+    entry = at + 12
+    data[entry + 8 : entry + 12] = bytes(4)  # not in this file
+    evil = tmp_path / "evil.mov"
+    evil.write_bytes(bytes(data))
+    try:
+        samples = stream_module.load(evil)
+    except SoundError:
+        return
+    assert abs(peak_hz(samples, SAMPLE_RATE_HZ) - 1_000) < 1  # its own samples at most
+
+
+def test_every_container_and_codec_named_here_exists() -> None:
+    assert set(CONTAINERS.split(",")) <= av.formats_available | {"m4a", "3gp", "3g2", "mj2", "mov", "mp4", "webm"}
+    assert set(CODECS.split(",")) <= av.codecs_available
+    assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in SUFFIXES)
+    assert {form.suffix for form in FORMATS.values()} <= SUFFIXES
+
+
+# What is there is given
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in FORMATS if n not in ("m4a-aac", "mp4-aac", "mov-aac", "alac", "mov-pcm", "caf")]
+)
+def test_a_truncated_file_gives_what_is_there(name: str, tmp_path: Path) -> None:
+    form = FORMATS[name]
+    rate_hz = 48_000
+    sound = np.stack([tone(440, 8.0, rate_hz)] * form.channels[0])
+    path = write(tmp_path / f"x{form.suffix}", sound, rate_hz, name)
+    whole = stream_module.load(path)
+    data = path.read_bytes()
+    for share in (0.4, 0.75, 0.99):
+        got = stream_module.load(data[: int(len(data) * share)])
+        assert share - 0.35 < len(got) / len(whole) <= 1
+        n = min(len(got), int(len(whole) * share * 0.8)) - 4_000
+        assert np.abs(got[:n] - whole[:n]).max() < 1e-3
+
+
+def test_a_movie_cut_before_its_table_of_contents_is_refused(tmp_path: Path) -> None:
+    data = write(tmp_path / "x.m4a", tone(440, 4.0, 48_000), 48_000, "m4a-aac").read_bytes()
+    with pytest.raises(NotASoundError):
+        stream_module.load(data[: len(data) // 2])
+
+
+def test_a_header_that_claims_four_gigabytes_gives_what_is_there() -> None:
+    assert len(stream_module.load(wav_bytes(SECOND, claim=2**32 - 1))) == 16_000
+    assert len(stream_module.load(wav_bytes(SECOND, claim=0))) in (0, 16_000)
+
+
+@pytest.mark.parametrize("n", [1, 2, 10])
+@pytest.mark.parametrize("rate_hz", [8_000, 16_000])
+def test_a_few_samples_are_a_sound(n: int, rate_hz: int) -> None:
+    samples = stream_module.load(wav_bytes(SECOND[: 2 * n], rate_hz=rate_hz))
+    assert len(samples) == n * 16_000 // rate_hz
+    assert len(list(windows.windows([samples]))) == 1
+
+
+def test_silence_direct_current_and_clipping_are_sounds() -> None:
+    assert windows.is_silent(stream_module.load(wav_bytes(bytes(32_000))))
+    direct = stream_module.load(wav_bytes(np.full(16_000, 16_384, "<i2").tobytes()))
+    assert np.allclose(direct, 0.5)
+    clipped = stream_module.load(wav_bytes(np.tile(np.array([32_767, -32_768], "<i2"), 8_000).tobytes()))
+    assert clipped.min() == -1
+    assert clipped.max() == 32_767 / 32_768
+
+
+def test_a_picture_of_a_cover_is_no_sound(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    with av.open(path, "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for _ in range(10):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((48, 64, 3), np.uint8), format="rgb24")))
+        container.mux(stream.encode(None))
+    with pytest.raises(NotASoundError, match="no sound track"):
+        stream_module.load(path)
+
+
+def id3(body: bytes) -> bytes:
+    size = len(body)
+    syncsafe = bytes((size >> shift) & 0x7F for shift in (21, 14, 7, 0))
+    return b"ID3\x04\0\0" + syncsafe + body
+
+
+def test_an_mp3_behind_ten_megabytes_of_tags_is_read_and_tags_alone_are_not(tmp_path: Path) -> None:
+    plain = write(tmp_path / "x.mp3", tone(440, 2.0, 44_100), 44_100, "mp3").read_bytes()
+    sound = plain[plain.index(b"\xff\xfb") :] if b"\xff\xfb" in plain else plain
+    text = b"TXXX" + struct.pack(">I", 0x7F) + b"\0\0" + b"x" * 0x7F
+    tag = id3(text + bytes(10_000_000))
+    assert peak_hz(stream_module.load(tag + sound), SAMPLE_RATE_HZ) == pytest.approx(440, abs=0.5)
+    with pytest.raises(NotASoundError):
+        stream_module.load(tag)
+
+
+def test_joined_mp3_files_are_one_long_sound(tmp_path: Path) -> None:
+    # also one after which the header of the first still states its own length
+    first = write(tmp_path / "a.mp3", tone(440, 3.0, 44_100), 44_100, "mp3").read_bytes()
+    second = write(tmp_path / "b.mp3", tone(880, 3.0, 44_100), 44_100, "mp3").read_bytes()
+    samples = stream_module.load(first + second)
+    assert len(samples) / SAMPLE_RATE_HZ == pytest.approx(6.0, abs=0.2)
+    assert peak_hz(samples[:40_000], SAMPLE_RATE_HZ) == pytest.approx(440, abs=0.5)
+    assert peak_hz(samples[-40_000:], SAMPLE_RATE_HZ) == pytest.approx(880, abs=0.5)
+
+
+def test_channels_that_change_within_an_mp3_are_each_averaged(tmp_path: Path) -> None:
+    stereo = np.stack([tone(440, 3.0, 44_100), 0.5 * tone(440, 3.0, 44_100)])
+    a = write(tmp_path / "a.mp3", stereo, 44_100, "mp3").read_bytes()
+    b = write(tmp_path / "b.mp3", tone(880, 3.0, 44_100), 44_100, "mp3").read_bytes()
+    samples = stream_module.load(a + b + a)
+    assert len(samples) / SAMPLE_RATE_HZ == pytest.approx(9.0, abs=0.3)
+    heard = [round(peak_hz(samples[i : i + 30_000], SAMPLE_RATE_HZ)) for i in (8_000, 56_000, 104_000)]
+    assert heard == [440, 880, 440]
+    assert np.abs(samples[8_000:40_000]).max() == pytest.approx(0.375, rel=0.1)
+    assert np.isfinite(samples).all()
+
+
+def test_a_rate_that_changes_within_a_sound_stays_in_tune(tmp_path: Path) -> None:
+    slow = write(tmp_path / "a.mp3", tone(440, 3.0, 32_000), 32_000, "mp3").read_bytes()
+    fast = write(tmp_path / "b.mp3", tone(440, 3.0, 48_000), 48_000, "mp3").read_bytes()
+    samples = stream_module.load(slow + fast)
+    assert len(samples) / SAMPLE_RATE_HZ == pytest.approx(6.0, abs=0.3)
+    assert peak_hz(samples[8_000:40_000], SAMPLE_RATE_HZ) == pytest.approx(440, abs=0.3)
+    assert peak_hz(samples[-40_000:-8_000], SAMPLE_RATE_HZ) == pytest.approx(440, abs=0.3)
+
+
+@pytest.mark.parametrize("name", ["mp3", "ogg-vorbis", "flac", "aac", "ogg-opus"])
+def test_a_hole_in_the_middle_costs_only_what_was_there(name: str, tmp_path: Path) -> None:
+    form = FORMATS[name]
+    sound = np.stack([tone(440, 8.0, 48_000)] * form.channels[0])
+    data = bytearray(write(tmp_path / f"x{form.suffix}", sound, 48_000, name).read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 3_000] = random.Random(4).randbytes(3_000)
+    samples = stream_module.load(bytes(data))
+    assert len(samples) > 5 * SAMPLE_RATE_HZ
+    assert peak_hz(samples[8_000:40_000], SAMPLE_RATE_HZ) == pytest.approx(440, abs=0.5)
+    assert peak_hz(samples[-24_000:-8_000], SAMPLE_RATE_HZ) == pytest.approx(440, abs=0.5)
+
+
+# Limits
+
+
+def test_a_bomb_of_silence_is_stopped_by_its_length_in_flat_memory(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.flac"  # 96 kHz, 8 channels: a second of it is 3 MB, and a few hundred bytes in the file
+    write(path, np.zeros((8, 96_000 * 40)), 96_000, "flac")
+    assert path.stat().st_size < 200_000
+    with pytest.raises(SoundLimitError, match="longer than the 10 s"):
+        for block in stream_module.stream(path, limits=Limits(max_seconds=10)):
+            assert block.nbytes < 2**20
+
+
+def test_working_time_is_limited(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.flac", np.zeros(48_000 * 60), 48_000, "flac")
+    with pytest.raises(SoundLimitError, match="decoding it takes more than"):
+        stream_module.load(path, limits=Limits(max_work_s=1e-4))
+
+
+def test_time_of_whoever_listens_is_not_working_time(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.wav", np.zeros(48_000 * 5), 48_000)
+    limits = Limits(max_work_s=5.0)
+    clock = [0.0]
+
+    def later(*_: object) -> float:
+        return clock[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("boiler.audio.container.time.monotonic", later)
+        for _ in stream_module.stream(path, limits=limits):
+            clock[0] += 100.0
+
+
+@pytest.mark.parametrize("limits", [Limits(max_channels=1), Limits(max_rate_hz=44_100), Limits(min_rate_hz=96_000)])
+def test_limits_of_width_and_rate_hold(limits: Limits) -> None:
+    with pytest.raises(SoundLimitError):
+        stream_module.probe(wav_bytes(SECOND, rate_hz=48_000, channels=2), limits)
+
+
+def test_mostly_damaged_is_refused_and_a_little_is_not(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.m4a", tone(440, 8.0, 44_100), 44_100, "m4a-aac")
+    data = bytearray(path.read_bytes())
+    begin, end = data.index(b"mdat") + 2_000, data.index(b"moov") - 100  # the table of contents stays whole
+    rng = random.Random(5)
+    few, most = data.copy(), data.copy()
+    few[begin : begin + 1_500] = rng.randbytes(1_500)
+    most[begin:end] = b"\xff" * (end - begin)
+    limits = Limits(max_bad_packets=10)
+    assert len(stream_module.load(bytes(few), limits=limits)) > 7 * SAMPLE_RATE_HZ
+    with pytest.raises(NotASoundError, match="most of it is damaged"):
+        stream_module.load(bytes(most), limits=limits)
+
+
+# Fuzz
+
+
+def mutant(data: bytes, rng: random.Random) -> bytes:
+    """The file with bytes changed, lost, doubled or cut, more often near its head where the tables are."""
+    changed = bytearray(data)
+    for _ in range(rng.choice([1, 2, 5, 20, 100])):
+        at = int(len(changed) * rng.random() ** rng.choice([1, 3]))
+        how = rng.randrange(5)
+        if how == 0 and at < len(changed):
+            changed[at] ^= 1 << rng.randrange(8)
+        elif how == 1:
+            changed[at : at + 4] = rng.choice([b"\xff\xff\xff\xff", b"\0\0\0\0", b"\x7f\xff\xff\xff", b"\x80\0\0\0"])
+        elif how == 2:
+            del changed[at : at + rng.randrange(1, 200)]
+        elif how == 3:
+            changed[at:at] = changed[at : at + rng.randrange(1, 200)]
+        else:
+            changed[at : at + 16] = rng.randbytes(16)
+    if rng.random() < 0.2:
+        del changed[rng.randrange(1, len(changed) + 1) :]
+    return bytes(changed)
+
+
+def survive(folder: Path, count: int, seed: int) -> int:
+    """Decode mutants of every format; each must give finite samples or one of our errors. How many gave samples."""
+    originals = []
+    for name in FORMATS:
+        form = FORMATS[name]
+        sound = np.stack([tone(440, 0.6, 48_000)] * form.channels[0])
+        originals.append(write(folder / f"{name}{form.suffix}", sound, 48_000, name).read_bytes())
+    limits = Limits(max_seconds=600, max_work_s=20)
+    decoded = 0
+    for n in range(count):
+        rng = random.Random(f"{seed} {n}")
+        data = mutant(originals[n % len(originals)], rng)
+        start_s = rng.choice([0.0, 0.0, 0.2, 5.0])
+        try:
+            samples = stream_module.load(data, start_s=start_s, limits=limits)
+            stream_module.probe(data, limits)
+        except SoundError:
+            continue
+        assert samples.dtype == np.float32
+        assert np.isfinite(samples).all()
+        decoded += 1
+    return decoded
+
+
+def test_two_hundred_mutants_give_samples_or_a_named_error(tmp_path: Path) -> None:
+    assert survive(tmp_path, 200, seed=11) > 20
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_ten_thousand_mutants_give_samples_or_a_named_error(tmp_path: Path) -> None:
+    assert survive(tmp_path, 10_000, seed=12) > 1_000
+
+
+def test_files_are_decoded_from_many_threads_at_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.mp3", tone(440, 2.0, 44_100), 44_100, "mp3")
+    alone = stream_module.load(path)
+    got: list[np.ndarray] = []
+    threads = [threading.Thread(target=lambda: got.append(stream_module.load(path))) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(got) == 8
+    assert all(np.array_equal(samples, alone) for samples in got)
+
+
+def test_nothing_stays_open(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.wav", tone(440, 2.0, 44_100), 44_100)
+    bad = tmp_path / "bad.wav"
+    bad.write_text("no sound")
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(20):
+        stream_module.load(path)
+        next(stream_module.stream(path))
+        with pytest.raises(NotASoundError):
+            stream_module.load(bad)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
+
+
+def test_a_source_is_named_as_it_was_given(tmp_path: Path) -> None:
+    assert name_of("a/b.wav") == "a/b.wav"
+    assert name_of(tmp_path / "x.wav") == str(tmp_path / "x.wav")
+    assert name_of(b"RIFF") == "the sound given"
+    assert name_of(io.BytesIO()) == "the sound given"
+    with (tmp_path / "x.wav").open("wb+") as file:
+        assert name_of(file) == str(tmp_path / "x.wav")
+
+
+def test_a_track_begins_at_exactly_the_second_asked_for(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.flac", np.arange(48_000) / 60_000, 8_000, "flac")
+    for from_s in range(6):
+        with opened(path, Limits()) as track:
+            assert (track.rate_hz, track.channels, track.format, track.stated_s) == (8_000, 1, "flac/flac", 6.0)
+            samples = np.concatenate([block for _, block in track.blocks(from_s)])
+        assert len(samples) == (6 - from_s) * 8_000
+        assert samples[0] == pytest.approx(from_s * 8_000 / 60_000, abs=2**-15)

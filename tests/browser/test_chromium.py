@@ -1,0 +1,434 @@
+"""The real browser in a real browser: Chromium, headless, against `streamlit run boiler/app.py`."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shutil
+import wave
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browsing import LONG, collection, recording, served, sound_bytes
+
+from boiler.search.nearest import Nearest
+
+pytestmark = pytest.mark.slow
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install -e '.[dev]')")
+CHROMIUM = os.environ.get("BOILER_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+WAIT_MS = 60_000
+expect = sync_api.expect  # waits: what stood there before may stay a moment after what is new has come
+expect.set_options(timeout=WAIT_MS)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-dev-shm-usage",
+    "--use-fake-ui-for-media-stream",
+    "--use-fake-device-for-media-stream",
+    "--autoplay-policy=no-user-gesture-required",
+]
+
+Open = Callable[..., "sync_api.Page"]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Where the browser is served, with a copy of the test's index: what is liked here is kept with it."""
+    folder, model_dir = collection()
+    own = tmp_path_factory.mktemp("served") / "own"
+    shutil.copytree(model_dir, own, symlinks=True)
+    with served([str(own), "--wav_dir", str(folder)]) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def nearest() -> Nearest:
+    return Nearest(collection()[1])
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[sync_api.Browser]:
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium here (apt-get install chromium, or name it by BOILER_TEST_CHROMIUM)")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium: sync_api.Browser, address: str) -> Iterator[Open]:
+    """Opens a page of the browser, and at the end holds that nothing went wrong in it: no error of a script, no trace
+    on the page, no word with any other machine."""
+    opened: list[tuple[sync_api.BrowserContext, sync_api.Page]] = []
+    wrong: list[str] = []
+
+    def open_page(path: str, width: int = 1280, height: int = 800, scheme: str = "light") -> sync_api.Page:
+        context = chromium.new_context(
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,
+            permissions=["microphone"],
+            accept_downloads=True,
+        )
+        context.set_default_timeout(WAIT_MS)
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(f"{path}: {error}"))
+        page.on("request", lambda asked: asked.url.startswith((address, "data:", "blob:")) or wrong.append(asked.url))
+        page.on("response", lambda answer: answer.status >= 500 and wrong.append(f"{answer.status} {answer.url}"))
+        opened.append((context, page))
+        page.goto(address + path)
+        return page
+
+    yield open_page
+    for context, page in opened:
+        assert "Traceback" not in page.content()
+        assert page.locator("[data-testid=stException]").count() == 0
+        context.close()
+    assert [one for one in wrong if not one.startswith("ws")] == []
+
+
+def cards(page: sync_api.Page) -> sync_api.Locator:
+    """The answers, or the items listed; not the large card of what is asked."""
+    return page.locator("article.card:not(.one)")
+
+
+def numbers(page: sync_api.Page) -> list[str]:
+    cards(page).first.wait_for()
+    # In one go: what stood there before may go meanwhile.
+    return [str(n) for n in cards(page).evaluate_all("cards => cards.map(card => card.dataset.n)")]
+
+
+def wait_for_playing(page: sync_api.Page, n: int | str) -> None:
+    page.wait_for_function(
+        """n => { const audio = document.getElementById("boiler-audio");
+                  return audio && !audio.paused && audio.currentTime > 0 && audio.src.endsWith(`/${n}/audio`) }""",
+        arg=str(n),
+    )
+
+
+def wait_for_numbers(page: sync_api.Page, numbers: list[str], *, same: bool) -> None:
+    page.wait_for_function(
+        """([numbers, same]) => [...window.boilerStage?.boards ?? []].map(board => board.cards())
+            .filter(cards => cards.length > 1)
+            .some(cards => same === (cards.map(card => String(card.data.n)).join() === numbers.join()))""",
+        arg=[numbers, same],
+    )
+
+
+def wait_for_address(page: sync_api.Page, pattern: str) -> None:
+    page.wait_for_url(re.compile(pattern))
+
+
+def test_a_file_is_brought_its_answers_are_heard_and_followed(visit: Open, tmp_path: Path) -> None:
+    path = tmp_path / "mine.wav"
+    path.write_bytes((collection()[0] / "bell" / "bell-1.wav").read_bytes())
+    page = visit("/")
+    cards(page).first.wait_for()
+    page.get_by_role("button", name="Bring a sound").click()
+    page.locator("input[type=file]").set_input_files(path)
+    wait_for_address(page, r"\?sound=[0-9a-f]{12}$")
+    page.get_by_role("heading", name="mine.wav").wait_for()
+    page.get_by_role("heading", name="most like it").wait_for()
+    first = numbers(page)[0]
+    cards(page).first.get_by_role("button", name="Play").click()
+    wait_for_playing(page, first)
+    page.locator("article.card.playing").wait_for()
+    cards(page).first.get_by_role("link", name="More like this").click()
+    wait_for_address(page, rf"\?item={first}$")
+
+
+def test_a_long_recording_is_shown_to_be_worked_on_and_can_be_stopped(visit: Open, tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 1, 8_000, 0, "NONE", ""))
+        file.writeframes(np.random.default_rng(0).integers(0, 256, 90 * 60 * 8_000, np.uint8).tobytes())
+    page = visit("/")
+    cards(page).first.wait_for()
+    page.get_by_role("button", name="Bring a sound").click()
+    page.locator("input[type=file]").set_input_files(path)
+    page.get_by_role("heading", name="long.wav").wait_for()
+    page.get_by_role("progressbar").wait_for()
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("Listening to it: stopped.").wait_for()
+    expect(cards(page)).to_have_count(0)
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("progressbar").wait_for()
+    page.get_by_role("button", name="Start").click()  # another click stops it as well
+    cards(page).first.wait_for()
+
+
+def test_a_recording_that_does_not_say_how_long_it_is_can_be_stopped_while_that_is_found_out(
+    visit: Open, tmp_path: Path
+) -> None:
+    path = tmp_path / "meeting.webm"
+    path.write_bytes(recording(90 * 60))
+    page = visit("/")
+    cards(page).first.wait_for()
+    page.get_by_role("button", name="Bring a sound").click()
+    page.locator("input[type=file]").set_input_files(path)
+    page.get_by_text("Reading it ...").wait_for()
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("Reading it: stopped.").wait_for()
+    cards(page).first.wait_for()  # what was there is there again
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Stop").wait_for()
+    page.get_by_role("button", name="Surprise me").click()  # what is asked instead stops it as well
+    wait_for_address(page, r"\?item=\d+$")
+    page.get_by_role("heading", name="most like it").wait_for()
+    expect(page.get_by_text("Reading it")).to_have_count(0)
+
+
+def test_the_microphone_is_asked_with(visit: Open) -> None:
+    page = visit("/")
+    cards(page).first.wait_for()
+    page.get_by_role("button", name="Bring a sound").click()
+    record = page.locator("[data-testid=stAudioInputActionButton]").first
+    record.click()
+    page.locator("[data-testid=stAudioInputWaveformTimeCode]", has_text=re.compile("00:0[1-9]")).wait_for()
+    record.click()
+    wait_for_address(page, r"\?sound=")
+    page.get_by_role("heading", name="Your recording").wait_for()
+    page.get_by_role("heading", name="most like it").wait_for()
+    assert numbers(page)
+
+
+def test_one_sound_plays_at_a_time_and_the_keys_walk_through_them(visit: Open, nearest: Nearest) -> None:
+    n = nearest.item("rain/rain-0.wav").n
+    page = visit(f"/?item={n}")
+    answers = numbers(page)
+    page.locator("article.card.one").focus()
+    page.keyboard.press("Space")
+    wait_for_playing(page, n)
+    page.keyboard.press("j")
+    wait_for_playing(page, answers[0])
+    page.keyboard.press("j")
+    wait_for_playing(page, answers[1])
+    page.keyboard.press("k")
+    wait_for_playing(page, answers[0])
+    expect(page.locator("audio")).to_have_count(1)
+    page.keyboard.press("Space")
+    page.wait_for_function("() => document.getElementById('boiler-audio').paused")
+    page.keyboard.press("m")
+    wait_for_address(page, rf"\?item={answers[0]}&trail={n}$")
+
+
+def test_answers_are_refined_and_the_fields_stay_open_meanwhile(visit: Open, nearest: Nearest) -> None:
+    page = visit(f"/?item={nearest.item('bell/bell-0.wav').n}")
+    before = numbers(page)
+    page.get_by_role("button", name="Refine").click()
+    page.get_by_role("combobox", name="Label").click()
+    page.get_by_role("option", name="rain").click()
+    wait_for_address(page, r"label=rain")
+    page.get_by_role("button", name="Clear · 1").wait_for()
+    page.locator("label", has_text="Near-duplicates as one").click()  # it is open still
+    wait_for_address(page, r"label=rain.*fold=0")
+    wait_for_numbers(page, [str(item.n) for item in nearest.items(label="rain")], same=False)
+    page.keyboard.press("Escape")
+    page.get_by_role("combobox", name="Label").wait_for(state="hidden")
+    page.get_by_role("button", name="Clear · 2").click()
+    wait_for_numbers(page, before, same=True)
+
+
+def test_answers_are_a_list_or_a_grid_and_grow_on_demand(visit: Open, nearest: Nearest) -> None:
+    page = visit(f"/?item={nearest.item('bell/bell-0.wav').n}")
+    before = numbers(page)
+    page.locator("[data-testid=stButtonGroup] button").last.click()
+    page.locator("article.card.list").first.wait_for()
+    page.get_by_role("button", name="Show more").click()
+    wait_for_address(page, r"k=24")
+    page.locator("article.card.list").nth(len(before)).wait_for()
+    expect(page.locator("article.card.grid:not(.one)")).to_have_count(0)
+
+
+def test_keys_judge_keep_picture_and_explain(visit: Open, nearest: Nearest) -> None:
+    page = visit(f"/?item={nearest.item('kick/kick-1.wav').n}")
+    first, second = numbers(page)[:2]
+    cards(page).first.focus()
+    page.keyboard.press("s")
+    cards(page).first.locator("img").wait_for()
+    page.keyboard.press("t")
+    cards(page).first.locator("button.keep[aria-pressed=true]").wait_for()
+    page.keyboard.press("w")
+    wait_for_address(page, rf"why={first}")
+    page.locator(".why .mark").first.wait_for()
+    page.locator(f"article.card.grid[data-n='{second}']").focus()
+    page.keyboard.press("d")
+    wait_for_address(page, rf"less={second}")
+    page.get_by_text("Steered by").wait_for()
+    page.locator(f"article.card.grid[data-n='{second}']").wait_for(state="detached")
+
+
+def test_a_sound_comes_in_ranges_and_begins_where_it_matched(visit: Open, nearest: Nearest) -> None:
+    page = visit(f"/?item={nearest.item('vowel/vowel-3.wav').n}")
+    n = nearest.item(LONG).n
+    card = page.locator(f"article.card.grid[data-n='{n}']")
+    with page.expect_response(lambda answer: f"/{n}/audio" in answer.url) as answer:
+        card.get_by_role("button", name="Play").click()
+    assert answer.value.status == 206
+    wait_for_playing(page, n)
+    assert page.evaluate("document.getElementById('boiler-audio').currentTime") >= 20
+
+
+def test_a_like_moves_the_list_and_back_undoes_it(visit: Open, nearest: Nearest) -> None:
+    page = visit(f"/?item={nearest.item('bell/bell-0.wav').n}")
+    before = numbers(page)
+    last = cards(page).last
+    last.get_by_role("button", name="Steer the answers towards this").click()
+    wait_for_address(page, rf"more={before[-1]}$")
+    page.get_by_text("Steered by").wait_for()
+    wait_for_numbers(page, before, same=False)
+    page.go_back()
+    wait_for_numbers(page, before, same=True)
+
+
+def test_a_part_is_drawn_with_the_mouse_and_asked_with(visit: Open, nearest: Nearest) -> None:
+    page = visit(f"/?item={nearest.item(LONG).n}")
+    canvas = page.locator("article.card.one canvas")
+    cards(page).first.wait_for()
+    box = canvas.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.75 * box["width"], box["y"] + 20)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.98 * box["width"], box["y"] + 30, steps=4)
+    page.mouse.up()
+    page.get_by_role("button", name="Find sounds like").click()
+    wait_for_address(page, r"from=2[0-9.]+&to=3[0-9.]+")
+    page.get_by_role("button", name="Use the whole sound").click()
+    wait_for_address(page, r"\?item=\d+$")
+
+
+def test_a_like_is_undone_by_a_key(visit: Open, nearest: Nearest) -> None:
+    page = visit(f"/?item={nearest.item('bell/bell-0.wav').n}")
+    before = numbers(page)
+    cards(page).last.get_by_role("button", name="Steer the answers towards this").click()
+    wait_for_numbers(page, before, same=False)
+    page.get_by_role("button", name="Undo").wait_for()
+    page.locator("article.card.one").focus()
+    page.keyboard.press("z")
+    wait_for_address(page, r"\?item=\d+$")
+    wait_for_numbers(page, before, same=True)
+
+
+def test_the_map_is_drawn_heard_walked_and_asked(visit: Open, nearest: Nearest) -> None:
+    page = visit("/map")
+    canvas = page.locator(".map canvas.top")
+    page.locator(".map canvas[data-drawn='21']").wait_for()
+    canvas.focus()
+    page.keyboard.press("ArrowRight")
+    hand = page.locator(".map .chosen")
+    hand.get_by_role("button", name="Keep").wait_for()
+    page.wait_for_function("() => document.getElementById('boiler-audio')?.currentTime > 0")
+    said = page.locator(".map .said").inner_text()
+    assert said.startswith(hand.locator("b").inner_text())
+    page.keyboard.press("+")
+    legend = page.locator(".map .legend button").first
+    legend.click()
+    expect(legend).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="Show all").click()
+    legend.click()
+    canvas.focus()
+    page.keyboard.press("ArrowUp")
+    page.locator(".map canvas.top[data-here]").wait_for()
+    x, y = map(float, str(canvas.get_attribute("data-here")).split(","))
+    canvas.click(position={"x": x, "y": y})
+    wait_for_address(page, r"\?item=\d+$")
+    assert numbers(page)
+
+
+def test_two_sounds_are_compared_and_the_way_between_them_is_heard_in_order(visit: Open, nearest: Nearest) -> None:
+    n = nearest.item("bell/bell-0.wav").n
+    page = visit(f"/?item={n}")
+    answer = numbers(page)[0]
+    cards(page).first.get_by_role("button", name="Why this one").click()
+    wait_for_address(page, rf"why={answer}")
+    page.locator(".why .mark").first.wait_for()
+    expect(page.locator(".why svg.course")).to_have_count(2)
+    page.locator(".why .play").first.click()
+    wait_for_playing(page, n)
+    cards(page).last.get_by_role("button", name="The way from").click()
+    wait_for_address(page, rf"/path\?start={n}&end=\d+")
+    between = numbers(page)
+    page.get_by_role("button", name="Hear them in order").click()
+    wait_for_playing(page, between[0])
+    page.evaluate("document.getElementById('boiler-audio').currentTime = 1e6")
+    wait_for_playing(page, between[1])
+
+
+def test_in_order_each_is_given_its_own_time_and_what_cannot_be_played_is_passed_over(
+    visit: Open, nearest: Nearest
+) -> None:
+    n = nearest.item(LONG).n
+    page = visit(f"/path?start={n}&end={nearest.item('bell/bell-0.wav').n}")
+    way = numbers(page)
+    page.route(f"**/{way[1]}/audio", lambda route: route.fulfill(status=404, body=""))
+    cards(page).first.get_by_role("button", name="Play").click()
+    wait_for_playing(page, n)
+    page.evaluate("boilerStage.play([...boilerStage.boards].flatMap(board => board.cards())[0], 20)")
+    page.wait_for_function("document.getElementById('boiler-audio').currentTime > 20")
+    page.get_by_role("button", name="Hear them in order").click()
+    page.wait_for_function("document.getElementById('boiler-audio').currentTime < 5")
+    assert page.evaluate("boilerStage.from") == 0
+    page.evaluate("document.getElementById('boiler-audio').currentTime = 11")  # more than is heard of each
+    wait_for_playing(page, way[2])
+    page.get_by_text("cannot be played here").wait_for()
+
+
+def test_the_tray_is_filled_and_carried_away(visit: Open, nearest: Nearest, address: str) -> None:
+    page = visit(f"/?item={nearest.item('kick/kick-0.wav').n}")
+    kept = numbers(page)[0]
+    keep = cards(page).first.get_by_role("button", name="Keep in the tray")
+    keep.click()
+    cards(page).first.locator("button.keep[aria-pressed=true]").wait_for()
+    page.get_by_role("link", name="Tray").click()
+    page.get_by_role("heading", name="Chosen").wait_for()
+    expect(cards(page)).to_have_count(1)
+    assert numbers(page) == [kept]
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Playlist").click()
+    lines = Path(download.value.path()).read_text().splitlines()
+    assert lines[0] == "#EXTM3U"
+    assert Path(lines[2]) == nearest.path(int(kept))
+    link = page.get_by_role("link", name="ZIP of the files").get_attribute("href")
+    body = page.request.get(f"{address}{link}").body()
+    assert zipfile.ZipFile(io.BytesIO(body)).namelist() == [nearest.item(int(kept)).id]
+    cards(page).first.get_by_role("link", name="More like this").click()
+    wait_for_address(page, rf"\?item={kept}$")
+
+
+def test_what_is_drawn_is_the_sound(visit: Open, nearest: Nearest) -> None:
+    page = visit(f"/?item={nearest.item('bell/bell-0.wav').n}")
+    cards(page).first.wait_for()
+    page.wait_for_function(
+        """() => { const image = [...boilerStage.boards].flatMap(board => board.cards())
+                     .map(card => card.element.querySelector("img")).find(Boolean);
+                   return image && image.complete && image.naturalWidth > 100 }"""
+    )
+    page.wait_for_function("() => boilerStage.peaks.size > 3")
+    coloured = page.locator("article.card.one canvas").evaluate(
+        "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean)"
+    )
+    assert coloured
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("path", ["/", "/?item=12", "/?find=bell", "/tray", "/collection", "/measures"])
+def test_a_phone_shows_it_without_scrolling_sideways(visit: Open, path: str, scheme: str) -> None:
+    page = visit(path, width=390, height=844, scheme=scheme)
+    page.locator("h1, h2, h3").first.wait_for()
+    page.wait_for_function(
+        """() => { const main = document.querySelector("[data-testid=stMain]");
+                   return main && main.scrollWidth <= main.clientWidth && document.body.scrollWidth <= 390 }"""
+    )
+
+
+def test_a_sound_that_is_brought_is_sent_to_no_one_who_does_not_know_it(visit: Open, address: str) -> None:
+    page = visit("/")
+    answer = page.request.get(f"{address}/brought/{int('abcabcabcabc', 16)}/audio")
+    assert answer.status == 404
+    assert answer.json()["status"] == 404
+    assert page.request.get(f"{address}/sounds/00000000/1/audio").status == 404
+    assert sound_bytes(440.0)

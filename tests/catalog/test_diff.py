@@ -1,0 +1,187 @@
+"""The cases of identity: new, changed, moved, gone, and what looks like one and is another."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from catalogs import hear
+
+from boiler.catalog import catalog, diff, scan
+from boiler.catalog.catalog import Catalogue
+from boiler.catalog.diff import Changes
+from boiler.errors import CatalogueError
+from boiler.files import sha256_of
+from boiler.indexing import embed
+
+
+class Folder:
+    """A folder of files that stand for sounds, and its catalogue; every file is heard as soon as it is synced."""
+
+    def __init__(self, tmp_path: Path) -> None:
+        self.root = tmp_path / "sounds"
+        self.root.mkdir()
+        self.store = Catalogue(tmp_path / catalog.FILE)
+        self.unreadable = scan.Unreadable()
+        self.n_heard = 0
+
+    def write(self, name: str, data: str) -> Path:
+        path = self.root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(data)
+        return path
+
+    def compare(self, check: bool = False) -> Changes:
+        self.unreadable.reasons.clear()
+        found = scan.walk(self.root, {".wav"}, unreadable=self.unreadable)
+        return diff.compare(self.store, found, self.unreadable, embed.hashes(self.root), check=check)
+
+    def sync(self, *, force: bool = False, check: bool = False) -> Changes:
+        changes = self.compare(check)
+        diff.apply(self.store, changes, lambda id: None, "now", force=force)
+        self.n_heard = 0
+        for pending in list(self.store.pending()):
+            sha256 = sha256_of(pending.found.path(self.root))
+            if self.store.is_heard(sha256):
+                self.store.hashed(pending.n, sha256)
+            else:
+                hear(self.store, pending.n, sha256, size_bytes=pending.found.size_bytes)
+                self.n_heard += 1
+        return changes
+
+    def numbers(self) -> dict[str, int]:
+        return {item.id: item.n for item in self.store.items(str)}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Folder]:
+    folder = Folder(tmp_path)
+    for name in ("a", "b", "c/d"):
+        folder.write(f"{name}.wav", f"sound of {name}")
+    folder.sync()
+    yield folder
+    folder.store.close()
+
+
+def test_an_unchanged_folder_is_left_alone(folder: Folder) -> None:
+    revision = folder.store.revision
+    assert folder.sync() == Changes(unchanged=3)
+    assert folder.store.revision == revision
+
+
+def test_a_new_file_gets_the_next_number(folder: Folder) -> None:
+    folder.write("aa.wav", "sound of aa")
+    assert folder.sync().new == ["aa.wav"]
+    assert folder.numbers() == {"a.wav": 1, "b.wav": 2, "c/d.wav": 3, "aa.wav": 4}
+
+
+def test_other_bytes_under_the_same_id_are_heard_again_and_keep_the_number(folder: Folder) -> None:
+    folder.write("a.wav", "another sound")
+    assert folder.sync().changed == ["a.wav"]
+    assert folder.n_heard == 1
+    assert folder.numbers()["a.wav"] == 1
+
+
+def test_a_touched_file_is_not_heard_again(folder: Folder) -> None:
+    os.utime(folder.root / "a.wav", ns=(1, 1))
+    assert folder.sync().changed == ["a.wav"]
+    assert folder.n_heard == 0
+
+
+def test_a_moved_file_keeps_its_number_and_its_vectors(folder: Folder) -> None:
+    (folder.root / "a.wav").rename(folder.root / "c" / "e.wav")
+    changes = folder.sync()
+    assert (changes.moved, changes.new, changes.gone) == ([("a.wav", "c/e.wav")], [], [])
+    assert folder.n_heard == 0
+    assert folder.numbers() == {"c/e.wav": 1, "b.wav": 2, "c/d.wav": 3}
+
+
+def test_a_whole_folder_moved_is_no_loss(folder: Folder) -> None:
+    (folder.root / "deep").mkdir()
+    for name in ("a.wav", "b.wav", "c"):
+        (folder.root / name).rename(folder.root / "deep" / name)
+    assert len(folder.sync().moved) == 3
+    assert folder.n_heard == 0
+
+
+def test_a_name_that_changed_only_in_case_is_a_move(folder: Folder) -> None:
+    (folder.root / "a.wav").rename(folder.root / "A.wav")
+    assert folder.sync().moved == [("a.wav", "A.wav")]
+    assert folder.numbers()["A.wav"] == 1
+
+
+def test_two_files_that_changed_names_are_known(folder: Folder) -> None:
+    (folder.root / "a.wav").rename(folder.root / "t")
+    (folder.root / "b.wav").rename(folder.root / "a.wav")
+    (folder.root / "t").rename(folder.root / "b.wav")
+    os.utime(folder.root / "a.wav", ns=(1, 1))
+    os.utime(folder.root / "b.wav", ns=(2, 2))
+    assert folder.sync().changed == ["a.wav", "b.wav"]
+    assert folder.n_heard == 0
+
+
+def test_a_copy_is_an_item_of_its_own_and_is_not_heard(folder: Folder) -> None:
+    folder.write("copy.wav", "sound of a")
+    assert folder.sync().new == ["copy.wav"]
+    assert folder.n_heard == 0
+    assert len(folder.numbers()) == 4
+
+
+def test_a_file_of_the_size_of_one_that_went_but_other_bytes_is_new(folder: Folder) -> None:
+    (folder.root / "a.wav").unlink()
+    folder.write("x.wav", "sound of x")
+    changes = folder.sync()
+    assert (changes.new, changes.moved, changes.gone) == (["x.wav"], [], ["a.wav"])
+    assert folder.n_heard == 1
+
+
+def test_what_is_gone_is_dropped(folder: Folder) -> None:
+    (folder.root / "a.wav").unlink()
+    assert folder.sync().gone == ["a.wav"]
+    assert set(folder.numbers()) == {"b.wav", "c/d.wav"}
+
+
+def test_more_than_half_gone_is_refused_unless_forced(folder: Folder) -> None:
+    (folder.root / "a.wav").unlink()
+    (folder.root / "b.wav").unlink()
+    with pytest.raises(CatalogueError, match=r"2 of 3 files are gone.*--force"):
+        folder.sync()
+    assert len(folder.numbers()) == 3
+    folder.sync(force=True)
+    assert set(folder.numbers()) == {"c/d.wav"}
+
+
+def test_what_stands_in_a_folder_that_cannot_be_listed_is_not_gone(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = os.scandir
+
+    def refuse(path):  # as the system does for a user without rights; tests may run as one who has all
+        if Path(path).name == "c":
+            raise PermissionError(13, "Permission denied")
+        return real(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    changes = folder.sync()
+    assert changes.gone == []
+    assert folder.unreadable.reasons == {"c": "the folder cannot be listed: Permission denied"}
+    assert "c/d.wav" in folder.numbers()
+
+
+def test_bytes_that_changed_behind_the_same_size_and_time_are_found_by_check(folder: Folder) -> None:
+    stat = (folder.root / "a.wav").stat()
+    folder.write("a.wav", "sound of A")
+    os.utime(folder.root / "a.wav", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert folder.sync() == Changes(unchanged=3)
+    assert folder.sync(check=True) == Changes(changed=["a.wav"], unchanged=2)
+    assert folder.n_heard == 1
+
+
+def test_looking_changes_nothing(folder: Folder) -> None:
+    folder.write("x.wav", "x")
+    revision = folder.store.revision
+    assert folder.compare() == folder.compare()
+    assert folder.store.revision == revision
+    assert len(folder.numbers()) == 3

@@ -1,0 +1,32 @@
+"""`boiler browse`: what it refuses, and what it starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from browsing import APP
+
+from boiler.cli import browse
+
+
+def test_a_folder_that_is_no_model_directory_is_refused_before_anything_starts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BOILER_MODEL_DIR", "")
+    assert browse.main([str(tmp_path)]) == 2
+    assert "run boiler index" in capsys.readouterr().err
+
+
+def test_it_is_streamlit_run_for_this_machine_alone_unless_another_address_is_asked_for() -> None:
+    command = browse.command("127.0.0.1", 8600, headless=True)
+    assert command[1:5] == ["-m", "streamlit", "run", str(APP)]
+    assert command[command.index("--server.address") + 1] == "127.0.0.1"
+    assert command[command.index("--server.headless") + 1] == "true"
+
+
+def test_the_settings_beside_the_script_keep_the_browser_to_this_machine_and_silent() -> None:
+    settings = (APP.parent / ".streamlit" / "config.toml").read_text()
+    assert 'address = "127.0.0.1"' in settings
+    assert "gatherUsageStats = false" in settings
+    assert 'showErrorDetails = "none"' in settings

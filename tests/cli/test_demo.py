@@ -1,0 +1,76 @@
+"""The demonstration really learns, asks and measures, and says so when its answers are not good enough."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from boiler.cli import demo
+from boiler.cli.demo import DemoSettings, Precision
+from boiler.errors import CorpusError
+from boiler.search.nearest import Nearest
+
+
+@pytest.mark.parametrize(
+    ("precision", "said"),
+    [
+        (Precision(0.9, 0.8, 0.06), None),
+        (Precision(0.8, 0.8, 0.16), None),
+        (Precision(0.29, 0.2, 0.06), "less than 5 times chance"),
+        (Precision(0.7, 0.8, 0.06), "less than the 0.80 of MFCCStats"),
+    ],
+)
+def test_it_admits_when_it_is_not_good_enough(precision: Precision, said: str | None) -> None:
+    shortfall = precision.shortfall()
+    assert (shortfall is None) if said is None else (shortfall is not None and said in shortfall)
+
+
+def test_a_shortfall_on_made_up_sounds_is_exit_code_1(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def poor(settings: DemoSettings) -> demo.Outcome:
+        return demo.Outcome(tmp_path, tmp_path, tmp_path / "neighbours.png", Precision(0.1, 0.5, 0.06))
+
+    monkeypatch.setattr(demo, "demo", poor)
+    assert demo.main([]) == 1
+    assert "not as good as it should be" in capsys.readouterr().err
+    # folders of one's own may be named after anything
+    assert demo.main(["--wav_dir", str(tmp_path)]) == 0
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "sounds").mkdir()
+    with pytest.raises(CorpusError, match="sounds"):
+        demo.demo(DemoSettings(wav_dir=tmp_path / "sounds", save_path=tmp_path / "out", max_minutes=0.01))
+
+
+@pytest.mark.slow
+def test_from_nothing_to_a_first_answer(tmp_path: Path) -> None:
+    save_path = tmp_path / "out"
+    done = subprocess.run(
+        [sys.executable, "-m", "boiler", "demo", "--save-path", str(save_path), "--max-minutes", "0.7"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    assert done.returncode in (0, 1), done.stderr  # 1: under a minute of learning need not beat MFCC statistics
+    assert "made up 320 sounds of 16 kinds" in done.stdout
+    assert "boiler browse" in done.stdout
+    picture = np.asarray(Image.open(save_path / "neighbours.png").convert("L"))
+    assert picture.shape[1] > 800
+    assert picture.std() > 20
+    (told,) = (line for line in done.stdout.splitlines() if "boiler browse" in line)
+    model_dir = Path(told.split()[2])
+    nearest = Nearest(model_dir)
+    assert len(nearest) == 320
+    assert len(nearest.by_item("bell/bell_003.wav", 5)) == 5
+    measured = demo.measured(model_dir)
+    assert measured is not None
+    assert measured.chance == pytest.approx(19 / 319, abs=0.001)
+    assert measured.encoder > 5 * measured.chance

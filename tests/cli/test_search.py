@@ -1,0 +1,126 @@
+"""`boiler search` prints what `Nearest` answers."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from evaluating import indexed
+
+from boiler import cli, engine
+from boiler.catalog.items import Item
+from boiler.cli import search
+from boiler.search.filters import field
+from boiler.search.nearest import ByItem, BySound, Nearest, Options, PerGroup
+from boiler.store import generation
+from boiler.store.generation import Header, rows_of
+
+
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("search") / "model"
+    vectors = engine.unit(np.random.default_rng(0).normal(size=(20, 6)))
+    items = [Item(n, f"[bold]kind{n % 2}/s{n}.wav", label=f"kind{n % 2}") for n in range(20)]
+    generation.publish(folder, Header(encoder="none", dim=6), vectors, rows_of(np.arange(20), end_s=5.0), items)
+    return folder
+
+
+def test_json_holds_the_rows_of_nearest(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["search", str(model_dir), "[bold]kind1/s3.wav", "-k", "4", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    expected = Nearest(model_dir).by_item(3, 4)
+    assert [(row["n"], row["distance"]) for row in rows] == [(match.n, match.distance) for match in expected]
+
+
+def test_the_table_shows_names_as_they_are(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert search.main([str(model_dir), "[bold]kind1/s3.wav", "-k", "2"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["distance", "closer", "than", "from", "to", "id", "label"]
+    first = Nearest(model_dir).by_item(3, 1)[0]
+    assert lines[1].split()[0] == f"{first.distance:.3f}"
+    assert first.id in lines[1]
+    assert len(lines) == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nothing.wav"], "no item of this index has the id 'nothing.wav', nor is there such a file"),
+        (["nothing.wav", "--start_s", "1"], "no item of this index has the id 'nothing.wav', nor is there such a file"),
+        (["a", "b", "--end_s", "1"], "a part of one sound"),
+        (["[bold]kind1/s3.wav", "--where", "lable == 1"], "did you mean label"),
+        (["[bold]kind1/s3.wav", "--where", "nope = 3"], "with == for 'is'. Fields: n, id, url, label"),
+        (["[bold]kind1/s3.wav", "--fold", "-1"], "--fold is a distance, from 0 to 2, not -1"),
+        (["[bold]kind1/s3.wav", "--fold", "nan"], "--fold is a distance, from 0 to 2"),
+        (["[bold]kind1/s3.wav", "--explain", "--json"], "leave --format json out"),
+        (["[bold]kind1/s3.wav", "[bold]kind0/s4.wav", "--explain"], "one at a time"),
+        (["[bold]kind1/s3.wav", "--less", "[bold]kind0/s4.wav", "--explain"], "one at a time"),
+        (["[bold]kind1/s3.wav", "--explain"], "the folder of the sounds is not here"),
+        (["[bold]kind1/s3.wav", "--per_group", "label:x"], "FIELD:MOST"),
+        (["[bold]kind1/s3.wav", "--diversity", "2"], "diversity is from 0 to 1"),
+        (["[bold]kind1/s3.wav", "-k", "0"], "k is a whole number"),
+        (["[bold]kind1/s3.wav", "--engine", "fast"], "no engine is called 'fast'"),
+    ],
+)
+def test_what_cannot_be_asked_is_one_sentence(
+    model_dir: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert search.main([str(model_dir), *words]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_file_without_encoder_is_told(model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "text.wav").write_text("no sound")
+    assert search.main([str(model_dir), str(tmp_path / "text.wav")]) == 2
+    assert "text.wav" in capsys.readouterr().err
+
+
+def test_several_sounds_and_options_are_one_question(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["[bold]kind1/s3.wav", "[bold]kind0/s4.wav", "--less", "[bold]kind1/s5.wav"]
+    options = ["--where", "n > 2", "--per_group", "label:2", "--diversity", "0.2", "-k", "9", "--json"]
+    assert search.main([str(model_dir), *words, *options]) == 0
+    told = capsys.readouterr()
+    question = [ByItem(3), ByItem(4), ByItem(5, weight=-0.5)]
+    expected = Nearest(model_dir).ask(
+        question, 9, Options(where=field("n") > 2, per_group=PerGroup("label", 2), diversity=0.2)
+    )
+    assert [row["n"] for row in json.loads(told.out)] == [match.n for match in expected.matches]
+    assert "4 of the 9 asked for" in told.err
+
+
+def test_answers_leave_as_a_table_and_a_playlist(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = Nearest(model_dir).by_item(3, 2)
+    assert search.main([str(model_dir), "[bold]kind1/s3.wav", "-k", "2", "--format", "csv"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert [row["id"] for row in rows] == [match.id for match in expected]
+    assert search.main([str(model_dir), "[bold]kind1/s3.wav", "-k", "2", "--format", "m3u8"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "#EXTM3U"
+    assert lines[2::2] == [match.id for match in expected]  # the folder is not at hand: the ids
+
+
+def test_each_answer_is_explained_in_words_and_seconds(
+    labelled_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = indexed(labelled_folder, tmp_path / "bands")
+    sound = labelled_folder / "whistle" / "whistle-2.wav"
+    assert search.main([str(folder), str(sound), "-k", "2", "--explain"]) == 0
+    table, *told = capsys.readouterr().out.split("\n\n")
+    with Nearest(folder) as nearest:
+        matches = nearest.by_sound(sound, 2)
+        assert len(told) == len(matches) == 2
+        for text, match in zip(told, matches, strict=True):
+            assert match.id in table
+            why = nearest.explain(BySound(sound), match.n)
+            lines = text.splitlines()
+            assert lines[0] == f"{match.id}: similarity {match.similarity:.3f}"
+            first = why.words[0]
+            assert f"  word {first.word} adds {first.share:.3f}; asked 0.0-{first.query_parts[0].end_s:.1f} s" in text
+            digits, seconds, unit = lines[-1].removeprefix("  over time, answer: ").split()
+            assert [int(digit) for digit in digits] == [
+                min(max(int(10 * one.similarity), 0), 9) for one in why.answer_course
+            ]
+            assert (seconds, unit) == (f"0.0-{why.answer_course[-1].end_s:.1f}", "s")

@@ -1,0 +1,143 @@
+"""One contract for every encoder in the table."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from boiler import encoder
+from boiler.encoder import TABLE, WINDOW_SAMPLES, Encoder, Fitted
+from boiler.errors import CheckpointError, UnknownNameError
+from boiler.model import checkpoint
+
+
+def sounds() -> torch.Tensor:
+    """A hiss, a tone, a click, a rising noise, silence."""
+    random = torch.Generator().manual_seed(0)
+    seconds = torch.arange(WINDOW_SAMPLES) / 16_000
+    click = torch.zeros(WINDOW_SAMPLES)
+    click[5000] = 1.0
+    hiss = torch.randn(WINDOW_SAMPLES, generator=random)
+    rows = [hiss, torch.sin(2764 * seconds), click, hiss * seconds, torch.zeros(WINDOW_SAMPLES)]
+    return torch.stack(rows)[:, None]
+
+
+@pytest.fixture(scope="module", params=sorted(TABLE))
+def made(request: pytest.FixtureRequest, checkpoint_path: Path) -> Encoder:
+    """Each encoder of the table, fitted where it is to be fitted."""
+    found = encoder.create(request.param, checkpoint_path if encoder.find(request.param).needs_checkpoint else None)
+    if isinstance(found, Fitted):
+        found.fit([sounds()[:3], sounds()[3:]])
+    return found
+
+
+def test_one_row_of_unit_length_per_window(made: Encoder) -> None:
+    vectors = made(sounds())
+    assert vectors.shape == (len(sounds()), made.dim)
+    assert vectors.dtype == torch.float32
+    assert vectors.isfinite().all()
+    torch.testing.assert_close(vectors[:4].norm(dim=1), torch.ones(4), atol=1e-5, rtol=0)
+
+
+def test_silence_is_finite_and_not_longer_than_one(made: Encoder) -> None:
+    assert made(sounds())[4].norm() <= 1 + 1e-5
+
+
+def test_the_same_sound_gives_the_same_vector(made: Encoder) -> None:
+    assert torch.equal(made(sounds()), made(sounds()))
+
+
+def test_different_sounds_give_different_vectors(made: Encoder) -> None:
+    cosines = made(sounds()[:4]) @ made(sounds()[:4]).T
+    assert (cosines - torch.eye(4)).max() < 0.99999
+
+
+def test_alone_is_as_in_a_batch(made: Encoder) -> None:
+    together = made(sounds())
+    for row, sound in enumerate(sounds()):
+        torch.testing.assert_close(made(sound[None])[0], together[row], atol=2e-5, rtol=0)
+
+
+@pytest.mark.parametrize("gain", [1e-4, 0.37, 250.0])
+def test_level_does_not_matter(made: Encoder, gain: float) -> None:
+    cosines = (made(sounds()[:4] * gain) * made(sounds()[:4])).sum(dim=1)
+    assert cosines.min() > 0.99999
+
+
+def test_scripted_is_eager(made: Encoder, tmp_path: Path) -> None:
+    checkpoint.save_script(made, tmp_path / "encoder.pt", {})
+    scripted, _ = checkpoint.load_script(tmp_path / "encoder.pt")
+    torch.testing.assert_close(scripted(sounds()), made(sounds()), atol=1e-6, rtol=0)
+
+
+def test_scripted_it_needs_no_boiler(made: Encoder, tmp_path: Path) -> None:
+    checkpoint.save_script(made, tmp_path / "encoder.pt", {})
+    torch.save((sounds(), made(sounds())), tmp_path / "expected.pt")
+    code = """
+import sys, torch
+sys.modules["boiler"] = None  # an import of it fails
+sounds, expected = torch.load("expected.pt", weights_only=True)
+torch.testing.assert_close(torch.jit.load("encoder.pt")(sounds), expected, atol=1e-6, rtol=0)
+"""
+    done = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_it_is_ready_to_embed(made: Encoder) -> None:
+    assert not made.training
+    assert not any(parameter.requires_grad for parameter in made.parameters())
+
+
+@pytest.mark.parametrize("name", sorted(TABLE))
+def test_the_name_is_the_class(name: str, checkpoint_path: Path) -> None:
+    kind = getattr(encoder, name)
+    assert kind.__name__ == name
+    assert kind is encoder.find(name)
+    assert kind(str(checkpoint_path), "cpu")(sounds()[:1]).shape[0] == 1
+
+
+@pytest.mark.parametrize("name", [name for name in sorted(TABLE) if encoder.find(name).needs_checkpoint])
+def test_a_learned_encoder_without_checkpoint_is_refused(name: str) -> None:
+    with pytest.raises(CheckpointError, match=r"vqvae_NNN\.pt"):
+        encoder.create(name)
+
+
+def test_an_unknown_name_is_told_the_known_ones() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'BagTopVQVAE'"):
+        encoder.create("BagTop")
+    with pytest.raises(AttributeError, match="BagTop"):
+        encoder.BagTop  # noqa: B018
+
+
+def test_the_default_is_in_the_table() -> None:
+    assert encoder.DEFAULT in TABLE
+
+
+def test_importing_the_table_imports_no_encoder() -> None:
+    code = "import sys, boiler.encoder; sys.exit(any(name.startswith('boiler.encoder.') for name in sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_what_is_learned_stands_under_the_name_of_its_fitter(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+
+    def fit(windows, learned, network):
+        seen.append(sorted(learned))
+        return {"mean": torch.cat(list(windows)).mean()[None]}
+
+    def fit_folder(windows):
+        return {"mean": torch.cat(list(windows)).mean()[None] - 1}
+
+    monkeypatch.setattr(sys.modules[__name__], "fit", fit, raising=False)
+    monkeypatch.setattr(sys.modules[__name__], "fit_folder", fit_folder, raising=False)
+    monkeypatch.setattr(encoder, "FOLDER_FITTERS", {"first": f"{__name__}:fit_folder"})
+    monkeypatch.setattr(encoder, "FITTERS", {"one": f"{__name__}:fit", "two": f"{__name__}:fit"})
+    windows = [torch.ones(2, 1, 8)]
+    learned = encoder.learn(windows, torch.nn.Identity(), encoder.learn_folder(windows))
+    assert learned == {"first.mean": torch.zeros(1), "one.mean": torch.ones(1), "two.mean": torch.ones(1)}
+    assert seen == [["first.mean"], ["first.mean", "one.mean"]]
+    assert encoder.of_folder(learned) == {"first.mean": torch.zeros(1)}

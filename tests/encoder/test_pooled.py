@@ -1,0 +1,44 @@
+"""The pooled vector is the whitened join of its parts, each of the same weight."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from boiler.encoder.pooled import DIM, Parts, PooledVQVAE, fit
+from boiler.encoder.vqvae_base import opened, see_sounding
+
+
+def windows(n: int = 12) -> list[torch.Tensor]:
+    sounds = torch.randn(n, 1, 2**17, generator=torch.Generator().manual_seed(0))
+    sounds[: n // 2] = sounds[: n // 2].cumsum(dim=-1)  # half of them dark
+    return list(sounds.split(4))
+
+
+def test_each_part_has_the_same_weight_before_it_is_whitened(checkpoint_path: Path) -> None:
+    network, _ = opened(checkpoint_path)
+    learned = fit(windows(), {}, network)
+    parts = [
+        torch.cat(part)
+        for part in zip(*(Parts(network)(see_sounding(network, batch)) for batch in windows()), strict=True)
+    ]
+    joined = torch.cat(parts, dim=1)
+    assert learned["mean"].shape == (joined.shape[1],)
+    assert learned["matrix"].shape == (joined.shape[1], DIM)
+    torch.testing.assert_close(learned["mean"], joined.mean(dim=0), atol=1e-4, rtol=1e-4)
+    whitened = (joined - learned["mean"]) @ learned["matrix"]
+    # as many directions as sounds, less one; the others are zero
+    assert (whitened.var(dim=0) > 1e-8).sum() == len(joined) - 1
+
+
+def test_two_windows_are_enough_to_learn_from(checkpoint_path: Path) -> None:
+    network, _ = opened(checkpoint_path)
+    learned = fit([windows()[0][:2]], {}, network)
+    assert all(value.isfinite().all() for value in learned.values())
+
+
+def test_the_checkpoint_holds_what_the_encoder_needs(checkpoint_path: Path) -> None:
+    vectors = PooledVQVAE(checkpoint_path)(torch.cat(windows()))
+    assert vectors.shape == (12, DIM)
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(12))

@@ -1,0 +1,71 @@
+"""What was liked should be near, what was disliked far: counted by hand on a line of items."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from boiler import engine
+from boiler.catalog.items import Item
+from boiler.cli import evaluate
+from boiler.evaluation.feedback_agreement import agreement
+from boiler.search.nearest import ByItem, ByVector, Nearest
+from boiler.store import generation
+from boiler.store.generation import Header, rows_of
+
+N = 30
+
+
+@pytest.fixture
+def nearest(tmp_path: Path) -> Nearest:
+    """Items on an arc: the n-th is the n-th nearest to item 0."""
+    angles = np.arange(N) * 0.05
+    vectors = engine.unit(np.stack([np.cos(angles), np.sin(angles)], 1))
+    items = [Item(n, f"{n:02}.wav") for n in range(N)]
+    generation.publish(tmp_path / "model", Header(encoder="none", dim=2), vectors, rows_of(np.arange(N)), items)
+    return Nearest(tmp_path / "model")
+
+
+def judged(nearest: Nearest, question: int, likes: list[int], dislikes: list[int]) -> None:
+    for n in likes:
+        nearest.judge(ByItem(question), n, like=True)
+    for n in dislikes:
+        nearest.judge(ByItem(question), n, like=False)
+
+
+def test_places_shares_and_pairs_are_those_counted_by_hand(nearest: Nearest) -> None:
+    judged(nearest, 0, likes=[1, 3, 20], dislikes=[2, 25])
+    judged(nearest, N - 1, likes=[N - 2], dislikes=[])
+    found = agreement(nearest._snapshot, nearest.feedback)
+    assert (found.questions, found.liked, found.disliked, found.unasked) == (2, 4, 2, 0)
+    assert (found.liked_place, found.disliked_place) == (2.0, 13.5)  # 1, 1, 3, 20; 2, 25
+    assert (found.liked_near, found.disliked_near) == (0.75, 0.5)
+    assert (found.pairs, found.in_order) == (6, pytest.approx(4 / 6))  # 3 and 20 come after 2
+
+
+def test_the_ranking_is_not_the_one_that_the_judgements_moved(nearest: Nearest) -> None:
+    judged(nearest, 0, likes=[29], dislikes=[1])
+    assert agreement(nearest._snapshot, nearest.feedback).in_order == 0
+
+
+def test_what_was_taken_back_does_not_count_and_what_cannot_be_asked_is_counted_apart(nearest: Nearest) -> None:
+    judged(nearest, 0, likes=[1], dislikes=[])
+    nearest.undo(nearest.judge(ByItem(0), 2, like=False))
+    nearest.judge(ByVector([1.0, 0.5]), 3, like=True)
+    nearest.feedback.judge("item:gone.wav", "05.wav", like=True)
+    nearest.feedback.judge("item:00.wav", "gone.wav", like=True)
+    found = agreement(nearest._snapshot, nearest.feedback)
+    assert (found.questions, found.liked, found.disliked, found.unasked) == (1, 1, 0, 3)
+    assert math.isnan(found.in_order)
+    assert found.pairs == 0
+
+
+def test_the_command_prints_it_without_labels(nearest: Nearest, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main([str(nearest.model_dir), "--feedback"]) == 2
+    assert "nothing was judged yet" in capsys.readouterr().err
+    judged(nearest, 0, likes=[1], dislikes=[2])
+    assert evaluate.main([str(nearest.model_dir), "--feedback"]) == 0
+    assert "in 100.0 %" in capsys.readouterr().out

@@ -1,0 +1,149 @@
+"""Labels, folds and groups from a catalogue, a table and a known data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from boiler.catalog.items import Item
+from boiler.errors import CorpusError, UnknownNameError
+from boiler.evaluation import ground_truth
+from boiler.evaluation.ground_truth import Truth
+
+IDS = ["drums/kick_a.wav", "drums/kick_b.wav", "voices/ann_1.wav"]
+
+
+def items(**metadata: list[object]) -> list[Item]:
+    return [
+        Item(n, id, label=id.split("/")[0], metadata={name: values[n] for name, values in metadata.items()})
+        for n, id in enumerate(IDS)
+    ]
+
+
+def table(path: Path, *lines: str) -> Path:
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+def test_labels_of_the_catalogue_and_its_metadata() -> None:
+    truth = ground_truth.from_catalogue(items(artist=["x", "y", None], year=[1999, 1999, 2001]))
+    assert truth.labels == (("drums",), ("drums",), ("voices",))
+    assert truth.numbers().tolist() == [0, 0, 1]
+    assert truth.group("artist", IDS).tolist() == [0, 1, -1]
+    assert truth.group("year", IDS).tolist() == [0, 0, 1]
+    assert ground_truth.from_catalogue(items(artist=["x", "y", None]), "artist").labels == (("x",), ("y",), ())
+
+
+def test_a_catalogue_without_labels_says_what_to_do() -> None:
+    with pytest.raises(CorpusError, match="--labels CSV"):
+        ground_truth.from_catalogue([Item(0, "a.wav"), Item(1, "b.wav")])
+    with pytest.raises(UnknownNameError, match="artist"):
+        ground_truth.from_catalogue(items(), "artist")
+
+
+def test_groups_by_folder_pattern_and_none() -> None:
+    truth = ground_truth.from_catalogue(items())
+    assert truth.group("folder", IDS).tolist() == [0, 0, 1]
+    assert truth.group("none", IDS).tolist() == [-1, -1, -1]
+    assert truth.group(r"re:/([a-z]+)_", IDS).tolist() == [1, 1, 0]
+    assert truth.group(r"re:kick|ann", IDS).tolist() == [1, 1, 0]
+    assert truth.group(r"re:kick_(.)", IDS).tolist() == [0, 1, -1]  # what does not match stands alone
+
+
+def test_an_unknown_group_lists_the_known_and_a_bad_pattern_is_refused() -> None:
+    truth = ground_truth.from_catalogue(items(artist=["x", "y", "z"]))
+    with pytest.raises(UnknownNameError, match="artist, folder, none"):
+        truth.group("speaker", IDS)
+    with pytest.raises(CorpusError, match="is not a pattern"):
+        truth.group("re:(", IDS)
+    with pytest.raises(CorpusError, match=r"matches no sound.*drums/kick_a"):
+        truth.group("re:flute", IDS)
+
+
+def test_a_table_by_path_and_by_name(tmp_path: Path) -> None:
+    truth = ground_truth.from_csv(
+        table(
+            tmp_path / "l.csv",
+            "file_name,label,fold,album",
+            "drums/kick_a.wav,low,1,X",
+            "ann_1.wav,high,2,Y",
+            "other.wav,high,2,Y",
+        ),
+        IDS,
+    )
+    assert truth.labels == (("low",), (), ("high",))
+    assert truth.known.tolist() == [True, False, True]
+    assert truth.folds == ("1", "", "2")
+    assert truth.group("album", IDS).tolist() == [0, -1, 1]
+    assert not truth.several
+
+
+def test_several_labels_a_line(tmp_path: Path) -> None:
+    path = table(tmp_path / "l.csv", "id,labels", "drums/kick_a.wav,low; dry;low", "drums/kick_b.wav,dry", "ann_1.wav,")
+    truth = ground_truth.from_csv(path, IDS)
+    assert truth.several
+    assert truth.labels == (("dry", "low"), ("dry",), ())
+    assert truth.names == ("dry", "low")
+    np.testing.assert_array_equal(truth.tags(), [[1, 1], [1, 0], [0, 0]])
+
+
+def test_another_column_is_the_label_when_named(tmp_path: Path) -> None:
+    path = table(tmp_path / "l.csv", "id,label,mood", "drums/kick_a.wav,low,sad", "ann_1.wav,high,merry")
+    truth = ground_truth.from_csv(path, IDS, "mood")
+    assert truth.labels[0] == ("sad",)
+    assert truth.columns["label"] == ("low", "", "high")
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (["name,label", "a,b"], "it needs one called id"),
+        (["id,kind", "a,b"], "one called label"),
+        (["id,label", "unheard.wav,x"], "names none of the sounds"),
+        ([""], "the columns"),
+    ],
+)
+def test_a_table_that_will_not_do_says_why(lines: list[str], told: str, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=told):
+        ground_truth.from_csv(table(tmp_path / "l.csv", *lines), IDS)
+
+
+def test_a_table_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="cannot be read as a table"):
+        ground_truth.from_csv(tmp_path / "none.csv", IDS)
+    (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(CorpusError, match="cannot be read as a table"):
+        ground_truth.from_csv(tmp_path / "bytes.csv", IDS)
+
+
+def test_a_known_data_set_brings_its_folds_and_its_group() -> None:
+    ids = ["0_george_0.wav", "0_theo_7.wav", "1_theo_1.wav", "noise.wav"]
+    truth = ground_truth.from_corpus("fsdd", ids, None, None)
+    assert truth.labels == (("0",), ("0",), ("1",), ())
+    assert truth.folds == ("test", "train", "test", "")
+    assert truth.default_group == "speaker"
+    assert truth.group("speaker", ids).tolist() == [0, 1, 1, -1]
+
+
+def test_the_root_of_a_data_set_may_lie_above_what_was_indexed(tmp_path: Path) -> None:
+    (tmp_path / "metadata").mkdir()
+    table(tmp_path / "metadata" / "UrbanSound8K.csv", "slice_file_name,fsID,fold,class", "7-3-0-0.wav,7,5,dog_bark")
+    (tmp_path / "audio").mkdir()
+    truth = ground_truth.from_corpus("urbansound8k", ["fold5/7-3-0-0.wav"], tmp_path, tmp_path / "audio")
+    assert truth.labels == (("dog_bark",),)
+
+
+def test_numbers_as_labels_stand_in_their_order() -> None:
+    truth = Truth("x", (("10",), ("9",), ("2",)), ("",) * 3, {})
+    assert truth.names == ("2", "9", "10")
+    assert Truth("x", (("b",), ("10",), ("9",)), ("",) * 3, {}).names == ("9", "10", "b")
+
+
+def test_keeping_the_most_frequent_labels_and_some_items() -> None:
+    truth = Truth("x", (("a", "b"), ("b",), ("c",)), ("1", "2", ""), {"g": ("x", "y", "z")}, several=True)
+    assert truth.keeping(1).labels == (("b",), ("b",), ())
+    part = truth.only([2, 0])
+    assert part.labels == (("c",), ("a", "b"))
+    assert (part.folds, part.columns["g"]) == (("", "1"), ("z", "x"))

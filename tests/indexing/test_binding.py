@@ -1,0 +1,128 @@
+"""The encoder of a directory is made once, and is the same file for sounds and queries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sounds import tone, write
+
+from boiler import encoder, files
+from boiler.audio import stream
+from boiler.audio import windows as windows_module
+from boiler.audio.decoder_pool import Decoders
+from boiler.catalog import catalog, diff, scan
+from boiler.catalog.catalog import Catalogue
+from boiler.encoder import runtime
+from boiler.errors import ModelDirError
+from boiler.indexing import binding
+from boiler.indexing import embed as embed_module
+from boiler.indexing.binding import Binding, Sample
+
+BINDING = Binding("MFCCStats", "", "all", 4.096)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "sounds").mkdir()
+    for n in range(10):
+        write(tmp_path / "sounds" / f"{n}.wav", tone(150 * (n + 1), 0.5 + n, 8_000), 8_000)
+    return tmp_path / "sounds"
+
+
+@pytest.fixture
+def store(root: Path, tmp_path: Path):
+    with Catalogue(tmp_path / catalog.FILE) as store:
+        unreadable = scan.Unreadable()
+        found = scan.walk(root, stream.SUFFIXES, unreadable=unreadable)
+        changes = diff.compare(store, found, unreadable, embed_module.hashes(root))
+        diff.apply(store, changes, lambda id: None, "now")
+        yield store
+
+
+@pytest.fixture(scope="module")
+def decoders():
+    with Decoders(workers=1) as decoders:
+        yield decoders
+
+
+def sample(store: Catalogue, root: Path, decoders: Decoders, seed: int = 0) -> Sample:
+    return Sample(store, root, decoders, which="all", hop_s=4.096, batch_size=4, n_windows=1000, seed=seed)
+
+
+def test_a_new_directory_is_bound_and_an_old_one_holds_to_it(store: Catalogue) -> None:
+    assert binding.binding_of(store) is None
+    binding.bind(store, BINDING, force=False)
+    binding.bind(store, BINDING, force=False)
+    assert binding.binding_of(store) == BINDING
+    other = Binding("MFCCStats", "ab", "first", 4.096)
+    with pytest.raises(ModelDirError, match=r"checkpoint_sha256: .*windows: all there, first now"):
+        binding.bind(store, other, force=False)
+    binding.bind(store, other, force=True)
+    assert binding.binding_of(store) == other
+
+
+def test_a_sample_gives_the_same_windows_each_time_in_batches(store: Catalogue, root: Path, decoders: Decoders) -> None:
+    batches = list(sample(store, root, decoders))
+    assert [tuple(batch.shape) for batch in batches[:-1]] == [(4, 1, windows_module.WINDOW_SAMPLES)] * (
+        len(batches) - 1
+    )
+    again = list(sample(store, root, decoders))
+    assert all(torch.equal(one, other) for one, other in zip(batches, again, strict=True))
+    elsewhere = list(sample(store, root, decoders, seed=1))
+    assert not torch.equal(batches[0], elsewhere[0])
+
+
+def test_the_encoder_is_made_once(store: Catalogue, root: Path, decoders: Decoders) -> None:
+    path = binding.freeze(store, "MFCCStats", None, sample(store, root, decoders))
+    made = (path.stat().st_mtime_ns, files.sha256_of(path))
+    assert binding.freeze(store, "MFCCStats", None, sample(store, root, decoders, seed=5)) == path
+    assert (path.stat().st_mtime_ns, files.sha256_of(path)) == made
+    assert store.get("encoder_sha256") == made[1]
+
+
+def test_an_encoder_that_learns_has_learned_from_the_folder(store: Catalogue, root: Path, decoders: Decoders) -> None:
+    path = binding.freeze(store, "MFCCStats", None, sample(store, root, decoders))
+    windows = next(iter(sample(store, root, decoders)))[:, 0].numpy()
+    learned = runtime.embedder(path, "cpu")(windows)
+    with torch.inference_mode():
+        plain = encoder.create("MFCCStats")(torch.from_numpy(windows)[:, None]).numpy()
+    assert (learned * plain).sum(axis=1).max() < 0.99
+
+
+def test_a_window_gets_the_same_vector_alone_or_in_a_batch_on_one_thread_or_four(
+    store: Catalogue, root: Path, decoders: Decoders
+) -> None:
+    embed = runtime.embedder(binding.freeze(store, "MFCCStats", None, sample(store, root, decoders)), "cpu")
+    windows = np.concatenate([batch[:, 0].numpy() for batch in sample(store, root, decoders)])
+    threads = torch.get_num_threads()
+    together = embed(windows)
+    try:
+        torch.set_num_threads(1 if threads > 1 else 4)
+        alone = np.concatenate([embed(window[None]) for window in windows])
+    finally:
+        torch.set_num_threads(threads)
+    assert np.abs(np.linalg.norm(together, axis=1) - 1).max() < 1e-5
+    assert (together * alone).sum(axis=1).min() > 0.99999
+
+
+def test_many_batches_give_the_same_vectors_to_the_bit_on_any_number_of_threads(
+    store: Catalogue, root: Path, decoders: Decoders
+) -> None:
+    path = binding.freeze(store, "MFCCStats", None, sample(store, root, decoders))
+    windows = np.concatenate([batch[:, 0].numpy() for batch in sample(store, root, decoders)])
+    before = torch.get_num_threads()
+    found = []
+    try:
+        for n_threads in (1, 4):
+            torch.set_num_threads(n_threads)
+            with runtime.embedding(path, "cpu") as embed:
+                assert torch.get_num_threads() == 1
+                found.append(embed(windows))
+            assert torch.get_num_threads() == n_threads
+    finally:
+        torch.set_num_threads(before)
+    assert np.array_equal(*found)
+    assert (found[0] * runtime.embedder(path, "cpu")(windows)).sum(axis=1).min() > 0.99999

@@ -1,0 +1,372 @@
+"""From a folder to an index and back again: what changes, what stays, what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import hostile
+import numpy as np
+import pytest
+import torch
+from sounds import tone, write
+
+from boiler.errors import CatalogueError, CheckpointError, CorpusError, ModelDirError, SettingsError, UnknownNameError
+from boiler.indexing import pipeline
+from boiler.indexing.pipeline import IndexSettings
+from boiler.store import generation
+from boiler.store.projector import METADATA, TENSORS
+
+
+@pytest.fixture
+def folder(labelled_folder: Path, tmp_path: Path) -> Path:
+    """Six sounds of two kinds, to be written to as one likes."""
+    for name in ("hum", "whistle"):
+        (tmp_path / "sounds" / name).mkdir(parents=True)
+        for n in range(3):
+            shutil.copy(labelled_folder / name / f"{name}-{n}.wav", tmp_path / "sounds" / name)
+    return tmp_path / "sounds"
+
+
+@pytest.fixture
+def settings(folder: Path, tmp_path: Path) -> IndexSettings:
+    return IndexSettings(folder, encoder="MFCCStats", model_dir=tmp_path / "m", workers=1)
+
+
+def table(model_dir: Path) -> list[list[str]]:
+    return [line.split("\t") for line in (model_dir / METADATA).read_text().splitlines()]
+
+
+def column(model_dir: Path, name: str) -> list[object]:
+    with closing(generation.open(model_dir).connect()) as connection:
+        return [row[name] for row in connection.execute("SELECT * FROM items ORDER BY n")]
+
+
+def test_a_folder_becomes_a_model_directory_with_all_its_files(settings: IndexSettings, tmp_path: Path) -> None:
+    report = pipeline.index(settings)
+    assert (report.n_items, report.n_rows, report.tally.embedded, report.failures) == (6, 6, 6, [])
+    top = tmp_path / "m"
+    for name in ("encoder.pt", "annoy", METADATA, TENSORS, "projector_config.pbtxt", "boiler.json", "vectors.npy"):
+        assert (top / name).is_file(), name
+    assert list(top.glob("events.out.tfevents.*"))
+    opened = generation.check(top)
+    assert opened.header.encoder == "MFCCStats"
+    rows = table(top)
+    assert rows[0] == ["id", "url", "start_s", "end_s", "label"]
+    assert [row[0] for row in rows[1:]] == sorted(
+        f"{name}/{name}-{n}.wav" for name in ("hum", "whistle") for n in range(3)
+    )
+    assert {row[4] for row in rows[1:]} == {"hum", "whistle"}
+    assert all(row[0] == row[1] for row in rows[1:])
+
+
+def test_encoder_pt_gives_the_vectors_in_tensors_tsv_where_boiler_cannot_be_imported(
+    settings: IndexSettings, folder: Path, tmp_path: Path
+) -> None:
+    from boiler.audio import stream, windows
+
+    pipeline.index(settings)
+    paths = [folder / row[0] for row in table(tmp_path / "m")[1:]]
+    np.save(tmp_path / "windows.npy", np.stack([windows.fill(stream.load(path)) for path in paths]))
+    script = textwrap.dedent("""
+        import sys
+        sys.modules["boiler"] = None
+        import warnings
+        import numpy, torch
+        warnings.simplefilter("ignore")
+        encoder = torch.jit.load(sys.argv[1])
+        windows = torch.from_numpy(numpy.load(sys.argv[2]))
+        with torch.inference_mode():
+            alone = torch.cat([encoder(window[None, None]) for window in windows])
+        tensors = torch.from_numpy(numpy.loadtxt(sys.argv[3], dtype=numpy.float32, delimiter="\\t"))
+        assert torch.cosine_similarity(alone, tensors).min() > 0.99999
+        assert (tensors.norm(dim=1) - 1).abs().max() < 1e-5
+    """)
+    arguments = [tmp_path / "m" / "encoder.pt", tmp_path / "windows.npy", tmp_path / "m" / TENSORS]
+    subprocess.run([sys.executable, "-c", script, *map(str, arguments)], check=True, cwd=tmp_path)
+
+
+def test_the_same_folder_gives_the_same_index_to_the_byte(settings: IndexSettings, tmp_path: Path) -> None:
+    pipeline.index(settings)
+    pipeline.index(replace(settings, model_dir=tmp_path / "again", workers=2))
+    for name in ("annoy", "vectors.npy", "pairs.npy", METADATA, TENSORS):
+        assert (tmp_path / "m" / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+
+
+def test_the_size_of_the_batch_does_not_change_a_vector(settings: IndexSettings, tmp_path: Path) -> None:
+    pipeline.index(settings)
+    other = pipeline.index(replace(settings, model_dir=tmp_path / "n", batch_size=1))
+    assert other.n_rows == 6
+    one, two = generation.open(tmp_path / "m").vectors, generation.open(tmp_path / "n").vectors
+    assert (one * two).sum(axis=1).min() > 0.99999
+
+
+def test_a_second_run_does_nothing_and_says_so(settings: IndexSettings) -> None:
+    first = pipeline.index(settings)
+    again = pipeline.index(settings)
+    assert (again.published, again.generation, again.tally.embedded) == (False, first.generation, 0)
+    assert "nothing changed" in "\n".join(again.lines())
+
+
+def test_only_what_changed_is_embedded(settings: IndexSettings, folder: Path, tmp_path: Path) -> None:
+    pipeline.index(settings)
+    before = (tmp_path / "m" / METADATA).read_text().splitlines()
+    (folder / "hum" / "hum-0.wav").unlink()
+    (folder / "hum" / "hum-1.wav").rename(folder / "whistle" / "moved.wav")
+    write(folder / "new.wav", tone(500, 1.0, 16_000), 16_000)
+    write(folder / "whistle" / "whistle-0.wav", tone(900, 2.0, 16_000), 16_000)
+    report = pipeline.index(settings)
+    assert report.changes.new == ["new.wav"]
+    assert report.changes.changed == ["whistle/whistle-0.wav"]
+    assert report.changes.moved == [("hum/hum-1.wav", "whistle/moved.wav")]
+    assert report.changes.gone == ["hum/hum-0.wav"]
+    assert report.tally.embedded == 2
+    after = {row[0]: row[4] for row in table(tmp_path / "m")[1:]}
+    assert after["whistle/moved.wav"] == "whistle"
+    assert after["new.wav"] == ""
+    assert "hum/hum-0.wav" not in after
+    assert before[3] in (tmp_path / "m" / METADATA).read_text().splitlines()  # to the letter
+    assert column(tmp_path / "m", "n") == [2, 3, 4, 5, 6, 7]
+
+
+def test_an_index_brought_up_to_date_holds_what_a_fresh_one_holds(
+    settings: IndexSettings, folder: Path, tmp_path: Path
+) -> None:
+    pipeline.index(settings)
+    write(folder / "a.wav", tone(500, 30.0, 16_000), 16_000)
+    (folder / "hum" / "hum-1.wav").unlink()
+    pipeline.index(settings)
+    shutil.copytree(tmp_path / "m", tmp_path / "fresh", symlinks=True)
+    # the same encoder, everything heard anew
+    with closing(pipeline.Catalogue(tmp_path / "fresh" / "catalogue.sqlite")) as store:
+        store.forget_all()
+    pipeline.index(replace(settings, model_dir=tmp_path / "fresh"))
+    one, other = generation.open(tmp_path / "m"), generation.open(tmp_path / "fresh")
+    assert (tmp_path / "m" / METADATA).read_bytes() == (tmp_path / "fresh" / METADATA).read_bytes()
+    assert (one.vectors * other.vectors).sum(axis=1).min() > 0.99999
+
+
+def test_broken_files_are_listed_and_all_others_indexed(settings: IndexSettings, folder: Path, tmp_path: Path) -> None:
+    (folder / "empty.wav").write_bytes(b"")
+    (folder / "zip.wav").write_bytes(b"PK\x03\x04" + b"x" * 500)
+    report = pipeline.index(settings)
+    assert report.n_items == 6
+    assert [failure.id for failure in report.failures] == ["empty.wav", "zip.wav"]
+    assert len(list(report.failure_lines())) == 3
+    with closing(generation.open(tmp_path / "m").connect()) as connection:
+        assert [row["id"] for row in connection.execute("SELECT * FROM failures")] == ["empty.wav", "zip.wav"]
+    again = pipeline.index(settings)
+    assert (len(again.failures), again.tally.failed, again.published) == (2, 0, False)
+    assert pipeline.index(replace(settings, retry_failed=True)).tally.failed == 2
+
+
+def test_of_a_hostile_corpus_every_file_is_indexed_or_refused_with_a_reason(
+    settings: IndexSettings, folder: Path, tmp_path: Path
+) -> None:
+    ids = hostile.write_corpus(folder / "hostile")
+    report = pipeline.index(settings)
+    reasons = {failure.id.removeprefix("hostile/"): failure.reason for failure in report.failures}
+    kept = [str(id) for id in column(tmp_path / "m", "id")]
+    inside = {id.removeprefix("hostile/") for id in kept if id.startswith("hostile/")}
+    assert inside | reasons.keys() == {*ids, "names/to itself.wav", "names/to nowhere.wav"}
+    assert not inside & reasons.keys()
+    assert all(reasons.values())
+    assert not [reason for reason in reasons.values() if "crash" in reason or "killed" in reason]
+    assert len(kept) - len(inside) == 6  # all the good ones
+    assert {"header/claims 4 GB, has 1 kB.wav", "samples/silence.wav", "names/caf\\xe9.wav"} <= inside
+    assert {"disguised/zip.wav", "header/10000 channels.wav", "header/rate of 1 Hz.wav"} <= reasons.keys()
+    assert generation.check(tmp_path / "m").header.n_items == len(kept)
+    again = pipeline.index(settings)
+    assert (again.published, again.tally.failed) == (False, 0)
+
+
+def test_a_folder_of_nothing_but_broken_and_silent_files_publishes_nothing_and_says_why(
+    settings: IndexSettings, tmp_path: Path
+) -> None:
+    (tmp_path / "bad").mkdir()
+    for n in range(10):
+        (tmp_path / "bad" / f"{n}.wav").write_bytes(bytes(n))
+    write(tmp_path / "bad" / "silent.wav", np.zeros(16_000), 16_000)
+    bad = replace(settings, wav_dir=tmp_path / "bad")
+    report = pipeline.index(bad)
+    assert (report.published, report.generation, len(report.failures)) == (False, "", 10)
+    shutil.copytree(settings.wav_dir, tmp_path / "bad" / "good")
+    report = pipeline.index(bad)
+    assert (report.n_items, report.n_rows) == (7, 6)
+
+
+def test_silence_is_an_item_and_no_row(settings: IndexSettings, folder: Path, tmp_path: Path) -> None:
+    write(folder / "silent.wav", np.zeros(30_000), 16_000)
+    report = pipeline.index(settings)
+    assert (report.n_items, report.n_rows) == (7, 6)
+    assert column(tmp_path / "m", "silent") == [0, 0, 0, 1, 0, 0, 0]
+    assert "silent.wav" not in (tmp_path / "m" / METADATA).read_text()
+
+
+def test_long_sounds_have_many_windows_or_the_first_alone(
+    settings: IndexSettings, folder: Path, tmp_path: Path
+) -> None:
+    write(folder / "long.wav", tone(300, 40.0, 8_000), 8_000)
+    all_of_it = pipeline.index(replace(settings, include=("long.wav",)))
+    first = pipeline.index(replace(settings, include=("long.wav",), windows="first", model_dir=tmp_path / "f"))
+    far = pipeline.index(replace(settings, include=("long.wav",), hop_s=8.192, model_dir=tmp_path / "h"))
+    assert (all_of_it.n_rows, first.n_rows, far.n_rows) == (9, 1, 5)
+    assert table(tmp_path / "f")[1][2:4] == ["0.000", "8.192"]
+
+
+def test_addresses_are_made_of_the_template(settings: IndexSettings, folder: Path, tmp_path: Path) -> None:
+    (folder / "hum" / "hum-0.wav").rename(folder / "hum" / "a b.wav")
+    pipeline.index(settings)
+    report = pipeline.index(replace(settings, url_template="https://x.org/{folder}/{stem}?{name}"))
+    assert report.published  # the addresses changed, though no sound did
+    assert column(tmp_path / "m", "url")[0] == "https://x.org/hum/a%20b?a%20b.wav"
+    assert not pipeline.index(settings).published  # what is not said stays as it was
+    with pytest.raises(UnknownNameError, match="url_template"):
+        pipeline.index(replace(settings, url_template="{title}"))
+
+
+def test_a_table_brings_labels_and_columns_to_filter_by(settings: IndexSettings, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("file_name,label,bpm\nhum/hum-0.wav,low,60\n")
+    pipeline.index(replace(settings, metadata=tmp_path / "m.csv"))
+    assert column(tmp_path / "m", "label") == ["low", "hum", "hum", "whistle", "whistle", "whistle"]
+    assert json.loads(str(column(tmp_path / "m", "metadata")[0])) == {"bpm": 60}
+    (tmp_path / "m.csv").write_text("file_name,label,bpm\nhum/hum-0.wav,lower,60\n")
+    report = pipeline.index(replace(settings, metadata=tmp_path / "m.csv"))
+    assert report.published
+    assert report.tally.embedded == 0
+    assert column(tmp_path / "m", "label")[0] == "lower"
+
+
+def test_planning_writes_nothing(settings: IndexSettings, folder: Path, tmp_path: Path) -> None:
+    assert len(pipeline.plan(settings).new) == 6
+    assert not (tmp_path / "m").exists()
+    pipeline.index(settings)
+    write(folder / "new.wav", tone(500, 1.0, 16_000), 16_000)
+    name = generation.current_name(tmp_path / "m")
+    assert pipeline.plan(settings).new == pipeline.plan(settings).new == ["new.wav"]
+    assert generation.current_name(tmp_path / "m") == name
+
+
+# --- refused ---------------------------------------------------------------------------------------------------------
+
+
+def test_another_encoder_or_other_windows_are_refused_and_forced(settings: IndexSettings, tmp_path: Path) -> None:
+    pipeline.index(settings)
+    name = generation.current_name(tmp_path / "m")
+    with pytest.raises(ModelDirError, match=r"windows: all there, first now.*--model_dir, or --force"):
+        pipeline.index(replace(settings, windows="first"))
+    assert generation.current_name(tmp_path / "m") == name
+    forced = pipeline.index(replace(settings, windows="first", force=True))
+    assert (forced.tally.embedded, generation.open(tmp_path / "m").header.windows) == (6, "first")
+
+
+def test_what_was_not_said_is_as_it_was(settings: IndexSettings, folder: Path, tmp_path: Path) -> None:
+    pipeline.index(replace(settings, windows="first", hop_s=2.0, exclude=("whistle",)))
+    report = pipeline.index(IndexSettings(folder, model_dir=tmp_path / "m", workers=1))
+    assert (report.published, report.n_items) == (False, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"encoder": "MFCCStat"}, UnknownNameError),
+        ({"encoder": "BagTopVQVAE"}, CheckpointError),
+        ({"encoder": "BagTopVQVAE", "pt_path": Path("missing.pt")}, CheckpointError),
+        ({"wav_dir": Path("missing")}, CorpusError),
+        ({"include": ("nothing",)}, CorpusError),
+        ({"hop_s": -1.0}, CatalogueError),
+        ({"hop_s": 9.0}, CatalogueError),
+        ({"batch_size": 0}, CatalogueError),
+        ({"workers": 0}, CatalogueError),
+        ({"decode_timeout_s": 0.0}, CatalogueError),
+        ({"max_file_hours": -1.0}, CatalogueError),
+        ({"hop_s": 0.0}, CatalogueError),
+        ({"windows": "some"}, CatalogueError),
+        ({"url_template": "{title}"}, UnknownNameError),
+        ({"metadata": Path("missing.csv")}, CatalogueError),
+        ({"device": "abacus"}, SettingsError),
+    ],
+)
+def test_what_cannot_work_is_refused_before_the_work(
+    settings: IndexSettings, change: dict[str, object], error: type[Exception], tmp_path: Path
+) -> None:
+    with pytest.raises(error):
+        pipeline.index(replace(settings, **change))
+    assert not (tmp_path / "m").exists()
+
+
+def test_a_folder_that_is_mostly_gone_is_refused_unless_forced(
+    settings: IndexSettings, folder: Path, tmp_path: Path
+) -> None:
+    pipeline.index(settings)
+    shutil.rmtree(folder / "hum")
+    (folder / "whistle" / "whistle-0.wav").unlink()
+    with pytest.raises(CatalogueError, match="4 of 6 files are gone"):
+        pipeline.index(settings)
+    assert generation.open(tmp_path / "m").header.n_items == 6
+    assert pipeline.index(replace(settings, force=True)).n_items == 2
+
+
+def test_a_lost_encoder_is_refused_not_made_anew(settings: IndexSettings, folder: Path, tmp_path: Path) -> None:
+    pipeline.index(settings)
+    (tmp_path / "m" / ".encoder.pt").unlink()
+    write(folder / "new.wav", tone(500, 1.0, 16_000), 16_000)
+    # the published one is the same file
+    assert pipeline.index(settings).n_items == 7
+    for path in (tmp_path / "m").rglob("*encoder.pt"):
+        path.unlink()
+    write(folder / "newer.wav", tone(600, 1.0, 16_000), 16_000)
+    with pytest.raises(ModelDirError, match="bring it back"):
+        pipeline.index(settings)
+
+
+def test_a_damaged_index_is_made_again_from_the_catalogue(settings: IndexSettings, tmp_path: Path) -> None:
+    pipeline.index(settings)
+    (tmp_path / "m" / "vectors.npy").resolve().unlink()
+    with pytest.raises(ModelDirError):
+        generation.open(tmp_path / "m")
+    report = pipeline.index(settings)
+    assert (report.published, report.tally.embedded) == (True, 0)
+    assert generation.check(tmp_path / "m").header.n_rows == 6
+
+
+def test_an_error_of_the_encoder_leaves_the_old_index(
+    settings: IndexSettings, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline.index(settings)
+    write(folder / "new.wav", tone(500, 1.0, 16_000), 16_000)
+
+    def fail(self: object, *args: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("boiler.indexing.embed.Hearing._flush", fail)
+    with pytest.raises(torch.OutOfMemoryError):
+        pipeline.index(settings)
+    monkeypatch.undo()
+    assert generation.open(tmp_path / "m").header.n_items == 6
+    assert pipeline.index(settings).n_items == 7
+
+
+@pytest.fixture
+def odd_names(folder: Path) -> Path:
+    shutil.copy(folder / "hum" / "hum-0.wav", Path(os.fsdecode(os.fsencode(folder) + b"/caf\xe9.wav")))
+    shutil.copy(folder / "hum" / "hum-1.wav", folder / "tab\there\nand there.wav")
+    return folder
+
+
+def test_odd_names_are_indexed_and_can_be_found_on_disk(
+    settings: IndexSettings, odd_names: Path, tmp_path: Path
+) -> None:
+    from boiler.catalog import items
+
+    assert pipeline.index(settings).n_items == 8
+    with closing(generation.open(tmp_path / "m").connect()) as connection:
+        assert all(item.path(odd_names).is_file() for item in items.items(connection))
+    assert len(table(tmp_path / "m")) == 9

@@ -1,0 +1,66 @@
+"""What a run says of itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from boiler.catalog.diff import Changes
+from boiler.catalog.items import Failure
+from boiler.indexing.embed import Tally
+from boiler.indexing.report import Report, plan_lines
+
+
+def report(**changes: object) -> Report:
+    values: dict = {
+        "model_dir": Path("exp/m"),
+        "generation": "000001-ab",
+        "published": True,
+        "changes": Changes(new=["a.wav"]),
+        "tally": Tally(embedded=100, windows=400, sound_s=7200.0, decode_wait_s=5.0, embed_s=30.0),
+        "failures": [],
+        "n_items": 100,
+        "n_rows": 400,
+        "scan_s": 1.0,
+        "publish_s": 2.0,
+        "wall_s": 40.0,
+    }
+    return Report(**(values | changes))
+
+
+def test_the_speed_and_what_bounds_it_are_told() -> None:
+    text = "\n".join(report().lines())
+    assert "2.5 files a second, 180 hours of sound an hour; embedding took the time" in text
+    assert "decoding took the time" in "\n".join(
+        report(tally=Tally(embedded=1, windows=1, decode_wait_s=2.0, embed_s=1.0)).lines()
+    )
+
+
+def test_nothing_done_says_nothing_of_speed() -> None:
+    text = "\n".join(report(tally=Tally(), published=False).lines())
+    assert "files a second" not in text
+    assert "nothing changed" in text
+
+
+def test_many_failures_are_listed_in_part_and_counted_in_full() -> None:
+    lines = list(report(failures=[Failure(f"{n}.wav", "is empty") for n in range(60)]).failure_lines())
+    assert lines[0] == "60 files give no sound:"
+    assert lines[1] == "  0.wav: is empty"
+    assert lines[-1] == "  and 10 more: boiler status exp/m"
+
+
+def test_json_holds_the_figures() -> None:
+    values = json.loads(report(failures=[Failure("a.wav", "is empty")]).to_json())
+    assert (values["files_per_s"], values["bottleneck"], values["model_dir"]) == (2.5, "embedding", "exp/m")
+    assert values["failures"] == [{"id": "a.wav", "reason": "is empty", "sha256": ""}]
+
+
+def test_a_plan_names_every_file() -> None:
+    changes = Changes(new=["n.wav"], changed=["c.wav"], moved=[("a.wav", "b.wav")], gone=["g.wav"], unchanged=7)
+    assert list(plan_lines(changes)) == [
+        "new      n.wav",
+        "changed  c.wav",
+        "moved    a.wav -> b.wav",
+        "gone     g.wav",
+        "1 new, 1 changed, 1 moved, 1 gone, 7 unchanged",
+    ]

@@ -1,0 +1,162 @@
+"""A checkpoint comes back as it was; what is not one is refused with what to do; an encoder needs no boiler."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+
+from boiler.errors import CheckpointError, SettingsError
+from boiler.model import checkpoint
+from boiler.model.checkpoint import Checkpoint
+from boiler.model.mel import LogMel, MelSettings
+
+
+def contents() -> Checkpoint:
+    return Checkpoint(
+        network={"top_words": 4},
+        mel=asdict(MelSettings()),
+        weights={"a": torch.arange(3.0)},
+        learned={"pooled.mean": torch.ones(2), "pooled.matrix": torch.eye(2), "other.mean": torch.zeros(1)},
+        epoch=3,
+        step=17,
+        seed=5,
+        settings={"lr": 1e-3, "load_path": None},
+        optimiser={"state": {0: {"exp_avg": torch.ones(3)}}},
+        scheduler={"spent_s": 1.5},
+        measured={"drawing": 0.5},
+    )
+
+
+def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+    path = tmp_path / "vqvae_003.pt"
+    checkpoint.save(contents(), path)
+    again = checkpoint.load(path)
+    assert torch.equal(again.weights["a"], torch.arange(3.0))
+    assert torch.equal(again.optimiser["state"][0]["exp_avg"], torch.ones(3))
+    for name in ("network", "mel", "epoch", "step", "seed", "settings", "scheduler", "measured"):
+        assert getattr(again, name) == getattr(contents(), name)
+    assert [each.name for each in tmp_path.iterdir()] == ["vqvae_003.pt"]
+
+
+def test_what_was_learned_is_found_by_its_name() -> None:
+    assert set(contents().learned_of("pooled")) == {"mean", "matrix"}
+    with pytest.raises(CheckpointError, match="nothing learned by 'poole'"):
+        contents().learned_of("poole")
+
+
+def write_nothing(path: Path) -> None:
+    path.touch()
+
+
+def write_text(path: Path) -> None:
+    path.write_text("hello")
+
+
+def write_other(path: Path) -> None:
+    torch.save({"weights": torch.zeros(1)}, path)
+
+
+def write_code(path: Path) -> None:
+    torch.save(Path, path)
+
+
+def write_newer(path: Path) -> None:
+    checkpoint.save(contents(), path)
+    data = torch.load(path, weights_only=True)
+    torch.save(data | {"format_version": 99}, path)
+
+
+def write_incomplete(path: Path) -> None:
+    checkpoint.save(contents(), path)
+    data = torch.load(path, weights_only=True)
+    del data["mel"]
+    torch.save(data, path)
+
+
+def write_cut(path: Path) -> None:
+    checkpoint.save(contents(), path)
+    path.write_bytes(path.read_bytes()[:-200])
+
+
+@pytest.mark.parametrize(
+    "write",
+    [write_nothing, write_text, write_other, write_code, write_newer, write_incomplete, write_cut],
+    ids=lambda write: write.__name__,
+)
+def test_what_is_not_a_checkpoint_is_refused_by_name(tmp_path: Path, write) -> None:
+    path = tmp_path / "vqvae_001.pt"
+    write(path)
+    with pytest.raises(CheckpointError, match=r"vqvae_001\.pt"):
+        checkpoint.load(path)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="there is no such file"):
+        checkpoint.load(tmp_path / "x.pt")
+    with pytest.raises(CheckpointError, match="there is no such file"):
+        checkpoint.load_script(tmp_path / "encoder.pt")
+
+
+def test_a_script_comes_back_with_its_header(tmp_path: Path) -> None:
+    mel = LogMel(MelSettings()).eval()
+    path = tmp_path / "encoder.pt"
+    checkpoint.save_script(mel, path, {"encoder": "Mel", "dim": 80, "name": "Käfer"})
+    again, header = checkpoint.load_script(path)
+    assert header == {"encoder": "Mel", "dim": 80, "name": "Käfer"}
+    sound = torch.randn(2, 1, 2**14, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(again(sound), mel(sound))
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", b"PK\x03\x04 and no more"])
+def test_what_is_not_a_script_is_refused(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "encoder.pt"
+    path.write_bytes(data)
+    with pytest.raises(CheckpointError, match=r"encoder\.pt"):
+        checkpoint.load_script(path)
+
+
+def test_a_script_without_header_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "encoder.pt"
+    torch.jit.save(torch.jit.script(LogMel(MelSettings())), str(path))
+    with pytest.raises(CheckpointError, match="no header"):
+        checkpoint.load_script(path)
+
+
+def test_a_script_is_replaced_whole(tmp_path: Path) -> None:
+    path = tmp_path / "encoder.pt"
+    for dim in (1, 2):
+        checkpoint.save_script(LogMel(MelSettings()), path, {"dim": dim})
+        assert checkpoint.load_script(path)[1] == {"dim": dim}
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_script_loads_where_boiler_cannot_be_imported(tmp_path: Path) -> None:
+    checkpoint.save_script(LogMel(MelSettings()), tmp_path / "encoder.pt", {"dim": 80})
+    torch.save(LogMel(MelSettings())(torch.ones(1, 1, 2**14)), tmp_path / "expected.pt")
+    code = """
+import sys, torch
+sys.modules["boiler"] = None  # an import of it fails
+module = torch.jit.load("encoder.pt")
+assert torch.equal(module(torch.ones(1, 1, 2**14)), torch.load("expected.pt", weights_only=True))
+"""
+    done = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr if done.returncode else "") == (0, "")
+
+
+def test_a_device_that_cannot_be_used_is_said_to_be_the_cause() -> None:
+    assert checkpoint.device_of("cpu") == "cpu"
+    assert checkpoint.device_of("auto") in ("cpu", "cuda", "mps")
+    with pytest.raises(SettingsError, match="--device is tpu, which cannot be used here"):
+        checkpoint.device_of("tpu")
+
+
+def test_what_is_no_checkpoint_is_refused_without_advice_to_run_it(tmp_path: Path) -> None:
+    (tmp_path / "note.pt").write_text("this is no checkpoint")
+    with pytest.raises(CheckpointError, match="is no checkpoint, or damaged") as refused:
+        checkpoint.load(tmp_path / "note.pt")
+    assert "weights_only" not in str(refused.value)

@@ -1,0 +1,365 @@
+"""An explanation adds up to the similarity, and points at the seconds that made it."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sounds import tone, write
+from torch import Tensor
+
+from boiler.audio import stream, synthesis
+from boiler.audio import windows as windows_module
+from boiler.encoder import Encoder
+from boiler.encoder.bag_bottom import BagBottomVQVAE
+from boiler.encoder.bag_top import BagTopVQVAE
+from boiler.encoder.mfcc_stats import MFCCStats
+from boiler.errors import ModelDirError, NotASoundError, QueryError, SilentSoundError, UnknownItemError
+from boiler.model import checkpoint
+from boiler.search import explain, seeds
+from boiler.search.explain import COURSE_S, Explanation, Moment
+from boiler.search.nearest import ByItem, BySamples, BySound, ByVector, ByWindows, Nearest, Part
+from boiler.store import generation
+from boiler.store.generation import Header, Item
+
+RATE = 16_000
+LOW, HIGH = 750.0, 5_250.0  # hertz: A and B
+
+
+class Bands(Encoder):
+    """A bag of 16 words, each a band of 500 Hz, told every 64th of a window."""
+
+    def __init__(self) -> None:
+        super().__init__(16)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        return self.presence(waveform).mean(dim=2).sqrt()
+
+    @torch.jit.export
+    def presence(self, waveform: Tensor) -> Tensor:
+        pieces = waveform[:, 0].reshape(waveform.shape[0], 64, -1)
+        power = torch.fft.rfft(pieces).abs().square()[:, :, 1:].reshape(waveform.shape[0], 64, 16, -1).sum(dim=3)
+        power = power + 1e-9
+        return (power / power.sum(dim=2, keepdim=True)).transpose(1, 2)
+
+
+def a_then_b(seconds: float = 6.0) -> stream.Samples:
+    return np.concatenate([tone(LOW, seconds / 2, RATE), tone(HIGH, seconds / 2, RATE)]).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sounds")
+    drawn = np.random.default_rng(3)
+    made = {
+        "a.wav": tone(LOW, 2.0, RATE),
+        "b.wav": tone(HIGH, 2.0, RATE),
+        "a_then_b.wav": a_then_b(),
+        "short.wav": tone(HIGH, 0.3, RATE),
+        "tiny.wav": tone(HIGH, 0.02, RATE),
+        "long.wav": np.concatenate([tone(LOW, 30, RATE), tone(HIGH, 12, RATE), tone(LOW, 18, RATE)]),
+        "steps.wav": np.concatenate([tone(hertz, 5, RATE) for hertz in (LOW, 1_750, 2_750, 3_750)]),
+        "gap.wav": np.concatenate([tone(HIGH, 1, RATE), np.zeros(RATE), 1e-3 * tone(HIGH, 1, RATE)]),
+        "silent.wav": np.zeros(RATE),
+        "bell.wav": synthesis.bell(drawn)[: 3 * RATE],
+        "rain.wav": synthesis.rain(drawn)[: 3 * RATE],
+    }
+    for name, samples in made.items():
+        write(folder / name, np.clip(samples / max(np.abs(samples).max(), 0.5) / 2, -1, 1), RATE)
+    return folder
+
+
+def indexed(encoder: Encoder, sounds: Path, model_dir: Path) -> Path:
+    """An index of the folder, published from arrays."""
+    paths = sorted(sounds.glob("*.wav"))
+    vectors, rows = [], []
+    for n, path in enumerate(paths):
+        windows = [one for one in windows_module.windows(stream.stream(path)) if not one.silent]
+        rows += [(n, one.start_s, one.end_s) for one in windows]
+        if windows:
+            with torch.inference_mode():
+                vectors.append(encoder(torch.from_numpy(np.stack([one.samples for one in windows]))[:, None]).numpy())
+    script = model_dir.parent / f"{model_dir.name}.pt"
+    checkpoint.save_script(encoder, script, {"encoder": type(encoder).__name__})
+    generation.publish(
+        model_dir,
+        Header(encoder=type(encoder).__name__, dim=encoder.dim),
+        np.concatenate(vectors),
+        np.array(rows, generation.ROW),
+        [Item(n, path.name, silent=path.stem == "silent") for n, path in enumerate(paths)],
+        encoder_pt=script,
+        meta={"wav_dir": str(sounds)},
+    )
+    return model_dir
+
+
+@pytest.fixture(scope="module")
+def model_dir(sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return indexed(Bands(), sounds, tmp_path_factory.mktemp("bands") / "model")
+
+
+@pytest.fixture
+def nearest(model_dir: Path) -> Nearest:
+    return Nearest(model_dir)
+
+
+def course_within(course: tuple[Moment, ...], start_s: float, end_s: float) -> list[float]:
+    return [one.similarity for one in course if one.start_s >= start_s - 1e-6 and one.end_s <= end_s + 1e-6]
+
+
+def tiled(course: tuple[Moment, ...], start_s: float, end_s: float) -> bool:
+    """Whether the moments cover this part, in order, without gaps."""
+    ends = [course[0].start_s, *(one.end_s for one in course)]
+    return (
+        abs(ends[0] - start_s) < 1e-3
+        and abs(ends[-1] - end_s) < 1e-3
+        and all(one.start_s == end < one.end_s for one, end in zip(course, ends, strict=False))
+    )
+
+
+@pytest.fixture(scope="module")
+def few(sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("few")
+    for name in ("a_then_b.wav", "b.wav", "short.wav", "bell.wav", "rain.wav"):
+        (folder / name).write_bytes((sounds / name).read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize("kind", [Bands, BagTopVQVAE, BagBottomVQVAE, MFCCStats])
+def test_it_adds_up_with_every_kind_of_encoder(
+    kind: type[Encoder], few: Path, checkpoint_path: Path, tmp_path: Path
+) -> None:
+    made: Callable[..., Encoder] = kind
+    encoder = made() if kind is Bands else made(None if kind is MFCCStats else checkpoint_path).eval()
+    nearest = Nearest(indexed(encoder.requires_grad_(False), few, tmp_path / "model"))
+    for question in ("short.wav", "rain.wav"):
+        for match in nearest.by_item(question, k=2):
+            why = nearest.explain(ByItem(question), match.n)
+            assert why.similarity == pytest.approx(match.similarity, abs=1e-5)
+            if kind is MFCCStats:
+                assert (why.kind, why.words) == ("windows", ())
+            else:
+                shares = [one.share for one in why.words]
+                assert why.kind == "words"
+                assert sum(shares) == pytest.approx(why.similarity, abs=1e-5)
+                assert shares == sorted(shares, reverse=True)
+                assert all(one.query_parts and one.answer_parts for one in why.words)
+    # Whatever the encoder, the seconds of b are more like b.
+    course = nearest.explain(ByItem("a_then_b.wav"), "b.wav").query_course
+    in_a, in_b = course_within(course, 0, 3), course_within(course, 3, 6)
+    assert len(in_a) == len(in_b) == 6
+    assert max(in_a) < min(in_b)
+
+
+def test_a_then_b_is_like_b_in_the_seconds_of_b(nearest: Nearest) -> None:
+    why = nearest.explain(ByItem("a_then_b.wav"), "b.wav")
+    first = why.words[0]
+    assert first.word == int(HIGH // 500)
+    assert first.share > 0.99 * why.similarity
+    ((start_s, end_s),) = first.query_parts
+    assert (start_s, end_s) == pytest.approx((3, 6), abs=0.15)
+    assert first.answer_parts == (pytest.approx((0, 2), abs=1e-9),)
+    assert tiled(why.query_course, 0, 6)
+    assert max(course_within(why.query_course, 0, 2.9)) < 0.1
+    assert min(course_within(why.query_course, 3.1, 6)) > 0.9
+    # Each stretch of b is as similar to the whole of the other as b itself.
+    assert [one.similarity for one in why.answer_course] == pytest.approx([why.similarity] * 4, abs=1e-3)
+
+
+def test_the_same_words_however_the_sound_is_asked_with(nearest: Nearest, sounds: Path) -> None:
+    expected = nearest.explain(ByItem("a_then_b.wav"), "b.wav")
+    content = (sounds / "a_then_b.wav").read_bytes()
+    samples = stream.load(content)
+    once = io.BytesIO(content)
+    once.seekable = lambda: False  # type: ignore[method-assign]  # as a socket: it can be read once
+    embedded = nearest.embed(content)
+    for question in (
+        BySound(sounds / "a_then_b.wav"),
+        BySound(content),
+        BySound(io.BytesIO(content)),
+        BySound(once),
+        BySamples(samples, RATE),
+        ByItem(nearest.item("a_then_b.wav").n),
+        ByWindows([one.vector for one in embedded], [one.window for one in embedded], content),
+    ):
+        why = nearest.explain(question, nearest.item("b.wav").n)
+        same(why, expected)
+
+
+def same(why: Explanation, expected: Explanation) -> None:
+    assert why.similarity == pytest.approx(expected.similarity, abs=1e-5)
+    assert [one.word for one in why.words[:1]] == [one.word for one in expected.words[:1]]
+    assert why.words[0].query_parts == expected.words[0].query_parts
+    for mine, theirs in ((why.query_course, expected.query_course), (why.answer_course, expected.answer_course)):
+        assert [one.similarity for one in mine] == pytest.approx([one.similarity for one in theirs], abs=1e-5)
+
+
+@pytest.mark.parametrize("by", ["item", "sound", "samples"])
+def test_a_part_keeps_the_times_of_the_whole(nearest: Nearest, sounds: Path, by: str) -> None:
+    path, part = sounds / "long.wav", (28.0, 34.0)
+    question = {
+        "item": ByItem("long.wav", *part),
+        "sound": BySound(path, *part),
+        "samples": BySamples(stream.load(path), RATE, *part),
+    }[by]
+    why = nearest.explain(question, "b.wav")
+    assert why.windows[0].query == part
+    assert tiled(why.query_course, *part)
+    assert why.words[0].query_parts == (pytest.approx((30, 34), abs=0.15),)
+    assert max(course_within(why.query_course, 28, 30)) < 0.1
+    assert min(course_within(why.query_course, 30, 34)) > 0.9
+
+
+def test_of_a_long_sound_the_course_lies_around_the_window_that_matched(nearest: Nearest) -> None:
+    why = nearest.explain(ByItem("b.wav"), "long.wav")
+    start_s, end_s = why.windows[0].answer
+    assert start_s >= 28
+    assert end_s <= 44
+    assert why.answer_course[-1].end_s - why.answer_course[0].start_s == pytest.approx(COURSE_S, abs=1e-3)
+    assert why.answer_course[0].start_s <= start_s
+    assert why.answer_course[-1].end_s >= end_s
+    assert min(course_within(why.answer_course, 30.6, 41.4)) > 0.9
+    assert max(course_within(why.answer_course, 0, 29.4), default=0) < 0.1
+    # One window asked, and each of the answer's is a match, best first.
+    assert len(why.windows) == len(list(windows_module.windows(stream.stream(nearest.path("long.wav")))))
+    assert {one.query for one in why.windows} == {Part(0.0, 2.0)}
+    assert [one.similarity for one in why.windows] == sorted((one.similarity for one in why.windows), reverse=True)
+
+
+def test_the_windows_are_those_that_the_search_matched(nearest: Nearest) -> None:
+    for question, answer in (("steps.wav", "a.wav"), ("a.wav", "steps.wav")):
+        match = next(one for one in nearest.by_item(question, k=20) if one.id == answer)
+        why = nearest.explain(ByItem(question), answer)
+        assert why.windows[0].answer == (match.start_s, match.end_s)
+        assert why.windows[0].query == (match.asked_start_s, match.asked_end_s)
+        assert why.windows[0].similarity > why.windows[1].similarity + 0.1
+
+
+def test_each_window_of_the_longer_side_has_its_best_match(nearest: Nearest) -> None:
+    forth, back = nearest.explain(ByItem("long.wav"), "b.wav"), nearest.explain(ByItem("b.wav"), "long.wav")
+    assert [(one.query, one.answer) for one in forth.windows] == [(one.answer, one.query) for one in back.windows]
+    assert forth.query_course == back.answer_course
+    assert forth.similarity == pytest.approx(back.similarity, abs=1e-9)
+
+
+@pytest.mark.parametrize(("name", "seconds", "moments"), [("short.wav", 0.3, 3), ("tiny.wav", 0.02, 1)])
+def test_short_sounds_have_a_course_within_their_length(
+    nearest: Nearest, name: str, seconds: float, moments: int
+) -> None:
+    why = nearest.explain(ByItem(name), "b.wav")
+    assert tiled(why.query_course, 0, seconds)
+    assert len(why.query_course) == moments
+    assert min(one.similarity for one in why.query_course) > 0.9
+    assert why.words[0].query_parts == (pytest.approx((0, seconds), abs=1e-6),)
+
+
+def test_silence_and_what_is_far_below_the_rest_are_like_nothing(nearest: Nearest) -> None:
+    why = nearest.explain(ByItem("gap.wav"), "b.wav")
+    assert min(course_within(why.query_course, 0, 1)) > 0.9
+    assert course_within(why.query_course, 1, 3) == [0.0] * 4
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.13, 0.4, 1.0, 2.5, 5.0, 7.9, 8.192])
+def test_a_repeated_sound_folds_into_its_own_length(seconds: float) -> None:
+    frames, part = 32, Part(3.0, 3.0 + seconds)
+    steady = explain._folded(np.ones((2, frames)), part)
+    np.testing.assert_allclose(steady, 1)
+    assert steady.shape[1] == max(1, int(seconds / 0.256 + 1e-6))
+    assert explain._sounding(steady[0], part) == (pytest.approx(part),)
+    # A word in the second half of each repetition.
+    middles = (np.arange(frames) + 0.5) * 0.256
+    half = explain._folded((middles % seconds >= seconds / 2).astype(float)[None], part)[0]
+    if len(half) > 1:
+        assert explain._sounding(half, part) == (pytest.approx((3 + seconds / 2, 3 + seconds), abs=0.4),)
+
+
+def test_an_encoder_made_before_words_had_seconds_still_explains(sounds: Path, tmp_path: Path) -> None:
+    class Old(Encoder):
+        def __init__(self) -> None:
+            super().__init__(16)
+            self.bands = Bands()
+
+        def forward(self, waveform: Tensor) -> Tensor:
+            return self.bands(waveform)  # type: ignore[no-any-return]
+
+    why = Nearest(indexed(Old(), sounds, tmp_path / "model")).explain(ByItem("a_then_b.wav"), "b.wav")
+    assert (why.kind, why.words) == ("windows", ())
+    assert min(course_within(why.query_course, 3.1, 6)) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "error", "said"),
+    [
+        ([ByItem("a.wav"), ByItem("b.wav")], "a.wav", QueryError, "each of them in turn"),
+        (ByVector([1.0] * 16), "a.wav", QueryError, "a vector has no seconds"),
+        (ByWindows([[1.0] * 16], [(0.0, 2.0)]), "a.wav", QueryError, "a vector has no seconds"),
+        ([], "a.wav", QueryError, "nothing is asked for"),
+        (ByItem("a.wav"), "nothing.wav", UnknownItemError, "nothing.wav"),
+        (ByItem("nothing.wav"), "a.wav", UnknownItemError, "nothing.wav"),
+        (ByItem("a.wav"), 99, UnknownItemError, "99"),
+        (ByItem("silent.wav"), "a.wav", SilentSoundError, "silent"),
+        (ByItem("a.wav"), "silent.wav", SilentSoundError, "silent"),
+        (BySamples(np.zeros(RATE), RATE), "a.wav", SilentSoundError, "silent"),
+        (ByItem("a.wav", 3.0, 2.0), "a.wav", QueryError, "ends after it begins"),
+        (BySound(b"no sound"), "a.wav", NotASoundError, "the sound given"),
+    ],
+)
+def test_what_cannot_be_explained_is_said(
+    nearest: Nearest, question: Any, answer: Any, error: type[Exception], said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        nearest.explain(question, answer)
+
+
+def test_it_says_how_far_it_is_and_ends_when_it_is_told_to(nearest: Nearest) -> None:
+    told: list[float] = []
+    nearest.explain(ByItem("a_then_b.wav"), "long.wav", tell=told.append)
+    assert told == sorted(told)
+    assert len(told) > 3
+    assert 0 <= told[0] < told[-1] < 1
+
+    def enough(share: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        nearest.explain(ByItem("a_then_b.wav"), "long.wav", tell=enough)
+
+
+def test_without_the_sounds_it_says_so(model_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(QueryError, match="the folder of the sounds"):
+        Nearest(model_dir, wav_dir=tmp_path / "away").explain(ByItem("a.wav"), "b.wav")
+
+
+def test_a_sound_that_changed_since_is_told(sounds: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "sounds"
+    folder.mkdir()
+    for name in ("a.wav", "b.wav"):
+        (folder / name).write_bytes((sounds / name).read_bytes())
+    nearest = Nearest(indexed(Bands(), folder, tmp_path / "model"))
+    write(folder / "b.wav", tone(LOW, 2.0, RATE), RATE)
+    with pytest.raises(QueryError, match=r"b\.wav is not what it was when it was indexed"):
+        nearest.explain(ByItem("a.wav"), "b.wav")
+    write(folder / "b.wav", tone(LOW, 0.001, RATE), RATE)
+    with pytest.raises(QueryError, match=r"b\.wav is not what it was when it was indexed"):
+        nearest.explain(ByItem("a.wav"), "b.wav")
+
+
+def test_without_its_encoder_an_index_does_not_explain(sounds: Path, tmp_path: Path) -> None:
+    model_dir = indexed(Bands(), sounds, tmp_path / "model")
+    nearest = Nearest(model_dir)
+    (nearest._snapshot.generation.path / "encoder.pt").unlink()
+    with pytest.raises(ModelDirError, match="not the encoder"):
+        nearest.explain(ByItem("a.wav"), "b.wav")
+
+
+def test_a_sound_of_many_windows_is_bounded(nearest: Nearest) -> None:
+    samples = np.tile(a_then_b(), 60)  # six minutes
+    why = nearest.explain(BySamples(samples, RATE), "b.wav")
+    assert len(why.windows) == explain.MOST_MATCHES
+    assert len(why.query_course) <= round(COURSE_S / explain.STRETCH_S)
+    assert len(seeds.spread(range(1000))) > explain.MOST_MATCHES

@@ -1,0 +1,42 @@
+"""The text form of a filter: read whole or refused in a sentence, and never run. What it means: test_filters.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from boiler.errors import QueryError
+from boiler.search.filter_parser import parse
+from boiler.search.filters import field
+
+
+def test_and_binds_stronger_than_or_and_a_chain_is_both() -> None:
+    a, b, c = (field("label") == name for name in "abc")
+    assert parse("label == 'a' or label == 'b' and not label == 'c'") == a | (b & ~c)
+    assert parse("1 <= duration_s < 5") == (field("duration_s") >= 1) & (field("duration_s") < 5)
+    assert parse("5 > duration_s") == (field("duration_s") < 5)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("lable == 'dog'", "did you mean label"),
+        ("label = 'dog'", "cannot be read"),
+        ("label == dog", "text stands in quotes"),
+        ("label", "is not a condition"),
+        ("", "cannot be read"),
+        ("__import__('os').system('true')", "is not a condition"),
+        ("label == (lambda: 1)()", "not a value"),
+        ("label is None", "write =="),
+        ("label in 'dog'", "followed by a list"),
+        ("duration_s < None", "makes no sense"),
+        ("duration_s < 1e999", "finite"),
+        ("n == 99999999999999999999", "digits"),
+        ("rowid == 1", "no field"),
+        ("metadata.a.b == 1", "not a field"),
+        ("not " * 3_000 + "n == 1", "cannot be read"),
+        ("label == 'a\0b'", "cannot be read"),
+    ],
+)
+def test_what_is_no_filter_is_refused_in_a_sentence(text: str, said: str) -> None:
+    with pytest.raises(QueryError, match=said):
+        parse(text)

@@ -1,0 +1,282 @@
+"""Nearest answers with items, always as many as asked where there are as many, and refuses what cannot be answered."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import threading
+import wave
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from boiler import engine
+from boiler.catalog.items import Item
+from boiler.errors import ModelDirError, NotASoundError, QueryError, SilentSoundError, UnknownItemError
+from boiler.model import checkpoint
+from boiler.search.nearest import ByWindows, Match, Nearest
+from boiler.store import generation
+from boiler.store.generation import Header, rows_of
+
+DIM = 8
+WINDOWS = [1, 3, 0, 2, 1, 1]
+"""How many windows each item has; the third is silent."""
+
+
+class Spectrum(nn.Module):
+    """An encoder as small as can be: how strong a few frequencies are."""
+
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        spectrum = torch.fft.rfft(waveform[:, 0]).abs()[:, : 8 * 8000].reshape(len(waveform), 8, -1).sum(dim=2)
+        return nn.functional.normalize(spectrum + 1e-9, dim=1)
+
+
+def write_tone(path: Path, frequency_hz: float, duration_s: float = 1.0, level: float = 0.5) -> None:
+    t = np.arange(int(16_000 * duration_s)) / 16_000
+    with wave.open(str(path), "wb") as out:
+        out.setparams((1, 2, 16_000, 0, "NONE", ""))
+        out.writeframes((level * 32767 * np.sin(2 * np.pi * frequency_hz * t)).astype("<i2").tobytes())
+
+
+def published(model_dir: Path, seed: int = 0, encoder_pt: Path | None = None, **header: object) -> np.ndarray:
+    """Publishes made-up windows of six items and returns their vectors."""
+    numbers = np.repeat(np.arange(len(WINDOWS)) * 10, WINDOWS)
+    vectors = engine.unit(np.random.default_rng(seed).normal(size=(len(numbers), DIM)))
+    starts = np.concatenate([np.arange(count) * 4.0 for count in WINDOWS])
+    items = [
+        Item(10 * i, f"kind{i % 2}/sound_{i}.wav", url=f"u/{i}", label=f"kind{i % 2}", silent=count == 0)
+        for i, count in enumerate(WINDOWS)
+    ]
+    generation.publish(
+        model_dir,
+        Header(encoder="Spectrum", dim=DIM, **header),
+        vectors,
+        rows_of(numbers, start_s=starts, end_s=starts + 8),
+        items,
+        encoder_pt=encoder_pt,
+        meta={"wav_dir": str(model_dir.parent / "sounds")},
+    )
+    return vectors
+
+
+@pytest.fixture
+def model_dir(tmp_path: Path) -> Path:
+    encoder_pt = tmp_path / "encoder.pt"
+    checkpoint.save_script(Spectrum(), encoder_pt, {"encoder": "Spectrum", "dim": DIM})
+    published(tmp_path / "model", encoder_pt=encoder_pt)
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def nearest(model_dir: Path) -> Nearest:
+    return Nearest(model_dir)
+
+
+def brute_force(vectors: np.ndarray, query: np.ndarray) -> list[tuple[int, float]]:
+    """Items by the distance of their best window."""
+    apart = np.linalg.norm(vectors - query, axis=1)
+    owners = np.repeat(np.arange(len(WINDOWS)) * 10, WINDOWS)
+    best = {int(n): float(apart[owners == n].min()) for n in np.unique(owners)}
+    return sorted(best.items(), key=lambda pair: pair[1])
+
+
+def by_vector(match: Match) -> Match:
+    """The same answer to a vector, which has no times."""
+    return replace(match, asked_start_s=None, asked_end_s=None)
+
+
+@pytest.mark.parametrize("name", ["exact", "annoy"])
+@pytest.mark.parametrize("k", [1, 3, 5, 6, 1000])
+def test_a_vector_finds_items_by_their_best_window(model_dir: Path, name: str, k: int) -> None:
+    nearest = Nearest(model_dir, engine=name)
+    vectors = np.asarray(generation.open(model_dir).vectors)
+    query = engine.unit(np.random.default_rng(9).normal(size=DIM))
+    found = nearest.search(query, k)
+    wanted = brute_force(vectors, query)[:k]
+    assert [match.n for match in found] == [n for n, _ in wanted]
+    assert [match.distance for match in found] == pytest.approx([distance for _, distance in wanted], abs=1e-6)
+    assert len(found) == min(k, 5)
+    assert nearest.engine_name == name
+
+
+def test_a_row_says_all_about_its_item(nearest: Nearest) -> None:
+    vectors = nearest._snapshot.vectors
+    match = nearest.search(vectors[2], 1)[0]
+    assert (match.id, match.n, match.url, match.label) == ("kind1/sound_1.wav", 10, "u/1", "kind1")
+    assert (match.start_s, match.end_s) == (4.0, 12.0)
+    assert (match.distance, match.similarity, match.closer_than) == pytest.approx((0.0, 1.0, 1.0), abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", [list, np.asarray, torch.tensor, lambda v: torch.tensor(v, requires_grad=True)])
+def test_lists_arrays_and_tensors_of_any_length_ask_the_same(nearest: Nearest, kind) -> None:
+    vector = [0.5 * (i - 3) for i in range(DIM)]
+    assert nearest.search(kind(vector), 3) == nearest.search([1e20 * x for x in vector], 3)
+
+
+@pytest.mark.parametrize("item", [10, "kind1/sound_1.wav"])
+def test_an_item_asks_with_all_its_windows_and_is_left_out(nearest: Nearest, item: int | str) -> None:
+    vectors = np.asarray(nearest._snapshot.vectors)
+    found = nearest.by_item(item, 100)
+    assert [match.n for match in found] != [10]
+    assert {match.n for match in found} == {0, 30, 40, 50}
+    best = {n: min(dict(brute_force(vectors, query))[n] for query in vectors[1:4]) for n in (0, 30, 40, 50)}
+    assert [match.n for match in found] == sorted(best, key=best.__getitem__)
+    assert [match.distance for match in found] == pytest.approx(sorted(best.values()), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("query", "said"),
+    [
+        ([1.0] * 7, "7 numbers"),
+        ([], "0 numbers"),
+        (1.0, "a row of 8 numbers"),
+        ([float("nan")] * DIM, "NaN"),
+        ([1e308 * 10] * DIM, "infinite"),
+        ([0.0] * DIM, "all zeros"),
+        (["a"] * DIM, "of <U1"),
+        (["1"] * DIM, "of <U1"),
+        ([True] * DIM, "of bool"),
+        (None, "numbers"),
+        ([[1.0] * DIM] * 2, "shape"),
+        ([[1.0] * DIM, [1.0]], "ragged"),
+    ],
+)
+def test_what_is_not_a_vector_of_this_index_is_refused(nearest: Nearest, query, said: str) -> None:
+    with pytest.raises(QueryError, match=said):
+        nearest.search(query)
+
+
+@pytest.mark.parametrize("k", [0, -1, 1.5, True, "3", None])
+def test_k_is_a_whole_number_of_at_least_1(nearest: Nearest, k) -> None:
+    with pytest.raises(QueryError, match="k is a whole number"):
+        nearest.search([1.0] * DIM, k)
+
+
+def test_a_sound_is_embedded_as_path_bytes_and_file(nearest: Nearest, tmp_path: Path) -> None:
+    write_tone(tmp_path / "tone.wav", 440)
+    by_path = nearest.by_sound(tmp_path / "tone.wav", 3)
+    assert by_path == nearest.by_sound((tmp_path / "tone.wav").read_bytes(), 3)
+    with (tmp_path / "tone.wav").open("rb") as stream:
+        assert by_path == nearest.by_sound(stream, 3)
+    embedded = nearest.embed(tmp_path / "tone.wav")
+    again = ByWindows([one.vector for one in embedded], [one.window for one in embedded])
+    assert by_path == list(nearest.ask(again, 3).matches)
+    assert [tuple(one.window) for one in embedded] == [(0.0, 1.0)]
+    assert {(match.asked_start_s, match.asked_end_s) for match in by_path} == {(0.0, 1.0)}
+    assert nearest.search(embedded[0].vector, 3) == [by_vector(match) for match in by_path]
+    assert nearest.search_windows([embedded[0].vector], 3) == [by_vector(match) for match in by_path]
+
+
+def test_a_part_of_a_sound_can_ask(nearest: Nearest, tmp_path: Path) -> None:
+    write_tone(tmp_path / "tone.wav", 440, duration_s=4)
+    part = nearest.embed(tmp_path / "tone.wav", start_s=1, end_s=2)
+    assert [tuple(one.window) for one in part] == [(1.0, 2.0)]
+    found = nearest.by_sound(tmp_path / "tone.wav", 2, start_s=1, end_s=2)
+    assert [by_vector(match) for match in found] == nearest.search(part[0].vector, 2)
+    for start_s, end_s in ((-1, None), (2, 2), (2, 1)):
+        with pytest.raises(QueryError, match="part of a sound"):
+            nearest.by_sound(tmp_path / "tone.wav", start_s=start_s, end_s=end_s)
+
+
+def test_silence_and_nonsense_are_refused_by_name(nearest: Nearest, tmp_path: Path) -> None:
+    write_tone(tmp_path / "silent.wav", 440, level=0)
+    with pytest.raises(SilentSoundError, match=r"silent\.wav"):
+        nearest.by_sound(tmp_path / "silent.wav")
+    (tmp_path / "text.wav").write_text("this is no sound")
+    with pytest.raises(NotASoundError, match=r"text\.wav"):
+        nearest.by_sound(tmp_path / "text.wav")
+    with pytest.raises(SilentSoundError, match="sound_2"):
+        nearest.by_item(20)
+
+
+def test_items_are_found_by_number_id_text_and_label(nearest: Nearest) -> None:
+    assert len(nearest) == 6
+    assert nearest.item(10).id == nearest.item("kind1/sound_1.wav").id == "kind1/sound_1.wav"
+    assert [item.n for item in nearest.items(offset=1, limit=2)] == [10, 20]
+    assert [item.n for item in nearest.items(text="SOUND_4")] == [40]
+    assert [item.n for item in nearest.items(label="kind0")] == [0, 20, 40]
+    assert nearest.items(text="%") == nearest.items(text="sound.4") == []
+    for unknown in (11, "nothing.wav", "' OR 1=1 --"):
+        with pytest.raises(UnknownItemError):
+            nearest.item(unknown)
+
+
+def test_the_path_of_an_item_is_inside_the_folder_of_sounds(model_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(QueryError, match="name it"):
+        Nearest(model_dir).path(0)
+    (tmp_path / "elsewhere/kind0").mkdir(parents=True)
+    write_tone(tmp_path / "elsewhere/kind0/sound_0.wav", 440)
+    assert Nearest(model_dir, wav_dir=tmp_path / "elsewhere").path(0) == tmp_path / "elsewhere/kind0/sound_0.wav"
+
+
+def test_a_newer_generation_is_taken_up_and_questions_under_way_end_on_the_old(model_dir: Path) -> None:
+    nearest = Nearest(model_dir)
+    old = nearest.generation
+    assert nearest.refresh() is False
+    query = engine.unit(np.arange(1, DIM + 1))
+    before = nearest.search(query, 3)
+    wrong: list[str] = []
+    stop = threading.Event()
+
+    def ask() -> None:
+        known: set[tuple[float, ...]] = set()
+        while not stop.is_set():
+            known.add(tuple(match.distance for match in nearest.search(query, 3)))
+        if len(known) > 2:
+            wrong.append("answers of a mixture")
+
+    threads = [threading.Thread(target=ask) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    published(model_dir, seed=1)
+    assert nearest.refresh() is True
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert nearest.generation != old
+    assert nearest.search(query, 3) != before
+
+
+def test_vectors_without_their_encoder_answer_all_but_sounds(tmp_path: Path) -> None:
+    published(tmp_path / "model")
+    write_tone(tmp_path / "tone.wav", 440)
+    nearest = Nearest(tmp_path / "model")
+    assert len(nearest.by_item(0, 2)) == 2
+    with pytest.raises(ModelDirError, match="without an encoder"):
+        nearest.by_sound(tmp_path / "tone.wav")
+
+
+def test_a_directory_that_lacks_or_changed_a_file_is_refused_with_what_to_do(model_dir: Path, tmp_path: Path) -> None:
+    with pytest.raises(ModelDirError, match="boiler index"):
+        Nearest(tmp_path / "nothing")
+    folder = (model_dir / "current").resolve()
+    for name in ("vectors.npy", "meta.sqlite", "encoder.pt", "boiler.json"):
+        copy = tmp_path / f"without_{name}"
+        shutil.copytree(folder, copy / "current")
+        assert Nearest(copy).dim == DIM  # a copy without links is a model directory too
+        (copy / "current" / name).unlink()
+        with pytest.raises(ModelDirError, match="index"):
+            Nearest(copy)
+    changed = tmp_path / "changed"
+    shutil.copytree(folder, changed / "current")
+    data = bytearray((changed / "current/encoder.pt").read_bytes())
+    data[len(data) // 2] ^= 1
+    (changed / "current/encoder.pt").write_bytes(data)
+    with pytest.raises(ModelDirError, match="not the encoder"):
+        Nearest(changed)
+
+
+def test_asking_with_vectors_and_items_never_loads_torch(model_dir: Path) -> None:
+    code = (
+        "import sys; from boiler.search.nearest import Nearest\n"
+        f"n = Nearest({str(model_dir)!r}); n.search([1.0] * {DIM}); n.by_item(0); n.items()\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,74 @@
+"""A journey goes from one sound to the other, a playlist stays or drifts; none repeats itself."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from boiler import engine
+from boiler.catalog.items import Item
+from boiler.errors import QueryError
+from boiler.search.filters import field
+from boiler.search.nearest import ByItem, ByVector, Nearest, Options
+from boiler.search.paths import journey, playlist
+from boiler.store import generation
+from boiler.store.generation import Header, rows_of
+
+N = 400
+ANGLES = np.linspace(0, np.pi * 0.9, N)
+
+
+@pytest.fixture(scope="module")
+def nearest(tmp_path_factory: pytest.TempPathFactory) -> Nearest:
+    """Sounds on a half circle, so that the way is known."""
+    vectors = engine.unit(np.stack([np.cos(ANGLES), np.sin(ANGLES), np.full(N, 0.01)], axis=1))
+    folder = tmp_path_factory.mktemp("journeys") / "model"
+    items = [Item(n, f"s{n}.wav", label=f"l{n % 2}") for n in range(N)]
+    generation.publish(folder, Header(encoder="none", dim=3), vectors, rows_of(np.arange(N)), items)
+    return Nearest(folder)
+
+
+def test_a_journey_goes_in_even_strides(nearest: Nearest) -> None:
+    way = [match.n for match in journey(nearest, ByItem(0), ByItem(N - 1), 9)]
+    assert way == sorted(way)
+    strides = np.diff([0, *way, N - 1])
+    assert strides.max() - strides.min() <= 2
+    assert [match.n for match in journey(nearest, ByItem(N - 1), ByItem(0), 9)] == way[::-1]
+
+
+def test_no_sound_comes_twice_and_filters_hold(nearest: Nearest) -> None:
+    way = [match.n for match in journey(nearest, ByItem(0), ByItem(2), 30)]
+    assert len(way) == len(set(way)) == 30
+    assert not {0, 2} & set(way)
+    odd = journey(nearest, ByItem(0), ByItem(100), 12, Options(where=field("label") == "l1", without=frozenset({51})))
+    assert all(match.n % 2 for match in odd)
+    assert 51 not in {match.n for match in odd}
+    assert len(journey(nearest, ByItem(0), ByItem(9), 500)) == N - 2
+
+
+def test_opposite_ends_have_no_shortest_way(nearest: Nearest) -> None:
+    with pytest.raises(QueryError, match="opposite"):
+        journey(nearest, ByVector([1.0, 0, 0]), ByVector([-1.0, 0, 0]))
+    assert len(journey(nearest, ByItem(5), ByItem(5), 3)) == 3
+
+
+def test_a_playlist_is_the_same_for_the_same_seed_and_never_repeats(nearest: Nearest) -> None:
+    one = playlist(nearest, ByItem(200), 40, seed=3)
+    assert one == playlist(nearest, ByItem(200), 40, seed=3) != playlist(nearest, ByItem(200), 40, seed=4)
+    assert len({match.n for match in one}) == 40
+    assert 200 not in {match.n for match in one}
+    assert len(playlist(nearest, ByItem(200), 1000)) == N - 1
+
+
+def test_drift_leads_farther_away(nearest: Nearest) -> None:
+    def reach(drift: float) -> float:
+        lists = [playlist(nearest, ByItem(200), 30, drift=drift, seed=seed) for seed in range(5)]
+        return float(np.mean([max(abs(match.n - 200) for match in one) for one in lists]))
+
+    assert reach(0.0) < reach(1.0)
+
+
+@pytest.mark.parametrize("wrong", [{"length": 0}, {"drift": 1.5}])
+def test_what_cannot_be_is_refused(nearest: Nearest, wrong: dict[str, float]) -> None:
+    with pytest.raises(QueryError):
+        playlist(nearest, ByItem(0), **wrong)  # type: ignore[arg-type]

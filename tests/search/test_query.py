@@ -1,0 +1,229 @@
+"""Questions of all kinds with all options: always k where there are k, and a reason where there are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from boiler import engine
+from boiler.catalog.items import Item
+from boiler.engine.exact import Exact
+from boiler.errors import QueryError, UnknownItemError
+from boiler.search.filters import field, under
+from boiler.search.nearest import ByItem, ByVector, Nearest, Options, PerGroup
+from boiler.store import generation
+from boiler.store.generation import Header, rows_of
+
+DIM, N = 12, 300
+VECTORS = engine.unit(np.random.default_rng(0).gamma(0.5, size=(N, DIM)))
+VECTORS[290:] = VECTORS[7]  # copies of one sound
+WINDOWS = np.where(np.arange(N) % 3 == 0, 2, 1)  # every third item has two
+
+
+@pytest.fixture(scope="module")
+def nearest(tmp_path_factory: pytest.TempPathFactory) -> Nearest:
+    folder = tmp_path_factory.mktemp("answers") / "model"
+    rows = np.repeat(np.arange(N), WINDOWS)
+    vectors = VECTORS[rows].copy()
+    second = np.flatnonzero(np.diff(rows, prepend=-1) == 0)
+    vectors[second] = engine.unit(np.random.default_rng(1).gamma(0.5, size=(len(second), DIM)))
+    items = [
+        Item(
+            n,
+            f"f{n % 5}/s{n}.wav",
+            label=f"l{n % 7}" if n % 11 else None,
+            duration_s=1.0 + n % 10 if n < 290 else 8.0,
+            metadata={"who": f"w{n % 4}"},
+        )
+        for n in range(N)
+    ]
+    starts = np.where(np.diff(rows, prepend=-1) == 0, 4.0, 0.0)
+    generation.publish(
+        folder, Header(encoder="none", dim=DIM), vectors, rows_of(rows, start_s=starts, end_s=starts + 8), items
+    )
+    return Nearest(folder)
+
+
+def ranking(nearest: Nearest, query: Any) -> list[int]:
+    """All items, by brute force."""
+    snapshot = nearest._snapshot
+    apart = np.linalg.norm(snapshot.vectors.astype(np.float64) - query, axis=1).astype(np.float32)
+    best = np.full(N, np.inf)
+    np.minimum.at(best, snapshot.numbers, apart)
+    return np.argsort(best, kind="stable").tolist()
+
+
+QUERY = engine.unit(np.random.default_rng(5).gamma(0.5, size=DIM))
+
+
+@pytest.mark.parametrize("k", [1, 10, 60, 1000])
+def test_a_filter_comes_first_and_is_exact(nearest: Nearest, k: int) -> None:
+    for where, passes in (
+        (field("label") == "l3", lambda n: n % 11 and n % 7 == 3),
+        (under("f2") & (field("duration_s") > 4), lambda n: n % 5 == 2 and (1 + n % 10 if n < 290 else 8) > 4),
+        (field("metadata.who").among("w0", "w1"), lambda n: n % 4 < 2),
+        (field("n") >= 0, lambda n: True),
+        (field("n") < 0, lambda n: False),
+    ):
+        answer = nearest.ask(ByVector(QUERY), k, Options(where=where))
+        true = [n for n in ranking(nearest, QUERY) if passes(n)]
+        assert [match.n for match in answer.matches] == true[:k]
+        assert (answer.engine, "the filter leaves" in answer.why) == ("exact", True)
+        assert (answer.short is None) == (len(true) >= k)
+
+
+def test_what_is_left_out_is_left_out_and_k_come_all_the_same(nearest: Nearest) -> None:
+    first = ranking(nearest, QUERY)[:12]
+    without = frozenset({first[0], first[3], f"f{first[5] % 5}/s{first[5]}.wav"})
+    answer = nearest.ask(ByVector(QUERY), 9, Options(without=without))
+    assert [match.n for match in answer.matches] == [n for n in first if n not in (first[0], first[3], first[5])]
+    with pytest.raises(UnknownItemError):
+        nearest.ask(ByVector(QUERY), 9, Options(without=frozenset({"nothing.wav"})))
+
+
+def test_a_least_similarity_cuts_and_says_so(nearest: Nearest) -> None:
+    all_of_them = nearest.search(QUERY, N)
+    least = all_of_them[20].similarity
+    answer = nearest.ask(ByVector(QUERY), 100, Options(min_similarity=least))
+    assert [match.n for match in answer.matches] == [match.n for match in all_of_them[:21]]
+    assert answer.short is not None
+    assert "21 of the 100" in answer.short
+    assert nearest.ask(ByVector(QUERY), 5, Options(min_similarity=least)).short is None
+
+
+def test_windows_answer_one_by_one_when_asked_to(nearest: Nearest) -> None:
+    snapshot = nearest._snapshot
+    truth = Exact(snapshot.vectors).query(QUERY[None], 40)
+    answer = nearest.ask(ByVector(QUERY), 40, Options(per_window=True))
+    assert [match.distance for match in answer.matches] == truth.distances[0].tolist()
+    assert [match.n for match in answer.matches] == snapshot.numbers[truth.rows[0]].tolist()
+    assert len({match.n for match in answer.matches}) < 40
+    assert len(nearest.ask(ByItem(0), 1000, Options(per_window=True)).matches) == WINDOWS.sum() - 2
+
+
+def test_copies_are_one_answer_that_names_the_others(nearest: Nearest) -> None:
+    plain = nearest.ask(ByVector(VECTORS[7]), 12)
+    assert sum(match.distance < 1e-4 for match in plain.matches) == 11
+    answer = nearest.ask(ByVector(VECTORS[7]), 12, Options(fold_nearer_than=0.05))
+    assert len(answer.matches) == 12
+    assert answer.matches[0].n == 7
+    assert set(answer.matches[0].folded) == {f"f{n % 5}/s{n}.wav" for n in range(290, 300)}
+    assert not {match.n for match in answer.matches} & set(range(290, 300))
+
+
+@pytest.mark.parametrize(("group", "most"), [("folder", 2), ("label", 1), ("metadata.who", 3)])
+def test_no_group_fills_the_list(nearest: Nearest, group: str, most: int) -> None:
+    answer = nearest.ask(ByVector(QUERY), 8, Options(per_group=PerGroup(group, most)))
+    values = [
+        {"folder": f"f{n % 5}", "label": f"l{n % 7}" if n % 11 else None, "metadata.who": f"w{n % 4}"}[group]
+        for n in (match.n for match in answer.matches)
+    ]
+    assert len(values) == 8
+    assert all(value is None or values.count(value) <= most for value in values)
+    assert [match.distance for match in answer.matches] == sorted(match.distance for match in answer.matches)
+
+
+def test_a_cap_that_leaves_too_few_says_so(nearest: Nearest) -> None:
+    answer = nearest.ask(ByVector(QUERY), 50, Options(per_group=PerGroup("folder", 2)))
+    assert len(answer.matches) == 10
+    assert answer.short == "10 of the 50 asked for: no more items are among the first 2 of their folder"
+
+
+def test_diversity_spreads_the_answers_and_keeps_the_nearest_first(nearest: Nearest) -> None:
+    def spread(diversity: float) -> float:
+        found = nearest.ask(ByVector(QUERY), 10, Options(diversity=diversity)).matches
+        assert found[0].n == ranking(nearest, QUERY)[0]
+        snapshot = nearest._snapshot
+        rows = [snapshot.rows_of(match.n)[1][int(match.start_s > 0)] for match in found]
+        vectors = snapshot.vectors[rows]
+        return float((vectors @ vectors.T).mean())
+
+    assert spread(0.0) > spread(0.4) > spread(0.9)
+
+
+def test_setting_back_hubs_flattens_who_answers(tmp_path: Path) -> None:
+    count, dim = 300, 100  # the more numbers, the more of a hub is what lies in the middle
+    vectors = engine.unit(np.random.default_rng(3).normal(0.3, 1, size=(count, dim)))
+    items = [Item(n, f"s{n}.wav") for n in range(count)]
+    generation.publish(tmp_path / "model", Header(encoder="none", dim=dim), vectors, rows_of(np.arange(count)), items)
+    hubs = Nearest(tmp_path / "model")
+
+    def skew(options: Options) -> float:
+        counts = np.zeros(count)
+        for answer in hubs.ask_all([ByItem(n) for n in range(count)], 5, options):
+            for match in answer.matches:
+                counts[match.n] += 1
+        return float(((counts - counts.mean()) ** 3).mean() / counts.std() ** 3)
+
+    assert skew(Options(set_back_hubs=True)) < 0.7 * skew(Options())
+
+
+def test_seeds_with_weights_rank_by_the_weighted_sum_and_are_left_out(nearest: Nearest) -> None:
+    answer = nearest.ask([ByItem(1), ByItem(2), ByItem(4, weight=-0.5)], 20)
+    vector = engine.unit(VECTORS[1] + VECTORS[2] - 0.5 * VECTORS[4].astype(np.float64))
+    true = [n for n in ranking(nearest, vector) if n not in (1, 2, 4)]
+    assert [match.n for match in answer.matches] == true[:20]
+
+
+@pytest.mark.parametrize("options", [Options(), Options(diversity=0.2, where=field("n") < 200)])
+def test_many_questions_at_once_are_answered_as_each_alone(nearest: Nearest, options: Options) -> None:
+    questions: list[Any] = [
+        ByItem(0),
+        ByVector(QUERY),
+        [ByItem(1), ByVector(QUERY, weight=0.3)],
+        ByItem("f2/s7.wav"),
+        *(ByItem(n) for n in range(280, 300)),
+    ]
+    together = nearest.ask_all(questions, 15, options)
+    assert together == [nearest.ask(question, 15, options) for question in questions]
+    assert nearest.ask_all([], 5) == []
+
+
+def test_the_answer_says_who_gave_it(nearest: Nearest) -> None:
+    answer = nearest.ask(ByItem(0), 3)
+    assert (answer.engine, answer.generation, answer.short) == ("exact", nearest.generation, None)
+    assert f"{WINDOWS.sum()} rows" in answer.why
+    short = nearest.ask(ByItem(0), 1000).short
+    assert short == "299 of the 1000 asked for: no more items are there to answer"
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"diversity": 1.5},
+        {"min_similarity": 2.0},
+        {"fold_nearer_than": -0.1},
+        {"per_group": PerGroup("label", 0)},
+        {"per_window": True, "fold_nearer_than": 0.1},
+    ],
+)
+def test_options_without_sense_are_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(QueryError):
+        Options(**options)
+
+
+def test_an_unknown_field_is_refused(nearest: Nearest) -> None:
+    with pytest.raises(QueryError, match="no field"):
+        nearest.ask(ByItem(0), 3, Options(per_group=PerGroup("lable")))
+
+
+def test_a_generation_without_items_answers_nothing(tmp_path: Path) -> None:
+    generation.publish(tmp_path / "model", Header(encoder="none", dim=3), np.zeros((0, 3), np.float32), rows_of([]), [])
+    empty = Nearest(tmp_path / "model")
+    assert empty.search([1.0, 0.0, 0.0]) == []
+    assert empty.ask(ByVector([1.0, 0, 0]), 3, Options(diversity=0.5)).short is not None
+    assert [answer.matches for answer in empty.ask_all([ByVector([1.0, 0, 0])] * 9)] == [()] * 9
+
+
+def test_an_answer_says_when_nothing_is_similar(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    cone = engine.unit(rng.normal(size=(40, 8)) * 0.3 + 1)
+    items = [Item(n, f"{n}.wav") for n in range(40)]
+    generation.publish(tmp_path, Header(encoder="Cone", dim=8), cone, rows_of(np.arange(40)), items)
+    with Nearest(tmp_path) as nearest:
+        assert nearest.ask(ByVector([-1.0] * 8), 3).nothing_similar
+        assert not nearest.ask(ByVector(cone[3]), 3).nothing_similar
+        assert not nearest.ask(ByVector(cone[3]), 3, Options(where=field("id") == "none")).nothing_similar

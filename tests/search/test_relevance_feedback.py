@@ -1,0 +1,106 @@
+"""A like brings what is like it nearer, a dislike sends it away, at once, and only for the question it was said of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from boiler import engine
+from boiler.catalog.items import Item
+from boiler.errors import UnknownItemError
+from boiler.search import relevance_feedback
+from boiler.search.nearest import ByItem, ByVector, Nearest, Options
+from boiler.store import generation
+from boiler.store.generation import Header, rows_of
+
+DIM = 8
+
+
+def published(folder: Path, names: list[str]) -> Nearest:
+    vectors = engine.unit(np.random.default_rng(0).gamma(0.6, size=(len(names), DIM)))
+    items = [Item(n, name) for n, name in enumerate(names)]
+    generation.publish(folder, Header(encoder="none", dim=DIM), vectors, rows_of(np.arange(len(names))), items)
+    return Nearest(folder)
+
+
+@pytest.fixture
+def nearest(tmp_path: Path) -> Nearest:
+    return published(tmp_path / "model", [f"s{n}.wav" for n in range(100)])
+
+
+def numbers(nearest: Nearest, options: Options | None = None, n: int = 0, k: int = 99) -> list[int]:
+    return [match.n for match in nearest.ask(ByItem(n), k, options).matches]
+
+
+def test_likes_and_dislikes_move_the_next_ranking_of_that_question_alone(nearest: Nearest) -> None:
+    before, other = numbers(nearest), numbers(nearest, n=1)
+    liked, disliked = before[30], before[2]
+    nearest.judge(ByItem("s0.wav"), liked, like=True)
+    nearest.judge(ByItem(0), f"s{disliked}.wav", like=False)
+    after = numbers(nearest)
+    assert after.index(liked) < 10
+    assert disliked not in after
+    assert numbers(nearest, Options(feedback=False)) == before
+    assert numbers(nearest, n=1) == other
+
+
+def test_what_is_taken_back_moves_nothing(nearest: Nearest) -> None:
+    before = numbers(nearest)
+    judgement = nearest.judge(ByItem(0), before[30], like=True)
+    assert numbers(nearest) != before
+    assert nearest.undo(judgement)
+    assert numbers(nearest) == before
+
+
+def test_each_person_is_heeded_alone_when_named(nearest: Nearest) -> None:
+    before = numbers(nearest)
+    nearest.judge(ByItem(0), before[30], like=True, who="ann")
+    assert numbers(nearest, Options(who="bob")) == before
+    assert numbers(nearest, Options(who="ann")) == numbers(nearest) != before
+
+
+def test_a_question_by_vector_is_known_again(nearest: Nearest) -> None:
+    query = np.random.default_rng(3).gamma(0.6, size=DIM)
+    before = [match.n for match in nearest.ask(ByVector(query), 50).matches]
+    nearest.judge(ByVector(query * 7), before[30], like=True)
+    again = [match.n for match in nearest.ask(ByVector(query), 50).matches]
+    assert again.index(before[30]) < 10
+
+
+def test_a_batch_heeds_them_too(nearest: Nearest) -> None:
+    nearest.judge(ByItem(0), numbers(nearest)[30], like=True)
+    together = nearest.ask_all([ByItem(0), ByItem(1)], 20)
+    assert [[match.n for match in answer.matches] for answer in together] == [
+        numbers(nearest, n=0, k=20),
+        numbers(nearest, n=1, k=20),
+    ]
+
+
+def test_judgements_outlive_the_index_and_the_items(nearest: Nearest) -> None:
+    before = numbers(nearest)
+    nearest.judge(ByItem(0), before[30], like=True)
+    nearest.judge(ByItem(0), before[40], like=True)
+    after = numbers(nearest)
+    published(nearest.model_dir, [f"s{n}.wav" if n != before[40] else "renamed.wav" for n in range(100)])
+    assert nearest.refresh()
+    assert numbers(nearest) != before
+    assert set(numbers(nearest)) == set(after)
+
+
+def test_only_items_can_be_judged(nearest: Nearest) -> None:
+    with pytest.raises(UnknownItemError):
+        nearest.judge(ByItem(0), "nothing.wav", like=True)
+    assert list(nearest.feedback.export()) == []
+
+
+def test_the_move_is_bounded_and_stays_on_the_sphere() -> None:
+    query, liked, disliked = engine.unit(np.random.default_rng(0).normal(size=(3, 1, DIM)))
+    none = np.zeros((0, DIM), np.float32)
+    moved = relevance_feedback.moved(query, liked, disliked)
+    assert np.linalg.norm(moved) == pytest.approx(1, abs=1e-6)
+    assert moved[0] @ liked[0] > query[0] @ liked[0]
+    assert moved[0] @ disliked[0] < query[0] @ disliked[0]
+    np.testing.assert_allclose(relevance_feedback.moved(query, none, none), query, atol=1e-7)
+    np.testing.assert_allclose(relevance_feedback.moved(query, none, query), query, atol=1e-7)

@@ -1,0 +1,73 @@
+"""Better lists: each way to choose does what its name says, and no more."""
+
+from __future__ import annotations
+
+import doctest
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from boiler import engine
+from boiler.search import rerank
+
+
+def test_copies_are_folded_into_the_nearest_and_equally_near_sounds_of_other_lengths_are_not() -> None:
+    copy = [1.0, 0.0]
+    vectors = np.array([copy, [0.0, 1.0], [0.999, 0.045], copy, copy])
+    kept, others = rerank.folded(vectors, np.array([2.0, 2.0, 2.01, 2.0, 9.0]), 0.1)
+    assert kept.tolist() == [0, 1, 4]
+    assert [some.tolist() for some in others] == [[2, 3], [], []]
+
+
+def test_a_chain_of_small_steps_is_not_one_kind() -> None:
+    angles = np.arange(20) * 0.04
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    kept, others = rerank.folded(vectors, np.ones(20), 0.1)
+    assert len(kept) > 5
+    for position, some in zip(kept, others, strict=True):
+        assert all(np.linalg.norm(vectors[position] - vectors[one]) < 0.1 for one in some)
+
+
+@given(st.lists(st.sampled_from(["a", "b", None, 3]), max_size=30), st.integers(1, 4))
+def test_no_group_has_more_than_its_share_and_the_first_of_each_stay(groups: list[object], most: int) -> None:
+    kept = rerank.capped(groups, most).tolist()  # type: ignore[arg-type]
+    assert kept == sorted(kept)
+    for group in {"a", "b", 3}:
+        mine = [position for position, one in enumerate(groups) if one == group]
+        assert [position for position in kept if groups[position] == group] == mine[:most]
+    assert [position for position in kept if groups[position] is None] == [
+        position for position, one in enumerate(groups) if one is None
+    ]
+
+
+@given(st.integers(1, 20), st.integers(1, 25), st.integers(0, 99))
+def test_no_diversity_keeps_the_order_and_any_gives_each_once(n: int, k: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    vectors = engine.unit(random.normal(size=(n, 4)))
+    similarities = np.sort(random.uniform(-1, 1, n))[::-1]
+    assert rerank.diverse(similarities, vectors, k, 0.0).tolist() == list(range(min(k, n)))
+    for diversity in (0.3, 1.0):
+        chosen = rerank.diverse(similarities, vectors, k, diversity).tolist()
+        assert chosen[0] == 0
+        assert len(chosen) == len(set(chosen)) == min(k, n)
+
+
+def test_diversity_passes_over_what_is_like_the_first() -> None:
+    vectors = engine.unit([[1, 0.1], [1, 0.11], [0.5, -1]])
+    assert rerank.diverse(np.array([0.99, 0.98, 0.5]), vectors, 2, 0.7).tolist() == [0, 2]
+
+
+def test_a_hub_has_to_be_nearer_to_be_taken() -> None:
+    assert rerank.without_hubs(np.array([0.9, 0.85, 0.2]), np.array([0.9, 0.6, 0.1])).tolist() == [1, 0, 2]
+    assert rerank.without_hubs(np.array([0.9, 0.8]), np.array([0.5, 0.5])).tolist() == [0, 1]
+
+
+def test_nothing_to_choose_from_gives_nothing() -> None:
+    none = np.zeros((0, 3))
+    assert rerank.folded(none, np.zeros(0), 0.5)[0].tolist() == []
+    assert rerank.capped([], 1).tolist() == rerank.diverse(np.zeros(0), none, 5, 0.5).tolist() == []
+
+
+def test_the_examples_run() -> None:
+    assert doctest.testmod(rerank).failed == 0

@@ -1,0 +1,134 @@
+"""What can be asked with, and what several seeds with weights come to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from boiler import engine
+from boiler.errors import QueryError
+from boiler.search import seeds
+from boiler.search.seeds import (
+    ByItem,
+    BySamples,
+    ByVector,
+    ByWindows,
+    combined,
+    samples_of,
+    seeds_of,
+    spread,
+    windows_of,
+)
+
+
+def test_one_seed_and_several_are_a_question() -> None:
+    assert seeds_of(ByItem(3)) == seeds_of([ByItem(3)]) == [ByItem(3)]
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ([], "nothing is asked for"),
+        ([ByItem(1, weight=-1)], "nothing is asked for"),
+        (ByItem(1, weight=0), "a number other than 0"),
+        (ByVector([1.0], weight=float("nan")), "a number other than 0"),
+        (["dog.wav"], "not of str"),
+        ([[1.0, 2.0]], "not of list"),
+    ],
+)
+def test_a_question_without_sense_is_refused(question: Any, said: str) -> None:
+    with pytest.raises(QueryError, match=said):
+        seeds_of(question)
+
+
+def test_the_sum_is_near_to_what_is_liked_and_far_from_what_is_not() -> None:
+    a, b, c = engine.unit(np.random.default_rng(0).normal(size=(3, 1, 40)))
+    both = combined([a, b], [1.0, 1.0])
+    assert both @ a[0] == pytest.approx(both @ b[0])
+    assert combined([a, b], [3.0, 1.0]) @ a[0] > both @ a[0]
+    assert combined([a, b, c], [1.0, 1.0, -0.5]) @ c[0] < both @ c[0]
+    # For windows it is the very ranking by the weighted sum of similarities.
+    others = engine.unit(np.random.default_rng(1).normal(size=(50, 40)))
+    by_sum = np.argsort(-(others @ a[0] - 0.5 * (others @ b[0])))
+    assert np.argsort(-(others @ combined([a, b], [1.0, -0.5]))).tolist() == by_sum.tolist()
+
+
+def test_the_length_of_a_sound_does_not_make_it_heavier() -> None:
+    a, b = np.eye(2, dtype=np.float32)[:, None]
+    long = np.repeat(a, 30, axis=0)
+    np.testing.assert_allclose(combined([long, b], [1, 1]), engine.unit([1, 1]), atol=1e-6)
+
+
+def test_seeds_that_cancel_each_other_out_are_refused() -> None:
+    a = np.array([[1.0, 0.0]], np.float32)
+    with pytest.raises(QueryError, match="cancel"):
+        combined([a, a], [1.0, -1.0])
+
+
+@pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (8_000, 1), (44_100, 2)])
+def test_samples_of_any_rate_become_a_part_at_16_khz(rate: int, channels: int) -> None:
+    t = np.arange(4 * rate) / rate
+    tone = np.sin(2 * np.pi * 440 * t)
+    samples = tone if channels == 1 else np.stack([tone] * channels, axis=1)
+    part = samples_of(BySamples(samples, rate, 1.0, 3.0))
+    assert part.dtype == np.float32
+    assert abs(len(part) - 32_000) <= 2
+    spectrum = np.abs(np.fft.rfft(part * np.hanning(len(part))))
+    assert np.argmax(spectrum) / len(part) * 16_000 == pytest.approx(440, abs=1)
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [
+        BySamples(np.zeros((3, 3, 3)), 16_000),
+        BySamples(np.zeros(100, np.int16), 16_000),
+        BySamples(np.zeros(0), 16_000),
+        BySamples(np.full(100, np.nan), 16_000),
+        BySamples(np.zeros(100), 0),
+        BySamples(np.zeros(16_000), 16_000, start_s=2.0),
+        BySamples(np.zeros(16_000), 16_000, start_s=0.5, end_s=0.2),
+    ],
+)
+def test_what_are_no_samples_is_refused(seed: BySamples) -> None:
+    with pytest.raises(QueryError):
+        samples_of(seed)
+
+
+def test_windows_that_were_embedded_already_are_of_unit_length() -> None:
+    vectors = np.array([[3.0, 4.0], [0.0, 2.0]])
+    found = windows_of(ByWindows(vectors, [(0.0, 8.0), (4.0, 12.0)]), 2)
+    np.testing.assert_allclose(found, [[0.6, 0.8], [0.0, 1.0]], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "seed",
+    [
+        ByWindows([], []),
+        ByWindows([[1.0, 0.0]], []),
+        ByWindows([[1.0, 0.0, 0.0]], [(0.0, 8.0)]),
+        ByWindows([[0.0, 0.0]], [(0.0, 8.0)]),
+        ByWindows([[1.0, 0.0]], [(8.0, 0.0)]),
+        ByWindows(5, [(0.0, 8.0)]),
+        ByWindows([[1.0, 0.0]], [3]),  # type: ignore[list-item]  # as a caller may
+        ByWindows([[1.0, 0.0]], [("from", "to")]),  # type: ignore[list-item]
+    ],
+)
+def test_what_are_no_windows_of_this_index_is_refused(seed: ByWindows) -> None:
+    with pytest.raises(QueryError):
+        windows_of(seed, 2)
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e-160, 1e-30, 1.0, 1e30, 1e160, 1e300])
+def test_a_vector_of_any_size_has_its_direction(size: float) -> None:
+    np.testing.assert_allclose(seeds.vector_of([3 * size, 4 * size], 2), [0.6, 0.8], rtol=1e-6)
+
+
+def test_very_many_windows_are_spread_over_the_whole() -> None:
+    assert spread(range(10)) == list(range(10))
+    some = spread(range(100_000))
+    assert len(some) == seeds.MOST_WINDOWS
+    assert some[0] == 0
+    assert some[-1] > 99_000
+    assert spread([]) == []

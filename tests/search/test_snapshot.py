@@ -1,0 +1,202 @@
+"""Rows made into items: the best row speaks, ties go by number, and there are always as many as there can be."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from boiler import engine
+from boiler.catalog.items import Item
+from boiler.engine.exact import Exact
+from boiler.errors import ModelDirError, SilentSoundError, UnknownItemError, UnknownNameError
+from boiler.search.snapshot import MOST_NAMES, Snapshot
+from boiler.store import generation
+from boiler.store.generation import Header, rows_of
+
+DIM = 6
+
+
+def published(folder: Path, counts: list[int], vectors: engine.Vectors) -> Snapshot:
+    """Items 0, 3, 6 ... with so many rows each."""
+    numbers = np.repeat(3 * np.arange(len(counts)), counts)
+    items = [Item(3 * i, f"f{i % 4}/s{i}.wav", label=f"l{i % 3}", silent=not count) for i, count in enumerate(counts)]
+    generation.publish(folder, Header(encoder="none", dim=DIM), vectors, rows_of(numbers), items)
+    return Snapshot.open(folder)
+
+
+def brute_force(snapshot: Snapshot, queries: engine.Vectors, without: set[int]) -> list[tuple[float, int]]:
+    apart = snapshot.vectors[None].astype(np.float64) - queries[:, None].astype(np.float64)
+    distances = np.sqrt((apart**2).sum(-1)).astype(np.float32).min(axis=0)
+    best: dict[int, float] = {}
+    for number, distance in zip(snapshot.numbers.tolist(), distances.tolist(), strict=True):
+        best[number] = min(best.get(number, 9.0), distance)
+    return sorted((distance, number) for number, distance in best.items() if number not in without)
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    counts=st.lists(st.sampled_from([0, 1, 1, 2, 30]), min_size=1, max_size=12),
+    k=st.integers(1, 15),
+    n_queries=st.sampled_from([1, 2, 9]),
+    n_without=st.integers(0, 3),
+    coarse=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_items_come_as_brute_force_ranks_them(
+    tmp_path_factory: pytest.TempPathFactory,
+    counts: list[int],
+    k: int,
+    n_queries: int,
+    n_without: int,
+    coarse: bool,
+    seed: int,
+) -> None:
+    random = np.random.default_rng(seed)
+    n = sum(counts)
+    vectors = engine.unit(random.integers(1, 3, (n, DIM)) if coarse else random.normal(size=(n, DIM)))
+    snapshot = published(tmp_path_factory.mktemp("snapshot") / "model", counts, vectors)
+    queries = engine.unit(random.integers(1, 3, (n_queries, DIM)))
+    without = set(range(0, 3 * n_without, 3))
+    found = snapshot.nearest_items(queries, k, without=without)
+    true = brute_force(snapshot, queries, without)[:k]
+    assert found.distances.tolist() == pytest.approx([distance for distance, _ in true], abs=3e-7)
+    assert found.numbers.tolist() == [number for _, number in true] or not coarse
+    assert (snapshot.numbers[found.rows] == found.numbers).all()
+    own = np.linalg.norm(snapshot.vectors[found.rows] - queries[found.asked], axis=1)
+    np.testing.assert_allclose(own, found.distances, atol=1e-6)
+
+
+def test_among_some_rows_only_their_items_answer(tmp_path: Path) -> None:
+    vectors = engine.unit(np.random.default_rng(0).normal(size=(60, DIM)))
+    snapshot = published(tmp_path / "model", [2] * 30, vectors)
+    among = np.arange(10, 20)
+    found = snapshot.nearest_items(vectors[:1], 100, among=among)
+    assert sorted(found.numbers.tolist()) == [15, 18, 21, 24, 27]
+    assert len(snapshot.nearest_items(vectors[:1], 2, among=among, without=[15, 18, 21, 24]).numbers) == 1
+    assert len(snapshot.nearest_items(vectors[:1], 2, among=among[:0]).numbers) == 0
+
+
+def test_items_are_told_by_id_and_number(tmp_path: Path) -> None:
+    snapshot = published(tmp_path / "model", [2, 0, 1], engine.unit(np.ones((3, DIM))))
+    assert snapshot.item(3) == snapshot.item("f1/s1.wav")
+    assert snapshot.rows_of("f0/s0.wav") == snapshot.rows_of(np.int64(0)) == (0, range(2))
+    assert snapshot.rows_of(6) == (6, range(2, 3))
+    for silent in (3, "f1/s1.wav"):
+        with pytest.raises(SilentSoundError, match=r"f1/s1\.wav"):
+            snapshot.rows_of(silent)
+    for unknown in (1, 9, -1, 2**70, "s0.wav", "", True, 1.0, None):
+        with pytest.raises(UnknownItemError):
+            snapshot.rows_of(unknown)  # type: ignore[arg-type]
+    assert [tuple(name) for name in snapshot.names([6, 0, 6])] == [
+        ("f2/s2.wav", "", "l2"),
+        ("f0/s0.wav", "", "l0"),
+        ("f2/s2.wav", "", "l2"),
+    ]
+
+
+def test_names_do_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("boiler.search.snapshot.MOST_NAMES", 10)
+    assert MOST_NAMES > 10
+    snapshot = published(tmp_path / "model", [1] * 40, engine.unit(np.ones((40, DIM))))
+    for first in range(33):
+        assert [name.id for name in snapshot.names([3 * first, 3 * first + 3])] == [
+            f"f{i % 4}/s{i}.wav" for i in (first, first + 1)
+        ]
+        assert len(snapshot._names) <= 10
+    assert len(snapshot.names(list(range(0, 120, 3)))) == 40
+
+
+def test_many_threads_look_up_at_a_time(tmp_path: Path) -> None:
+    snapshot = published(tmp_path / "model", [1] * 200, engine.unit(np.random.default_rng(0).normal(size=(200, DIM))))
+    wrong: list[object] = []
+
+    def ask(seed: int) -> None:
+        try:
+            for n in np.random.default_rng(seed).integers(0, 200, 100).tolist():
+                assert snapshot.names([3 * n])[0].id == snapshot.item(3 * n).id == f"f{n % 4}/s{n}.wav"
+        except BaseException as error:  # told to the test, in whose thread it counts
+            wrong.append(error)
+
+    threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_the_file_is_closed_when_the_last_user_is_gone(tmp_path: Path) -> None:
+    snapshot = published(tmp_path / "model", [1], engine.unit(np.ones((1, DIM))))
+    closing = snapshot._close
+    assert closing.alive
+    del snapshot
+    gc.collect()
+    assert not closing.alive
+
+
+def test_an_index_that_does_not_find_its_own_rows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    published(tmp_path / "model", [1] * 5, engine.unit(np.random.default_rng(0).normal(size=(5, DIM))))
+    monkeypatch.setattr(Exact, "query", lambda self, queries, k: engine.nothing(len(queries), 0))
+    with pytest.raises(ModelDirError, match="does not find its own first row"):
+        Snapshot.open(tmp_path / "model")
+
+
+def test_the_engine_is_asked_for_by_name(tmp_path: Path) -> None:
+    published(tmp_path / "model", [1] * 5, engine.unit(np.random.default_rng(0).normal(size=(5, DIM))))
+    for name in ("exact", "annoy"):
+        assert Snapshot.open(tmp_path / "model", name).engine.name == name
+    with pytest.raises(UnknownNameError, match="exact"):
+        Snapshot.open(tmp_path / "model", "fast")
+    with pytest.raises(ModelDirError, match="published without hnsw"):
+        Snapshot.open(tmp_path / "model", "hnsw")
+
+
+def test_many_rows_are_answered_by_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("boiler.store.build.EXACT_UP_TO_ROWS", 100)
+    vectors = engine.unit(np.random.default_rng(0).normal(size=(3_000, DIM)))
+    snapshot = published(tmp_path / "model", [1, 2] * 1_000, vectors)
+    assert snapshot.engine.name == "hnsw"
+    assert "3,000 rows" in snapshot.plan(None)[1]
+    assert snapshot.plan(np.arange(5)) == ("exact", "the filter leaves 5 of 3,000 rows")
+    right = 0
+    for row in range(0, 3_000, 100):
+        found = snapshot.nearest_items(vectors[row : row + 1], 10)
+        assert len(found.numbers) == 10
+        true = [number for _, number in brute_force(snapshot, vectors[row : row + 1], set())[:10]]
+        right += len(set(true) & set(found.numbers.tolist()))
+    assert right >= 0.97 * 300
+
+
+def test_how_crowded_it_is_around_a_row_is_looked_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors = engine.unit(np.random.default_rng(0).normal(size=(40, DIM)))
+    snapshot = published(tmp_path / "model", [1] * 40, vectors)
+    cosines = np.sort(vectors @ vectors.T - 2 * np.eye(40), axis=1)
+    expected = cosines[:, -10:].mean(axis=1)
+    asked: list[int] = []
+    query = Exact.query
+
+    def counting(self: Exact, queries: engine.Vectors, k: int) -> engine.Found:
+        asked.append(len(queries))
+        return query(self, queries, k)
+
+    monkeypatch.setattr(Exact, "query", counting)
+    for rows in ([3, 5, 3], [5, 7], [7, 3]):
+        np.testing.assert_allclose(snapshot.crowding(np.array(rows)), expected[rows], atol=1e-6)
+    assert asked == [2, 1]
+
+
+def test_a_row_that_is_alone_is_not_crowded(tmp_path: Path) -> None:
+    snapshot = published(tmp_path / "model", [1], engine.unit(np.ones((1, DIM))))
+    assert snapshot.crowding(np.array([0])).tolist() == [0.0]
+
+
+def test_an_empty_index_answers_nothing(tmp_path: Path) -> None:
+    snapshot = published(tmp_path / "model", [0], np.zeros((0, DIM), np.float32))
+    assert len(snapshot.nearest_items(engine.unit(np.ones((1, DIM))), 5).numbers) == 0
+    assert snapshot.closer_than(np.array([0.5], np.float32)).tolist() == [0.0]

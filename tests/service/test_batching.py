@@ -1,0 +1,123 @@
+"""Searches that come at once: each gets what it would get alone, and none suffers by another."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from serving import publish
+
+from boiler.errors import QueryError
+from boiler.search.nearest import Nearest
+from boiler.search.snapshot import Ranked, Snapshot
+from boiler.service.batching import Batches
+from boiler.store import generation
+from boiler.store.generation import Header, Item, rows_of
+
+
+@pytest.fixture
+def nearest(tmp_path: Path) -> Nearest:
+    publish(tmp_path, n_items=500)
+    return Nearest(tmp_path)
+
+
+class Watched:
+    """A `Nearest` whose searches are noted: how many queries in each."""
+
+    def __init__(self, nearest: Nearest) -> None:
+        self._nearest = nearest
+        self.searches: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._nearest, name)
+
+    def ranked(self, query: Any, k: int) -> tuple[Snapshot, Ranked]:
+        self.searches.append(1)
+        return self._nearest.ranked(query, k)
+
+    def ranked_each(self, vectors: Any, k: int) -> tuple[Snapshot, list[Ranked]]:
+        self.searches.append(len(vectors))
+        return self._nearest.ranked_each(vectors, k)
+
+
+def queries(n: int, dim: int = 16) -> Any:
+    return 7.0 * np.random.default_rng(5).normal(size=(n, dim))
+
+
+def same(found: tuple[Snapshot, Ranked], alone: tuple[Snapshot, Ranked]) -> bool:
+    return found[0] is alone[0] and all(
+        np.array_equal(getattr(found[1], name), getattr(alone[1], name))
+        for name in ("numbers", "rows", "asked", "distances")
+    )
+
+
+def batches(nearest: Any) -> Batches:
+    return Batches(nearest)
+
+
+def test_those_that_come_at_once_are_answered_in_one_go_each_with_its_own(nearest: Nearest) -> None:
+    watched = Watched(nearest)
+    line = batches(watched)
+
+    async def main() -> list[tuple[Snapshot, Ranked]]:
+        return await asyncio.gather(*(line.ranked(query, 7) for query in queries(20)))
+
+    found = asyncio.run(main())
+    assert watched.searches == [20]
+    assert all(same(one, nearest.ranked(query, 7)) for one, query in zip(found, queries(20), strict=True))
+
+
+def test_one_alone_is_asked_alone(nearest: Nearest) -> None:
+    watched = Watched(nearest)
+    for query in queries(50):  # a vector made unit length twice differs from it, now and then
+        watched.searches.clear()
+        found = asyncio.run(batches(watched).ranked(query, 7))
+        assert watched.searches == [1]
+        assert same(found, nearest.ranked(query, 7))
+
+
+def test_who_wants_more_does_not_make_the_others_wait_for_it(nearest: Nearest) -> None:
+    watched = Watched(nearest)
+    line = batches(watched)
+
+    async def main() -> list[tuple[Snapshot, Ranked]]:
+        return await asyncio.gather(*(line.ranked(query, 3 + at % 2) for at, query in enumerate(queries(9))))
+
+    found = asyncio.run(main())
+    assert sorted(watched.searches) == [4, 5]
+    assert [len(ranked.rows) for _, ranked in found] == [3, 4] * 4 + [3]
+
+
+def test_a_wrong_one_and_one_that_leaves_are_not_in_the_way(nearest: Nearest) -> None:
+    line = batches(nearest)
+
+    async def main() -> list[Any]:
+        asked = [asyncio.create_task(line.ranked(query, 5)) for query in [*queries(4), [1.0, 2.0]]]
+        await asyncio.sleep(0)
+        asked[1].cancel()
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    *found, wrong = asyncio.run(main())
+    assert isinstance(wrong, QueryError)
+    assert isinstance(found.pop(1), asyncio.CancelledError)
+    assert all(same(one, nearest.ranked(queries(4)[at], 5)) for one, at in zip(found, (0, 2, 3), strict=True))
+
+
+def test_an_index_of_another_length_that_comes_meanwhile_is_said_to_each(nearest: Nearest, tmp_path: Path) -> None:
+    line = batches(nearest)
+
+    async def main() -> list[Any]:
+        asked = [asyncio.create_task(line.ranked(query, 5)) for query in queries(3)]
+        await asyncio.sleep(0)
+        items = [Item(n, f"s{n}.wav") for n in range(9)]
+        header = Header(encoder="other", dim=9)
+        generation.publish(tmp_path, header, np.eye(9, dtype=np.float32), rows_of(np.arange(9)), items)
+        assert nearest.refresh()
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    assert [str(one) for one in asyncio.run(main())] == [
+        "the vector has 16 numbers, this index has 9: embed with the encoder of this index"
+    ] * 3

@@ -1,0 +1,88 @@
+"""The service keeps to its own description: schemathesis makes right and wrong requests from it and looks at every
+answer; and the description does not change unseen."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from serving import Server, running
+
+from boiler.audio.synthesis import write_collection
+from boiler.indexing.pipeline import IndexSettings, index
+from boiler.service.app import Web
+
+KEPT = Path(__file__).parents[2] / "docs" / "openapi.json"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("contract")
+    write_collection(folder / "sounds", per_kind=1)
+    index(IndexSettings(wav_dir=folder / "sounds", encoder="MFCCStats", model_dir=folder / "model", device="cpu"))
+    environment = {"BOILER_MODEL_DIR": str(folder / "model"), "OMP_NUM_THREADS": "1"}
+    with running(["uvicorn", "boiler.api.web:app", "--port", "0"], environment) as server:
+        yield server
+
+
+@pytest.mark.slow
+def test_every_answer_fits_the_description_and_none_is_a_500(server: Server, tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{server.url}/openapi.json"]
+    # A request can fit the schema and make no sense (a vector of zeros, a part that ends before it begins, a picture as
+    # a sound): that is a 422 here, so the one check that forbids it is left out.
+    checks = ["--checks", "all", "--exclude-checks", "positive_data_acceptance"]
+    options = ["--phases", "examples,coverage,fuzzing,stateful", "--max-examples", "25", "--seed", "20", "--no-color"]
+    # The first sound loads torch and starts processes: on a busy machine that takes longer than ten seconds.
+    patience = ["--request-timeout", "120", "--max-response-time", "120"]
+    done = subprocess.run(
+        [*command, *checks, *options, *patience], cwd=tmp_path, capture_output=True, text=True, timeout=280
+    )
+    assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
+
+
+def test_the_description_is_the_one_that_is_kept() -> None:
+    """A change of the contract is seen in the diff of docs/openapi.json; BOILER_KEEP_OPENAPI=1 takes it up."""
+    document = Web().openapi()
+    document["info"]["version"] = "kept"  # releases alone do not change the contract
+    text = json.dumps(document, indent=1, sort_keys=True) + "\n"
+    if os.environ.get("BOILER_KEEP_OPENAPI"):
+        KEPT.write_text(text)
+    assert KEPT.read_text() == text, "the API's description changed: look at the diff, then BOILER_KEEP_OPENAPI=1"
+
+
+def blocks(language: str) -> list[str]:
+    """The code in docs/http.md."""
+    return re.findall(rf"^```{language}\n(.*?)^```", (KEPT.parent / "http.md").read_text(), re.MULTILINE | re.DOTALL)
+
+
+def test_the_client_of_the_documentation_runs(server: Server, tmp_path: Path) -> None:
+    [client] = blocks("python")
+    (tmp_path / "client.py").write_text(client)
+    done = subprocess.run(
+        [sys.executable, "client.py", server.url], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] == "16 sounds, vectors of 80 by MFCCStats"
+    assert re.fullmatch(r"\d\.\d{3}  \w+/\w+\.wav  from 0\.0 s", lines[1])
+    assert lines[-1] == "422 the vector has 3 numbers, this index has 80"
+
+
+def test_the_commands_of_the_documentation_run(server: Server, tmp_path: Path) -> None:
+    if shutil.which("curl") is None:
+        pytest.skip("curl is not installed")
+    commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("curl")]
+    assert len(commands) == 5
+    script = "set -e\n" + "\n".join(command.replace("curl ", "curl -fsS ", 1) for command in commands)
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=os.environ | {"SERVICE": server.url}, capture_output=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,381 @@
+"""The sound of an item in ranges of bytes, and its pictures: every column is where it says."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from boiler.audio import stream as stream_module
+from boiler.audio import transcode
+from boiler.audio.media_pool import AT_ONCE
+from boiler.audio.spectrogram import _to_columns
+from boiler.errors import NotASoundError
+from boiler.search.nearest import Nearest
+from boiler.service import media
+from boiler.store import generation
+from boiler.store.generation import Header, Item, rows_of
+
+RATE_HZ = 44_100
+SECONDS = 3.0
+TONE_HZ = 1_000.0
+# name, container, codec, what it is served as
+FILES = [
+    ("plain.wav", "wav", "pcm_s16le", "audio/wav"),
+    ("plain.aiff", "aiff", "pcm_s16be", "audio/flac"),
+    ("lossy.mp3", "mp3", "libmp3lame", "audio/mpeg"),
+    ("plain.flac", "flac", "flac", "audio/flac"),
+    ("phone.m4a", "mp4", "aac", "audio/mp4"),
+    ("odd.wav", "wav", "adpcm_ms", "audio/flac"),
+]
+
+
+def tone(seconds: float = SECONDS, rate_hz: int = RATE_HZ) -> npt.NDArray[np.float32]:
+    """A second of silence, then a tone: so that places in time can be told."""
+    time = np.arange(round(seconds * rate_hz)) / rate_hz
+    return np.asarray(0.5 * np.sin(2 * np.pi * TONE_HZ * time) * (time >= 1.0), np.float32)
+
+
+def write(path: Path, samples: npt.NDArray[np.float32], form: str, codec: str, rate_hz: int = RATE_HZ) -> None:
+    with av.open(str(path), "w", format=form) as target:
+        stream = target.add_stream(codec, rate=rate_hz, layout="stereo")
+        packed = np.repeat(np.rint(samples * 32_767).astype(np.int16)[:, None], 2, axis=1)
+        frame = av.AudioFrame.from_ndarray(packed.reshape(1, -1), "s16", "stereo")
+        frame.sample_rate = rate_hz
+        context = stream.codec_context
+        resampler = av.AudioResampler(context.format, "stereo", rate_hz, context.frame_size or 1_024)
+        for piece in [*resampler.resample(frame), *resampler.resample(None)]:
+            target.mux(stream.encode(piece))
+        target.mux(stream.encode(None))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sounds")
+    for name, form, codec, _ in FILES:
+        write(folder / name, tone(), form, codec)
+    (folder / "gone.wav").write_bytes(b"")
+    (folder / "broken.wav").write_bytes(b"RIFF not a sound at all" * 20)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def client(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    model_dir = tmp_path_factory.mktemp("media") / "model"
+    names = [name for name, *_ in FILES] + ["gone.wav", "broken.wav"]
+    vectors = np.eye(len(names), 8, dtype=np.float32)
+    generation.publish(
+        model_dir,
+        Header(encoder="none", dim=8),
+        vectors,
+        rows_of(np.arange(len(names)), end_s=SECONDS),
+        [Item(n, name, duration_s=SECONDS) for n, name in enumerate(names)],
+    )
+    (folder / "gone.wav").unlink(missing_ok=True)
+    nearest = Nearest(model_dir, wav_dir=folder)
+    with TestClient(Starlette(routes=media.routes(lambda: nearest, prefix="/x/items"))) as client:
+        yield client
+    nearest.close()
+
+
+@pytest.fixture(autouse=True)
+def own_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies are kept in a folder of this test alone."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+
+
+def address(name: str) -> str:
+    names = [one for one, *_ in FILES] + ["gone.wav", "broken.wav"]
+    return f"/x/items/{names.index(name)}"
+
+
+def assert_problem(response: Any, status: int) -> None:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    assert response.json()["status"] == status
+
+
+# ------------------------------------------------------------------------------------------------- the sound
+
+
+@pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, _, _, kind in FILES])
+def test_every_format_comes_in_a_form_that_browsers_play(
+    client: TestClient, folder: Path, name: str, kind: str
+) -> None:
+    response = client.get(address(name) + "/audio")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == kind
+    assert response.headers["accept-ranges"] == "bytes"
+    assert int(response.headers["content-length"]) == len(response.content)
+    if kind != "audio/flac" or name == "plain.flac":
+        assert response.content == (folder / name).read_bytes()
+    else:
+        heard, stored = stream_module.load(response.content), stream_module.load(folder / name)
+        assert len(heard) == len(stored)
+        np.testing.assert_allclose(heard, stored, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "expected"),
+    [
+        ("bytes=0-0", 206, slice(0, 1)),
+        ("bytes=0-", 206, slice(0, None)),
+        ("bytes=10-19", 206, slice(10, 20)),
+        ("bytes=-7", 206, slice(-7, None)),
+        ("bytes=-999999999", 206, slice(0, None)),
+        ("bytes=10-999999999999", 206, slice(10, None)),
+        # passed over: not one range of bytes
+        ("bytes=0-1,5-6", 200, slice(None)),
+        ("bytes=9-3", 200, slice(None)),
+        ("bytes=a-b", 200, slice(None)),
+        ("bytes=", 200, slice(None)),
+        ("bytes", 200, slice(None)),
+        ("items=0-3", 200, slice(None)),
+        ("bytes=--5", 200, slice(None)),
+        ("bytes=" + "9" * 3_000 + "-", 200, slice(None)),
+    ],
+)
+def test_ranges_of_bytes(client: TestClient, folder: Path, asked: str, status: int, expected: slice) -> None:
+    stored = (folder / "plain.wav").read_bytes()
+    for method in ("GET", "HEAD"):
+        response = client.request(method, address("plain.wav") + "/audio", headers={"Range": asked})
+        assert response.status_code == status
+        assert int(response.headers["content-length"]) == len(stored[expected])
+        assert response.content == (stored[expected] if method == "GET" else b"")
+        if status == 206:
+            first = range(len(stored))[expected][0]
+            last = range(len(stored))[expected][-1]
+            assert response.headers["content-range"] == f"bytes {first}-{last}/{len(stored)}"
+
+
+@pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=99999999-999999999", "bytes=-0"])
+def test_bytes_that_are_not_there(client: TestClient, folder: Path, asked: str) -> None:
+    response = client.get(address("plain.wav") + "/audio", headers={"Range": asked})
+    assert_problem(response, 416)
+    assert response.headers["content-range"] == f"bytes */{(folder / 'plain.wav').stat().st_size}"
+
+
+def test_a_client_that_has_it_gets_304_and_a_changed_file_is_sent_again(client: TestClient, folder: Path) -> None:
+    where = address("plain.wav") + "/audio"
+    tag = client.get(where).headers["etag"]
+    for held in (tag, f"W/{tag}", f'"other", {tag}', "*"):
+        response = client.get(where, headers={"If-None-Match": held})
+        assert (response.status_code, response.content, response.headers["etag"]) == (304, b"", tag)
+    assert client.get(where, headers={"If-None-Match": '"other"'}).status_code == 200
+    # a range of what the client holds a part of, and of something else than that
+    assert client.get(where, headers={"Range": "bytes=5-9", "If-Range": tag}).status_code == 206
+    assert client.get(where, headers={"Range": "bytes=5-9", "If-Range": '"old"'}).status_code == 200
+    samples = tone()
+    write(folder / "plain.wav", samples * 0.5, "wav", "pcm_s16le")
+    try:
+        changed = client.get(where, headers={"If-None-Match": tag})
+        assert changed.status_code == 200
+        assert changed.headers["etag"] != tag
+    finally:
+        write(folder / "plain.wav", samples, "wav", "pcm_s16le")
+
+
+@pytest.mark.parametrize("name", [name for name, *_ in FILES])
+def test_a_part_of_a_sound_is_that_part(client: TestClient, folder: Path, name: str) -> None:
+    response = client.get(address(name) + "/audio?start_s=0.5&end_s=1.5")
+    assert response.headers["content-type"] == "audio/flac"
+    heard, meant = stream_module.load(response.content), stream_module.load(folder / name, start_s=0.5, end_s=1.5)
+    assert len(heard) == pytest.approx(len(meant), abs=2)
+    onsets = [np.flatnonzero(np.abs(one) > 0.2)[0] / stream_module.SAMPLE_RATE_HZ for one in (heard, meant)]
+    assert onsets[0] == pytest.approx(onsets[1], abs=0.002)
+
+
+def test_a_part_beyond_the_end_is_a_problem(client: TestClient) -> None:
+    assert_problem(client.get(address("plain.wav") + "/audio?start_s=99"), 422)
+
+
+def test_a_copy_is_made_once_and_a_changed_file_copied_again(folder: Path, tmp_path: Path) -> None:
+    changing = tmp_path / "sound.aiff"
+    write(changing, tone(), "aiff", "pcm_s16be")
+    first = transcode.copy(changing)
+    made = first.stat().st_ino
+    assert transcode.copy(changing) == first
+    assert first.stat().st_ino == made
+    write(changing, tone(2.0), "aiff", "pcm_s16be")
+    assert transcode.copy(changing) != first
+    assert first.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_copies_give_way_to_newer_ones_and_those_in_use_stay(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transcode, "MAX_KEPT_BYTES", 1)
+    old = transcode.copy(folder / "plain.aiff", 0.0, 1.0)
+    new = transcode.copy(folder / "plain.aiff", 0.0, 2.0)
+    assert old.exists()  # asked for a moment ago
+    monkeypatch.setattr(transcode, "_IN_USE_S", 0.0)
+    newest = transcode.copy(folder / "plain.aiff", 0.0, 2.5)
+    assert not old.exists()
+    assert not new.exists()
+    assert newest.exists()
+
+
+def test_a_folder_of_copies_that_is_not_ours_is_not_used(folder: Path, tmp_path: Path) -> None:
+    kept = transcode.copy(folder / "plain.aiff", 0.0, 1.0).parent
+    kept.chmod(0o777)
+    with pytest.raises(PermissionError, match="not a folder of ours alone"):
+        transcode.copy(folder / "plain.aiff", 0.0, 2.0)
+
+
+@pytest.mark.parametrize("what", ["audio", "waveform", "spectrogram.png"])
+def test_what_is_not_there_or_no_sound_is_a_problem(client: TestClient, what: str) -> None:
+    for n in ("999", "-1", "x", "..%2f..%2fetc%2fpasswd", "%2e%2e", "1e3", "9" * 30):
+        assert client.get(f"/x/items/{n}/{what}").status_code == 404
+    assert_problem(client.get(f"{address('gone.wav')}/{what}"), 404)
+    assert_problem(client.get(f"{address('broken.wav')}/{what}"), 422)
+
+
+@pytest.mark.parametrize(
+    "query", ["start_s=-1", "start_s=nan", "start_s=x", "start_s=2&end_s=2", "end_s=0", "start_s=1e99"]
+)
+def test_a_part_that_cannot_be_is_a_problem(client: TestClient, query: str) -> None:
+    for what in ("audio", "waveform", "spectrogram.png"):
+        assert_problem(client.get(f"{address('plain.wav')}/{what}?{query}"), 422)
+
+
+def test_errors_never_name_the_folder(client: TestClient, folder: Path) -> None:
+    for name in ("gone.wav", "broken.wav"):
+        for what in ("audio", "waveform", "spectrogram.png"):
+            assert str(folder) not in client.get(f"{address(name)}/{what}").text
+
+
+# ------------------------------------------------------------------------------------------------- the waveform
+
+
+def test_peaks_are_the_extremes_of_each_column(folder: Path) -> None:
+    samples = stream_module.load(folder / "plain.wav")
+    drawn = media.peaks(folder / "plain.wav", 30)
+    blocks = np.array_split(samples, 30)
+    np.testing.assert_allclose(drawn.low, [block.min() for block in blocks], atol=0.02)
+    np.testing.assert_allclose(drawn.high, [block.max() for block in blocks], atol=0.02)
+    assert (drawn.start_s, drawn.end_s) == (0.0, pytest.approx(SECONDS, abs=1e-3))
+
+
+def test_more_columns_than_samples_and_a_part_of_a_sound(folder: Path) -> None:
+    drawn = media.peaks(folder / "plain.wav", 5_000, start_s=1.2, end_s=1.3)
+    assert drawn.low.shape == drawn.high.shape == (5_000,)
+    assert (drawn.start_s, drawn.end_s) == (1.2, pytest.approx(1.3, abs=1e-3))
+    assert drawn.high.max() == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_waveform_comes_as_json(client: TestClient) -> None:
+    response = client.get(address("lossy.mp3") + "/waveform?points=60")
+    answer = response.json()
+    assert (answer["points"], len(answer["low"]), len(answer["high"])) == (60, 60, 60)
+    quiet, loud = np.abs(answer["high"][:18]), np.abs(answer["high"][24:55])
+    assert quiet.max() < 0.05 < 0.4 < loud.min()
+    again = client.get(
+        address("lossy.mp3") + "/waveform?points=60", headers={"If-None-Match": response.headers["etag"]}
+    )
+    assert again.status_code == 304
+    other = client.get(
+        address("lossy.mp3") + "/waveform?points=61", headers={"If-None-Match": response.headers["etag"]}
+    )
+    assert other.status_code == 200
+
+
+# ------------------------------------------------------------------------------------------------- the spectrogram
+
+
+def picture(png: bytes) -> npt.NDArray[np.uint8]:
+    image = Image.open(io.BytesIO(png))
+    assert image.format == "PNG"
+    return np.asarray(image.convert("L"))
+
+
+def test_the_tone_stands_at_its_height_from_where_it_begins(client: TestClient) -> None:
+    response = client.get(address("plain.flac") + "/spectrogram.png?width=300&height=120")
+    assert response.headers["content-type"] == "image/png"
+    drawn = picture(response.content)
+    assert drawn.shape == (120, 300)
+    rows = np.geomspace(8_000.0, 50.0, 120)  # top to bottom
+    assert rows[drawn[:, 200].argmax()] == pytest.approx(TONE_HZ, rel=0.05)
+    assert drawn[:, :85].max() < 60  # silence
+    assert drawn[:, 110:290].max(axis=0).min() > 180
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.05, 0.5, 20.0])
+def test_any_length_fills_the_picture(tmp_path: Path, seconds: float) -> None:
+    path = tmp_path / "sound.wav"
+    write(
+        path, np.random.default_rng(0).normal(0, 0.1, round(seconds * RATE_HZ)).astype(np.float32), "wav", "pcm_s16le"
+    )
+    drawn = picture(media.spectrogram_png(path, 200, 64))
+    assert drawn.shape == (64, 200)
+    assert (drawn.max(axis=0) > 50).all()
+
+
+def test_silence_is_dark_and_the_same_sound_gives_the_same_picture(tmp_path: Path, folder: Path) -> None:
+    path = tmp_path / "silence.wav"
+    write(path, np.zeros(RATE_HZ, np.float32), "wav", "pcm_s16le")
+    assert picture(media.spectrogram_png(path, 50, 50)).max() < 10
+    assert media.spectrogram_png(folder / "lossy.mp3") == media.spectrogram_png((folder / "lossy.mp3").read_bytes())
+
+
+def test_columns_are_means_of_frames_or_stand_between_them() -> None:
+    power = np.arange(12, dtype=np.float32)[:, None]
+    np.testing.assert_allclose(_to_columns(power, 4)[:, 0], [1, 4, 7, 10])
+    np.testing.assert_allclose(_to_columns(power[:2], 3)[:, 0], [0, 0.5, 1])
+    assert _to_columns(power[:1], 7).shape == (7, 1)
+
+
+def test_what_is_no_sound_is_refused_by_name(folder: Path) -> None:
+    for draw in (media.peaks, media.spectrogram_png):
+        with pytest.raises(NotASoundError, match="broken"):
+            draw(folder / "broken.wav")
+
+
+def test_a_tag_that_is_not_utf8_is_no_reason_to_be_silent(tmp_path: Path) -> None:
+    """The form of WAV's own tags knows no encoding, and old programs wrote Latin-1."""
+    write(tmp_path / "x.wav", tone(), "wav", "pcm_s16le")
+    plain = (tmp_path / "x.wav").read_bytes()
+    title = "Bj\xf6rk ".encode("latin-1")
+    tag = b"LIST" + (4 + 8 + len(title)).to_bytes(4, "little") + b"INFOINAM" + len(title).to_bytes(4, "little") + title
+    tagged = plain[:12] + tag + plain[12:]
+    (tmp_path / "x.wav").write_bytes(tagged[:4] + (len(tagged) - 8).to_bytes(4, "little") + tagged[8:])
+    assert len(stream_module.load(tmp_path / "x.wav")) == SECONDS * stream_module.SAMPLE_RATE_HZ
+    assert transcode.media_type(tmp_path / "x.wav") == "audio/wav"
+    copied = transcode.copy(tmp_path / "x.wav", 1.0, 2.0)
+    assert len(stream_module.load(copied)) == stream_module.SAMPLE_RATE_HZ
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_full_disk_is_no_fault_of_the_sound(tmp_path: Path) -> None:
+    write(tmp_path / "x.wav", tone(), "wav", "pcm_s16le")
+    with pytest.raises(transcode.NoRoomError):
+        transcode._write(tmp_path / "x.wav", Path("/dev/full"), 0.0, None)
+
+
+def test_where_no_copy_can_be_kept_it_is_503_without_paths(
+    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> tuple[dict[str, str], object]:
+        return {"no_room": f"{tmp_path} is full"}, None  # as its process says it
+
+    monkeypatch.setattr(media.studio(), "_once", full)
+    response = client.get(address("plain.wav") + "/audio?start_s=1.25")
+    assert_problem(response, 503)
+    assert response.json()["type"].endswith(":no-room")
+    assert str(tmp_path) not in response.text
+
+
+def test_playing_does_not_wait_for_pictures(client: TestClient, folder: Path) -> None:
+    os.utime(folder / "plain.wav", (1, 1))  # so that what kind of file it is has to be looked at
+    with media.studio()._taken(AT_ONCE) as drawing:
+        assert len(drawing) == AT_ONCE
+        assert client.get(address("plain.wav") + "/audio").status_code == 200

@@ -1,0 +1,91 @@
+"""The environment is read whole and strictly, and what is wrong is said by the variable's name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from boiler.errors import SettingsError
+from boiler.service import settings
+
+KEY = "read:" + "k" * 20
+
+
+@pytest.fixture(autouse=True)
+def only_a_model_dir(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in settings.Settings.model_fields:
+        monkeypatch.delenv(f"BOILER_{name.upper()}", raising=False)
+    monkeypatch.setenv("BOILER_MODEL_DIR", "/somewhere")
+
+
+def test_the_model_dir_is_all_that_must_be_set() -> None:
+    assert settings.load() == settings.Settings(model_dir=Path("/somewhere"))
+
+
+def test_every_setting_stands_in_the_table_with_its_default() -> None:
+    assert settings.__doc__ is not None
+    for name, field in settings.Settings.model_fields.items():
+        row = next(row for row in settings.__doc__.splitlines() if f"``BOILER_{name.upper()}``" in row)
+        if isinstance(field.default, int | float) and not isinstance(field.default, bool):
+            assert f"{field.default:g}" in row or str(field.default) in row
+        elif isinstance(field.default, bool):
+            assert f" {int(field.default)} " in row
+        elif isinstance(field.default, str):
+            assert field.default in row
+
+
+@pytest.mark.parametrize("value", [None, ""])
+def test_without_a_model_dir_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
+    if value is None:
+        monkeypatch.delenv("BOILER_MODEL_DIR")
+    else:
+        monkeypatch.setenv("BOILER_MODEL_DIR", value)
+    with pytest.raises(SettingsError, match=r"BOILER_MODEL_DIR is not set.*export BOILER_MODEL_DIR="):
+        settings.load()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAX_K", "many"),
+        ("MAX_K", "0"),
+        ("MAX_BODY_S", "-1"),
+        ("REFRESH_S", "60"),
+        ("LOG", "xml"),
+        ("API_KEYS", "just-a-key-without-scope"),
+        ("API_KEYS", "root:" + "k" * 20),
+        ("API_KEYS", "read:short"),
+        ("CORS_ORIGINS", "example.org"),
+        ("CORS_ORIGINS", "https://example.org/page"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(f"BOILER_{name}", value)
+    with pytest.raises(SettingsError, match=f"BOILER_{name}: "):
+        settings.load()
+
+
+def test_a_misspelt_setting_is_an_error_and_a_stranger_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOILER_TEST_DATA", "/data")
+    settings.load()
+    monkeypatch.setenv("BOILER_MAX_UPLOAD_BYTE", "1")
+    with pytest.raises(SettingsError, match="did you mean BOILER_MAX_UPLOAD_BYTES"):
+        settings.load()
+
+
+def test_lists_are_written_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOILER_CORS_ORIGINS", "https://a.example, http://localhost:3000 ,")
+    monkeypatch.setenv("BOILER_API_KEYS", f"{KEY},admin:{'a' * 16}")
+    loaded = settings.load()
+    assert loaded.cors_origins == ("https://a.example", "http://localhost:3000")
+    assert len(loaded.api_keys) == 2
+
+
+def test_a_key_never_stands_in_text_or_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOILER_API_KEYS", KEY)
+    assert "kkkk" not in repr(settings.load()) + str(settings.load())
+    monkeypatch.setenv("BOILER_API_KEYS", "wrong:" + "k" * 20)
+    with pytest.raises(SettingsError) as refused:
+        settings.load()
+    assert "kkkk" not in str(refused.value)

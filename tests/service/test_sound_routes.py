@@ -1,0 +1,296 @@
+"""What can be asked of a service that has an encoder: uploaded sounds, parts of sounds, and queries of many seeds."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from serving import publish
+from sounds import tone, write
+from starlette.testclient import TestClient
+
+from boiler.audio.synthesis import write_collection
+from boiler.indexing.pipeline import IndexSettings, index
+from boiler.search.nearest import Nearest
+from boiler.service import schemas
+from boiler.service.app import Web
+from boiler.service.settings import Settings
+
+PER_KIND = 2
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("api") / "sounds"
+    write_collection(folder, per_kind=PER_KIND)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_dir(folder: Path) -> Path:
+    made = folder.parent / "model"
+    index(IndexSettings(wav_dir=folder, encoder="MFCCStats", model_dir=made, device="cpu"))
+    return made
+
+
+@pytest.fixture(scope="session")
+def nearest(model_dir: Path) -> Iterator[Nearest]:
+    with Nearest(model_dir) as nearest:
+        yield nearest
+
+
+@pytest.fixture(scope="session")
+def client(model_dir: Path) -> Iterator[TestClient]:
+    settings = Settings(model_dir=model_dir, log="none", max_upload_s=20.0, max_upload_bytes=2_000_000)
+    with TestClient(Web(settings), raise_server_exceptions=False) as client:
+        yield client
+
+
+def upload(client: TestClient, path: str, sound: bytes, name: str = "sound.wav") -> Any:
+    return client.post(path, files={"file": (name, sound)})
+
+
+def slug(response: Any, status: int) -> str:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    return str(response.json()["type"].rsplit(":", 1)[1])
+
+
+# ------------------------------------------------------------------------------------------------- uploads
+
+
+def test_an_uploaded_sound_finds_itself_and_what_python_finds(
+    client: TestClient, nearest: Nearest, folder: Path
+) -> None:
+    for item in nearest.items(limit=100)[::7]:
+        response = upload(client, "/nearest/audio?k=5", (folder / item.id).read_bytes())
+        rows = response.json()
+        assert rows[0]["n"] == item.n
+        assert rows[0]["distance"] == pytest.approx(0, abs=2e-3)
+        meant = nearest.by_sound(folder / item.id, 5)
+        assert [row["n"] for row in rows] == [match.n for match in meant]
+        np.testing.assert_allclose([row["distance"] for row in rows], [match.distance for match in meant], atol=1e-5)
+        assert response.headers["x-boiler-engine"] == "exact"
+        assert response.headers["x-boiler-generation"] == nearest.generation
+
+
+def test_the_vectors_of_a_sound_ask_as_the_sound_does(client: TestClient, folder: Path) -> None:
+    path = next(folder.rglob("*.wav"))
+    answer = upload(client, "/embed", path.read_bytes()).json()
+    schemas.EmbedAnswer.model_validate(answer, strict=True)
+    [window] = answer["windows"]
+    assert len(window["embedding"]) == answer["dim"]
+    assert np.linalg.norm(window["embedding"]) == pytest.approx(1, abs=1e-5)
+    asked = client.post("/nearest?k=4", json={"embedding": window["embedding"]}).json()
+    assert asked == upload(client, "/nearest/audio?k=4", path.read_bytes()).json()
+    packed = upload(client, "/embed?encoding=base64", path.read_bytes()).json()["windows"][0]["embedding"]
+    np.testing.assert_array_equal(np.frombuffer(base64.b64decode(packed), "<f4"), np.float32(window["embedding"]))
+
+
+def test_a_part_is_told_in_the_times_of_the_whole(client: TestClient, tmp_path: Path) -> None:
+    path = tmp_path / "long.wav"
+    sound = np.concatenate([np.zeros(8_000), tone(440.0, 2.0, 16_000), tone(1_500.0, 2.0, 16_000)])
+    write(path, sound, 16_000)
+    part = upload(client, "/embed?start_s=0.5&end_s=2.5", path.read_bytes()).json()["windows"]
+    assert [(one["start_s"], one["end_s"]) for one in part] == [(0.5, 2.5)]
+    other = upload(client, "/embed?start_s=2.5", path.read_bytes()).json()["windows"]
+    assert [(one["start_s"], one["end_s"]) for one in other] == [(2.5, 4.5)]
+    assert part[0]["embedding"] != other[0]["embedding"]
+
+
+@pytest.mark.parametrize("path", ["/nearest/audio", "/embed"])
+@pytest.mark.parametrize(
+    ("sound", "status", "expected"),
+    [
+        (b"", 422, "not-a-sound"),
+        (b"x", 422, "not-a-sound"),
+        (b"RIFF\xff\xff\xff\xffWAVEfmt ", 422, "not-a-sound"),
+        (b"ffconcat version 1.0\nfile /etc/passwd\n", 422, "not-a-sound"),
+        (b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n", 422, "not-a-sound"),
+        (b"v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\nm=audio 5004 RTP/AVP 0\r\n", 422, "not-a-sound"),
+        (b"PK\x03\x04" + b"\0" * 1_000, 422, "not-a-sound"),
+        (b"%PDF-1.7 " + bytes(range(256)) * 40, 422, "not-a-sound"),
+    ],
+)
+def test_what_is_no_sound_is_said_so(client: TestClient, path: str, sound: bytes, status: int, expected: str) -> None:
+    response = upload(client, path, sound, "../../../etc/passwd")
+    assert slug(response, status) == expected
+    assert "passwd" not in response.text
+    assert "/" not in response.json()["detail"]
+
+
+def test_silence_and_too_much_sound_are_said_so(client: TestClient, tmp_path: Path) -> None:
+    write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
+    assert slug(upload(client, "/nearest/audio", (tmp_path / "silent.wav").read_bytes()), 422) == "silent-sound"
+    write(tmp_path / "long.wav", np.zeros(16_000 * 25), 16_000)
+    assert slug(upload(client, "/nearest/audio", (tmp_path / "long.wav").read_bytes()), 413) == "sound-limit"
+    beyond = upload(client, "/nearest/audio?start_s=99", next(tmp_path.glob("silent.wav")).read_bytes())
+    assert beyond.status_code == 422
+
+
+def test_forms_of_other_makes_are_refused(client: TestClient, folder: Path) -> None:
+    sound = next(folder.rglob("*.wav")).read_bytes()
+    post = client.post
+    assert slug(post("/embed", content=sound, headers={"Content-Type": "audio/wav"}), 415) == "unsupported-media-type"
+    assert slug(post("/embed", files={"other": ("a.wav", sound)}), 422) == "invalid-request"
+    assert slug(post("/embed", data={"file": "text"}, files={"x": b""}), 422) == "invalid-request"
+    assert post("/embed", files=[("file", ("a", sound)), ("file", ("b", sound))]).status_code == 400
+    assert post("/embed", files=[(f"p{n}", (None, b"x")) for n in range(1_500)]).status_code == 400
+    for head in ("multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=x"):
+        broken = post("/embed", content=b"--y\r\nnonsense", headers={"Content-Type": head})
+        assert broken.status_code in (400, 422)
+        assert broken.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("name", ["\0.wav", "a" * 4_096, "‮vaw.exe", "", "C:\\x.wav", "\udcff.wav"])
+def test_the_name_of_an_upload_counts_for_nothing(client: TestClient, folder: Path, name: str) -> None:
+    sound = next(folder.rglob("*.wav")).read_bytes()
+    body = io.BytesIO()
+    body.write(b'--B\r\nContent-Disposition: form-data; name="file"; filename="')
+    body.write(name.encode("utf-8", "surrogateescape") + b'"\r\n\r\n' + sound + b"\r\n--B--\r\n")
+    head = {"Content-Type": "multipart/form-data; boundary=B"}
+    response = client.post("/embed", content=body.getvalue(), headers=head)
+    assert response.status_code == 200 if name else response.status_code in (200, 422)
+
+
+def test_an_upload_may_be_as_large_as_the_limit_alone(client: TestClient) -> None:
+    assert slug(upload(client, "/embed", b"x" * 2_100_000), 413) == "too-large"
+
+    def chunks() -> Iterator[bytes]:
+        yield b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        for _ in range(40):
+            yield b"x" * 65_536
+
+    head = {"Content-Type": "multipart/form-data; boundary=B"}
+    assert slug(client.post("/embed", content=chunks(), headers=head), 413) == "too-large"
+
+
+def test_more_uploads_than_can_wait_are_told_to_come_back(model_dir: Path, folder: Path) -> None:
+    sound = next(folder.rglob("*.wav")).read_bytes()
+    settings = Settings(model_dir=model_dir, log="none", max_waiting=0)
+    with TestClient(Web(settings), raise_server_exceptions=False) as client, ThreadPoolExecutor(12) as pool:
+        # the first of them also wait for the decoding process and the encoder to start
+        answers = list(pool.map(lambda _: upload(client, "/embed", sound), range(12)))
+        assert {answer.status_code for answer in answers} == {200, 503}
+        for answer in answers:
+            if answer.status_code == 503:
+                assert slug(answer, 503) == "busy"
+                assert int(answer.headers["retry-after"]) >= 1
+        assert upload(client, "/embed", sound).status_code == 200
+
+
+def test_an_index_without_its_encoder_says_that_it_cannot_hear(tmp_path: Path, folder: Path) -> None:
+    publish(tmp_path / "model", 20, 8)
+    with TestClient(Web(Settings(model_dir=tmp_path / "model", log="none"))) as client:
+        for path in ("/embed", "/nearest/audio"):
+            assert slug(upload(client, path, next(folder.rglob("*.wav")).read_bytes()), 422) == "no-encoder"
+
+
+# ------------------------------------------------------------------------------------------------- queries
+
+
+def query(client: TestClient, **body: Any) -> Any:
+    response = client.post("/nearest/query", json=body)
+    if response.status_code == 200:
+        schemas.QueryAnswer.model_validate_json(response.text)
+    return response
+
+
+def test_a_query_of_one_item_is_its_neighbours(client: TestClient) -> None:
+    answer = query(client, seeds=[{"n": 3}], k=6)
+    plain = client.get("/items/3/nearest?k=6").json()
+    assert [row["n"] for row in answer.json()["results"]] == [row["n"] for row in plain]
+    assert answer.json()["reason"] is None
+    assert answer.json()["generation"] == answer.headers["x-boiler-generation"]
+    assert all(0 <= row["closer_than"] <= 1 for row in answer.json()["results"])
+
+
+def test_filters_caps_and_what_is_left_out(client: TestClient, nearest: Nearest) -> None:
+    label = nearest.item(5).label
+    of_label = query(client, seeds=[{"n": 5}], k=50, where={"label": label}).json()
+    assert {row["label"] for row in of_label["results"]} == {label}
+    assert len(of_label["results"]) == PER_KIND - 1  # itself is left out
+    assert of_label["reason"]
+    capped = query(client, seeds=[{"n": 5}], k=8, per_group={"field": "label", "most": 1}).json()["results"]
+    assert len({row["label"] for row in capped}) == 8
+    first = query(client, seeds=[{"n": 5}], k=1).json()["results"][0]["n"]
+    assert query(client, seeds=[{"n": 5}], k=1, without=[first]).json()["results"][0]["n"] != first
+    assert query(client, seeds=[{"n": 5}], min_similarity=1.0).json()["results"] == []
+
+
+def test_several_seeds_with_weights_and_a_part_of_an_item(client: TestClient, nearest: Nearest) -> None:
+    both = query(client, seeds=[{"n": 2}, {"n": 4, "weight": 0.5}], k=5).json()["results"]
+    assert not {2, 4} & {row["n"] for row in both}
+    away = query(client, seeds=[{"n": 2}, {"n": both[0]["n"], "weight": -2.0}], k=5).json()["results"]
+    assert away[0]["n"] != both[0]["n"]
+    item = nearest.item(2)
+    part = query(client, seeds=[{"n": 2, "start_s": 0.0, "end_s": item.duration_s / 2}], k=3)
+    assert part.status_code == 200
+    assert len(part.json()["results"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"seeds": []}, 422),
+        ({"seeds": [{}]}, 422),
+        ({"seeds": [{"n": 1, "embedding": [1.0]}]}, 422),
+        ({"seeds": [{"n": 1, "weight": 0}]}, 422),
+        ({"seeds": [{"n": 1, "weight": -1}]}, 422),
+        ({"seeds": [{"n": 1}, {"n": 1, "weight": -1}]}, 422),
+        ({"seeds": [{"n": 10_000}]}, 404),
+        ({"seeds": [{"n": 1}], "without": [10_000]}, 404),
+        ({"seeds": [{"n": 1, "start_s": 2.0, "end_s": 1.0}]}, 422),
+        ({"seeds": [{"n": 1, "start_s": 900.0, "end_s": 901.0}]}, 422),
+        ({"seeds": [{"n": 1}], "k": 0}, 422),
+        ({"seeds": [{"n": 1}], "k": 1_001}, 422),
+        ({"seeds": [{"n": 1}], "diversity": 2}, 422),
+        ({"seeds": [{"n": 1}], "where": {}}, 422),
+        ({"seeds": [{"n": 1}], "where": {"nonsense": 1}}, 422),
+        ({"seeds": [{"n": 1}], "where": {"label": {"~": "x"}}}, 422),
+        ({"seeds": [{"n": 1}], "where": {"label'; DROP TABLE items; --": "x"}}, 422),
+        ({"seeds": [{"n": 1}], "where": {"n": 10**30}}, 422),
+        ({"seeds": [{"n": 1}], "per_group": {"field": "nonsense"}}, 422),
+        ({"seeds": [{"n": 1}], "per_window": True, "fold_nearer_than": 0.1}, 422),
+        ({"seeds": [{"n": 1}], "nonsense": 1}, 422),
+        ({"seeds": [{"n": 1}] * 101}, 422),
+    ],
+)
+def test_a_query_that_makes_no_sense_is_said_to_a_person(client: TestClient, body: dict[str, Any], status: int) -> None:
+    response = query(client, **body)
+    assert slug(response, status)
+    assert len(response.json()["detail"]) > 8
+
+
+def test_numbers_that_are_none_and_deep_filters_are_refused(client: TestClient) -> None:
+    for text in (
+        '{"seeds": [{"n": 1}], "where": {"duration_s": NaN}}',
+        '{"seeds": [{"n": 1}], "where": {"duration_s": {"<": 1e999}}}',
+        '{"seeds": [{"n": 1, "weight": Infinity}]}',
+        '{"seeds": [{"n": 1}], "where": ' + '{"not": ' * 150 + '{"label": "x"}' + "}" * 150 + "}",
+        '{"seeds": [{"n": 1}], "where": {"label": "\\ud800"}}',
+        json.dumps({"seeds": [{"n": 1}], "where": {"label": ["x"] * 20_000}}),
+        json.dumps({"seeds": [{"n": 1}], "where": {f"metadata.k{n}": n for n in range(10_000)}}),
+    ):
+        response = client.post("/nearest/query", content=text, headers={"Content-Type": "application/json"})
+        assert response.status_code in (200, 422), text[:80]
+        if response.status_code == 422:
+            slug(response, 422)
+
+
+def test_sql_in_a_filter_is_a_value(client: TestClient) -> None:
+    for text in ("' OR 1=1 --", '"; DROP TABLE items', "%", "_"):
+        answer = query(client, seeds=[{"n": 1}], where={"label": text})
+        assert answer.json()["results"] == []
+        if text != "_":  # which stands in the ids
+            assert client.get("/items", params={"text": text}).json()["items"] == []
+        assert client.get("/items", params={"label": text}).json()["items"] == []
+    assert slug(client.get("/items?text=%00"), 422)
+    assert len(client.get("/items?limit=100").json()["items"]) > 10

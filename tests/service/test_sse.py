@@ -1,0 +1,178 @@
+"""Long work over a real connection: events of where it is, and none of it left when the client has gone."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import json
+import socket
+import time
+import wave
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+from serving import START_S, Server, running
+
+from boiler.audio.synthesis import write_collection
+from boiler.indexing.pipeline import IndexSettings, index
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("telling")
+    write_collection(folder / "sounds", per_kind=1)
+    index(IndexSettings(wav_dir=folder / "sounds", encoder="MFCCStats", model_dir=folder / "model", device="cpu"))
+    environment = {
+        "BOILER_MODEL_DIR": str(folder / "model"),
+        "BOILER_MAX_UPLOAD_S": "7200",
+        "BOILER_MAX_UPLOAD_BYTES": str(2**28),
+        "OMP_NUM_THREADS": "1",
+    }
+    with running(["uvicorn", "boiler.api.web:app", "--port", "0"], environment) as server:
+        yield server
+
+
+def sound(seconds: float) -> bytes:
+    """Noise as a WAV at 8 kHz."""
+    noise = np.random.default_rng(0).integers(-9_000, 9_000, round(8_000 * seconds), np.int16)
+    file = io.BytesIO()
+    with wave.open(file, "wb") as written:
+        written.setparams((1, 2, 8_000, 0, "NONE", ""))
+        written.writeframes(noise.astype("<i2").tobytes())
+    return file.getvalue()
+
+
+def form(content: bytes) -> tuple[bytes, dict[str, str]]:
+    head = b'--edge\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n'
+    return head + content + b"\r\n--edge--\r\n", {"Content-Type": "multipart/form-data; boundary=edge"}
+
+
+def connected(server: Server) -> http.client.HTTPConnection:
+    where = urlsplit(server.url)
+    assert where.hostname is not None
+    return http.client.HTTPConnection(where.hostname, where.port, timeout=START_S)
+
+
+def posted(server: Server, path: str, content: bytes, accept: str) -> tuple[http.client.HTTPResponse, bytes]:
+    body, headers = form(content)
+    with contextlib.closing(connected(server)) as connection:
+        connection.request("POST", path, body, headers | {"Accept": accept})
+        response = connection.getresponse()
+        return response, response.read()
+
+
+def events(body: bytes) -> list[tuple[str, object]]:
+    found = []
+    for block in body.decode().split("\n\n"):
+        if block and not block.startswith(":"):
+            name, data = block.split("\n")
+            found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+    return found
+
+
+@pytest.mark.parametrize("path", ["/nearest/audio?k=3", "/embed"])
+def test_events_tell_each_stage_and_end_with_what_is_answered_otherwise(server: Server, path: str) -> None:
+    content = sound(100)
+    response, body = posted(server, path, content, "text/event-stream")
+    assert response.headers["content-type"].startswith("text/event-stream")
+    *told, (last, result) = events(body)
+    assert last == "result"
+    assert result == json.loads(posted(server, path, content, "application/json")[1])
+    stages = [str(data["stage"]) for name, data in told if isinstance(data, dict) and name == "progress"]
+    wanted = ["waiting", "decoding", "embedding"] + (["searching"] if "nearest" in path else [])
+    assert list(dict.fromkeys(stages)) == wanted
+    windows = [
+        (data["done"], data["of"]) for _, data in told if isinstance(data, dict) and data["stage"] == "embedding"
+    ]
+    assert windows == sorted(windows)
+    assert len(windows) > 5
+    assert windows[-1][0] == windows[-1][1] == 24
+
+
+def test_an_error_is_an_event_with_a_problem(server: Server) -> None:
+    response, body = posted(server, "/embed", b"no sound", "text/event-stream, application/json;q=0.5")
+    assert response.status == 200
+    name, problem = events(body)[-1]
+    assert name == "error"
+    assert isinstance(problem, dict)
+    assert (problem["type"], problem["status"]) == ("urn:boiler:problem:not-a-sound", 422)
+    assert problem["request_id"] == response.headers["x-request-id"]
+    refused = posted(server, "/embed", sound(1), "text/event-stream;q=0, application/json")[0]
+    assert refused.headers["content-type"] == "application/json"
+    # what is wrong with the request itself is known before any work
+    assert posted(server, "/embed?end_s=0", b"", "text/event-stream")[0].status == 422
+
+
+def decoding(server: Server) -> list[str]:
+    """The processes of the service that decode."""
+    found = []
+    with contextlib.suppress(OSError):  # a thread or a process has just ended
+        for children in Path(f"/proc/{server.process.pid}/task").glob("*/children"):
+            for child in children.read_text().split():
+                if b"boiler.audio.decode_worker" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    found.append(child)
+    return found
+
+
+def counted(server: Server, name: str) -> float:
+    """A number of /metrics."""
+    with contextlib.closing(connected(server)) as connection:
+        connection.request("GET", "/metrics")
+        page = connection.getresponse().read().decode()
+    return float(page.split(f"\n{name} ")[1].split("\n")[0])
+
+
+def waiting(server: Server) -> float:
+    return counted(server, "boiler_sounds_waiting")
+
+
+def until(true: object, server: Server) -> None:
+    deadline = time.monotonic() + START_S
+    assert callable(true)
+    while not true():
+        assert time.monotonic() < deadline, "".join(server.said)
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("accept", ["text/event-stream", "application/json"])
+def test_a_client_that_leaves_takes_the_work_along(server: Server, accept: str) -> None:
+    if not Path("/proc/self/task").exists():
+        pytest.skip("this system does not tell which processes there are")
+    assert posted(server, "/embed", sound(1), "application/json")[0].status == 200  # now there is a decoding process
+    body, headers = form(sound(1_500))
+    (before,) = decoding(server)
+    where = urlsplit(server.url)
+    with socket.create_connection((where.hostname, where.port), timeout=START_S) as wire:
+        lines = [f"POST /embed HTTP/1.1\r\nHost: x\r\nAccept: {accept}\r\nContent-Length: {len(body)}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        wire.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+        until(lambda: waiting(server) == 1, server)
+    until(lambda: waiting(server) == 0, server)
+    assert before not in decoding(server)  # it was killed in the middle of its work
+    assert posted(server, "/embed", sound(1), "application/json")[0].status == 200
+
+
+def test_embedding_ends_too(server: Server) -> None:
+    """Left when the first windows are embedded; the rest is not waited for."""
+    assert posted(server, "/embed", sound(1), "application/json")[0].status == 200
+    embedded = 'boiler_stage_seconds_count{stage="embed"}'  # of those that were embedded to their end
+    before = counted(server, embedded)
+    body, headers = form(sound(1_500))
+    connection = connected(server)
+    connection.request("POST", "/embed", body, headers | {"Accept": "text/event-stream"})
+    response = connection.getresponse()
+    seen = b""
+    while b'"stage":"embedding","done":1' not in seen:
+        seen += response.readline()
+    of = json.loads(seen.splitlines()[-1].removeprefix(b"data: "))["of"]
+    connection.sock.shutdown(socket.SHUT_RDWR)
+    connection.close()
+    until(lambda: waiting(server) == 0, server)
+    assert of > 300
+    assert counted(server, embedded) == before
+    assert posted(server, "/embed", sound(1), "application/json")[0].status == 200
+    assert counted(server, embedded) == before + 1

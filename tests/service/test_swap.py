@@ -1,0 +1,119 @@
+"""A running service takes up one new index after the other, while it is asked all the time: nothing dropped, nothing
+wrong. How soon it does is for `exp/benchmarks/swap.py` to say, on a machine that has nothing else to do."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import pytest
+import serving
+from serving import publish, running
+
+from boiler.engine import unit
+
+DIM, N_ITEMS, K = 16, 300, 5
+TAKEN_UP_WITHIN_S = 2.0
+
+
+@dataclass
+class Asked:
+    """What the clients found out."""
+
+    answers: int = 0
+    wrong: list[str] = field(default_factory=list)
+    latest_s: dict[str, float] = field(default_factory=dict)  # by index: its last answer, after the next one was out
+
+
+class Indexes:
+    """What was published, when, and what each must answer."""
+
+    def __init__(self, model_dir: Path) -> None:
+        self.model_dir = model_dir
+        self.query = np.random.default_rng(99).normal(size=DIM).astype(np.float32)
+        self.expected: dict[str, list[int]] = {}
+        self.replaced_s: dict[str, float] = {}
+        self.last = ""
+
+    def publish(self, seed: int) -> None:
+        """The next index: other vectors, so that each has other answers."""
+        opened = publish(self.model_dir, N_ITEMS, DIM, seed)
+        distances = np.linalg.norm(np.asarray(opened.vectors) - unit(self.query), axis=1)
+        self.expected[opened.name] = np.argsort(distances, kind="stable")[:K].tolist()
+        self.replaced_s[self.last], self.last = time.monotonic(), opened.name
+
+
+def ask(url: str, indexes: Indexes, stop: threading.Event, asked: Asked) -> None:
+    """Ask the same question over one connection until told to stop."""
+    with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)) as connection:
+        _ask(connection, indexes, stop, asked)
+
+
+def _ask(connection: http.client.HTTPConnection, indexes: Indexes, stop: threading.Event, asked: Asked) -> None:
+    body = json.dumps({"embedding": indexes.query.tolist()})
+    while not stop.is_set():
+        began = time.monotonic()
+        try:
+            connection.request("POST", f"/nearest?k={K}", body, {"Content-Type": "application/json"})
+            response = connection.getresponse()
+            rows = json.loads(response.read())
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            asked.wrong.append(f"dropped: {error!r}")
+            return
+        name = response.headers["x-boiler-generation"]
+        asked.answers += 1
+        while name not in indexes.expected:  # answered by an index whose expected answer is being worked out here
+            time.sleep(0.001)
+        if response.status != 200 or [row["n"] for row in rows] != indexes.expected[name]:
+            asked.wrong.append(f"{name} answered {response.status} {[row['n'] for row in rows]}")
+        if name in indexes.replaced_s:
+            late_s = began - indexes.replaced_s[name]
+            asked.latest_s[name] = max(asked.latest_s.get(name, 0.0), late_s)
+
+
+def swapped_under_load(model_dir: Path, n_swaps: int, *, workers: int, clients: int, every_s: float) -> Asked:
+    """Publish again and again while a service is asked by several clients at once."""
+    indexes = Indexes(model_dir)
+    indexes.publish(0)
+    command = ["uvicorn", "boiler.api.web:app", "--port", "0", "--workers", str(workers)]
+    total = Asked()
+    with running(command, {"BOILER_MODEL_DIR": str(model_dir), "BOILER_LOG": "none"}, workers=workers) as server:
+        stop = threading.Event()
+        each = [Asked() for _ in range(clients)]
+        threads = [threading.Thread(target=ask, args=(server.url, indexes, stop, one)) for one in each]
+        for thread in threads:
+            thread.start()
+        for seed in range(1, n_swaps + 1):
+            time.sleep(every_s)
+            indexes.publish(seed)
+        deadline = time.monotonic() + serving.START_S
+        before = [one.answers for one in each]
+        # Until each has been answered for a while after the last was published.
+        while any(one.answers < start + 50 for one, start in zip(each, before, strict=True) if not one.wrong):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(every_s)
+        stop.set()
+        for thread in threads:
+            thread.join()
+    for one in each:
+        total.answers += one.answers
+        total.wrong += one.wrong
+        for name, late_s in one.latest_s.items():
+            total.latest_s[name] = max(total.latest_s.get(name, 0.0), late_s)
+    return total
+
+
+@pytest.mark.slow
+def test_new_indexes_are_taken_up_under_load_and_no_answer_is_dropped_or_wrong(tmp_path: Path) -> None:
+    asked = swapped_under_load(tmp_path / "m", 6, workers=2, clients=4, every_s=2.5)
+    assert asked.wrong == []
+    assert asked.answers > 200
+    assert asked.latest_s  # indexes were replaced while they were asked

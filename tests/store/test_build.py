@@ -1,0 +1,76 @@
+"""The annoy file of a generation answers as exact search does, or exact search is recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import annoy
+import numpy as np
+import pytest
+from generations import publish
+
+from boiler.engine.exact import Exact
+from boiler.engine.hnsw import HNSW
+from boiler.store import build, generation
+from boiler.store.generation import Header, Item, rows_of
+
+
+def test_the_annoy_file_gives_k_answers_for_k_asked_and_finds_the_row_itself(tmp_path: Path) -> None:
+    opened = publish(tmp_path / "m", n_items=300)
+    index = annoy.AnnoyIndex(opened.header.dim, "angular")
+    index.load(str(tmp_path / "m" / "annoy"))
+    settings = opened.header.engine["annoy"]
+    for row in range(0, opened.header.n_rows, 37):
+        answers = index.get_nns_by_item(row, 10, settings["search_k"])
+        assert len(answers) == 10
+        assert answers[0] == row
+    assert settings["recall_at_10"] >= build.RECALL_WANTED
+
+
+def test_few_rows_are_searched_exactly(tmp_path: Path) -> None:
+    assert publish(tmp_path / "m").header.engine["name"] == "exact"
+
+
+def test_many_rows_are_searched_by_the_graph_where_it_is_good_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "EXACT_UP_TO_ROWS", 10)
+    opened = publish(tmp_path / "one")
+    assert opened.header.engine["name"] == "hnsw"
+    assert opened.header.engine["hnsw"]["recall_at_10"] >= build.RECALL_WANTED
+    vectors = np.asarray(opened.vectors)
+    found = HNSW.load(opened.path / "hnsw", vectors).query(vectors[:5], 3)
+    np.testing.assert_array_equal(found.rows, Exact.build(vectors).query(vectors[:5], 3).rows)
+    monkeypatch.setattr(build, "RECALL_WANTED", 1.1)  # more than there is
+    entry = publish(tmp_path / "other").header.engine
+    assert entry["name"] == "exact"
+    assert entry["annoy"]["n_trees"] == max(build._N_TREES)
+
+
+def test_many_rows_of_the_same_place_are_not_a_failure_of_the_search(tmp_path: Path) -> None:
+    vectors = np.tile(np.float32([1, 2, 3]), (500, 1))
+    items = [Item(n, f"{n}.wav") for n in range(500)]
+    opened = generation.publish(tmp_path / "m", Header("mine", 3), vectors, rows_of(range(500)), items)
+    assert opened.header.engine["annoy"]["recall_at_10"] == 1.0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_vector_that_is_not_finite_is_refused(tmp_path: Path, bad: float) -> None:
+    vectors = np.ones((2, 3), np.float32)
+    vectors[1, 1] = bad
+    with pytest.raises(ValueError, match="finite"):
+        generation.publish(tmp_path / "m", Header("mine", 3), vectors, rows_of([0, 1]), [Item(0, "a"), Item(1, "b")])
+
+
+def test_a_vector_of_no_length_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="length"):
+        generation.publish(
+            tmp_path / "m", Header("mine", 3), np.zeros((1, 3), np.float32), rows_of([0]), [Item(0, "a")]
+        )
+
+
+def test_random_pairs_know_no_row_of_the_same_item() -> None:
+    vectors = np.eye(4, dtype=np.float32)
+    pairs = build.random_pairs(vectors, np.array([0, 0, 0, 1]), seed=0, n_pairs=100)
+    assert np.allclose(pairs, np.sqrt(2))
+    assert len(pairs) > 0

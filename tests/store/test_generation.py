@@ -1,0 +1,399 @@
+"""A reader sees the old index or the new one, whole; damage is refused; the one before can be brought back."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from generations import DIM, publish
+
+from boiler import files
+from boiler.errors import CatalogueError, ModelDirError
+from boiler.store import generation
+from boiler.store.generation import Failure, Header, Item, rows_of
+from boiler.store.projector import METADATA, TENSORS
+
+
+def test_what_was_published_is_what_is_read(tmp_path: Path) -> None:
+    publish(tmp_path / "m", failures=[Failure("bad.wav", "is empty")], meta={"wav_dir": "/sounds"})
+    opened = generation.open(tmp_path / "m")
+    assert opened.header.encoder == "mine"
+    assert (opened.header.n_rows, opened.header.n_items) == (38, 20)
+    assert np.allclose(np.linalg.norm(opened.vectors, axis=1), 1, atol=1e-6)
+    assert opened.rows["n"].tolist() == sorted(opened.rows["n"].tolist())
+    connection = opened.connect()
+    row = connection.execute("SELECT * FROM items WHERE id = 'kind1/4.wav'").fetchone()
+    assert (row["n"], row["first_row"], row["n_rows"], row["vec_row"], row["folder"]) == (4, 8, 2, 4, "kind1")
+    silent = connection.execute("SELECT * FROM items WHERE silent").fetchall()
+    assert [(one["n"], one["first_row"], one["n_rows"], one["vec_row"]) for one in silent] == [(19, None, 0, None)]
+    assert [tuple(one) for one in connection.execute("SELECT * FROM failures")] == [("bad.wav", "is empty", "")]
+    assert connection.execute("SELECT value FROM meta WHERE key = 'wav_dir'").fetchone()[0] == "/sounds"
+    connection.close()
+
+
+def test_an_items_vector_is_the_mean_of_its_rows_at_unit_length(tmp_path: Path) -> None:
+    opened = publish(tmp_path / "m")
+    mean = (opened.vectors[8] + opened.vectors[9]) / 2
+    assert opened.item_vectors.shape == (19, DIM)
+    assert opened.item_vectors[4] == pytest.approx(mean / np.linalg.norm(mean), abs=1e-6)
+
+
+def test_the_table_and_the_tensors_stand_in_the_order_of_the_rows(tmp_path: Path) -> None:
+    opened = publish(tmp_path / "m")
+    top = tmp_path / "m"
+    lines = (top / METADATA).read_text().splitlines()
+    assert lines[0] == "id\turl\tstart_s\tend_s\tlabel"
+    assert lines[1 + 9] == "kind1/4.wav\tu4\t4.096\t8.192\tkind1"
+    assert len(lines) == 1 + opened.header.n_rows
+    tensors = np.loadtxt(top / TENSORS, dtype=np.float32, delimiter="\t")
+    assert np.array_equal(tensors, opened.vectors)
+
+
+def test_random_pairs_are_of_different_items_and_rise(tmp_path: Path) -> None:
+    pairs = publish(tmp_path / "m").pairs
+    assert len(pairs) == 100_000
+    assert (np.diff(pairs) >= 0).all()
+    assert 0 < pairs[0] < pairs[-1] <= 2
+
+
+def test_one_item_has_no_pairs(tmp_path: Path) -> None:
+    assert len(publish(tmp_path / "m", n_items=2).pairs) == 0
+
+
+def test_an_index_of_nothing_opens(tmp_path: Path) -> None:
+    opened = publish(tmp_path / "m", n_items=1)
+    assert (opened.header.n_rows, opened.header.n_items) == (0, 1)
+
+
+def test_the_same_input_gives_the_same_files_to_the_byte(tmp_path: Path) -> None:
+    one, other = publish(tmp_path / "one", seed=7), publish(tmp_path / "other", seed=7)
+    names = {path.relative_to(one.path) for path in one.path.rglob("*") if path.is_file()}
+    for name in names - {Path("boiler.json"), Path("manifest.json")}:
+        assert (one.path / name).read_bytes() == (other.path / name).read_bytes(), name
+    assert Path("annoy") in names
+
+
+@pytest.mark.parametrize(
+    ("numbers", "ids", "reason"),
+    [([0, 1, 0], "ab", "in the order of n"), ([0, 2], "ab", "not among"), ([0, 1], "a", "not among")],
+)
+def test_arrays_and_items_that_do_not_belong_together_are_refused(
+    tmp_path: Path, numbers: list[int], ids: str, reason: str
+) -> None:
+    publish(tmp_path / "m")
+    before = generation.current_name(tmp_path / "m")
+    vectors = np.ones((len(numbers), DIM), np.float32)
+    with pytest.raises(ValueError, match=reason):
+        generation.publish(
+            tmp_path / "m", Header("mine", DIM), vectors, rows_of(numbers), [Item(n, id) for n, id in enumerate(ids)]
+        )
+    assert generation.current_name(tmp_path / "m") == before
+    assert [name for name in os.listdir(tmp_path / "m" / "versions") if name.startswith(".")] == []  # noqa: PTH208
+
+
+def test_the_last_two_are_kept_and_the_one_before_comes_back(tmp_path: Path) -> None:
+    opened = [publish(tmp_path / "m", seed=seed) for seed in range(4)]
+    assert generation.names(tmp_path / "m") == [opened[2].name, opened[3].name]
+    assert generation.rollback(tmp_path / "m").name == opened[2].name
+    assert generation.open(tmp_path / "m").name == opened[2].name
+    with pytest.raises(ModelDirError, match="nothing to go back to"):
+        generation.rollback(tmp_path / "m")
+    # what comes next comes after all that were there, and the one that was taken back is not kept for it
+    latest = publish(tmp_path / "m", seed=9)
+    assert latest.name > opened[3].name or latest.name.split("-")[0] == opened[3].name.split("-")[0]
+    assert generation.names(tmp_path / "m") == [opened[2].name, latest.name]
+
+
+def test_an_opened_generation_stays_readable_when_it_is_removed(tmp_path: Path) -> None:
+    first = publish(tmp_path / "m", seed=0)
+    connection, expected = first.connect(), np.array(first.vectors)
+    connection.execute("SELECT 1 FROM items").fetchone()
+    for seed in (1, 2, 3):
+        publish(tmp_path / "m", seed=seed)
+    assert not first.path.exists()
+    assert np.array_equal(first.vectors, expected)
+    assert connection.execute("SELECT COUNT(*) FROM items").fetchone()[0] == 20
+    connection.close()
+
+
+def test_an_unchanged_encoder_is_linked_not_copied(tmp_path: Path) -> None:
+    encoder = tmp_path / "encoder.pt"
+    encoder.write_bytes(b"weights")
+    one = publish(tmp_path / "m", encoder_pt=encoder)
+    other = publish(tmp_path / "m", encoder_pt=encoder)
+    assert (one.path / "encoder.pt").samefile(other.path / "encoder.pt")
+    assert other.header.encoder_sha256 == files.sha256_of(encoder)
+    assert (tmp_path / "m" / "encoder.pt").read_bytes() == b"weights"
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["with links", "without links"])
+def test_a_copy_opens_and_can_be_published_to(tmp_path: Path, links: bool) -> None:
+    opened = publish(tmp_path / "m", encoder_pt=None)
+    shutil.copytree(tmp_path / "m", tmp_path / "copy", symlinks=links)
+    shutil.rmtree(tmp_path / "m")
+    copy = generation.check(tmp_path / "copy")
+    assert copy.name == opened.name
+    later = publish(tmp_path / "copy", seed=1)
+    assert generation.open(tmp_path / "copy").name == later.name
+    assert generation.rollback(tmp_path / "copy").name == opened.name
+    assert (tmp_path / "copy" / "annoy").resolve() == (tmp_path / "copy" / "versions" / opened.name / "annoy").resolve()
+
+
+# --- refused ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_no_model_directory_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(ModelDirError, match=r"no model directory .*missing: make one with boiler index"):
+        generation.open(tmp_path / "missing")
+    with pytest.raises(ModelDirError, match="run boiler index"):
+        generation.open(tmp_path)
+
+
+@pytest.mark.parametrize("target", ["", "nowhere", "versions/000009-none"])
+def test_a_pointer_to_nothing_is_refused(tmp_path: Path, target: str) -> None:
+    publish(tmp_path / "m")
+    pointer = tmp_path / "m" / "current"
+    pointer.unlink()
+    if target:
+        pointer.symlink_to(target)
+    with pytest.raises(ModelDirError, match="boiler index"):
+        generation.open(tmp_path / "m")
+
+
+FILES = ["vectors.npy", "rows.npy", "item_vectors.npy", "pairs.npy", "annoy", "meta.sqlite", "boiler.json", METADATA]
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "shorter"])
+@pytest.mark.parametrize("name", [*FILES, "manifest.json", "encoder.pt"])
+def test_a_file_that_is_missing_or_of_another_size_is_refused_at_opening(
+    tmp_path: Path, name: str, damage: str
+) -> None:
+    (tmp_path / "e.pt").write_bytes(b"weights")
+    file = publish(tmp_path / "m", encoder_pt=tmp_path / "e.pt").path / name
+    data = file.read_bytes()
+    file.unlink()  # never in place: it may be mapped
+    if damage != "missing":
+        file.write_bytes(b"" if damage == "empty" else data[:-1])
+    with pytest.raises(ModelDirError, match="index"):
+        generation.open(tmp_path / "m")
+
+
+@pytest.mark.parametrize("name", [*FILES[:6], METADATA])
+def test_a_flipped_bit_is_found_by_check(tmp_path: Path, name: str) -> None:
+    file = publish(tmp_path / "m").path / name
+    data = bytearray(file.read_bytes())
+    data[len(data) // 2] ^= 1
+    file.unlink()
+    file.write_bytes(data)
+    with pytest.raises(ModelDirError, match=name.replace(".", r"\.")):
+        generation.check(tmp_path / "m")
+
+
+def test_another_encoder_is_refused_at_opening(tmp_path: Path) -> None:
+    (tmp_path / "e.pt").write_bytes(b"weights")
+    opened = publish(tmp_path / "m", encoder_pt=tmp_path / "e.pt")
+    (opened.path / "encoder.pt").unlink()
+    (opened.path / "encoder.pt").write_bytes(b"WEIGHTS")
+    with pytest.raises(ModelDirError, match="not the encoder this index was made with"):
+        generation.open(tmp_path / "m")
+
+
+def test_files_of_another_generation_are_refused(tmp_path: Path) -> None:
+    one, other = publish(tmp_path / "m", seed=0), publish(tmp_path / "m", seed=1)
+    shutil.copy(one.path / "boiler.json", other.path / "boiler.json")
+    with pytest.raises(ModelDirError, match="another generation"):
+        generation.open(tmp_path / "m")
+
+
+@pytest.mark.parametrize(("change", "message"), [({"format_version": 99}, "of format 99"), ({"colour": 1}, "colour")])
+def test_another_format_is_refused_with_the_version_that_wrote_it(tmp_path: Path, change: dict, message: str) -> None:
+    file = publish(tmp_path / "m").path / "boiler.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(ModelDirError, match=message):
+        generation.open(tmp_path / "m")
+
+
+def test_a_second_writer_is_refused_and_the_first_named(tmp_path: Path) -> None:
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import sys, pathlib; from boiler import files\n"
+            "with files.writing(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()",
+            str(tmp_path / "m"),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == b"held\n"
+    with pytest.raises(CatalogueError, match=f"process {holder.pid}"):
+        publish(tmp_path / "m")
+    holder.kill()
+    holder.communicate()
+    publish(tmp_path / "m")  # the lock went with the process
+
+
+# --- kills -----------------------------------------------------------------------------------------------------------
+
+# A process that forks a writer for each line to be killed at: what has to be imported is imported once.
+KILLED = textwrap.dedent("""
+    import os, signal, sys
+    from pathlib import Path
+    sys.path.insert(0, {tests!r})
+    import numpy as np
+    from boiler.store import generation
+    from boiler.engine import annoy, exact  # imported here, so that no line of an import is counted
+    from boiler.store.projector import TENSORS
+    from generations import publish
+    import tensorboard.compat.proto.event_pb2, tensorboard.summary.writer.record_writer
+
+    model_dir, begin, step = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    publish(model_dir, n_items=3, seed=0)
+    line, kills = begin, 0
+    while True:
+        child = os.fork()
+        if not child:
+            left = line
+
+            def count(frame, event, arg):
+                global left
+                if "/boiler/" not in frame.f_code.co_filename:
+                    return None
+                if event == "line":
+                    left -= 1
+                    if left < 0:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                return count
+
+            sys.settrace(count)
+            publish(model_dir, n_items=4, seed=1)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        finished = os.WIFEXITED(status)
+        assert finished or os.WTERMSIG(status) == signal.SIGKILL, status
+        assert not finished or os.WEXITSTATUS(status) == 0, status
+        opened = generation.check(model_dir)  # every byte, against the manifest
+        assert opened.header.n_items in (3, 4)
+        assert len((model_dir / TENSORS).read_text().splitlines()) == opened.header.n_rows
+        if finished:
+            assert opened.header.n_items == 4
+            break
+        kills += 1
+        if opened.header.n_items == 4:
+            generation.rollback(model_dir)
+        line += step
+    publish(model_dir, n_items=3, seed=0)
+    assert len(generation.names(model_dir)) == 2
+    print(kills)
+""")
+
+
+def kills_survived(model_dir: Path, begin: int, step: int) -> int:
+    """Publish again and again, killed at line `begin` of boiler's code, then `step` lines later, until one comes
+    through; after each kill the index is checked to the last byte."""
+    script = KILLED.format(tests=str(Path(__file__).parents[1]))
+    words = [sys.executable, "-c", script, str(model_dir), str(begin), str(step)]
+    # One thread: a forked process has none of those that OpenMP keeps, and would wait for them for ever.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+def test_a_kill_at_any_line_of_publishing_leaves_the_old_index_or_the_new(tmp_path: Path) -> None:
+    assert kills_survived(tmp_path / "m", 0, 1) > 500
+
+
+def test_a_kill_at_some_lines_of_publishing_leaves_the_old_index_or_the_new(tmp_path: Path) -> None:
+    assert kills_survived(tmp_path / "m", 13, 67) > 5
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
+    publish(tmp_path / "m")
+    versions = tmp_path / "m" / "versions"
+    (versions / ".building-000007-dead").mkdir()
+    (versions / "000008-orphan").mkdir()
+    opened = publish(tmp_path / "m")
+    assert len(generation.names(tmp_path / "m")) == 2
+    assert sorted(path.name for path in versions.iterdir()) == generation.names(tmp_path / "m")
+    assert generation.open(tmp_path / "m").name == opened.name
+
+
+def test_readers_see_one_generation_whole_while_others_are_published(tmp_path: Path) -> None:
+    publish(tmp_path / "m", n_items=10, seed=10)
+    wrong: list[str] = []
+    seen: set[str] = set()
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            opened = generation.open(tmp_path / "m")
+            seen.add(opened.name)
+            n_items = opened.header.seed  # seeds are chosen to be the number of items
+            if len(opened.vectors) != 2 * (n_items - 1) or opened.header.n_items != n_items:
+                wrong.append(opened.name)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for n_items in range(11, 31):
+        publish(tmp_path / "m", n_items=n_items, seed=n_items)
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert wrong == []
+    assert seen
+
+
+def test_the_pointer_moves_after_everything_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(tmp_path / "m")
+    calls: list[tuple[str, str]] = []
+    fsync, replace, rename = os.fsync, os.replace, Path.rename
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: (calls.append(("fsync", str(Path(f"/proc/self/fd/{fd}").readlink()))), fsync(fd))[1]
+    )
+    monkeypatch.setattr(
+        Path, "replace", lambda self, to: (calls.append(("replace", str(to))), replace(self, to), Path(to))[2]
+    )
+    monkeypatch.setattr(Path, "rename", lambda self, to: (calls.append(("rename", str(to))), rename(self, to))[1])
+    opened = publish(tmp_path / "m", seed=1)
+    renamed = calls.index(("rename", str(opened.path)))
+    pointed = calls.index(("replace", str(tmp_path / "m" / "current")))
+    assert renamed < calls.index(("fsync", str(tmp_path / "m" / "versions"))) < pointed
+    synced = {Path(path).name for what, path in calls[:renamed] if what == "fsync"}
+    assert {path.name for path in opened.path.rglob("*")} <= synced
+    assert ("fsync", str(tmp_path / "m")) in calls[pointed:]
+
+
+def test_a_full_disk_leaves_the_old_index_and_nothing_else(tmp_path: Path) -> None:
+    before = publish(tmp_path / "m")
+    script = textwrap.dedent(f"""
+        import resource, signal, sys
+        from pathlib import Path
+        sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+        from boiler.errors import ModelDirError
+        from generations import publish
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+        try:
+            publish(Path(sys.argv[1]), n_items=2000, seed=1)
+        except ModelDirError as error:
+            assert "Free some space" in str(error), error
+            sys.exit(28)
+    """)
+    for limit in (100, 20_000, 50_000, 110_000, 200_000, 400_000):
+        done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "m"), str(limit)], check=False)
+        assert done.returncode == 28, limit
+        assert generation.check(tmp_path / "m").name == before.name
+        assert [path.name for path in (tmp_path / "m" / "versions").iterdir()] == [before.name]

@@ -1,0 +1,151 @@
+"""The map: what sounds alike lies together, the same index gives the same map, and a changed one nearly the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from boiler import engine
+from boiler.engine import Vectors
+from boiler.search.nearest import Nearest
+from boiler.store import generation
+from boiler.store import layout as mapping
+from boiler.store.generation import Header, Item, rows_of
+
+DIM = 16
+
+
+def groups(n_items: int, n_groups: int = 4, seed: int = 0) -> tuple[Vectors, np.ndarray]:
+    """Unit vectors around a few directions, and which direction each is of."""
+    random = np.random.default_rng(seed)
+    centres = random.normal(size=(n_groups, DIM))
+    group = random.integers(0, n_groups, n_items)
+    return engine.unit(centres[group] + 0.25 * random.normal(size=(n_items, DIM))), group
+
+
+def publish(model_dir: Path, vectors: Vectors, numbers: np.ndarray) -> Nearest:
+    items = [Item(int(n), f"{n}.wav", duration_s=5.0, label="even" if n % 2 == 0 else None) for n in numbers]
+    generation.publish(model_dir, Header(encoder="random", dim=DIM), vectors, rows_of(numbers, end_s=5.0), items)
+    return Nearest(model_dir)
+
+
+def of_its_neighbours(xy: np.ndarray, group: np.ndarray) -> float:
+    """How often the nearest on the map is of the same group."""
+    apart = np.linalg.norm(xy[:, None] - xy[None], axis=2)
+    np.fill_diagonal(apart, np.inf)
+    return float((group[apart.argmin(axis=1)] == group).mean())
+
+
+@pytest.mark.parametrize("n_items", [12, 49, 50, 300])
+def test_what_is_alike_lies_together_and_is_of_one_cluster(n_items: int) -> None:
+    vectors, group = groups(n_items)
+    places = mapping.make(vectors, np.arange(n_items))
+    found = mapping.of(places, (None,) * n_items)
+    assert found.xy.min() >= 0
+    assert found.xy.max() <= 1
+    assert np.ptp(found.xy, axis=0).max() == pytest.approx(1)
+    assert of_its_neighbours(found.xy, group) > 0.9
+    counts = np.bincount(found.cluster)
+    assert (np.diff(counts) <= 0).all()
+    if len(counts) >= 4:  # of fewer clusters than groups, some hold two
+        pure = sum(np.bincount(group[found.cluster == one]).max() for one in range(len(counts)))
+        assert pure > 0.9 * n_items
+
+
+@pytest.mark.parametrize("n_items", [0, 1, 2, 3])
+def test_there_is_a_map_of_nearly_nothing(n_items: int) -> None:
+    vectors, _ = groups(n_items)
+    found = mapping.of(mapping.make(vectors, np.arange(n_items)), (None,) * n_items)
+    assert found.xy.shape == (n_items, 2)
+    assert ((found.xy >= 0) & (found.xy <= 1)).all()
+
+
+def test_items_that_are_all_the_same_have_places() -> None:
+    vectors = np.repeat(groups(1)[0], 80, axis=0)
+    assert np.isfinite(mapping.of(mapping.make(vectors, np.arange(80)), (None,) * 80).xy).all()
+
+
+def test_the_same_vectors_give_the_same_map() -> None:
+    vectors, _ = groups(200)
+    assert mapping.make(vectors, np.arange(200)).tobytes() == mapping.make(vectors, np.arange(200)).tobytes()
+
+
+def test_beyond_what_is_laid_out_the_others_go_beside_their_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    vectors, group = groups(500)
+    monkeypatch.setattr(mapping, "MOST_FITTED", 100)
+    xy = mapping.of(mapping.make(vectors, np.arange(500)), (None,) * 500).xy
+    assert of_its_neighbours(xy, group) > 0.9
+
+
+def test_neighbours_by_cells_are_nearly_all_the_true_ones() -> None:
+    vectors, _ = groups(6_000, n_groups=30)
+    assert len(vectors) > mapping._EXACT_UP_TO
+    rows, distances = mapping._neighbours(vectors, vectors[:100], 10)
+    truth = np.argsort(-(vectors[:100] @ vectors.T), axis=1)[:, :10]
+    assert np.mean([len({*some.tolist()} & {*true.tolist()}) for some, true in zip(rows, truth, strict=True)]) > 9
+    assert (np.diff(distances, axis=1) >= -1e-6).all()
+
+
+def test_a_few_new_items_move_nobody_and_lie_beside_their_like(tmp_path: Path) -> None:
+    vectors, group = groups(120)
+    before = publish(tmp_path, vectors[:110], np.arange(110)).map()
+    kept = np.setdiff1d(np.arange(120), [3, 7])  # two go, ten come
+    after = publish(tmp_path, vectors[kept], kept).map()
+    assert before is not None
+    assert after is not None
+    assert after.n.tolist() == kept.tolist()
+    old = kept[kept < 110]
+    assert (after.xy[: len(old)] == before.xy[old]).all()
+    assert of_its_neighbours(after.xy, group[kept]) > 0.9
+
+
+def test_an_item_whose_sound_changed_gets_another_place(tmp_path: Path) -> None:
+    vectors, group = groups(100)
+    before = publish(tmp_path, vectors, np.arange(100)).map()
+    changed = vectors.copy()
+    other = int(np.flatnonzero(group != group[0])[0])
+    changed[0] = vectors[other]
+    after = publish(tmp_path, changed, np.arange(100)).map()
+    assert before is not None
+    assert after is not None
+    assert np.linalg.norm(after.xy[0] - after.xy[other]) < 0.05 < np.linalg.norm(before.xy[0] - after.xy[0])
+
+
+def test_when_many_are_new_it_is_laid_out_again_from_where_things_were(tmp_path: Path) -> None:
+    vectors, group = groups(200)
+    before = publish(tmp_path, vectors[:140], np.arange(140)).map()
+    after = publish(tmp_path, vectors, np.arange(200)).map()
+    assert before is not None
+    assert after is not None
+    assert of_its_neighbours(after.xy, group) > 0.9
+    for one in range(4):  # each group is still nearest to where it was
+        old = [before.xy[group[:140] == other].mean(axis=0) for other in range(4)]
+        middle = after.xy[group == one].mean(axis=0)
+        assert np.argmin([np.linalg.norm(middle - place) for place in old]) == one
+
+
+def test_labels_stand_with_their_items_and_silent_ones_have_no_place(tmp_path: Path) -> None:
+    vectors, _ = groups(4)
+    items = [Item(n, f"{n}.wav", duration_s=5.0, label=str(n), silent=n == 2) for n in range(5)]
+    rows = rows_of(np.array([0, 1, 3, 4]), end_s=5.0)
+    generation.publish(tmp_path, Header(encoder="random", dim=DIM), vectors, rows, items)
+    found = Nearest(tmp_path).map()
+    assert found is not None
+    assert found.n.tolist() == [0, 1, 3, 4]
+    assert found.labels == ("0", "1", "3", "4")
+
+
+def test_an_index_from_before_there_were_maps_opens_and_has_none(tmp_path: Path) -> None:
+    import json
+
+    vectors, _ = groups(5)
+    publish(tmp_path, vectors, np.arange(5)).close()
+    current = tmp_path / "current"
+    (current / mapping.FILE).unlink()
+    manifest = json.loads((current / "manifest.json").read_text())
+    del manifest["files"][mapping.FILE]
+    (current / "manifest.json").write_text(json.dumps(manifest))
+    assert Nearest(tmp_path).map() is None
+    assert publish(tmp_path, vectors, np.arange(5)).map() is not None

@@ -1,0 +1,46 @@
+"""A reader finds the old file or the new one, never a part of either."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from boiler import files
+
+
+def test_a_finished_block_replaces_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    path.write_text("old")
+    with files.replacing(path) as aside:
+        aside.write_text("new")
+        assert path.read_text() == "old"
+        assert aside.suffix == ".json"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    path.write_text("old")
+    with pytest.raises(RuntimeError, match="half way"), files.replacing(path) as aside:
+        aside.write_text("ne")
+        raise RuntimeError("half way")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_link_is_made_and_moved_in_one_step(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        files.relink(tmp_path / "current", name)
+        assert (tmp_path / "current").resolve() == tmp_path / name
+    assert (tmp_path / "current").readlink() == Path("two")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["current", "one", "two"]
+
+
+def test_the_hash_is_that_of_the_whole_file(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 10_000
+    (tmp_path / "large").write_bytes(data)
+    assert files.sha256_of(tmp_path / "large") == hashlib.sha256(data).hexdigest()
