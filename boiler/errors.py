@@ -10,7 +10,7 @@ A message says what is wrong, where, and what to do about it. ::
     │   └── SilentSoundError  nothing but silence: there is nothing to compare
     ├── CheckpointError       not a checkpoint or encoder of ours, or of another version
     ├── ModelDirError         a model directory lacks a file, is damaged, or is of another version
-    ├── CatalogueError        the catalogue is locked, damaged, or a sync was refused
+    ├── CatalogError          the catalog is locked, damaged, or a sync was refused
     ├── CorpusError           a known data set is not at the place named, or not laid out as it should be
     ├── QueryError            a question that cannot be answered: wrong length, NaN, k out of range
     │   ├── UnknownItemError  no such item in this index
@@ -25,6 +25,7 @@ A message says what is wrong, where, and what to do about it. ::
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable
 from typing import ClassVar
 
@@ -86,10 +87,10 @@ class ModelDirError(BoilerError):
     slug = "model-dir-error"
 
 
-class CatalogueError(BoilerError):
-    """The catalogue is in use, damaged, of another version, or a sync was refused."""
+class CatalogError(BoilerError):
+    """The catalog is in use, damaged, of another version, or a sync was refused."""
 
-    slug = "catalogue-error"
+    slug = "catalog-error"
 
 
 class CorpusError(BoilerError):
@@ -149,3 +150,15 @@ class UnknownNameError(BoilerError, LookupError):
         near = difflib.get_close_matches(self.name, self.known, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else "."
         return f"no {self.kind} is called '{self.name}'{hint} Known: {', '.join(self.known)}"
+
+
+_RENAMED = {"CatalogueError": CatalogError}
+
+
+def __getattr__(name: str) -> type[BoilerError]:
+    """Deprecated names, kept for one version."""
+    if name in _RENAMED:
+        new = _RENAMED[name]
+        warnings.warn(f"boiler.errors.{name} is now {new.__name__}", DeprecationWarning, stacklevel=2)
+        return new
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from boiler.errors import CatalogueError
+from boiler.errors import CatalogError
 
 LOCK_FILE = ".lock"
 _HASH_BLOCK_BYTES = 1 << 20
@@ -73,7 +73,7 @@ def sha256_of(path: Path) -> str:
 def writing(model_dir: Path) -> Iterator[None]:
     """Hold the model directory for writing; it is made when missing.
 
-    Raises: CatalogueError: another process (or another part of this one) is writing there; the message names it.
+    Raises: CatalogError: another process (or another part of this one) is writing there; the message names it.
     """
     model_dir.mkdir(parents=True, exist_ok=True)
     handle = os.open(model_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
@@ -82,7 +82,7 @@ def writing(model_dir: Path) -> Iterator[None]:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             holder = os.pread(handle, 200, 0).decode("utf-8", "replace").strip() or "another process"
-            raise CatalogueError(
+            raise CatalogError(
                 f"{model_dir} is being written by {holder}: let it end, or stop it, then try again"
             ) from error
         os.ftruncate(handle, 0)

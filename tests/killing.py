@@ -25,7 +25,7 @@ from boiler.store import generation
 from boiler.store.projector import METADATA, TENSORS
 
 STAGES = ("starting", "looking", "learning", "embedding", "publishing")
-"""In their order: Python and its imports; comparing the folder with the catalogue, under the lock; making the encoder;
+"""In their order: Python and its imports; comparing the folder with the catalog, under the lock; making the encoder;
 hearing what is pending; writing a generation, and pointing to it."""
 ENDED = "came to its end"
 _LOOK_EVERY_S = 0.001

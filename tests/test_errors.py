@@ -47,3 +47,10 @@ def test_a_sound_error_names_path_and_reason() -> None:
 def test_an_unknown_name_lists_the_known_and_the_nearest() -> None:
     message = str(errors.UnknownNameError("encoder", "BagTop", ["MFCCStats", "BagTopVQVAE"]))
     assert message == "no encoder is called 'BagTop'; did you mean 'BagTopVQVAE'? Known: BagTopVQVAE, MFCCStats"
+
+
+def test_a_renamed_error_is_still_found_under_its_old_name() -> None:
+    with pytest.warns(DeprecationWarning, match="is now CatalogError"):
+        assert errors.CatalogueError is errors.CatalogError
+    with pytest.raises(AttributeError, match="NoSuchError"):
+        _ = errors.NoSuchError

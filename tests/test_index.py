@@ -161,8 +161,8 @@ def test_fifty_kills_in_all_stages_lose_nothing(many: Path, tmp_path: Path) -> N
 
 
 def test_a_kill_in_the_middle_loses_nothing(many: Path, tmp_path: Path) -> None:
-    """Killed as soon as the catalogue holds something: not by a clock."""
-    from boiler.catalog.catalog import Catalogue
+    """Killed as soon as the catalog holds something: not by a clock."""
+    from boiler.catalog.catalog import Catalog
 
     run = killing.start(many, tmp_path / "m")
     path = tmp_path / "m" / "catalogue.sqlite"
@@ -178,11 +178,11 @@ def test_a_kill_in_the_middle_loses_nothing(many: Path, tmp_path: Path) -> None:
     assert run.wait() == -signal.SIGKILL
     assert run.stderr is not None
     run.stderr.close()
-    with Catalogue(path) as store:
+    with Catalog(path) as store:
         before = {row[:2]: row[2] for row in store.db.execute("SELECT c, start_s, vector FROM windows")}
     assert before
     assert call(many, "--model_dir", tmp_path / "m", "--workers", "1", "--batch_size", "2") == 0
-    with Catalogue(path) as store:
+    with Catalog(path) as store:
         after = {row[:2]: row[2] for row in store.db.execute("SELECT c, start_s, vector FROM windows")}
     assert all(after[key] == vector for key, vector in before.items())  # kept, not made again
     assert call(many, "MFCCStats", "--model_dir", tmp_path / "reference", "--workers", "1", "--batch_size", "2") == 0

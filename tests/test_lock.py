@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from boiler import files
-from boiler.errors import CatalogueError
+from boiler.errors import CatalogError
 
 
 def test_a_second_writer_is_refused_while_the_first_is_at_work(tmp_path: Path) -> None:
     with files.writing(tmp_path / "m"):
         with (
-            pytest.raises(CatalogueError, match=f"process {os.getpid()}, at work since"),
+            pytest.raises(CatalogError, match=f"process {os.getpid()}, at work since"),
             files.writing(tmp_path / "m"),
         ):
             pass

@@ -1,6 +1,6 @@
-"""The catalogue: which files there are, what their bytes are, what was heard in them. `catalogue.sqlite`, in WAL mode.
+"""The catalog: which files there are, what their bytes are, what was heard in them. `catalogue.sqlite`, in WAL mode.
 
-The catalogue is the truth of a model directory: everything else in it is rebuilt from here. The indexer alone opens it,
+The catalog is the truth of a model directory: everything else in it is rebuilt from here. The indexer alone opens it,
 under the lock; readers use what a generation froze.
 
 **Identity.** A file is its id (see `boiler.catalog.scan`); what was heard belongs to its bytes, by their sha256. So:
@@ -41,7 +41,7 @@ from boiler.audio.stream import Probe
 from boiler.catalog import schema
 from boiler.catalog.items import Failure, Item
 from boiler.catalog.scan import Found
-from boiler.errors import CatalogueError
+from boiler.errors import CatalogError
 
 FILE = "catalogue.sqlite"
 MOST_TRIES = 3
@@ -57,10 +57,10 @@ class Pending:
     sha256: str | None
 
 
-class Catalogue:
-    """An open catalogue. One process has it open, under `boiler.files`; one thread uses it.
+class Catalog:
+    """An open catalog. One process has it open, under `boiler.files`; one thread uses it.
 
-    Raises: CatalogueError: not a catalogue, damaged, or of a newer version.
+    Raises: CatalogError: not a catalog, damaged, or of a newer version.
     """
 
     def __init__(self, path: Path) -> None:
@@ -71,8 +71,8 @@ class Catalogue:
         except sqlite3.OperationalError as error:
             raise self._cannot_write(error) from error
         except sqlite3.DatabaseError as error:
-            raise CatalogueError(
-                f"{path} is no catalogue, or is damaged ({error}): move it away, and boiler index makes a new one"
+            raise CatalogError(
+                f"{path} is no catalog, or is damaged ({error}): move it away, and boiler index makes a new one"
             ) from error
 
     def __enter__(self) -> Self:
@@ -85,8 +85,8 @@ class Catalogue:
         if isinstance(error, sqlite3.OperationalError):
             raise self._cannot_write(error) from error
 
-    def _cannot_write(self, error: sqlite3.OperationalError) -> CatalogueError:
-        return CatalogueError(
+    def _cannot_write(self, error: sqlite3.OperationalError) -> CatalogError:
+        return CatalogError(
             f"{self.path} cannot be written ({error}): free some space, or look at the permissions, and run again; it"
             " goes on from here, and the index is as it was"
         )
@@ -157,7 +157,7 @@ class Catalogue:
         return int(count)
 
     def pending(self) -> Iterator[Pending]:
-        """The files that have yet to be heard, in the order of n. The catalogue may be written between two of them."""
+        """The files that have yet to be heard, in the order of n. The catalog may be written between two of them."""
         last = -1
         while page := self.db.execute("SELECT * FROM pending WHERE n > ? ORDER BY n LIMIT 1000", (last,)).fetchall():
             for n, id, size, mtime, file, sha256 in page:

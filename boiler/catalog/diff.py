@@ -1,4 +1,4 @@
-"""What changed on disk since the catalogue was last written: new, changed, moved, gone. Nothing is decoded here.
+"""What changed on disk since the catalog was last written: new, changed, moved, gone. Nothing is decoded here.
 
 `compare` looks and changes nothing; `apply` takes over what it found. The cases are those of `boiler.catalog.catalog`.
 """
@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from boiler.catalog.catalog import Catalogue
+from boiler.catalog.catalog import Catalog
 from boiler.catalog.scan import Found, Unreadable
-from boiler.errors import CatalogueError
+from boiler.errors import CatalogError
 
 Hasher = Callable[[list[Found]], Iterable[str | None]]
 """Gives the sha256 of each file, in order; None for one that cannot be read."""
@@ -28,11 +28,11 @@ class Changes:
 
 
 def compare(
-    catalogue: Catalogue, found: Iterable[Found], unreadable: Unreadable, hashes: Hasher, *, check: bool = False
+    catalog: Catalog, found: Iterable[Found], unreadable: Unreadable, hashes: Hasher, *, check: bool = False
 ) -> Changes:
-    """What of the catalogue differs from what was found on disk; nothing is changed. `check`: read the bytes of
+    """What of the catalog differs from what was found on disk; nothing is changed. `check`: read the bytes of
     every file that looks unchanged, too."""
-    db = catalogue.db
+    db = catalog.db
     db.execute("DROP TABLE IF EXISTS temp.found")
     db.execute("CREATE TEMP TABLE found (id TEXT PRIMARY KEY, file BLOB, size_bytes INT, mtime_ns INT) WITHOUT ROWID")
     db.execute("BEGIN")
@@ -83,23 +83,23 @@ def compare(
 
 
 def apply(
-    catalogue: Catalogue, changes: Changes, label_of: Callable[[str], str | None], run: str, *, force: bool = False
+    catalog: Catalog, changes: Changes, label_of: Callable[[str], str | None], run: str, *, force: bool = False
 ) -> None:
     """Take over what `compare` found.
 
-    Raises: CatalogueError: more than half of all items would be dropped, and `force` is not given.
+    Raises: CatalogError: more than half of all items would be dropped, and `force` is not given.
     """
-    db = catalogue.db
-    n_files = catalogue.n_files()
+    db = catalog.db
+    n_files = catalog.n_files()
     if len(changes.gone) * 2 > n_files and not force:
-        raise CatalogueError(
+        raise CatalogError(
             f"{len(changes.gone)} of {n_files} files are gone, among them {changes.gone[0]}: is the folder"
             " the right one, and all of it there? If they are to be dropped, say --force"
         )
     look = "SELECT id, file, size_bytes, mtime_ns FROM temp.found WHERE id = ?"
-    with catalogue.changing():
+    with catalog.changing():
         if changes.new or changes.changed or changes.moved or changes.gone:
-            catalogue.revise()
+            catalog.revise()
         db.executemany("DELETE FROM files WHERE id = ?", ((id,) for id in changes.gone))
         for source, to in changes.moved:
             id, file, size, mtime = db.execute(look, (to,)).fetchone()
@@ -109,7 +109,7 @@ def apply(
             )
         for id in changes.changed:
             (n,) = db.execute("SELECT n FROM files WHERE id = ?", (id,)).fetchone()
-            catalogue.forget_partial(n)
+            catalog.forget_partial(n)
             _, file, size, mtime = db.execute(look, (id,)).fetchone()
             db.execute(
                 "UPDATE files SET file = ?, size_bytes = ?, mtime_ns = ?, sha256 = NULL, problem = NULL, seen = ?"

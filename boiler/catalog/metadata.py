@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePosixPath
 
-from boiler.errors import CatalogueError
+from boiler.errors import CatalogError
 
 KEYS = ("id", "path", "file_name")
 
@@ -36,16 +36,16 @@ def from_folders(id: str) -> tuple[str | None, Mapping[str, object]]:
 def from_table(path: Path) -> Columns:
     """Columns as the table at `path` gives them; a sound that is not in it keeps its folder's label.
 
-    Raises: CatalogueError: no such table, no key column, or a key twice.
+    Raises: CatalogError: no such table, no key column, or a key twice.
     """
     rows: dict[str, tuple[str | None, dict[str, object]]] = {}
     for row in _read(path):
         key = next((name for name in KEYS if name in row), None)
         if key is None:
-            raise CatalogueError(f"{path} has no column called {' or '.join(KEYS)}; its columns: {', '.join(row)}")
+            raise CatalogError(f"{path} has no column called {' or '.join(KEYS)}; its columns: {', '.join(row)}")
         id = unicodedata.normalize("NFC", str(row.pop(key)).replace("\\", "/").removeprefix("./"))
         if id in rows:
-            raise CatalogueError(f"{path} has two rows for {id}")
+            raise CatalogError(f"{path} has two rows for {id}")
         label = row.pop("label", None)
         rows[id] = (None if label is None else str(label), row)
 
@@ -76,9 +76,9 @@ def _read(path: Path) -> Iterable[dict[str, object]]:
                         for row in table
                     ]
             case suffix:
-                raise CatalogueError(f"{path}: metadata is read from .csv, .tsv or .parquet, not from '{suffix}'")
+                raise CatalogError(f"{path}: metadata is read from .csv, .tsv or .parquet, not from '{suffix}'")
     except (OSError, ValueError, csv.Error) as error:
-        raise CatalogueError(f"{path} cannot be read as a table: {error}") from error
+        raise CatalogError(f"{path} cannot be read as a table: {error}") from error
 
 
 def plain(value: object) -> object:

@@ -1,4 +1,4 @@
-"""The tables of the catalogue, and how a catalogue of an older boiler is brought up to them.
+"""The tables of the catalog, and how a catalog of an older boiler is brought up to them.
 
 `opened` gives a connection in WAL mode whose tables are those of `VERSION`; what they mean is said in
 `boiler.catalog.catalog`, which alone uses them.
@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from boiler.errors import CatalogueError
+from boiler.errors import CatalogError
 
 VERSION = 2
 _PATIENCE_S = 5.0  # as SQLite waits for a lock elsewhere
@@ -59,14 +59,14 @@ ALTER TABLE contents ADD COLUMN tries_left INTEGER NOT NULL DEFAULT 0;
 UPDATE contents SET tries_left = 1
     WHERE reason LIKE 'decoding it takes more %' OR reason LIKE 'its decoder was killed%';
 """
-# Version found -> what brings it one further; from 0, a new catalogue, to the last at once.
+# Version found -> what brings it one further; from 0, a new catalog, to the last at once.
 _STEPS = {1: (_SECOND, _PENDING)}
 
 
 def opened(path: Path) -> sqlite3.Connection:
-    """A connection to the catalogue at `path`, which is made when it is not there.
+    """A connection to the catalog at `path`, which is made when it is not there.
 
-    Raises: CatalogueError: it was written by a newer boiler. sqlite3.Error: it cannot be opened or written.
+    Raises: CatalogError: it was written by a newer boiler. sqlite3.Error: it cannot be opened or written.
     """
     db = sqlite3.connect(path, isolation_level=None)
     try:
@@ -109,12 +109,12 @@ def _write_ahead(db: sqlite3.Connection) -> None:
 
 
 def _bring_up(db: sqlite3.Connection, path: Path) -> None:
-    # Asked again: of two that open a new catalogue at the same time, the second waits here and finds it made.
+    # Asked again: of two that open a new catalog at the same time, the second waits here and finds it made.
     version = _version(db, path)
     if version == 0:
         _run(db, _TABLES)
         _run(db, _PENDING)
-        # It tells revision 7 of this catalogue from that of one made anew.
+        # It tells revision 7 of this catalog from that of one made anew.
         db.execute("INSERT INTO meta VALUES ('birth', ?)", (uuid.uuid4().hex,))
         version = VERSION
     for step in range(version, VERSION):
@@ -126,7 +126,7 @@ def _bring_up(db: sqlite3.Connection, path: Path) -> None:
 def _version(db: sqlite3.Connection, path: Path) -> int:
     version: int = db.execute("PRAGMA user_version").fetchone()[0]
     if version > VERSION:
-        raise CatalogueError(f"{path} was written by a newer boiler (its version is {version}): update boiler")
+        raise CatalogError(f"{path} was written by a newer boiler (its version is {version}): update boiler")
     return version
 
 

@@ -148,7 +148,7 @@ def _truth(settings: EvaluateSettings, items: Sequence[Item], wav_dir: Path | No
     elif settings.labels is not None:
         truth = ground_truth.from_csv(settings.labels, ids, settings.label_column)
     else:
-        truth = ground_truth.from_catalogue(items, settings.label_column)
+        truth = ground_truth.from_catalog(items, settings.label_column)
     return truth if settings.top_labels is None else truth.keeping(settings.top_labels)
 
 

@@ -1,5 +1,5 @@
 """What an evaluation holds to be true of the items of an index: labels, folds, and groups that must not answer for each
-other. From the catalogue, from a table of one's own, or from the layout of a known data set.
+other. From the catalog, from a table of one's own, or from the layout of a known data set.
 
 A table (CSV) has a header and one line a sound: a column `id` (also taken: `file_name`, `filename`, `path`, `file`),
 the path as in the index, or a file name that is the only one of its kind; a column `label`, or `labels` with several
@@ -133,7 +133,7 @@ def _matches(pattern: str, ids: Sequence[str]) -> list[str]:
     return [(one[1] if compiled.groups else one[0]) or "" if one else "" for one in found]
 
 
-def from_catalogue(items: Sequence[Item], label_column: str | None = None) -> Truth:
+def from_catalog(items: Sequence[Item], label_column: str | None = None) -> Truth:
     """The labels of the index itself (a folder's name, or what its metadata says).
 
     `label_column`: take that column of the metadata instead.
@@ -151,7 +151,7 @@ def from_catalogue(items: Sequence[Item], label_column: str | None = None) -> Tr
             f" with --corpus ({', '.join(datasets.TABLE)})"
         )
     labels = tuple((word,) if word else () for word in words)
-    return Truth("the catalogue", labels, columns.get("fold", ("",) * len(items)), columns)
+    return Truth("the catalog", labels, columns.get("fold", ("",) * len(items)), columns)
 
 
 def from_csv(path: Path, ids: Sequence[str], label_column: str | None = None) -> Truth:

@@ -1,6 +1,6 @@
 """The encoder of a model directory: made once, written down as `encoder.pt`, and from then on only read from there.
 
-What embeds the sounds of an index is the very file that later embeds the queries. The catalogue holds what the index is
+What embeds the sounds of an index is the very file that later embeds the queries. The catalog holds what the index is
 bound to (`Binding`); another encoder, checkpoint or way to cut windows is another index.
 """
 
@@ -24,7 +24,7 @@ from boiler import encoder, files
 from boiler.audio.decoder_pool import Decoders, Piece
 from boiler.audio.stream import SAMPLE_RATE_HZ
 from boiler.audio.windows import WINDOW_SAMPLES, Which, Window
-from boiler.catalog.catalog import Catalogue
+from boiler.catalog.catalog import Catalog
 from boiler.errors import ModelDirError
 from boiler.model import checkpoint
 
@@ -49,29 +49,29 @@ class Binding:
         return [f"{name}: {mine[name]} there, {theirs[name]} now" for name in mine if mine[name] != theirs[name]]
 
 
-def binding_of(catalogue: Catalogue) -> Binding | None:
-    """What the catalogue is bound to; None for a new one."""
-    text = catalogue.get("binding")
+def binding_of(catalog: Catalog) -> Binding | None:
+    """What the catalog is bound to; None for a new one."""
+    text = catalog.get("binding")
     return None if text is None else Binding(**json.loads(text))
 
 
-def bind(catalogue: Catalogue, binding: Binding, *, force: bool) -> None:
-    """Bind a new catalogue, or see that an old one is bound to the same.
+def bind(catalog: Catalog, binding: Binding, *, force: bool) -> None:
+    """Bind a new catalog, or see that an old one is bound to the same.
 
     Raises: ModelDirError: it is bound to something else, and `force` (which begins anew) is not given.
     """
-    before = binding_of(catalogue)
+    before = binding_of(catalog)
     if before == binding:
         return
     if before is not None:
         if not force:
             raise ModelDirError(
-                f"{catalogue.path.parent} was made otherwise ({'; '.join(before.differences(binding))}): give another"
+                f"{catalog.path.parent} was made otherwise ({'; '.join(before.differences(binding))}): give another"
                 " --model_dir, or --force to embed everything anew here"
             )
-        catalogue.forget_all()
-        thaw(catalogue)
-    catalogue.put(binding=json.dumps(asdict(binding)))
+        catalog.forget_all()
+        thaw(catalog)
+    catalog.put(binding=json.dumps(asdict(binding)))
 
 
 class Sample:
@@ -83,7 +83,7 @@ class Sample:
 
     def __init__(
         self,
-        catalogue: Catalogue,
+        catalog: Catalog,
         root: Path,
         decoders: Decoders,
         *,
@@ -93,10 +93,10 @@ class Sample:
         n_windows: int,
         seed: int,
     ) -> None:
-        numbers = [pending.n for pending in catalogue.pending()]  # not the paths of all: there may be millions
+        numbers = [pending.n for pending in catalog.pending()]  # not the paths of all: there may be millions
         drawn = random.Random(seed).sample(numbers, min(n_windows, len(numbers)))
         chosen = set(drawn)
-        paths = {one.n: one.found.path(root) for one in catalogue.pending() if one.n in chosen}
+        paths = {one.n: one.found.path(root) for one in catalog.pending() if one.n in chosen}
         self._files = [(n, paths[n]) for n in drawn]
         self._decoders, self._which, self._hop_s = decoders, which, hop_s
         self._batch_size, self._n_windows = batch_size, n_windows
@@ -136,19 +136,19 @@ def _tensor(samples: npt.NDArray[np.float32]) -> torch.Tensor:
     return torch.from_numpy(samples).unsqueeze(1)
 
 
-def freeze(catalogue: Catalogue, name: str, pt_path: Path | None, sample: Sample) -> Path:
+def freeze(catalog: Catalog, name: str, pt_path: Path | None, sample: Sample) -> Path:
     """The path of the directory's encoder, which is made when it is not there yet."""
-    path = catalogue.path.parent / FILE
-    frozen_sha256 = catalogue.get("encoder_sha256")
+    path = catalog.path.parent / FILE
+    frozen_sha256 = catalog.get("encoder_sha256")
     if path.is_file() and frozen_sha256 == files.sha256_of(path):
         return path
     if frozen_sha256 is not None:  # every published index holds it, too
-        for published in catalogue.path.parent.glob("versions/*/encoder.pt"):
+        for published in catalog.path.parent.glob("versions/*/encoder.pt"):
             if files.sha256_of(published) == frozen_sha256:
                 with files.replacing(path) as aside:
                     shutil.copyfile(published, aside)
                 return path
-    if frozen_sha256 is not None and catalogue.n_rows():
+    if frozen_sha256 is not None and catalog.n_rows():
         raise ModelDirError(
             f"{path} is missing or damaged, and the vectors here were made with it: bring it back (it is encoder.pt of"
             f" sha256 {frozen_sha256}), or give --force to embed everything anew"
@@ -164,11 +164,11 @@ def freeze(catalogue: Catalogue, name: str, pt_path: Path | None, sample: Sample
     }
     with files.replacing(path) as aside:
         checkpoint.save_script(made, aside, header)
-    catalogue.put(encoder_sha256=files.sha256_of(path), dim=str(made.dim))
+    catalog.put(encoder_sha256=files.sha256_of(path), dim=str(made.dim))
     return path
 
 
-def thaw(catalogue: Catalogue) -> None:
+def thaw(catalog: Catalog) -> None:
     """Forget the encoder, where it has learned from a folder in which nothing was to be heard."""
-    catalogue.unset("encoder_sha256", "dim")
-    (catalogue.path.parent / FILE).unlink(missing_ok=True)
+    catalog.unset("encoder_sha256", "dim")
+    (catalog.path.parent / FILE).unlink(missing_ok=True)

@@ -1,8 +1,8 @@
-"""From files to vectors in the catalogue: decoded in processes that may die, embedded in batches, written by one hand.
+"""From files to vectors in the catalog: decoded in processes that may die, embedded in batches, written by one hand.
 
 ::
 
-    pending files > hashed, where their bytes may be known > decoded > windows > batches > embedded > catalogue
+    pending files > hashed, where their bytes may be known > decoded > windows > batches > embedded > catalog
                              known: nothing more to do
 
 The files come in the order of n and the batches are cut from that order, so that the same folder gives the same
@@ -26,7 +26,7 @@ import numpy.typing as npt
 from boiler import files as files_module
 from boiler.audio.decoder_pool import Decoders, Done, Event, Failed, Piece
 from boiler.audio.windows import Which, Window
-from boiler.catalog.catalog import Catalogue, Pending
+from boiler.catalog.catalog import Catalog, Pending
 from boiler.catalog.scan import Found
 from boiler.errors import ExhaustedError, SoundError
 from boiler.progress import Meter
@@ -78,9 +78,9 @@ class _Open:
 
 @dataclass
 class Hearing:
-    """One pass over the pending files of a catalogue."""
+    """One pass over the pending files of a catalog."""
 
-    catalogue: Catalogue
+    catalog: Catalog
     root: Path
     embed: Embed
     decoders: Decoders
@@ -105,13 +105,13 @@ class Hearing:
             twins = self._pass()
             # The bytes of a twin were with the decoders already. When they could not be heard there for a passing
             # reason (the file vanished, say), the twin is tried itself.
-            if not twins or all(pending.n not in twins for pending in self.catalogue.pending()):
+            if not twins or all(pending.n not in twins for pending in self.catalog.pending()):
                 return self.tally
 
     def _pass(self) -> set[int]:
         twins: set[int] = set()
         with (
-            self.catalogue.changing(),
+            self.catalog.changing(),
             ThreadPoolExecutor(_HASH_THREADS) as threads,
             closing(self._events(threads, twins)) as events,
         ):
@@ -153,11 +153,11 @@ class Hearing:
                     self.meter.step()
                     continue
             if pending.sha256 is not None:
-                self.catalogue.hashed(pending.n, pending.sha256)
+                self.catalog.hashed(pending.n, pending.sha256)
                 if pending.sha256 in self._exhausted:
                     self.meter.step()
                     continue
-                if self.catalogue.is_heard(pending.sha256) or pending.sha256 in self._at_work:
+                if self.catalog.is_heard(pending.sha256) or pending.sha256 in self._at_work:
                     if pending.sha256 in self._at_work:
                         twins.add(pending.n)
                     self.tally.reused += 1
@@ -170,10 +170,10 @@ class Hearing:
     def _hashed_ahead(self, threads: ThreadPoolExecutor) -> Iterator[tuple[Pending, Future[str] | None]]:
         """The pending files, and the hash of those whose bytes may be known, computed while others are at work."""
         ahead: collections.deque[tuple[Pending, Future[str] | None]] = collections.deque()
-        for pending in self.catalogue.pending():
+        for pending in self.catalog.pending():
             if pending.n in self._tried or pending.sha256 in self._exhausted:
                 continue
-            in_doubt = pending.sha256 is None and self.catalogue.may_be_known(pending)
+            in_doubt = pending.sha256 is None and self.catalog.may_be_known(pending)
             path = pending.found.path(self.root)
             ahead.append((pending, threads.submit(files_module.sha256_of, path) if in_doubt else None))
             if len(ahead) > _HASH_AHEAD:
@@ -182,7 +182,7 @@ class Hearing:
 
     def _opened(self, n: int) -> _Open:
         if n not in self._open:
-            self._open[n] = _Open(*self.catalogue.begin(n))
+            self._open[n] = _Open(*self.catalog.begin(n))
         return self._open[n]
 
     def _take(self, n: int, windows: list[Window]) -> None:
@@ -203,7 +203,7 @@ class Hearing:
         self.tally.embed_processor_s += time.process_time() - worked
         self.tally.windows += len(batch)
         usable = [bool(np.isfinite(vector).all() and vector.any()) for vector in vectors]
-        self.catalogue.add(
+        self.catalog.add(
             (self._open[n].c, window.start_s, window.end_s, vector)
             for (n, window), vector, good in zip(batch, vectors, usable, strict=True)
             if good and n in self._open
@@ -224,7 +224,7 @@ class Hearing:
         opened = self._open[n]
         if opened.done is None or opened.waiting:
             return
-        self.catalogue.finish(n, opened.c, opened.done.sha256, opened.done.size_bytes, opened.done.probe)
+        self.catalog.finish(n, opened.c, opened.done.sha256, opened.done.size_bytes, opened.done.probe)
         self.tally.embedded += 1
         self.tally.sound_s += opened.done.probe.duration_s
         self._close(n)
@@ -242,7 +242,7 @@ class Hearing:
             else:
                 sha256 = pending.sha256 or files_module.sha256_of(path)
                 passing = isinstance(error, ExhaustedError)
-                self.catalogue.fail(n, sha256, error.reason, passing=passing)
+                self.catalog.fail(n, sha256, error.reason, passing=passing)
                 self.tally.failed += 1
                 if passing:
                     self._exhausted.add(sha256)
@@ -252,13 +252,13 @@ class Hearing:
 
     def _unreadable(self, pending: Pending, error: OSError) -> None:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
-            self.catalogue.vanished(pending.n)
+            self.catalog.vanished(pending.n)
             self.tally.vanished += 1
         else:
             self._problem(pending, f"it cannot be read: {error.strerror}")
 
     def _problem(self, pending: Pending, reason: str) -> None:
-        self.catalogue.problem(pending.n, reason)
+        self.catalog.problem(pending.n, reason)
         self._tried.add(pending.n)
         self.tally.failed += 1
 
@@ -270,7 +270,7 @@ class Hearing:
         self.meter.step()
 
     def _commit(self) -> None:
-        self.catalogue.commit()
+        self.catalog.commit()
         self._committed = time.monotonic()
 
 

@@ -2,9 +2,9 @@
 
 ::
 
-    folder > scan > sync with the catalogue > hear what is pending > publish a generation
+    folder > scan > sync with the catalog > hear what is pending > publish a generation
 
-The catalogue is written as the work goes on, so a run that is killed goes on where it was; what readers see changes
+The catalog is written as the work goes on, so a run that is killed goes on where it was; what readers see changes
 once, at the end.
 """
 
@@ -31,10 +31,10 @@ from boiler.audio.decoder_pool import Decoders
 from boiler.audio.windows import Which
 from boiler.catalog import catalog, diff, scan
 from boiler.catalog import metadata as metadata_module
-from boiler.catalog.catalog import Catalogue
+from boiler.catalog.catalog import Catalog
 from boiler.catalog.items import Failure, folder_of
 from boiler.encoder import runtime
-from boiler.errors import CatalogueError, CheckpointError, CorpusError, ModelDirError, UnknownNameError
+from boiler.errors import CatalogError, CheckpointError, CorpusError, ModelDirError, UnknownNameError
 from boiler.indexing import binding
 from boiler.indexing import embed as embed_module
 from boiler.indexing.binding import Binding
@@ -83,7 +83,7 @@ FIRST_TIME: dict[str, Any] = {
 def index(settings: IndexSettings) -> Report:
     """Bring the index up to date with the folder.
 
-    Raises: CorpusError: no such folder, or no sounds in it. CatalogueError: another indexer is at work there, too much
+    Raises: CorpusError: no such folder, or no sounds in it. CatalogError: another indexer is at work there, too much
     is gone, or the disk is full. ModelDirError: the directory was made otherwise. CheckpointError, UnknownNameError: no
     such encoder.
     """
@@ -91,7 +91,7 @@ def index(settings: IndexSettings) -> Report:
     columns_of = metadata_module.from_table(settings.metadata) if settings.metadata else metadata_module.from_folders
     model_dir, settings = _decide(settings)
     _refuse(model_dir, settings)
-    with generation.writing(model_dir), Catalogue(model_dir / catalog.FILE) as store:
+    with generation.writing(model_dir), Catalog(model_dir / catalog.FILE) as store:
         settings = _complete(store, settings)
         run = store.begin_run(_now())
         _bind(store, settings)
@@ -129,9 +129,9 @@ def plan(settings: IndexSettings) -> diff.Changes:
     model_dir, settings = _decide(settings)
     path = model_dir / catalog.FILE
     if not path.is_file():
-        with Catalogue(Path(":memory:")) as store:
+        with Catalog(Path(":memory:")) as store:
             return _look(store, _complete(store, settings))[0]
-    with files.writing(model_dir), Catalogue(path) as store:
+    with files.writing(model_dir), Catalog(path) as store:
         return _look(store, _complete(store, settings))[0]
 
 
@@ -145,7 +145,7 @@ def _decide(settings: IndexSettings) -> tuple[Path, IndexSettings]:
         raise CorpusError(f"{settings.wav_dir} is not a folder: give the folder that holds the sounds")
     name = settings.encoder
     if name is None and settings.model_dir is not None and (settings.model_dir / catalog.FILE).is_file():
-        with Catalogue(settings.model_dir / catalog.FILE) as store:
+        with Catalog(settings.model_dir / catalog.FILE) as store:
             bound = binding.binding_of(store)
         name = bound.encoder if bound else None
     name = name or (encoder.DEFAULT if settings.pt_path else encoder.WITHOUT_CHECKPOINT)
@@ -164,7 +164,7 @@ def _refuse(model_dir: Path, settings: IndexSettings) -> None:
     checkpoint.device_of(settings.device)
     if (model_dir / catalog.FILE).is_file():
         return
-    with Catalogue(Path(":memory:")) as store:
+    with Catalog(Path(":memory:")) as store:
         settings = _complete(store, settings)
     if settings.pt_path is not None or encoder.find(str(settings.encoder)).needs_checkpoint:
         encoder.create(str(settings.encoder), settings.pt_path)
@@ -188,7 +188,7 @@ def _nothing(settings: IndexSettings) -> CorpusError:
     return CorpusError(f"{settings.wav_dir} holds no sounds{globs}; boiler looks for {kinds}")
 
 
-def _complete(store: Catalogue, settings: IndexSettings) -> IndexSettings:
+def _complete(store: Catalog, settings: IndexSettings) -> IndexSettings:
     """The settings with what was not said filled in from the last time."""
     before = json.loads(store.get("settings") or "{}")
     unsaid = {key: before.get(key, value) for key, value in FIRST_TIME.items() if getattr(settings, key) is None}
@@ -206,11 +206,11 @@ def _complete(store: Catalogue, settings: IndexSettings) -> IndexSettings:
         (settings.max_file_hours <= 0, "max_file_hours must be above 0"),
     ):
         if wrong:
-            raise CatalogueError(message)
+            raise CatalogError(message)
     return settings
 
 
-def _bind(store: Catalogue, settings: IndexSettings) -> None:
+def _bind(store: Catalog, settings: IndexSettings) -> None:
     bound = binding.binding_of(store)
     if settings.pt_path is not None:
         if not settings.pt_path.is_file():
@@ -231,8 +231,8 @@ def _bind(store: Catalogue, settings: IndexSettings) -> None:
     store.put(settings=json.dumps({key: getattr(settings, key) for key in FIRST_TIME}))
 
 
-def _look(store: Catalogue, settings: IndexSettings) -> tuple[diff.Changes, scan.Unreadable]:
-    """Compare the folder with the catalogue."""
+def _look(store: Catalog, settings: IndexSettings) -> tuple[diff.Changes, scan.Unreadable]:
+    """Compare the folder with the catalog."""
     unreadable = scan.Unreadable()
     found = _found(settings, unreadable)
     changes = diff.compare(store, found, unreadable, embed_module.hashes(settings.wav_dir), check=settings.check)
@@ -241,7 +241,7 @@ def _look(store: Catalogue, settings: IndexSettings) -> tuple[diff.Changes, scan
     return changes, unreadable
 
 
-def _hear(store: Catalogue, settings: IndexSettings) -> embed_module.Tally:
+def _hear(store: Catalog, settings: IndexSettings) -> embed_module.Tally:
     """Embed what is pending; nothing is started where nothing is."""
     n_pending = store.n_pending()
     frozen = store.get("encoder_sha256") is not None
@@ -271,7 +271,7 @@ def _hear(store: Catalogue, settings: IndexSettings) -> embed_module.Tally:
         with runtime.embedding(path, device) as embed, meter("indexing", n_pending) as shown:
             tally = embed_module.Tally(prepare_s=time.monotonic() - began)
             return embed_module.Hearing(
-                catalogue=store,
+                catalog=store,
                 root=settings.wav_dir,
                 embed=embed,
                 decoders=decoders,
@@ -284,9 +284,9 @@ def _hear(store: Catalogue, settings: IndexSettings) -> embed_module.Tally:
 
 
 def _publish(
-    store: Catalogue, settings: IndexSettings, model_dir: Path, failures: list[Failure]
+    store: Catalog, settings: IndexSettings, model_dir: Path, failures: list[Failure]
 ) -> tuple[generation.Generation | None, bool]:
-    """The current generation, published now when it says something else than the catalogue; whether it was."""
+    """The current generation, published now when it says something else than the catalog; whether it was."""
     says = {
         "wav_dir": str(settings.wav_dir.resolve()),
         "catalogue": f"{store.get('birth')}:{store.revision}",
@@ -332,9 +332,9 @@ def _publish(
 
 @contextmanager
 def _gathered(
-    store: Catalogue, model_dir: Path, n_rows: int, dim: int
+    store: Catalog, model_dir: Path, n_rows: int, dim: int
 ) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.void]]]:
-    """All vectors [N, D] and rows [N] of the catalogue; the vectors in a file aside, so that N may be large."""
+    """All vectors [N, D] and rows [N] of the catalog; the vectors in a file aside, so that N may be large."""
     rows = np.zeros(n_rows, ROW)
     aside = model_dir / generation.VERSIONS / ".gathered.npy"  # in versions, so that the next run tidies it away
 
@@ -366,4 +366,4 @@ def _url(template: str, id: str) -> str:
     except KeyError as error:
         raise UnknownNameError("field of --url_template", str(error.args[0]), values) from error
     except (ValueError, IndexError, AttributeError) as error:
-        raise CatalogueError(f"--url_template {template!r} cannot be filled in: {error}") from error
+        raise CatalogError(f"--url_template {template!r} cannot be filled in: {error}") from error

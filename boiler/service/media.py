@@ -7,8 +7,8 @@
 ``GET {prefix}/{n}/spectrogram.png``  the spectrum over time, log frequency, no axes
 ====================================  ================================================================================
 
-``start_s`` and ``end_s`` take a part of it. ``n`` is the item's number in the catalogue: a path never comes in, and
-only files that the catalogue knows go out. Errors are problem details. No torch here, and a sound is read in a process
+``start_s`` and ``end_s`` take a part of it. ``n`` is the item's number in the catalog: a path never comes in, and
+only files that the catalog knows go out. Errors are problem details. No torch here, and a sound is read in a process
 that may die of it, never whole in memory.
 """
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from boiler.service import media
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
-ItemNumber = Annotated[int, Field(ge=0, lt=2**63, description="the item's stable number in the catalogue")]
+ItemNumber = Annotated[int, Field(ge=0, lt=2**63, description="the item's stable number in the catalog")]
 Vector = Annotated[
     list[Number],
     Field(min_length=1, max_length=65_536, description="as long as the index's vectors: see `dim` of GET /model"),

@@ -229,7 +229,7 @@ def publish(
     `items` in the order of n, taken one by one; an item without rows is a silent one. Without `encoder_pt` the index
     answers vectors and items, but cannot embed a sound. `locked`: it is called within `writing`.
 
-    Raises: ValueError: arrays and items do not belong together. CatalogueError: another process is writing there.
+    Raises: ValueError: arrays and items do not belong together. CatalogError: another process is writing there.
     ModelDirError: the disk is full or cannot be written; the index there is as it was.
     """
     model_dir = Path(model_dir)
@@ -294,7 +294,7 @@ def _link_top(model_dir: Path, header: Header) -> None:
 def writing(model_dir: Path) -> Iterator[None]:
     """Be the one that writes there, in a directory without what a killed writer left.
 
-    Raises: CatalogueError: another process is writing there.
+    Raises: CatalogError: another process is writing there.
     """
     with files_module.writing(model_dir):
         _tidy(model_dir)
@@ -328,7 +328,7 @@ def _tidy(model_dir: Path) -> None:
 def rollback(model_dir: str | os.PathLike[str]) -> Generation:
     """Make the generation before the current one current again, and open it.
 
-    Raises: ModelDirError: there is none before it, or it is damaged. CatalogueError: another process is writing there.
+    Raises: ModelDirError: there is none before it, or it is damaged. CatalogError: another process is writing there.
     """
     model_dir = Path(model_dir)
     current_name(model_dir)

@@ -185,7 +185,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.model_dir,
         None,
         lambda items, place: (
-            ground_truth.from_catalogue(items)
+            ground_truth.from_catalog(items)
             if args.corpus is None
             else ground_truth.from_corpus(args.corpus, [item.id for item in items], None, place)
         ),

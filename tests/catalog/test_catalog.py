@@ -1,4 +1,4 @@
-"""The catalogue keeps what was committed, whatever comes."""
+"""The catalog keeps what was committed, whatever comes."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import pytest
 from catalogs import PROBE, add_files, hear
 
 from boiler.catalog import catalog
-from boiler.catalog.catalog import Catalogue
-from boiler.errors import CatalogueError
+from boiler.catalog.catalog import Catalog
+from boiler.errors import CatalogError
 
 
 @pytest.fixture
 def store(tmp_path: Path):
-    with Catalogue(tmp_path / catalog.FILE) as store:
+    with Catalog(tmp_path / catalog.FILE) as store:
         yield store
 
 
-def test_numbers_follow_the_ids_and_are_never_given_twice(store: Catalogue) -> None:
+def test_numbers_follow_the_ids_and_are_never_given_twice(store: Catalog) -> None:
     add_files(store, "b.wav", "a.wav")
     assert [(one.n, one.found.id) for one in store.pending()] == [(1, "a.wav"), (2, "b.wav")]
     store.vanished(2)
@@ -31,7 +31,7 @@ def test_numbers_follow_the_ids_and_are_never_given_twice(store: Catalogue) -> N
     assert [one.n for one in store.pending()] == [1, 3]
 
 
-def test_what_belongs_together_is_put_and_unset_in_one_statement(store: Catalogue) -> None:
+def test_what_belongs_together_is_put_and_unset_in_one_statement(store: Catalog) -> None:
     """A kill between an encoder's hash and how many numbers its vectors have leaves what nobody can publish."""
     statements: list[str] = []
     store.db.set_trace_callback(statements.append)
@@ -42,7 +42,7 @@ def test_what_belongs_together_is_put_and_unset_in_one_statement(store: Catalogu
     assert store.get("encoder_sha256") is store.get("dim") is None
 
 
-def test_what_was_heard_is_an_item_with_its_windows(store: Catalogue) -> None:
+def test_what_was_heard_is_an_item_with_its_windows(store: Catalog) -> None:
     add_files(store, "a.wav", "b.wav")
     hear(store, 1, "aa", n_windows=2)
     hear(store, 2, "bb", n_windows=0)
@@ -57,7 +57,7 @@ def test_what_was_heard_is_an_item_with_its_windows(store: Catalogue) -> None:
     assert store.n_pending() == 0
 
 
-def test_the_same_bytes_are_heard_once_and_are_two_items(store: Catalogue) -> None:
+def test_the_same_bytes_are_heard_once_and_are_two_items(store: Catalog) -> None:
     add_files(store, "a.wav", "b.wav")
     hear(store, 1, "aa")
     store.hashed(2, "aa")
@@ -69,7 +69,7 @@ def test_the_same_bytes_are_heard_once_and_are_two_items(store: Catalogue) -> No
     assert [n for n, *_ in store.rows()] == [2]
 
 
-def test_a_twin_that_is_quicker_wins(store: Catalogue) -> None:
+def test_a_twin_that_is_quicker_wins(store: Catalog) -> None:
     add_files(store, "a.wav", "b.wav")
     c, _ = store.begin(1)
     store.add([(c, 0.0, 8.192, np.ones(3, np.float32))])
@@ -78,7 +78,7 @@ def test_a_twin_that_is_quicker_wins(store: Catalogue) -> None:
     assert [n for n, *_ in store.rows()] == [1, 2]
 
 
-def test_a_failure_belongs_to_the_bytes_and_a_problem_to_the_file(store: Catalogue) -> None:
+def test_a_failure_belongs_to_the_bytes_and_a_problem_to_the_file(store: Catalog) -> None:
     add_files(store, "a.wav", "b.wav", "c.wav")
     store.fail(1, "aa", "is empty")
     store.hashed(2, "aa")
@@ -93,7 +93,7 @@ def test_a_failure_belongs_to_the_bytes_and_a_problem_to_the_file(store: Catalog
     assert [one.n for one in store.pending()] == [1, 2, 3]
 
 
-def test_a_file_that_was_half_heard_goes_on_where_it_was(store: Catalogue) -> None:
+def test_a_file_that_was_half_heard_goes_on_where_it_was(store: Catalog) -> None:
     add_files(store, "a.wav")
     c, known = store.begin(1)
     assert known == set()
@@ -103,7 +103,7 @@ def test_a_file_that_was_half_heard_goes_on_where_it_was(store: Catalogue) -> No
     assert store.n_pending() == 1
 
 
-def test_whatever_a_reader_would_see_raises_the_revision(store: Catalogue) -> None:
+def test_whatever_a_reader_would_see_raises_the_revision(store: Catalog) -> None:
     seen = [store.revision]
     add_files(store, "a.wav", "b.wav")
     seen.append(store.revision)
@@ -118,7 +118,7 @@ def test_whatever_a_reader_would_see_raises_the_revision(store: Catalogue) -> No
     assert seen == sorted(set(seen))
 
 
-def test_a_transaction_is_kept_whole_or_not_at_all(store: Catalogue) -> None:
+def test_a_transaction_is_kept_whole_or_not_at_all(store: Catalog) -> None:
     add_files(store, "a.wav", "b.wav")
     with pytest.raises(RuntimeError), store.changing():
         store.vanished(1)
@@ -128,10 +128,10 @@ def test_a_transaction_is_kept_whole_or_not_at_all(store: Catalogue) -> None:
     assert [one.n for one in store.pending()] == [2]
 
 
-def test_what_is_no_catalogue_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_catalog_is_refused(tmp_path: Path) -> None:
     (tmp_path / "catalogue.sqlite").write_bytes(b"not a database, and long enough to be looked at" * 50)
-    with pytest.raises(CatalogueError, match="move it away"):
-        Catalogue(tmp_path / "catalogue.sqlite")
+    with pytest.raises(CatalogError, match="move it away"):
+        Catalog(tmp_path / "catalogue.sqlite")
 
 
 def test_a_kill_keeps_what_was_committed_and_nothing_else(tmp_path: Path) -> None:
@@ -140,8 +140,8 @@ def test_a_kill_keeps_what_was_committed_and_nothing_else(tmp_path: Path) -> Non
         from pathlib import Path
         sys.path.insert(0, {str(Path(__file__).parents[1])!r})
         from catalogs import add_files, hear
-        from boiler.catalog.catalog import Catalogue
-        store = Catalogue(Path(sys.argv[1]))
+        from boiler.catalog.catalog import Catalog
+        store = Catalog(Path(sys.argv[1]))
         add_files(store, *(f"{{n}}.wav" for n in range(1, 9)))
         with store.changing():
             hear(store, 1, "1")
@@ -150,12 +150,12 @@ def test_a_kill_keeps_what_was_committed_and_nothing_else(tmp_path: Path) -> Non
             os.kill(os.getpid(), signal.SIGKILL)
     """)
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "catalogue.sqlite")], check=False)
-    with Catalogue(tmp_path / "catalogue.sqlite") as store:
+    with Catalog(tmp_path / "catalogue.sqlite") as store:
         assert [n for n, *_ in store.rows()] == [1]
         assert store.n_pending() == 7
 
 
-def test_what_ran_out_of_time_is_tried_three_times_and_then_left(store: Catalogue) -> None:
+def test_what_ran_out_of_time_is_tried_three_times_and_then_left(store: Catalog) -> None:
     add_files(store, "a.wav", "b.wav")
     revisions = [store.revision]
     for _ in range(catalog.MOST_TRIES):
@@ -170,7 +170,7 @@ def test_what_ran_out_of_time_is_tried_three_times_and_then_left(store: Catalogu
     assert [one.n for one in store.pending()] == [1, 2]
 
 
-def test_a_second_try_may_succeed_or_fail_for_good(store: Catalogue) -> None:
+def test_a_second_try_may_succeed_or_fail_for_good(store: Catalog) -> None:
     add_files(store, "a.wav", "b.wav")
     for n, sha256 in ((1, "aa"), (2, "bb")):
         store.fail(n, sha256, "too slow", passing=True)
@@ -184,7 +184,7 @@ def test_a_second_try_may_succeed_or_fail_for_good(store: Catalogue) -> None:
     assert [n for n, *_ in store.rows()] == [1]
 
 
-def test_what_was_heard_before_time_ran_out_is_kept_for_the_next_try(store: Catalogue) -> None:
+def test_what_was_heard_before_time_ran_out_is_kept_for_the_next_try(store: Catalog) -> None:
     add_files(store, "a.wav")
     c, _ = store.begin(1)
     store.add([(c, 0.0, 8.192, np.ones(3, np.float32))])

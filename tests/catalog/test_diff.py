@@ -10,20 +10,20 @@ import pytest
 from catalogs import hear
 
 from boiler.catalog import catalog, diff, scan
-from boiler.catalog.catalog import Catalogue
+from boiler.catalog.catalog import Catalog
 from boiler.catalog.diff import Changes
-from boiler.errors import CatalogueError
+from boiler.errors import CatalogError
 from boiler.files import sha256_of
 from boiler.indexing import embed
 
 
 class Folder:
-    """A folder of files that stand for sounds, and its catalogue; every file is heard as soon as it is synced."""
+    """A folder of files that stand for sounds, and its catalog; every file is heard as soon as it is synced."""
 
     def __init__(self, tmp_path: Path) -> None:
         self.root = tmp_path / "sounds"
         self.root.mkdir()
-        self.store = Catalogue(tmp_path / catalog.FILE)
+        self.store = Catalog(tmp_path / catalog.FILE)
         self.unreadable = scan.Unreadable()
         self.n_heard = 0
 
@@ -146,7 +146,7 @@ def test_what_is_gone_is_dropped(folder: Folder) -> None:
 def test_more_than_half_gone_is_refused_unless_forced(folder: Folder) -> None:
     (folder.root / "a.wav").unlink()
     (folder.root / "b.wav").unlink()
-    with pytest.raises(CatalogueError, match=r"2 of 3 files are gone.*--force"):
+    with pytest.raises(CatalogError, match=r"2 of 3 files are gone.*--force"):
         folder.sync()
     assert len(folder.numbers()) == 3
     folder.sync(force=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from boiler.catalog import metadata
-from boiler.errors import CatalogueError
+from boiler.errors import CatalogError
 
 TABLE = 'file_name,label,bpm,key,note\r\na/1.wav,loud,120,C,\r\n./a/2.wav,,0.5,007,"x, y"\r\n'
 
@@ -55,10 +55,10 @@ def test_a_parquet_table_gives_the_same(tmp_path: Path) -> None:
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
-    with pytest.raises(CatalogueError, match=message):
+    with pytest.raises(CatalogError, match=message):
         metadata.from_table(write(tmp_path, name, text))
 
 
 def test_a_table_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CatalogueError, match="cannot be read"):
+    with pytest.raises(CatalogError, match="cannot be read"):
         metadata.from_table(tmp_path / "missing.csv")

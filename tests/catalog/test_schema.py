@@ -1,4 +1,4 @@
-"""A catalogue is made once, an older one is brought up to date with all that is in it, a newer one is refused."""
+"""A catalog is made once, an older one is brought up to date with all that is in it, a newer one is refused."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from boiler.catalog import schema
-from boiler.catalog.catalog import Catalogue
-from boiler.errors import CatalogueError
+from boiler.catalog.catalog import Catalog
+from boiler.errors import CatalogError
 
 # What version 1 wrote, with a sound of two windows, a broken one, one that was too slow, and one yet to be heard.
 VERSION_1 = """
@@ -56,11 +56,11 @@ PRAGMA user_version = 1;
 """
 
 
-def test_a_catalogue_of_version_1_keeps_all_it_holds(tmp_path: Path) -> None:
+def test_a_catalog_of_version_1_keeps_all_it_holds(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "c.sqlite")) as old:
         old.executescript(VERSION_1)
     for _ in range(2):
-        with Catalogue(tmp_path / "c.sqlite") as store:
+        with Catalog(tmp_path / "c.sqlite") as store:
             assert store.db.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
             assert (store.get("birth"), store.revision) == ("long ago", 7)
             assert [(item.id, item.label, item.duration_s) for item in store.items(str)] == [("a.wav", "dog", 12.288)]
@@ -70,7 +70,7 @@ def test_a_catalogue_of_version_1_keeps_all_it_holds(tmp_path: Path) -> None:
             assert [failure.id for failure in store.failures()] == ["b.wav", "c.wav"]
 
 
-def test_tables_of_an_old_catalogue_are_in_the_end_those_of_a_new_one(tmp_path: Path) -> None:
+def test_tables_of_an_old_catalog_are_in_the_end_those_of_a_new_one(tmp_path: Path) -> None:
     def tables(path: Path) -> dict[str, set[tuple[object, ...]]]:
         with closing(schema.opened(path)) as db:
             names = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")]
@@ -82,28 +82,28 @@ def test_tables_of_an_old_catalogue_are_in_the_end_those_of_a_new_one(tmp_path: 
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: schema.opened(path).close()])
-def test_a_newer_catalogue_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_a_newer_catalog_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "c.sqlite")
     with closing(sqlite3.connect(tmp_path / "c.sqlite")) as db:
         db.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
-    with pytest.raises(CatalogueError, match="update boiler"):
-        Catalogue(tmp_path / "c.sqlite")
+    with pytest.raises(CatalogError, match="update boiler"):
+        Catalog(tmp_path / "c.sqlite")
 
 
-def test_an_upgrade_that_fails_leaves_the_old_catalogue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upgrade_that_fails_leaves_the_old_catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(sqlite3.connect(tmp_path / "c.sqlite")) as old:
         old.executescript(VERSION_1)
     monkeypatch.setitem(schema._STEPS, 1, ("DROP TABLE runs;", "nonsense;"))
-    with pytest.raises(CatalogueError):
-        Catalogue(tmp_path / "c.sqlite")
+    with pytest.raises(CatalogError):
+        Catalog(tmp_path / "c.sqlite")
     monkeypatch.undo()
-    with Catalogue(tmp_path / "c.sqlite") as store:
+    with Catalog(tmp_path / "c.sqlite") as store:
         assert store.begin_run("now") == 1
 
 
-def test_of_two_that_open_a_new_catalogue_at_once_one_makes_it(tmp_path: Path) -> None:
+def test_of_two_that_open_a_new_catalog_at_once_one_makes_it(tmp_path: Path) -> None:
     def birth(_: int) -> str | None:
-        with Catalogue(path) as store:
+        with Catalog(path) as store:
             return store.get("birth")
 
     with ThreadPoolExecutor(8) as threads:

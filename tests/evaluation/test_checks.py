@@ -17,7 +17,7 @@ from boiler.store import generation
 
 
 def opened(model_dir: Path, wav_dir: Path | None = None) -> Labelled:
-    return labelled_index.open(model_dir, wav_dir, lambda items, _: ground_truth.from_catalogue(items))
+    return labelled_index.open(model_dir, wav_dir, lambda items, _: ground_truth.from_catalog(items))
 
 
 def ignore(done: int) -> None:

@@ -11,8 +11,8 @@ import pytest
 from evaluating import indexed
 from sounds import write
 
-from boiler.errors import CorpusError, UnknownNameError
 from boiler.cli import evaluate as command
+from boiler.errors import CorpusError, UnknownNameError
 from boiler.evaluation import evaluate
 from boiler.evaluation.evaluate import EvaluateSettings
 from boiler.store import generation

@@ -1,4 +1,4 @@
-"""Labels, folds and groups from a catalogue, a table and a known data set."""
+"""Labels, folds and groups from a catalog, a table and a known data set."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ def table(path: Path, *lines: str) -> Path:
     return path
 
 
-def test_labels_of_the_catalogue_and_its_metadata() -> None:
-    truth = ground_truth.from_catalogue(items(artist=["x", "y", None], year=[1999, 1999, 2001]))
+def test_labels_of_the_catalog_and_its_metadata() -> None:
+    truth = ground_truth.from_catalog(items(artist=["x", "y", None], year=[1999, 1999, 2001]))
     assert truth.labels == (("drums",), ("drums",), ("voices",))
     assert truth.numbers().tolist() == [0, 0, 1]
     assert truth.group("artist", IDS).tolist() == [0, 1, -1]
     assert truth.group("year", IDS).tolist() == [0, 0, 1]
-    assert ground_truth.from_catalogue(items(artist=["x", "y", None]), "artist").labels == (("x",), ("y",), ())
+    assert ground_truth.from_catalog(items(artist=["x", "y", None]), "artist").labels == (("x",), ("y",), ())
 
 
-def test_a_catalogue_without_labels_says_what_to_do() -> None:
+def test_a_catalog_without_labels_says_what_to_do() -> None:
     with pytest.raises(CorpusError, match="--labels CSV"):
-        ground_truth.from_catalogue([Item(0, "a.wav"), Item(1, "b.wav")])
+        ground_truth.from_catalog([Item(0, "a.wav"), Item(1, "b.wav")])
     with pytest.raises(UnknownNameError, match="artist"):
-        ground_truth.from_catalogue(items(), "artist")
+        ground_truth.from_catalog(items(), "artist")
 
 
 def test_groups_by_folder_pattern_and_none() -> None:
-    truth = ground_truth.from_catalogue(items())
+    truth = ground_truth.from_catalog(items())
     assert truth.group("folder", IDS).tolist() == [0, 0, 1]
     assert truth.group("none", IDS).tolist() == [-1, -1, -1]
     assert truth.group(r"re:/([a-z]+)_", IDS).tolist() == [1, 1, 0]
@@ -53,7 +53,7 @@ def test_groups_by_folder_pattern_and_none() -> None:
 
 
 def test_an_unknown_group_lists_the_known_and_a_bad_pattern_is_refused() -> None:
-    truth = ground_truth.from_catalogue(items(artist=["x", "y", "z"]))
+    truth = ground_truth.from_catalog(items(artist=["x", "y", "z"]))
     with pytest.raises(UnknownNameError, match="artist, folder, none"):
         truth.group("speaker", IDS)
     with pytest.raises(CorpusError, match="is not a pattern"):

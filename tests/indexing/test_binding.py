@@ -14,7 +14,7 @@ from boiler.audio import stream
 from boiler.audio import windows as windows_module
 from boiler.audio.decoder_pool import Decoders
 from boiler.catalog import catalog, diff, scan
-from boiler.catalog.catalog import Catalogue
+from boiler.catalog.catalog import Catalog
 from boiler.encoder import runtime
 from boiler.errors import ModelDirError
 from boiler.indexing import binding
@@ -34,7 +34,7 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(root: Path, tmp_path: Path):
-    with Catalogue(tmp_path / catalog.FILE) as store:
+    with Catalog(tmp_path / catalog.FILE) as store:
         unreadable = scan.Unreadable()
         found = scan.walk(root, stream.SUFFIXES, unreadable=unreadable)
         changes = diff.compare(store, found, unreadable, embed_module.hashes(root))
@@ -48,11 +48,11 @@ def decoders():
         yield decoders
 
 
-def sample(store: Catalogue, root: Path, decoders: Decoders, seed: int = 0) -> Sample:
+def sample(store: Catalog, root: Path, decoders: Decoders, seed: int = 0) -> Sample:
     return Sample(store, root, decoders, which="all", hop_s=4.096, batch_size=4, n_windows=1000, seed=seed)
 
 
-def test_a_new_directory_is_bound_and_an_old_one_holds_to_it(store: Catalogue) -> None:
+def test_a_new_directory_is_bound_and_an_old_one_holds_to_it(store: Catalog) -> None:
     assert binding.binding_of(store) is None
     binding.bind(store, BINDING, force=False)
     binding.bind(store, BINDING, force=False)
@@ -64,7 +64,7 @@ def test_a_new_directory_is_bound_and_an_old_one_holds_to_it(store: Catalogue) -
     assert binding.binding_of(store) == other
 
 
-def test_a_sample_gives_the_same_windows_each_time_in_batches(store: Catalogue, root: Path, decoders: Decoders) -> None:
+def test_a_sample_gives_the_same_windows_each_time_in_batches(store: Catalog, root: Path, decoders: Decoders) -> None:
     batches = list(sample(store, root, decoders))
     assert [tuple(batch.shape) for batch in batches[:-1]] == [(4, 1, windows_module.WINDOW_SAMPLES)] * (
         len(batches) - 1
@@ -75,7 +75,7 @@ def test_a_sample_gives_the_same_windows_each_time_in_batches(store: Catalogue, 
     assert not torch.equal(batches[0], elsewhere[0])
 
 
-def test_the_encoder_is_made_once(store: Catalogue, root: Path, decoders: Decoders) -> None:
+def test_the_encoder_is_made_once(store: Catalog, root: Path, decoders: Decoders) -> None:
     path = binding.freeze(store, "MFCCStats", None, sample(store, root, decoders))
     made = (path.stat().st_mtime_ns, files.sha256_of(path))
     assert binding.freeze(store, "MFCCStats", None, sample(store, root, decoders, seed=5)) == path
@@ -83,7 +83,7 @@ def test_the_encoder_is_made_once(store: Catalogue, root: Path, decoders: Decode
     assert store.get("encoder_sha256") == made[1]
 
 
-def test_an_encoder_that_learns_has_learned_from_the_folder(store: Catalogue, root: Path, decoders: Decoders) -> None:
+def test_an_encoder_that_learns_has_learned_from_the_folder(store: Catalog, root: Path, decoders: Decoders) -> None:
     path = binding.freeze(store, "MFCCStats", None, sample(store, root, decoders))
     windows = next(iter(sample(store, root, decoders)))[:, 0].numpy()
     learned = runtime.embedder(path, "cpu")(windows)
@@ -93,7 +93,7 @@ def test_an_encoder_that_learns_has_learned_from_the_folder(store: Catalogue, ro
 
 
 def test_a_window_gets_the_same_vector_alone_or_in_a_batch_on_one_thread_or_four(
-    store: Catalogue, root: Path, decoders: Decoders
+    store: Catalog, root: Path, decoders: Decoders
 ) -> None:
     embed = runtime.embedder(binding.freeze(store, "MFCCStats", None, sample(store, root, decoders)), "cpu")
     windows = np.concatenate([batch[:, 0].numpy() for batch in sample(store, root, decoders)])
@@ -109,7 +109,7 @@ def test_a_window_gets_the_same_vector_alone_or_in_a_batch_on_one_thread_or_four
 
 
 def test_many_batches_give_the_same_vectors_to_the_bit_on_any_number_of_threads(
-    store: Catalogue, root: Path, decoders: Decoders
+    store: Catalog, root: Path, decoders: Decoders
 ) -> None:
     path = binding.freeze(store, "MFCCStats", None, sample(store, root, decoders))
     windows = np.concatenate([batch[:, 0].numpy() for batch in sample(store, root, decoders)])

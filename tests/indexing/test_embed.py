@@ -1,4 +1,4 @@
-"""Real files, decoded in real processes, become windows in the catalogue; no torch: vectors are plain statistics."""
+"""Real files, decoded in real processes, become windows in the catalog; no torch: vectors are plain statistics."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sounds import tone, write
 
 from boiler.audio.decoder_pool import Decoders
 from boiler.catalog import catalog, diff, scan
-from boiler.catalog.catalog import Catalogue
+from boiler.catalog.catalog import Catalog
 from boiler.indexing import embed as embed_module
 from boiler.indexing.embed import Floats, Hearing, Tally
 from boiler.progress import meter
@@ -29,12 +29,12 @@ def statistics(samples: Floats) -> Floats:
 
 
 class Room:
-    """A folder, its catalogue, and the decoders."""
+    """A folder, its catalog, and the decoders."""
 
     def __init__(self, tmp_path: Path, decoders: Decoders) -> None:
         self.root = tmp_path / "sounds"
         self.root.mkdir()
-        self.store = Catalogue(tmp_path / catalog.FILE)
+        self.store = Catalog(tmp_path / catalog.FILE)
         self.decoders = decoders
 
     def look(self) -> None:

@@ -18,7 +18,7 @@ import pytest
 import torch
 from sounds import tone, write
 
-from boiler.errors import CatalogueError, CheckpointError, CorpusError, ModelDirError, SettingsError, UnknownNameError
+from boiler.errors import CatalogError, CheckpointError, CorpusError, ModelDirError, SettingsError, UnknownNameError
 from boiler.indexing import pipeline
 from boiler.indexing.pipeline import IndexSettings
 from boiler.store import generation
@@ -145,7 +145,7 @@ def test_an_index_brought_up_to_date_holds_what_a_fresh_one_holds(
     pipeline.index(settings)
     shutil.copytree(tmp_path / "m", tmp_path / "fresh", symlinks=True)
     # the same encoder, everything heard anew
-    with closing(pipeline.Catalogue(tmp_path / "fresh" / "catalogue.sqlite")) as store:
+    with closing(pipeline.Catalog(tmp_path / "fresh" / "catalogue.sqlite")) as store:
         store.forget_all()
     pipeline.index(replace(settings, model_dir=tmp_path / "fresh"))
     one, other = generation.open(tmp_path / "m"), generation.open(tmp_path / "fresh")
@@ -281,16 +281,16 @@ def test_what_was_not_said_is_as_it_was(settings: IndexSettings, folder: Path, t
         ({"encoder": "BagTopVQVAE", "pt_path": Path("missing.pt")}, CheckpointError),
         ({"wav_dir": Path("missing")}, CorpusError),
         ({"include": ("nothing",)}, CorpusError),
-        ({"hop_s": -1.0}, CatalogueError),
-        ({"hop_s": 9.0}, CatalogueError),
-        ({"batch_size": 0}, CatalogueError),
-        ({"workers": 0}, CatalogueError),
-        ({"decode_timeout_s": 0.0}, CatalogueError),
-        ({"max_file_hours": -1.0}, CatalogueError),
-        ({"hop_s": 0.0}, CatalogueError),
-        ({"windows": "some"}, CatalogueError),
+        ({"hop_s": -1.0}, CatalogError),
+        ({"hop_s": 9.0}, CatalogError),
+        ({"batch_size": 0}, CatalogError),
+        ({"workers": 0}, CatalogError),
+        ({"decode_timeout_s": 0.0}, CatalogError),
+        ({"max_file_hours": -1.0}, CatalogError),
+        ({"hop_s": 0.0}, CatalogError),
+        ({"windows": "some"}, CatalogError),
         ({"url_template": "{title}"}, UnknownNameError),
-        ({"metadata": Path("missing.csv")}, CatalogueError),
+        ({"metadata": Path("missing.csv")}, CatalogError),
         ({"device": "abacus"}, SettingsError),
     ],
 )
@@ -308,7 +308,7 @@ def test_a_folder_that_is_mostly_gone_is_refused_unless_forced(
     pipeline.index(settings)
     shutil.rmtree(folder / "hum")
     (folder / "whistle" / "whistle-0.wav").unlink()
-    with pytest.raises(CatalogueError, match="4 of 6 files are gone"):
+    with pytest.raises(CatalogError, match="4 of 6 files are gone"):
         pipeline.index(settings)
     assert generation.open(tmp_path / "m").header.n_items == 6
     assert pipeline.index(replace(settings, force=True)).n_items == 2
@@ -327,7 +327,7 @@ def test_a_lost_encoder_is_refused_not_made_anew(settings: IndexSettings, folder
         pipeline.index(settings)
 
 
-def test_a_damaged_index_is_made_again_from_the_catalogue(settings: IndexSettings, tmp_path: Path) -> None:
+def test_a_damaged_index_is_made_again_from_the_catalog(settings: IndexSettings, tmp_path: Path) -> None:
     pipeline.index(settings)
     (tmp_path / "m" / "vectors.npy").resolve().unlink()
     with pytest.raises(ModelDirError):

@@ -16,7 +16,7 @@ import pytest
 from generations import DIM, publish
 
 from boiler import files
-from boiler.errors import CatalogueError, ModelDirError
+from boiler.errors import CatalogError, ModelDirError
 from boiler.store import generation
 from boiler.store.generation import Failure, Header, Item, rows_of
 from boiler.store.projector import METADATA, TENSORS
@@ -235,7 +235,7 @@ def test_a_second_writer_is_refused_and_the_first_named(tmp_path: Path) -> None:
     )
     assert holder.stdout is not None
     assert holder.stdout.readline() == b"held\n"
-    with pytest.raises(CatalogueError, match=f"process {holder.pid}"):
+    with pytest.raises(CatalogError, match=f"process {holder.pid}"):
         publish(tmp_path / "m")
     holder.kill()
     holder.communicate()

@@ -38,9 +38,9 @@ def test_the_events_file_holds_one_set_of_numbers_however_often_it_is_written(tm
 
 def test_tensorboards_projector_plugin_reads_what_we_write(tmp_path: Path) -> None:
     """Through the plugin's own code, from a model directory as `publish` leaves it; no server is needed for that."""
+    from generations import publish
     from tensorboard.plugins import base_plugin
     from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin
-    from generations import publish
     from werkzeug.test import Client
 
     publish(tmp_path / "m", n_items=5)

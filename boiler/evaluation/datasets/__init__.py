@@ -117,7 +117,7 @@ def files(root: Path, suffixes: Sequence[str]) -> Iterator[str]:
 
 
 def normal(id: str) -> str:
-    """An id as the catalogue writes it: NFC."""
+    """An id as the catalog writes it: NFC."""
     return unicodedata.normalize("NFC", id)
 
 

@@ -1,6 +1,6 @@
 """GTZAN genres: `{genre}/{genre}.00042.wav` (or .au), in `genres/`, `genres_original/` or at the top.
 
-There is no official split. Its faults (repeats, wrong labels) are catalogued in B. L. Sturm, *The GTZAN dataset*, 2013.
+There is no official split. Its faults (repeats, wrong labels) are listed in B. L. Sturm, *The GTZAN dataset*, 2013.
 The names tell nothing of artists, so a group to leave out has to come from a table of one's own.
 """
 
