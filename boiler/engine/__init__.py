@@ -1,16 +1,16 @@
 """Search engines: rows of vectors in, the nearest rows of a query out. The contract, and the table of names.
 
 Vectors are float32 of unit length, row numbers are 0 to N-1. Distance is angular, `sqrt(2 (1 - cos))`: 0 the same,
-smaller is nearer, 2 the opposite. An engine finds candidates in its own way and leaves the last word to `nearest_of`,
-which works out the distance of each in float64 and breaks ties by row: so all engines give the same figures for the
-same rows, and a vector is at distance 0 from itself. `exact` is the truth that the others are held to.
+smaller is nearer, 2 the opposite. An engine finds candidates in its own way and passes them to `rerank_candidates`, which
+computes the distance of each in float64 and breaks ties by row: all engines return the same distances for the same
+rows, and a vector is at distance 0 from itself. `exact` is the truth that the others are held to.
 
 An engine is built once and asked often; there is no insert and no delete. Queries may come from several threads at a
 time. The vectors are the memory-mapped file of a generation: no engine copies them.
 
 >>> import numpy as np
 >>> from boiler import engine
->>> vectors = engine.unit(np.eye(3))
+>>> vectors = engine.normalize(np.eye(3))
 >>> found = engine.find("exact").build(vectors).query(vectors[:1], k=2)
 >>> found.rows.tolist(), found.distances.round(3).tolist()
 ([[0, 1]], [[0.0, 1.4140000343322754]])
@@ -39,7 +39,7 @@ TABLE: dict[str, str] = {
 """Name to where its class stands. Imported when asked for."""
 
 
-class Found(NamedTuple):
+class Neighbours(NamedTuple):
     """The nearest rows of each query, nearest first, equal ones by row.
 
     Shape: rows int64 [Q, k], distances float32 [Q, k]; `min(k, N)` columns.
@@ -58,7 +58,7 @@ class Engine(Protocol):
     def build(cls, vectors: Vectors) -> Self:
         """An engine over `vectors` [N, D], unit length."""
 
-    def query(self, queries: Vectors, k: int) -> Found:
+    def query(self, queries: Vectors, k: int) -> Neighbours:
         """The `min(k, N)` nearest rows of each of `queries` [Q, D], unit length; k at least 1."""
 
     def save(self, path: Path) -> None:
@@ -83,13 +83,13 @@ def find(name: str) -> type[Engine]:
     return cast(type[Engine], getattr(importlib.import_module(module), class_name))
 
 
-def unit(vectors: npt.ArrayLike) -> Vectors:
+def normalize(vectors: npt.ArrayLike) -> Vectors:
     """The vectors at unit length. Worked out in float64 from the largest number of each: neither 1e-30 nor 1e300
     loses its direction. A vector of zeros has none and stays as it is.
 
     Shape: [..., D] -> float32 [..., D]
 
-    >>> unit([[3e300, 4e300]]).tolist()
+    >>> normalize([[3e300, 4e300]]).tolist()
     [[0.6000000238418579, 0.800000011920929]]
     """
     wide = np.asarray(vectors, np.float64)
@@ -99,7 +99,7 @@ def unit(vectors: npt.ArrayLike) -> Vectors:
     return (wide / np.where(norms > 0, norms, 1.0)).astype(np.float32)
 
 
-def nearest_of(vectors: Vectors, queries: Vectors, k: int, asked: Rows | None, candidates: Rows) -> Found:
+def rerank_candidates(vectors: Vectors, queries: Vectors, k: int, asked: Rows | None, candidates: Rows) -> Neighbours:
     """The k nearest among candidates that are at least k for each query; no candidate twice for one query.
 
     The distance is the length of the difference, which for unit vectors is `sqrt(2 (1 - cos))` and stays accurate
@@ -111,12 +111,12 @@ def nearest_of(vectors: Vectors, queries: Vectors, k: int, asked: Rows | None, c
     Raises: ValueError: vectors or queries are not float32, or the vectors not in rows (C order); or a query has fewer
     than k candidates.
     """
-    found = nothing(len(queries), k)
+    found = empty_neighbours(len(queries), k)
     asked = None if asked is None else np.ascontiguousarray(asked)
     rerank.nearest(vectors, np.ascontiguousarray(queries), asked, np.ascontiguousarray(candidates), *found)
     return found
 
 
-def nothing(n_queries: int, k: int) -> Found:
+def empty_neighbours(n_queries: int, k: int) -> Neighbours:
     """The answer where there is no query, or no row; and the room that one is written into."""
-    return Found(np.zeros((n_queries, k), np.int64), np.zeros((n_queries, k), np.float32))
+    return Neighbours(np.zeros((n_queries, k), np.int64), np.zeros((n_queries, k), np.float32))

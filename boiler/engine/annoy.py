@@ -1,7 +1,7 @@
 """Annoy: a forest of random splits, the file that every model directory has.
 
-Ask for it by name; for speed there are better ones (exp/benchmarks/search.py). Its answers are candidates here: more are
-fetched than asked for, and their distances worked out again.
+Select it by name; other engines are faster (exp/benchmarks/search.py). Its results are only candidates: more than k are
+fetched and ranked again by exact distance.
 
 Annoy checks nothing: a damaged file loads and answers wrongly, or kills the process at the first query. So a file comes
 from a generation, whose sizes are checked at opening; here the number of rows is compared besides.
@@ -15,7 +15,7 @@ from typing import ClassVar, Self
 import annoy
 import numpy as np
 
-from boiler.engine import Found, Vectors, nearest_of, nothing
+from boiler.engine import Neighbours, Vectors, empty_neighbours, rerank_candidates
 from boiler.engine.exact import Exact
 from boiler.errors import ModelDirError
 
@@ -59,17 +59,17 @@ class Annoy:
             )
         return cls(index, vectors, search_k)
 
-    def query(self, queries: Vectors, k: int) -> Found:
+    def query(self, queries: Vectors, k: int) -> Neighbours:
         k = min(k, len(self.vectors))
         if not k or not len(queries):
-            return nothing(len(queries), k)
+            return empty_neighbours(len(queries), k)
         answers = [self._one(query, k) for query in queries]
-        return Found(*(np.concatenate(parts) for parts in zip(*answers, strict=True)))
+        return Neighbours(*(np.concatenate(parts) for parts in zip(*answers, strict=True)))
 
-    def _one(self, query: Vectors, k: int) -> Found:
+    def _one(self, query: Vectors, k: int) -> Neighbours:
         wanted = min(OVER_FETCH * k + 8, len(self.vectors))
         search_k = -1 if self._search_k is None else max(self._search_k, self._search_k * k // 10)
         candidates = np.array(self._index.get_nns_by_vector(query, wanted, search_k), np.int64)
         if len(candidates) < k:  # it may come back with fewer than asked, though there are enough
             return Exact(self.vectors, once=True).query(query[None], k)
-        return nearest_of(self.vectors, query[None], k, None, candidates)
+        return rerank_candidates(self.vectors, query[None], k, None, candidates)

@@ -26,7 +26,7 @@ import numkong
 import numpy as np
 import numpy.typing as npt
 
-from boiler.engine import Found, Rows, Vectors, nearest_of, nothing, rerank
+from boiler.engine import Neighbours, Rows, Vectors, empty_neighbours, rerank, rerank_candidates
 
 FEW = 8  # queries; from here on one matrix product is quicker than scans
 SLACK = 6  # rows fetched beyond k, so that the rounding error of the k-th is nearly always covered at once
@@ -80,13 +80,13 @@ class Exact:
     def load(cls, path: Path, vectors: Vectors) -> Self:
         return cls(vectors)
 
-    def query(self, queries: Vectors, k: int, among: Rows | None = None) -> Found:
+    def query(self, queries: Vectors, k: int, among: Rows | None = None) -> Neighbours:
         """The nearest rows of each query; with `among` (rising row numbers), the nearest of those rows."""
         if among is not None:
             return self._query_among(queries, k, among)
         k = min(k, len(self.vectors))
         if not k or not len(queries):
-            return nothing(len(queries), k)
+            return empty_neighbours(len(queries), k)
         queries = np.ascontiguousarray(queries, np.float32)
         if self._small and 4 * (k + SLACK) < len(self.vectors):
             return self._in_blocks(self._by_bytes, queries, k)
@@ -94,7 +94,7 @@ class Exact:
             return _joined([self._scan(query[None], k) or self._product(query[None], k) for query in queries])
         return self._in_blocks(self._product, queries, k)
 
-    def _scan(self, query: Vectors, k: int, among: Rows | None = None) -> Found | None:
+    def _scan(self, query: Vectors, k: int, among: Rows | None = None) -> Neighbours | None:
         """One query; None where so many rows are equally near that a product is quicker."""
         n = len(self.vectors) if among is None else len(among)
         wanted = k + SLACK
@@ -102,11 +102,11 @@ class Exact:
             scores, rows = self._best(query, wanted, among)
             covered = scores[0, k - 1] - scores[0] <= self._margin
             if not covered[-1]:  # all that could be among the k nearest are in
-                return nearest_of(self.vectors, query, k, None, rows[0][covered])
+                return rerank_candidates(self.vectors, query, k, None, rows[0][covered])
             wanted *= 4
         return None
 
-    def _by_bytes(self, queries: Vectors, k: int) -> Found:
+    def _by_bytes(self, queries: Vectors, k: int) -> Neighbours:
         """One query or many."""
         return _nearest_scored(self.vectors, queries, k, *self._bytes.products(queries, self._margin))
 
@@ -126,17 +126,17 @@ class Exact:
         scan(x, y, self.vectors.shape[1], 1, len(self.vectors), wanted, best, ids, chosen)
         return scores, rows
 
-    def _product(self, queries: Vectors, k: int) -> Found:
+    def _product(self, queries: Vectors, k: int) -> Neighbours:
         """Many queries."""
         slack = np.full(len(queries), self._margin)
         return _nearest_scored(self.vectors, queries, k, queries @ self.vectors.T, slack)
 
-    def _query_among(self, queries: Vectors, k: int, among: Rows) -> Found:
+    def _query_among(self, queries: Vectors, k: int, among: Rows) -> Neighbours:
         """The nearest of some rows. A few queries scan them; for many they are copied out, part by part, and asked as
         if they were all."""
         k = min(k, len(among))
         if not k or not len(queries):
-            return nothing(len(queries), k)
+            return empty_neighbours(len(queries), k)
         if len(queries) < FEW:
             among = np.ascontiguousarray(among, np.int64)
             found = [self._scan(query[None], k, among) for query in queries]
@@ -149,9 +149,9 @@ class Exact:
         rows = np.concatenate([own[found.rows] for own, found in parts], axis=1)
         distances = np.concatenate([found.distances for _, found in parts], axis=1)
         order = np.lexsort((rows, distances), axis=1)[:, :k]
-        return Found(np.take_along_axis(rows, order, axis=1), np.take_along_axis(distances, order, axis=1))
+        return Neighbours(np.take_along_axis(rows, order, axis=1), np.take_along_axis(distances, order, axis=1))
 
-    def _in_blocks(self, find: Callable[[Vectors, int], Found], queries: Vectors, k: int) -> Found:
+    def _in_blocks(self, find: Callable[[Vectors, int], Neighbours], queries: Vectors, k: int) -> Neighbours:
         """As many queries at a time as there is room for the products of."""
         k = min(k, len(self.vectors))
         size = max(1, _BLOCK_SCORES // len(self.vectors))
@@ -182,13 +182,15 @@ class _Bytes:
         return numkong.dots_packed(rounded, self._packed), slack
 
 
-def _nearest_scored(vectors: Vectors, queries: Vectors, k: int, scores: Any, slack: npt.NDArray[np.float64]) -> Found:
-    found = nothing(len(queries), k)
+def _nearest_scored(
+    vectors: Vectors, queries: Vectors, k: int, scores: Any, slack: npt.NDArray[np.float64]
+) -> Neighbours:
+    found = empty_neighbours(len(queries), k)
     rerank.nearest_scored(vectors, queries, scores, slack, *found)
     return found
 
 
-def _joined(parts: list[Found]) -> Found:
+def _joined(parts: list[Neighbours]) -> Neighbours:
     if len(parts) == 1:
         return parts[0]
-    return Found(np.concatenate([part.rows for part in parts]), np.concatenate([part.distances for part in parts]))
+    return Neighbours(np.concatenate([part.rows for part in parts]), np.concatenate([part.distances for part in parts]))

@@ -25,7 +25,7 @@ from typing import Any, ClassVar, Self, cast
 import faiss
 import numpy as np
 
-from boiler.engine import Found, Rows, Vectors, nearest_of, nothing
+from boiler.engine import Neighbours, Rows, Vectors, empty_neighbours, rerank_candidates
 from boiler.engine.exact import Exact
 from boiler.errors import ModelDirError
 
@@ -137,15 +137,15 @@ class HNSW:
             raise ModelDirError(f"{path} holds {index.ntotal} rows where {len(vectors)} are: run boiler index again")
         return cls(index, vectors)
 
-    def query(self, queries: Vectors, k: int) -> Found:
+    def query(self, queries: Vectors, k: int) -> Neighbours:
         k = min(k, len(self.vectors))
         if not k or not len(queries):
-            return nothing(len(queries), k)
+            return empty_neighbours(len(queries), k)
         if 4 * k > len(self.vectors):
             return Exact(self.vectors, once=True).query(queries, k)
         return self._ask(queries, k, math.ceil(self.width * max(1.0, k / TESTED_K) ** 0.5))
 
-    def _ask(self, queries: Vectors, k: int, width: int) -> Found:
+    def _ask(self, queries: Vectors, k: int, width: int) -> Neighbours:
         wanted = min(max(k + MORE, k + k // 2, width // 2), len(self.vectors))
         rows = np.empty((len(queries), wanted), np.int64)
         near = np.empty((len(queries), wanted), np.float32)
@@ -153,13 +153,13 @@ class HNSW:
         # What `search` of faiss does, which takes as long again as a tenth of a walk.
         self._index.search_c(len(queries), x, wanted, best, ids, self._wide(max(width, wanted)))
         if len(queries) == 1 and rows[0, -1] >= 0:
-            return nearest_of(self.vectors, queries, k, None, rows[0])
+            return rerank_candidates(self.vectors, queries, k, None, rows[0])
         there = rows >= 0
         enough = there.sum(axis=1) >= k
-        found = nothing(len(queries), k)
+        found = empty_neighbours(len(queries), k)
         if enough.any():
             asked, place = np.nonzero(there[enough])
-            some = nearest_of(self.vectors, queries[enough], k, asked, rows[enough][asked, place])
+            some = rerank_candidates(self.vectors, queries[enough], k, asked, rows[enough][asked, place])
             found.rows[enough], found.distances[enough] = some
         if not enough.all():  # the walk ended in a part of the graph that holds fewer than k rows
             some = Exact(self.vectors, once=True).query(queries[~enough], k)

@@ -83,7 +83,7 @@ class Ear:
         Raises: ModelDirError: as `embed`.
         """
         dim = opened.header.dim
-        vectors = engine.unit(self._of(opened).embed(samples))
+        vectors = engine.normalize(self._of(opened).embed(samples))
         if vectors.shape != (len(samples), dim) or not np.isfinite(vectors).all():
             raise _other(opened)
         return vectors

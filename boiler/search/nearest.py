@@ -316,7 +316,7 @@ class Nearest:
 
         Raises: as `ask`.
         """
-        return engine.unit(self._query(self._snapshot, question).vectors.astype(np.float64).mean(axis=0))
+        return engine.normalize(self._query(self._snapshot, question).vectors.astype(np.float64).mean(axis=0))
 
     def duplicates(self, nearer_than: float = 0.1, *, tell: Tell = told_by_none) -> list[Group]:
         """Groups of nearly identical sounds in the whole collection, the largest first; see `boiler.search.duplicates`. `tell`

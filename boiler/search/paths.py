@@ -45,7 +45,7 @@ def journey(
     for share in np.arange(1, steps + 1) / (steps + 1):
         # Along the great circle; where the two are all but one, a straight line is the same.
         weights = (np.sin((1 - share) * angle), np.sin(share * angle)) if angle > 1e-6 else (1 - share, share)
-        point = engine.unit(weights[0] * one.astype(np.float64) + weights[1] * other)
+        point = engine.normalize(weights[0] * one.astype(np.float64) + weights[1] * other)
         next_ = nearest.ask(ByVector(point), 1, replace(options, without=frozenset(heard))).matches
         found += next_
         heard |= {match.n for match in next_}
@@ -85,7 +85,7 @@ def playlist(
         towards = nearest.direction(ByItem(chosen.n)).astype(np.float64)
         moved = (1 - drift) * point + drift * towards
         if np.linalg.norm(moved) > 1e-6:  # else it is opposite: stay
-            point = engine.unit(moved)
+            point = engine.normalize(moved)
     return found
 
 

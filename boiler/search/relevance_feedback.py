@@ -51,7 +51,7 @@ def moved(queries: Vectors, liked: Vectors, disliked: Vectors) -> Vectors:
         total += TOWARDS * liked.mean(axis=0)
     if len(disliked):
         total -= AWAY * disliked.mean(axis=0)
-    return engine.unit(total)  # the query itself weighs 1 against AWAY, so it is never zero
+    return engine.normalize(total)  # the query itself weighs 1 against AWAY, so it is never zero
 
 
 def _there(snapshot: Snapshot, ids: Sequence[str]) -> tuple[Vectors, list[int]]:

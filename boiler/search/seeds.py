@@ -124,12 +124,12 @@ def combined(directions: Sequence[Vectors], weights: Sequence[float]) -> Vectors
     """
     total = np.zeros(directions[0].shape[1])
     for windows, weight in zip(directions, weights, strict=True):
-        total += weight * engine.unit(windows.astype(np.float64).mean(axis=0))
+        total += weight * engine.normalize(windows.astype(np.float64).mean(axis=0))
     if np.linalg.norm(total) < LEAST_LENGTH * sum(abs(weight) for weight in weights):
         raise QueryError(
             "the seeds cancel each other out: nothing is left to ask for. Change a weight, or leave one out"
         )
-    return engine.unit(total)
+    return engine.normalize(total)
 
 
 def spread(windows: Sequence[Any]) -> list[Any]:
@@ -172,7 +172,7 @@ def vector_of(query: Any, dim: int) -> Vectors:
         return np.asarray(wide / math.sqrt(square), np.float32)
     if not np.isfinite(vector).all():
         raise QueryError("the vector has numbers that are NaN or infinite")
-    found = engine.unit(vector)
+    found = engine.normalize(vector)
     if not found.any():
         raise QueryError("the vector is all zeros: it has no direction to compare")
     return found

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from boiler import engine
 from boiler.catalog import items
 from boiler.catalog.items import Item
-from boiler.engine import Engine, Found, Rows, Vectors
+from boiler.engine import Engine, Neighbours, Rows, Vectors
 from boiler.engine.exact import Exact
 from boiler.errors import ModelDirError, SilentSoundError, UnknownItemError
 from boiler.search import filters
@@ -215,7 +215,7 @@ class Snapshot:
         Shape: queries [Q, D] -> [k]
         """
         if among is None:
-            search: Callable[[int], Found] = lambda rows: self.engine.query(queries, rows)  # noqa: E731
+            search: Callable[[int], Neighbours] = lambda rows: self.engine.query(queries, rows)  # noqa: E731
             n_rows, n_items = len(self.vectors), self.n_searchable
         else:
             search = lambda rows: self.exact.query(queries, rows, among)  # noqa: E731
@@ -246,7 +246,7 @@ class Snapshot:
         found = self.engine.query(np.concatenate([queries for queries, _ in questions]), wanted)
         answers, at = [], 0
         for queries, without in questions:
-            mine = Found(found.rows[at : at + len(queries)], found.distances[at : at + len(queries)])
+            mine = Neighbours(found.rows[at : at + len(queries)], found.distances[at : at + len(queries)])
             at += len(queries)
             ranked = self._by_item(mine, np.fromiter(without, np.int64, len(without)), False)
             if wanted < len(self.vectors) and self._settled(ranked, mine) < k:
@@ -256,7 +256,7 @@ class Snapshot:
         return answers
 
     @staticmethod
-    def _settled(ranked: Ranked, found: Found) -> int:
+    def _settled(ranked: Ranked, found: Neighbours) -> int:
         """How many of the items are surely the nearest: one beyond the last row of one query may be nearer than that
         to another."""
         if len(found.rows) == 1:
@@ -280,7 +280,7 @@ class Snapshot:
         numbers = self.numbers[among]
         return int(np.count_nonzero(np.diff(numbers))) + min(len(numbers), 1)
 
-    def _by_item(self, found: Found, without: Rows, per_window: bool) -> Ranked:
+    def _by_item(self, found: Neighbours, without: Rows, per_window: bool) -> Ranked:
         rows, distances = found.rows.reshape(-1), found.distances.reshape(-1)
         alone = len(found.rows) == 1 and (per_window or self.n_searchable == len(self.vectors))
         if alone and not len(without):  # what is asked most, by the shortest way

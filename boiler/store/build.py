@@ -24,7 +24,7 @@ import numpy.typing as npt
 from boiler import files
 from boiler.catalog import items as items_module
 from boiler.catalog.items import Failure, Item, Placed
-from boiler.engine import Found, unit
+from boiler.engine import Neighbours, normalize
 from boiler.engine.annoy import Annoy
 from boiler.engine.exact import Exact
 from boiler.engine.hnsw import HNSW
@@ -139,7 +139,7 @@ def _unit_blocks(vectors: Floats) -> Iterator[Floats]:
             raise ValueError("vectors must be finite")
         if not block.any(axis=1).all():
             raise ValueError("a vector of no length points nowhere: leave its row out")
-        yield unit(block)
+        yield normalize(block)
 
 
 def _item_blocks(vectors: Floats, firsts: npt.NDArray[np.int64]) -> Iterator[Floats]:
@@ -148,7 +148,7 @@ def _item_blocks(vectors: Floats, firsts: npt.NDArray[np.int64]) -> Iterator[Flo
     for begin in range(0, len(firsts), _BLOCK_ROWS):
         first = firsts[begin : begin + _BLOCK_ROWS]
         low, high = first[0], ends[begin : begin + _BLOCK_ROWS][-1]
-        yield unit(np.add.reduceat(vectors[low:high], first - low, axis=0))
+        yield normalize(np.add.reduceat(vectors[low:high], first - low, axis=0))
 
 
 def random_pairs(vectors: Floats, n: npt.NDArray[np.int64], seed: int, n_pairs: int = N_PAIRS) -> Floats:
@@ -244,7 +244,7 @@ def _write_annoy(path: Path, vectors: Floats, seed: int) -> dict[str, Any]:
     return {"name": "exact", "annoy": entry}
 
 
-def _recall(found: Found, truth: Found) -> float:
+def _recall(found: Neighbours, truth: Neighbours) -> float:
     """The share of answers that are as near as the last true one: rows at the same distance are as good as each other.
     Fewer answers than there are is no answer at all."""
     if found.rows.shape != truth.rows.shape:

@@ -150,7 +150,7 @@ def index(folder: Path, recording_s: int, pt_path: Path | None, *, needed: bool)
         return
     names = sorted(path.name for path in (folder / "sounds").iterdir())
     items = [Item(n, name, duration_s=recording_s) for n, name in enumerate(names)]
-    vectors = engine.unit(np.ones((len(items), 4)))
+    vectors = engine.normalize(np.ones((len(items), 4)))
     generation.publish(folder / "model", Header(encoder="none", dim=4), vectors, rows_of(np.arange(len(items))), items)
 
 

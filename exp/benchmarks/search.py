@@ -87,7 +87,7 @@ def made(kind: str, n: int, dim: int, seed: int = 0) -> engine.Vectors:
             rows = np.sqrt(random.multinomial(128, shares / shares.sum(axis=1, keepdims=True)))
         else:
             rows = own + random.normal(size=own.shape) / np.sqrt(few)
-        out[begin : begin + len(rows)] = engine.unit(rows)
+        out[begin : begin + len(rows)] = engine.normalize(rows)
     return out
 
 
@@ -450,7 +450,7 @@ def main(argv: list[str] | None = None) -> int:
         if args.vectors is None:
             drawn, data = made(args.data, n + args.queries, args.dim), args.data
         else:
-            drawn, data = engine.unit(np.load(args.vectors)), args.vectors.stem
+            drawn, data = engine.normalize(np.load(args.vectors)), args.vectors.stem
             drawn = drawn[np.random.default_rng(1).permutation(len(drawn))]
         queries, vectors = drawn[: args.queries], drawn[args.queries :]
         with tempfile.TemporaryDirectory() as folder:

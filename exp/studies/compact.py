@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from boiler import arguments
-from boiler.engine import unit
+from boiler.engine import normalize
 from boiler.evaluation import datasets, ground_truth, labelled_index, ranking
 from boiler.evaluation.labelled_index import Labelled
 
@@ -169,8 +169,8 @@ def measured(index: Labelled, groups: npt.NDArray[np.int64], store: Decode, ask:
     whole = index.collection
     windows = whole.vectors if whole.windows is None else whole.windows
     first = np.arange(len(whole)) if whole.first is None else whole.first
-    kept = unit(store(windows))
-    made = ranking.Collection(unit(ask(whole.vectors)), groups, kept, first)
+    kept = normalize(store(windows))
+    made = ranking.Collection(normalize(ask(whole.vectors)), groups, kept, first)
     found = ranking.score(made, index.labels).by_query
     return np.array([found[name].mean() for name in MEASURES])
 

@@ -30,7 +30,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write(folder / "sounds" / name, samples, SAMPLE_RATE_HZ)
     lengths_s = {"day[1].wav": 20.0, "other.wav": 20.0, "call.wav": 1.0}
     items = [Item(n, name, duration_s=length_s) for n, (name, length_s) in enumerate(lengths_s.items())]
-    vectors = engine.unit(random.normal(size=(3, 6)))
+    vectors = engine.normalize(random.normal(size=(3, 6)))
     generation.publish(
         folder / "model", Header(encoder="none", dim=6), vectors, rows_of(np.arange(3)), items,
         meta={"wav_dir": str(folder / "sounds")},

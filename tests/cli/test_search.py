@@ -22,7 +22,7 @@ from boiler.store.generation import Header, rows_of
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("search") / "model"
-    vectors = engine.unit(np.random.default_rng(0).normal(size=(20, 6)))
+    vectors = engine.normalize(np.random.default_rng(0).normal(size=(20, 6)))
     items = [Item(n, f"[bold]kind{n % 2}/s{n}.wav", label=f"kind{n % 2}") for n in range(20)]
     generation.publish(folder, Header(encoder="none", dim=6), vectors, rows_of(np.arange(20), end_s=5.0), items)
     return folder

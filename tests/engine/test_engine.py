@@ -23,18 +23,18 @@ def bags(n: int, dim: int = DIM, seed: int = 0) -> engine.Vectors:
     """Clustered, non-negative, many of them alike: like counts of words."""
     random = np.random.default_rng(seed)
     centres = random.gamma(0.3, size=(max(n // 50, 1), dim))
-    return engine.unit(random.poisson(4 * centres[random.integers(0, len(centres), n)]) + 1e-3)
+    return engine.normalize(random.poisson(4 * centres[random.integers(0, len(centres), n)]) + 1e-3)
 
 
-def truth(vectors: engine.Vectors, queries: engine.Vectors, k: int) -> engine.Found:
+def truth(vectors: engine.Vectors, queries: engine.Vectors, k: int) -> engine.Neighbours:
     """The plainest way: all distances in float64, sorted by distance and row."""
     apart = vectors[None].astype(np.float64) - queries[:, None].astype(np.float64)
     distances = np.sqrt((apart**2).sum(-1)).astype(np.float32)
     order = np.argsort(distances, axis=1, kind="stable")[:, :k]
-    return engine.Found(order, np.take_along_axis(distances, order, axis=1))
+    return engine.Neighbours(order, np.take_along_axis(distances, order, axis=1))
 
 
-def assert_same(found: engine.Found, true: engine.Found) -> None:
+def assert_same(found: engine.Neighbours, true: engine.Neighbours) -> None:
     np.testing.assert_allclose(found.distances, true.distances, atol=2e-7)
     differ = found.rows != true.rows
     # Two sums of the same numbers may round to neighbouring float32: then, and only then, may rows change places.
@@ -51,7 +51,7 @@ def kind(request: pytest.FixtureRequest) -> type[engine.Engine]:
 @pytest.mark.parametrize("k", [1, 10, 150, 400, 1000])
 def test_every_engine_finds_what_brute_force_finds(kind: type[engine.Engine], k: int, n_queries: int) -> None:
     vectors = bags(400)
-    queries = engine.unit(bags(n_queries, seed=1))
+    queries = engine.normalize(bags(n_queries, seed=1))
     found = kind.build(vectors).query(queries, k)
     assert found.rows.shape == found.distances.shape == (n_queries, min(k, 400))
     assert (found.rows.dtype, found.distances.dtype) == (np.int64, np.float32)
@@ -77,18 +77,19 @@ def test_a_row_is_at_distance_zero_from_itself(kind: type[engine.Engine]) -> Non
 
 
 def test_the_same_vector_many_times_comes_in_the_order_of_rows(kind: type[engine.Engine]) -> None:
-    vectors = engine.unit(np.ones((500, DIM)))
+    vectors = engine.normalize(np.ones((500, DIM)))
     found = kind.build(vectors).query(vectors[:1], 500)
     assert found.rows[0].tolist() == list(range(500))
     assert not found.distances.any()
 
 
 def test_rows_of_equal_distance_come_in_the_order_of_rows(kind: type[engine.Engine]) -> None:
-    vectors = engine.unit(np.eye(DIM))
-    found = kind.build(vectors).query(engine.unit(np.ones((1, DIM))), DIM)
+    vectors = engine.normalize(np.eye(DIM))
+    found = kind.build(vectors).query(engine.normalize(np.ones((1, DIM))), DIM)
     assert found.rows[0].tolist() == list(range(DIM))
-    opposite = kind.build(engine.unit(np.stack([np.ones(DIM), -np.ones(DIM)])))
-    np.testing.assert_allclose(opposite.query(engine.unit(np.ones((1, DIM))), 2).distances, [[0.0, 2.0]], atol=1e-6)
+    opposite = kind.build(engine.normalize(np.stack([np.ones(DIM), -np.ones(DIM)])))
+    found = opposite.query(engine.normalize(np.ones((1, DIM))), 2)
+    np.testing.assert_allclose(found.distances, [[0.0, 2.0]], atol=1e-6)
 
 
 def test_what_is_saved_answers_the_same(kind: type[engine.Engine], tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def test_exact_search_among_some_rows_is_that_over_them_alone() -> None:
 
 
 def test_exact_search_among_rows_of_the_same_place_takes_the_first() -> None:
-    vectors = engine.unit(np.repeat(np.eye(4), 500, axis=0))
+    vectors = engine.normalize(np.repeat(np.eye(4), 500, axis=0))
     among = np.arange(501, 2_000, 3)
     found = Exact(vectors).query(vectors[[700]], 12, among)
     assert found.rows[0].tolist() == among[:12].tolist()
@@ -138,8 +139,8 @@ def test_exact_search_is_exact_on_few_distinct_values(n: int, k: int, n_queries:
     """Coarse vectors are full of equal distances, the hardest case for a bound."""
     random = np.random.default_rng(seed)
     raw = random.integers(1, 3, (n, 4)) if coarse else random.normal(size=(n, 4))
-    vectors = engine.unit(raw)
-    queries = engine.unit(random.integers(1, 3, (n_queries, 4)))
+    vectors = engine.normalize(raw)
+    queries = engine.normalize(random.integers(1, 3, (n_queries, 4)))
     found = Exact(vectors).query(queries, k)
     true = truth(vectors, queries, k)
     np.testing.assert_array_equal(found.rows, true.rows)
@@ -157,10 +158,10 @@ def test_one_by_one_and_all_at_once_agree() -> None:
 def test_unit_keeps_the_direction_of_any_size() -> None:
     vector = np.array([1.0, -2.0, 3.0])
     for scale in (1e-300, 1e-30, 1.0, 1e300):
-        np.testing.assert_array_equal(engine.unit(vector * scale), engine.unit(vector))
-    assert engine.unit(np.zeros((2, 3))).tolist() == [[0.0] * 3] * 2
-    assert engine.unit(np.zeros((0, 3))).shape == (0, 3)
-    assert engine.unit(np.ones((2, 3, 4))).dtype == np.float32
+        np.testing.assert_array_equal(engine.normalize(vector * scale), engine.normalize(vector))
+    assert engine.normalize(np.zeros((2, 3))).tolist() == [[0.0] * 3] * 2
+    assert engine.normalize(np.zeros((0, 3))).shape == (0, 3)
+    assert engine.normalize(np.ones((2, 3, 4))).dtype == np.float32
 
 
 def test_an_unknown_engine_lists_the_known() -> None:
@@ -171,7 +172,7 @@ def test_an_unknown_engine_lists_the_known() -> None:
 
 
 def test_a_few_queries_of_a_small_index_compare_rows_as_bytes() -> None:
-    vectors = engine.unit(np.random.default_rng(0).normal(size=(500, 16)))
+    vectors = engine.normalize(np.random.default_rng(0).normal(size=(500, 16)))
     kept, once = Exact(vectors), Exact(vectors, once=True)
     for exact in (kept, once):
         exact.query(vectors[:1], 5)
@@ -203,19 +204,20 @@ def test_rows_compared_as_bytes_lose_none_of_the_nearest(n: int, k: int, dim: in
         raw = 1.0 + 1e-4 * raw
     elif kind == "steep":
         raw *= 10.0 ** -np.arange(dim)[None].clip(max=30)
-    vectors = engine.unit(raw)
+    vectors = engine.normalize(raw)
     exact = Exact(vectors[:n])
-    queries = np.concatenate([vectors[n:], engine.unit(np.eye(1, dim))])  # the last is beyond what the rows' bytes hold
+    beyond = engine.normalize(np.eye(1, dim))  # larger than what the bytes of the rows can hold
+    queries = np.concatenate([vectors[n:], beyond])
     true = truth(exact.vectors, queries, k)
     assert_same(exact.query(queries, k), true)
     for at in range(len(queries)):
-        assert_same(exact.query(queries[[at]], k), engine.Found(true.rows[[at]], true.distances[[at]]))
+        assert_same(exact.query(queries[[at]], k), engine.Neighbours(true.rows[[at]], true.distances[[at]]))
 
 
 def test_few_rows_are_looked_at_twice() -> None:
     """The bound is tight: of 10,000 rows some dozens are within it."""
     vectors = bags(10_000, 64)
-    queries = np.concatenate([vectors[5:8], engine.unit(np.eye(1, 64))])  # the last points where no row does
+    queries = np.concatenate([vectors[5:8], engine.normalize(np.eye(1, 64))])  # the last points where no row does
     products, slack = Exact(vectors)._bytes.products(queries, 1e-6)
     scores = np.asarray(products)
     within = (scores >= np.sort(scores)[:, -10, None] - slack[:, None]).sum(axis=1)
@@ -226,15 +228,15 @@ def test_few_rows_are_looked_at_twice() -> None:
 def test_what_bytes_cannot_tell_apart_is_told_apart() -> None:
     """Thousands of rows nearer to each other than a step of their bytes."""
     random = np.random.default_rng(3)
-    vectors = engine.unit(np.ones(DIM) + 1e-5 * random.normal(size=(3_000, DIM)))
-    queries = engine.unit(np.ones(DIM) + 1e-3 * random.normal(size=(5, DIM)))
+    vectors = engine.normalize(np.ones(DIM) + 1e-5 * random.normal(size=(3_000, DIM)))
+    queries = engine.normalize(np.ones(DIM) + 1e-3 * random.normal(size=(5, DIM)))
     exact = Exact(vectors)
     for query in queries:
         assert_same(exact.query(query[None], 12), truth(vectors, query[None], 12))
     assert_same(exact.query(queries, 12), truth(vectors, queries, 12))
-    far = Exact(np.concatenate([vectors, engine.unit(random.normal(size=(9_000, DIM)))]))
+    far = Exact(np.concatenate([vectors, engine.normalize(random.normal(size=(9_000, DIM)))]))
     assert_same(far.query(queries[:1], 12), truth(far.vectors, queries[:1], 12))
-    some = Exact(np.concatenate([vectors[:900], engine.unit(random.normal(size=(11_000, DIM)))]))
+    some = Exact(np.concatenate([vectors[:900], engine.normalize(random.normal(size=(11_000, DIM)))]))
     assert_same(some.query(queries, 12), truth(some.vectors, queries, 12))
 
 
@@ -242,7 +244,7 @@ def test_the_graph_tries_its_width_on_rows_that_it_does_not_hold_yet() -> None:
     vectors = bags(6_000, 48)
     graph = HNSW.build(vectors)
     assert graph.recall_at_10 >= RECALL_WANTED
-    queries = engine.unit(np.random.default_rng(9).permutation(bags(6_000, 48))[:200] + 0.02)
+    queries = engine.normalize(np.random.default_rng(9).permutation(bags(6_000, 48))[:200] + 0.02)
     kth = Exact(vectors, once=True).query(queries, 10).distances[:, -1:]
     assert (graph.query(queries, 10).distances <= kth + 1e-6).mean() >= 0.98
 
@@ -261,11 +263,11 @@ def test_the_graph_finds_rows_that_come_sorted_as_well() -> None:
 def test_the_graph_tells_apart_what_bytes_cannot(spread: float) -> None:
     """Clumps far from each other, whose rows are nearer to each other than a step of their bytes."""
     random = np.random.default_rng(0)
-    clumps = engine.unit(np.abs(random.normal(size=(10, 64))))
-    vectors = engine.unit(clumps[random.integers(0, 10, 2_000)] + spread / 8 * random.normal(size=(2_000, 64)))
+    clumps = engine.normalize(np.abs(random.normal(size=(10, 64))))
+    vectors = engine.normalize(clumps[random.integers(0, 10, 2_000)] + spread / 8 * random.normal(size=(2_000, 64)))
     graph = HNSW.build(vectors)
     assert graph.recall_at_10 >= RECALL_WANTED
-    queries = engine.unit(vectors[::20] + spread / 16 * random.normal(size=(100, 64)))
+    queries = engine.normalize(vectors[::20] + spread / 16 * random.normal(size=(100, 64)))
     kth = Exact(vectors, once=True).query(queries, 10).distances[:, -1:]
     assert (graph.query(queries, 10).distances <= kth + 1e-6).mean() >= 0.98
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boiler.engine import rerank, unit
+from boiler.engine import normalize, rerank
 
 Numbers = Any
 
@@ -24,7 +24,7 @@ def truth(vectors: Numbers, query: Numbers, k: int, candidates: Numbers) -> tupl
 
 def made(n: int, dim: int, seed: int, coarse: bool) -> Numbers:
     random = np.random.default_rng(seed)
-    return unit(random.integers(1, 3, (n, dim)) if coarse else random.normal(size=(n, dim)))
+    return normalize(random.integers(1, 3, (n, dim)) if coarse else random.normal(size=(n, dim)))
 
 
 def empty(n_queries: int, k: int) -> tuple[Numbers, Numbers]:

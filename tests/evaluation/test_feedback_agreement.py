@@ -23,7 +23,7 @@ N = 30
 def nearest(tmp_path: Path) -> Nearest:
     """Items on an arc: the n-th is the n-th nearest to item 0."""
     angles = np.arange(N) * 0.05
-    vectors = engine.unit(np.stack([np.cos(angles), np.sin(angles)], 1))
+    vectors = engine.normalize(np.stack([np.cos(angles), np.sin(angles)], 1))
     items = [Item(n, f"{n:02}.wav") for n in range(N)]
     generation.publish(tmp_path / "model", Header(encoder="none", dim=2), vectors, rows_of(np.arange(N)), items)
     return Nearest(tmp_path / "model")

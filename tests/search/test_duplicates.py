@@ -22,10 +22,10 @@ DIM = 16
 def nearest(tmp_path_factory: pytest.TempPathFactory) -> Nearest:
     """200 sounds, every seventh of two windows; 40 to 59 are copies of 3, 60 to 62 of 7, 63 of 8 but longer."""
     random = np.random.default_rng(0)
-    vectors = engine.unit(random.normal(size=(200, DIM)))
+    vectors = engine.normalize(random.normal(size=(200, DIM)))
     lengths_s = 1 + random.random(200)
     for first, copies in ((3, range(40, 60)), (7, range(60, 63)), (8, range(63, 64))):
-        vectors[list(copies)] = engine.unit(vectors[first] + random.normal(0, 0.003, size=(len(copies), DIM)))
+        vectors[list(copies)] = engine.normalize(vectors[first] + random.normal(0, 0.003, size=(len(copies), DIM)))
         lengths_s[list(copies)] = lengths_s[first]
     lengths_s[63] *= 2
     numbers = np.repeat(np.arange(200), np.where(np.arange(200) % 7 == 0, 2, 1))

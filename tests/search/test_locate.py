@@ -60,7 +60,7 @@ def published(folder: Path, recordings: dict[str, Samples]) -> Nearest:
         duration_s = len(samples) / SAMPLE_RATE_HZ
         items.append(Item(n, name, label=name[0], duration_s=duration_s))
         rows += [(n, float(at), min(float(at) + 4, duration_s)) for at in range(0, int(duration_s), 4)]
-    vectors = engine.unit(np.random.default_rng(0).normal(size=(len(rows), DIM)))
+    vectors = engine.normalize(np.random.default_rng(0).normal(size=(len(rows), DIM)))
     generation.publish(folder / "model", Header(encoder="none", dim=DIM), vectors, np.array(rows, ROW), items)
     return Nearest(folder / "model", wav_dir=folder / "sounds")
 

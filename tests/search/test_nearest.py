@@ -46,7 +46,7 @@ def write_tone(path: Path, frequency_hz: float, duration_s: float = 1.0, level: 
 def published(model_dir: Path, seed: int = 0, encoder_pt: Path | None = None, **header: object) -> np.ndarray:
     """Publishes made-up windows of six items and returns their vectors."""
     numbers = np.repeat(np.arange(len(WINDOWS)) * 10, WINDOWS)
-    vectors = engine.unit(np.random.default_rng(seed).normal(size=(len(numbers), DIM)))
+    vectors = engine.normalize(np.random.default_rng(seed).normal(size=(len(numbers), DIM)))
     starts = np.concatenate([np.arange(count) * 4.0 for count in WINDOWS])
     items = [
         Item(10 * i, f"kind{i % 2}/sound_{i}.wav", url=f"u/{i}", label=f"kind{i % 2}", silent=count == 0)
@@ -95,7 +95,7 @@ def by_vector(match: Match) -> Match:
 def test_a_vector_finds_items_by_their_best_window(model_dir: Path, name: str, k: int) -> None:
     nearest = Nearest(model_dir, engine=name)
     vectors = np.asarray(generation.open(model_dir).vectors)
-    query = engine.unit(np.random.default_rng(9).normal(size=DIM))
+    query = engine.normalize(np.random.default_rng(9).normal(size=DIM))
     found = nearest.search(query, k)
     wanted = brute_force(vectors, query)[:k]
     assert [match.n for match in found] == [n for n, _ in wanted]
@@ -218,7 +218,7 @@ def test_a_newer_generation_is_taken_up_and_questions_under_way_end_on_the_old(m
     nearest = Nearest(model_dir)
     old = nearest.generation
     assert nearest.refresh() is False
-    query = engine.unit(np.arange(1, DIM + 1))
+    query = engine.normalize(np.arange(1, DIM + 1))
     before = nearest.search(query, 3)
     wrong: list[str] = []
     stop = threading.Event()

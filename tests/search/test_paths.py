@@ -21,7 +21,7 @@ ANGLES = np.linspace(0, np.pi * 0.9, N)
 @pytest.fixture(scope="module")
 def nearest(tmp_path_factory: pytest.TempPathFactory) -> Nearest:
     """Sounds on a half circle, so that the way is known."""
-    vectors = engine.unit(np.stack([np.cos(ANGLES), np.sin(ANGLES), np.full(N, 0.01)], axis=1))
+    vectors = engine.normalize(np.stack([np.cos(ANGLES), np.sin(ANGLES), np.full(N, 0.01)], axis=1))
     folder = tmp_path_factory.mktemp("journeys") / "model"
     items = [Item(n, f"s{n}.wav", label=f"l{n % 2}") for n in range(N)]
     generation.publish(folder, Header(encoder="none", dim=3), vectors, rows_of(np.arange(N)), items)

@@ -18,7 +18,7 @@ from boiler.store import generation
 from boiler.store.generation import Header, rows_of
 
 DIM, N = 12, 300
-VECTORS = engine.unit(np.random.default_rng(0).gamma(0.5, size=(N, DIM)))
+VECTORS = engine.normalize(np.random.default_rng(0).gamma(0.5, size=(N, DIM)))
 VECTORS[290:] = VECTORS[7]  # copies of one sound
 WINDOWS = np.where(np.arange(N) % 3 == 0, 2, 1)  # every third item has two
 
@@ -29,7 +29,7 @@ def nearest(tmp_path_factory: pytest.TempPathFactory) -> Nearest:
     rows = np.repeat(np.arange(N), WINDOWS)
     vectors = VECTORS[rows].copy()
     second = np.flatnonzero(np.diff(rows, prepend=-1) == 0)
-    vectors[second] = engine.unit(np.random.default_rng(1).gamma(0.5, size=(len(second), DIM)))
+    vectors[second] = engine.normalize(np.random.default_rng(1).gamma(0.5, size=(len(second), DIM)))
     items = [
         Item(
             n,
@@ -56,7 +56,7 @@ def ranking(nearest: Nearest, query: Any) -> list[int]:
     return np.argsort(best, kind="stable").tolist()
 
 
-QUERY = engine.unit(np.random.default_rng(5).gamma(0.5, size=DIM))
+QUERY = engine.normalize(np.random.default_rng(5).gamma(0.5, size=DIM))
 
 
 @pytest.mark.parametrize("k", [1, 10, 60, 1000])
@@ -146,7 +146,7 @@ def test_diversity_spreads_the_answers_and_keeps_the_nearest_first(nearest: Near
 
 def test_setting_back_hubs_flattens_who_answers(tmp_path: Path) -> None:
     count, dim = 300, 100  # the more numbers, the more of a hub is what lies in the middle
-    vectors = engine.unit(np.random.default_rng(3).normal(0.3, 1, size=(count, dim)))
+    vectors = engine.normalize(np.random.default_rng(3).normal(0.3, 1, size=(count, dim)))
     items = [Item(n, f"s{n}.wav") for n in range(count)]
     generation.publish(tmp_path / "model", Header(encoder="none", dim=dim), vectors, rows_of(np.arange(count)), items)
     hubs = Nearest(tmp_path / "model")
@@ -163,7 +163,7 @@ def test_setting_back_hubs_flattens_who_answers(tmp_path: Path) -> None:
 
 def test_seeds_with_weights_rank_by_the_weighted_sum_and_are_left_out(nearest: Nearest) -> None:
     answer = nearest.ask([ByItem(1), ByItem(2), ByItem(4, weight=-0.5)], 20)
-    vector = engine.unit(VECTORS[1] + VECTORS[2] - 0.5 * VECTORS[4].astype(np.float64))
+    vector = engine.normalize(VECTORS[1] + VECTORS[2] - 0.5 * VECTORS[4].astype(np.float64))
     true = [n for n in ranking(nearest, vector) if n not in (1, 2, 4)]
     assert [match.n for match in answer.matches] == true[:20]
 
@@ -220,7 +220,7 @@ def test_a_generation_without_items_answers_nothing(tmp_path: Path) -> None:
 
 def test_an_answer_says_when_nothing_is_similar(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    cone = engine.unit(rng.normal(size=(40, 8)) * 0.3 + 1)
+    cone = engine.normalize(rng.normal(size=(40, 8)) * 0.3 + 1)
     items = [Item(n, f"{n}.wav") for n in range(40)]
     generation.publish(tmp_path, Header(encoder="Cone", dim=8), cone, rows_of(np.arange(40)), items)
     with Nearest(tmp_path) as nearest:

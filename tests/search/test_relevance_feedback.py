@@ -19,7 +19,7 @@ DIM = 8
 
 
 def published(folder: Path, names: list[str]) -> Nearest:
-    vectors = engine.unit(np.random.default_rng(0).gamma(0.6, size=(len(names), DIM)))
+    vectors = engine.normalize(np.random.default_rng(0).gamma(0.6, size=(len(names), DIM)))
     items = [Item(n, name) for n, name in enumerate(names)]
     generation.publish(folder, Header(encoder="none", dim=DIM), vectors, rows_of(np.arange(len(names))), items)
     return Nearest(folder)
@@ -96,7 +96,7 @@ def test_only_items_can_be_judged(nearest: Nearest) -> None:
 
 
 def test_the_move_is_bounded_and_stays_on_the_sphere() -> None:
-    query, liked, disliked = engine.unit(np.random.default_rng(0).normal(size=(3, 1, DIM)))
+    query, liked, disliked = engine.normalize(np.random.default_rng(0).normal(size=(3, 1, DIM)))
     none = np.zeros((0, DIM), np.float32)
     moved = relevance_feedback.moved(query, liked, disliked)
     assert np.linalg.norm(moved) == pytest.approx(1, abs=1e-6)

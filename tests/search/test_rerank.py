@@ -44,7 +44,7 @@ def test_no_group_has_more_than_its_share_and_the_first_of_each_stay(groups: lis
 @given(st.integers(1, 20), st.integers(1, 25), st.integers(0, 99))
 def test_no_diversity_keeps_the_order_and_any_gives_each_once(n: int, k: int, seed: int) -> None:
     random = np.random.default_rng(seed)
-    vectors = engine.unit(random.normal(size=(n, 4)))
+    vectors = engine.normalize(random.normal(size=(n, 4)))
     similarities = np.sort(random.uniform(-1, 1, n))[::-1]
     assert rerank.diverse(similarities, vectors, k, 0.0).tolist() == list(range(min(k, n)))
     for diversity in (0.3, 1.0):
@@ -54,7 +54,7 @@ def test_no_diversity_keeps_the_order_and_any_gives_each_once(n: int, k: int, se
 
 
 def test_diversity_passes_over_what_is_like_the_first() -> None:
-    vectors = engine.unit([[1, 0.1], [1, 0.11], [0.5, -1]])
+    vectors = engine.normalize([[1, 0.1], [1, 0.11], [0.5, -1]])
     assert rerank.diverse(np.array([0.99, 0.98, 0.5]), vectors, 2, 0.7).tolist() == [0, 2]
 
 

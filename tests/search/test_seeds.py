@@ -44,13 +44,13 @@ def test_a_question_without_sense_is_refused(question: Any, said: str) -> None:
 
 
 def test_the_sum_is_near_to_what_is_liked_and_far_from_what_is_not() -> None:
-    a, b, c = engine.unit(np.random.default_rng(0).normal(size=(3, 1, 40)))
+    a, b, c = engine.normalize(np.random.default_rng(0).normal(size=(3, 1, 40)))
     both = combined([a, b], [1.0, 1.0])
     assert both @ a[0] == pytest.approx(both @ b[0])
     assert combined([a, b], [3.0, 1.0]) @ a[0] > both @ a[0]
     assert combined([a, b, c], [1.0, 1.0, -0.5]) @ c[0] < both @ c[0]
     # For windows it is the very ranking by the weighted sum of similarities.
-    others = engine.unit(np.random.default_rng(1).normal(size=(50, 40)))
+    others = engine.normalize(np.random.default_rng(1).normal(size=(50, 40)))
     by_sum = np.argsort(-(others @ a[0] - 0.5 * (others @ b[0])))
     assert np.argsort(-(others @ combined([a, b], [1.0, -0.5]))).tolist() == by_sum.tolist()
 
@@ -58,7 +58,7 @@ def test_the_sum_is_near_to_what_is_liked_and_far_from_what_is_not() -> None:
 def test_the_length_of_a_sound_does_not_make_it_heavier() -> None:
     a, b = np.eye(2, dtype=np.float32)[:, None]
     long = np.repeat(a, 30, axis=0)
-    np.testing.assert_allclose(combined([long, b], [1, 1]), engine.unit([1, 1]), atol=1e-6)
+    np.testing.assert_allclose(combined([long, b], [1, 1]), engine.normalize([1, 1]), atol=1e-6)
 
 
 def test_seeds_that_cancel_each_other_out_are_refused() -> None:

@@ -59,9 +59,9 @@ def test_items_come_as_brute_force_ranks_them(
 ) -> None:
     random = np.random.default_rng(seed)
     n = sum(counts)
-    vectors = engine.unit(random.integers(1, 3, (n, DIM)) if coarse else random.normal(size=(n, DIM)))
+    vectors = engine.normalize(random.integers(1, 3, (n, DIM)) if coarse else random.normal(size=(n, DIM)))
     snapshot = published(tmp_path_factory.mktemp("snapshot") / "model", counts, vectors)
-    queries = engine.unit(random.integers(1, 3, (n_queries, DIM)))
+    queries = engine.normalize(random.integers(1, 3, (n_queries, DIM)))
     without = set(range(0, 3 * n_without, 3))
     found = snapshot.nearest_items(queries, k, without=without)
     true = brute_force(snapshot, queries, without)[:k]
@@ -73,7 +73,7 @@ def test_items_come_as_brute_force_ranks_them(
 
 
 def test_among_some_rows_only_their_items_answer(tmp_path: Path) -> None:
-    vectors = engine.unit(np.random.default_rng(0).normal(size=(60, DIM)))
+    vectors = engine.normalize(np.random.default_rng(0).normal(size=(60, DIM)))
     snapshot = published(tmp_path / "model", [2] * 30, vectors)
     among = np.arange(10, 20)
     found = snapshot.nearest_items(vectors[:1], 100, among=among)
@@ -83,7 +83,7 @@ def test_among_some_rows_only_their_items_answer(tmp_path: Path) -> None:
 
 
 def test_items_are_told_by_id_and_number(tmp_path: Path) -> None:
-    snapshot = published(tmp_path / "model", [2, 0, 1], engine.unit(np.ones((3, DIM))))
+    snapshot = published(tmp_path / "model", [2, 0, 1], engine.normalize(np.ones((3, DIM))))
     assert snapshot.item(3) == snapshot.item("f1/s1.wav")
     assert snapshot.rows_of("f0/s0.wav") == snapshot.rows_of(np.int64(0)) == (0, range(2))
     assert snapshot.rows_of(6) == (6, range(2, 3))
@@ -103,7 +103,7 @@ def test_items_are_told_by_id_and_number(tmp_path: Path) -> None:
 def test_names_do_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("boiler.search.snapshot.MOST_NAMES", 10)
     assert MOST_NAMES > 10
-    snapshot = published(tmp_path / "model", [1] * 40, engine.unit(np.ones((40, DIM))))
+    snapshot = published(tmp_path / "model", [1] * 40, engine.normalize(np.ones((40, DIM))))
     for first in range(33):
         assert [name.id for name in snapshot.names([3 * first, 3 * first + 3])] == [
             f"f{i % 4}/s{i}.wav" for i in (first, first + 1)
@@ -113,7 +113,8 @@ def test_names_do_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_many_threads_look_up_at_a_time(tmp_path: Path) -> None:
-    snapshot = published(tmp_path / "model", [1] * 200, engine.unit(np.random.default_rng(0).normal(size=(200, DIM))))
+    vectors = engine.normalize(np.random.default_rng(0).normal(size=(200, DIM)))
+    snapshot = published(tmp_path / "model", [1] * 200, vectors)
     wrong: list[object] = []
 
     def ask(seed: int) -> None:
@@ -132,7 +133,7 @@ def test_many_threads_look_up_at_a_time(tmp_path: Path) -> None:
 
 
 def test_the_file_is_closed_when_the_last_user_is_gone(tmp_path: Path) -> None:
-    snapshot = published(tmp_path / "model", [1], engine.unit(np.ones((1, DIM))))
+    snapshot = published(tmp_path / "model", [1], engine.normalize(np.ones((1, DIM))))
     closing = snapshot._close
     assert closing.alive
     del snapshot
@@ -141,14 +142,14 @@ def test_the_file_is_closed_when_the_last_user_is_gone(tmp_path: Path) -> None:
 
 
 def test_an_index_that_does_not_find_its_own_rows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    published(tmp_path / "model", [1] * 5, engine.unit(np.random.default_rng(0).normal(size=(5, DIM))))
+    published(tmp_path / "model", [1] * 5, engine.normalize(np.random.default_rng(0).normal(size=(5, DIM))))
     monkeypatch.setattr(Exact, "query", lambda self, queries, k: engine.nothing(len(queries), 0))
     with pytest.raises(ModelDirError, match="does not find its own first row"):
         Snapshot.open(tmp_path / "model")
 
 
 def test_the_engine_is_asked_for_by_name(tmp_path: Path) -> None:
-    published(tmp_path / "model", [1] * 5, engine.unit(np.random.default_rng(0).normal(size=(5, DIM))))
+    published(tmp_path / "model", [1] * 5, engine.normalize(np.random.default_rng(0).normal(size=(5, DIM))))
     for name in ("exact", "annoy"):
         assert Snapshot.open(tmp_path / "model", name).engine.name == name
     with pytest.raises(UnknownNameError, match="exact"):
@@ -159,7 +160,7 @@ def test_the_engine_is_asked_for_by_name(tmp_path: Path) -> None:
 
 def test_many_rows_are_answered_by_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("boiler.store.build.EXACT_UP_TO_ROWS", 100)
-    vectors = engine.unit(np.random.default_rng(0).normal(size=(3_000, DIM)))
+    vectors = engine.normalize(np.random.default_rng(0).normal(size=(3_000, DIM)))
     snapshot = published(tmp_path / "model", [1, 2] * 1_000, vectors)
     assert snapshot.engine.name == "hnsw"
     assert "3,000 rows" in snapshot.plan(None)[1]
@@ -174,14 +175,14 @@ def test_many_rows_are_answered_by_the_graph(tmp_path: Path, monkeypatch: pytest
 
 
 def test_how_crowded_it_is_around_a_row_is_looked_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    vectors = engine.unit(np.random.default_rng(0).normal(size=(40, DIM)))
+    vectors = engine.normalize(np.random.default_rng(0).normal(size=(40, DIM)))
     snapshot = published(tmp_path / "model", [1] * 40, vectors)
     cosines = np.sort(vectors @ vectors.T - 2 * np.eye(40), axis=1)
     expected = cosines[:, -10:].mean(axis=1)
     asked: list[int] = []
     query = Exact.query
 
-    def counting(self: Exact, queries: engine.Vectors, k: int) -> engine.Found:
+    def counting(self: Exact, queries: engine.Vectors, k: int) -> engine.Neighbours:
         asked.append(len(queries))
         return query(self, queries, k)
 
@@ -192,11 +193,11 @@ def test_how_crowded_it_is_around_a_row_is_looked_up_once(tmp_path: Path, monkey
 
 
 def test_a_row_that_is_alone_is_not_crowded(tmp_path: Path) -> None:
-    snapshot = published(tmp_path / "model", [1], engine.unit(np.ones((1, DIM))))
+    snapshot = published(tmp_path / "model", [1], engine.normalize(np.ones((1, DIM))))
     assert snapshot.crowding(np.array([0])).tolist() == [0.0]
 
 
 def test_an_empty_index_answers_nothing(tmp_path: Path) -> None:
     snapshot = published(tmp_path / "model", [0], np.zeros((0, DIM), np.float32))
-    assert len(snapshot.nearest_items(engine.unit(np.ones((1, DIM))), 5).numbers) == 0
+    assert len(snapshot.nearest_items(engine.normalize(np.ones((1, DIM))), 5).numbers) == 0
     assert snapshot.closer_than(np.array([0.5], np.float32)).tolist() == [0.0]

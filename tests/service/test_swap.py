@@ -17,7 +17,7 @@ import pytest
 import serving
 from serving import publish, running
 
-from boiler.engine import unit
+from boiler.engine import normalize
 
 DIM, N_ITEMS, K = 16, 300, 5
 TAKEN_UP_WITHIN_S = 2.0
@@ -45,7 +45,7 @@ class Indexes:
     def publish(self, seed: int) -> None:
         """The next index: other vectors, so that each has other answers."""
         opened = publish(self.model_dir, N_ITEMS, DIM, seed)
-        distances = np.linalg.norm(np.asarray(opened.vectors) - unit(self.query), axis=1)
+        distances = np.linalg.norm(np.asarray(opened.vectors) - normalize(self.query), axis=1)
         self.expected[opened.name] = np.argsort(distances, kind="stable")[:K].tolist()
         self.replaced_s[self.last], self.last = time.monotonic(), opened.name
 

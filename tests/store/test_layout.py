@@ -22,7 +22,7 @@ def groups(n_items: int, n_groups: int = 4, seed: int = 0) -> tuple[Vectors, np.
     random = np.random.default_rng(seed)
     centres = random.normal(size=(n_groups, DIM))
     group = random.integers(0, n_groups, n_items)
-    return engine.unit(centres[group] + 0.25 * random.normal(size=(n_items, DIM))), group
+    return engine.normalize(centres[group] + 0.25 * random.normal(size=(n_items, DIM))), group
 
 
 def publish(model_dir: Path, vectors: Vectors, numbers: np.ndarray) -> Nearest:
