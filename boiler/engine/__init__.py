@@ -1,8 +1,8 @@
 """Search engines: rows of vectors in, the nearest rows of a query out. The contract, and the table of names.
 
 Vectors are float32 of unit length, row numbers are 0 to N-1. Distance is angular, `sqrt(2 (1 - cos))`: 0 the same,
-smaller is nearer, 2 the opposite. An engine finds candidates in its own way and passes them to `rerank_candidates`, which
-computes the distance of each in float64 and breaks ties by row: all engines return the same distances for the same
+smaller is nearer, 2 the opposite. An engine finds candidates in its own way and passes them to
+`rerank_candidates`, which computes the distance of each in float64 and breaks ties by row: all engines return the same distances for the same
 rows, and a vector is at distance 0 from itself. `exact` is the truth that the others are held to.
 
 An engine is built once and asked often; there is no insert and no delete. Queries may come from several threads at a

@@ -143,7 +143,7 @@ def test_the_file_is_closed_when_the_last_user_is_gone(tmp_path: Path) -> None:
 
 def test_an_index_that_does_not_find_its_own_rows_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     published(tmp_path / "model", [1] * 5, engine.normalize(np.random.default_rng(0).normal(size=(5, DIM))))
-    monkeypatch.setattr(Exact, "query", lambda self, queries, k: engine.nothing(len(queries), 0))
+    monkeypatch.setattr(Exact, "query", lambda self, queries, k: engine.empty_neighbours(len(queries), 0))
     with pytest.raises(ModelDirError, match="does not find its own first row"):
         Snapshot.open(tmp_path / "model")
 
