@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from boiler.errors import BoilerError
 
@@ -26,6 +27,30 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]  # as in argparse
         given = sys.argv[1:] if args is None else list(args)
         return super().parse_known_args([underscored(word) for word in given], namespace)
+
+
+class _RenamedFlag(argparse.Action):
+    """A flag by its old name: says the new one on stderr, then does what that does."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, new: argparse.Action) -> None:
+        super().__init__(option_strings, dest, nargs=new.nargs, type=new.type, help=argparse.SUPPRESS)
+        self.default = argparse.SUPPRESS
+        self._new = new
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        print(f"boiler: {option_string} is deprecated: use {self._new.option_strings[0]}", file=sys.stderr)
+        self._new(parser, namespace, values, option_string)
+
+
+def add_renamed(parser: argparse.ArgumentParser, old: str, new: argparse.Action) -> None:
+    """Keep the old name of a flag for one version: not in --help, and using it prints the new name on stderr."""
+    parser.add_argument(old, dest=new.dest, action=_RenamedFlag, new=new)
 
 
 def port(text: str) -> int:

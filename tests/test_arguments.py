@@ -64,3 +64,27 @@ def test_a_number_out_of_range_is_refused_by_its_flag(
     with pytest.raises(SystemExit):
         parser.parse_args([f"--number={bad}"])
     assert bad in capsys.readouterr().err
+
+
+def test_the_old_name_of_a_flag_still_works_and_says_the_new_one(capsys: pytest.CaptureFixture[str]) -> None:
+    def add_renamed_arguments(parser: argparse.ArgumentParser) -> None:
+        arguments.add_renamed(parser, "--fold", parser.add_argument("--dedup_distance", type=float, default=None))
+        arguments.add_renamed(parser, "--hubs", parser.add_argument("--csls", action="store_true"))
+
+    def run(args: argparse.Namespace) -> int:
+        print(args.dedup_distance, args.csls)
+        return 0
+
+    def called(*argv: str) -> str:
+        code = arguments.command(argv, prog="boiler", description="", add_arguments=add_renamed_arguments, run=run)
+        assert code == 0
+        return capsys.readouterr()
+
+    assert called().out == "None False\n"
+    old = called("--fold", "0.2", "--hubs")
+    assert old.out == called("--dedup_distance", "0.2", "--csls").out == "0.2 True\n"
+    assert "--fold is deprecated: use --dedup_distance" in old.err
+    assert "--hubs is deprecated: use --csls" in old.err
+    with pytest.raises(SystemExit):
+        called("--help")
+    assert "--fold" not in capsys.readouterr().out

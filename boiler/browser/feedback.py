@@ -1,7 +1,7 @@
 """Likes and dislikes: they steer the answers through the address, and are kept with the index for later.
 
 What steers stands in the address, so a link shows the same list, whoever judged what since. What is kept
-(`Nearest.judge`) counts where it is asked for: by "Heed what was liked and disliked before".
+(`Nearest.add_feedback`) counts where it is asked for: by "Heed what was liked and disliked before".
 """
 
 from __future__ import annotations
@@ -53,6 +53,6 @@ def _keep(shelf: Library, question: Question, n: int, *, like: bool | None) -> N
     kept: dict[tuple[str, str, int], int] = st.session_state.setdefault(KEPT, {})
     what = (shelf.key, f"{question.item} {question.sound} {question.start_s} {question.end_s}", n)
     if (before := kept.pop(what, None)) is not None:
-        shelf.nearest.undo(before)
+        shelf.nearest.undo_feedback(before)
     if like is not None:
-        kept[what] = shelf.nearest.judge(asked, n, like=like)
+        kept[what] = shelf.nearest.add_feedback(asked, n, like=like)

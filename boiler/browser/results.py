@@ -1,4 +1,4 @@
-"""The answers to a question: seeds and wishes as `Nearest.ask` takes them, and what it answered remembered.
+"""The answers to a question: seeds and wishes as `Nearest.query` takes them, and what it answered remembered.
 
 What has to be embedded first (a sound brought along, a part of one of the collection) is embedded once, whatever is
 wished of the answers to it.
@@ -26,7 +26,7 @@ from boiler.search.nearest import Answer, ByItem, ByWindows, Nearest, Options, P
 # weighs less than a like, for it says only where the answer is not. Several share the weight of one.
 LIKED = 0.75
 DISLIKED = 0.35
-FOLDED_NEARER_THAN = 0.1
+DEDUP_DISTANCE = 0.1
 
 
 def of(shelf: Library, question: Question) -> Answer:
@@ -34,11 +34,11 @@ def of(shelf: Library, question: Question) -> Answer:
 
     What was answered is remembered for a while.
 
-    Raises: QueryError, SoundError, ModelDirError: as `Nearest.ask`.
+    Raises: QueryError, SoundError, ModelDirError: as `Nearest.query`.
     """
     asked = replace(question, trail=(), find="", library=None, why=None)
     if asked.wish.heed:  # it changes with every judgement, also with those of others
-        return shelf.nearest.ask(seeds_of(shelf, asked), asked.k, options(asked))
+        return shelf.nearest.query(seeds_of(shelf, asked), asked.k, options(asked))
     return _remembered(shelf.key, shelf.nearest.generation, tuple(asked.address().items()), shelf, asked)
 
 
@@ -46,7 +46,7 @@ def of(shelf: Library, question: Question) -> Answer:
 def _remembered(
     key: str, generation: str, address: tuple[tuple[str, str], ...], _shelf: Library, _question: Question
 ) -> Answer:
-    return _shelf.nearest.ask(seeds_of(_shelf, _question), _question.k, options(_question))
+    return _shelf.nearest.query(seeds_of(_shelf, _question), _question.k, options(_question))
 
 
 def seeds_of(shelf: Library, question: Question) -> list[ByItem | ByWindows]:
@@ -125,10 +125,10 @@ def options(question: Question) -> Options:
     return Options(
         where=where(wish),
         without=frozenset(() if question.item is None else (question.item,)),  # a part of it does not say whose it is
-        fold_nearer_than=FOLDED_NEARER_THAN if wish.fold else None,
+        dedup_distance=DEDUP_DISTANCE if wish.fold else None,
         per_group=PerGroup(wish.by, wish.most) if wish.most else None,
         diversity=wish.vary / 100,
-        set_back_hubs=wish.hubs,
+        csls=wish.hubs,
         feedback=wish.heed,
     )
 

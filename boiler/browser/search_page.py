@@ -152,7 +152,7 @@ def remembered(shelf: Library, question: Question) -> None:
     asked_with = results.alone(shelf, question)
     if asked_with is None or not shelf.nearest.feedback.begun:
         return
-    verdicts = shelf.nearest.judged(asked_with)
+    verdicts = shelf.nearest.feedback_for(asked_with)
     if not verdicts.likes and not verdicts.dislikes:
         return
     with st.container(horizontal=True, gap="xsmall", vertical_alignment="center", key="remembered"):

@@ -4,7 +4,7 @@
     $ boiler search exp/esc10/MFCCStats dog/1-100032-A-0.ogg -k 5        an item, by its id
     $ boiler search exp/esc10/MFCCStats ~/walk.wav --start_s 61 --end_s 64
     $ boiler search exp/esc10/MFCCStats rain/a.ogg rain/b.ogg --less wind/c.ogg
-    $ boiler search exp/esc10/MFCCStats rain/a.ogg --where "duration_s < 5 and label != 'rain'" --fold 0.1
+    $ boiler search exp/esc10/MFCCStats rain/a.ogg --where "duration_s < 5 and label != 'rain'" --dedup_distance 0.1
     $ boiler search exp/esc10/BagTopVQVAE rain/a.ogg -k 3 --explain
     $ boiler search exp/esc10/MFCCStats rain/a.ogg --diversity 0.4 --per_group folder:2 --format m3u8 > rain.m3u8
 
@@ -57,10 +57,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--per_group", default=None, metavar="FIELD:MOST", help="at most so many of a folder, a label ..."
     )
-    parser.add_argument(
-        "--fold", type=float, default=None, metavar="DISTANCE", help="nearer to each other is one answer"
+    dedup_distance = parser.add_argument(
+        "--dedup_distance",
+        type=float,
+        default=None,
+        metavar="DISTANCE",
+        help="merge results nearer to each other than this, 0 to 2",
     )
-    parser.add_argument("--set_back_hubs", action="store_true", help="set back what is near to everything")
+    csls = parser.add_argument("--csls", action="store_true", help="rank down hubs: items near to everything (CSLS)")
+    arguments.add_renamed(parser, "--fold", dedup_distance)
+    arguments.add_renamed(parser, "--set_back_hubs", csls)
     parser.add_argument("--per_window", action="store_true", help="every window that matches, not every item")
     parser.add_argument("--explain", action="store_true", help="and why: the windows, words and seconds of each match")
     parser.add_argument("--wav_dir", type=Path, default=None, help="where the sounds lie (default: where they were)")
@@ -71,16 +77,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    if args.fold is not None and not 0 <= args.fold <= 2:
-        raise QueryError(f"--fold is a distance, from 0 to 2, not {args.fold:g}")
+    if args.dedup_distance is not None and not 0 <= args.dedup_distance <= 2:
+        raise QueryError(f"--dedup_distance is a distance, from 0 to 2, not {args.dedup_distance:g}")
     options = Options(
         where=None if args.where is None else filter_parser.parse(args.where),
         min_similarity=args.min_similarity,
         per_window=args.per_window,
-        fold_nearer_than=args.fold,
+        dedup_distance=args.dedup_distance,
         per_group=None if args.per_group is None else _per_group(args.per_group),
         diversity=args.diversity,
-        set_back_hubs=args.set_back_hubs,
+        csls=args.csls,
     )
     if args.explain and args.format != "table":
         raise QueryError(f"--explain is for reading: leave --format {args.format} out")
@@ -92,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
     question = [_seed(word, part) for word in args.seeds] + [_seed(word, (0.0, None), -0.5) for word in args.less]
     with Nearest(args.model_dir, wav_dir=args.wav_dir, device=args.device, engine=args.engine) as nearest:
         try:
-            answer = nearest.ask(question, args.k, options)
+            answer = nearest.query(question, args.k, options)
         except UnknownItemError as error:
             raise UnknownItemError(f"{error}, nor is there such a file: an id is like bell/bell_003.wav") from error
         if args.format == "table":

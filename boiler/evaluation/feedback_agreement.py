@@ -65,7 +65,7 @@ def agreement(snapshot: Snapshot, store: Feedback) -> Agreement:
     questions = unasked = pairs = 0
     in_order = 0.0
     for question in sorted(asked):
-        verdicts = store.of(question)
+        verdicts = store.verdicts(question)
         place = _places(snapshot, question)
         mine = defaultdict[bool, list[int]](list)
         for like, ids in ((True, verdicts.likes), (False, verdicts.dislikes)):

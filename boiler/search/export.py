@@ -18,7 +18,7 @@ from boiler.search.query import Match
 
 COLUMNS = (
     *("distance", "similarity", "closer_than", "id", "n", "url", "label", "start_s", "end_s"),
-    *("asked_start_s", "asked_end_s"),
+    *("query_start_s", "query_end_s"),
 )
 
 

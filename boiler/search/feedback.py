@@ -7,10 +7,10 @@ Nothing is ever overwritten, so what was thought when can be learned from later:
 >>> from pathlib import Path
 >>> from tempfile import mkdtemp
 >>> store = Feedback(Path(mkdtemp()))
->>> first = store.judge("item:rain/a.wav", "rain/b.wav", like=True)
->>> store.of("item:rain/a.wav")
+>>> first = store.add("item:rain/a.wav", "rain/b.wav", like=True)
+>>> store.verdicts("item:rain/a.wav")
 Verdicts(likes=('rain/b.wav',), dislikes=())
->>> store.undo(first), store.of("item:rain/a.wav").likes
+>>> store.undo(first), store.verdicts("item:rain/a.wav").likes
 (True, ())
 """
 
@@ -26,6 +26,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from boiler.deprecated import RenamedAttribute, renamed_arguments
 from boiler.errors import FeedbackError, QueryError
 
 FILE = "feedback.sqlite"
@@ -41,7 +42,7 @@ CREATE INDEX IF NOT EXISTS judgements_question ON judgements (question);
 """
 _STANDING = """
 SELECT item, likes FROM judgements WHERE j IN (
-    SELECT max(j) FROM judgements WHERE question = :question AND undone_at IS NULL AND (:who IS NULL OR who = :who)
+    SELECT max(j) FROM judgements WHERE question = :question AND undone_at IS NULL AND (:user IS NULL OR who = :user)
     GROUP BY item, who
 ) ORDER BY j
 """
@@ -69,17 +70,18 @@ class Feedback:
         """Whether anything was ever judged."""
         return self.path.is_file()
 
-    def judge(self, question: str, item: str, *, like: bool, who: str | None = None, generation: str = "") -> int:
+    @renamed_arguments(who="user")
+    def add(self, question: str, item: str, *, like: bool, user: str | None = None, generation: str = "") -> int:
         """Keep a judgement; its number, for `undo`.
 
-        `question`: what was asked, as `steering.key_of` names it; `item`: the id of the answer; `who`: any name.
+        `question`: what was asked, as `steering.key_of` names it; `item`: the id of the answer; `user`: any name.
 
         Raises: QueryError: a name that is empty or too long. FeedbackError: it cannot be written.
         """
-        for what, text in (("question", question), ("item", item), ("who", who)):
+        for what, text in (("question", question), ("item", item), ("user", user)):
             if text is not None and not 0 < len(text) <= MOST_TEXT:
                 raise QueryError(f"{what} is text of 1 to {MOST_TEXT:,} signs")
-        row = (_now(), who, question, item, int(like), generation)
+        row = (_now(), user, question, item, int(like), generation)
         sql = "INSERT INTO judgements (at, who, question, item, likes, generation) VALUES (?, ?, ?, ?, ?, ?)"
         return int(self._write(sql, row).lastrowid or 0)
 
@@ -93,10 +95,11 @@ class Feedback:
         sql = "UPDATE judgements SET undone_at = ? WHERE j = ? AND undone_at IS NULL"
         return self._write(sql, (_now(), judgement)).rowcount == 1
 
-    def of(self, question: str, who: str | None = None) -> Verdicts:
+    @renamed_arguments(who="user")
+    def verdicts(self, question: str, user: str | None = None) -> Verdicts:
         """What stands about the answers to a question: of one person, or of all."""
         balance: dict[str, int] = {}
-        for item, likes in self._read(_STANDING, {"question": question, "who": who}):
+        for item, likes in self._read(_STANDING, {"question": question, "user": user}):
             balance[item] = balance.get(item, 0) + (1 if likes else -1)
         return Verdicts(
             tuple(item for item, sign in balance.items() if sign > 0),
@@ -108,7 +111,12 @@ class Feedback:
         names = ("judgement", "at", "who", "question", "item", "like", "generation", "undone_at")
         for row in self._read("SELECT * FROM judgements ORDER BY j", {}):
             record = dict(zip(names, row, strict=True))
-            yield json.dumps(record | {"like": bool(record["like"])}, ensure_ascii=False)
+            # "who" is the old name of "user", kept for one version.
+            record |= {"user": record["who"], "like": bool(record["like"])}
+            yield json.dumps(record, ensure_ascii=False)
+
+    judge = RenamedAttribute("add")
+    of = RenamedAttribute("verdicts")
 
     def _read(self, sql: str, values: dict[str, Any]) -> list[Any]:
         if not self.begun:

@@ -12,11 +12,11 @@ Answers are items, not windows: the window that matches best speaks for its item
 index has k items that sound; nearest first, equal ones by their number. A sound that is asked with has windows too:
 what counts is the best match of any of them. Distance is angular, `sqrt(2 (1 - similarity))`, similarity the cosine.
 
-`ask` takes several things with weights, and options: filters, diversity, near-duplicates folded into one, ...
+`query` takes several things with weights, and options: filters, diversity, near-duplicates folded into one, ...
 
 >>> from boiler.search.nearest import ByItem, Options
 >>> from boiler.search.filters import field
->>> nearest.ask(  # doctest: +SKIP
+>>> nearest.query(  # doctest: +SKIP
 ...     [ByItem("rain/a.wav"), ByItem("rain/b.wav"), ByItem("wind/c.wav", weight=-0.5)],
 ...     options=Options(where=field("duration_s") < 10, diversity=0.3),
 ... )
@@ -40,6 +40,7 @@ from boiler import engine
 from boiler.audio import stream
 from boiler.catalog import items as items_module
 from boiler.catalog.items import Item
+from boiler.deprecated import RenamedAttribute, renamed_arguments
 from boiler.engine import Vectors
 from boiler.errors import QueryError, SoundNotHereError
 from boiler.progress import Tell, told_by_none
@@ -280,7 +281,7 @@ class Nearest:
 
         Raises: QueryError, UnknownItemError; SilentSoundError: it is a silent one.
         """
-        return list(self.ask(ByItem(id_or_n), k).matches)
+        return list(self.query(ByItem(id_or_n), k).matches)
 
     def by_sound(
         self, source: stream.Source, k: int = 10, *, start_s: float = 0.0, end_s: float | None = None
@@ -290,9 +291,9 @@ class Nearest:
 
         Raises: QueryError; NotASoundError, SoundLimitError, SilentSoundError; ModelDirError: the encoder is missing.
         """
-        return list(self.ask(BySound(source, start_s, end_s), k).matches)
+        return list(self.query(BySound(source, start_s, end_s), k).matches)
 
-    def ask(self, question: Question, k: int = 10, options: Options | None = None) -> Answer:
+    def query(self, question: Question, k: int = 10, options: Options | None = None) -> Answer:
         """What is nearest to one seed, or to several with weights (`boiler.search.seeds`), as the options want it.
 
         Raises: QueryError: a question, k or option that makes no sense; and what `by_item` and `by_sound` raise.
@@ -301,10 +302,10 @@ class Nearest:
         snapshot, options = self._snapshot, options or Options()
         return query_module.answer(snapshot, self._steered(snapshot, question, options), k, options)
 
-    def ask_all(self, questions: Sequence[Question], k: int = 10, options: Options | None = None) -> list[Answer]:
+    def query_many(self, questions: Sequence[Question], k: int = 10, options: Options | None = None) -> list[Answer]:
         """The answers to many questions of any kinds, all from one index; without options in one matrix product.
 
-        Raises: as `ask`.
+        Raises: as `query`.
         """
         k = seeds.k_of(k)
         snapshot, options = self._snapshot, options or Options()
@@ -314,7 +315,7 @@ class Nearest:
     def direction(self, question: Question) -> Vectors:
         """The one vector of a question, float32 [D], unit length: of a sound of several windows their mean.
 
-        Raises: as `ask`.
+        Raises: as `query`.
         """
         return engine.normalize(self._query(self._snapshot, question).vectors.astype(np.float64).mean(axis=0))
 
@@ -393,7 +394,7 @@ class Nearest:
         `boiler.search.explain`. It is about the sounds alone: feedback and options of an answer change nothing here. `tell`
         hears how far it is, from when both are embedded.
 
-        Raises: as `ask`; UnknownItemError: the answer is no item; QueryError: it is several seeds or a vector, or the
+        Raises: as `query`; UnknownItemError: the answer is no item; QueryError: it is several seeds or a vector, or the
         sounds are not here, or not what they were when they were indexed; and what `tell` raises.
         """
         snapshot, seed = self._snapshot, explain.one_sound(question)
@@ -417,37 +418,45 @@ class Nearest:
         asked = explain.Sound(name, vectors, parts or [], read)
         return explain.explain(asked, found, self._ear, snapshot.generation, tell)
 
-    def judge(self, question: Question, answer: str | int, *, like: bool, who: str | None = None) -> int:
-        """Keep that an item is, or is not, a good answer to a question; the next `ask` of it heeds that. The number of
-        the judgement, for `undo`; all of them: `feedback`.
+    @renamed_arguments(who="user")
+    def add_feedback(self, question: Question, answer: str | int, *, like: bool, user: str | None = None) -> int:
+        """Keep that an item is, or is not, a good answer to a question; the next `query` of it heeds that. The number of
+        the judgement, for `undo_feedback`; all of them: `feedback`.
 
-        Raises: as `ask`; UnknownItemError: the answer is no item; QueryError: it cannot be kept.
+        Raises: as `query`; UnknownItemError: the answer is no item; QueryError: it cannot be kept.
         """
         snapshot = self._snapshot
         item = snapshot.item(answer)
         key = relevance_feedback.key_of(snapshot, self._query(snapshot, question))
-        return self.feedback.judge(key, item.id, like=like, who=who, generation=snapshot.name)
+        return self.feedback.add(key, item.id, like=like, user=user, generation=snapshot.name)
 
-    def judged(self, question: Question, who: str | None = None) -> Verdicts:
+    @renamed_arguments(who="user")
+    def feedback_for(self, question: Question, user: str | None = None) -> Verdicts:
         """What stands about the answers to a question: of one person, or of all.
 
-        Raises: as `ask`.
+        Raises: as `query`.
         """
         if not self.feedback.begun:
             return Verdicts((), ())
         snapshot = self._snapshot
-        return self.feedback.of(relevance_feedback.key_of(snapshot, self._query(snapshot, question)), who)
+        return self.feedback.verdicts(relevance_feedback.key_of(snapshot, self._query(snapshot, question)), user)
 
-    def undo(self, judgement: int) -> bool:
+    def undo_feedback(self, judgement: int) -> bool:
         """Take a judgement back; False when there is none of that number that stands."""
         return self.feedback.undo(judgement)
 
+    ask = RenamedAttribute("query")
+    ask_all = RenamedAttribute("query_many")
+    judge = RenamedAttribute("add_feedback")
+    judged = RenamedAttribute("feedback_for")
+    undo = RenamedAttribute("undo_feedback")
+
     def _steered(self, snapshot: Snapshot, question: Question, options: Options) -> Query:
         query = self._query(snapshot, question)
-        return relevance_feedback.steered(self.feedback, snapshot, query, options.who) if options.feedback else query
+        return relevance_feedback.steered(self.feedback, snapshot, query, options.user) if options.feedback else query
 
     def _query(self, snapshot: Snapshot, question: Question) -> Query:
-        """Raises: as `ask`."""
+        """Raises: as `query`."""
         asked = seeds.seeds_of(question)
         heard = [self._heard(snapshot, seed) for seed in asked]
         without = frozenset(number for _, _, number in heard if number is not None)

@@ -30,7 +30,7 @@ def journey(
     """`steps` sounds on the way from one to the other, without these two: the nearest to each of as many points at even
     angles between them. `Match.distance` is that to the point. Fewer only where there are fewer sounds.
 
-    Raises: QueryError: steps not 1 or more; start and end are opposite each other; and what `Nearest.ask` raises.
+    Raises: QueryError: steps not 1 or more; start and end are opposite each other; and what `Nearest.query` raises.
     """
     steps = k_of(steps)
     options = options or Options()
@@ -46,7 +46,7 @@ def journey(
         # Along the great circle; where the two are all but one, a straight line is the same.
         weights = (np.sin((1 - share) * angle), np.sin(share * angle)) if angle > 1e-6 else (1 - share, share)
         point = engine.normalize(weights[0] * one.astype(np.float64) + weights[1] * other)
-        next_ = nearest.ask(ByVector(point), 1, replace(options, without=frozenset(heard))).matches
+        next_ = nearest.query(ByVector(point), 1, replace(options, without=frozenset(heard))).matches
         found += next_
         heard |= {match.n for match in next_}
     return found
@@ -65,7 +65,7 @@ def playlist(
     way to it: at 0 the list stays around the seeds, at 1 each sound only resembles the one before. Each is drawn from
     the few nearest that were not heard yet, by `seed`.
 
-    Raises: QueryError: length not 1 or more, drift not from 0 to 1; and what `Nearest.ask` raises.
+    Raises: QueryError: length not 1 or more, drift not from 0 to 1; and what `Nearest.query` raises.
     """
     length = k_of(length)
     if not 0 <= drift <= 1:
@@ -76,7 +76,7 @@ def playlist(
     heard = set(options.without) | _items_of(question)
     found: list[Match] = []
     while len(found) < length:
-        near = nearest.ask(ByVector(point), CHOICE, replace(options, without=frozenset(heard))).matches
+        near = nearest.query(ByVector(point), CHOICE, replace(options, without=frozenset(heard))).matches
         if not near:
             break
         chosen = near[int(random.integers(len(near)))]

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from boiler.deprecated import RenamedAttribute, renamed_arguments
 from boiler.engine import Rows, Vectors
 from boiler.errors import QueryError
 from boiler.search import rerank
@@ -26,8 +27,8 @@ LEAST_POOL = 50
 @dataclass(frozen=True, slots=True)
 class Match:
     """An item near to what was asked. Seconds are of the item's sound: the window that matched best. `closer_than` is
-    the share of random pairs of this collection that are farther apart than this, 0 to 1. `asked_start_s` and
-    `asked_end_s` are where in the sound asked with it matched; None when it was asked with a vector. `folded` are the
+    the share of random pairs of this collection that are farther apart than this, 0 to 1. `query_start_s` and
+    `query_end_s` are where in the sound asked with it matched; None when it was asked with a vector. `folded` are the
     ids of near-duplicates that this one stands for."""
 
     id: str
@@ -39,9 +40,12 @@ class Match:
     distance: float
     similarity: float
     closer_than: float
-    asked_start_s: float | None = None
-    asked_end_s: float | None = None
+    query_start_s: float | None = None
+    query_end_s: float | None = None
     folded: tuple[str, ...] = ()
+
+    query_start_s = RenamedAttribute("query_start_s")
+    query_end_s = RenamedAttribute("query_end_s")
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class PerGroup:
     most: int = 1
 
 
+@renamed_arguments(dedup_distance="dedup_distance", csls="csls", who="user")
 @dataclass(frozen=True)
 class Options:
     """What the answers should be like.
@@ -60,43 +65,47 @@ class Options:
     without: ids and numbers of items that are left out, such as those heard already
     min_similarity: only what is at least as similar (the cosine)
     per_window: each window that matches is an answer, not each item
-    fold_nearer_than: near-duplicates, nearer to each other than this distance and equally long, are one answer
+    dedup_distance: near-duplicates, nearer to each other than this distance and equally long, are one answer
     per_group: at most so many answers of a group
     diversity: 0 to 1, how much an answer should be unlike those before it
-    set_back_hubs: what is near to everything has to be nearer to be taken
+    csls: what is near to everything has to be nearer to be taken
     feedback: whether earlier likes and dislikes of answers to this question move it
-    who: whose; None: everybody's
+    user: only the feedback of this user; None: of all users
     """
 
     where: Filter | None = None
     without: frozenset[str | int] = frozenset()
     min_similarity: float | None = None
     per_window: bool = False
-    fold_nearer_than: float | None = None
+    dedup_distance: float | None = None
     per_group: PerGroup | None = None
     diversity: float = 0.0
-    set_back_hubs: bool = False
+    csls: bool = False
     feedback: bool = True
-    who: str | None = None
+    user: str | None = None
+
+    dedup_distance = RenamedAttribute("dedup_distance")
+    csls = RenamedAttribute("csls")
+    who = RenamedAttribute("user")
 
     def __post_init__(self) -> None:
         if not 0 <= self.diversity <= 1:
             raise QueryError(f"diversity is from 0 to 1, not {self.diversity}")
         for name, value, least, most in (
             ("min_similarity", self.min_similarity, -1, 1),
-            ("fold_nearer_than", self.fold_nearer_than, 0, 2),
+            ("dedup_distance", self.dedup_distance, 0, 2),
         ):
             if value is not None and not least <= value <= most:
                 raise QueryError(f"{name} is from {least} to {most}, not {value}")
         if self.per_group is not None and self.per_group.most < 1:
             raise QueryError(f"at least one answer of each group: per_group.most is not {self.per_group.most}")
-        if self.per_window and (self.fold_nearer_than is not None or self.per_group is not None):
+        if self.per_window and (self.dedup_distance is not None or self.per_group is not None):
             raise QueryError("folding and groups are of items: leave per_window out, or them")
 
     @property
     def chooses(self) -> bool:
         """Whether answers are chosen from more candidates, and not only the nearest taken."""
-        return bool(self.fold_nearer_than is not None or self.per_group or self.diversity or self.set_back_hubs)
+        return bool(self.dedup_distance is not None or self.per_group or self.diversity or self.csls)
 
 
 @dataclass(frozen=True)
@@ -158,7 +167,7 @@ def answer(snapshot: Snapshot, query: Query, k: int, options: Options) -> Answer
 
 def answer_all(snapshot: Snapshot, queries: Sequence[Query], k: int, options: Options) -> list[Answer]:
     """The answers to many questions; where nothing is filtered or chosen, in one go of the engine."""
-    if replace(options, feedback=True, who=None) != Options():
+    if replace(options, feedback=True, user=None) != Options():
         return [answer(snapshot, query, k, options) for query in queries]
     found = snapshot.nearest_items_of_each([(query.vectors, query.without) for query in queries], k)
     name, why = snapshot.plan(None)
@@ -209,12 +218,12 @@ def _kept(snapshot: Snapshot, found: Ranked, k: int, options: Options) -> tuple[
         found = found.at(np.flatnonzero(_similarity(found.distances) >= options.min_similarity))
     if not options.chooses:
         return found.first(k), None
-    if options.set_back_hubs and len(found.rows):
+    if options.csls and len(found.rows):
         found = found.at(rerank.without_hubs(_similarity(found.distances), snapshot.crowding(found.rows)))
     others: list[Rows] | None = None
-    if options.fold_nearer_than is not None:
+    if options.dedup_distance is not None:
         durations_s = np.array(snapshot.column("duration_s", found.numbers.tolist()), np.float64)
-        kept, copies = rerank.folded(snapshot.vectors[found.rows], durations_s, options.fold_nearer_than)
+        kept, copies = rerank.folded(snapshot.vectors[found.rows], durations_s, options.dedup_distance)
         others = [found.numbers[some] for some in copies]
         found = found.at(kept)
     if options.per_group is not None:
@@ -247,7 +256,7 @@ def _short(found: int, k: int, among: Rows | None, options: Options) -> str | No
         reasons.append(f"are at least {options.min_similarity:g} similar")
     if options.per_group is not None:
         reasons.append(f"are among the first {options.per_group.most} of their {options.per_group.field}")
-    if options.fold_nearer_than is not None:
+    if options.dedup_distance is not None:
         reasons.append("are no near-duplicates of each other")
     there = ", and ".join(reasons) if reasons else "are there to answer"
     return f"{found} of the {k} asked for: no more {what} {there}"

@@ -32,11 +32,11 @@ def key_of(snapshot: Snapshot, query: Query) -> str:
     return f"vectors:{hashlib.sha256(query.vectors.astype('<f2').tobytes()).hexdigest()[:32]}"
 
 
-def steered(store: Feedback, snapshot: Snapshot, query: Query, who: str | None = None) -> Query:
+def steered(store: Feedback, snapshot: Snapshot, query: Query, user: str | None = None) -> Query:
     """The query as the judgements of its answers move it; the same query where there are none."""
     if not store.begun:
         return query
-    verdicts = store.of(key_of(snapshot, query), who)
+    verdicts = store.verdicts(key_of(snapshot, query), user)
     if not verdicts.likes and not verdicts.dislikes:
         return query
     liked, _ = _there(snapshot, verdicts.likes)

@@ -55,8 +55,8 @@ def full_rows(matches: Iterable[Match]) -> list[dict[str, Any]]:
         row
         | {
             "closer_than": round(match.closer_than, 6),
-            "asked_start_s": match.asked_start_s,
-            "asked_end_s": match.asked_end_s,
+            "asked_start_s": match.query_start_s,
+            "asked_end_s": match.query_end_s,
             "folded": list(match.folded),
         }
         for row, match in zip(rows(matches), matches, strict=True)

@@ -28,7 +28,7 @@ from boiler.search.nearest import ByItem, ByVector, Item, Nearest, Options, PerG
 K, MOST, JUDGED = 10, 600, 5
 WAYS = {
     "nearest": Options(),
-    "hubs set back": Options(set_back_hubs=True),
+    "hubs set back": Options(csls=True),
     "diversity 0.3": Options(diversity=0.3),
     "diversity 0.6": Options(diversity=0.6),
 }
@@ -76,7 +76,7 @@ def line(
 ) -> str:
     hits, counts, alike = [], dict.fromkeys(labels, 0), []
     values: dict[str, list[int]] = {field: [] for field in groups}
-    for n, answer in zip(numbers, nearest.ask_all([ByItem(n) for n in numbers], K, options), strict=True):
+    for n, answer in zip(numbers, nearest.query_many([ByItem(n) for n in numbers], K, options), strict=True):
         found = [match.n for match in answer.matches]
         assert len(found) == K, answer.short
         hits.append([labels[one] == labels[n] for one in found])
@@ -115,11 +115,11 @@ def batch(nearest: Nearest, numbers: list[int]) -> str:
             took.append(time.perf_counter() - began)
         return 1e3 * min(took)
 
-    alone = best_ms(lambda: [nearest.ask(question, K) for question in questions])
-    together = best_ms(lambda: nearest.ask_all(questions, K))
+    alone = best_ms(lambda: [nearest.query(question, K) for question in questions])
+    together = best_ms(lambda: nearest.query_many(questions, K))
     product = best_ms(lambda: np.argpartition(-(rows @ every.T), K, axis=1))
-    found = [[match.n for match in nearest.ask(question, K).matches] for question in questions]
-    assert found == [[match.n for match in answer.matches] for answer in nearest.ask_all(questions, K)]
+    found = [[match.n for match in nearest.query(question, K).matches] for question in questions]
+    assert found == [[match.n for match in answer.matches] for answer in nearest.query_many(questions, K)]
     return (
         f"{len(questions)} questions of mixed kinds: {alone:.0f} ms one by one, {together:.0f} ms in one call, the same"
         f" answers; a product with {len(every)} rows and the best ten of each take {product:.0f} ms"

@@ -373,13 +373,13 @@ def filtered(data: str, vectors: engine.Vectors, n_queries: int, work: Path) -> 
             document = {"metadata.bpm": {"<": round(1000 * share)}}
             among = np.flatnonzero(bpm < round(1000 * share))
             options = Options(where=filters.from_json(document))
-            first_s, _ = timed(lambda options=options: nearest.ask(ByItem(0), K, options))
+            first_s, _ = timed(lambda options=options: nearest.query(ByItem(0), K, options))
             alone, whole = [], []
             for row in random.integers(0, n, n_queries).tolist():
                 query = vectors[row][None]
                 took_s, found = timed(lambda query=query, among=among: exact.query(query, K, among))
                 alone.append(took_s)
-                took_s, answer = timed(lambda row=row, options=options: nearest.ask(ByItem(row), K, options))
+                took_s, answer = timed(lambda row=row, options=options: nearest.query(ByItem(row), K, options))
                 whole.append(took_s)
                 true = among[Exact(vectors[among], once=True).query(query, K + 1).rows[0]]
                 assert found.rows[0].tolist() == true[:K].tolist(), "not the exact answer"

@@ -417,7 +417,7 @@ def judging(own: Library, item: int, *done: tuple[str, int]) -> AppTest:
 
 
 def verdicts(own: Library, item: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    found = own.nearest.judged(ByItem(item))
+    found = own.nearest.feedback_for(ByItem(item))
     return found.likes, found.dislikes
 
 
@@ -452,7 +452,7 @@ def test_undo_takes_back_the_last(own: Library) -> None:
 def test_what_was_kept_moves_a_list_only_where_it_is_asked_to(own: Library) -> None:
     question = Question(item=3, k=20)
     plain = answered(own, question)
-    own.nearest.judge(ByItem(3), plain[0], like=False)
+    own.nearest.add_feedback(ByItem(3), plain[0], like=False)
     assert answered(own, question) == plain
     assert plain[0] not in answered(own, question.wished(Wish(heed=True)))
     page = AppTest.from_file(str(SCRIPT), default_timeout=RUN_S)

@@ -53,8 +53,8 @@ def test_the_table_shows_names_as_they_are(model_dir: Path, capsys: pytest.Captu
         (["a", "b", "--end_s", "1"], "a part of one sound"),
         (["[bold]kind1/s3.wav", "--where", "lable == 1"], "did you mean label"),
         (["[bold]kind1/s3.wav", "--where", "nope = 3"], "with == for 'is'. Fields: n, id, url, label"),
-        (["[bold]kind1/s3.wav", "--fold", "-1"], "--fold is a distance, from 0 to 2, not -1"),
-        (["[bold]kind1/s3.wav", "--fold", "nan"], "--fold is a distance, from 0 to 2"),
+        (["[bold]kind1/s3.wav", "--dedup_distance", "-1"], "--dedup_distance is a distance, from 0 to 2, not -1"),
+        (["[bold]kind1/s3.wav", "--fold", "nan"], "--dedup_distance is a distance, from 0 to 2"),
         (["[bold]kind1/s3.wav", "--explain", "--json"], "leave --format json out"),
         (["[bold]kind1/s3.wav", "[bold]kind0/s4.wav", "--explain"], "one at a time"),
         (["[bold]kind1/s3.wav", "--less", "[bold]kind0/s4.wav", "--explain"], "one at a time"),
@@ -84,7 +84,7 @@ def test_several_sounds_and_options_are_one_question(model_dir: Path, capsys: py
     assert search.main([str(model_dir), *words, *options]) == 0
     told = capsys.readouterr()
     question = [ByItem(3), ByItem(4), ByItem(5, weight=-0.5)]
-    expected = Nearest(model_dir).ask(
+    expected = Nearest(model_dir).query(
         question, 9, Options(where=field("n") > 2, per_group=PerGroup("label", 2), diversity=0.2)
     )
     assert [row["n"] for row in json.loads(told.out)] == [match.n for match in expected.matches]

@@ -31,9 +31,9 @@ def nearest(tmp_path: Path) -> Nearest:
 
 def judged(nearest: Nearest, question: int, likes: list[int], dislikes: list[int]) -> None:
     for n in likes:
-        nearest.judge(ByItem(question), n, like=True)
+        nearest.add_feedback(ByItem(question), n, like=True)
     for n in dislikes:
-        nearest.judge(ByItem(question), n, like=False)
+        nearest.add_feedback(ByItem(question), n, like=False)
 
 
 def test_places_shares_and_pairs_are_those_counted_by_hand(nearest: Nearest) -> None:
@@ -53,10 +53,10 @@ def test_the_ranking_is_not_the_one_that_the_judgements_moved(nearest: Nearest) 
 
 def test_what_was_taken_back_does_not_count_and_what_cannot_be_asked_is_counted_apart(nearest: Nearest) -> None:
     judged(nearest, 0, likes=[1], dislikes=[])
-    nearest.undo(nearest.judge(ByItem(0), 2, like=False))
-    nearest.judge(ByVector([1.0, 0.5]), 3, like=True)
-    nearest.feedback.judge("item:gone.wav", "05.wav", like=True)
-    nearest.feedback.judge("item:00.wav", "gone.wav", like=True)
+    nearest.undo_feedback(nearest.add_feedback(ByItem(0), 2, like=False))
+    nearest.add_feedback(ByVector([1.0, 0.5]), 3, like=True)
+    nearest.feedback.add("item:gone.wav", "05.wav", like=True)
+    nearest.feedback.add("item:00.wav", "gone.wav", like=True)
     found = agreement(nearest._snapshot, nearest.feedback)
     assert (found.questions, found.liked, found.disliked, found.unasked) == (1, 1, 0, 3)
     assert math.isnan(found.in_order)

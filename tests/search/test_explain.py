@@ -236,7 +236,7 @@ def test_the_windows_are_those_that_the_search_matched(nearest: Nearest) -> None
         match = next(one for one in nearest.by_item(question, k=20) if one.id == answer)
         why = nearest.explain(ByItem(question), answer)
         assert why.windows[0].answer == (match.start_s, match.end_s)
-        assert why.windows[0].query == (match.asked_start_s, match.asked_end_s)
+        assert why.windows[0].query == (match.query_start_s, match.query_end_s)
         assert why.windows[0].similarity > why.windows[1].similarity + 0.1
 
 

@@ -87,7 +87,7 @@ def brute_force(vectors: np.ndarray, query: np.ndarray) -> list[tuple[int, float
 
 def by_vector(match: Match) -> Match:
     """The same answer to a vector, which has no times."""
-    return replace(match, asked_start_s=None, asked_end_s=None)
+    return replace(match, query_start_s=None, query_end_s=None)
 
 
 @pytest.mark.parametrize("name", ["exact", "annoy"])
@@ -165,9 +165,9 @@ def test_a_sound_is_embedded_as_path_bytes_and_file(nearest: Nearest, tmp_path: 
         assert by_path == nearest.by_sound(stream, 3)
     embedded = nearest.embed(tmp_path / "tone.wav")
     again = ByWindows([one.vector for one in embedded], [one.window for one in embedded])
-    assert by_path == list(nearest.ask(again, 3).matches)
+    assert by_path == list(nearest.query(again, 3).matches)
     assert [tuple(one.window) for one in embedded] == [(0.0, 1.0)]
-    assert {(match.asked_start_s, match.asked_end_s) for match in by_path} == {(0.0, 1.0)}
+    assert {(match.query_start_s, match.query_end_s) for match in by_path} == {(0.0, 1.0)}
     assert nearest.search(embedded[0].vector, 3) == [by_vector(match) for match in by_path]
     assert nearest.search_windows([embedded[0].vector], 3) == [by_vector(match) for match in by_path]
 

@@ -68,7 +68,7 @@ def test_a_filter_comes_first_and_is_exact(nearest: Nearest, k: int) -> None:
         (field("n") >= 0, lambda n: True),
         (field("n") < 0, lambda n: False),
     ):
-        answer = nearest.ask(ByVector(QUERY), k, Options(where=where))
+        answer = nearest.query(ByVector(QUERY), k, Options(where=where))
         true = [n for n in ranking(nearest, QUERY) if passes(n)]
         assert [match.n for match in answer.matches] == true[:k]
         assert (answer.engine, "the filter leaves" in answer.why) == ("exact", True)
@@ -78,36 +78,36 @@ def test_a_filter_comes_first_and_is_exact(nearest: Nearest, k: int) -> None:
 def test_what_is_left_out_is_left_out_and_k_come_all_the_same(nearest: Nearest) -> None:
     first = ranking(nearest, QUERY)[:12]
     without = frozenset({first[0], first[3], f"f{first[5] % 5}/s{first[5]}.wav"})
-    answer = nearest.ask(ByVector(QUERY), 9, Options(without=without))
+    answer = nearest.query(ByVector(QUERY), 9, Options(without=without))
     assert [match.n for match in answer.matches] == [n for n in first if n not in (first[0], first[3], first[5])]
     with pytest.raises(UnknownItemError):
-        nearest.ask(ByVector(QUERY), 9, Options(without=frozenset({"nothing.wav"})))
+        nearest.query(ByVector(QUERY), 9, Options(without=frozenset({"nothing.wav"})))
 
 
 def test_a_least_similarity_cuts_and_says_so(nearest: Nearest) -> None:
     all_of_them = nearest.search(QUERY, N)
     least = all_of_them[20].similarity
-    answer = nearest.ask(ByVector(QUERY), 100, Options(min_similarity=least))
+    answer = nearest.query(ByVector(QUERY), 100, Options(min_similarity=least))
     assert [match.n for match in answer.matches] == [match.n for match in all_of_them[:21]]
     assert answer.short is not None
     assert "21 of the 100" in answer.short
-    assert nearest.ask(ByVector(QUERY), 5, Options(min_similarity=least)).short is None
+    assert nearest.query(ByVector(QUERY), 5, Options(min_similarity=least)).short is None
 
 
 def test_windows_answer_one_by_one_when_asked_to(nearest: Nearest) -> None:
     snapshot = nearest._snapshot
     truth = Exact(snapshot.vectors).query(QUERY[None], 40)
-    answer = nearest.ask(ByVector(QUERY), 40, Options(per_window=True))
+    answer = nearest.query(ByVector(QUERY), 40, Options(per_window=True))
     assert [match.distance for match in answer.matches] == truth.distances[0].tolist()
     assert [match.n for match in answer.matches] == snapshot.numbers[truth.rows[0]].tolist()
     assert len({match.n for match in answer.matches}) < 40
-    assert len(nearest.ask(ByItem(0), 1000, Options(per_window=True)).matches) == WINDOWS.sum() - 2
+    assert len(nearest.query(ByItem(0), 1000, Options(per_window=True)).matches) == WINDOWS.sum() - 2
 
 
 def test_copies_are_one_answer_that_names_the_others(nearest: Nearest) -> None:
-    plain = nearest.ask(ByVector(VECTORS[7]), 12)
+    plain = nearest.query(ByVector(VECTORS[7]), 12)
     assert sum(match.distance < 1e-4 for match in plain.matches) == 11
-    answer = nearest.ask(ByVector(VECTORS[7]), 12, Options(fold_nearer_than=0.05))
+    answer = nearest.query(ByVector(VECTORS[7]), 12, Options(dedup_distance=0.05))
     assert len(answer.matches) == 12
     assert answer.matches[0].n == 7
     assert set(answer.matches[0].folded) == {f"f{n % 5}/s{n}.wav" for n in range(290, 300)}
@@ -116,7 +116,7 @@ def test_copies_are_one_answer_that_names_the_others(nearest: Nearest) -> None:
 
 @pytest.mark.parametrize(("group", "most"), [("folder", 2), ("label", 1), ("metadata.who", 3)])
 def test_no_group_fills_the_list(nearest: Nearest, group: str, most: int) -> None:
-    answer = nearest.ask(ByVector(QUERY), 8, Options(per_group=PerGroup(group, most)))
+    answer = nearest.query(ByVector(QUERY), 8, Options(per_group=PerGroup(group, most)))
     values = [
         {"folder": f"f{n % 5}", "label": f"l{n % 7}" if n % 11 else None, "metadata.who": f"w{n % 4}"}[group]
         for n in (match.n for match in answer.matches)
@@ -127,14 +127,14 @@ def test_no_group_fills_the_list(nearest: Nearest, group: str, most: int) -> Non
 
 
 def test_a_cap_that_leaves_too_few_says_so(nearest: Nearest) -> None:
-    answer = nearest.ask(ByVector(QUERY), 50, Options(per_group=PerGroup("folder", 2)))
+    answer = nearest.query(ByVector(QUERY), 50, Options(per_group=PerGroup("folder", 2)))
     assert len(answer.matches) == 10
     assert answer.short == "10 of the 50 asked for: no more items are among the first 2 of their folder"
 
 
 def test_diversity_spreads_the_answers_and_keeps_the_nearest_first(nearest: Nearest) -> None:
     def spread(diversity: float) -> float:
-        found = nearest.ask(ByVector(QUERY), 10, Options(diversity=diversity)).matches
+        found = nearest.query(ByVector(QUERY), 10, Options(diversity=diversity)).matches
         assert found[0].n == ranking(nearest, QUERY)[0]
         snapshot = nearest._snapshot
         rows = [snapshot.rows_of(match.n)[1][int(match.start_s > 0)] for match in found]
@@ -153,16 +153,16 @@ def test_setting_back_hubs_flattens_who_answers(tmp_path: Path) -> None:
 
     def skew(options: Options) -> float:
         counts = np.zeros(count)
-        for answer in hubs.ask_all([ByItem(n) for n in range(count)], 5, options):
+        for answer in hubs.query_many([ByItem(n) for n in range(count)], 5, options):
             for match in answer.matches:
                 counts[match.n] += 1
         return float(((counts - counts.mean()) ** 3).mean() / counts.std() ** 3)
 
-    assert skew(Options(set_back_hubs=True)) < 0.7 * skew(Options())
+    assert skew(Options(csls=True)) < 0.7 * skew(Options())
 
 
 def test_seeds_with_weights_rank_by_the_weighted_sum_and_are_left_out(nearest: Nearest) -> None:
-    answer = nearest.ask([ByItem(1), ByItem(2), ByItem(4, weight=-0.5)], 20)
+    answer = nearest.query([ByItem(1), ByItem(2), ByItem(4, weight=-0.5)], 20)
     vector = engine.normalize(VECTORS[1] + VECTORS[2] - 0.5 * VECTORS[4].astype(np.float64))
     true = [n for n in ranking(nearest, vector) if n not in (1, 2, 4)]
     assert [match.n for match in answer.matches] == true[:20]
@@ -177,16 +177,16 @@ def test_many_questions_at_once_are_answered_as_each_alone(nearest: Nearest, opt
         ByItem("f2/s7.wav"),
         *(ByItem(n) for n in range(280, 300)),
     ]
-    together = nearest.ask_all(questions, 15, options)
-    assert together == [nearest.ask(question, 15, options) for question in questions]
-    assert nearest.ask_all([], 5) == []
+    together = nearest.query_many(questions, 15, options)
+    assert together == [nearest.query(question, 15, options) for question in questions]
+    assert nearest.query_many([], 5) == []
 
 
 def test_the_answer_says_who_gave_it(nearest: Nearest) -> None:
-    answer = nearest.ask(ByItem(0), 3)
+    answer = nearest.query(ByItem(0), 3)
     assert (answer.engine, answer.generation, answer.short) == ("exact", nearest.generation, None)
     assert f"{WINDOWS.sum()} rows" in answer.why
-    short = nearest.ask(ByItem(0), 1000).short
+    short = nearest.query(ByItem(0), 1000).short
     assert short == "299 of the 1000 asked for: no more items are there to answer"
 
 
@@ -195,9 +195,9 @@ def test_the_answer_says_who_gave_it(nearest: Nearest) -> None:
     [
         {"diversity": 1.5},
         {"min_similarity": 2.0},
-        {"fold_nearer_than": -0.1},
+        {"dedup_distance": -0.1},
         {"per_group": PerGroup("label", 0)},
-        {"per_window": True, "fold_nearer_than": 0.1},
+        {"per_window": True, "dedup_distance": 0.1},
     ],
 )
 def test_options_without_sense_are_refused(options: dict[str, Any]) -> None:
@@ -207,15 +207,15 @@ def test_options_without_sense_are_refused(options: dict[str, Any]) -> None:
 
 def test_an_unknown_field_is_refused(nearest: Nearest) -> None:
     with pytest.raises(QueryError, match="no field"):
-        nearest.ask(ByItem(0), 3, Options(per_group=PerGroup("lable")))
+        nearest.query(ByItem(0), 3, Options(per_group=PerGroup("lable")))
 
 
 def test_a_generation_without_items_answers_nothing(tmp_path: Path) -> None:
     generation.publish(tmp_path / "model", Header(encoder="none", dim=3), np.zeros((0, 3), np.float32), rows_of([]), [])
     empty = Nearest(tmp_path / "model")
     assert empty.search([1.0, 0.0, 0.0]) == []
-    assert empty.ask(ByVector([1.0, 0, 0]), 3, Options(diversity=0.5)).short is not None
-    assert [answer.matches for answer in empty.ask_all([ByVector([1.0, 0, 0])] * 9)] == [()] * 9
+    assert empty.query(ByVector([1.0, 0, 0]), 3, Options(diversity=0.5)).short is not None
+    assert [answer.matches for answer in empty.query_many([ByVector([1.0, 0, 0])] * 9)] == [()] * 9
 
 
 def test_an_answer_says_when_nothing_is_similar(tmp_path: Path) -> None:
@@ -224,6 +224,27 @@ def test_an_answer_says_when_nothing_is_similar(tmp_path: Path) -> None:
     items = [Item(n, f"{n}.wav") for n in range(40)]
     generation.publish(tmp_path, Header(encoder="Cone", dim=8), cone, rows_of(np.arange(40)), items)
     with Nearest(tmp_path) as nearest:
-        assert nearest.ask(ByVector([-1.0] * 8), 3).nothing_similar
-        assert not nearest.ask(ByVector(cone[3]), 3).nothing_similar
-        assert not nearest.ask(ByVector(cone[3]), 3, Options(where=field("id") == "none")).nothing_similar
+        assert nearest.query(ByVector([-1.0] * 8), 3).nothing_similar
+        assert not nearest.query(ByVector(cone[3]), 3).nothing_similar
+        assert not nearest.query(ByVector(cone[3]), 3, Options(where=field("id") == "none")).nothing_similar
+
+
+def test_the_old_names_of_options_and_methods_still_work(nearest: Nearest) -> None:
+    with pytest.deprecated_call(match="dedup_distance"):
+        options = Options(dedup_distance=0.05)  # type: ignore[call-arg]
+    with pytest.deprecated_call(match="csls"):
+        assert Options(csls=True) == Options(csls=True)  # type: ignore[call-arg]
+    with pytest.deprecated_call(match="user"):
+        assert Options(user="ann").user == "ann"  # type: ignore[call-arg]
+    with pytest.deprecated_call(match="Options.dedup_distance"):
+        assert options.dedup_distance == 0.05
+    with pytest.deprecated_call(match=r"Nearest.query$"):
+        answer = nearest.query(ByItem(0), 5, options)
+    assert answer == nearest.query(ByItem(0), 5, options)
+    with pytest.deprecated_call(match="Nearest.query_many"):
+        assert nearest.query_many([ByItem(0)], 5, options) == [answer]
+    match = answer.matches[0]
+    with pytest.deprecated_call(match="Match.query_start_s"):
+        assert match.query_start_s == match.query_start_s
+    with pytest.deprecated_call(match="Match.query_end_s"):
+        assert match.query_end_s == match.query_end_s

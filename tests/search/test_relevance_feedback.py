@@ -31,14 +31,14 @@ def nearest(tmp_path: Path) -> Nearest:
 
 
 def numbers(nearest: Nearest, options: Options | None = None, n: int = 0, k: int = 99) -> list[int]:
-    return [match.n for match in nearest.ask(ByItem(n), k, options).matches]
+    return [match.n for match in nearest.query(ByItem(n), k, options).matches]
 
 
 def test_likes_and_dislikes_move_the_next_ranking_of_that_question_alone(nearest: Nearest) -> None:
     before, other = numbers(nearest), numbers(nearest, n=1)
     liked, disliked = before[30], before[2]
-    nearest.judge(ByItem("s0.wav"), liked, like=True)
-    nearest.judge(ByItem(0), f"s{disliked}.wav", like=False)
+    nearest.add_feedback(ByItem("s0.wav"), liked, like=True)
+    nearest.add_feedback(ByItem(0), f"s{disliked}.wav", like=False)
     after = numbers(nearest)
     assert after.index(liked) < 10
     assert disliked not in after
@@ -48,30 +48,30 @@ def test_likes_and_dislikes_move_the_next_ranking_of_that_question_alone(nearest
 
 def test_what_is_taken_back_moves_nothing(nearest: Nearest) -> None:
     before = numbers(nearest)
-    judgement = nearest.judge(ByItem(0), before[30], like=True)
+    judgement = nearest.add_feedback(ByItem(0), before[30], like=True)
     assert numbers(nearest) != before
-    assert nearest.undo(judgement)
+    assert nearest.undo_feedback(judgement)
     assert numbers(nearest) == before
 
 
 def test_each_person_is_heeded_alone_when_named(nearest: Nearest) -> None:
     before = numbers(nearest)
-    nearest.judge(ByItem(0), before[30], like=True, who="ann")
-    assert numbers(nearest, Options(who="bob")) == before
-    assert numbers(nearest, Options(who="ann")) == numbers(nearest) != before
+    nearest.add_feedback(ByItem(0), before[30], like=True, user="ann")
+    assert numbers(nearest, Options(user="bob")) == before
+    assert numbers(nearest, Options(user="ann")) == numbers(nearest) != before
 
 
 def test_a_question_by_vector_is_known_again(nearest: Nearest) -> None:
     query = np.random.default_rng(3).gamma(0.6, size=DIM)
-    before = [match.n for match in nearest.ask(ByVector(query), 50).matches]
-    nearest.judge(ByVector(query * 7), before[30], like=True)
-    again = [match.n for match in nearest.ask(ByVector(query), 50).matches]
+    before = [match.n for match in nearest.query(ByVector(query), 50).matches]
+    nearest.add_feedback(ByVector(query * 7), before[30], like=True)
+    again = [match.n for match in nearest.query(ByVector(query), 50).matches]
     assert again.index(before[30]) < 10
 
 
 def test_a_batch_heeds_them_too(nearest: Nearest) -> None:
-    nearest.judge(ByItem(0), numbers(nearest)[30], like=True)
-    together = nearest.ask_all([ByItem(0), ByItem(1)], 20)
+    nearest.add_feedback(ByItem(0), numbers(nearest)[30], like=True)
+    together = nearest.query_many([ByItem(0), ByItem(1)], 20)
     assert [[match.n for match in answer.matches] for answer in together] == [
         numbers(nearest, n=0, k=20),
         numbers(nearest, n=1, k=20),
@@ -80,8 +80,8 @@ def test_a_batch_heeds_them_too(nearest: Nearest) -> None:
 
 def test_judgements_outlive_the_index_and_the_items(nearest: Nearest) -> None:
     before = numbers(nearest)
-    nearest.judge(ByItem(0), before[30], like=True)
-    nearest.judge(ByItem(0), before[40], like=True)
+    nearest.add_feedback(ByItem(0), before[30], like=True)
+    nearest.add_feedback(ByItem(0), before[40], like=True)
     after = numbers(nearest)
     published(nearest.model_dir, [f"s{n}.wav" if n != before[40] else "renamed.wav" for n in range(100)])
     assert nearest.refresh()
@@ -91,7 +91,7 @@ def test_judgements_outlive_the_index_and_the_items(nearest: Nearest) -> None:
 
 def test_only_items_can_be_judged(nearest: Nearest) -> None:
     with pytest.raises(UnknownItemError):
-        nearest.judge(ByItem(0), "nothing.wav", like=True)
+        nearest.add_feedback(ByItem(0), "nothing.wav", like=True)
     assert list(nearest.feedback.export()) == []
 
 
@@ -104,3 +104,13 @@ def test_the_move_is_bounded_and_stays_on_the_sphere() -> None:
     assert moved[0] @ disliked[0] < query[0] @ disliked[0]
     np.testing.assert_allclose(relevance_feedback.moved(query, none, none), query, atol=1e-7)
     np.testing.assert_allclose(relevance_feedback.moved(query, none, query), query, atol=1e-7)
+
+
+def test_the_old_names_of_the_methods_still_work(nearest: Nearest) -> None:
+    with pytest.deprecated_call(match="Nearest.add_feedback"):
+        judgement = nearest.add_feedback(ByItem(0), 3, like=True)
+    with pytest.deprecated_call(match="Nearest.feedback_for"):
+        assert nearest.feedback_for(ByItem(0)).likes == ("s3.wav",)
+    with pytest.deprecated_call(match="Nearest.undo_feedback"):
+        assert nearest.undo_feedback(judgement)
+    assert nearest.feedback_for(ByItem(0)).likes == ()

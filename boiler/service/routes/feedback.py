@@ -48,7 +48,7 @@ async def judge(request: Request) -> Response:
     service = of_request(request)
     body = await requests.body_of(request, JudgementRequest)
     question = await seed_of(service, body.question, "/question")
-    keep = functools.partial(service.nearest.judge, question, body.answer, like=body.like, who=body.who)
+    keep = functools.partial(service.nearest.add_feedback, question, body.answer, like=body.like, user=body.who)
     return responses.json({"id": await service.in_thread(keep)}, status=201)
 
 
@@ -58,7 +58,7 @@ async def take_back(
 ) -> Response:
     """Take a judgement back."""
     service = of_request(request)
-    if not await service.in_thread(functools.partial(service.nearest.undo, id)):
+    if not await service.in_thread(functools.partial(service.nearest.undo_feedback, id)):
         raise Problem(404, "unknown-judgement", f"there is no judgement {id}, or it was taken back before")
     return Response(None, 204)
 

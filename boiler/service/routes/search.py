@@ -155,7 +155,7 @@ async def nearest_batch(request: Request) -> Response:
         why = f"at most {service.settings.max_batch} queries in one request"
         raise Problem(422, "invalid-request", why, errors=[{"pointer": "/queries", "detail": why}])
     questions = [await seed_of(service, query, f"/queries/{at}") for at, query in enumerate(body.queries)]
-    answers = await _timed(request, functools.partial(service.nearest.ask_all, questions, body.k))
+    answers = await _timed(request, functools.partial(service.nearest.query_many, questions, body.k))
     service.searched(answers[0].engine, len(answers))
     results = [responses.rows(answer.matches) for answer in answers]
     heads = {"engine": answers[0].engine, "generation": answers[0].generation}
@@ -179,14 +179,14 @@ async def nearest_query(request: Request) -> Response:
         without=frozenset(body.without),
         min_similarity=body.min_similarity,
         per_window=body.per_window,
-        fold_nearer_than=body.fold_nearer_than,
+        dedup_distance=body.fold_nearer_than,
         per_group=None if body.per_group is None else PerGroup(body.per_group.field, body.per_group.most),
         diversity=body.diversity,
-        set_back_hubs=body.set_back_hubs,
+        csls=body.set_back_hubs,
         feedback=body.feedback,
-        who=body.who,
+        user=body.who,
     )
-    answer = await _timed(request, functools.partial(service.nearest.ask, question, body.k, options))
+    answer = await _timed(request, functools.partial(service.nearest.query, question, body.k, options))
     service.searched(answer.engine)
     heads = {"engine": answer.engine, "generation": answer.generation}
     results = responses.full_rows(answer.matches)
