@@ -44,8 +44,8 @@ class Match:
     query_end_s: float | None = None
     folded: tuple[str, ...] = ()
 
-    query_start_s = RenamedAttribute("query_start_s")
-    query_end_s = RenamedAttribute("query_end_s")
+    asked_start_s = RenamedAttribute("query_start_s")
+    asked_end_s = RenamedAttribute("query_end_s")
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class PerGroup:
     most: int = 1
 
 
-@renamed_arguments(dedup_distance="dedup_distance", csls="csls", who="user")
+@renamed_arguments(fold_nearer_than="dedup_distance", set_back_hubs="csls", who="user")
 @dataclass(frozen=True)
 class Options:
     """What the answers should be like.
@@ -84,8 +84,8 @@ class Options:
     feedback: bool = True
     user: str | None = None
 
-    dedup_distance = RenamedAttribute("dedup_distance")
-    csls = RenamedAttribute("csls")
+    fold_nearer_than = RenamedAttribute("dedup_distance")
+    set_back_hubs = RenamedAttribute("csls")
     who = RenamedAttribute("user")
 
     def __post_init__(self) -> None:

@@ -89,8 +89,8 @@ def test_the_example_runs() -> None:
 def test_the_old_names_still_work(tmp_path: Path) -> None:
     store = Feedback(tmp_path)
     with pytest.deprecated_call(match="Feedback.add"), pytest.deprecated_call(match=r"add\(user=...\)"):
-        store.add("q", "a", like=True, user="ann")
+        store.judge("q", "a", like=True, who="ann")
     with pytest.deprecated_call(match="Feedback.verdicts"):
-        assert store.verdicts("q", "ann") == Verdicts(("a",), ())
+        assert store.of("q", "ann") == Verdicts(("a",), ())
     (line,) = map(json.loads, store.export())
     assert line["who"] == line["user"] == "ann"

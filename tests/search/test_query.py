@@ -231,20 +231,20 @@ def test_an_answer_says_when_nothing_is_similar(tmp_path: Path) -> None:
 
 def test_the_old_names_of_options_and_methods_still_work(nearest: Nearest) -> None:
     with pytest.deprecated_call(match="dedup_distance"):
-        options = Options(dedup_distance=0.05)  # type: ignore[call-arg]
+        options = Options(fold_nearer_than=0.05)  # type: ignore[call-arg]
     with pytest.deprecated_call(match="csls"):
-        assert Options(csls=True) == Options(csls=True)  # type: ignore[call-arg]
+        assert Options(set_back_hubs=True) == Options(csls=True)  # type: ignore[call-arg]
     with pytest.deprecated_call(match="user"):
-        assert Options(user="ann").user == "ann"  # type: ignore[call-arg]
+        assert Options(who="ann").user == "ann"  # type: ignore[call-arg]
     with pytest.deprecated_call(match="Options.dedup_distance"):
-        assert options.dedup_distance == 0.05
+        assert options.fold_nearer_than == 0.05
     with pytest.deprecated_call(match=r"Nearest.query$"):
-        answer = nearest.query(ByItem(0), 5, options)
+        answer = nearest.ask(ByItem(0), 5, options)
     assert answer == nearest.query(ByItem(0), 5, options)
     with pytest.deprecated_call(match="Nearest.query_many"):
-        assert nearest.query_many([ByItem(0)], 5, options) == [answer]
+        assert nearest.ask_all([ByItem(0)], 5, options) == [answer]
     match = answer.matches[0]
     with pytest.deprecated_call(match="Match.query_start_s"):
-        assert match.query_start_s == match.query_start_s
+        assert match.asked_start_s == match.query_start_s
     with pytest.deprecated_call(match="Match.query_end_s"):
-        assert match.query_end_s == match.query_end_s
+        assert match.asked_end_s == match.query_end_s

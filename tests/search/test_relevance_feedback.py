@@ -108,9 +108,9 @@ def test_the_move_is_bounded_and_stays_on_the_sphere() -> None:
 
 def test_the_old_names_of_the_methods_still_work(nearest: Nearest) -> None:
     with pytest.deprecated_call(match="Nearest.add_feedback"):
-        judgement = nearest.add_feedback(ByItem(0), 3, like=True)
+        judgement = nearest.judge(ByItem(0), 3, like=True)
     with pytest.deprecated_call(match="Nearest.feedback_for"):
-        assert nearest.feedback_for(ByItem(0)).likes == ("s3.wav",)
+        assert nearest.judged(ByItem(0)).likes == ("s3.wav",)
     with pytest.deprecated_call(match="Nearest.undo_feedback"):
-        assert nearest.undo_feedback(judgement)
+        assert nearest.undo(judgement)
     assert nearest.feedback_for(ByItem(0)).likes == ()
