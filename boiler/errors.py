@@ -25,9 +25,10 @@ A message says what is wrong, where, and what to do about it. ::
 from __future__ import annotations
 
 import difflib
-import warnings
 from collections.abc import Iterable
 from typing import ClassVar
+
+from boiler.deprecated import module_getattr
 
 
 class BoilerError(Exception):
@@ -152,13 +153,4 @@ class UnknownNameError(BoilerError, LookupError):
         return f"no {self.kind} is called '{self.name}'{hint} Known: {', '.join(self.known)}"
 
 
-_RENAMED = {"CatalogueError": CatalogError}
-
-
-def __getattr__(name: str) -> type[BoilerError]:
-    """Deprecated names, kept for one version."""
-    if name in _RENAMED:
-        new = _RENAMED[name]
-        warnings.warn(f"boiler.errors.{name} is now {new.__name__}", DeprecationWarning, stacklevel=2)
-        return new
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = module_getattr(__name__, {"CatalogueError": "CatalogError"})

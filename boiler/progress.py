@@ -13,12 +13,12 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 LINE_EVERY_S = 10.0
 
-Tell = Callable[[float], None]
-"""What long work calls now and then with how much of it is done, 0 to 1. It may raise, which ends the work."""
+ProgressCallback = Callable[[float], None]
+"""Long work calls it now and then with the share that is done, 0 to 1. An exception from it ends the work."""
 
 
-def told_by_none(share: float) -> None:
-    """For work that nobody watches."""
+def ignore_progress(share: float) -> None:
+    """A progress callback that does nothing."""
 
 
 class Meter:

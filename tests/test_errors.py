@@ -50,7 +50,7 @@ def test_an_unknown_name_lists_the_known_and_the_nearest() -> None:
 
 
 def test_a_renamed_error_is_still_found_under_its_old_name() -> None:
-    with pytest.warns(DeprecationWarning, match="is now CatalogError"):
+    with pytest.warns(DeprecationWarning, match="use boiler.errors.CatalogError"):
         assert errors.CatalogueError is errors.CatalogError
     with pytest.raises(AttributeError, match="NoSuchError"):
         _ = errors.NoSuchError

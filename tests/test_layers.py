@@ -13,7 +13,8 @@ PACKAGE = Path(boiler.__file__).parent
 
 # Lowest first. A room may import rooms of the layers before its own, and nothing else of boiler.
 LAYERS: list[list[str]] = [
-    ["errors", "deprecated"],
+    ["deprecated"],
+    ["errors"],
     ["files", "progress", "arguments"],
     ["audio", "model", "engine"],
     ["encoder", "catalog"],

@@ -17,7 +17,7 @@ from typing import Any, Generic, TypeVar
 
 import streamlit as st
 
-from boiler.progress import Tell
+from boiler.progress import ProgressCallback
 
 QUICK_S = 0.3  # what is done within this needs no bar
 LOOK_S = 0.2
@@ -33,7 +33,7 @@ class Stopped(Exception):  # no error: nobody waits any more
 class Job(Generic[Result]):
     """Work in a thread of its own, which begins at once. `share` of it is done, 0 to 1."""
 
-    def __init__(self, work: Callable[[Tell], Result]) -> None:
+    def __init__(self, work: Callable[[ProgressCallback], Result]) -> None:
         self.share = 0.0
         self.waiting = 0  # how many visitors; under `_lock`
         self._stopped = threading.Event()
@@ -54,14 +54,14 @@ class Job(Generic[Result]):
         """It ends at its next step."""
         self._stopped.set()
 
-    def _tell(self, share: float) -> None:
+    def _on_progress(self, share: float) -> None:
         if self._stopped.is_set():
             raise Stopped
         self.share = min(max(share, 0.0), 1.0)
 
-    def _run(self, work: Callable[[Tell], Result]) -> None:
+    def _run(self, work: Callable[[ProgressCallback], Result]) -> None:
         try:
-            self._future.set_result(work(self._tell))
+            self._future.set_result(work(self._on_progress))
         except BaseException as error:
             self._future.set_exception(error)
 
@@ -71,7 +71,7 @@ _under_way: dict[str, Job[Any]] = {}  # by key: what at least one visitor waits 
 
 
 @contextmanager
-def joined(key: str, work: Callable[[Tell], Result]) -> Iterator[Job[Result]]:
+def joined(key: str, work: Callable[[ProgressCallback], Result]) -> Iterator[Job[Result]]:
     """The job of that key: the one that another visitor waits for already, else a new one. Who leaves last stops it."""
     with _lock:
         job = _under_way.get(key)
@@ -88,7 +88,7 @@ def joined(key: str, work: Callable[[Tell], Result]) -> Iterator[Job[Result]]:
                 del _under_way[key]
 
 
-def done(key: str, title: str, work: Callable[[Tell], Result]) -> Result | None:
+def done(key: str, title: str, work: Callable[[ProgressCallback], Result]) -> Result | None:
     """The result of the work, whose progress is shown meanwhile; None where the visitor stopped it. `key` says all that
     the result depends on: who waits for the same key waits for the same work. `title` says what it is, "Listening to
     it", say.

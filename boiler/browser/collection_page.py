@@ -11,7 +11,7 @@ import streamlit as st
 from boiler.browser import background, cards
 from boiler.browser.indexes import Library
 from boiler.catalog.items import Failure
-from boiler.progress import Tell
+from boiler.progress import ProgressCallback
 from boiler.search import statistics
 from boiler.search.duplicates import Group
 from boiler.search.statistics import Holdings
@@ -150,7 +150,7 @@ def nearly(shelf: Library, held: Holdings) -> None:
     groups = background.done(
         f"near-{shelf.key}-{shelf.nearest.generation}",
         "Looking for sounds that are nearly the same",
-        lambda tell: _nearly(str(shelf.model_dir), shelf.nearest.generation, shelf, tell),
+        lambda on_progress: _nearly(str(shelf.model_dir), shelf.nearest.generation, shelf, on_progress),
     )
     if groups is None:
         return
@@ -179,8 +179,8 @@ def nearly(shelf: Library, held: Holdings) -> None:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _nearly(model_dir: str, name: str, _shelf: Library, _tell: Tell) -> list[Group]:
-    return _shelf.nearest.duplicates(tell=_tell)
+def _nearly(model_dir: str, name: str, _shelf: Library, _on_progress: ProgressCallback) -> list[Group]:
+    return _shelf.nearest.duplicates(on_progress=_on_progress)
 
 
 def index(held: Holdings) -> None:

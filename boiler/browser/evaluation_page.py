@@ -9,7 +9,7 @@ import streamlit as st
 
 from boiler.browser import background, options
 from boiler.browser.indexes import Library
-from boiler.progress import Tell, told_by_none
+from boiler.progress import ProgressCallback, ignore_progress
 
 PICTURES = {
     "per_class.png": "Each class",
@@ -74,7 +74,7 @@ def trained(shelf: Library) -> None:
         return
     stamp = max(path.stat().st_mtime for path in events_of(run))
     key = f"curves-{shelf.key}-{stamp}"
-    found = background.done(key, "Reading the training", lambda tell: curves(str(run), stamp, tell))
+    found = background.done(key, "Reading the training", lambda on_progress: curves(str(run), stamp, on_progress))
     if not found:
         return
     st.header("Training", anchor=False)
@@ -94,11 +94,13 @@ def trained(shelf: Library) -> None:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def curves(run: str, stamp: float, _tell: Tell = told_by_none) -> dict[str, tuple[list[int], list[float]]]:
+def curves(
+    run: str, stamp: float, _on_progress: ProgressCallback = ignore_progress
+) -> dict[str, tuple[list[int], list[float]]]:
     """Name of each scalar that the training wrote, with its steps and values, `CURVES` of them at most. A training that
     went on from an earlier step takes the place of what was written after it. ``stamp`` is when it was last written.
 
-    Raises: what `_tell` raises.
+    Raises: what `_on_progress` raises.
     """
     from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
     from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -110,7 +112,7 @@ def curves(run: str, stamp: float, _tell: Tell = told_by_none) -> dict[str, tupl
     for path in paths:
         for record in RawEventFileLoader(str(path)).Load():
             done += len(record)
-            _tell(done / total)
+            _on_progress(done / total)
             event = Event.FromString(record)
             if event.session_log.status == SessionLog.START:
                 values = {

@@ -16,7 +16,7 @@ from boiler.browser.indexes import Library
 from boiler.browser.url_state import Question
 from boiler.catalog.items import Item
 from boiler.errors import BoilerError
-from boiler.progress import Tell
+from boiler.progress import ProgressCallback
 from boiler.search.explain import Explanation, Moment
 
 MOST_WORDS = 8
@@ -36,7 +36,7 @@ def section(shelf: Library, question: Question, item: Item, at: str) -> None:
             part = f"{question.start_s}-{question.end_s}"
             key = f"why-{shelf.key}-{shelf.nearest.generation}-{question.item or question.sound}-{part}-{question.why}"
             found = background.done(
-                key, "Listening to both, piece by piece", lambda tell: _explained(shelf, question, tell)
+                key, "Listening to both, piece by piece", lambda on_progress: _explained(shelf, question, on_progress)
             )
         except BoilerError as error:
             st.warning(f"It cannot be explained: {error}", icon=":material/help:")
@@ -52,10 +52,10 @@ def _close() -> None:
     st.query_params.from_dict(replace(Question.of(st.query_params), why=None).address())
 
 
-def _explained(shelf: Library, question: Question, tell: Tell) -> Explanation:
+def _explained(shelf: Library, question: Question, on_progress: ProgressCallback) -> Explanation:
     asked = replace(Question(), item=question.item, sound=question.sound, why=question.why)
     asked = replace(asked, start_s=question.start_s, end_s=question.end_s)
-    return _remembered(shelf.key, shelf.nearest.generation, tuple(asked.address().items()), shelf, asked, tell)
+    return _remembered(shelf.key, shelf.nearest.generation, tuple(asked.address().items()), shelf, asked, on_progress)
 
 
 @st.cache_resource(max_entries=100, show_spinner=False)
@@ -65,12 +65,12 @@ def _remembered(
     address: tuple[tuple[str, str], ...],
     _shelf: Library,
     _question: Question,
-    _tell: Tell,
+    _on_progress: ProgressCallback,
 ) -> Explanation:
-    asked = results.alone(_shelf, _question, _tell)
+    asked = results.alone(_shelf, _question, _on_progress)
     assert asked is not None
     assert _question.why is not None
-    return _shelf.nearest.explain(asked, _question.why, tell=_tell)
+    return _shelf.nearest.explain(asked, _question.why, on_progress=_on_progress)
 
 
 def drawn(found: Explanation, query: tuple[Item, str], answer: tuple[Item, str]) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from boiler.audio import stream
 from boiler.browser import map_data, zip_stream
 from boiler.catalog.items import Item
 from boiler.errors import ModelDirError, QueryError, UnknownItemError
-from boiler.progress import Tell, told_by_none
+from boiler.progress import ProgressCallback, ignore_progress
 from boiler.search.nearest import Nearest
 from boiler.service import media, problems
 
@@ -61,13 +61,13 @@ class Brought:
         weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)  # with the process, at the latest
         self._kept: OrderedDict[int, Item] = OrderedDict()
 
-    def add(self, name: str, sound: bytes, tell: Tell = told_by_none) -> str:
-        """Keep it; its key. The name is only ever shown. `tell` is called now and then while the length of a sound that
-        does not state it is measured; how far that is, nobody knows.
+    def add(self, name: str, sound: bytes, on_progress: ProgressCallback = ignore_progress) -> str:
+        """Keep it; its key. The name is only ever shown. `on_progress` is called with 0 while the length of a sound that
+        does not state it is measured.
 
-        Raises: SoundError: not a sound, or beyond the limits; what `tell` raises.
+        Raises: SoundError: not a sound, or beyond the limits; what `on_progress` raises.
         """
-        probe = stream.probe(sound, step=lambda: tell(0.0))
+        probe = stream.probe(sound, step=lambda: on_progress(0.0))
         digest = hashlib.sha256(sound).hexdigest()
         key = digest[:12]
         n = int(key, 16)

@@ -17,7 +17,7 @@ from boiler.browser import indexes
 from boiler.browser.indexes import Library
 from boiler.browser.url_state import Question, Wish
 from boiler.catalog.items import Item
-from boiler.progress import Tell, told_by_none
+from boiler.progress import ProgressCallback, ignore_progress
 from boiler.search import filter_parser, filters, seeds
 from boiler.search.filters import Filter
 from boiler.search.nearest import Answer, ByItem, ByWindows, Nearest, Options, PerGroup
@@ -67,11 +67,13 @@ def embeds(question: Question) -> bool:
     return question.sound is not None or (question.item is not None and question.start_s is not None)
 
 
-def alone(shelf: Library, question: Question, tell: Tell = told_by_none) -> ByItem | ByWindows | None:
-    """The sound asked with, without what was liked and disliked; None where likes alone are the question. `tell` hears
-    how far embedding it is.
+def alone(
+    shelf: Library, question: Question, on_progress: ProgressCallback = ignore_progress
+) -> ByItem | ByWindows | None:
+    """The sound asked with, without what was liked and disliked; None where likes alone are the question.
+    `on_progress` is called with the share that is embedded.
 
-    Raises: QueryError: a sound that is no longer kept; SoundError, ModelDirError; what `tell` raises.
+    Raises: QueryError: a sound that is no longer kept; SoundError, ModelDirError; what `on_progress` raises.
     """
     if not embeds(question):
         return None if question.item is None else ByItem(question.item)
@@ -82,7 +84,9 @@ def alone(shelf: Library, question: Question, tell: Tell = told_by_none) -> ByIt
         item = shelf.nearest.item(question.item or 0)
         path = shelf.nearest.path(item.n)
     part = question.start_s or 0.0, question.end_s
-    return _embedded(shelf.key, shelf.nearest.generation, question.sound, item.n, part, shelf.nearest, item, path, tell)
+    return _embedded(
+        shelf.key, shelf.nearest.generation, question.sound, item.n, part, shelf.nearest, item, path, on_progress
+    )
 
 
 @st.cache_resource(max_entries=100, show_spinner=False)
@@ -95,19 +99,19 @@ def _embedded(
     _nearest: Nearest,
     _item: Item,
     _path: Path,
-    _tell: Tell,
+    _on_progress: ProgressCallback,
 ) -> ByWindows:
     start_s, end_s = part
     of_s = (_item.duration_s if end_s is None else end_s) - start_s
-    blocks = _heard(stream.stream(_path, start_s=start_s, end_s=end_s), of_s, _tell)
+    blocks = _heard(stream.stream(_path, start_s=start_s, end_s=end_s), of_s, _on_progress)
     windows = seeds.spread(_nearest.embed_blocks(blocks, _item.id, start_s))
     return ByWindows([one.vector for one in windows], [one.window for one in windows], _path)
 
 
-def _heard(blocks: Iterable[stream.Samples], of_s: float, tell: Tell) -> Iterator[stream.Samples]:
+def _heard(blocks: Iterable[stream.Samples], of_s: float, on_progress: ProgressCallback) -> Iterator[stream.Samples]:
     done = 0
     for block in blocks:
-        tell(done / stream.SAMPLE_RATE_HZ / max(of_s, 0.1))
+        on_progress(done / stream.SAMPLE_RATE_HZ / max(of_s, 0.1))
         yield block
         done += len(block)
 

@@ -144,7 +144,10 @@ def heard(shelf: Library, question: Question) -> bool:
         return True
     part = f"{question.start_s}-{question.end_s}"
     key = f"hear-{shelf.key}-{shelf.nearest.generation}-{question.item or question.sound}-{part}"
-    return background.done(key, "Listening to it", lambda tell: results.alone(shelf, question, tell)) is not None
+    return (
+        background.done(key, "Listening to it", lambda on_progress: results.alone(shelf, question, on_progress))
+        is not None
+    )
 
 
 def remembered(shelf: Library, question: Question) -> None:

@@ -82,7 +82,7 @@ def take_in(question: Question) -> None:
         key = background.done(
             f"bring-{arrival.key}",
             "Reading it",
-            lambda tell: indexes.brought().add(arrival.name, arrival.sound, tell),
+            lambda on_progress: indexes.brought().add(arrival.name, arrival.sound, on_progress),
         )
     except BoilerError:
         del st.session_state[BROUGHT]

@@ -13,7 +13,7 @@ import numpy as np
 
 from boiler.engine import Rows, Vectors
 from boiler.errors import QueryError
-from boiler.progress import Tell, told_by_none
+from boiler.progress import ProgressCallback, ignore_progress
 from boiler.search.rerank import SAME_LENGTH
 from boiler.search.snapshot import Snapshot
 
@@ -31,14 +31,16 @@ class Group:
     widest: float
 
 
-def find(snapshot: Snapshot, nearer_than: float = NEARER_THAN, tell: Tell = told_by_none) -> list[Group]:
-    """The groups, the largest first, equally large ones in the order of their numbers. `tell` hears how far it is.
+def find(
+    snapshot: Snapshot, nearer_than: float = NEARER_THAN, on_progress: ProgressCallback = ignore_progress
+) -> list[Group]:
+    """The groups, the largest first, equally large ones in the order of their numbers.
 
-    Raises: QueryError: a distance that is not from 0 to 2; and what `tell` raises.
+    Raises: QueryError: a distance that is not from 0 to 2; and what `on_progress` raises.
     """
     numbers = _sounding(snapshot)
     parents = np.arange(len(numbers))
-    found = list(_alike(snapshot, numbers, nearer_than, tell))
+    found = list(_alike(snapshot, numbers, nearer_than, on_progress))
     for one, other, _ in found:
         _join(parents, one, other)
     members: dict[int, set[int]] = {}
@@ -57,7 +59,7 @@ def pairs(snapshot: Snapshot, nearer_than: float = NEARER_THAN) -> list[tuple[in
     Raises: QueryError: a distance that is not from 0 to 2.
     """
     numbers = _sounding(snapshot)
-    found = _alike(snapshot, numbers, nearer_than, told_by_none)
+    found = _alike(snapshot, numbers, nearer_than, ignore_progress)
     once = {(min(one, other), max(one, other)): apart for one, other, apart in found}
     return [(int(numbers[one]), int(numbers[other]), apart) for (one, other), apart in sorted(once.items())]
 
@@ -66,7 +68,9 @@ def _sounding(snapshot: Snapshot) -> Rows:
     return snapshot.numbers[np.flatnonzero(np.diff(snapshot.numbers, prepend=-1))]
 
 
-def _alike(snapshot: Snapshot, numbers: Rows, nearer_than: float, tell: Tell) -> Iterator[tuple[int, int, float]]:
+def _alike(
+    snapshot: Snapshot, numbers: Rows, nearer_than: float, on_progress: ProgressCallback
+) -> Iterator[tuple[int, int, float]]:
     """Positions in `numbers` of two items that are alike, and their distance; a pair may come from both sides."""
     if not 0 <= nearer_than <= 2:
         raise QueryError(f"a distance is from 0 to 2, not {nearer_than}")
@@ -76,7 +80,7 @@ def _alike(snapshot: Snapshot, numbers: Rows, nearer_than: float, tell: Tell) ->
         [row["duration_s"] for row in snapshot.select("SELECT duration_s FROM items WHERE n_rows > 0 ORDER BY n")]
     )
     for begin in range(0, len(firsts), _BLOCK):
-        tell(begin / len(firsts))
+        on_progress(begin / len(firsts))
         mine = np.arange(begin, min(begin + _BLOCK, len(firsts)))
         found = snapshot.engine.query(snapshot.vectors[firsts[mine]], NEIGHBOURS + 1)
         others = np.searchsorted(numbers, snapshot.numbers[found.rows])

@@ -30,7 +30,7 @@ from boiler.audio.stream import SAMPLE_RATE_HZ
 from boiler.audio.windows import WINDOW_S, WINDOW_SAMPLES
 from boiler.engine import Vectors
 from boiler.errors import QueryError
-from boiler.progress import Tell
+from boiler.progress import ProgressCallback
 from boiler.search import seeds
 from boiler.search.embedder import BATCH_WINDOWS, Ear, Part
 from boiler.search.seeds import ByItem, BySamples, BySound, ByWindows, Question
@@ -144,13 +144,13 @@ def samples_reader(seed: BySamples) -> Callable[[float, float], stream.Samples]:
     return read
 
 
-def explain(query: Sound, answer: Sound, ear: Ear, opened: Generation, tell: Tell) -> Explanation:
-    """Why these two are similar, by the encoder of this index. `tell` hears how far it is.
+def explain(query: Sound, answer: Sound, ear: Ear, opened: Generation, on_progress: ProgressCallback) -> Explanation:
+    """Why these two are similar, by the encoder of this index. `on_progress` is told how far it is.
 
     Raises: QueryError: a sound is not what it was when it was indexed; ModelDirError: as `Ear.embed`; SoundError; and
-    what `tell` raises.
+    what `on_progress` raises.
     """
-    tell(0.0)
+    on_progress(0.0)
     cosines = query.vectors.astype(np.float64) @ answer.vectors.astype(np.float64).T
     matched = _matched(cosines)
     asked, answered = matched[0]
@@ -161,8 +161,8 @@ def explain(query: Sound, answer: Sound, ear: Ear, opened: Generation, tell: Tel
         similarity=float(cosines[asked, answered]),
         words=() if presence is None else _words(both, presence),
         windows=tuple(WindowMatch(query.windows[of], answer.windows[to], float(cosines[of, to])) for of, to in matched),
-        query_course=both[0].course(answer.vectors, lambda share: tell(share / 2)),
-        answer_course=both[1].course(query.vectors, lambda share: tell((1 + share) / 2)),
+        query_course=both[0].course(answer.vectors, lambda share: on_progress(share / 2)),
+        answer_course=both[1].course(query.vectors, lambda share: on_progress((1 + share) / 2)),
     )
 
 
@@ -183,7 +183,7 @@ class _Matched:
         if ear.hear(opened, self.window[None])[0] @ self.vector < SAME:
             raise QueryError(f"{sound.name} is not what it was when it was indexed: run boiler index to take it up")
 
-    def course(self, others: Vectors, tell: Tell) -> tuple[Moment, ...]:
+    def course(self, others: Vectors, on_progress: ProgressCallback) -> tuple[Moment, ...]:
         """How similar each stretch is to the nearest of these windows [W, D]."""
         length = len(self._samples)
         seconds = length / SAMPLE_RATE_HZ
@@ -198,7 +198,7 @@ class _Matched:
         ]
         similarity = np.zeros(count)
         for at in range(0, len(heard), BATCH_WINDOWS):
-            tell(at / len(heard))
+            on_progress(at / len(heard))
             some = heard[at : at + BATCH_WINDOWS]
             vectors = self._ear.hear(self._opened, np.stack([windows_module.fill(stretches[one]) for one in some]))
             similarity[some] = (vectors @ others.T).max(axis=1)

@@ -43,7 +43,7 @@ from boiler.catalog.items import Item
 from boiler.deprecated import RenamedAttribute, renamed_arguments
 from boiler.engine import Vectors
 from boiler.errors import QueryError, SoundNotHereError
-from boiler.progress import Tell, told_by_none
+from boiler.progress import ProgressCallback, ignore_progress
 from boiler.search import duplicates, explain, relevance_feedback, seeds
 from boiler.search import locate as locate_module
 from boiler.search import query as query_module
@@ -319,13 +319,13 @@ class Nearest:
         """
         return engine.normalize(self._query(self._snapshot, question).vectors.astype(np.float64).mean(axis=0))
 
-    def duplicates(self, nearer_than: float = 0.1, *, tell: Tell = told_by_none) -> list[Group]:
-        """Groups of nearly identical sounds in the whole collection, the largest first; see `boiler.search.duplicates`. `tell`
-        hears how far it is.
+    @renamed_arguments(on_progress="on_progress")
+    def duplicates(self, nearer_than: float = 0.1, *, on_progress: ProgressCallback = ignore_progress) -> list[Group]:
+        """Groups of nearly identical sounds in the whole collection, the largest first; see `boiler.search.duplicates`.
 
-        Raises: QueryError: a distance that is not from 0 to 2; and what `tell` raises.
+        Raises: QueryError: a distance that is not from 0 to 2; and what `on_progress` raises.
         """
-        return duplicates.find(self._snapshot, nearer_than, tell)
+        return duplicates.find(self._snapshot, nearer_than, on_progress)
 
     def locate(
         self,
@@ -389,13 +389,16 @@ class Nearest:
             stop=stop,
         )
 
-    def explain(self, question: Question, answer: str | int, *, tell: Tell = told_by_none) -> Explanation:
+    @renamed_arguments(on_progress="on_progress")
+    def explain(
+        self, question: Question, answer: str | int, *, on_progress: ProgressCallback = ignore_progress
+    ) -> Explanation:
         """Why an item is similar to the one sound of a question: which windows matched, which words, and when; see
-        `boiler.search.explain`. It is about the sounds alone: feedback and options of an answer change nothing here. `tell`
-        hears how far it is, from when both are embedded.
+        `boiler.search.explain`. It is about the sounds alone: feedback and options of an answer change nothing here.
+        `on_progress` is first called when both are embedded.
 
         Raises: as `query`; UnknownItemError: the answer is no item; QueryError: it is several seeds or a vector, or the
-        sounds are not here, or not what they were when they were indexed; and what `tell` raises.
+        sounds are not here, or not what they were when they were indexed; and what `on_progress` raises.
         """
         snapshot, seed = self._snapshot, explain.one_sound(question)
         number, rows = snapshot.rows_of(answer)
@@ -416,7 +419,7 @@ class Nearest:
                 name, read = stream.name_of(source), explain.reading(source, self._reader)
         vectors, parts, _ = self._heard(snapshot, seed)
         asked = explain.Sound(name, vectors, parts or [], read)
-        return explain.explain(asked, found, self._ear, snapshot.generation, tell)
+        return explain.explain(asked, found, self._ear, snapshot.generation, on_progress)
 
     @renamed_arguments(who="user")
     def add_feedback(self, question: Question, answer: str | int, *, like: bool, user: str | None = None) -> int:

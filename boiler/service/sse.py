@@ -20,14 +20,14 @@ from starlette.responses import Response, StreamingResponse
 
 from boiler.errors import BoilerError
 from boiler.service import problems, requests
-from boiler.service.uploads import Tell
+from boiler.service.uploads import StageCallback
 
 MEDIA_TYPE = "text/event-stream"
 COMFORT_S = 15.0  # without news, a comment is sent, so that nobody between takes the silence for the end
 
 log = logging.getLogger("boiler.service")
 
-Work = Callable[[Tell], Awaitable[Response]]
+Work = Callable[[StageCallback], Awaitable[Response]]
 Result = TypeVar("Result")
 
 EVENTS: dict[str, Any] = {
@@ -59,10 +59,10 @@ def wants_events(request: Request) -> bool:
 async def _events(request: Request, work: Work) -> AsyncIterator[bytes]:
     news: asyncio.Queue[bytes | None] = asyncio.Queue()
 
-    def tell(stage: str, done: int, of: int) -> None:
+    def on_progress(stage: str, done: int, of: int) -> None:
         news.put_nowait(_event("progress", orjson.dumps({"stage": stage, "done": done, "of": of})))
 
-    async with _running(work(tell)) as task:
+    async with _running(work(on_progress)) as task:
         task.add_done_callback(lambda _: news.put_nowait(None))
         while True:
             try:

@@ -30,7 +30,7 @@ from boiler.service.metrics import Meters
 from boiler.service.settings import Settings
 
 Result = TypeVar("Result")
-Tell = Callable[[str, int, int], None]
+StageCallback = Callable[[str, int, int], None]
 """Is told a stage, and how much of how much of it is done; on the event loop."""
 
 _BLOCK_S = 4  # of sound between two looks at whether to go on
@@ -65,7 +65,12 @@ class Uploads:
         self._held.close()
 
     async def embed(
-        self, sound: bytes, start_s: float, end_s: float | None, stages: dict[str, float], tell: Tell | None = None
+        self,
+        sound: bytes,
+        start_s: float,
+        end_s: float | None,
+        stages: dict[str, float],
+        on_progress: StageCallback | None = None,
     ) -> list[Embedded]:
         """The vectors of a sound, with times in the sound that was sent. Adds the time of each stage to `stages`.
 
@@ -76,18 +81,18 @@ class Uploads:
         if not self._nearest.header.encoder_sha256:
             why = "this index holds vectors without the encoder that made them: ask with a vector or an item"
             raise problems.Problem(422, "no-encoder", why)
-        tell = tell or (lambda stage, done, of: None)
+        on_progress = on_progress or (lambda stage, done, of: None)
         with self._place():
             started = perf_counter()
-            tell("waiting", 0, 1)
+            on_progress("waiting", 0, 1)
             async with self._lane() as lane:
                 began = perf_counter()
-                tell("decoding", 0, 1)
+                on_progress("decoding", 0, 1)
                 samples = await self._decoded(lane, sound, start_s, end_s)
             decoded = perf_counter()
             async with self._embedding:
                 turn = perf_counter()
-                embedded = await self._embedded(samples, start_s, tell)
+                embedded = await self._embedded(samples, start_s, on_progress)
             done = perf_counter()
             stages |= {"wait": began - started + turn - decoded, "decode": decoded - began, "embed": done - turn}
         return embedded
@@ -139,11 +144,11 @@ class Uploads:
 
         return await in_thread(functools.partial(lane.load, sound, start_s=start_s, end_s=end_s), end)
 
-    async def _embedded(self, samples: Samples, from_s: float, tell: Tell) -> list[Embedded]:
+    async def _embedded(self, samples: Samples, from_s: float, on_progress: StageCallback) -> list[Embedded]:
         loop, stopped = asyncio.get_running_loop(), threading.Event()
         hop = round(self._nearest.header.hop_s * SAMPLE_RATE_HZ)
         of = 1 if self._nearest.header.windows == "first" else windows_in(len(samples), hop)
-        tell("embedding", 0, of)
+        on_progress("embedding", 0, of)
 
         def blocks() -> Iterator[Samples]:
             for at in range(0, len(samples), _BLOCK_S * SAMPLE_RATE_HZ):
@@ -151,13 +156,13 @@ class Uploads:
                     raise _Cancelled
                 done = min(of - 1, max(0, (at - WINDOW_SAMPLES) // hop))
                 if done > 0:
-                    loop.call_soon_threadsafe(tell, "embedding", done, of)
+                    loop.call_soon_threadsafe(on_progress, "embedding", done, of)
                 yield samples[at : at + _BLOCK_S * SAMPLE_RATE_HZ]
 
         embedded = await in_thread(
             functools.partial(self._nearest.embed_blocks, blocks(), "the sound sent", from_s), stopped.set
         )
-        tell("embedding", of, of)
+        on_progress("embedding", of, of)
         return embedded
 
 

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from boiler.browser import background
 from boiler.browser.background import Job, Stopped
-from boiler.progress import Tell
+from boiler.progress import ProgressCallback
 
 RUN_S = 60
 
@@ -20,8 +20,8 @@ RUN_S = 60
 def test_a_job_gives_what_came_of_it_and_how_far_it_is() -> None:
     asked, answered = threading.Event(), threading.Event()
 
-    def halfway(tell: Tell) -> int:
-        tell(0.5)
+    def halfway(on_progress: ProgressCallback) -> int:
+        on_progress(0.5)
         asked.set()
         answered.wait()
         return 7
@@ -36,7 +36,7 @@ def test_a_job_gives_what_came_of_it_and_how_far_it_is() -> None:
 
 
 def test_what_a_job_raises_is_raised_to_who_waits() -> None:
-    def wrong(tell: Tell) -> None:
+    def wrong(on_progress: ProgressCallback) -> None:
         raise ValueError("so not")
 
     job = Job(wrong)
@@ -63,13 +63,13 @@ def test_who_wants_the_same_waits_for_the_same_and_only_the_last_who_leaves_stop
             pass
         assert not one.within(0.01)
     assert one.within(RUN_S)
-    with background.joined("same", lambda tell: 7) as anew:
+    with background.joined("same", lambda on_progress: 7) as anew:
         assert anew.result() == 7
 
 
-def forever(tell: Tell) -> int:
+def forever(on_progress: ProgressCallback) -> int:
     while True:
-        tell(0.3)
+        on_progress(0.3)
 
 
 def shown() -> None:
@@ -77,11 +77,11 @@ def shown() -> None:
 
     from boiler.browser import background
 
-    def forever(tell: background.Tell) -> int:
+    def forever(on_progress: background.ProgressCallback) -> int:
         while True:
-            tell(0.3)
+            on_progress(0.3)
 
-    wanted = forever if st.session_state.get("long") else (lambda tell: 7)
+    wanted = forever if st.session_state.get("long") else (lambda on_progress: 7)
     st.caption(f"came of it: {background.done('it', 'Counting', wanted)}")
 
 

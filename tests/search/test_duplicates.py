@@ -59,15 +59,18 @@ def test_a_distance_that_cannot_be_is_refused(nearest: Nearest) -> None:
 def test_it_says_how_far_it_is_and_ends_when_it_is_told_to(nearest: Nearest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "_BLOCK", 50)
     told: list[float] = []
-    assert nearest.duplicates(tell=told.append) == nearest.duplicates()
+    assert nearest.duplicates(on_progress=told.append) == nearest.duplicates()
     assert told == [0.0, 0.25, 0.5, 0.75]
+    with pytest.warns(DeprecationWarning, match="on_progress="):
+        nearest.duplicates(on_progress=told.append)  # type: ignore[call-arg]  # its old name
+    assert len(told) == 8
 
     def enough(share: float) -> None:
         if share >= 0.5:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        nearest.duplicates(tell=enough)
+        nearest.duplicates(on_progress=enough)
 
 
 def test_an_empty_index_has_none(tmp_path: Path) -> None:

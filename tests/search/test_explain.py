@@ -318,7 +318,7 @@ def test_what_cannot_be_explained_is_said(
 
 def test_it_says_how_far_it_is_and_ends_when_it_is_told_to(nearest: Nearest) -> None:
     told: list[float] = []
-    nearest.explain(ByItem("a_then_b.wav"), "long.wav", tell=told.append)
+    nearest.explain(ByItem("a_then_b.wav"), "long.wav", on_progress=told.append)
     assert told == sorted(told)
     assert len(told) > 3
     assert 0 <= told[0] < told[-1] < 1
@@ -327,7 +327,7 @@ def test_it_says_how_far_it_is_and_ends_when_it_is_told_to(nearest: Nearest) -> 
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        nearest.explain(ByItem("a_then_b.wav"), "long.wav", tell=enough)
+        nearest.explain(ByItem("a_then_b.wav"), "long.wav", on_progress=enough)
 
 
 def test_without_the_sounds_it_says_so(model_dir: Path, tmp_path: Path) -> None:

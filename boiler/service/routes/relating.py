@@ -27,7 +27,7 @@ from boiler.service.problems import Problem
 from boiler.service.routes.items import Number
 from boiler.service.routes.search import FORM
 from boiler.service.state import Service, of_request
-from boiler.service.uploads import Tell
+from boiler.service.uploads import StageCallback
 
 router = APIRouter(tags=["relations"])
 
@@ -298,10 +298,10 @@ async def locate(request: Request, asked: Annotated[Sought, Query()]) -> Respons
     media.check_part(asked.start_s, asked.end_s)
     sound = await requests.upload_of(request)
 
-    async def work(tell: Tell) -> Response:
-        tell("decoding", 0, 1)
+    async def work(on_progress: StageCallback) -> Response:
+        on_progress("decoding", 0, 1)
         samples = await service.uploads.decode(sound, asked.start_s, asked.end_s)
-        tell("searching", 0, 1)
+        on_progress("searching", 0, 1)
         return _places(await _located(service, BySamples(samples, stream.SAMPLE_RATE_HZ), asked))
 
     return await sse.answer(request, work)
@@ -320,8 +320,8 @@ async def locate_item(request: Request, n: Number, asked: Annotated[Sought, Quer
     media.check_part(asked.start_s, asked.end_s)
     await service.in_thread(functools.partial(media.path_of, service.nearest, n))
 
-    async def work(tell: Tell) -> Response:
-        tell("searching", 0, 1)
+    async def work(on_progress: StageCallback) -> Response:
+        on_progress("searching", 0, 1)
         return _places(await _located(service, ByItem(n, asked.start_s, asked.end_s), asked))
 
     return await sse.answer(request, work)

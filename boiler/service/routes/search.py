@@ -20,7 +20,7 @@ from boiler.service import media, requests, responses, schemas, sse
 from boiler.service.problems import Problem
 from boiler.service.row_renderer import GENERATION
 from boiler.service.state import Service, of_request
-from boiler.service.uploads import Tell
+from boiler.service.uploads import StageCallback
 
 router = APIRouter(tags=["search"])
 
@@ -131,9 +131,11 @@ async def nearest_to_audio(request: Request, asked: Annotated[SoundNearest, Quer
     media.check_part(asked.start_s, asked.end_s)
     sound = await requests.upload_of(request)
 
-    async def work(tell: Tell) -> Response:
-        embedded = await service.uploads.embed(sound, asked.start_s, asked.end_s, responses.stages(request), tell)
-        tell("searching", 0, 1)
+    async def work(on_progress: StageCallback) -> Response:
+        embedded = await service.uploads.embed(
+            sound, asked.start_s, asked.end_s, responses.stages(request), on_progress
+        )
+        on_progress("searching", 0, 1)
         vectors = np.stack([one.vector for one in embedded])
         return await responses.neighbours(request, functools.partial(service.nearest.search_windows, vectors, asked.k))
 
@@ -237,8 +239,10 @@ async def embed(request: Request, asked: Annotated[SoundEmbed, Query()]) -> Resp
     media.check_part(asked.start_s, asked.end_s)
     sound = await requests.upload_of(request)
 
-    async def work(tell: Tell) -> Response:
-        embedded = await service.uploads.embed(sound, asked.start_s, asked.end_s, responses.stages(request), tell)
+    async def work(on_progress: StageCallback) -> Response:
+        embedded = await service.uploads.embed(
+            sound, asked.start_s, asked.end_s, responses.stages(request), on_progress
+        )
         windows = [
             {
                 "start_s": round(one.window.start_s, 4),
