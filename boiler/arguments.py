@@ -33,7 +33,7 @@ class _RenamedFlag(argparse.Action):
     """A flag by its old name: says the new one on stderr, then does what that does."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, new: argparse.Action) -> None:
-        super().__init__(option_strings, dest, nargs=new.nargs, type=new.type, help=argparse.SUPPRESS)
+        super().__init__(option_strings, dest, nargs=new.nargs, type=new.type, help=argparse.SUPPRESS)  # type: ignore[arg-type]
         self.default = argparse.SUPPRESS
         self._new = new
 

@@ -319,7 +319,7 @@ class Nearest:
         """
         return engine.normalize(self._query(self._snapshot, question).vectors.astype(np.float64).mean(axis=0))
 
-    @renamed_arguments(on_progress="on_progress")
+    @renamed_arguments(tell="on_progress")
     def duplicates(self, nearer_than: float = 0.1, *, on_progress: ProgressCallback = ignore_progress) -> list[Group]:
         """Groups of nearly identical sounds in the whole collection, the largest first; see `boiler.search.duplicates`.
 
@@ -389,7 +389,7 @@ class Nearest:
             stop=stop,
         )
 
-    @renamed_arguments(on_progress="on_progress")
+    @renamed_arguments(tell="on_progress")
     def explain(
         self, question: Question, answer: str | int, *, on_progress: ProgressCallback = ignore_progress
     ) -> Explanation:

@@ -62,7 +62,7 @@ def test_it_says_how_far_it_is_and_ends_when_it_is_told_to(nearest: Nearest, mon
     assert nearest.duplicates(on_progress=told.append) == nearest.duplicates()
     assert told == [0.0, 0.25, 0.5, 0.75]
     with pytest.warns(DeprecationWarning, match="on_progress="):
-        nearest.duplicates(on_progress=told.append)  # type: ignore[call-arg]  # its old name
+        nearest.duplicates(tell=told.append)  # type: ignore[call-arg]  # its old name
     assert len(told) == 8
 
     def enough(share: float) -> None:
