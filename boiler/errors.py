@@ -153,4 +153,9 @@ class UnknownNameError(BoilerError, LookupError):
         return f"no {self.kind} is called '{self.name}'{hint} Known: {', '.join(self.known)}"
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or the name of its type where the message is empty."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 __getattr__ = module_getattr(__name__, {"CatalogueError": "CatalogError"})

@@ -91,7 +91,7 @@ def labelled_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def small_network() -> NetworkSettings:
     """The shape of a network that trains in moments."""
     return NetworkSettings(
-        top_words=8, bottom_words=16, word_length=8, low_channels=8, high_channels=12, contrast_length=8
+        n_top_codes=8, n_bottom_codes=16, code_dim=8, fine_channels=8, coarse_channels=12, projection_dim=8
     )
 
 

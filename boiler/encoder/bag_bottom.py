@@ -26,7 +26,7 @@ class BagBottomVQVAE(Seeing):
 
     def __init__(self, pt_path: str | os.PathLike[str] | None, device: str = "cpu") -> None:
         network, _ = opened(pt_path)
-        super().__init__(network, network.bottom.n_words)
+        super().__init__(network, network.bottom.n_codes)
         self.to_top = fused(network.to_top)
         self.top = network.top
         self.from_top = network.from_top
@@ -41,7 +41,7 @@ class BagBottomVQVAE(Seeing):
     @torch.jit.export
     def presence(self, waveform: Tensor) -> Tensor:
         """Float `[N, 1, T]` to `[N, K, F]`: each word's share of each column of time, the columns of equal length."""
-        return self.bottom.soft(self.features(waveform), self.softness).mean(dim=1).transpose(1, 2)
+        return self.bottom.soft_assignment(self.features(waveform), self.softness).mean(dim=1).transpose(1, 2)
 
     @torch.jit.export
     def codes(self, waveform: Tensor) -> Tensor:
@@ -51,7 +51,7 @@ class BagBottomVQVAE(Seeing):
 
     def features(self, waveform: Tensor) -> Tensor:
         """What the bottom words are chosen by."""
-        low, high = self.see(waveform)
-        top_words = self.top(self.to_top(high)).words
-        features: Tensor = self.to_bottom(torch.cat([low, self.from_top(top_words)], dim=1))
+        fine, coarse = self.see(waveform)
+        top_vectors = self.top(self.to_top(coarse)).vectors
+        features: Tensor = self.to_bottom(torch.cat([fine, self.from_top(top_vectors)], dim=1))
         return features

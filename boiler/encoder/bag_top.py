@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from boiler.encoder.vqvae_base import Seeing, fused, opened
-from boiler.model.vqvae import SOFTNESS
+from boiler.model.vqvae import SOFT_TEMPERATURE
 
 
 class BagTopVQVAE(Seeing):
@@ -23,10 +23,10 @@ class BagTopVQVAE(Seeing):
 
     def __init__(self, pt_path: str | os.PathLike[str] | None, device: str = "cpu") -> None:
         network, _ = opened(pt_path)
-        super().__init__(network, network.top.n_words)
+        super().__init__(network, network.top.n_codes)
         self.to_top = fused(network.to_top)
         self.top = network.top
-        self.softness = SOFTNESS
+        self.softness = SOFT_TEMPERATURE
         self.to(device)
 
     def forward(self, waveform: Tensor) -> Tensor:
@@ -35,10 +35,12 @@ class BagTopVQVAE(Seeing):
     @torch.jit.export
     def presence(self, waveform: Tensor) -> Tensor:
         """Float `[N, 1, T]` to `[N, K, F]`: each word's share of each column of time, the columns of equal length."""
-        return self.top.soft(self.to_top(self.see(waveform).high), self.softness).mean(dim=1).transpose(1, 2)
+        return (
+            self.top.soft_assignment(self.to_top(self.see(waveform).coarse), self.softness).mean(dim=1).transpose(1, 2)
+        )
 
     @torch.jit.export
     def codes(self, waveform: Tensor) -> Tensor:
         """Float `[N, 1, T]` to int64 `[N, cells]`: the nearest word of each cell."""
-        codes: Tensor = self.top(self.to_top(self.see(waveform).high)).codes
+        codes: Tensor = self.top(self.to_top(self.see(waveform).coarse)).codes
         return codes.flatten(1)

@@ -23,7 +23,7 @@ from boiler.encoder import Fitted, contrastive_head, descriptors, whitening
 from boiler.encoder.contrastive_head import CURVED, LINEAR, REDUCED, Curved
 from boiler.encoder.loop_length import periods
 from boiler.errors import BoilerError
-from boiler.model.checkpoint import one_thread
+from boiler.model.device import single_threaded
 from boiler.model.mel import LogMel, MelSettings
 from boiler.progress import Meter, meter
 
@@ -129,7 +129,7 @@ class JoinedParts(Fitted):
         """
         device = self.head.mean.device
         self.cpu()
-        with torch.inference_mode(False), torch.no_grad(), one_thread():
+        with torch.inference_mode(False), torch.no_grad(), single_threaded():
             clips: list[Tensor] = []
             for batch in waveforms:
                 batch = batch.cpu()

@@ -37,10 +37,10 @@ class JoinedVQVAE(SeeingSounding):
     def __init__(self, pt_path: str | os.PathLike[str] | None, device: str = "cpu") -> None:
         network, contents = opened(pt_path)
         super().__init__(network, DIM)
-        by_network, last = contents.learned_of(pooled.NAME), contents.learned_of(NAME)
+        by_network, last = contents.learned_by(pooled.NAME), contents.learned_by(NAME)
         self.pool = Parts(network)
         self.whitening = Whitening(by_network["mean"], by_network["matrix"])
-        self.parts = joined_descriptors.rebuilt(contents.learned_of(joined_descriptors.NAME))
+        self.parts = joined_descriptors.rebuilt(contents.learned_by(joined_descriptors.NAME))
         self.turn = Whitening(last["mean"], last["matrix"])
         self.to(device)
 

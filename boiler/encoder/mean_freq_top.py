@@ -26,5 +26,5 @@ class MeanFreqTopVQVAE(Seeing):
         self.to(device)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        features = self.to_top(self.see(waveform).high)
+        features = self.to_top(self.see(waveform).coarse)
         return functional.normalize(features.mean(dim=3).flatten(1), dim=1)

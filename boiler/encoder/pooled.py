@@ -21,7 +21,7 @@ from boiler.encoder import whitening
 from boiler.encoder.loop_length import periods
 from boiler.encoder.vqvae_base import SeeingSounding, opened, see_sounding
 from boiler.encoder.whitening import Whitening
-from boiler.model.vqvae import TOP_ROWS, VQVAE2, Maps, pooled
+from boiler.model.vqvae import TOP_ROWS, VQVAE2, FeatureMaps, mean_max_pool
 
 DIM = 256
 POWER = 0.4
@@ -30,18 +30,18 @@ NAME = "pooled"
 
 
 class Parts(nn.Module):
-    """A trunk's `Maps` to three parts, each `[N, D_i]`."""
+    """A trunk's `FeatureMaps` to three parts, each `[N, D_i]`."""
 
     def __init__(self, network: VQVAE2) -> None:
         super().__init__()
         self.project = network.project
         self.rows = TOP_ROWS
 
-    def forward(self, maps: Maps) -> list[Tensor]:
-        large = pooled(maps.high)
-        n, channels, height, width = maps.low.shape
-        by_row = maps.low.reshape(n, channels * self.rows, height // self.rows, width)
-        return [large, pooled(by_row), functional.normalize(self.project(large), dim=1)]
+    def forward(self, maps: FeatureMaps) -> list[Tensor]:
+        large = mean_max_pool(maps.coarse)
+        n, channels, height, width = maps.fine.shape
+        by_row = maps.fine.reshape(n, channels * self.rows, height // self.rows, width)
+        return [large, mean_max_pool(by_row), functional.normalize(self.project(large), dim=1)]
 
 
 class PooledVQVAE(SeeingSounding):
@@ -50,7 +50,7 @@ class PooledVQVAE(SeeingSounding):
     def __init__(self, pt_path: str | os.PathLike[str] | None, device: str = "cpu") -> None:
         network, contents = opened(pt_path)
         super().__init__(network, DIM)
-        learned = contents.learned_of(NAME)
+        learned = contents.learned_by(NAME)
         self.parts = Parts(network)
         self.whitening = Whitening(learned["mean"], learned["matrix"])
         self.to(device)

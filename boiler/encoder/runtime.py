@@ -13,6 +13,7 @@ import numpy.typing as npt
 import torch
 
 from boiler.model import checkpoint
+from boiler.model.device import single_threaded
 
 Embed = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
 """[B, T] to [B, D]."""
@@ -74,7 +75,7 @@ def embedding(path: Path, device: str) -> Iterator[Embed]:
         yield embed
         return
     n_threads = torch.get_num_threads()
-    with checkpoint.one_thread(), ThreadPoolExecutor(n_threads) as threads:
+    with single_threaded(), ThreadPoolExecutor(n_threads) as threads:
 
         def run(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
             begins = range(0, len(samples), AT_ONCE_ON_CPU)

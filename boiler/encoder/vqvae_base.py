@@ -15,7 +15,7 @@ from boiler.errors import CheckpointError
 from boiler.model import checkpoint
 from boiler.model.checkpoint import Checkpoint
 from boiler.model.mel import MelSettings
-from boiler.model.vqvae import VQVAE2, Maps, NetworkSettings
+from boiler.model.vqvae import VQVAE2, FeatureMaps, NetworkSettings
 
 
 def opened(pt_path: str | os.PathLike[str] | None) -> tuple[VQVAE2, Checkpoint]:
@@ -70,16 +70,16 @@ class Seeing(Encoder):
         self.silence = network.silence
         self.trunk = fused(network.trunk)
 
-    def see(self, waveform: Tensor) -> Maps:
-        """Float `[N, 1, T]` to the trunk's `Maps`."""
-        maps: Maps = self.trunk((self.mel(waveform) - self.silence) / 2)
+    def see(self, waveform: Tensor) -> FeatureMaps:
+        """Float `[N, 1, T]` to the trunk's `FeatureMaps`."""
+        maps: FeatureMaps = self.trunk((self.mel(waveform) - self.silence) / 2)
         return maps
 
 
-def see_sounding(network: VQVAE2, waveform: Tensor) -> Maps:
+def see_sounding(network: VQVAE2, waveform: Tensor) -> FeatureMaps:
     """What a `SeeingSounding` sees, by the network itself: what is learned for it has to be learned from that."""
     loudness = sounding(network.mel(waveform), periods(waveform), network.silence, network.mel.hop_samples)
-    maps: Maps = network.trunk(network.scaled(loudness))
+    maps: FeatureMaps = network.trunk(network.scaled(loudness))
     return maps
 
 
@@ -90,8 +90,8 @@ class SeeingSounding(Seeing):
         super().__init__(network, dim)
         self.hop_samples = network.mel.hop_samples
 
-    def see_clips(self, waveform: Tensor, lengths: list[int]) -> Maps:
-        """Float `[N, 1, T]` and the `periods` of it to the trunk's `Maps`."""
+    def see_clips(self, waveform: Tensor, lengths: list[int]) -> FeatureMaps:
+        """Float `[N, 1, T]` and the `periods` of it to the trunk's `FeatureMaps`."""
         loudness = sounding(self.mel(waveform), lengths, self.silence, self.hop_samples)
-        maps: Maps = self.trunk((loudness - self.silence) / 2)
+        maps: FeatureMaps = self.trunk((loudness - self.silence) / 2)
         return maps

@@ -39,7 +39,7 @@ from boiler.indexing import binding
 from boiler.indexing import embed as embed_module
 from boiler.indexing.binding import Binding
 from boiler.indexing.report import Report
-from boiler.model import checkpoint
+from boiler.model.device import resolve_device
 from boiler.progress import meter
 from boiler.store import build, generation
 from boiler.store.generation import ROW, Header
@@ -161,7 +161,7 @@ def _decide(settings: IndexSettings) -> tuple[Path, IndexSettings]:
 
 def _refuse(model_dir: Path, settings: IndexSettings) -> None:
     """Refuse what can be told beforehand, so that nothing is written then: above all, no empty model directory."""
-    checkpoint.device_of(settings.device)
+    resolve_device(settings.device)
     if (model_dir / catalog.FILE).is_file():
         return
     with Catalog(Path(":memory:")) as store:
@@ -253,7 +253,7 @@ def _hear(store: Catalog, settings: IndexSettings) -> embed_module.Tally:
     which: Which = "first" if settings.windows == "first" else "all"
     hop_s = float(settings.hop_s or windows_module.HOP_S)
     kind = encoder.find(str(settings.encoder))
-    device = checkpoint.device_of(settings.device)
+    device = resolve_device(settings.device)
     began = time.monotonic()
     with Decoders(workers, timeout_s=settings.decode_timeout_s, limits=limits) as decoders:
         decoders.start()

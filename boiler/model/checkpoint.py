@@ -1,12 +1,12 @@
-"""What training writes and encoders are made of, and the scripted encoders themselves: every file with weights in it.
+"""The files that hold weights: training checkpoints and scripted encoders.
 
-A **training checkpoint** is one file, whole by itself: weights, the shape of the network, the mel settings, what was
-learned at the end of training (whitenings and the like), and all that training needs to go on exactly where it stopped.
-It is read with `weights_only`, so it cannot run code.
+A **training checkpoint** (`vqvae_NNN.pt`) is self-contained: weights, the shape of the network, the mel settings, what
+was fitted to the sounds (whitening and the like), and the state that training resumes from, bit for bit. It is read
+with `weights_only`, so opening one never runs code.
 
-A **scripted encoder** (`encoder.pt`) is TorchScript with a header inside, and needs no boiler to be loaded. It is code:
-open only what you trust (a model directory knows the hash of its own). TorchScript is deprecated upstream and is our
-format by contract; every call of it stands here.
+A **scripted encoder** (`encoder.pt`) is TorchScript with a header inside; loading it needs torch, but not boiler. It
+is code: open only files that you trust (a model directory stores the hash of its own). TorchScript is deprecated
+upstream and part of our contract, so every call of `torch.jit` is in this file.
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from __future__ import annotations
 import json
 import os
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
@@ -25,57 +23,60 @@ from torch import Tensor, nn
 
 import boiler
 from boiler import files
-from boiler.errors import CheckpointError, SettingsError
+from boiler.errors import CheckpointError, first_line
 
 FORMAT = "boiler training checkpoint"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 HEADER = "boiler.json"
 """The name of the header inside a scripted encoder."""
 
-Plain = dict[str, Any]
-"""A dict of plain values and tensors, as `weights_only` reads them."""
+PlainDict = dict[str, Any]
+"""A dict of plain values and tensors, as `weights_only` reads it."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """The contents of one `vqvae_NNN.pt`."""
 
-    network: Plain
+    network: PlainDict
     """The fields of `vqvae.NetworkSettings`."""
-    mel: Plain
+    mel: PlainDict
     """The fields of `mel.MelSettings`."""
     weights: dict[str, Tensor]
     learned: dict[str, Tensor]
-    """What was learned at the end, by the name of its learner and a name of its own: `"pooled.mean"`."""
+    """What was fitted to the sounds, as "fitter.tensor": `"pooled.mean"`."""
     epoch: int
     """Epochs begun: the number in the file's name."""
     step: int
-    """Steps done."""
+    """Optimizer steps done."""
     seed: int
-    """With `step`, the whole state of chance: every draw of a step is made from these two numbers."""
-    settings: Plain
-    """The fields of `train_vqvae.TrainSettings`, paths as text."""
-    optimiser: Plain
-    scheduler: Plain
-    measured: dict[str, float] = field(default_factory=dict)
-    """The last epoch's losses, perplexities and shares of words used."""
+    """With `step`, the whole random state: the draws of a step depend on these two numbers alone."""
+    settings: PlainDict
+    """The fields of `TrainSettings`, paths as text."""
+    optimizer: PlainDict
+    """The optimizer's `state_dict`."""
+    elapsed_s: float
+    """Wall-clock time of the run so far, over all its sittings."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Losses, codebook perplexities and shares of codes used, over the last epoch."""
 
-    def learned_of(self, name: str) -> dict[str, Tensor]:
-        """What `name` learned, by short name.
+    def learned_by(self, name: str) -> dict[str, Tensor]:
+        """The tensors fitted by `name`, under their short names.
 
-        Raises: `CheckpointError` when it learned nothing here.
+        Raises: `CheckpointError` when there are none.
         """
-        found = {key[len(name) + 1 :]: value for key, value in self.learned.items() if key.startswith(f"{name}.")}
+        prefix = f"{name}."
+        found = {key.removeprefix(prefix): value for key, value in self.learned.items() if key.startswith(prefix)}
         if not found:
             raise CheckpointError(
-                f"this checkpoint holds nothing learned by {name!r}: it was written before that existed. Go on "
-                "training from it for an epoch (--load_path), or choose another encoder"
+                f"this checkpoint holds nothing fitted by {name!r}: it was saved before that step, or by an older "
+                "boiler. Resume the training (--load_path), or choose another encoder"
             )
         return found
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:
-    """Write it, replacing `path` whole or not at all."""
+    """Write a checkpoint atomically: readers see the old file or the new one."""
     contents = {item.name: getattr(checkpoint, item.name) for item in fields(checkpoint)}
     contents |= {"format": FORMAT, "format_version": FORMAT_VERSION, "boiler_version": boiler.__version__}
     with files.replacing(path) as aside:
@@ -83,92 +84,94 @@ def save(checkpoint: Checkpoint, path: Path) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a training checkpoint; its tensors come to the CPU.
+    """Read a training checkpoint, of this format or an earlier one, onto the CPU.
 
-    Raises: `CheckpointError` when there is no such file, it is damaged, not one of ours, or of another version.
+    Raises: `CheckpointError` when the file is missing, damaged, not a checkpoint of boiler, or of a later format.
     """
     where = Path(path)
     if not where.is_file():
-        raise CheckpointError(f"{where}: there is no such file. boiler train writes vqvae_NNN.pt under its --save_path")
+        raise CheckpointError(f"{where}: no such file. boiler train writes vqvae_NNN.pt under its --save_path")
     try:
         contents = torch.load(where, map_location="cpu", weights_only=True)
     except OSError as error:
-        raise CheckpointError(f"{where}: cannot be read ({_first_line(error)})") from error
+        raise CheckpointError(f"{where}: cannot be read ({first_line(error)})") from error
     except Exception as error:
-        # Any bytes may be in it, and the reader breaks over them in many ways (an IndexError over plain text). Its own
-        # words stay out: they would advise to read the file without `weights_only`, which runs what is in it.
-        raise CheckpointError(f"{where}: is no checkpoint, or damaged. Give a vqvae_NNN.pt of boiler train") from error
+        # The file may hold any bytes, on which the reader fails in many ways (an IndexError on plain text). Its own
+        # message is left out: it suggests reading the file without `weights_only`, which runs the code in it.
+        raise CheckpointError(f"{where}: not a checkpoint, or damaged. Give a vqvae_NNN.pt of boiler train") from error
     if not isinstance(contents, dict) or contents.get("format") != FORMAT:
-        raise CheckpointError(f"{where}: was not written by boiler train. Give a vqvae_NNN.pt of boiler train")
-    if contents["format_version"] != FORMAT_VERSION:
+        raise CheckpointError(f"{where}: not written by boiler train. Give a vqvae_NNN.pt of boiler train")
+    version = contents.get("format_version")
+    if version == 1:
+        contents = _upgrade_from_1(contents)
+    elif version != FORMAT_VERSION:
         raise CheckpointError(
-            f"{where}: is of format {contents['format_version']} (boiler {contents.get('boiler_version')}), this "
-            f"boiler reads format {FORMAT_VERSION}: use that version of boiler, or train again"
+            f"{where}: format {version} (boiler {contents.get('boiler_version')}), but this boiler reads formats 1 to "
+            f"{FORMAT_VERSION}: use that version of boiler, or train again"
         )
     names = {item.name for item in fields(Checkpoint)}
     missing = names - contents.keys()
     if missing:
-        raise CheckpointError(f"{where}: lacks {', '.join(sorted(missing))}: the file is damaged, take another")
+        raise CheckpointError(f"{where}: damaged, {', '.join(sorted(missing))} is missing. Give another checkpoint")
     return Checkpoint(**{name: contents[name] for name in names})
 
 
-def device_of(name: str) -> str:
-    """The device of that name, where it can be used; `auto` is the quickest there is.
-
-    Raises: `SettingsError` when it cannot.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return "cuda"
-        return "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        torch.empty(0, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise SettingsError(
-            f"--device is {name}, which cannot be used here ({_first_line(error)}): leave it out, or give cpu"
-        ) from error
-    return name
+_FIELDS_OF_1 = {"optimiser": "optimizer", "measured": "metrics"}
+_NETWORK_OF_1 = {
+    "top_words": "n_top_codes",
+    "bottom_words": "n_bottom_codes",
+    "word_length": "code_dim",
+    "low_channels": "fine_channels",
+    "high_channels": "coarse_channels",
+    "contrast_length": "projection_dim",
+    "bottom_drop": "bottom_dropout",
+}
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Each operation of torch stays on the thread that calls it. Of small ones many threads make hardly less, and where
-    the cores have other work, too, they wait for each other, spinning: learning from 48 windows took 86 s on two
-    threads of a busy machine, 7 on one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+def _upgrade_from_1(contents: PlainDict) -> PlainDict:
+    """Format 1 under the names of format 2. What is missing stays missing, and `load` reports it."""
+
+    def renamed(plain: PlainDict, names: dict[str, str]) -> PlainDict:
+        return {names.get(key, key): value for key, value in plain.items()}
+
+    upgraded = renamed(contents, _FIELDS_OF_1)
+    if "scheduler" in contents:
+        upgraded["elapsed_s"] = contents["scheduler"]["spent_s"]
+    if "network" in contents:
+        upgraded["network"] = renamed(contents["network"], _NETWORK_OF_1)
+    if "settings" in contents:
+        settings = contents["settings"]
+        upgraded["settings"] = settings | {"network": renamed(settings.get("network", {}), _NETWORK_OF_1)}
+    if "weights" in contents:
+        upgraded["weights"] = {
+            f"decoder.{key.removeprefix('draw.')}" if key.startswith("draw.") else key: value
+            for key, value in contents["weights"].items()
+        }
+    return upgraded
 
 
-def save_script(module: nn.Module, path: Path, header: Plain) -> None:
-    """Script `module` (in eval mode, on the CPU) and write it with `header` inside, replacing `path` whole."""
+def save_script(module: nn.Module, path: Path, header: PlainDict) -> None:
+    """Script `module` (in eval mode, on the CPU) and write it atomically, with `header` inside."""
     scripted = torch.jit.script(module.eval().cpu())
     with files.replacing(path) as aside:
         torch.jit.save(scripted, str(aside), _extra_files={HEADER: json.dumps(header, sort_keys=True)})
 
 
-def load_script(path: str | os.PathLike[str], device: str = "cpu") -> tuple[nn.Module, Plain]:
-    """A scripted encoder in eval mode, and its header. Only for files you trust: loading one runs code.
+def load_script(path: str | os.PathLike[str], device: str = "cpu") -> tuple[nn.Module, PlainDict]:
+    """A scripted encoder in eval mode, and its header. Loading runs code: only for files that you trust.
 
-    Raises: `CheckpointError` when there is no such file, or it is not a scripted encoder of ours.
+    Raises: `CheckpointError` when the file is missing or not a scripted encoder of boiler.
     """
     where = Path(path)
     if not where.is_file():
-        raise CheckpointError(f"{where}: there is no such file. boiler index writes encoder.pt")
+        raise CheckpointError(f"{where}: no such file. boiler index writes encoder.pt")
     extra: dict[str, Any] = {HEADER: ""}
     try:
         module = torch.jit.load(str(where), map_location=device, _extra_files=extra)  # type: ignore[no-untyped-call]
     except (RuntimeError, ValueError, zipfile.BadZipFile) as error:
         raise CheckpointError(
-            f"{where}: is not a scripted encoder that can be read ({_first_line(error)}). Build the index again"
+            f"{where}: not a scripted encoder, or damaged ({first_line(error)}). Build the index again"
         ) from error
     if not extra[HEADER]:
-        raise CheckpointError(f"{where}: has no header of boiler's inside, so it is not known what it makes of a sound")
+        raise CheckpointError(f"{where}: has no boiler header, so its encoder is unknown. Build the index again")
     return cast(nn.Module, module.eval()), json.loads(extra[HEADER])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,9 +1,9 @@
-"""The codebook: continuous features in, the nearest of K words out, and words that stay alive.
+"""The codebook: a vector quantiser with unit-length codes, learned by moving averages, whose dead codes are revived.
 
-Words and features have unit length, and nearest means largest cosine, so that no word can win or starve by its length
-alone. The words are not trained by gradient: a word is the direction of a running sum of the features that chose it.
-The sums and counts are the one truth, the words are derived from them whenever they are asked for, so a word that is
-revived is alive in the next step.
+Codes and features have unit length, and the nearest code is the one with the largest cosine, so that no code wins or
+starves by its norm. Codes are not trained by gradient: each is the direction of a running sum of the features assigned
+to it (van den Oord et al., *Neural Discrete Representation Learning*, 2017, appendix A.1). Sums and counts are the only
+state; the codes are derived from them on every call, so a revived code is in use from the next step on.
 """
 
 from typing import NamedTuple
@@ -13,108 +13,108 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 DECAY = 0.98
-"""Of the running sums and counts: half of what a word is comes from the last 34 steps."""
+"""Of the running sums and counts, per step: half of a code comes from the last 34 steps."""
 
 DEAD_SHARE = 0.1
-"""A word chosen less often than this share of what it would get if all were chosen alike is dead, and revived."""
+"""A code assigned less often than this fraction of the uniform share is dead, and is revived."""
 REVIVED_SHARE = 0.2
-"""What a revived word counts for at first, in the same unit: little, so that it soon lies in the middle of the features
-that choose it, or is dead again within 34 steps and gets another chance."""
+"""Initial count of a revived code, as a fraction of the uniform share. It is small, so that the code soon moves to the
+mean of the features assigned to it, or is dead again within 34 steps and is drawn anew."""
 
 
 class Quantized(NamedTuple):
-    """What the codebook makes of features `[B, D, H, W]`."""
+    """Features `[B, D, H, W]` after quantisation."""
 
-    words: Tensor
-    """Float `[B, D, H, W]`: each cell's nearest word; in training the gradient passes straight through it."""
+    vectors: Tensor
+    """Float `[B, D, H, W]`: the nearest code of each cell. In training the gradient is passed straight through."""
     codes: Tensor
-    """Int64 `[B, H, W]`: which word that is."""
+    """Int64 `[B, H, W]`: the index of that code."""
     commitment: Tensor
-    """Scalar: one minus the mean cosine between a feature and its word, 0 to 2. Its gradient moves the features."""
+    """Scalar in 0 to 2: one minus the mean cosine between a feature and its code. Its gradient moves the features."""
 
 
 class VectorQuantizer(nn.Module):
-    """A codebook of `n_words` words of `word_length` numbers.
+    """A codebook of `n_codes` vectors of dimension `code_dim`.
 
-    Shape: float `[B, D, H, W]` of any length per cell to `Quantized`.
+    Shape: float `[B, D, H, W]`, of any norm, to `Quantized`.
 
     >>> VectorQuantizer(64, 8).eval()(torch.randn(2, 8, 4, 32)).codes.shape
     torch.Size([2, 4, 32])
     """
 
-    def __init__(self, n_words: int, word_length: int) -> None:
+    def __init__(self, n_codes: int, code_dim: int) -> None:
         super().__init__()
-        self.n_words = n_words
-        # Until the first training step the words are random directions.
-        self.register_buffer("sums", functional.normalize(torch.randn(n_words, word_length), dim=1))
-        self.register_buffer("counts", torch.ones(n_words))
+        self.n_codes = n_codes
+        # Random directions until the first training step.
+        self.register_buffer("sums", functional.normalize(torch.randn(n_codes, code_dim), dim=1))
+        self.register_buffer("counts", torch.ones(n_codes))
         self.register_buffer("started", torch.zeros((), dtype=torch.bool))
         self.sums: Tensor
         self.counts: Tensor
         self.started: Tensor
 
-    def words(self) -> Tensor:
-        """Float `[K, D]`, unit length: the directions of the running sums."""
+    def codebook(self) -> Tensor:
+        """Float `[K, D]`, rows of unit length: the directions of the running sums."""
         return functional.normalize(self.sums, dim=1)
 
     def cosines(self, features: Tensor) -> Tensor:
-        """Float `[B, H, W, K]`: the cosine of every cell with every word."""
-        return self._cells(features) @ self.words().T
+        """Float `[B, H, W, K]`: the cosine of every cell with every code."""
+        return self._cells(features) @ self.codebook().T
 
-    def soft(self, features: Tensor, temperature: float) -> Tensor:
-        """Float `[B, H, W, K]`: each cell shared out among the words, summing to 1; the smaller the temperature, the
-        nearer to the hard choice."""
+    def soft_assignment(self, features: Tensor, temperature: float) -> Tensor:
+        """Float `[B, H, W, K]`: softmax over the codes, summing to 1. The lower the temperature, the closer to the hard
+        assignment."""
         return torch.softmax(self.cosines(features) / temperature, dim=-1)
 
     def forward(self, features: Tensor) -> Quantized:
         if self.training:
-            return self._forward_and_learn(features)
+            return self._forward_and_update(features)
         cells = self._cells(features)
-        words = self.words()
-        codes = (cells @ words.T).argmax(dim=-1)
-        chosen = functional.embedding(codes, words)
-        return Quantized(chosen.permute(0, 3, 1, 2), codes, 1 - (cells * chosen).sum(dim=-1).mean())
+        codebook = self.codebook()
+        codes = (cells @ codebook.T).argmax(dim=-1)
+        nearest = functional.embedding(codes, codebook)
+        return Quantized(nearest.permute(0, 3, 1, 2), codes, 1 - (cells * nearest).sum(dim=-1).mean())
 
     def _cells(self, features: Tensor) -> Tensor:
-        """`[B, D, H, W]` to unit length, words last: `[B, H, W, D]`."""
+        """`[B, D, H, W]` to unit length, channels last: `[B, H, W, D]`."""
         return functional.normalize(features.float().permute(0, 2, 3, 1), dim=-1)
 
     @torch.jit.unused
-    def _forward_and_learn(self, features: Tensor) -> Quantized:
-        # bfloat16 is too coarse to choose between near words and to sum up many small steps
+    def _forward_and_update(self, features: Tensor) -> Quantized:
+        # bfloat16 is too coarse to choose between close codes and to accumulate many small steps.
         with torch.autocast(features.device.type, enabled=False):
             cells = self._cells(features)
             with torch.no_grad():
                 flat = cells.reshape(-1, cells.shape[-1])
                 if not bool(self.started):
-                    self._start(flat)
-                best, codes = (flat @ self.words().T).max(dim=1)
-                chosen = self.words()[codes].view_as(cells)
-                self._learn(flat, codes, best)
-            commitment = 1 - (cells * chosen).sum(dim=-1).mean()
-            through = cells + (chosen - cells).detach()
-        return Quantized(through.permute(0, 3, 1, 2), codes.view(cells.shape[:-1]), commitment)
+                    self._initialise(flat)
+                best, codes = (flat @ self.codebook().T).max(dim=1)
+                nearest = self.codebook()[codes].view_as(cells)
+                self._update(flat, codes, best)
+            commitment = 1 - (cells * nearest).sum(dim=-1).mean()
+            straight_through = cells + (nearest - cells).detach()
+        return Quantized(straight_through.permute(0, 3, 1, 2), codes.view(cells.shape[:-1]), commitment)
 
-    def _start(self, cells: Tensor) -> None:
-        """The first words are features of the first batch."""
-        at = torch.randint(len(cells), (self.n_words,), device=cells.device)
-        self._become(torch.ones(self.n_words, dtype=torch.bool, device=cells.device), cells[at], len(cells))
+    def _initialise(self, cells: Tensor) -> None:
+        """Draw the first codes from the features of the first batch."""
+        at = torch.randint(len(cells), (self.n_codes,), device=cells.device)
+        self._replace(torch.ones(self.n_codes, dtype=torch.bool, device=cells.device), cells[at], len(cells))
         self.started.fill_(True)
 
-    def _become(self, which: Tensor, features: Tensor, n_cells: int) -> None:
-        """The words `which` (bool `[K]`) become these features."""
-        weight = REVIVED_SHARE * n_cells / self.n_words
+    def _replace(self, which: Tensor, features: Tensor, n_cells: int) -> None:
+        """Set the codes `which` (bool `[K]`) to these features."""
+        weight = REVIVED_SHARE * n_cells / self.n_codes
         self.sums[which] = features * weight
         self.counts[which] = weight
 
-    def _learn(self, cells: Tensor, codes: Tensor, best: Tensor) -> None:
-        """Take one batch into the sums and counts, then revive the dead words."""
+    def _update(self, cells: Tensor, codes: Tensor, best: Tensor) -> None:
+        """Add one batch to the running sums and counts, then revive the dead codes."""
         self.sums.lerp_(torch.zeros_like(self.sums).index_add_(0, codes, cells), 1 - DECAY)
-        self.counts.lerp_(torch.bincount(codes, minlength=self.n_words).float(), 1 - DECAY)
-        dead = self.counts < DEAD_SHARE * len(cells) / self.n_words
+        self.counts.lerp_(torch.bincount(codes, minlength=self.n_codes).float(), 1 - DECAY)
+        dead = self.counts < DEAD_SHARE * len(cells) / self.n_codes
         n_dead = int(dead.sum())
         if n_dead:
-            # Cells that their word stands for badly are more likely to become words of their own.
+            # Cells far from their code are more likely to be drawn as new codes.
             misfit = (1 - best).clamp(min=1e-6)
             at = torch.multinomial(misfit, n_dead, replacement=True)
-            self._become(dead, cells[at], len(cells))
+            self._replace(dead, cells[at], len(cells))

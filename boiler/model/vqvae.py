@@ -1,9 +1,10 @@
-"""The network: a VQ-VAE of two levels over log-mel spectrograms (van den Oord 2017, Razavi 2019).
+"""The network: a VQ-VAE-2 of two levels over log-mel spectrograms (van den Oord et al. 2017, Razavi et al. 2019).
 
-The trunk looks at the spectrogram twice, finely (`low`: a quarter of its resolution) and through large kernels
-(`high`: 4 rows by F/8 columns, each cell seeing half of all bands and more than a second). `high` is named with one of
-64 words, `low`, knowing these, with one of 512; the decoder draws the spectrogram from the words alone. In training
-the bottom words are taken away at random, so that the top ones have something to say.
+The trunk computes two feature maps: `fine`, at a quarter of the spectrogram's resolution, and `coarse`, from large
+kernels (4 rows by F/8 columns; each cell covers half of the bands and more than a second). The top codebook (64 codes)
+quantises `coarse`; the bottom codebook (512 codes) quantises `fine`, conditioned on the top codes. The decoder
+reconstructs the spectrogram from the codes alone. In training the bottom codes are dropped at random, so that the top
+codes carry information of their own.
 """
 
 from __future__ import annotations
@@ -19,68 +20,72 @@ from boiler.model.mel import LogMel, MelSettings
 from boiler.model.quantizer import Quantized, VectorQuantizer
 
 TOP_ROWS = 4
-LOW_STRIDE = 4
-"""Bands per row and frames per column of the bottom map."""
-HIGH_STRIDE = 8
-"""Frames per column of the top map."""
-SOFTNESS = 0.1
-"""The temperature with which a cell is shared out among the words, for the bags."""
+FINE_STRIDE = 4
+"""Mel bands per row and frames per column of the fine map."""
+COARSE_STRIDE = 8
+"""Frames per column of the coarse map."""
+SOFT_TEMPERATURE = 0.1
+"""Temperature of the soft assignment of a cell to the top codes, for bags of codes."""
 
 
 @dataclass(frozen=True)
 class NetworkSettings:
     """The shape of the network. Saved in every checkpoint."""
 
-    top_words: int = 64
-    bottom_words: int = 512
-    word_length: int = 64
-    low_channels: int = 64
-    high_channels: int = 128
-    contrast_length: int = 128
-    bottom_drop: float = 0.3
-    """Chance that a window of a training batch is drawn from its top words alone."""
+    n_top_codes: int = 64
+    n_bottom_codes: int = 512
+    code_dim: int = 64
+    fine_channels: int = 64
+    coarse_channels: int = 128
+    projection_dim: int = 128
+    bottom_dropout: float = 0.3
+    """Probability that a window of a training batch is reconstructed from its top codes alone."""
 
 
-class Maps(NamedTuple):
-    """What the trunk sees: `low` float `[B, C, M/4, F/4]`, `high` float `[B, C', 4, F/8]`."""
+class FeatureMaps(NamedTuple):
+    """Output of the trunk: `fine` float `[B, C, M/4, F/4]`, `coarse` float `[B, C', 4, F/8]`."""
 
-    low: Tensor
-    high: Tensor
+    fine: Tensor
+    coarse: Tensor
 
 
-class Outputs(NamedTuple):
-    """One training pass."""
+class VQVAEOutputs(NamedTuple):
+    """Output of one training pass."""
 
     reconstruction: Tensor
     """Float `[B, 1, M, F]`, in the units of `VQVAE2.scaled`."""
     top: Quantized
     bottom: Quantized
     top_features: Tensor
-    """Float `[B, D, 4, F/8]`: what the top words were chosen for."""
-    contrast: Tensor
-    """Float `[B, contrast_length]`, unit length: what windows of one sound should share."""
+    """Float `[B, D, 4, F/8]`: the input of the top codebook."""
+    projection: Tensor
+    """Float `[B, projection_dim]`, unit length: what the contrastive loss compares."""
 
 
-def _convolved(before: int, after: int, kernel: tuple[int, int], stride: tuple[int, int]) -> nn.Sequential:
-    # Padded so that the size is divided by the stride exactly.
+def _conv_norm_relu(
+    in_channels: int, out_channels: int, kernel: tuple[int, int], stride: tuple[int, int]
+) -> nn.Sequential:
+    # Padded so that the output size is exactly the input size over the stride.
     padding = ((kernel[0] - stride[0] + 1) // 2, (kernel[1] - stride[1] + 1) // 2)
     return nn.Sequential(
-        nn.Conv2d(before, after, kernel, stride, padding, bias=False), nn.BatchNorm2d(after), nn.ReLU()
+        nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(),
     )
 
 
-def _spread(before: int, word: int) -> nn.Sequential:
-    """Features for a codebook. The mean is taken off, so that their directions lie all around and not in one narrow
-    cone, in which a few words would be nearest to everything."""
-    return nn.Sequential(nn.Conv2d(before, word, 1, bias=False), nn.BatchNorm2d(word, affine=False))
+def _to_code_space(in_channels: int, code_dim: int) -> nn.Sequential:
+    """Projection to the input of a codebook. Centred by the norm: otherwise all directions share one narrow cone, in
+    which a few codes would be nearest to everything."""
+    return nn.Sequential(nn.Conv2d(in_channels, code_dim, 1, bias=False), nn.BatchNorm2d(code_dim, affine=False))
 
 
 class Residual(nn.Module):
-    """Two convolutions beside an open path."""
+    """A residual block of two convolutions. The number of channels stays."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.first = _convolved(channels, channels, (3, 3), (1, 1))
+        self.first = _conv_norm_relu(channels, channels, (3, 3), (1, 1))
         self.second = nn.Conv2d(channels, channels, 1, bias=False)
         self.norm = nn.BatchNorm2d(channels)
 
@@ -89,51 +94,53 @@ class Residual(nn.Module):
 
 
 class Trunk(nn.Module):
-    """Scaled log-mel `[B, 1, M, F]` to `Maps`."""
+    """Scaled log-mel `[B, 1, M, F]` to `FeatureMaps`."""
 
     def __init__(self, settings: NetworkSettings, n_mels: int) -> None:
         super().__init__()
-        rows = n_mels // LOW_STRIDE
+        rows = n_mels // FINE_STRIDE
         step = rows // TOP_ROWS
         # One large kernel, not two strided ones: the maps between them would cost more than all the rest.
-        self.stem = _convolved(1, settings.low_channels, (2 * LOW_STRIDE, 2 * LOW_STRIDE), (LOW_STRIDE, LOW_STRIDE))
-        # A convolution cannot tell a high cell from a low one; this can.
-        self.row = nn.Parameter(torch.zeros(1, settings.low_channels, rows, 1))
-        self.fine = nn.Sequential(Residual(settings.low_channels), Residual(settings.low_channels))
-        self.large = _convolved(settings.low_channels, settings.high_channels, (2 * step, 8), (step, 2))
-        self.coarse = Residual(settings.high_channels)
+        self.stem = _conv_norm_relu(
+            1, settings.fine_channels, (2 * FINE_STRIDE, 2 * FINE_STRIDE), (FINE_STRIDE, FINE_STRIDE)
+        )
+        # A learned offset per row: a convolution alone does not know which band it looks at.
+        self.row = nn.Parameter(torch.zeros(1, settings.fine_channels, rows, 1))
+        self.fine = nn.Sequential(Residual(settings.fine_channels), Residual(settings.fine_channels))
+        self.large = _conv_norm_relu(settings.fine_channels, settings.coarse_channels, (2 * step, 8), (step, 2))
+        self.coarse = Residual(settings.coarse_channels)
 
-    def forward(self, scaled: Tensor) -> Maps:
-        low = self.fine(self.stem(scaled) + self.row)
-        return Maps(low, self.coarse(self.large(low)))
+    def forward(self, scaled: Tensor) -> FeatureMaps:
+        fine = self.fine(self.stem(scaled) + self.row)
+        return FeatureMaps(fine, self.coarse(self.large(fine)))
 
 
 class VQVAE2(nn.Module):
-    """The whole network; `mel` and `trunk` and the two codebooks are what encoders are made of."""
+    """The whole network. Encoders are built from `mel`, `trunk` and the two codebooks."""
 
     def __init__(self, settings: NetworkSettings, mel_settings: MelSettings) -> None:
         super().__init__()
         self.settings = settings
-        self.bottom_drop = settings.bottom_drop
+        self.bottom_dropout = settings.bottom_dropout
         self.mel = LogMel(mel_settings)
-        step = mel_settings.n_mels // LOW_STRIDE // TOP_ROWS
-        low, high, word = settings.low_channels, settings.high_channels, settings.word_length
+        step = mel_settings.n_mels // FINE_STRIDE // TOP_ROWS
+        fine, coarse, code_dim = settings.fine_channels, settings.coarse_channels, settings.code_dim
         self.trunk = Trunk(settings, mel_settings.n_mels)
-        self.to_top = _spread(high, word)
-        self.top = VectorQuantizer(settings.top_words, word)
-        self.from_top = nn.Sequential(nn.ConvTranspose2d(word, low, (step, 2), (step, 2)), nn.ReLU())
-        self.to_bottom = _spread(2 * low, word)
-        self.bottom = VectorQuantizer(settings.bottom_words, word)
-        self.draw = nn.Sequential(
-            _convolved(low + word, low, (1, 1), (1, 1)),
-            Residual(low),
-            nn.ConvTranspose2d(low, 1, 2 * LOW_STRIDE, LOW_STRIDE, LOW_STRIDE // 2),
+        self.to_top = _to_code_space(coarse, code_dim)
+        self.top = VectorQuantizer(settings.n_top_codes, code_dim)
+        self.from_top = nn.Sequential(nn.ConvTranspose2d(code_dim, fine, (step, 2), (step, 2)), nn.ReLU())
+        self.to_bottom = _to_code_space(2 * fine, code_dim)
+        self.bottom = VectorQuantizer(settings.n_bottom_codes, code_dim)
+        self.decoder = nn.Sequential(
+            _conv_norm_relu(fine + code_dim, fine, (1, 1), (1, 1)),
+            Residual(fine),
+            nn.ConvTranspose2d(fine, 1, 2 * FINE_STRIDE, FINE_STRIDE, FINE_STRIDE // 2),
         )
         self.project = nn.Sequential(
-            nn.Linear(2 * high, 2 * high, bias=False),
-            nn.BatchNorm1d(2 * high),
+            nn.Linear(2 * coarse, 2 * coarse, bias=False),
+            nn.BatchNorm1d(2 * coarse),
             nn.ReLU(),
-            nn.Linear(2 * high, settings.contrast_length, bias=False),
+            nn.Linear(2 * coarse, settings.projection_dim, bias=False),
         )
         self.silence = float(torch.tensor(mel_settings.floor).log10())
 
@@ -141,33 +148,36 @@ class VQVAE2(nn.Module):
         """Log-mel in the units of the network: silence is 0, as is the padding at the edges; 1 is 40 dB above."""
         return (mel - self.silence) / 2
 
-    def see(self, waveform: Tensor) -> Maps:
-        """Float `[B, 1, T]` to `Maps`."""
-        maps: Maps = self.trunk(self.scaled(self.mel(waveform)))
+    def encode(self, waveform: Tensor) -> FeatureMaps:
+        """Float `[B, 1, T]` to `FeatureMaps`."""
+        maps: FeatureMaps = self.trunk(self.scaled(self.mel(waveform)))
         return maps
 
-    def bottom_features(self, low: Tensor, top_words: Tensor) -> Tensor:
-        """Float `[B, D, M/4, F/4]`: what the bottom words are chosen for, knowing the top ones."""
-        features: Tensor = self.to_bottom(torch.cat([low, self.from_top(top_words)], dim=1))
+    def bottom_features(self, fine: Tensor, top_vectors: Tensor) -> Tensor:
+        """Float `[B, D, M/4, F/4]`: the input of the bottom codebook, conditioned on the quantised top level."""
+        features: Tensor = self.to_bottom(torch.cat([fine, self.from_top(top_vectors)], dim=1))
         return features
 
-    def forward(self, scaled: Tensor, n_drawn: int) -> Outputs:
-        """Float `[B, 1, M, F]`, F a multiple of 8, in the units of `scaled`, to `Outputs`. The first `n_drawn` windows
-        are also given bottom words and drawn again: the dear half, which needs no second view of the same sound."""
-        low, high = self.trunk(scaled)
-        top_features = self.to_top(high)
+    def forward(self, scaled: Tensor, n_decoded: int) -> VQVAEOutputs:
+        """Float `[B, 1, M, F]`, F a multiple of 8, in the units of `scaled`, to `VQVAEOutputs`.
+
+        Only the first `n_decoded` windows pass the bottom level and the decoder: the expensive half, which needs no
+        second view of the same sound.
+        """
+        fine, coarse = self.trunk(scaled)
+        top_features = self.to_top(coarse)
         top = self.top(top_features)
-        top_words = top.words[:n_drawn]
-        bottom = self.bottom(self.bottom_features(low[:n_drawn], top_words))
-        bottom_words = bottom.words
+        top_vectors = top.vectors[:n_decoded]
+        bottom = self.bottom(self.bottom_features(fine[:n_decoded], top_vectors))
+        bottom_vectors = bottom.vectors
         if self.training:
-            kept = torch.rand(n_drawn, 1, 1, 1, device=scaled.device) >= self.bottom_drop
-            bottom_words = bottom_words * kept
-        reconstruction = self.draw(torch.cat([self.from_top(top_words), bottom_words], dim=1))
-        contrast = functional.normalize(self.project(pooled(high)).float(), dim=1)
-        return Outputs(reconstruction, top, bottom, top_features, contrast)
+            keep = torch.rand(n_decoded, 1, 1, 1, device=scaled.device) >= self.bottom_dropout
+            bottom_vectors = bottom_vectors * keep
+        reconstruction = self.decoder(torch.cat([self.from_top(top_vectors), bottom_vectors], dim=1))
+        projection = functional.normalize(self.project(mean_max_pool(coarse)).float(), dim=1)
+        return VQVAEOutputs(reconstruction, top, bottom, top_features, projection)
 
 
-def pooled(maps: Tensor) -> Tensor:
+def mean_max_pool(maps: Tensor) -> Tensor:
     """Float `[B, C, H, W]` to `[B, 2 C]`: mean and maximum over all cells."""
     return torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)

@@ -122,9 +122,9 @@ class Ear:
                 f"{path} is not the encoder this index was made with: bring that one back, or index again"
             )
         from boiler.encoder import runtime  # brings torch, which searching does without
-        from boiler.model import checkpoint
+        from boiler.model.device import resolve_device
 
-        return runtime.opened(path, checkpoint.device_of(self._device))
+        return runtime.opened(path, resolve_device(self._device))
 
 
 def _other(opened: Generation) -> ModelDirError:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from boiler.model.vqvae import SOFTNESS, VQVAE2, Outputs
+from boiler.model.vqvae import SOFT_TEMPERATURE, VQVAE2, VQVAEOutputs
 
 DRAWING_WEIGHT = 4.0
 BAG_WEIGHT = 0.5
@@ -32,13 +32,13 @@ class Losses(NamedTuple):
 
 
 def losses(
-    network: VQVAE2, outputs: Outputs, scaled: Tensor, latent_loss_weight: float, contrast_weight: float
+    network: VQVAE2, outputs: VQVAEOutputs, scaled: Tensor, latent_loss_weight: float, contrast_weight: float
 ) -> Losses:
     """Of one pass over `scaled` `[2 B, 1, M, F]`, in which rows i and B + i are of one sound."""
     n_drawn = len(outputs.reconstruction)
     drawing = functional.mse_loss(outputs.reconstruction.float(), scaled[:n_drawn])
-    contrast = confusion(outputs.contrast.float())
-    contrast_bag = confusion(bag(network.top.soft(outputs.top_features, SOFTNESS)))
+    contrast = confusion(outputs.projection.float())
+    contrast_bag = confusion(bag(network.top.soft_assignment(outputs.top_features, SOFT_TEMPERATURE)))
     total = (
         DRAWING_WEIGHT * drawing
         + latent_loss_weight * (outputs.top.commitment + outputs.bottom.commitment)

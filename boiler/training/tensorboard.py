@@ -41,12 +41,12 @@ class Mean:
 class WordUse:
     """Counts which words of a codebook are chosen."""
 
-    def __init__(self, n_words: int) -> None:
-        self.n_words = n_words
-        self._counts = torch.zeros(n_words, dtype=torch.int64)
+    def __init__(self, n_codes: int) -> None:
+        self.n_codes = n_codes
+        self._counts = torch.zeros(n_codes, dtype=torch.int64)
 
     def add(self, codes: Tensor) -> None:
-        self._counts = self._counts.to(codes.device) + torch.bincount(codes.flatten(), minlength=self.n_words)
+        self._counts = self._counts.to(codes.device) + torch.bincount(codes.flatten(), minlength=self.n_codes)
 
     def take(self, level: str) -> dict[str, float]:
         """Perplexity (1 to K) and share of words used since the last time."""
@@ -57,12 +57,12 @@ class WordUse:
         return {f"perplexity_{level}": float(perplexity), f"words_used_{level}": float(used)}
 
 
-def collapse(measured: Mapping[str, float], n_words: Mapping[str, int]) -> list[str]:
+def collapse(measured: Mapping[str, float], n_codes: Mapping[str, int]) -> list[str]:
     """A warning for each level that is collapsing, by the perplexities in `measured`."""
     return [
         f"the {level} level is collapsing: of its {words} words only some {measured[f'perplexity_{level}']:.1f} are in "
         "use, so that most sounds look alike to it. More varied sounds, more training, or a smaller --lr may help"
-        for level, words in n_words.items()
+        for level, words in n_codes.items()
         if measured[f"perplexity_{level}"] < COLLAPSED_SHARE * words
     ]
 

@@ -27,8 +27,9 @@ from boiler.encoder.vqvae_base import rebuilt
 from boiler.errors import CheckpointError, CorpusError, SettingsError
 from boiler.model import checkpoint
 from boiler.model.checkpoint import Checkpoint
+from boiler.model.device import resolve_device
 from boiler.model.mel import LogMel, MelSettings
-from boiler.model.vqvae import LOW_STRIDE, TOP_ROWS, VQVAE2, NetworkSettings
+from boiler.model.vqvae import FINE_STRIDE, TOP_ROWS, VQVAE2, NetworkSettings
 from boiler.progress import meter
 from boiler.training.augment import Views
 from boiler.training.dataset import Pairs, Split, Windows, prepare
@@ -50,7 +51,7 @@ LEARNING_WINDOWS = 4096
 LEARNING_WINDOWS_BETWEEN = 256
 HELD_WINDOWS = 128
 PRECISIONS = ("auto", "float32", "bfloat16")
-MIN_MELS = 2 * LOW_STRIDE * TOP_ROWS
+MIN_MELS = 2 * FINE_STRIDE * TOP_ROWS
 
 
 @dataclass(frozen=True)
@@ -86,12 +87,12 @@ class TrainSettings:
                 raise SettingsError(f"--{name} is {getattr(self, name)}: it must not be less than 0")
         if self.precision not in PRECISIONS:
             raise SettingsError(f"--precision is {self.precision}: it is one of {', '.join(PRECISIONS)}")
-        checkpoint.device_of(self.device)
+        resolve_device(self.device)
         if self.batch_size < 2:
             raise SettingsError(f"--batch_size is {self.batch_size}: it takes two sounds to tell them apart")
         if not 0 <= self.held_share < 1:
             raise SettingsError(f"--held_share is {self.held_share}: it is a share, such as 0.05")
-        if self.n_mel_channels % (LOW_STRIDE * TOP_ROWS) or self.n_mel_channels < MIN_MELS:
+        if self.n_mel_channels % (FINE_STRIDE * TOP_ROWS) or self.n_mel_channels < MIN_MELS:
             raise SettingsError(
                 f"--n_mel_channels is {self.n_mel_channels}: it must be 32 or more, a multiple of 16, such as 80"
             )
@@ -122,7 +123,7 @@ class Run:
     def __init__(self, settings: TrainSettings) -> None:
         self.settings = settings
         before = self._before()
-        self.device = torch.device(checkpoint.device_of(settings.device))
+        self.device = torch.device(resolve_device(settings.device))
         self.in_halves = _in_halves(settings.precision, self.device)
         _keep_memory()
         settings.save_path.mkdir(parents=True, exist_ok=True)
@@ -143,8 +144,8 @@ class Run:
         self.of_folder: dict[str, Tensor] = {}
         if before and settings.resumes:
             self.of_folder = encoder.of_folder(before.learned)
-            self.optimiser.load_state_dict(before.optimiser)
-            self.step, self.spent_s = before.step, before.scheduler["spent_s"]
+            self.optimiser.load_state_dict(before.optimizer)
+            self.step, self.spent_s = before.step, before.elapsed_s
         self.views = Views(self.mel, VIEW_FRAMES, self.device)
         self.pairs = Pairs(
             self.sounds,
@@ -159,7 +160,7 @@ class Run:
         self.last_step = settings.epoch * self.steps_per_epoch
         self.journal = Journal(settings.save_path, self.step)
         self.means = Mean()
-        self.uses = {"top": WordUse(self.network.top.n_words), "bottom": WordUse(self.network.bottom.n_words)}
+        self.uses = {"top": WordUse(self.network.top.n_codes), "bottom": WordUse(self.network.bottom.n_codes)}
         self.warnings: list[str] = []
         self.stopped_by: int | None = None
 
@@ -250,7 +251,7 @@ class Run:
         self.journal.numbers("train", measured | {"lr": self.lr()}, self.step)
         held = self.held_out()
         self.journal.numbers("held out", held, self.step)
-        self.warnings = collapse(measured, {level: use.n_words for level, use in self.uses.items()})
+        self.warnings = collapse(measured, {level: use.n_codes for level, use in self.uses.items()})
         for warning in self.warnings:
             print(f"boiler: WARNING: {warning}", file=sys.stderr)
         path = self.path()
@@ -288,9 +289,9 @@ class Run:
             step=self.step,
             seed=self.settings.seed,
             settings=self.settings.plain(),
-            optimiser=self.optimiser.state_dict(),
-            scheduler={"spent_s": self.spent_s, "last_step": self.last_step},
-            measured=measured,
+            optimizer=self.optimiser.state_dict(),
+            elapsed_s=self.spent_s,
+            metrics=measured,
         )
 
     def epoch(self) -> int:

@@ -13,9 +13,11 @@ from boiler.encoder.vqvae_base import opened
 def test_its_words_are_those_of_the_network(checkpoint_path: Path) -> None:
     network, _ = opened(checkpoint_path)
     sound = torch.randn(1, 1, 2**17, generator=torch.Generator().manual_seed(0))
-    low, high = network.see(sound)
-    top_words = network.top(network.to_top(high)).words
-    shares = network.bottom.soft(network.bottom_features(low, top_words), BagBottomVQVAE(checkpoint_path).softness)
+    fine, coarse = network.encode(sound)
+    top_vectors = network.top(network.to_top(coarse)).vectors
+    shares = network.bottom.soft_assignment(
+        network.bottom_features(fine, top_vectors), BagBottomVQVAE(checkpoint_path).softness
+    )
     torch.testing.assert_close(
         BagBottomVQVAE(checkpoint_path).presence(sound), shares.mean(dim=1).transpose(1, 2), atol=1e-4, rtol=0
     )

@@ -40,8 +40,8 @@ def test_the_code_of_a_cell_is_the_word_it_is_nearest_to(kind: type, checkpoint_
 
 def test_the_lengths_are_those_of_the_codebooks(checkpoint_path: Path) -> None:
     network, _ = opened(checkpoint_path)
-    assert BagTopVQVAE(checkpoint_path).dim == network.top.n_words
-    assert BagBottomVQVAE(checkpoint_path).dim == network.bottom.n_words
+    assert BagTopVQVAE(checkpoint_path).dim == network.top.n_codes
+    assert BagBottomVQVAE(checkpoint_path).dim == network.bottom.n_codes
 
 
 def test_a_word_is_present_when_it_sounds(checkpoint_path: Path) -> None:

@@ -13,7 +13,7 @@ from boiler.encoder.vqvae_base import opened
 def test_it_is_the_mean_of_the_features_in_each_row(checkpoint_path: Path) -> None:
     network, _ = opened(checkpoint_path)
     sound = torch.randn(2, 1, 2**17, generator=torch.Generator().manual_seed(0))
-    features = network.to_top(network.see(sound).high)
+    features = network.to_top(network.encode(sound).coarse)
     assert features.shape[2] == 4
     expected = torch.nn.functional.normalize(features.mean(dim=3).flatten(1), dim=1)
     made = MeanFreqTopVQVAE(checkpoint_path)

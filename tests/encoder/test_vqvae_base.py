@@ -23,7 +23,7 @@ def test_the_network_comes_back_with_its_weights(checkpoint_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "change", [{"network": {"colour": 1}}, {"mel": {"colour": 1}}, {"network": {"low_channels": 9}}], ids=str
+    "change", [{"network": {"colour": 1}}, {"mel": {"colour": 1}}, {"network": {"fine_channels": 9}}], ids=str
 )
 def test_another_shape_is_refused(checkpoint_path: Path, change: dict[str, dict[str, int]]) -> None:
     contents = checkpoint.load(checkpoint_path)
@@ -49,11 +49,11 @@ def test_folding_changes_no_number() -> None:
 def test_an_encoder_that_sees_what_sounds_sees_what_was_learned_from(checkpoint_path: Path) -> None:
     class Eye(SeeingSounding):
         def forward(self, waveform: torch.Tensor) -> torch.Tensor:
-            return self.see_clips(waveform, periods(waveform)).high
+            return self.see_clips(waveform, periods(waveform)).coarse
 
     clip = torch.cat([torch.zeros(8000), torch.randn(9000, generator=torch.Generator().manual_seed(0))])
     waveform = clip.repeat(8)[: 2**17][None, None]
     eye = Eye(opened(checkpoint_path)[0], 1)
     network, _ = opened(checkpoint_path)
-    torch.testing.assert_close(eye(waveform), see_sounding(network, waveform).high, atol=1e-5, rtol=1e-5)
-    assert not torch.allclose(eye(waveform), network.see(waveform).high, atol=1e-3)
+    torch.testing.assert_close(eye(waveform), see_sounding(network, waveform).coarse, atol=1e-5, rtol=1e-5)
+    assert not torch.allclose(eye(waveform), network.encode(waveform).coarse, atol=1e-3)

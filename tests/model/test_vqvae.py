@@ -1,4 +1,4 @@
-"""The shapes of the two levels, what each is for, and scripted as eager."""
+"""Shapes of the two levels, gradients, dropout of the bottom codes, and scripted equals eager."""
 
 from __future__ import annotations
 
@@ -18,41 +18,41 @@ def scaled(batch: int = 4, frames: int = 48, n_mels: int = 80) -> torch.Tensor:
     return torch.rand(batch, 1, n_mels, frames, generator=torch.Generator().manual_seed(1))
 
 
-def test_the_real_network_has_the_sizes_that_were_asked_for() -> None:
+def test_the_default_network_has_the_documented_sizes() -> None:
     whole = network(NetworkSettings()).eval()
     outputs = whole(scaled(1, 256), 1)
     assert outputs.top.codes.shape == (1, 4, 32)
     assert outputs.bottom.codes.shape == (1, 20, 64)
-    assert (whole.top.n_words, whole.bottom.n_words) == (64, 512)
-    assert whole.top.words().shape[1] == whole.bottom.words().shape[1] == 64
+    assert (whole.top.n_codes, whole.bottom.n_codes) == (64, 512)
+    assert whole.top.codebook().shape[1] == whole.bottom.codebook().shape[1] == 64
     assert sum(parameter.numel() for parameter in whole.parameters()) < 2_000_000
 
 
 @pytest.mark.parametrize("n_mels", [32, 64, 80, 128])
 @pytest.mark.parametrize("frames", [8, 48])
-def test_any_number_of_bands_and_frames_comes_back(small_network: NetworkSettings, n_mels: int, frames: int) -> None:
+def test_the_reconstruction_has_the_size_of_the_input(small_network: NetworkSettings, n_mels: int, frames: int) -> None:
     outputs = network(small_network, n_mels).eval()(scaled(2, frames, n_mels), 2)
     assert outputs.reconstruction.shape == (2, 1, n_mels, frames)
     assert outputs.top.codes.shape == (2, 4, frames // 8)
     assert outputs.bottom.codes.shape == (2, n_mels // 4, frames // 4)
 
 
-def test_only_the_first_half_is_drawn(small_network: NetworkSettings) -> None:
+def test_only_the_first_windows_are_decoded(small_network: NetworkSettings) -> None:
     outputs = network(small_network).train()(scaled(6), 3)
     assert len(outputs.reconstruction) == len(outputs.bottom.codes) == 3
-    assert len(outputs.top.codes) == len(outputs.contrast) == 6
+    assert len(outputs.top.codes) == len(outputs.projection) == 6
 
 
 def test_every_parameter_gets_a_gradient(small_network: NetworkSettings) -> None:
     whole = network(small_network).train()
     outputs = whole(scaled(), 4)
-    total = outputs.reconstruction.sum() + outputs.contrast.sum() + outputs.top.commitment + outputs.bottom.commitment
+    total = outputs.reconstruction.sum() + outputs.projection.sum() + outputs.top.commitment + outputs.bottom.commitment
     total.backward()
     assert [name for name, parameter in whole.named_parameters() if parameter.grad is None] == []
 
 
-def test_without_bottom_words_the_drawing_comes_from_the_top(small_network: NetworkSettings) -> None:
-    settings = NetworkSettings(**{**vars(small_network), "bottom_drop": 1.0})
+def test_without_bottom_codes_the_reconstruction_depends_on_the_top(small_network: NetworkSettings) -> None:
+    settings = NetworkSettings(**{**vars(small_network), "bottom_dropout": 1.0})
     whole = network(settings).train()
     outputs = whole(scaled(), 4)
     outputs.reconstruction.square().sum().backward()
@@ -60,27 +60,27 @@ def test_without_bottom_words_the_drawing_comes_from_the_top(small_network: Netw
     assert whole.to_bottom[0].weight.grad is None or not whole.to_bottom[0].weight.grad.any()
 
 
-def test_it_learns_to_draw_what_it_is_shown(small_network: NetworkSettings) -> None:
+def test_it_learns_to_reconstruct_a_spectrogram(small_network: NetworkSettings) -> None:
     whole = network(small_network).train()
-    optimiser = torch.optim.Adam(whole.parameters(), lr=1e-2)
-    shown = (torch.arange(80) < 30).float().view(1, 1, 80, 1).expand(4, 1, 80, 48)
+    optimizer = torch.optim.Adam(whole.parameters(), lr=1e-2)
+    target = (torch.arange(80) < 30).float().view(1, 1, 80, 1).expand(4, 1, 80, 48)
     errors = []
     for _ in range(60):
-        outputs = whole(shown, 4)
-        error = (outputs.reconstruction - shown).square().mean()
-        optimiser.zero_grad()
+        outputs = whole(target, 4)
+        error = (outputs.reconstruction - target).square().mean()
+        optimizer.zero_grad()
         (error + 0.25 * (outputs.top.commitment + outputs.bottom.commitment)).backward()
-        optimiser.step()
+        optimizer.step()
         errors.append(error.item())
     assert errors[-1] < 0.1 * errors[0]
 
 
-def test_silence_is_zero_in_the_units_of_the_network(small_network: NetworkSettings) -> None:
+def test_silence_is_zero_in_network_units(small_network: NetworkSettings) -> None:
     whole = network(small_network)
     assert (whole.scaled(whole.mel(torch.zeros(1, 1, 2**15))) == 0).all()
 
 
-def test_scripted_is_eager(small_network: NetworkSettings) -> None:
+def test_scripted_equals_eager(small_network: NetworkSettings) -> None:
     whole = network(small_network).eval()
     eager, scripted = whole(scaled(), 4), torch.jit.script(whole)(scaled(), 4)
     assert torch.equal(eager.top.codes, scripted.top.codes)
