@@ -6,13 +6,11 @@ import struct
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import av
 import numpy as np
-import numpy.typing as npt
 
-Sound = npt.NDArray[np.floating[Any]]
+from boiler.arrays import FloatArray
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ FORMATS = {
 LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 6: "5.1", 8: "7.1"}
 
 
-def write(path: Path, sound: Sound, rate_hz: int, form: str = "wav-s16", *, video: bool = False) -> Path:
+def write(path: Path, sound: FloatArray, rate_hz: int, form: str = "wav-s16", *, video: bool = False) -> Path:
     """Write `sound` ([T] or [channels, T], within ±1) to `path`, with a few pictures beside it when it is to be a
     video. Integer samples are rounded to here, so that only the format loses anything."""
     made = FORMATS[form]
@@ -94,7 +92,7 @@ def write(path: Path, sound: Sound, rate_hz: int, form: str = "wav-s16", *, vide
     return path
 
 
-def _frame(sound: Sound, sample_format: str, layout: str) -> av.AudioFrame:
+def _frame(sound: FloatArray, sample_format: str, layout: str) -> av.AudioFrame:
     kind = {"u8": np.uint8, "s16": np.int16, "s32": np.int32, "flt": np.float32, "dbl": np.float64}
     dtype = np.dtype(kind[sample_format.removesuffix("p")])
     if dtype.kind in "iu":
@@ -106,7 +104,7 @@ def _frame(sound: Sound, sample_format: str, layout: str) -> av.AudioFrame:
     return av.AudioFrame.from_ndarray(np.ascontiguousarray(array), format=sample_format, layout=layout)
 
 
-def tone(frequency_hz: float, seconds: float, rate_hz: int, level: float = 0.5) -> Sound:
+def tone(frequency_hz: float, seconds: float, rate_hz: int, level: float = 0.5) -> FloatArray:
     """A sine: [T]."""
     return level * np.sin(2 * np.pi * frequency_hz * np.arange(round(seconds * rate_hz)) / rate_hz)
 
@@ -122,7 +120,7 @@ def wav_bytes(
     return b"RIFF" + struct.pack("<I", min(len(riff) + claim, 2**32 - 1)) + riff + samples
 
 
-def peak_hz(samples: Sound, rate_hz: int) -> float:
+def peak_hz(samples: FloatArray, rate_hz: int) -> float:
     """The loudest frequency, between the bins of the transform."""
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
     top = int(np.argmax(spectrum[1:-1])) + 1

@@ -15,6 +15,7 @@ PACKAGE = Path(boiler.__file__).parent
 LAYERS: list[list[str]] = [
     ["deprecated"],
     ["errors"],
+    ["arrays"],
     ["files", "progress", "arguments"],
     ["audio", "model", "engine"],
     ["encoder", "catalog"],

@@ -22,9 +22,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import scipy.fft
 
+from boiler.arrays import Complex64Array, Float32Array
 from boiler.audio.stream import SAMPLE_RATE_HZ, Samples
 
 LEAST_S, MOST_S = 0.05, 60.0
@@ -47,8 +47,6 @@ _SMOOTH_HZ = 60.0  # the width of a band in which a spectrum counts as flat
 _FLOOR = 1e-2  # of the mean power, so that empty bands (above what a codec kept) are not blown up
 _GRAIN = 16  # samples whose energy is summed together
 _EDGE = 1e-3  # of the peak: what is below that at both ends of the sound sought is not looked for
-
-Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +151,7 @@ def _in_block(pattern: Pattern, first: int, part: Samples, apart_s: float) -> li
     return sorted(found, key=lambda one: one.start_s)
 
 
-def _whitening(spectrum: npt.NDArray[np.complex64]) -> Floats:
+def _whitening(spectrum: Complex64Array) -> Float32Array:
     """One over the magnitude of each band. Shape: [F] -> [F]"""
     power = np.square(spectrum.real) + np.square(spectrum.imag)
     band = max(1, round(_SMOOTH_HZ * 2 * len(spectrum) / SAMPLE_RATE_HZ))
@@ -162,11 +160,11 @@ def _whitening(spectrum: npt.NDArray[np.complex64]) -> Floats:
     middle = np.minimum((np.arange(len(bands)) + 0.5) * band, len(power) - 1)
     weights = 1 / np.sqrt(bands + _FLOOR * bands.mean())
     # Without steps from band to band, which would ring through the whole block.
-    smooth: Floats = np.interp(np.arange(len(power)), middle, weights).astype(np.float32)
+    smooth: Float32Array = np.interp(np.arange(len(power)), middle, weights).astype(np.float32)
     return smooth
 
 
-def _running_energy(samples: Floats, length: int) -> Floats:
+def _running_energy(samples: Float32Array, length: int) -> Float32Array:
     """The energy of the `length` samples from each place on, to `_GRAIN` samples. Shape: [T] -> [T - length + 1]"""
     places = len(samples) - length + 1
     grains = -(-len(samples) // _GRAIN)

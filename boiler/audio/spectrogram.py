@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from boiler.arrays import Float32Array
 from boiler.audio import stream
 
 MAX_DRAWN_S = 7_200.0  # a longer sound is drawn part by part: drawing reads every sample of it
@@ -36,15 +36,13 @@ _COLOUR_STOPS = (
     (252, 253, 191),
 )
 
-Floats = NDArray[np.float32]
-
 
 class Peaks(NamedTuple):
     """A waveform small enough to draw: ``low`` and ``high`` float32 ``[points]``, columns that cover ``start_s`` to
     ``end_s`` evenly."""
 
-    low: Floats
-    high: Floats
+    low: Float32Array
+    high: Float32Array
     start_s: float
     end_s: float
 
@@ -104,7 +102,7 @@ def spectrogram_png(
     return buffer.getvalue()
 
 
-def _stream(source: stream.Source, start_s: float, end_s: float | None) -> Iterator[Floats]:
+def _stream(source: stream.Source, start_s: float, end_s: float | None) -> Iterator[Float32Array]:
     return stream.stream(source, start_s=start_s, end_s=end_s, limits=stream.Limits(max_seconds=MAX_DRAWN_S))
 
 
@@ -116,7 +114,7 @@ def _expected_samples(source: stream.Source, start_s: float, end_s: float | None
     return max(1, int((min(end_s - start_s, MAX_DRAWN_S)) * stream.SAMPLE_RATE_HZ))
 
 
-def _chunks(blocks: Iterable[Floats], cell: int) -> Iterator[Floats]:
+def _chunks(blocks: Iterable[Float32Array], cell: int) -> Iterator[Float32Array]:
     """The same samples in blocks of whole cells; only the last may end within one."""
     rest = np.zeros(0, np.float32)
     for block in blocks:
@@ -129,12 +127,12 @@ def _chunks(blocks: Iterable[Floats], cell: int) -> Iterator[Floats]:
         yield rest
 
 
-def _spectra(blocks: Iterable[Floats], hop: int) -> Iterator[Floats]:
+def _spectra(blocks: Iterable[Float32Array], hop: int) -> Iterator[Float32Array]:
     """Power spectra ``[frames, 513]``; frame ``i`` is centred on sample ``i * hop``."""
     window = np.hanning(_N_FFT + 1)[:-1].astype(np.float32)
     edge = np.zeros(_N_FFT // 2, np.float32)
 
-    def padded() -> Iterator[Floats]:
+    def padded() -> Iterator[Float32Array]:
         yield edge
         yield from blocks
         yield edge
@@ -151,9 +149,9 @@ def _spectra(blocks: Iterable[Floats], hop: int) -> Iterator[Floats]:
         rest = rest[len(frames) * hop :]
 
 
-def _together(blocks: Iterable[Floats], count: int) -> Iterator[Floats]:
+def _together(blocks: Iterable[Float32Array], count: int) -> Iterator[Float32Array]:
     """The mean of each so many rows; of the last, of those that are left."""
-    rest: Floats | None = None
+    rest: Float32Array | None = None
     for block in blocks:
         rest = block if rest is None else np.concatenate([rest, block])
         whole = len(rest) // count * count
@@ -165,7 +163,7 @@ def _together(blocks: Iterable[Floats], count: int) -> Iterator[Floats]:
 
 
 @functools.lru_cache(maxsize=16)
-def _bands(height: int) -> Floats:
+def _bands(height: int) -> Float32Array:
     """``[513, height]``: each row of pixels a triangle over the bins around its frequency."""
     bin_hz = stream.SAMPLE_RATE_HZ / _N_FFT
     centres = np.geomspace(LOWEST_HZ, stream.SAMPLE_RATE_HZ / 2, height) / bin_hz
@@ -174,7 +172,7 @@ def _bands(height: int) -> Floats:
     return np.asarray(weights / weights.sum(0), np.float32)
 
 
-def _to_columns(power: Floats, width: int) -> Floats:
+def _to_columns(power: Float32Array, width: int) -> Float32Array:
     """``[frames, height]`` to ``[width, height]``: the mean where there are more frames than columns, else between
     the two nearest."""
     frames = len(power)

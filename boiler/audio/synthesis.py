@@ -13,21 +13,19 @@ from __future__ import annotations
 import wave
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from boiler.arrays import Float32Array, FloatArray
 from boiler.errors import UnknownNameError
 
 RATE_HZ = 22_050
 """Not boiler's own rate: the demonstration goes through resampling as real sounds do."""
 
-Sound = NDArray[np.floating[Any]]
 Random = np.random.Generator
 
 
-def _times(rng: Random, low_s: float, high_s: float) -> Sound:
+def _times(rng: Random, low_s: float, high_s: float) -> FloatArray:
     """Sample times of a length drawn between the two, evenly on a logarithmic scale."""
     return np.arange(int(_log_uniform(rng, low_s, high_s) * RATE_HZ)) / RATE_HZ
 
@@ -36,29 +34,31 @@ def _log_uniform(rng: Random, low: float, high: float) -> float:
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
-def _phase(frequency_hz: Sound) -> Sound:
+def _phase(frequency_hz: FloatArray) -> FloatArray:
     """The running phase, in radians, of a frequency that may change with every sample."""
     return 2 * np.pi * np.cumsum(frequency_hz) / RATE_HZ
 
 
-def _filtered(sound: Sound, gain: Callable[[Sound], Sound]) -> Sound:
+def _filtered(sound: FloatArray, gain: Callable[[FloatArray], FloatArray]) -> FloatArray:
     """The sound with each of its frequencies multiplied by `gain(frequency in Hz)`."""
     frequencies_hz = np.fft.rfftfreq(len(sound), 1 / RATE_HZ)
     return np.fft.irfft(np.fft.rfft(sound) * gain(frequencies_hz), len(sound))
 
 
-def _band(centre_hz: float, width_hz: float) -> Callable[[Sound], Sound]:
+def _band(centre_hz: float, width_hz: float) -> Callable[[FloatArray], FloatArray]:
     """A resonance: 1 at its centre, about 0.5 at half the width to either side."""
     return lambda f: 1 / (1 + (2 * (f - centre_hz) / width_hz) ** 2)
 
 
-def _faded(sound: Sound, in_s: float, out_s: float) -> Sound:
+def _faded(sound: FloatArray, in_s: float, out_s: float) -> FloatArray:
     """The sound with a straight fade at either end."""
     t = np.arange(len(sound)) / RATE_HZ
     return np.asarray(sound * np.minimum(1, t / in_s) * np.minimum(1, t[::-1] / out_s))
 
 
-def _repeated(rng: Random, total: Sound, every_s: float, jitter: float, one: Callable[[], Sound]) -> Sound:
+def _repeated(
+    rng: Random, total: FloatArray, every_s: float, jitter: float, one: Callable[[], FloatArray]
+) -> FloatArray:
     """Events of the same kind laid into silence, `jitter` (0 to 1) of the interval early or late."""
     out = np.zeros(len(total))
     start_s = rng.uniform(0, min(every_s, 0.3 * len(out) / RATE_HZ))
@@ -69,7 +69,7 @@ def _repeated(rng: Random, total: Sound, every_s: float, jitter: float, one: Cal
     return out
 
 
-def pluck(rng: Random) -> Sound:
+def pluck(rng: Random) -> FloatArray:
     """A plucked string: a burst of noise that runs around a loop and loses its highs (Karplus and Strong, 1983)."""
     t = _times(rng, 0.8, 4)
     period = int(RATE_HZ / _log_uniform(rng, 80, 700))
@@ -82,7 +82,7 @@ def pluck(rng: Random) -> Sound:
     return out
 
 
-def organ(rng: Random) -> Sound:
+def organ(rng: Random) -> FloatArray:
     """Steady harmonics of a chord, drawbars drawn at random."""
     t = _times(rng, 0.8, 6)
     root_hz = _log_uniform(rng, 90, 500)
@@ -96,7 +96,7 @@ def organ(rng: Random) -> Sound:
     return _faded(out, 0.02, 0.05)
 
 
-def bell(rng: Random) -> Sound:
+def bell(rng: Random) -> FloatArray:
     """Partials that are no multiples of one another, the high ones dying first."""
     t = _times(rng, 1, 6)
     strike_hz = _log_uniform(rng, 200, 1500)
@@ -111,43 +111,43 @@ def bell(rng: Random) -> Sound:
     )
 
 
-def kick(rng: Random) -> Sound:
+def kick(rng: Random) -> FloatArray:
     """A bass drum: a tone that falls fast, with a click in front."""
     t = np.arange(int(0.5 * RATE_HZ)) / RATE_HZ
     low_hz, fall_s, decay_s = rng.uniform(38, 75), rng.uniform(0.02, 0.06), rng.uniform(0.08, 0.25)
     click = rng.uniform(0, 0.4)
 
-    def one() -> Sound:
+    def one() -> FloatArray:
         tone = np.sin(_phase(low_hz + rng.uniform(100, 300) * np.exp(-t / fall_s))) * np.exp(-t / decay_s)
         return tone + click * rng.normal(0, 1, len(t)) * np.exp(-t / 0.003)
 
     return _repeated(rng, _times(rng, 0.6, 5), rng.uniform(0.3, 0.8), 0.05, one)
 
 
-def snare(rng: Random) -> Sound:
+def snare(rng: Random) -> FloatArray:
     """A snare drum: a short tone under a longer rattle of noise."""
     t = np.arange(int(0.4 * RATE_HZ)) / RATE_HZ
     head_hz, rattle_s, tone = rng.uniform(150, 280), rng.uniform(0.05, 0.16), rng.uniform(0.3, 1)
 
-    def one() -> Sound:
+    def one() -> FloatArray:
         rattle = _filtered(rng.normal(0, 1, len(t)), lambda f: f / (f + 1500)) * np.exp(-t / rattle_s)
         return rattle + tone * np.sin(2 * np.pi * head_hz * t) * np.exp(-t / 0.05)
 
     return _repeated(rng, _times(rng, 0.6, 5), rng.uniform(0.3, 0.9), 0.05, one)
 
 
-def hihat(rng: Random) -> Sound:
+def hihat(rng: Random) -> FloatArray:
     """A hi-hat: the highest noise only, in quick strokes."""
     t = np.arange(int(0.3 * RATE_HZ)) / RATE_HZ
     edge_hz, decay_s = rng.uniform(5000, 8000), _log_uniform(rng, 0.015, 0.09)
 
-    def one() -> Sound:
+    def one() -> FloatArray:
         return _filtered(rng.normal(0, 1, len(t)), lambda f: 1 / (1 + (edge_hz / (f + 1)) ** 8)) * np.exp(-t / decay_s)
 
     return _repeated(rng, _times(rng, 0.6, 5), rng.uniform(0.12, 0.3), 0.05, one)
 
 
-def sweep(rng: Random) -> Sound:
+def sweep(rng: Random) -> FloatArray:
     """Noise through a narrow band that glides up or down."""
     t = _times(rng, 1, 6)
     begin_hz, end_hz = rng.permutation([_log_uniform(rng, 200, 600), _log_uniform(rng, 2500, 8000)])
@@ -157,7 +157,7 @@ def sweep(rng: Random) -> Sound:
     return np.asarray(width * np.sin(_phase(path)))
 
 
-def chirp(rng: Random) -> Sound:
+def chirp(rng: Random) -> FloatArray:
     """A bird: short calls whose pitch bends, at its own pace."""
     call_s, base_hz, bend = (
         rng.uniform(0.05, 0.25),
@@ -166,14 +166,14 @@ def chirp(rng: Random) -> Sound:
     )
     warble_hz, t = rng.uniform(0, 40), np.arange(int(call_s * RATE_HZ)) / RATE_HZ
 
-    def one() -> Sound:
+    def one() -> FloatArray:
         pitch = base_hz * (1 + bend * t / call_s + 0.05 * np.sin(2 * np.pi * warble_hz * t)) * rng.uniform(0.93, 1.07)
         return np.asarray(np.sin(_phase(pitch)) * np.sin(np.pi * t / call_s) ** 2)
 
     return _repeated(rng, _times(rng, 1, 6), call_s * rng.uniform(1.3, 4), 0.3, one)
 
 
-def vowel(rng: Random) -> Sound:
+def vowel(rng: Random) -> FloatArray:
     """A sung vowel: pulses of a voice through the resonances of a throat."""
     t = _times(rng, 0.4, 3)
     pitch_hz = rng.uniform(85, 280) * (
@@ -187,7 +187,7 @@ def vowel(rng: Random) -> Sound:
     return _faded(sung, 0.05, 0.1)
 
 
-def engine(rng: Random) -> Sound:
+def engine(rng: Random) -> FloatArray:
     """A motor: firing strokes through a hollow body, the speed wandering."""
     t = _times(rng, 1.5, 9)
     wander = _filtered(rng.normal(0, 1, len(t)), lambda f: 1.0 * (f < 1))
@@ -198,7 +198,7 @@ def engine(rng: Random) -> Sound:
     return _filtered(rough - rough.mean(), lambda f: body(f) + 0.1 / (1 + f / 800))
 
 
-def rain(rng: Random) -> Sound:
+def rain(rng: Random) -> FloatArray:
     """Rain: a hiss with many small drops on it."""
     t = _times(rng, 2, 9)
     drops = (rng.uniform(0, 1, len(t)) < rng.uniform(60, 400) / RATE_HZ) * rng.exponential(1, len(t))
@@ -208,7 +208,7 @@ def rain(rng: Random) -> Sound:
     return np.asarray(splash / splash.std() * rng.uniform(0.4, 1.2) + hiss / hiss.std())
 
 
-def wind(rng: Random) -> Sound:
+def wind(rng: Random) -> FloatArray:
     """Wind: low noise that swells and dies."""
     t = _times(rng, 2, 9)
     howl = _band(rng.uniform(200, 700), rng.uniform(80, 250))
@@ -217,7 +217,7 @@ def wind(rng: Random) -> Sound:
     return np.asarray(blown * (0.3 + np.abs(gust) / (np.abs(gust).max() + 1e-9)))
 
 
-def siren(rng: Random) -> Sound:
+def siren(rng: Random) -> FloatArray:
     """A siren: one loud tone that rises and falls, or hops between two pitches."""
     t = _times(rng, 1.5, 8)
     turn = 2 * np.pi * rng.uniform(0.4, 3) * t
@@ -227,20 +227,20 @@ def siren(rng: Random) -> Sound:
     return np.sin(phase) + 0.4 * np.sin(2 * phase) + rng.uniform(0, 0.4) * np.sin(3 * phase)
 
 
-def tick(rng: Random) -> Sound:
+def tick(rng: Random) -> FloatArray:
     """A clock: dry clicks at an even pace, every other one a little different."""
     t = np.arange(int(0.05 * RATE_HZ)) / RATE_HZ
     ring_hz, decay_s = rng.uniform(1800, 4500), rng.uniform(0.002, 0.01)
     sides = iter(range(1_000_000))
 
-    def one() -> Sound:
+    def one() -> FloatArray:
         shade = 1 + 0.12 * (next(sides) % 2)
         return np.exp(-t / decay_s) * (np.sin(2 * np.pi * ring_hz * shade * t) + 0.5 * rng.normal(0, 1, len(t)))
 
     return _repeated(rng, _times(rng, 2, 8), rng.uniform(0.25, 1.0), 0.0, one)
 
 
-def bow(rng: Random) -> Sound:
+def bow(rng: Random) -> FloatArray:
     """A bowed string: a saw-tooth that starts slowly and trembles, under the resonances of a wooden body."""
     t = _times(rng, 0.8, 5)
     pitch_hz = _log_uniform(rng, 120, 800) * (
@@ -252,19 +252,19 @@ def bow(rng: Random) -> Sound:
     return _faded(resonant, rng.uniform(0.08, 0.3), 0.05)
 
 
-def drip(rng: Random) -> Sound:
+def drip(rng: Random) -> FloatArray:
     """Dripping water: blips whose pitch jumps up as the bubble closes."""
     t = np.arange(int(0.12 * RATE_HZ)) / RATE_HZ
     bubble_hz = rng.uniform(500, 1500)
 
-    def one() -> Sound:
+    def one() -> FloatArray:
         rise = bubble_hz * rng.uniform(0.8, 1.3) * (1 + 6 * t)
         return rng.uniform(0.4, 1) * np.sin(_phase(rise)) * np.exp(-t / rng.uniform(0.015, 0.035))
 
     return _repeated(rng, _times(rng, 2, 7), rng.uniform(0.2, 0.8), 0.6, one)
 
 
-KINDS: dict[str, Callable[[Random], Sound]] = {
+KINDS: dict[str, Callable[[Random], FloatArray]] = {
     kind.__name__: kind
     for kind in (
         pluck, organ, bell, kick, snare, hihat, sweep, chirp, vowel, engine, rain, wind, siren, tick, bow, drip,
@@ -273,7 +273,7 @@ KINDS: dict[str, Callable[[Random], Sound]] = {
 """Every kind by its name."""
 
 
-def make(kind: str, rng: Random) -> NDArray[np.float32]:
+def make(kind: str, rng: Random) -> Float32Array:
     """One sound of a kind, in front of noise 12 to 45 dB below it, at a peak between 0.05 and 0.95.
 
     Shape: [T] at `RATE_HZ`. Raises: UnknownNameError.
@@ -302,7 +302,7 @@ def write_collection(folder: Path, *, per_kind: int = 20, seed: int = 0) -> list
     return paths
 
 
-def write_wav(path: Path, samples: NDArray[np.float32]) -> None:
+def write_wav(path: Path, samples: Float32Array) -> None:
     """16-bit mono WAV at `RATE_HZ`."""
     with wave.open(str(path), "wb") as out:
         out.setnchannels(1)

@@ -19,9 +19,9 @@ from pathlib import Path
 import av
 import av.error
 import numpy as np
-from numpy.typing import NDArray
 
 from boiler import files
+from boiler.arrays import Int16Array
 from boiler.audio import container
 from boiler.errors import BoilerError, NotASoundError, SoundLimitError
 
@@ -147,7 +147,7 @@ def _write(path: Path, target: Path, start_s: float, end_s: float | None) -> Non
 
 def _blocks(
     source: av.container.InputContainer, stream: av.AudioStream, rate_hz: int, layout: str
-) -> Iterator[tuple[int, NDArray[np.int16]]]:
+) -> Iterator[tuple[int, Int16Array]]:
     """What can be decoded, as ``[samples, channels]``, each block with the sample of the whole that it begins at. A
     damaged packet is passed over."""
     resampler = av.AudioResampler(format="s16", layout=layout, rate=rate_hz)
@@ -173,7 +173,7 @@ def _blocks(
         yield at, _samples(block)
 
 
-def _samples(frame: av.AudioFrame) -> NDArray[np.int16]:
+def _samples(frame: av.AudioFrame) -> Int16Array:
     return np.asarray(frame.to_ndarray().reshape(-1, len(frame.layout.channels)), np.int16)
 
 

@@ -19,12 +19,12 @@ from pathlib import PurePosixPath
 
 import anyio.to_thread
 import numpy as np
-import numpy.typing as npt
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from boiler.arrays import Float32Array, Int64Array, UInt8Array
 from boiler.errors import QueryError
 from boiler.search.nearest import Map, Nearest
 from boiler.service import media, problems
@@ -35,8 +35,6 @@ REST = 255
 _CELLS = 192  # a side: where points are counted that have to be thinned
 _KEPT = "private, max-age=31536000, immutable"  # the generation stands in the address
 
-Bytes = npt.NDArray[np.uint8]
-
 
 @dataclass(frozen=True)
 class Grouped:
@@ -44,7 +42,7 @@ class Grouped:
     each with how many points have it; by ``label`` only where there are labels to tell apart."""
 
     map: Map
-    colours: dict[str, Bytes]
+    colours: dict[str, UInt8Array]
     names: dict[str, list[tuple[str, int]]]
 
     @property
@@ -84,7 +82,7 @@ def group(found: Map) -> Grouped:
     return Grouped(found, colours, names)
 
 
-def thinned(xy: npt.NDArray[np.float32], most: int = MOST_DRAWN) -> npt.NDArray[np.int64]:
+def thinned(xy: Float32Array, most: int = MOST_DRAWN) -> Int64Array:
     """Which points to draw when all are too many: rows, rising, `most` at most. Where few lie all stay, so that no
     lonely sound is lost; of the cells where most lie, as many as there is room for, every so many-th.
 

@@ -34,9 +34,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import numpy as np
-import numpy.typing as npt
-
+from boiler.arrays import Float32Array
 from boiler.audio.stream import Probe
 from boiler.catalog import schema
 from boiler.catalog.items import Failure, Item
@@ -197,7 +195,7 @@ class Catalog:
         starts = self.db.execute("SELECT start_s FROM windows WHERE c = ?", row)
         return int(row[0]), {start_s for (start_s,) in starts}
 
-    def add(self, windows: Iterable[tuple[int, float, float, npt.NDArray[np.float32]]]) -> None:
+    def add(self, windows: Iterable[tuple[int, float, float, Float32Array]]) -> None:
         """Windows: (number from `begin`, start_s, end_s, vector [D])."""
         self.db.executemany(
             "INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?)",

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from boiler.arrays import Float32Array
 from boiler.model import checkpoint
 from boiler.model.device import single_threaded
 
-Embed = Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+Embed = Callable[[Float32Array], Float32Array]
 """[B, T] to [B, D]."""
 
 # On a processor: what stays in its cache is done sooner than a whole batch (MFCCStats on one core, batches of 16: 2.9
@@ -40,7 +40,7 @@ def opened(path: Path, device: str) -> Frozen:
     module, _ = checkpoint.load_script(path, device)
 
     def on_arrays(function: Callable[[torch.Tensor], torch.Tensor]) -> Embed:
-        def run(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        def run(samples: Float32Array) -> Float32Array:
             at_once = AT_ONCE_ON_CPU if device == "cpu" else len(samples)
             if len(samples) > at_once:
                 parts = [run(samples[begin : begin + at_once]) for begin in range(0, len(samples), at_once)]
@@ -48,7 +48,7 @@ def opened(path: Path, device: str) -> Frozen:
             # TF32 would cost a thousandth of a cosine between one machine and the next. The flags are not for threads.
             flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
             with torch.inference_mode(), nullcontext() if device == "cpu" else flags:
-                numbers: npt.NDArray[np.float32] = (
+                numbers: Float32Array = (
                     function(torch.from_numpy(samples).unsqueeze(1).to(device)).float().cpu().numpy()
                 )
             return numbers
@@ -77,7 +77,7 @@ def embedding(path: Path, device: str) -> Iterator[Embed]:
     n_threads = torch.get_num_threads()
     with single_threaded(), ThreadPoolExecutor(n_threads) as threads:
 
-        def run(samples: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        def run(samples: Float32Array) -> Float32Array:
             begins = range(0, len(samples), AT_ONCE_ON_CPU)
             parts = threads.map(embed, [samples[begin : begin + AT_ONCE_ON_CPU] for begin in begins])
             return np.concatenate(list(parts))

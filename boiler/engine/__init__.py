@@ -25,11 +25,9 @@ from typing import ClassVar, NamedTuple, Protocol, Self, cast
 import numpy as np
 import numpy.typing as npt
 
+from boiler.arrays import Float32Array, Int64Array
 from boiler.engine import rerank
 from boiler.errors import UnknownNameError
-
-Vectors = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.int64]
 
 TABLE: dict[str, str] = {
     "exact": "boiler.engine.exact:Exact",
@@ -45,8 +43,8 @@ class Neighbours(NamedTuple):
     Shape: rows int64 [Q, k], distances float32 [Q, k]; `min(k, N)` columns.
     """
 
-    rows: Rows
-    distances: Vectors
+    rows: Int64Array
+    distances: Float32Array
 
 
 class Engine(Protocol):
@@ -55,17 +53,17 @@ class Engine(Protocol):
     name: ClassVar[str]
 
     @classmethod
-    def build(cls, vectors: Vectors) -> Self:
+    def build(cls, vectors: Float32Array) -> Self:
         """An engine over `vectors` [N, D], unit length."""
 
-    def query(self, queries: Vectors, k: int) -> Neighbours:
+    def query(self, queries: Float32Array, k: int) -> Neighbours:
         """The `min(k, N)` nearest rows of each of `queries` [Q, D], unit length; k at least 1."""
 
     def save(self, path: Path) -> None:
         """Write what `load` needs beside the vectors. `path` must not be in use by anyone."""
 
     @classmethod
-    def load(cls, path: Path, vectors: Vectors) -> Self:
+    def load(cls, path: Path, vectors: Float32Array) -> Self:
         """What was saved, over the same vectors.
 
         Raises: ModelDirError: the file is not there, damaged, or of other vectors.
@@ -83,7 +81,7 @@ def find(name: str) -> type[Engine]:
     return cast(type[Engine], getattr(importlib.import_module(module), class_name))
 
 
-def normalize(vectors: npt.ArrayLike) -> Vectors:
+def normalize(vectors: npt.ArrayLike) -> Float32Array:
     """The vectors at unit length. Worked out in float64 from the largest number of each: neither 1e-30 nor 1e300
     loses its direction. A vector of zeros has none and stays as it is.
 
@@ -99,7 +97,9 @@ def normalize(vectors: npt.ArrayLike) -> Vectors:
     return (wide / np.where(norms > 0, norms, 1.0)).astype(np.float32)
 
 
-def rerank_candidates(vectors: Vectors, queries: Vectors, k: int, asked: Rows | None, candidates: Rows) -> Neighbours:
+def rerank_candidates(
+    vectors: Float32Array, queries: Float32Array, k: int, asked: Int64Array | None, candidates: Int64Array
+) -> Neighbours:
     """The k nearest among candidates that are at least k for each query; no candidate twice for one query.
 
     The distance is the length of the difference, which for unit vectors is `sqrt(2 (1 - cos))` and stays accurate

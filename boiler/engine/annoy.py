@@ -15,7 +15,8 @@ from typing import ClassVar, Self
 import annoy
 import numpy as np
 
-from boiler.engine import Neighbours, Vectors, empty_neighbours, rerank_candidates
+from boiler.arrays import Float32Array
+from boiler.engine import Neighbours, empty_neighbours, rerank_candidates
 from boiler.engine.exact import Exact
 from boiler.errors import ModelDirError
 
@@ -28,13 +29,15 @@ class Annoy:
 
     name: ClassVar[str] = "annoy"
 
-    def __init__(self, index: annoy.AnnoyIndex, vectors: Vectors, search_k: int | None = None) -> None:
+    def __init__(self, index: annoy.AnnoyIndex, vectors: Float32Array, search_k: int | None = None) -> None:
         self.vectors = np.asarray(vectors)
         self._index = index
         self._search_k = search_k
 
     @classmethod
-    def build(cls, vectors: Vectors, *, n_trees: int = N_TREES, search_k: int | None = None, seed: int = 0) -> Self:
+    def build(
+        cls, vectors: Float32Array, *, n_trees: int = N_TREES, search_k: int | None = None, seed: int = 0
+    ) -> Self:
         """The same vectors and seed give the same forest: it is built on one thread."""
         index = annoy.AnnoyIndex(vectors.shape[1], "angular")
         index.set_seed(seed)
@@ -47,7 +50,7 @@ class Annoy:
         self._index.save(str(path))
 
     @classmethod
-    def load(cls, path: Path, vectors: Vectors, *, search_k: int | None = None) -> Self:
+    def load(cls, path: Path, vectors: Float32Array, *, search_k: int | None = None) -> Self:
         index = annoy.AnnoyIndex(vectors.shape[1], "angular")
         try:
             index.load(str(path))
@@ -59,14 +62,14 @@ class Annoy:
             )
         return cls(index, vectors, search_k)
 
-    def query(self, queries: Vectors, k: int) -> Neighbours:
+    def query(self, queries: Float32Array, k: int) -> Neighbours:
         k = min(k, len(self.vectors))
         if not k or not len(queries):
             return empty_neighbours(len(queries), k)
         answers = [self._one(query, k) for query in queries]
         return Neighbours(*(np.concatenate(parts) for parts in zip(*answers, strict=True)))
 
-    def _one(self, query: Vectors, k: int) -> Neighbours:
+    def _one(self, query: Float32Array, k: int) -> Neighbours:
         wanted = min(OVER_FETCH * k + 8, len(self.vectors))
         search_k = -1 if self._search_k is None else max(self._search_k, self._search_k * k // 10)
         candidates = np.array(self._index.get_nns_by_vector(query, wanted, search_k), np.int64)

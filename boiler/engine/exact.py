@@ -24,9 +24,9 @@ from typing import Any, ClassVar, Self
 import faiss
 import numkong
 import numpy as np
-import numpy.typing as npt
 
-from boiler.engine import Neighbours, Rows, Vectors, empty_neighbours, rerank, rerank_candidates
+from boiler.arrays import Float32Array, Float64Array, Int64Array
+from boiler.engine import Neighbours, empty_neighbours, rerank, rerank_candidates
 
 FEW = 8  # queries; from here on one matrix product is quicker than scans
 SLACK = 6  # rows fetched beyond k, so that the rounding error of the k-th is nearly always covered at once
@@ -52,9 +52,9 @@ class Exact:
 
     name: ClassVar[str] = "exact"
 
-    def __init__(self, vectors: Vectors, *, once: bool = False) -> None:
+    def __init__(self, vectors: Float32Array, *, once: bool = False) -> None:
         # Without the class of a memory map, whose slices cost four times as much.
-        self.vectors: Vectors = np.ascontiguousarray(vectors, np.float32)
+        self.vectors: Float32Array = np.ascontiguousarray(vectors, np.float32)
         # Twice what rounding can do to a product of unit vectors in float32, in any order of summation.
         self._margin = 2 * (vectors.shape[1] + 2) * 2.0**-24
         self._small = not once and len(vectors) * max(vectors.shape[1], _LEAST_BYTES) <= _MOST_BYTES
@@ -70,17 +70,17 @@ class Exact:
         return self._kept_bytes
 
     @classmethod
-    def build(cls, vectors: Vectors) -> Self:
+    def build(cls, vectors: Float32Array) -> Self:
         return cls(vectors)
 
     def save(self, path: Path) -> None:
         """Nothing to write."""
 
     @classmethod
-    def load(cls, path: Path, vectors: Vectors) -> Self:
+    def load(cls, path: Path, vectors: Float32Array) -> Self:
         return cls(vectors)
 
-    def query(self, queries: Vectors, k: int, among: Rows | None = None) -> Neighbours:
+    def query(self, queries: Float32Array, k: int, among: Int64Array | None = None) -> Neighbours:
         """The nearest rows of each query; with `among` (rising row numbers), the nearest of those rows."""
         if among is not None:
             return self._query_among(queries, k, among)
@@ -94,7 +94,7 @@ class Exact:
             return _joined([self._scan(query[None], k) or self._product(query[None], k) for query in queries])
         return self._in_blocks(self._product, queries, k)
 
-    def _scan(self, query: Vectors, k: int, among: Rows | None = None) -> Neighbours | None:
+    def _scan(self, query: Float32Array, k: int, among: Int64Array | None = None) -> Neighbours | None:
         """One query; None where so many rows are equally near that a product is quicker."""
         n = len(self.vectors) if among is None else len(among)
         wanted = k + SLACK
@@ -106,15 +106,15 @@ class Exact:
             wanted *= 4
         return None
 
-    def _by_bytes(self, queries: Vectors, k: int) -> Neighbours:
+    def _by_bytes(self, queries: Float32Array, k: int) -> Neighbours:
         """One query or many."""
         return _nearest_scored(self.vectors, queries, k, *self._bytes.products(queries, self._margin))
 
-    def _best(self, query: Vectors, wanted: int, among: Rows | None) -> tuple[Vectors, Rows]:
+    def _best(self, query: Float32Array, wanted: int, among: Int64Array | None) -> tuple[Float32Array, Int64Array]:
         """The rows of highest product. Shape: -> [1, wanted] twice"""
         _keep_to_this_thread()
         if among is None:
-            best_of_all: tuple[Vectors, Rows] = faiss.knn(
+            best_of_all: tuple[Float32Array, Int64Array] = faiss.knn(
                 query, self.vectors, wanted, metric=faiss.METRIC_INNER_PRODUCT
             )
             return best_of_all
@@ -126,12 +126,12 @@ class Exact:
         scan(x, y, self.vectors.shape[1], 1, len(self.vectors), wanted, best, ids, chosen)
         return scores, rows
 
-    def _product(self, queries: Vectors, k: int) -> Neighbours:
+    def _product(self, queries: Float32Array, k: int) -> Neighbours:
         """Many queries."""
         slack = np.full(len(queries), self._margin)
         return _nearest_scored(self.vectors, queries, k, queries @ self.vectors.T, slack)
 
-    def _query_among(self, queries: Vectors, k: int, among: Rows) -> Neighbours:
+    def _query_among(self, queries: Float32Array, k: int, among: Int64Array) -> Neighbours:
         """The nearest of some rows. A few queries scan them; for many they are copied out, part by part, and asked as
         if they were all."""
         k = min(k, len(among))
@@ -151,7 +151,7 @@ class Exact:
         order = np.lexsort((rows, distances), axis=1)[:, :k]
         return Neighbours(np.take_along_axis(rows, order, axis=1), np.take_along_axis(distances, order, axis=1))
 
-    def _in_blocks(self, find: Callable[[Vectors, int], Neighbours], queries: Vectors, k: int) -> Neighbours:
+    def _in_blocks(self, find: Callable[[Float32Array, int], Neighbours], queries: Float32Array, k: int) -> Neighbours:
         """As many queries at a time as there is room for the products of."""
         k = min(k, len(self.vectors))
         size = max(1, _BLOCK_SCORES // len(self.vectors))
@@ -161,7 +161,7 @@ class Exact:
 class _Bytes:
     """Rows rounded to bytes, and the length of what that loses of one at most."""
 
-    def __init__(self, vectors: Vectors) -> None:
+    def __init__(self, vectors: Float32Array) -> None:
         self._step = float(np.abs(vectors).max()) / _LARGEST or 1.0
         rounded = np.empty(vectors.shape, np.int8)
         lost = 0.0
@@ -173,7 +173,7 @@ class _Bytes:
         self._lost = 1.001 * lost**0.5 * self._step  # a little more: it was worked out in float32
         self._packed = numkong.dots_pack(rounded, "int8")
 
-    def products(self, queries: Vectors, margin: float) -> tuple[Any, npt.NDArray[np.float64]]:
+    def products(self, queries: Float32Array, margin: float) -> tuple[Any, Float64Array]:
         """Of each query with each row, in whole numbers: [Q, N]; and how far from the k-th highest one of the k nearest
         can be, where products that differ by `margin` may be the same: [Q].
         """
@@ -183,7 +183,7 @@ class _Bytes:
 
 
 def _nearest_scored(
-    vectors: Vectors, queries: Vectors, k: int, scores: Any, slack: npt.NDArray[np.float64]
+    vectors: Float32Array, queries: Float32Array, k: int, scores: Any, slack: Float64Array
 ) -> Neighbours:
     found = empty_neighbours(len(queries), k)
     rerank.nearest_scored(vectors, queries, scores, slack, *found)

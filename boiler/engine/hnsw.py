@@ -25,7 +25,8 @@ from typing import Any, ClassVar, Self, cast
 import faiss
 import numpy as np
 
-from boiler.engine import Neighbours, Rows, Vectors, empty_neighbours, rerank_candidates
+from boiler.arrays import Float32Array, Int64Array
+from boiler.engine import Neighbours, empty_neighbours, rerank_candidates
 from boiler.engine.exact import Exact
 from boiler.errors import ModelDirError
 
@@ -51,7 +52,7 @@ class HNSW:
 
     name: ClassVar[str] = "hnsw"
 
-    def __init__(self, index: Any, vectors: Vectors) -> None:
+    def __init__(self, index: Any, vectors: Float32Array) -> None:
         self.vectors = np.asarray(vectors)
         self.recall_at_10 = 1.0
         self._index = index
@@ -61,13 +62,13 @@ class HNSW:
         self._settings: dict[int, Any] = {}
 
     @classmethod
-    def build(cls, vectors: Vectors) -> Self:
+    def build(cls, vectors: Float32Array) -> Self:
         # One range for all numbers, which is the quicker kind; of unit vectors, so the order by L2 is that by cosine.
         kind: Any = faiss.ScalarQuantizer.QT_8bit_uniform  # called by another type in faiss's stubs
         graph: Any = faiss.IndexHNSWSQ(vectors.shape[1], kind, N_LINKS)
         graph.hnsw.efConstruction = BUILD_WIDTH
         # In any order but that of the folders: rows that come sorted make a graph that is harder to walk.
-        order: Rows = np.random.default_rng(0).permutation(len(vectors))
+        order: Int64Array = np.random.default_rng(0).permutation(len(vectors))
         if len(vectors):
             graph.train(vectors[np.sort(order[:_TRAINING_ROWS])])
         built = cls(faiss.IndexIDMap(graph), vectors)
@@ -78,12 +79,12 @@ class HNSW:
         built._gather()
         return built
 
-    def _add(self, rows: Rows) -> None:
+    def _add(self, rows: Int64Array) -> None:
         for begin in range(0, len(rows), _BLOCK_ROWS):
             block = rows[begin : begin + _BLOCK_ROWS]
             self._index.add_with_ids(self.vectors[block], block)
 
-    def _choose(self, kept_out: Rows) -> None:
+    def _choose(self, kept_out: Int64Array) -> None:
         """Set the narrowest width with which the wanted recall is reached, for rows that are not in the graph yet: a
         row that is in it is found more easily than a sound that is new."""
         if not len(kept_out):
@@ -127,7 +128,7 @@ class HNSW:
         faiss.write_index(self._index, str(path))
 
     @classmethod
-    def load(cls, path: Path, vectors: Vectors) -> Self:
+    def load(cls, path: Path, vectors: Float32Array) -> Self:
         try:
             index: Any = faiss.read_index(str(path), faiss.IO_FLAG_MMAP_IFC)
         except RuntimeError as error:
@@ -137,7 +138,7 @@ class HNSW:
             raise ModelDirError(f"{path} holds {index.ntotal} rows where {len(vectors)} are: run boiler index again")
         return cls(index, vectors)
 
-    def query(self, queries: Vectors, k: int) -> Neighbours:
+    def query(self, queries: Float32Array, k: int) -> Neighbours:
         k = min(k, len(self.vectors))
         if not k or not len(queries):
             return empty_neighbours(len(queries), k)
@@ -145,7 +146,7 @@ class HNSW:
             return Exact(self.vectors, once=True).query(queries, k)
         return self._ask(queries, k, math.ceil(self.width * max(1.0, k / TESTED_K) ** 0.5))
 
-    def _ask(self, queries: Vectors, k: int, width: int) -> Neighbours:
+    def _ask(self, queries: Float32Array, k: int, width: int) -> Neighbours:
         wanted = min(max(k + MORE, k + k // 2, width // 2), len(self.vectors))
         rows = np.empty((len(queries), wanted), np.int64)
         near = np.empty((len(queries), wanted), np.float32)

@@ -5,10 +5,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from boiler.engine import Rows, Vectors
+from boiler.arrays import Float32Array, Int64Array
 
 def nearest(
-    vectors: Vectors, queries: Vectors, asked: Rows | None, candidates: Rows, rows: Rows, distances: Vectors
+    vectors: Float32Array,
+    queries: Float32Array,
+    asked: Int64Array | None,
+    candidates: Int64Array,
+    rows: Int64Array,
+    distances: Float32Array,
 ) -> None:
     """The nearest among candidates; `asked` says which query each is for, and rises, None of a single one.
 
@@ -18,7 +23,12 @@ def nearest(
     """
 
 def nearest_scored(
-    vectors: Vectors, queries: Vectors, scores: Any, slack: npt.NDArray[np.float64], rows: Rows, distances: Vectors
+    vectors: Float32Array,
+    queries: Float32Array,
+    scores: Any,
+    slack: npt.NDArray[np.float64],
+    rows: Int64Array,
+    distances: Float32Array,
 ) -> None:
     """The nearest of all rows. `scores` (int32 or float32) are the higher the nearer: whatever has a score within
     `slack` of the k-th highest could be among the k nearest, and nothing else.
@@ -29,7 +39,7 @@ def nearest_scored(
     """
 
 def rounded(
-    queries: Vectors,
+    queries: Float32Array,
     step: float,
     lost: float,
     margin: float,

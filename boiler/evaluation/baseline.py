@@ -6,16 +6,15 @@ Every file is decoded once: its statistics are kept (80 numbers a window) and wh
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from boiler.arrays import Float32Array, Int64Array, batches
 from boiler.audio import stream
 from boiler.audio import windows as windows_module
 from boiler.encoder import whitening
@@ -27,7 +26,7 @@ _BATCH = 8
 
 def vectors_of(
     paths: Sequence[Path], *, which: windows_module.Which, hop_s: float, step: Callable[[int], None] | None = None
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+) -> tuple[Float32Array, Int64Array]:
     """Embed the windows of each sound that are not silent.
 
     Shape: -> vectors [W, D] of unit length, in order, and [N]: how many of them each sound has
@@ -43,7 +42,10 @@ def vectors_of(
             if not one.silent
         )
         with torch.inference_mode():
-            found = [encoder.statistics(encoder.mel(batch)) for batch in _batches(windows)]
+            found = [
+                encoder.statistics(encoder.mel(torch.from_numpy(np.stack(batch))[:, None]))
+                for batch in batches(windows, _BATCH)
+            ]
         if not found:
             raise SilentSoundError(str(path), "nothing but silence: index the folder again")
         return torch.cat(found)
@@ -59,8 +61,3 @@ def vectors_of(
         whiten = whitening.Whitening(learned["mean"], learned["matrix"])
         vectors = torch.cat([whiten(one) for one in features])
     return vectors.numpy(), np.array([len(one) for one in features], np.int64)
-
-
-def _batches(windows: Iterator[npt.NDArray[np.float32]]) -> Iterator[Tensor]:
-    while batch := list(islice(windows, _BATCH)):
-        yield torch.from_numpy(np.stack(batch))[:, None]

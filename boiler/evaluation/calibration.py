@@ -5,8 +5,8 @@ from __future__ import annotations
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
+from boiler.arrays import Float64Array, FloatArray, IntArray
 from boiler.evaluation import metrics
 from boiler.evaluation.scorecard import Context
 
@@ -14,12 +14,15 @@ MARKS = (0.5, 0.9, 0.95, 0.99, 0.998, 0.999)
 N_NEW_PAIRS = 100_000
 _BLOCK = 10_000
 
-Floats = npt.NDArray[np.floating]
-Ints = npt.NDArray[np.integer]
-
 
 def context(
-    pairs: Floats, vectors: Floats, item_of_row: Ints, distances: Floats, gains: Floats, *, seed: int
+    pairs: FloatArray,
+    vectors: FloatArray,
+    item_of_row: IntArray,
+    distances: FloatArray,
+    gains: FloatArray,
+    *,
+    seed: int,
 ) -> Context:
     """Check the stored pairs against new ones, and tell how often answers are right by how they stand among them.
 
@@ -47,7 +50,7 @@ def context(
     )
 
 
-def new_pairs(vectors: Floats, item_of_row: Ints, n_pairs: int, seed: int) -> npt.NDArray[np.float64]:
+def new_pairs(vectors: FloatArray, item_of_row: IntArray, n_pairs: int, seed: int) -> Float64Array:
     """Angular distances of random pairs of rows of different items; none where there is but one item.
 
     Shape: [N, D], [N] -> [n_pairs]
@@ -55,7 +58,7 @@ def new_pairs(vectors: Floats, item_of_row: Ints, n_pairs: int, seed: int) -> np
     if len(np.unique(item_of_row)) < 2:
         return np.zeros(0)
     draw = np.random.default_rng([seed, 998])  # not the seed of those that are stored
-    found: list[npt.NDArray[np.float64]] = []
+    found: list[Float64Array] = []
     missing = n_pairs
     while missing > 0:
         a, b = draw.integers(len(vectors), size=(2, min(missing, _BLOCK)))

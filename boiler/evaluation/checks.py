@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from boiler import engine
+from boiler.arrays import AnyArray, Float32Array, Int64Array
 from boiler.audio import stream
 from boiler.audio import windows as windows_module
 from boiler.errors import SoundError
@@ -32,7 +32,6 @@ ENGINE_K = 10
 WORD_SOUNDS = 200
 USED = 0.01  # counted softly, a word with less than this part of its even share of all sounds is not used
 
-Vectors = npt.NDArray[np.float32]
 Step = Callable[[int], None]
 
 
@@ -99,7 +98,7 @@ def words(index: Labelled, seed: int, device: str) -> Words | None:
     return metrics.words(np.stack(counts))
 
 
-def _sample(index: Labelled, n_sounds: int, seed: int) -> npt.NDArray[np.int64]:
+def _sample(index: Labelled, n_sounds: int, seed: int) -> Int64Array:
     """Items whose first window was indexed, drawn by the seed, in order."""
     starts = np.flatnonzero(index.opened.rows["start_s"][index.first_rows] == 0)
     return np.sort(np.random.default_rng(seed).permutation(starts)[:n_sounds])
@@ -111,11 +110,11 @@ def _encoder(index: Labelled, device: str) -> Any:
     return checkpoint.load_script(index.opened.path / "encoder.pt", device)[0]
 
 
-def _run(function: Callable[..., Any], windows: Vectors, device: str) -> npt.NDArray[Any]:
+def _run(function: Callable[..., Any], windows: Float32Array, device: str) -> AnyArray:
     import torch
 
     with torch.inference_mode():
-        found: npt.NDArray[Any] = function(torch.from_numpy(windows)[:, None].to(device)).cpu().numpy()
+        found: AnyArray = function(torch.from_numpy(windows)[:, None].to(device)).cpu().numpy()
     return found
 
 

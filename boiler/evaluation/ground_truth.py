@@ -17,8 +17,8 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 import numpy as np
-import numpy.typing as npt
 
+from boiler.arrays import BoolArray, Int64Array
 from boiler.catalog.items import Item
 from boiler.errors import CorpusError, UnknownNameError
 from boiler.evaluation import datasets
@@ -27,8 +27,6 @@ ID_COLUMNS = ("id", "file_name", "filename", "path", "file")
 NO_GROUP = "none"
 BY_PATTERN = "re:"
 PARTED_BY = ";"
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Truth:
     default_group: str = NO_GROUP
 
     @property
-    def known(self) -> npt.NDArray[np.bool_]:
+    def known(self) -> BoolArray:
         """Which items have a label. Shape: [N]"""
         return np.array([bool(names) for names in self.labels], bool)
 
@@ -58,12 +56,12 @@ class Truth:
         every = {name for names in self.labels for name in names}
         return tuple(sorted(every, key=lambda name: (int(name), "") if name.isdecimal() else (1 << 62, name)))
 
-    def numbers(self) -> Ints:
+    def numbers(self) -> Int64Array:
         """One label an item as its place in `names`, the first of several, -1 for none. Shape: [N]"""
         place = {name: number for number, name in enumerate(self.names)}
         return np.array([place[names[0]] if names else -1 for names in self.labels], np.int64)
 
-    def tags(self) -> npt.NDArray[np.bool_]:
+    def tags(self) -> BoolArray:
         """Whether an item has each label. Shape: [N, L]"""
         place = {name: number for number, name in enumerate(self.names)}
         has = np.zeros((len(self.labels), len(place)), bool)
@@ -71,7 +69,7 @@ class Truth:
             has[item, [place[name] for name in names]] = True
         return has
 
-    def group(self, spec: str, ids: Sequence[str]) -> Ints:
+    def group(self, spec: str, ids: Sequence[str]) -> Int64Array:
         """Who must not answer for whom, as numbers; -1 for an item that stands alone. Shape: [N]
 
         `spec`: a column's name, `folder`, `none`, or `re:PATTERN`, whose first bracket (or whole match) in the id
@@ -111,7 +109,7 @@ class Truth:
         return replace(self, labels=tuple(tuple(name for name in names if name in kept) for names in self.labels))
 
 
-def numbered(values: Sequence[str]) -> Ints:
+def numbered(values: Sequence[str]) -> Int64Array:
     """Equal words get equal numbers from 0, in their order; the empty word -1. Shape: -> [N]
 
     >>> numbered(["b", "", "a", "b"]).tolist()

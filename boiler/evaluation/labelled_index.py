@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
+from boiler.arrays import BoolArray, Float32Array, Int64Array
 from boiler.audio import windows as windows_module
 from boiler.catalog import items as items_module
 from boiler.catalog.items import Item
@@ -22,8 +22,6 @@ from boiler.evaluation.ground_truth import Truth
 from boiler.evaluation.ranking import Collection
 from boiler.store import generation
 from boiler.store.generation import Generation
-
-Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Labelled:
     items: Sequence[Item]
     truth: Truth
     collection: Collection
-    first_rows: Ints
+    first_rows: Int64Array
     n_items: int
     wav_dir: Path | None
 
@@ -47,7 +45,7 @@ class Labelled:
         return [item.id for item in self.items]
 
     @property
-    def labels(self) -> Ints | npt.NDArray[np.bool_]:
+    def labels(self) -> Int64Array | BoolArray:
         """As `ranking.score` takes them. Shape: [N], or [N, L] for several labels an item"""
         return self.truth.tags() if self.truth.several else self.truth.numbers()
 
@@ -92,19 +90,19 @@ def open(model_dir: Path, wav_dir: Path | None, find: Callable[[Sequence[Item], 
     )
 
 
-def collected(vectors: npt.NDArray[np.float32], windows: npt.NDArray[np.float32], counts: Ints) -> Collection:
+def collected(vectors: Float32Array, windows: Float32Array, counts: Int64Array) -> Collection:
     """Items and their windows, `counts` of each. Where each has one, that is all there is to rank."""
     if (counts == 1).all():
         return Collection(vectors)
     return Collection(vectors, None, windows, np.concatenate([[0], np.cumsum(counts)[:-1]]))
 
 
-def grouped(collection: Collection, groups: Ints) -> Collection:
+def grouped(collection: Collection, groups: Int64Array) -> Collection:
     """The same, with who must not answer for whom."""
     return replace(collection, groups=groups)
 
 
-def _ranges(first: Ints, counts: Ints) -> Ints:
+def _ranges(first: Int64Array, counts: Int64Array) -> Int64Array:
     """The numbers `first` to `first + counts` of each, one after the other."""
     ends = np.cumsum(counts)
     return np.asarray(np.arange(int(ends[-1])) + np.repeat(first - ends + counts, counts), np.int64)

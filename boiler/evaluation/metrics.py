@@ -28,15 +28,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.floating]
-Ints = npt.NDArray[np.integer]
+from boiler.arrays import BoolArray, Float32Array, Float64Array, FloatArray, Int64Array, IntArray
 
 KS = (1, 5, 10)
 
 
-def shared_labels(queries: Ints, items: Ints) -> npt.NDArray[np.float32]:
+def shared_labels(queries: IntArray, items: IntArray) -> Float32Array:
     """Gain 1 where query and item have the same label, else 0.
 
     Shape: [Q], [N] -> [Q, N]
@@ -44,7 +42,7 @@ def shared_labels(queries: Ints, items: Ints) -> npt.NDArray[np.float32]:
     return np.asarray(queries[:, None] == items[None, :], np.float32)
 
 
-def shared_tags(queries: npt.NDArray[np.bool_], items: npt.NDArray[np.bool_]) -> npt.NDArray[np.float32]:
+def shared_tags(queries: BoolArray, items: BoolArray) -> Float32Array:
     """Gain for several labels an item: the share of their tags that two items have in common. No tag, no gain.
 
     Shape: [Q, L], [N, L] -> [Q, N], L the number of tags there are
@@ -58,24 +56,24 @@ def shared_tags(queries: npt.NDArray[np.bool_], items: npt.NDArray[np.bool_]) ->
     return np.asarray(both / np.maximum(either, 1), np.float32)
 
 
-def precision_at(gains: Floats, k: int, candidates: Ints) -> npt.NDArray[np.float64]:
+def precision_at(gains: FloatArray, k: int, candidates: IntArray) -> Float64Array:
     """Shape: gains [Q, R], candidates [Q] -> [Q]"""
     return np.asarray(gains[:, :k].sum(1, dtype=np.float64) / np.clip(candidates, 1, k), np.float64)
 
 
-def recall_at(gains: Floats, k: int) -> npt.NDArray[np.float64]:
+def recall_at(gains: FloatArray, k: int) -> Float64Array:
     """Shape: [Q, R], the whole ranking -> [Q]. A query without any gain gets 0."""
     total = gains.sum(1, dtype=np.float64)
     return np.asarray(gains[:, :k].sum(1, dtype=np.float64) / np.where(total > 0, total, 1), np.float64)
 
 
-def reciprocal_rank(gains: Floats) -> npt.NDArray[np.float64]:
+def reciprocal_rank(gains: FloatArray) -> Float64Array:
     """Shape: [Q, R] -> [Q]"""
     hit = gains > 0
     return np.where(hit.any(1), 1.0 / (hit.argmax(1) + 1.0), 0.0)
 
 
-def average_precision(gains: Floats) -> npt.NDArray[np.float64]:
+def average_precision(gains: FloatArray) -> Float64Array:
     """Precision at each rank, averaged with the gains as weights.
 
     Shape: [Q, R], the whole ranking -> [Q]
@@ -89,12 +87,12 @@ def average_precision(gains: Floats) -> npt.NDArray[np.float64]:
     return np.asarray(np.einsum("qr,qr->q", precision, gains) / np.where(total > 0, total, 1), np.float64)
 
 
-def discounts(ranks: int) -> npt.NDArray[np.float64]:
+def discounts(ranks: int) -> Float64Array:
     """1 / log2(rank + 1) for ranks 1, 2, ... Shape: [ranks]"""
     return np.asarray(1.0 / np.log2(np.arange(2, ranks + 2)), np.float64)
 
 
-def ndcg(gains: Floats, best: Floats) -> npt.NDArray[np.float64]:
+def ndcg(gains: FloatArray, best: FloatArray) -> Float64Array:
     """Discounted gain over that of the best order. For ``nDCG@k``, give the first k columns of both.
 
     Shape: gains [Q, R], best [Q, R]: the same gains, greatest first (of the whole ranking) -> [Q]
@@ -104,7 +102,7 @@ def ndcg(gains: Floats, best: Floats) -> npt.NDArray[np.float64]:
     return np.asarray((gains @ weights) / np.where(ideal > 0, ideal, 1), np.float64)
 
 
-def measures(gains: Floats, candidates: Ints, ks: Sequence[int] = KS) -> dict[str, npt.NDArray[np.float64]]:
+def measures(gains: FloatArray, candidates: IntArray, ks: Sequence[int] = KS) -> dict[str, Float64Array]:
     """All of the measures by their names, from whole rankings.
 
     Shape: gains [Q, R], candidates [Q] -> each [Q]
@@ -116,9 +114,7 @@ def measures(gains: Floats, candidates: Ints, ks: Sequence[int] = KS) -> dict[st
     return found | {"nDCG": ndcg(gains, best), "MRR": reciprocal_rank(gains), "mAP": average_precision(gains)}
 
 
-def measures_of_hits(
-    hits: npt.NDArray[np.bool_], candidates: Ints, ks: Sequence[int] = KS
-) -> dict[str, npt.NDArray[np.float64]]:
+def measures_of_hits(hits: BoolArray, candidates: IntArray, ks: Sequence[int] = KS) -> dict[str, Float64Array]:
     """`measures` for gains of 0 and 1, several times faster: it looks at the hits alone.
 
     Shape: hits [Q, R], candidates [Q] -> each [Q]
@@ -132,11 +128,11 @@ def measures_of_hits(
     reach = np.concatenate([[0.0], np.cumsum(weights)])  # [r]: the discounts of the first r ranks
     some = np.maximum(totals, 1)
 
-    def summed(values: npt.NDArray[np.float64] | None, within: npt.NDArray[np.bool_]) -> npt.NDArray[np.float64]:
+    def summed(values: Float64Array | None, within: BoolArray) -> Float64Array:
         chosen = None if values is None else values[within]
         return np.bincount(queries[within], chosen, minlength=n_queries).astype(np.float64)
 
-    def discounted(k: int) -> npt.NDArray[np.float64]:
+    def discounted(k: int) -> Float64Array:
         ideal = reach[np.minimum(totals, k)]
         return summed(weights[places], places < k) / np.where(totals > 0, ideal, 1)
 
@@ -150,7 +146,7 @@ def measures_of_hits(
     return found
 
 
-def chance(gains: Floats, candidates: Ints, ks: Sequence[int] = KS) -> dict[str, npt.NDArray[np.float64]]:
+def chance(gains: FloatArray, candidates: IntArray, ks: Sequence[int] = KS) -> dict[str, Float64Array]:
     """What `measures` gives on average when the candidates come in random order: exact, not drawn.
 
     Over all orders, a rank holds each candidate equally often and two ranks each pair, which gives every measure but
@@ -167,7 +163,7 @@ def chance(gains: Floats, candidates: Ints, ks: Sequence[int] = KS) -> dict[str,
     weights = discounts(gains.shape[1])
     dcg_reach = np.concatenate([[0.0], np.cumsum(weights)])  # [r]: the discounts of the first r ranks
 
-    def expected_ndcg(k: int) -> npt.NDArray[np.float64]:
+    def expected_ndcg(k: int) -> Float64Array:
         ideal = best[:, :k] @ weights[:k]
         return np.asarray(mean * dcg_reach[np.minimum(candidates, k)] / np.where(ideal > 0, ideal, 1), np.float64)
 
@@ -182,7 +178,7 @@ def chance(gains: Floats, candidates: Ints, ks: Sequence[int] = KS) -> dict[str,
     return expected
 
 
-def _expected_reciprocal_rank(relevant: Ints, candidates: Ints) -> npt.NDArray[np.float64]:
+def _expected_reciprocal_rank(relevant: IntArray, candidates: IntArray) -> Float64Array:
     cases, inverse = np.unique(np.stack([relevant, candidates], 1), axis=0, return_inverse=True)
     means = np.zeros(len(cases))
     for place, (hits, n) in enumerate(cases.tolist()):
@@ -206,7 +202,7 @@ class Interval:
 
 
 def intervals(
-    by_query: Mapping[str, npt.NDArray[np.float64]], *, level: float = 0.95, resamples: int = 1000, seed: int = 0
+    by_query: Mapping[str, Float64Array], *, level: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> dict[str, Interval]:
     """Percentile bootstrap over queries (Efron 1979): the same resamples for every measure, drawn from `seed`.
 
@@ -225,7 +221,7 @@ def intervals(
     return {name: Interval(float(centre[i]), float(low[i]), float(high[i])) for i, name in enumerate(by_query)}
 
 
-def by_class(labels: Ints, values: npt.NDArray[np.float64], n_labels: int) -> npt.NDArray[np.float64]:
+def by_class(labels: IntArray, values: Float64Array, n_labels: int) -> Float64Array:
     """Mean of `values` over the queries of each label; NaN for a label without queries.
 
     Shape: labels [Q], values [Q] -> [n_labels]
@@ -235,7 +231,7 @@ def by_class(labels: Ints, values: npt.NDArray[np.float64], n_labels: int) -> np
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
-def confusion(asked: Ints, answered: Ints, n_labels: int) -> npt.NDArray[np.float64]:
+def confusion(asked: IntArray, answered: IntArray, n_labels: int) -> Float64Array:
     """Of the answers to queries of one label, the share that has each label. Answers below 0 are none.
 
     Shape: asked [Q], answered [Q, k] -> [n_labels, n_labels], rows (what was asked) sum to 1, or 0 without answers
@@ -246,7 +242,7 @@ def confusion(asked: Ints, answered: Ints, n_labels: int) -> npt.NDArray[np.floa
     return np.asarray(counts / np.maximum(counts.sum(1, keepdims=True), 1), np.float64)
 
 
-def vote(neighbours: Ints) -> npt.NDArray[np.int64]:
+def vote(neighbours: IntArray) -> Int64Array:
     """The label that most of the k neighbours have; of several, the one met first. -1 is no neighbour.
 
     Shape: labels of the neighbours, nearest first [Q, k] -> [Q]
@@ -271,7 +267,7 @@ class Hubness:
     most: int
 
 
-def hubness(neighbours: Ints, n_items: int) -> Hubness:
+def hubness(neighbours: IntArray, n_items: int) -> Hubness:
     """Shape: every item's k nearest, itself left out, as item numbers, -1 for none [N, k]"""
     occurrence = np.bincount(neighbours[neighbours >= 0], minlength=n_items).astype(np.float64)
     centred = occurrence - occurrence.mean()
@@ -280,14 +276,16 @@ def hubness(neighbours: Ints, n_items: int) -> Hubness:
     return Hubness(neighbours.shape[1], skewness, float(np.mean(occurrence == 0)), int(occurrence.max(initial=0)))
 
 
-def engine_recall(queries: Floats, vectors: Floats, found: Ints, exact: Ints, *, tolerance: float = 1e-5) -> float:
+def engine_recall(
+    queries: FloatArray, vectors: FloatArray, found: IntArray, exact: IntArray, *, tolerance: float = 1e-5
+) -> float:
     """How much of the truth an approximate engine finds: the share of its answers that are as near as the k-th exact
     one. Distances are worked out again here, so an engine is not believed; ties count as found.
 
     Shape: queries [Q, D], vectors [N, D], both of unit length; found, exact: rows [Q, k], -1 for none
     """
 
-    def cosines(rows: Ints) -> npt.NDArray[np.float64]:
+    def cosines(rows: IntArray) -> Float64Array:
         near = np.einsum("qd,qkd->qk", queries.astype(np.float64), vectors[np.maximum(rows, 0)].astype(np.float64))
         return np.where(rows >= 0, near, -np.inf)
 
@@ -312,7 +310,7 @@ class Words:
     per_sound: float
 
 
-def words(counts: Floats, *, least: float = 0.0) -> Words:
+def words(counts: FloatArray, *, least: float = 0.0) -> Words:
     """Shape: how often each sound uses each word [N, K]; only the proportions within a sound count, so bags of any
     length will do, and each sound weighs the same. A sound without any word is left out. A word is used when its share
     of all is above `least` times the even share 1 / K: where words are assigned softly, none is quite at 0.
@@ -325,7 +323,7 @@ def words(counts: Floats, *, least: float = 0.0) -> Words:
     if not len(shares):
         return Words(counts.shape[1], 1.0, 0, 1.0)
 
-    def perplexity(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def perplexity(p: Float64Array) -> Float64Array:
         return np.asarray(np.exp(-(p * np.log(np.where(p > 0, p, 1))).sum(-1)))
 
     whole = shares.mean(0)
@@ -337,7 +335,7 @@ def words(counts: Floats, *, least: float = 0.0) -> Words:
     )
 
 
-def closer_than(distances: Floats, pairs: Floats) -> npt.NDArray[np.float64]:
+def closer_than(distances: FloatArray, pairs: FloatArray) -> Float64Array:
     """For each distance, the share of random pairs that are farther apart.
 
     Shape: distances any, pairs [P] sorted ascending -> as distances

@@ -9,19 +9,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-Floats = npt.NDArray[np.floating]
+from boiler.arrays import Float64Array, FloatArray, IntArray
 
 MOST_CLASSES = 60  # more names than this cannot be read on one picture
 MOST_COLOURS = 20
 MOST_POINTS = 20_000
 
 
-def confusion(path: Path, shares: Floats, names: Sequence[str], title: str) -> None:
+def confusion(path: Path, shares: FloatArray, names: Sequence[str], title: str) -> None:
     """What is answered (columns) when a class is asked for (rows), as shares of the answers. Shape: [L, L]"""
     side = 2.5 + 0.28 * len(names)
     figure = _figure(side + 1, side)
@@ -44,7 +43,7 @@ def confusion(path: Path, shares: Floats, names: Sequence[str], title: str) -> N
 
 
 def per_class(
-    path: Path, names: Sequence[str], values: Mapping[str, Floats], chance: float, measure: str, title: str
+    path: Path, names: Sequence[str], values: Mapping[str, FloatArray], chance: float, measure: str, title: str
 ) -> None:
     """A measure of each class, best first; `values` by the name of the encoder, the one that is judged first."""
     judged = next(iter(values.values()))
@@ -64,7 +63,7 @@ def per_class(
     figure.savefig(path)
 
 
-def map_of(path: Path, vectors: Floats, labels: npt.NDArray[np.integer], names: Sequence[str], title: str) -> None:
+def map_of(path: Path, vectors: FloatArray, labels: IntArray, names: Sequence[str], title: str) -> None:
     """The items on the two directions in which they differ most (principal components), coloured by class.
 
     Shape: vectors [N, D], labels [N], -1 for none
@@ -92,7 +91,7 @@ def map_of(path: Path, vectors: Floats, labels: npt.NDArray[np.integer], names: 
     figure.savefig(path)
 
 
-def principal(vectors: Floats) -> tuple[npt.NDArray[np.float64], float]:
+def principal(vectors: FloatArray) -> tuple[Float64Array, float]:
     """The first two principal components, and the share of the variance they hold. The sign of each is settled, so
     that the same vectors give the same picture everywhere.
 

@@ -20,13 +20,10 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-import numpy.typing as npt
 
+from boiler.arrays import BoolArray, Float32Array, Float64Array, Int64Array, IntArray
 from boiler.evaluation import metrics
 
-Vectors = npt.NDArray[np.float32]
-Floats = npt.NDArray[np.float64]
-Numbers = npt.NDArray[np.integer]
 Part = TypeVar("Part")
 BLOCK_KEYS = 1 << 20  # of 8 bytes
 _NUMBER = (1 << 32) - 1
@@ -41,21 +38,21 @@ class Collection:
     who must not answer for whom.
     """
 
-    vectors: Vectors
-    groups: Numbers | None = None
-    windows: Vectors | None = None
-    first: Numbers | None = None
+    vectors: Float32Array
+    groups: IntArray | None = None
+    windows: Float32Array | None = None
+    first: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.vectors)
 
-    def answers(self, queries: Vectors) -> Vectors:
+    def answers(self, queries: Float32Array) -> Float32Array:
         """The cosine of each item with each query. Shape: [Q, D] -> [Q, N]"""
         if self.windows is None or self.first is None:
             return queries @ self.vectors.T
         return np.maximum.reduceat(queries @ self.windows.T, self.first, axis=1)
 
-    def barred(self, queries: Numbers) -> npt.NDArray[np.bool_]:
+    def barred(self, queries: IntArray) -> BoolArray:
         """Who must not answer. Shape: [Q] -> [Q, N]"""
         out = np.asarray(queries[:, None] == np.arange(len(self))[None, :])
         if self.groups is not None:
@@ -63,7 +60,7 @@ class Collection:
                 out |= (group[queries, None] == group[None, :]) & (group[queries, None] >= 0)
         return out
 
-    def _keys(self, queries: Numbers) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    def _keys(self, queries: IntArray) -> tuple[Int64Array, Int64Array]:
         """Keys whose ascending order is the ranking, barred ones last: [Q, N]; and how many may answer: [Q]."""
         barred = self.barred(queries)
         far = -self.answers(self.vectors[queries])
@@ -85,19 +82,19 @@ class Scores:
     right. `neighbours` [Q, k] are the first answers, -1 for none.
     """
 
-    queries: npt.NDArray[np.int64]
-    by_query: dict[str, npt.NDArray[np.float64]]
-    chance: dict[str, npt.NDArray[np.float64]]
-    neighbours: npt.NDArray[np.int64]
-    unanswerable: npt.NDArray[np.int64]
+    queries: Int64Array
+    by_query: dict[str, Float64Array]
+    chance: dict[str, Float64Array]
+    neighbours: Int64Array
+    unanswerable: Int64Array
 
 
 def score(
     collection: Collection,
-    labels: Numbers | npt.NDArray[np.bool_],
+    labels: IntArray | BoolArray,
     *,
     ks: Sequence[int] = metrics.KS,
-    queries: Numbers | None = None,
+    queries: IntArray | None = None,
     step: Callable[[int], None] | None = None,
 ) -> Scores:
     """Every query's whole ranking, measured.
@@ -111,7 +108,7 @@ def score(
     small = np.uint16 if len(labels) < 2**16 else np.uint32
     kinds = np.unique(labels, return_inverse=True)[1].astype(small) if tags is None else np.zeros(0, small)
 
-    def work(block: Numbers) -> _Part:
+    def work(block: IntArray) -> _Part:
         keys, candidates = collection._keys(block)
         keys.sort(axis=1)
         keys &= _NUMBER
@@ -153,19 +150,19 @@ def score(
 class _Part(NamedTuple):
     """What one block of queries gives: `right`, which of them can be answered; the rest for those alone."""
 
-    right: npt.NDArray[np.bool_]
-    by_query: dict[str, Floats]
-    chance: dict[str, Floats]
-    first: Numbers
-    hits: Numbers
-    candidates: Numbers
+    right: BoolArray
+    by_query: dict[str, Float64Array]
+    chance: dict[str, Float64Array]
+    first: IntArray
+    hits: IntArray
+    candidates: IntArray
 
 
-def _joined(parts: list[dict[str, Floats]]) -> dict[str, Floats]:
+def _joined(parts: list[dict[str, Float64Array]]) -> dict[str, Float64Array]:
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _chance_of_hits(hits: Numbers, candidates: Numbers, ks: Sequence[int]) -> dict[str, Floats]:
+def _chance_of_hits(hits: IntArray, candidates: IntArray, ks: Sequence[int]) -> dict[str, Float64Array]:
     """`metrics.chance` for gains of 0 and 1: it hangs on two numbers, so each pair of them is worked out once."""
     cases, which = np.unique(np.stack([hits, candidates], 1), axis=0, return_inverse=True)
     size = max(1, BLOCK_KEYS // max(int(candidates.max(initial=0)), 1))
@@ -178,8 +175,8 @@ def _chance_of_hits(hits: Numbers, candidates: Numbers, ks: Sequence[int]) -> di
 
 
 def neighbours(
-    collection: Collection, k: int, *, queries: Numbers | None = None, step: Callable[[int], None] | None = None
-) -> npt.NDArray[np.int64]:
+    collection: Collection, k: int, *, queries: IntArray | None = None, step: Callable[[int], None] | None = None
+) -> Int64Array:
     """The k nearest items of each query, nearest first, -1 where there are no more that may answer.
 
     Shape: -> [Q, k]
@@ -187,7 +184,7 @@ def neighbours(
     asked = np.arange(len(collection)) if queries is None else np.asarray(queries)
     kept = min(k, len(collection))
 
-    def work(block: Numbers) -> npt.NDArray[np.int64]:
+    def work(block: IntArray) -> Int64Array:
         keys, candidates = collection._keys(block)
         if kept < len(collection):
             keys = np.partition(keys, kept - 1, axis=1)[:, :kept]
@@ -200,8 +197,8 @@ def neighbours(
 
 
 def knn_accuracy(
-    collection: Collection, labels: Numbers, folds: Numbers, k: int = 5, *, n_folds: int | None = None
-) -> npt.NDArray[np.float64]:
+    collection: Collection, labels: IntArray, folds: IntArray, k: int = 5, *, n_folds: int | None = None
+) -> Float64Array:
     """Accuracy of the vote of the k nearest items outside the query's own fold, fold by fold.
 
     Shape: labels [N], folds [N] from 0, negative: of no fold, answers but is not asked -> [folds]
@@ -216,7 +213,7 @@ def knn_accuracy(
 
 
 def _in_blocks(
-    work: Callable[[Numbers], Part], asked: Numbers, collection: Collection, step: Callable[[int], None] | None
+    work: Callable[[IntArray], Part], asked: IntArray, collection: Collection, step: Callable[[int], None] | None
 ) -> Iterator[Part]:
     """`work` over blocks of the queries on a few threads; the parts in order, no more under way than there are
     threads and one."""

@@ -11,25 +11,23 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import cast
 
 import av
 import numpy as np
-import numpy.typing as npt
 import soxr
 
+from boiler.arrays import Float32Array, batches
 from boiler.audio import stream as stream_module
 from boiler.audio import windows
 from boiler.evaluation.metrics import Interval, intervals
 from boiler.evaluation.ranking import Collection
 
-Samples = npt.NDArray[np.float32]
-Alteration = Callable[[Samples, np.random.Generator], Samples]
-Embed = Callable[[Samples], npt.NDArray[np.float32]]
+Alteration = Callable[[Float32Array, np.random.Generator], Float32Array]
+Embed = Callable[[Float32Array], Float32Array]
 """Windows float32 [B, T] to unit vectors [B, D]."""
 
 NOISE_DB = 20.0
@@ -44,30 +42,30 @@ def amplified(by_db: float) -> Alteration:
     return lambda samples, _: np.asarray(samples * 10 ** (by_db / 20), np.float32)
 
 
-def noisy(samples: Samples, draw: np.random.Generator) -> Samples:
+def noisy(samples: Float32Array, draw: np.random.Generator) -> Float32Array:
     """White noise, `NOISE_DB` below the sound's mean power."""
     power = float(np.mean(np.square(samples, dtype=np.float64)))
     noise = draw.standard_normal(len(samples)) * np.sqrt(power / 10 ** (NOISE_DB / 10))
     return np.asarray(samples + noise, np.float32)
 
 
-def clipped(samples: Samples, _: np.random.Generator) -> Samples:
+def clipped(samples: Float32Array, _: np.random.Generator) -> Float32Array:
     """Whatever is within `CLIPPED_BY_DB` of the peak is cut off there."""
     peak = float(np.abs(samples).max(initial=0)) * 10 ** (-CLIPPED_BY_DB / 20)
     return np.clip(samples, -peak, peak)
 
 
-def shifted(samples: Samples, _: np.random.Generator) -> Samples:
+def shifted(samples: Float32Array, _: np.random.Generator) -> Float32Array:
     """Begins `SHIFT_S` later; what stood before comes last. (Cut off, it would leave nothing of a short sound.)"""
     return np.roll(samples, -round(SHIFT_S * stream_module.SAMPLE_RATE_HZ))
 
 
-def led_in(samples: Samples, _: np.random.Generator) -> Samples:
+def led_in(samples: Float32Array, _: np.random.Generator) -> Float32Array:
     """`LEAD_IN_S` of silence first."""
     return np.concatenate([np.zeros(round(LEAD_IN_S * stream_module.SAMPLE_RATE_HZ), np.float32), samples])
 
 
-def narrow(samples: Samples, _: np.random.Generator) -> Samples:
+def narrow(samples: Float32Array, _: np.random.Generator) -> Float32Array:
     """Through a sampling rate of 8 kHz: nothing above 4 kHz is left."""
     low = soxr.resample(samples, stream_module.SAMPLE_RATE_HZ, 8000, quality="HQ")
     return np.asarray(soxr.resample(low, 8000, stream_module.SAMPLE_RATE_HZ, quality="HQ"), np.float32)
@@ -76,13 +74,13 @@ def narrow(samples: Samples, _: np.random.Generator) -> Samples:
 def through(codec: str, container: str, rate_hz: int, bit_rate: int) -> Alteration:
     """Encoded and decoded again, in memory."""
 
-    def alter(samples: Samples, _: np.random.Generator) -> Samples:
+    def alter(samples: Float32Array, _: np.random.Generator) -> Float32Array:
         return stream_module.load(encoded(samples, codec, container, rate_hz, bit_rate))
 
     return alter
 
 
-def encoded(samples: Samples, codec: str, container: str, rate_hz: int, bit_rate: int) -> bytes:
+def encoded(samples: Float32Array, codec: str, container: str, rate_hz: int, bit_rate: int) -> bytes:
     """The bytes of a lossy file. A float sound above 1 is brought down to it: integers hold no more."""
     peak = max(1.0, float(np.abs(samples).max(initial=0)))
     sound = soxr.resample(samples / np.float32(peak), stream_module.SAMPLE_RATE_HZ, rate_hz, quality="HQ")
@@ -131,8 +129,8 @@ class Robustness:
 def measure(
     collection: Collection,
     numbers: Sequence[int],
-    originals: npt.NDArray[np.float32],
-    sounds: Iterable[Samples],
+    originals: Float32Array,
+    sounds: Iterable[Float32Array],
     embed: Embed,
     *,
     seed: int = 0,
@@ -145,7 +143,7 @@ def measure(
     """
     found: dict[str, list[tuple[int, float]]] = {name: [] for name in TABLE}
 
-    def altered(case: tuple[int, Samples]) -> Samples:
+    def altered(case: tuple[int, Float32Array]) -> Float32Array:
         number, samples = case
         return np.stack(
             [
@@ -156,7 +154,7 @@ def measure(
 
     done = 0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for batch in _batches(zip(numbers, sounds, strict=True), _AT_ONCE):
+        for batch in batches(zip(numbers, sounds, strict=True), _AT_ONCE):
             # PyAV, soxr and numpy let go of the interpreter: the codecs of several sounds run at once.
             vectors = embed(np.concatenate(list(pool.map(altered, batch)))).reshape(len(batch), len(TABLE), -1)
             for (number, _), of_sound in zip(batch, vectors, strict=True):
@@ -182,9 +180,3 @@ def _summary(results: list[tuple[int, float]], seed: int) -> Robustness:
         mean_cosine=float(cosines.mean()),
         lowest_cosine=float(cosines.min()),
     )
-
-
-def _batches(items: Iterable[tuple[int, Samples]], size: int) -> Iterator[list[tuple[int, Samples]]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch

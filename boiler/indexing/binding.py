@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from boiler import encoder, files
+from boiler.arrays import Float32Array
 from boiler.audio.decoder_pool import Decoders, Piece
 from boiler.audio.stream import SAMPLE_RATE_HZ
 from boiler.audio.windows import WINDOW_SAMPLES, Which, Window
@@ -106,7 +106,7 @@ class Sample:
         return len(self._files)
 
     def __iter__(self) -> Iterator[torch.Tensor]:
-        batch: list[npt.NDArray[np.float32]] = []
+        batch: list[Float32Array] = []
         with closing(self._windows()) as windows:
             for window in itertools.islice(windows, self._n_windows):
                 batch.append(window.samples)
@@ -131,7 +131,7 @@ class Sample:
                     yield from windows
 
 
-def _tensor(samples: npt.NDArray[np.float32]) -> torch.Tensor:
+def _tensor(samples: Float32Array) -> torch.Tensor:
     """[B, T] to [B, 1, T]."""
     return torch.from_numpy(samples).unsqueeze(1)
 

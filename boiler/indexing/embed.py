@@ -21,9 +21,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from boiler import files as files_module
+from boiler.arrays import Float32Array
 from boiler.audio.decoder_pool import Decoders, Done, Event, Failed, Piece
 from boiler.audio.windows import Which, Window
 from boiler.catalog.catalog import Catalog, Pending
@@ -31,8 +31,7 @@ from boiler.catalog.scan import Found
 from boiler.errors import ExhaustedError, SoundError
 from boiler.progress import Meter
 
-Floats = npt.NDArray[np.float32]
-Embed = Callable[[Floats], Floats]
+Embed = Callable[[Float32Array], Float32Array]
 """[B, T] to [B, D]; `boiler.encoder.runtime`, which this file does not import, for it brings torch."""
 
 _HASH_THREADS = 2  # reading waits for the disk, and hashing lets go of the interpreter

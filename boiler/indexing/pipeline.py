@@ -22,9 +22,9 @@ from typing import Any
 from urllib.parse import quote
 
 import numpy as np
-import numpy.typing as npt
 
 from boiler import encoder, files
+from boiler.arrays import Float32Array, StructuredArray
 from boiler.audio import stream
 from boiler.audio import windows as windows_module
 from boiler.audio.decoder_pool import Decoders
@@ -331,14 +331,12 @@ def _publish(
 
 
 @contextmanager
-def _gathered(
-    store: Catalog, model_dir: Path, n_rows: int, dim: int
-) -> Iterator[tuple[npt.NDArray[np.float32], npt.NDArray[np.void]]]:
+def _gathered(store: Catalog, model_dir: Path, n_rows: int, dim: int) -> Iterator[tuple[Float32Array, StructuredArray]]:
     """All vectors [N, D] and rows [N] of the catalog; the vectors in a file aside, so that N may be large."""
     rows = np.zeros(n_rows, ROW)
     aside = model_dir / generation.VERSIONS / ".gathered.npy"  # in versions, so that the next run tidies it away
 
-    def blocks() -> Iterator[npt.NDArray[np.float32]]:
+    def blocks() -> Iterator[Float32Array]:
         for at, (n, start_s, end_s, vector) in enumerate(store.rows()):
             rows[at] = (n, start_s, end_s)
             yield np.frombuffer(vector, "<f4")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from boiler.engine import Rows, Vectors
+from boiler.arrays import Float32Array, Int64Array
 from boiler.errors import QueryError
 from boiler.progress import ProgressCallback, ignore_progress
 from boiler.search.rerank import SAME_LENGTH
@@ -64,17 +64,17 @@ def pairs(snapshot: Snapshot, nearer_than: float = NEARER_THAN) -> list[tuple[in
     return [(int(numbers[one]), int(numbers[other]), apart) for (one, other), apart in sorted(once.items())]
 
 
-def _sounding(snapshot: Snapshot) -> Rows:
+def _sounding(snapshot: Snapshot) -> Int64Array:
     return snapshot.numbers[np.flatnonzero(np.diff(snapshot.numbers, prepend=-1))]
 
 
 def _alike(
-    snapshot: Snapshot, numbers: Rows, nearer_than: float, on_progress: ProgressCallback
+    snapshot: Snapshot, numbers: Int64Array, nearer_than: float, on_progress: ProgressCallback
 ) -> Iterator[tuple[int, int, float]]:
     """Positions in `numbers` of two items that are alike, and their distance; a pair may come from both sides."""
     if not 0 <= nearer_than <= 2:
         raise QueryError(f"a distance is from 0 to 2, not {nearer_than}")
-    vectors: Vectors = np.asarray(snapshot.generation.item_vectors)
+    vectors: Float32Array = np.asarray(snapshot.generation.item_vectors)
     firsts = np.flatnonzero(np.diff(snapshot.numbers, prepend=-1))
     lengths_s = np.array(
         [row["duration_s"] for row in snapshot.select("SELECT duration_s FROM items WHERE n_rows > 0 ORDER BY n")]
@@ -93,17 +93,17 @@ def _alike(
                 yield one, other, distance
 
 
-def _ids(snapshot: Snapshot, numbers: Rows) -> tuple[str, ...]:
+def _ids(snapshot: Snapshot, numbers: Int64Array) -> tuple[str, ...]:
     return tuple(name.id for name in snapshot.names(numbers.tolist()))
 
 
-def _root(parents: Rows, item: int) -> int:
+def _root(parents: Int64Array, item: int) -> int:
     while parents[item] != item:
         parents[item] = parents[parents[item]]
         item = int(parents[item])
     return item
 
 
-def _join(parents: Rows, one: int, other: int) -> None:
+def _join(parents: Int64Array, one: int, other: int) -> None:
     one, other = _root(parents, one), _root(parents, other)
     parents[max(one, other)] = min(one, other)

@@ -10,16 +10,15 @@ Part(start_s=0.0, end_s=5.0)
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from boiler import engine, files
+from boiler.arrays import Float32Array, batches
 from boiler.audio import stream
 from boiler.audio import windows as windows_module
-from boiler.engine import Vectors
 from boiler.errors import ModelDirError, SilentSoundError
 from boiler.store.generation import Generation
 
@@ -40,7 +39,7 @@ class Embedded(NamedTuple):
     """A window of a sound and its vector, float32 [D], unit length."""
 
     window: Part
-    vector: Vectors
+    vector: Float32Array
 
 
 class Ear:
@@ -67,7 +66,7 @@ class Ear:
         which: windows_module.Which = "first" if header.windows == "first" else "all"
         sounding = (one for one in windows_module.windows(blocks, which=which, hop_s=header.hop_s) if not one.silent)
         embedded: list[Embedded] = []
-        for batch in _batches(sounding, BATCH_WINDOWS):
+        for batch in batches(sounding, BATCH_WINDOWS):
             vectors = self.hear(opened, np.stack([window.samples for window in batch]))
             embedded += [
                 Embedded(Part(from_s + window.start_s, from_s + window.end_s), vector)
@@ -77,7 +76,7 @@ class Ear:
             raise SilentSoundError(name, "it is silent from beginning to end, so it has no neighbours")
         return embedded
 
-    def hear(self, opened: Generation, samples: Vectors) -> Vectors:
+    def hear(self, opened: Generation, samples: Float32Array) -> Float32Array:
         """The vectors of a few windows, unit length. Shape: [B, T] -> [B, D].
 
         Raises: ModelDirError: as `embed`.
@@ -88,7 +87,7 @@ class Ear:
             raise _other(opened)
         return vectors
 
-    def presence(self, opened: Generation, samples: Vectors) -> Vectors | None:
+    def presence(self, opened: Generation, samples: Float32Array) -> Float32Array | None:
         """How much each word sounds in each frame of a few windows; None where vectors are no bags of words.
 
         Shape: [B, T] -> [B, D, F].
@@ -131,8 +130,3 @@ def _other(opened: Generation) -> ModelDirError:
     return ModelDirError(
         f"{opened.path / 'encoder.pt'} does not give {opened.header.dim} numbers a window: run boiler index again"
     )
-
-
-def _batches(windows: Iterator[windows_module.Window], size: int) -> Iterator[list[windows_module.Window]]:
-    while batch := list(islice(windows, size)):
-        yield batch

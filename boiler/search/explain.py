@@ -22,13 +22,12 @@ from itertools import pairwise
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
+from boiler.arrays import Float32Array, Float64Array
 from boiler.audio import stream
 from boiler.audio import windows as windows_module
 from boiler.audio.stream import SAMPLE_RATE_HZ
 from boiler.audio.windows import WINDOW_S, WINDOW_SAMPLES
-from boiler.engine import Vectors
 from boiler.errors import QueryError
 from boiler.progress import ProgressCallback
 from boiler.search import seeds
@@ -51,8 +50,6 @@ SOUNDING = 0.5
 """A word sounds where it is present at least so much as where it is most present."""
 SAME = 0.9
 """The least cosine between what an item was when indexed and what it is now; another decoder changes less."""
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +107,7 @@ class Sound:
     """
 
     name: str
-    vectors: Vectors
+    vectors: Float32Array
     windows: Sequence[Part]
     read: Callable[[float, float], stream.Samples]
 
@@ -183,7 +180,7 @@ class _Matched:
         if ear.hear(opened, self.window[None])[0] @ self.vector < SAME:
             raise QueryError(f"{sound.name} is not what it was when it was indexed: run boiler index to take it up")
 
-    def course(self, others: Vectors, on_progress: ProgressCallback) -> tuple[Moment, ...]:
+    def course(self, others: Float32Array, on_progress: ProgressCallback) -> tuple[Moment, ...]:
         """How similar each stretch is to the nearest of these windows [W, D]."""
         length = len(self._samples)
         seconds = length / SAMPLE_RATE_HZ
@@ -206,7 +203,7 @@ class _Matched:
         return tuple(map(Moment, times, times[1:], similarity.tolist()))
 
 
-def _matched(cosines: Floats) -> list[tuple[int, int]]:
+def _matched(cosines: Float64Array) -> list[tuple[int, int]]:
     """The best pair of windows first; then, for each other window of the side that has more, its best match."""
     turned = cosines.shape[0] < cosines.shape[1]
     of = cosines.T if turned else cosines
@@ -216,7 +213,7 @@ def _matched(cosines: Floats) -> list[tuple[int, int]]:
     return [(to, one) if turned else (one, to) for one, to in pairs]
 
 
-def _words(both: tuple[_Matched, _Matched], presence: Vectors) -> tuple[WordShare, ...]:
+def _words(both: tuple[_Matched, _Matched], presence: Float32Array) -> tuple[WordShare, ...]:
     """The shares, with the seconds. Shape: presence [2, D, F]."""
     shares = both[0].vector * both[1].vector
     folded = [_folded(bag.astype(np.float64), one.part) for bag, one in zip(presence, both, strict=True)]
@@ -231,7 +228,7 @@ def _words(both: tuple[_Matched, _Matched], presence: Vectors) -> tuple[WordShar
     )
 
 
-def _folded(presence: Floats, part: Part) -> Floats:
+def _folded(presence: Float64Array, part: Part) -> Float64Array:
     """A short sound fills its window several times: the mean over its repetitions.
 
     Shape: [K, F] of a window to [K, F'] of the sound, F' frames (at least one) of equal length that fill `part`.
@@ -248,7 +245,7 @@ def _folded(presence: Floats, part: Part) -> Floats:
     return total
 
 
-def _sounding(course: Floats, part: Part) -> tuple[Part, ...]:
+def _sounding(course: Float64Array, part: Part) -> tuple[Part, ...]:
     """The parts of a sound in which a word sounds, whose presence over it is `course` [F']."""
     sounding = np.concatenate([[False], course >= SOUNDING * course.max(), [False]])
     edges = np.flatnonzero(sounding[1:] != sounding[:-1]).reshape(-1, 2)

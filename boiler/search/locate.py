@@ -15,9 +15,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from boiler.arrays import Float32Array
 from boiler.audio import matched_filter, stream
 from boiler.audio.matched_filter import Pattern
-from boiler.engine import Vectors
 from boiler.errors import QueryError, SoundError, SoundNotHereError
 from boiler.search.snapshot import Snapshot
 
@@ -77,7 +77,7 @@ class _Stretch(NamedTuple):
 def locate(
     snapshot: Snapshot,
     samples: stream.Samples,
-    embed: Callable[[], Vectors],
+    embed: Callable[[], Float32Array],
     path: Callable[[int], Path],
     k: int,
     *,
@@ -128,7 +128,7 @@ def _recordings(
 
 
 def _likely(
-    snapshot: Snapshot, recordings: Sequence[_Recording], queries: Vectors, pattern: Pattern, most_s: float
+    snapshot: Snapshot, recordings: Sequence[_Recording], queries: Float32Array, pattern: Pattern, most_s: float
 ) -> list[_Stretch]:
     """What to read where not everything can be: around the windows nearest to the sound, best first."""
     rows = np.concatenate([np.arange(one.rows.start, one.rows.stop) for one in recordings])

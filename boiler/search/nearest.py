@@ -37,11 +37,11 @@ from typing import Any, Self
 import numpy as np
 
 from boiler import engine
+from boiler.arrays import Float32Array
 from boiler.audio import stream
 from boiler.catalog import items as items_module
 from boiler.catalog.items import Item
 from boiler.deprecated import RenamedAttribute, renamed_arguments
-from boiler.engine import Vectors
 from boiler.errors import QueryError, SoundNotHereError
 from boiler.progress import ProgressCallback, ignore_progress
 from boiler.search import duplicates, explain, relevance_feedback, seeds
@@ -253,7 +253,7 @@ class Nearest:
         vector = seeds.vector_of(query, snapshot.generation.header.dim)
         return snapshot, snapshot.nearest_items(vector[None], seeds.k_of(k))
 
-    def ranked_each(self, vectors: Vectors, k: int) -> tuple[Snapshot, list[Ranked]]:
+    def ranked_each(self, vectors: Float32Array, k: int) -> tuple[Snapshot, list[Ranked]]:
         """`ranked` for many unit vectors in one go. Shape: [Q, D] -> [Q]
 
         Raises: QueryError: another number of dimensions than the index's; k as `search`.
@@ -312,7 +312,7 @@ class Nearest:
         queries = [self._steered(snapshot, question, options) for question in questions]
         return query_module.answer_all(snapshot, queries, k, options)
 
-    def direction(self, question: Question) -> Vectors:
+    def direction(self, question: Question) -> Float32Array:
         """The one vector of a question, float32 [D], unit length: of a sound of several windows their mean.
 
         Raises: as `query`.
@@ -470,7 +470,7 @@ class Nearest:
         vector = seeds.combined([vectors for vectors, _, _ in heard], [seed.weight for seed in asked])
         return Query(vector[None], None, without)
 
-    def _heard(self, snapshot: Snapshot, seed: Seed) -> tuple[Vectors, list[Part] | None, int | None]:
+    def _heard(self, snapshot: Snapshot, seed: Seed) -> tuple[Float32Array, list[Part] | None, int | None]:
         """The windows of a seed, their times, and the item that it is."""
         number = None
         match seed:

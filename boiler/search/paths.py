@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from boiler import engine
-from boiler.engine import Vectors
+from boiler.arrays import Float32Array
 from boiler.errors import QueryError
 from boiler.search.nearest import ByItem, ByVector, Nearest
 from boiler.search.query import Match, Options
@@ -72,7 +72,7 @@ def playlist(
         raise QueryError(f"drift is from 0 to 1, not {drift}")
     options = options or Options()
     random = np.random.default_rng(seed)
-    point: Vectors = nearest.direction(question)
+    point: Float32Array = nearest.direction(question)
     heard = set(options.without) | _items_of(question)
     found: list[Match] = []
     while len(found) < length:

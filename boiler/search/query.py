@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from boiler.arrays import Float32Array, Int64Array
 from boiler.deprecated import RenamedAttribute, renamed_arguments
-from boiler.engine import Rows, Vectors
 from boiler.errors import QueryError
 from boiler.search import rerank
 from boiler.search.embedder import Part
@@ -113,7 +113,7 @@ class Query:
     """What is asked, as vectors [W, D]; when in the sound each window is (None for a vector); the numbers of the items
     that it was made of; and the number of the item that it is, where it is one whole item."""
 
-    vectors: Vectors
+    vectors: Float32Array
     parts: Sequence[Part] | None = None
     without: frozenset[int] = frozenset()
     item: int | None = None
@@ -182,7 +182,7 @@ def matches(
     snapshot: Snapshot,
     ranked: Ranked,
     parts: Sequence[Part] | None = None,
-    folded: Sequence[Rows] | None = None,
+    folded: Sequence[Int64Array] | None = None,
 ) -> list[Match]:
     """The rows of an answer. `folded`: for each, the numbers of the items it stands for."""
     spans = snapshot.rows[ranked.rows]
@@ -212,7 +212,7 @@ def matches(
     ]
 
 
-def _kept(snapshot: Snapshot, found: Ranked, k: int, options: Options) -> tuple[Ranked, list[Rows] | None]:
+def _kept(snapshot: Snapshot, found: Ranked, k: int, options: Options) -> tuple[Ranked, list[Int64Array] | None]:
     """What the options keep of the candidates, k at most; and what each stands for."""
     if options.min_similarity is not None:
         found = found.at(np.flatnonzero(_similarity(found.distances) >= options.min_similarity))
@@ -220,7 +220,7 @@ def _kept(snapshot: Snapshot, found: Ranked, k: int, options: Options) -> tuple[
         return found.first(k), None
     if options.csls and len(found.rows):
         found = found.at(rerank.without_hubs(_similarity(found.distances), snapshot.crowding(found.rows)))
-    others: list[Rows] | None = None
+    others: list[Int64Array] | None = None
     if options.dedup_distance is not None:
         durations_s = np.array(snapshot.column("duration_s", found.numbers.tolist()), np.float64)
         kept, copies = rerank.folded(snapshot.vectors[found.rows], durations_s, options.dedup_distance)
@@ -237,15 +237,15 @@ def _kept(snapshot: Snapshot, found: Ranked, k: int, options: Options) -> tuple[
     return found.first(k), others if others is None else others[:k]
 
 
-def _taken(others: list[Rows] | None, kept: Rows) -> list[Rows] | None:
+def _taken(others: list[Int64Array] | None, kept: Int64Array) -> list[Int64Array] | None:
     return None if others is None else [others[position] for position in kept]
 
 
-def _similarity(distances: Vectors) -> Vectors:
+def _similarity(distances: Float32Array) -> Float32Array:
     return np.asarray(1 - distances**2 / 2)
 
 
-def _short(found: int, k: int, among: Rows | None, options: Options) -> str | None:
+def _short(found: int, k: int, among: Int64Array | None, options: Options) -> str | None:
     if found >= k:
         return None
     what = "windows" if options.per_window else "items"

@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from boiler import engine
-from boiler.engine import Vectors
+from boiler.arrays import Float32Array
 from boiler.errors import UnknownItemError
 from boiler.search.feedback import Feedback
 from boiler.search.query import Query
@@ -44,7 +44,7 @@ def steered(store: Feedback, snapshot: Snapshot, query: Query, user: str | None 
     return replace(query, vectors=moved(query.vectors, liked, disliked), without=query.without | set(numbers))
 
 
-def moved(queries: Vectors, liked: Vectors, disliked: Vectors) -> Vectors:
+def moved(queries: Float32Array, liked: Float32Array, disliked: Float32Array) -> Float32Array:
     """Each query moved. Shape: [Q, D], [L, D], [M, D] -> [Q, D]"""
     total = queries.astype(np.float64)
     if len(liked):
@@ -54,7 +54,7 @@ def moved(queries: Vectors, liked: Vectors, disliked: Vectors) -> Vectors:
     return engine.normalize(total)  # the query itself weighs 1 against AWAY, so it is never zero
 
 
-def _there(snapshot: Snapshot, ids: Sequence[str]) -> tuple[Vectors, list[int]]:
+def _there(snapshot: Snapshot, ids: Sequence[str]) -> tuple[Float32Array, list[int]]:
     """The vectors of the items that are still in the index (of several windows their mean), and the numbers."""
     vectors, numbers = [], []
     for id in ids:

@@ -11,16 +11,14 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.floating]
-Positions = npt.NDArray[np.int64]
+from boiler.arrays import FloatArray, Int64Array
 
 SAME_LENGTH = 0.05
 """Sounds whose lengths differ by more than this share are not copies of each other."""
 
 
-def folded(vectors: Floats, durations_s: Floats, nearer_than: float) -> tuple[Positions, list[Positions]]:
+def folded(vectors: FloatArray, durations_s: FloatArray, nearer_than: float) -> tuple[Int64Array, list[Int64Array]]:
     """Near-duplicates put together: the first of each kind, and for each of those the others of its kind.
 
     Two are of a kind when their vectors are nearer than that (angular) and their lengths within `SAME_LENGTH`. The
@@ -34,7 +32,7 @@ def folded(vectors: Floats, durations_s: Floats, nearer_than: float) -> tuple[Po
     """
     open_ = np.ones(len(vectors), np.bool_)
     kept: list[int] = []
-    others: list[Positions] = []
+    others: list[Int64Array] = []
     for position in range(len(vectors)):
         if not open_[position]:
             continue
@@ -48,7 +46,7 @@ def folded(vectors: Floats, durations_s: Floats, nearer_than: float) -> tuple[Po
     return np.array(kept, np.int64), others
 
 
-def capped(groups: Sequence[Hashable | None], most: int) -> Positions:
+def capped(groups: Sequence[Hashable | None], most: int) -> Int64Array:
     """The candidates, of each group the first `most` alone. None is no group: those all stay.
 
     >>> capped(["dog", "dog", None, "cat", None, "dog"], 1).tolist()
@@ -64,7 +62,7 @@ def capped(groups: Sequence[Hashable | None], most: int) -> Positions:
     return np.array(kept, np.int64)
 
 
-def diverse(similarities: Floats, vectors: Floats, k: int, diversity: float) -> Positions:
+def diverse(similarities: FloatArray, vectors: FloatArray, k: int, diversity: float) -> Int64Array:
     """k candidates by maximal marginal relevance: each next one is the best by `(1 - diversity)` times its similarity
     to the query less `diversity` times its similarity to the most similar one chosen before. 0 keeps the order; at 1
     only difference counts. The first is always the nearest.
@@ -87,7 +85,7 @@ def diverse(similarities: Floats, vectors: Floats, k: int, diversity: float) -> 
     return np.array(chosen, np.int64)
 
 
-def without_hubs(similarities: Floats, own: Floats) -> Positions:
+def without_hubs(similarities: FloatArray, own: FloatArray) -> Int64Array:
     """The candidates in the order of twice their similarity to the query less `own`, the mean similarity of each to its
     own nearest neighbours: what is near to everything has to be nearer to be taken (CSLS).
 

@@ -29,8 +29,8 @@ import numpy as np
 import soxr
 
 from boiler import engine
+from boiler.arrays import Float32Array
 from boiler.audio import stream
-from boiler.engine import Vectors
 from boiler.errors import QueryError
 
 MOST_WINDOWS = 256
@@ -117,7 +117,7 @@ def seeds_of(question: Question) -> list[Seed]:
     return seeds
 
 
-def combined(directions: Sequence[Vectors], weights: Sequence[float]) -> Vectors:
+def combined(directions: Sequence[Float32Array], weights: Sequence[float]) -> Float32Array:
     """The one vector that several make. `directions`: for each seed its windows, [W, D] of unit length.
 
     Raises: QueryError: they cancel each other out.
@@ -145,7 +145,7 @@ def part_checked(start_s: float, end_s: float | None) -> None:
         raise QueryError(f"a part of a sound begins at 0 or later and ends after it begins: not {start_s} to {end_s} s")
 
 
-def vector_of(query: Any, dim: int) -> Vectors:
+def vector_of(query: Any, dim: int) -> Float32Array:
     """The query as a unit vector [D].
 
     Raises: QueryError: not D numbers, not finite, or without a direction.
@@ -178,7 +178,7 @@ def vector_of(query: Any, dim: int) -> Vectors:
     return found
 
 
-def windows_of(seed: ByWindows, dim: int) -> Vectors:
+def windows_of(seed: ByWindows, dim: int) -> Float32Array:
     """The windows as unit vectors [W, D].
 
     Raises: QueryError: as `vector_of`; none, or not for each of them its begin and end.

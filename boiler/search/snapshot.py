@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from boiler import engine
+from boiler.arrays import Float32Array, Float64Array, Int64Array
 from boiler.catalog import items
 from boiler.catalog.items import Item
-from boiler.engine import Engine, Neighbours, Rows, Vectors
+from boiler.engine import Engine, Neighbours
 from boiler.engine.exact import Exact
 from boiler.errors import ModelDirError, SilentSoundError, UnknownItemError
 from boiler.search import filters
@@ -49,16 +49,16 @@ class Ranked:
     """Items, nearest first, equal ones by their number. For each the row that speaks for it, and which of the queries
     it was nearest to."""
 
-    numbers: Rows
-    rows: Rows
-    asked: Rows
-    distances: Vectors
+    numbers: Int64Array
+    rows: Int64Array
+    asked: Int64Array
+    distances: Float32Array
 
     def first(self, k: int) -> Ranked:
         """The first k of them."""
         return self.at(slice(k))
 
-    def at(self, positions: slice | Rows) -> Ranked:
+    def at(self, positions: slice | Int64Array) -> Ranked:
         """Those at these positions, in that order."""
         return Ranked(self.numbers[positions], self.rows[positions], self.asked[positions], self.distances[positions])
 
@@ -70,17 +70,17 @@ class Snapshot:
         self.generation = opened
         self._asked_for = engine_name
         # Plain arrays over the same maps: a slice of the class `memmap` costs four times as much.
-        self.vectors: Vectors = np.asarray(opened.vectors)
+        self.vectors: Float32Array = np.asarray(opened.vectors)
         self.rows = np.asarray(opened.rows)
-        self.numbers: Rows = self.rows["n"]  # rising
-        self._pairs: Vectors = np.asarray(opened.pairs)
+        self.numbers: Int64Array = self.rows["n"]  # rising
+        self._pairs: Float32Array = np.asarray(opened.pairs)
         self.n_searchable = len(opened.item_vectors)
         self.exact = Exact(self.vectors)
         self.engine = _engine(opened, engine_name or str(opened.header.engine.get("name", "exact")), self.exact)
         self._lock = threading.Lock()
         self._names: dict[int, Name] = {}
-        self._passing: dict[Filter, Rows] = {}
-        self._crowding: Vectors | None = None
+        self._passing: dict[Filter, Int64Array] = {}
+        self._crowding: Float32Array | None = None
         self._connection = opened.connect()
         self._close = weakref.finalize(self, self._connection.close)
 
@@ -156,7 +156,7 @@ class Snapshot:
                     known[number] = Name(*name)
         return [known[number] for number in numbers]
 
-    def passing(self, where: Filter) -> Rows:
+    def passing(self, where: Filter) -> Int64Array:
         """The rows of the items that pass a filter, rising. Remembered: filters come again and again."""
         known = self._passing.get(where)
         if known is None:
@@ -168,7 +168,7 @@ class Snapshot:
                 found = np.fromiter(chain.from_iterable(cursor.execute(asked, values)), np.int64)
             firsts, counts = found.reshape(-1, 2).T
             within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-            rows: Rows = np.repeat(firsts, counts) + within
+            rows: Int64Array = np.repeat(firsts, counts) + within
             if len(self._passing) >= MOST_FILTERS:
                 self._passing = {}
             self._passing[where] = rows
@@ -191,7 +191,7 @@ class Snapshot:
 
     # --------------------------------------------------------------------------------------------- searching
 
-    def plan(self, among: Rows | None) -> tuple[str, str]:
+    def plan(self, among: Int64Array | None) -> tuple[str, str]:
         """Which engine answers, and why that one."""
         if among is not None:
             return self.exact.name, f"the filter leaves {len(among):,} of {len(self.vectors):,} rows"
@@ -201,11 +201,11 @@ class Snapshot:
 
     def nearest_items(
         self,
-        queries: Vectors,
+        queries: Float32Array,
         k: int,
         *,
         without: Collection[int] = (),
-        among: Rows | None = None,
+        among: Int64Array | None = None,
         per_window: bool = False,
     ) -> Ranked:
         """The k items nearest to any of the queries, fewer only where there are fewer. The best of an item's rows
@@ -237,7 +237,7 @@ class Snapshot:
             wanted *= 4
         return ranked.first(k)
 
-    def nearest_items_of_each(self, questions: Sequence[tuple[Vectors, Collection[int]]], k: int) -> list[Ranked]:
+    def nearest_items_of_each(self, questions: Sequence[tuple[Float32Array, Collection[int]]], k: int) -> list[Ranked]:
         """`nearest_items` for many questions, each of some queries and numbers left out, in one go of the engine."""
         if not questions or not len(self.vectors):
             return [_none() for _ in questions]
@@ -263,7 +263,7 @@ class Snapshot:
             return len(ranked.numbers)
         return int(np.searchsorted(ranked.distances, found.distances[:, -1].min(), side="left"))
 
-    def crowding(self, rows: Rows) -> Vectors:
+    def crowding(self, rows: Int64Array) -> Float32Array:
         """The mean similarity of each row to its nearest others: what is high where all is near to all. Each row is
         looked up once and remembered, 4 bytes a row of the index: hubs come again and again."""
         known = self._crowding
@@ -275,12 +275,12 @@ class Snapshot:
             known[new] = (1 - distances**2 / 2).mean(axis=1) if distances.shape[1] else 0.0
         return known[rows]
 
-    def _n_items(self, among: Rows) -> int:
+    def _n_items(self, among: Int64Array) -> int:
         """How many items these rows belong to."""
         numbers = self.numbers[among]
         return int(np.count_nonzero(np.diff(numbers))) + min(len(numbers), 1)
 
-    def _by_item(self, found: Neighbours, without: Rows, per_window: bool) -> Ranked:
+    def _by_item(self, found: Neighbours, without: Int64Array, per_window: bool) -> Ranked:
         rows, distances = found.rows.reshape(-1), found.distances.reshape(-1)
         alone = len(found.rows) == 1 and (per_window or self.n_searchable == len(self.vectors))
         if alone and not len(without):  # what is asked most, by the shortest way
@@ -298,7 +298,7 @@ class Snapshot:
             first = first[~np.isin(numbers[first], without)]
         return Ranked(numbers[first], rows[first], asked[first], distances[first])
 
-    def closer_than(self, distances: Vectors) -> npt.NDArray[np.float64]:
+    def closer_than(self, distances: Float32Array) -> Float64Array:
         """The share of random pairs of this collection that are farther apart: how unusual the closeness is. 0 where
         there are no pairs."""
         if not len(self._pairs):
@@ -332,7 +332,7 @@ def _number(n: object) -> int:
     return int(n)
 
 
-_NONE: Rows = np.zeros(0, np.int64)
+_NONE: Int64Array = np.zeros(0, np.int64)
 
 
 def _none() -> Ranked:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from boiler.engine import Vectors
+from boiler.arrays import Float32Array
 from boiler.errors import QueryError
 from boiler.search import seeds
 from boiler.search.nearest import Nearest
@@ -25,7 +25,7 @@ from boiler.search.snapshot import Ranked, Snapshot
 class _Asked:
     """One that stands in line. `vector`: of unit length."""
 
-    vector: Vectors
+    vector: Float32Array
     answer: tuple[Snapshot, Ranked] | None = None
 
 

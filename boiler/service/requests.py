@@ -11,11 +11,11 @@ from collections.abc import Collection, Iterable
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect, Request
 
+from boiler.arrays import Float64Array
 from boiler.search import filters
 from boiler.service.http_protocol import UNDER_WAY
 from boiler.service.problems import Problem
@@ -96,7 +96,7 @@ def filter_of(document: dict[str, Any] | None) -> filters.Filter | None:
     return filters.from_json(document)
 
 
-def vector_of(numbers: list[float], dim: int, pointer: str = "/embedding") -> NDArray[np.float64]:
+def vector_of(numbers: list[float], dim: int, pointer: str = "/embedding") -> Float64Array:
     """The vector as an array.
 
     Raises:

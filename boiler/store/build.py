@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from boiler import files
+from boiler.arrays import Float32Array, Int64Array, StructuredArray
 from boiler.catalog import items as items_module
 from boiler.catalog.items import Failure, Item, Placed
 from boiler.engine import Neighbours, normalize
@@ -53,14 +53,12 @@ _N_TREES = (50, 100)
 _SEARCH_FACTORS = (1, 4, 16, 64)
 _BLOCK_ROWS = 8_192
 
-Floats = npt.NDArray[np.float32]
-
 
 def write(
     folder: Path,
     header: Header,
-    vectors: Floats,
-    rows: npt.NDArray[np.void],
+    vectors: Float32Array,
+    rows: StructuredArray,
     items: Iterable[Item],
     *,
     encoder_pt: Path | None,
@@ -99,7 +97,7 @@ def write(
     return header
 
 
-def _check_arrays(header: Header, vectors: Floats, rows: npt.NDArray[np.void]) -> None:
+def _check_arrays(header: Header, vectors: Float32Array, rows: StructuredArray) -> None:
     if vectors.ndim != 2 or vectors.shape[1] != header.dim or vectors.dtype != np.float32:
         raise ValueError(f"vectors must be float32 [N, {header.dim}], not {vectors.dtype} {list(vectors.shape)}")
     if rows.dtype != ROW or rows.shape != vectors.shape[:1]:
@@ -121,18 +119,18 @@ def _link(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def save_blocks(path: Path, shape: tuple[int, int], blocks: Iterable[Floats]) -> Floats:
+def save_blocks(path: Path, shape: tuple[int, int], blocks: Iterable[Float32Array]) -> Float32Array:
     """An array [N, D] written block by block and mapped for reading: it need not fit into memory. Written as a stream,
     not through a map: on a full disk a map ends the process, a stream raises OSError."""
     with path.open("wb") as stream:
         np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
         for block in blocks:
             stream.write(np.ascontiguousarray(block, "<f4").data)
-    mapped: Floats = np.load(path, mmap_mode="r")
+    mapped: Float32Array = np.load(path, mmap_mode="r")
     return mapped
 
 
-def _unit_blocks(vectors: Floats) -> Iterator[Floats]:
+def _unit_blocks(vectors: Float32Array) -> Iterator[Float32Array]:
     for begin in range(0, len(vectors), _BLOCK_ROWS):
         block = vectors[begin : begin + _BLOCK_ROWS]
         if not np.isfinite(block).all():
@@ -142,7 +140,7 @@ def _unit_blocks(vectors: Floats) -> Iterator[Floats]:
         yield normalize(block)
 
 
-def _item_blocks(vectors: Floats, firsts: npt.NDArray[np.int64]) -> Iterator[Floats]:
+def _item_blocks(vectors: Float32Array, firsts: Int64Array) -> Iterator[Float32Array]:
     """The mean of each item's rows, at unit length; `firsts`: the first row of each."""
     ends = np.append(firsts[1:], len(vectors))
     for begin in range(0, len(firsts), _BLOCK_ROWS):
@@ -151,13 +149,13 @@ def _item_blocks(vectors: Floats, firsts: npt.NDArray[np.int64]) -> Iterator[Flo
         yield normalize(np.add.reduceat(vectors[low:high], first - low, axis=0))
 
 
-def random_pairs(vectors: Floats, n: npt.NDArray[np.int64], seed: int, n_pairs: int = N_PAIRS) -> Floats:
+def random_pairs(vectors: Float32Array, n: Int64Array, seed: int, n_pairs: int = N_PAIRS) -> Float32Array:
     """Distances of up to `n_pairs` random pairs of rows of different items, rising: what "by chance" looks like in
     this collection. Empty where there is but one item."""
     if len(n) < 2 or n[0] == n[-1]:
         return np.zeros(0, np.float32)
     random = np.random.default_rng(seed)
-    found: list[Floats] = []
+    found: list[Float32Array] = []
     wanted = n_pairs
     for _ in range(20):  # of most collections nearly every pair will do; of one long item and a short one, few
         one, other = random.integers(0, len(n), (2, wanted))
@@ -178,7 +176,7 @@ def random_pairs(vectors: Floats, n: npt.NDArray[np.int64], seed: int, n_pairs: 
 
 def _write_items(
     folder: Path,
-    rows: npt.NDArray[np.void],
+    rows: StructuredArray,
     items: Iterable[Item],
     failures: Iterable[Failure],
     meta: Mapping[str, str],
@@ -213,7 +211,7 @@ def _write_items(
     return n_items
 
 
-def _write_engines(folder: Path, vectors: Floats, seed: int) -> dict[str, Any]:
+def _write_engines(folder: Path, vectors: Float32Array, seed: int) -> dict[str, Any]:
     """The annoy file, and, where there are many rows, the graph that answers; the `engine` entry of the header."""
     entry = _write_annoy(folder / "annoy", vectors, seed)
     if len(vectors) <= EXACT_UP_TO_ROWS:
@@ -226,7 +224,7 @@ def _write_engines(folder: Path, vectors: Floats, seed: int) -> dict[str, Any]:
     return entry
 
 
-def _write_annoy(path: Path, vectors: Floats, seed: int) -> dict[str, Any]:
+def _write_annoy(path: Path, vectors: Float32Array, seed: int) -> dict[str, Any]:
     """Build, save, test what was saved; the `engine` entry of the header."""
     random = np.random.default_rng(seed)
     queries = vectors[np.sort(random.choice(len(vectors), min(_TEST_QUERIES, len(vectors)), replace=False))]

@@ -40,12 +40,11 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from boiler import files as files_module
+from boiler.arrays import AnyArray, Float32Array, StructuredArray
 from boiler.catalog import items as items_module
 from boiler.catalog.items import Failure, Item
 from boiler.errors import ModelDirError
@@ -81,11 +80,11 @@ class Generation:
     path: Path
     name: str
     header: Header
-    vectors: npt.NDArray[np.float32]
-    rows: npt.NDArray[np.void]
-    item_vectors: npt.NDArray[np.float32]
-    pairs: npt.NDArray[np.float32]
-    places: npt.NDArray[np.void] | None = None  # of `map.PLACE`; None in an index from before there were maps
+    vectors: Float32Array
+    rows: StructuredArray
+    item_vectors: Float32Array
+    pairs: Float32Array
+    places: StructuredArray | None = None  # of `map.PLACE`; None in an index from before there were maps
 
     def connect(self) -> sqlite3.Connection:
         """A new read-only connection to `meta.sqlite`; rows come as `sqlite3.Row`. The caller closes it. One per
@@ -177,9 +176,9 @@ def _open(path: Path, name: str) -> Generation:
     return Generation(path, name, header, vectors, rows, item_vectors, pairs, places)
 
 
-def _map(file: Path) -> npt.NDArray[Any]:
+def _map(file: Path) -> AnyArray:
     try:
-        array: npt.NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+        array: AnyArray = np.load(file, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise ModelDirError(f"{file} is damaged ({error}): run boiler index again") from error
     return array
@@ -214,8 +213,8 @@ def before(model_dir: Path) -> str | None:
 def publish(
     model_dir: str | os.PathLike[str],
     header: Header,
-    vectors: npt.NDArray[np.float32],
-    rows: npt.NDArray[np.void],
+    vectors: Float32Array,
+    rows: StructuredArray,
     items: Iterable[Item],
     *,
     encoder_pt: Path | None = None,

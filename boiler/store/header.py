@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from boiler import __version__
+from boiler.arrays import StructuredArray
 from boiler.errors import ModelDirError
 
 FORMAT_VERSION = 1
@@ -70,9 +71,7 @@ class Header:
         return cls(**values)
 
 
-def rows_of(
-    numbers: npt.ArrayLike, *, start_s: npt.ArrayLike = 0.0, end_s: npt.ArrayLike = 8.192
-) -> npt.NDArray[np.void]:
+def rows_of(numbers: npt.ArrayLike, *, start_s: npt.ArrayLike = 0.0, end_s: npt.ArrayLike = 8.192) -> StructuredArray:
     """Rows for `generation.publish`, from the item number of each.
 
     >>> rows_of([0, 1, 1], start_s=[0, 0, 4.096])["n"].tolist()

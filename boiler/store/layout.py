@@ -25,7 +25,8 @@ from pathlib import Path
 
 import faiss
 import numpy as np
-import numpy.typing as npt
+
+from boiler.arrays import BoolArray, Float32Array, Int64Array, StructuredArray
 
 FILE = "map.npy"
 PLACE = np.dtype([("n", "<i8"), ("x", "<f4"), ("y", "<f4"), ("cluster", "<i2"), ("later", "?")])
@@ -44,23 +45,19 @@ _BESIDE = 5  # neighbours that an item is put beside
 _NEAR = 0.05  # of the map: of those, the ones that lie this near to the nearest
 _BLOCK = 65_536
 
-Vectors = npt.NDArray[np.float32]
-Numbers = npt.NDArray[np.int64]
-Places = npt.NDArray[np.void]
-
 
 @dataclass(frozen=True)
 class Map:
     """The items that sound, in the order of their numbers. Shape: n int64 [M], xy float32 [M, 2] in 0 to 1, cluster
     int64 [M], 0 the largest; labels [M]."""
 
-    n: Numbers
-    xy: Vectors
-    cluster: Numbers
+    n: Int64Array
+    xy: Float32Array
+    cluster: Int64Array
     labels: tuple[str | None, ...]
 
 
-def make(vectors: Vectors, numbers: Numbers, *, seed: int = 0, before: Path | None = None) -> Places:
+def make(vectors: Float32Array, numbers: Int64Array, *, seed: int = 0, before: Path | None = None) -> StructuredArray:
     """Lay out items: their vectors (unit length) and numbers (rising). `before`: the folder of the generation before.
 
     Shape: vectors [M, D], numbers [M] to [M] of `PLACE`.
@@ -92,15 +89,15 @@ def make(vectors: Vectors, numbers: Numbers, *, seed: int = 0, before: Path | No
     return places
 
 
-def _kept(vectors: Vectors, numbers: Numbers, before: Path | None) -> tuple[Places, npt.NDArray[np.bool_]]:
+def _kept(vectors: Float32Array, numbers: Int64Array, before: Path | None) -> tuple[StructuredArray, BoolArray]:
     """For each item its place before, and whether it had one: the same number, with the very same vector."""
     places, known = np.zeros(len(numbers), PLACE), np.zeros(len(numbers), np.bool_)
     places["n"] = numbers
     if before is None:
         return places, known
     try:
-        old: Places = np.load(before / FILE, allow_pickle=False)
-        heard: Vectors = np.load(before / "item_vectors.npy", mmap_mode="r", allow_pickle=False)
+        old: StructuredArray = np.load(before / FILE, allow_pickle=False)
+        heard: Float32Array = np.load(before / "item_vectors.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError):
         return places, known  # none was made, or it is damaged: the map begins anew
     if old.dtype != PLACE or heard.shape != (len(old), vectors.shape[1]) or not len(old):
@@ -113,7 +110,7 @@ def _kept(vectors: Vectors, numbers: Numbers, before: Path | None) -> tuple[Plac
     return places, known
 
 
-def _some(which: npt.NDArray[np.bool_], seed: int) -> Numbers:
+def _some(which: BoolArray, seed: int) -> Int64Array:
     """The rows that are to be laid out, or looked for as neighbours: all of these, or as many as can be, drawn."""
     rows = np.flatnonzero(which)
     if len(rows) > MOST_FITTED:
@@ -121,14 +118,14 @@ def _some(which: npt.NDArray[np.bool_], seed: int) -> Numbers:
     return rows
 
 
-def _laid_out(vectors: Vectors, begin: Vectors | None, seed: int) -> Vectors:
+def _laid_out(vectors: Float32Array, begin: Float32Array | None, seed: int) -> Float32Array:
     """Places in 0 to 1."""
     known = begin is not None
     begin = _principal(vectors) if begin is None else begin
     return _framed(begin if len(vectors) < FEWEST_FITTED else _tsne(vectors, begin, seed, sorted_=known))
 
 
-def _principal(vectors: Vectors) -> Vectors:
+def _principal(vectors: Float32Array) -> Float32Array:
     """The first two principal components [M, 2]; each points the way its strongest direction does, so that it does not
     flip from one day to the next."""
     centred = vectors - vectors.mean(axis=0)
@@ -140,7 +137,7 @@ def _principal(vectors: Vectors) -> Vectors:
     return found
 
 
-def _tsne(vectors: Vectors, begin: Vectors, seed: int, *, sorted_: bool) -> Vectors:
+def _tsne(vectors: Float32Array, begin: Float32Array, seed: int, *, sorted_: bool) -> Float32Array:
     """`sorted_`: it begins with an earlier layout, so that the whole need not be sorted first, and stays as it was."""
     # Imported here: it takes a second, which opening an index need not wait for.
     from openTSNE import TSNEEmbedding
@@ -175,17 +172,17 @@ def _tsne(vectors: Vectors, begin: Vectors, seed: int, *, sorted_: bool) -> Vect
     return np.asarray(embedding, np.float32)
 
 
-def _framed(xy: Vectors) -> Vectors:
+def _framed(xy: Float32Array) -> Float32Array:
     """Moved and scaled into 0 to 1, the two directions alike, the middle of what there is in the middle."""
     low, high = xy.min(axis=0), xy.max(axis=0)
     span = float((high - low).max())
     if span == 0:
         return np.full_like(xy, 0.5)
-    framed: Vectors = np.clip(0.5 + (xy - (low + high) / 2) / span, 0, 1).astype(np.float32)
+    framed: Float32Array = np.clip(0.5 + (xy - (low + high) / 2) / span, 0, 1).astype(np.float32)
     return framed
 
 
-def _neighbours(base: Vectors, queries: Vectors, k: int) -> tuple[Numbers, Vectors]:
+def _neighbours(base: Float32Array, queries: Float32Array, k: int) -> tuple[Int64Array, Float32Array]:
     """Rows of `base` and their distances, nearest first, `min(k, len(base))` of each query; nearly the true ones."""
     k = min(k, len(base))
     base, queries = np.ascontiguousarray(base), np.ascontiguousarray(queries)
@@ -205,7 +202,7 @@ def _neighbours(base: Vectors, queries: Vectors, k: int) -> tuple[Numbers, Vecto
     return rows, np.sqrt(np.maximum(2 - 2 * scores, 0)).astype(np.float32)
 
 
-def _beside(places: Places, vectors: Vectors, which: npt.NDArray[np.bool_], base: Numbers) -> None:
+def _beside(places: StructuredArray, vectors: Float32Array, which: BoolArray, base: Int64Array) -> None:
     """Put the items of `which` beside their neighbours among the rows `base`, and into the cluster of the nearest."""
     todo = np.flatnonzero(which)
     known, positions = np.ascontiguousarray(vectors[base]), _xy(places)[base]
@@ -220,7 +217,7 @@ def _beside(places: Places, vectors: Vectors, which: npt.NDArray[np.bool_], base
         places["cluster"][rows] = places["cluster"][base[found[:, 0]]]
 
 
-def _clusters(vectors: Vectors, seed: int) -> Numbers:
+def _clusters(vectors: Float32Array, seed: int) -> Int64Array:
     """Which cluster each is in, the largest 0."""
     k = min(MOST_CLUSTERS, max(1, round(np.sqrt(len(vectors) / 2))))
     means = faiss.Kmeans(vectors.shape[1], k, niter=20, nredo=8, seed=seed, spherical=True, min_points_per_centroid=1)
@@ -232,10 +229,10 @@ def _clusters(vectors: Vectors, seed: int) -> Numbers:
     return ranks[found[:, 0]]
 
 
-def _xy(places: Places) -> Vectors:
+def _xy(places: StructuredArray) -> Float32Array:
     return np.stack([places["x"], places["y"]], axis=1)
 
 
-def of(places: Places, labels: tuple[str | None, ...]) -> Map:
+def of(places: StructuredArray, labels: tuple[str | None, ...]) -> Map:
     """What `map.npy` holds, with the labels of its items."""
     return Map(np.array(places["n"]), _xy(places), places["cluster"].astype(np.int64), labels)

@@ -12,10 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
-import numpy as np
-import numpy.typing as npt
-
 from boiler import files
+from boiler.arrays import Float32Array
 
 COLUMNS = ("id", "url", "start_s", "end_s", "label")
 METADATA = "00000/default/metadata.tsv"
@@ -50,7 +48,7 @@ def write_row(stream: TextIO, id: str, url: str, start_s: float, end_s: float, l
     stream.write(f"{cell(id)}\t{cell(url)}\t{start_s:.3f}\t{end_s:.3f}\t{cell(label or '')}\n")
 
 
-def write_tensors(path: Path, vectors: npt.NDArray[np.float32]) -> None:
+def write_tensors(path: Path, vectors: Float32Array) -> None:
     """`vectors` [N, D] as tab-separated text; nine digits give each float32 back exactly."""
     line = "\t".join(["%.9g"] * vectors.shape[1]) + "\n"
     with path.open("w", encoding="ascii") as stream:

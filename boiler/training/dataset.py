@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from boiler import files as files_module
+from boiler.arrays import Float16Array, Float32Array, Int64Array
 from boiler.audio.decoder_pool import Decoders, Done, Failed, Piece
 from boiler.audio.stream import SAMPLE_RATE_HZ, SUFFIXES
 from boiler.audio.windows import WINDOW_S, WINDOW_SAMPLES, Window
@@ -32,9 +32,6 @@ from boiler.catalog.scan import Found, Unreadable, walk
 from boiler.errors import CorpusError
 from boiler.model.mel import LogMel
 from boiler.progress import meter
-
-Samples = npt.NDArray[np.float32]
-Ints = npt.NDArray[np.int64]
 
 SEGMENTS_PER_SOUND = 256
 """35 minutes of one sound are enough to learn from; a ten-hour recording would crowd out the others, and the disk."""
@@ -57,7 +54,7 @@ class _Kept:
 
     every: int = 1
     seen: int = 0
-    windows: list[Samples] = field(default_factory=list)
+    windows: list[Float32Array] = field(default_factory=list)
 
     def add(self, window: Window) -> None:
         if self.seen % self.every == 0:
@@ -103,7 +100,7 @@ class Sounds:
                 length.append(min(WINDOW_SAMPLES, n_samples - at))
         self.sound, self._start, self.length = (np.array(each, np.int64) for each in (sound, start, length))
 
-    def stretch(self, segment: int, offset: int, n_samples: int) -> Samples:
+    def stretch(self, segment: int, offset: int, n_samples: int) -> Float32Array:
         """`n_samples` of a segment from `offset` on, going round and round in one that is shorter than a window, as an
         index does; in a full window the stretch must lie inside."""
         length = int(self.length[segment])
@@ -116,7 +113,7 @@ class Sounds:
             return samples
         return samples[(offset + np.arange(n_samples)) % length]
 
-    def window(self, segment: int) -> Samples:
+    def window(self, segment: int) -> Float32Array:
         """The segment as an index sees it: float32 `[2**17]`."""
         return self.stretch(segment, 0, WINDOW_SAMPLES)
 
@@ -220,8 +217,8 @@ class Split:
         held = np.random.default_rng([seed, 1]).permutation(n_sounds)[:n_held]
         is_held = np.isin(sounds.sound, held)
         self.n_held_sounds = n_held
-        self.train: Ints = np.flatnonzero(~is_held)
-        self.held: Ints = np.flatnonzero(is_held) if n_held else self.train
+        self.train: Int64Array = np.flatnonzero(~is_held)
+        self.held: Int64Array = np.flatnonzero(is_held) if n_held else self.train
 
 
 class Pairs:
@@ -232,7 +229,7 @@ class Pairs:
     temporary file beside the cache (40 KB a window, where its samples have 260).
     """
 
-    def __init__(self, sounds: Sounds, segments: Ints, mel: LogMel, batch: int, frames: int, seed: int) -> None:
+    def __init__(self, sounds: Sounds, segments: Int64Array, mel: LogMel, batch: int, frames: int, seed: int) -> None:
         self.batch = min(batch, len(segments))
         self.frames = frames
         self._sounds = sounds
@@ -262,7 +259,7 @@ class Pairs:
         return torch.from_numpy(np.stack(rows)[:, None]).float()
 
     @torch.no_grad()
-    def _spectrogram(self, segment: int) -> npt.NDArray[np.float16]:
+    def _spectrogram(self, segment: int) -> Float16Array:
         # One at a time: in a batch of another size the last bits may differ, and a resumed run must not.
         mel: Tensor = self._mel(torch.from_numpy(self._sounds.window(segment))[None, None])
         return np.asarray(mel[0, 0].half())
@@ -274,9 +271,9 @@ class Windows:
     >>> for batch in Windows(sounds, split.train, limit=512, seed=0): ...  # doctest: +SKIP
     """
 
-    def __init__(self, sounds: Sounds, segments: Ints, limit: int, seed: int, device: torch.device) -> None:
+    def __init__(self, sounds: Sounds, segments: Int64Array, limit: int, seed: int, device: torch.device) -> None:
         order = np.random.default_rng([seed, 3]).permutation(segments)[:limit]
-        self.segments: Ints = np.sort(order)
+        self.segments: Int64Array = np.sort(order)
         self.batch = 32
         self._sounds = sounds
         self._device = device

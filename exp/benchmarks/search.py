@@ -44,6 +44,7 @@ import annoy
 import faiss
 import numpy as np
 
+from boiler.arrays import Float32Array
 from boiler import engine
 from boiler.catalog.items import Item
 from boiler.engine.annoy import Annoy
@@ -61,7 +62,7 @@ TURNS = 4
 WIDTHS = (10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 2048, 4096)
 
 
-def made(kind: str, n: int, dim: int, seed: int = 0) -> engine.Vectors:
+def made(kind: str, n: int, dim: int, seed: int = 0) -> Float32Array:
     """Vectors [n, dim] of unit length, in a random order.
 
     How many rows the commonest kinds have, how narrow kinds are and how few words they have were set by
@@ -101,9 +102,9 @@ class Kind:
     queries in one call; `needs`: the package."""
 
     name: str
-    build: Callable[[engine.Vectors, Path], Any] | None
-    open: Callable[[Path, engine.Vectors], Any]
-    ask: Callable[[Any, engine.Vectors, int], Any]
+    build: Callable[[Float32Array, Path], Any] | None
+    open: Callable[[Path, Float32Array], Any]
+    ask: Callable[[Any, Float32Array, int], Any]
     widths: Sequence[int] = (0,)
     beside: bool = False
     batch: bool = True
@@ -115,36 +116,36 @@ def kinds(n: int, dim: int, n_trees: int, n_threads: int) -> dict[str, list[Kind
     """All that can take part, by the name that `--engines` calls them by."""
     cells = round(4 * np.sqrt(n))
 
-    def ivf(vectors: engine.Vectors, path: Path) -> None:
+    def ivf(vectors: Float32Array, path: Path) -> None:
         index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, cells, faiss.METRIC_INNER_PRODUCT)
         index.cp.spherical, index.cp.max_points_per_centroid = True, 64
         index.train(vectors)
         index.add(vectors)
         faiss.write_index(index, str(path))
 
-    def flat(vectors: engine.Vectors, path: Path) -> None:
+    def flat(vectors: Float32Array, path: Path) -> None:
         index = faiss.IndexFlatIP(dim)
         index.add(vectors)
         faiss.write_index(index, str(path))
 
-    def read(path: Path, _: engine.Vectors) -> Any:
+    def read(path: Path, _: Float32Array) -> Any:
         return faiss.read_index(str(path))
 
-    def probed(index: Any, queries: engine.Vectors, width: int) -> Any:
+    def probed(index: Any, queries: Float32Array, width: int) -> Any:
         index.nprobe = width
         return index.search(queries, K)[1]
 
-    def scanned(vectors: engine.Vectors, queries: engine.Vectors, _: int) -> Any:
+    def scanned(vectors: Float32Array, queries: Float32Array, _: int) -> Any:
         scores = vectors @ queries[0]
         best = np.argpartition(scores, -K)[-K:]
         return best[np.argsort(-scores[best])][None]
 
-    def planted(path: Path, _: engine.Vectors) -> Any:
+    def planted(path: Path, _: Float32Array) -> Any:
         index = annoy.AnnoyIndex(dim, "angular")
         index.load(str(path))
         return index
 
-    def climbed(index: Any, queries: engine.Vectors, width: int) -> Any:
+    def climbed(index: Any, queries: Float32Array, width: int) -> Any:
         return [index.get_nns_by_vector(query, K, width) for query in queries.tolist()]
 
     def grown(width: float, most: int) -> Iterator[int]:
@@ -152,10 +153,10 @@ def kinds(n: int, dim: int, n_trees: int, n_threads: int) -> dict[str, list[Kind
             yield round(width)
             width *= 1.25
 
-    def forest(vectors: engine.Vectors, path: Path) -> None:
+    def forest(vectors: Float32Array, path: Path) -> None:
         Annoy.build(vectors, n_trees=n_trees).save(path)
 
-    def hnswlib_built(vectors: engine.Vectors, path: Path) -> None:
+    def hnswlib_built(vectors: Float32Array, path: Path) -> None:
         import hnswlib
 
         index = hnswlib.Index(space="ip", dim=dim)
@@ -163,7 +164,7 @@ def kinds(n: int, dim: int, n_trees: int, n_threads: int) -> dict[str, list[Kind
         index.add_items(vectors, num_threads=n_threads)
         index.save_index(str(path))
 
-    def hnswlib_read(path: Path, _: engine.Vectors) -> Any:
+    def hnswlib_read(path: Path, _: Float32Array) -> Any:
         import hnswlib
 
         index = hnswlib.Index(space="ip", dim=dim)
@@ -171,40 +172,40 @@ def kinds(n: int, dim: int, n_trees: int, n_threads: int) -> dict[str, list[Kind
         index.set_num_threads(1)
         return index
 
-    def hnswlib_asked(index: Any, queries: engine.Vectors, width: int) -> Any:
+    def hnswlib_asked(index: Any, queries: Float32Array, width: int) -> Any:
         index.set_ef(width)
         return index.knn_query(queries, K)[0]
 
-    def usearch_built(vectors: engine.Vectors, path: Path) -> None:
+    def usearch_built(vectors: Float32Array, path: Path) -> None:
         from usearch.index import Index
 
         index = Index(ndim=dim, metric="ip", dtype="f32", connectivity=16, expansion_add=200)
         index.add(np.arange(n), vectors, threads=n_threads)
         index.save(str(path))
 
-    def usearch_read(path: Path, _: engine.Vectors) -> Any:
+    def usearch_read(path: Path, _: Float32Array) -> Any:
         from usearch.index import Index
 
         return Index.restore(str(path), view=True)
 
-    def usearch_asked(index: Any, queries: engine.Vectors, width: int) -> Any:
+    def usearch_asked(index: Any, queries: Float32Array, width: int) -> Any:
         if index.expansion_search != width:
             index.expansion_search = width
         return np.atleast_2d(index.search(queries[0] if len(queries) == 1 else queries, K, threads=1).keys)
 
-    def voyager_built(vectors: engine.Vectors, path: Path) -> None:
+    def voyager_built(vectors: Float32Array, path: Path) -> None:
         import voyager
 
         index = voyager.Index(voyager.Space.Cosine, dim, M=16, ef_construction=200, random_seed=0)
         index.add_items(vectors, num_threads=n_threads)
         index.save(str(path))
 
-    def voyager_read(path: Path, _: engine.Vectors) -> Any:
+    def voyager_read(path: Path, _: Float32Array) -> Any:
         import voyager
 
         return voyager.Index.load(str(path))
 
-    def voyager_asked(index: Any, queries: engine.Vectors, width: int) -> Any:
+    def voyager_asked(index: Any, queries: Float32Array, width: int) -> Any:
         return index.query(queries, K, num_threads=1, query_ef=width)[0]
 
     graph = {"widths": WIDTHS, "settings": f"M 16, ef_construction 200, built by {n_threads} threads"}
@@ -252,7 +253,7 @@ class Entry:
     recall: float = 0.0
     per_s: float = 0.0
 
-    def ask(self, queries: engine.Vectors) -> Any:
+    def ask(self, queries: Float32Array) -> Any:
         return self.kind.ask(self.opened, queries, self.width)
 
 
@@ -263,7 +264,7 @@ def timed(work: Callable[[], Any]) -> tuple[float, Any]:
 
 
 def entry_of(
-    kind: Kind, name: str, vectors: engine.Vectors, queries: engine.Vectors, kth: engine.Vectors, work: Path
+    kind: Kind, name: str, vectors: Float32Array, queries: Float32Array, kth: Float32Array, work: Path
 ) -> Entry:
     """Built, unless the same was built there before; opened, and its width found."""
     path, build_s = work / "nothing", 0.0
@@ -286,13 +287,13 @@ def entry_of(
     return Entry(kind, opened, width, build_s, open_s, size)
 
 
-def answers(kind: Kind, opened: Any, queries: engine.Vectors, width: int) -> list[Any]:
+def answers(kind: Kind, opened: Any, queries: Float32Array, width: int) -> list[Any]:
     if kind.batch:
         return list(kind.ask(opened, queries, width))
     return [row for query in queries for row in kind.ask(opened, query[None], width)]
 
 
-def recall(vectors: engine.Vectors, queries: engine.Vectors, rows: Sequence[Any], kth: engine.Vectors) -> float:
+def recall(vectors: Float32Array, queries: Float32Array, rows: Sequence[Any], kth: Float32Array) -> float:
     """The share of answers as near as the k-th true one; fewer than asked count as wrong."""
     right = 0
     for query, found, limit in zip(queries, rows, kth[:, 0], strict=True):
@@ -308,8 +309,8 @@ def recall(vectors: engine.Vectors, queries: engine.Vectors, rows: Sequence[Any]
 def compared(
     chosen: Sequence[str],
     data: str,
-    vectors: engine.Vectors,
-    queries: engine.Vectors,
+    vectors: Float32Array,
+    queries: Float32Array,
     n_trees: int,
     n_threads: int,
     work: Path,
@@ -361,7 +362,7 @@ def percentiles(times_s: Sequence[float]) -> dict[str, float]:
     return {f"p{percent}_us": round(float(np.percentile(times_s, percent)) * 1e6, 1) for percent in (5, 50, 99)}
 
 
-def filtered(data: str, vectors: engine.Vectors, n_queries: int, work: Path) -> list[dict[str, Any]]:
+def filtered(data: str, vectors: Float32Array, n_queries: int, work: Path) -> list[dict[str, Any]]:
     """Exact answers within a filter, for filters that leave a half, a twentieth, a thousandth: of the engine, and of
     `Nearest` with the filter as JSON, the first time and when it is known."""
     n, dim = vectors.shape
@@ -393,7 +394,7 @@ def filtered(data: str, vectors: engine.Vectors, n_queries: int, work: Path) -> 
     return lines
 
 
-def _published(vectors: engine.Vectors, bpm: Any, work: Path) -> Path:
+def _published(vectors: Float32Array, bpm: Any, work: Path) -> Path:
     """An index of them, an item a row. Filters are searched exactly: the engines of the whole are left small."""
     model_dir = work / f"filters-{hashlib.sha256(vectors.tobytes()).hexdigest()[:16]}"
     if not (model_dir / "current").exists():

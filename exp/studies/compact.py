@@ -18,13 +18,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from boiler.arrays import Float32Array, Float64Array, Int64Array
 from boiler import arguments
 from boiler.engine import normalize
 from boiler.evaluation import datasets, ground_truth, labelled_index, ranking
 from boiler.evaluation.labelled_index import Labelled
 
-Vectors = npt.NDArray[np.float32]
-Decode = Callable[[Vectors], Vectors]
+Decode = Callable[[Float32Array], Float32Array]
 """What is left of vectors [N, D] once they were stored and read again."""
 
 BITS = 256
@@ -42,46 +42,46 @@ class Code:
 
     name: str
     bits: Callable[[int], int]
-    learn: Callable[[Vectors, np.random.Generator], Decode]
+    learn: Callable[[Float32Array, np.random.Generator], Decode]
     draws: int = 1
     numbers: bool = True
 
 
-def as_int8(vectors: Vectors, draw: np.random.Generator) -> Decode:
+def as_int8(vectors: Float32Array, draw: np.random.Generator) -> Decode:
     """Each number a byte, the largest of a vector 127 steps. The step is not kept: only directions count."""
     return lambda some: np.rint(some / np.abs(some).max(axis=1, keepdims=True) * 127)
 
 
-def as_int8_all(vectors: Vectors, draw: np.random.Generator) -> Decode:
+def as_int8_all(vectors: Float32Array, draw: np.random.Generator) -> Decode:
     """Each number a byte, one step for all vectors."""
     step = np.abs(vectors).max() / 127
     return lambda some: np.rint(some / step).clip(-127, 127)
 
 
-def signs(vectors: Vectors, draw: np.random.Generator) -> Decode:
+def signs(vectors: Float32Array, draw: np.random.Generator) -> Decode:
     """On which side of the mean each number is; read as the mean of those on that side."""
     return _two_levels(vectors, np.eye(vectors.shape[1]))
 
 
-def rotated_signs(vectors: Vectors, draw: np.random.Generator) -> Decode:
+def rotated_signs(vectors: Float32Array, draw: np.random.Generator) -> Decode:
     """256 such after a random rotation (a projection, where there are fewer numbers): Charikar 2002."""
     dim = vectors.shape[1]
     return _two_levels(vectors, rotation(max(dim, BITS), draw)[:dim, :BITS])
 
 
-def itq(vectors: Vectors, draw: np.random.Generator) -> Decode:
+def itq(vectors: Float32Array, draw: np.random.Generator) -> Decode:
     """256 such (D where D is less) after the rotation of the principal components that signs fit best: Gong and
     Lazebnik 2011."""
     return _two_levels(vectors, _fitted(vectors, draw))
 
 
-def itq_counted(vectors: Vectors, draw: np.random.Generator) -> Decode:
+def itq_counted(vectors: Float32Array, draw: np.random.Generator) -> Decode:
     """The same bits, compared by how many agree (Hamming), as a processor does quickest."""
     mean, turn = vectors.mean(axis=0), _fitted(vectors, draw)
     return lambda some: np.where((some - mean) @ turn >= 0, 1.0, -1.0)
 
 
-def _fitted(vectors: Vectors, draw: np.random.Generator) -> npt.NDArray[np.float64]:
+def _fitted(vectors: Float32Array, draw: np.random.Generator) -> Float64Array:
     mean, directions, _ = components(vectors)
     directions = directions[:, :BITS]
     flat = (vectors - mean) @ directions
@@ -92,7 +92,7 @@ def _fitted(vectors: Vectors, draw: np.random.Generator) -> npt.NDArray[np.float
     return directions @ turn
 
 
-def _two_levels(vectors: Vectors, turn: npt.NDArray[np.float64]) -> Decode:
+def _two_levels(vectors: Float32Array, turn: Float64Array) -> Decode:
     """Shape: turn [D, B]"""
     mean = vectors.mean(axis=0, dtype=np.float64)
     flat = (vectors - mean) @ turn
@@ -101,7 +101,7 @@ def _two_levels(vectors: Vectors, turn: npt.NDArray[np.float64]) -> Decode:
     return lambda some: np.where((some - mean) @ turn >= 0, above, below) @ turn.T + mean
 
 
-def shared_out(vectors: Vectors, draw: np.random.Generator) -> Decode:
+def shared_out(vectors: Float32Array, draw: np.random.Generator) -> Decode:
     """256 bits shared out among the principal components by what they win, each with the levels that fit it best (Lloyd
     1957; reverse water-filling). What is read again are numbers, so that a query may be whole."""
     mean, directions, variances = components(vectors)
@@ -114,7 +114,7 @@ def shared_out(vectors: Vectors, draw: np.random.Generator) -> Decode:
     used = np.flatnonzero(bits)
     levels = [lloyd(flat[:, at], 2 ** bits[at]) for at in used]
 
-    def decode(some: Vectors) -> Vectors:
+    def decode(some: Float32Array) -> Float32Array:
         numbers = (some - mean) @ directions[:, used]
         for at, level in enumerate(levels):
             numbers[:, at] = level[np.searchsorted((level[1:] + level[:-1]) / 2, numbers[:, at])]
@@ -123,7 +123,7 @@ def shared_out(vectors: Vectors, draw: np.random.Generator) -> Decode:
     return decode
 
 
-def shared_out_by_half(vectors: Vectors, draw: np.random.Generator) -> Decode:
+def shared_out_by_half(vectors: Float32Array, draw: np.random.Generator) -> Decode:
     """The same, learned from half of the vectors: what it is worth to those that come later."""
     return shared_out(vectors[draw.permutation(len(vectors))[: len(vectors) // 2]], draw)
 
@@ -140,13 +140,13 @@ CODES = (
 )
 
 
-def rotation(dim: int, draw: np.random.Generator) -> npt.NDArray[np.float64]:
+def rotation(dim: int, draw: np.random.Generator) -> Float64Array:
     """Any rotation is as likely as any other. Shape: [dim, dim]"""
     turn, upper = np.linalg.qr(draw.normal(size=(dim, dim)))
     return turn * np.sign(np.diag(upper))
 
 
-def components(vectors: Vectors) -> tuple[npt.NDArray[np.float64], ...]:
+def components(vectors: Float32Array) -> tuple[Float64Array, ...]:
     """Mean [D], principal directions [D, D] as columns, their variances [D], largest first."""
     mean = vectors.mean(axis=0, dtype=np.float64)
     centred = vectors - mean
@@ -154,7 +154,7 @@ def components(vectors: Vectors) -> tuple[npt.NDArray[np.float64], ...]:
     return mean, directions[:, ::-1], variances[::-1].clip(min=0)
 
 
-def lloyd(numbers: npt.NDArray[np.float64], count: int, rounds: int = 30) -> npt.NDArray[np.float64]:
+def lloyd(numbers: Float64Array, count: int, rounds: int = 30) -> Float64Array:
     """The `count` levels, rising, that numbers [N] lie nearest to."""
     level = np.quantile(numbers, (np.arange(count) + 0.5) / count)
     for _ in range(rounds):
@@ -164,7 +164,7 @@ def lloyd(numbers: npt.NDArray[np.float64], count: int, rounds: int = 30) -> npt
     return level
 
 
-def measured(index: Labelled, groups: npt.NDArray[np.int64], store: Decode, ask: Decode) -> npt.NDArray[np.float64]:
+def measured(index: Labelled, groups: Int64Array, store: Decode, ask: Decode) -> Float64Array:
     """P@1, P@10, mAP when the windows were stored by `store`, and the queries by `ask`."""
     whole = index.collection
     windows = whole.vectors if whole.windows is None else whole.windows
@@ -213,7 +213,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def row(values: npt.NDArray[np.float64]) -> str:
+def row(values: Float64Array) -> str:
     return " / ".join(f"{value:.3f}".removeprefix("0") for value in values)
 
 

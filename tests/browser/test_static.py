@@ -13,10 +13,10 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 from boiler import browser
+from boiler.arrays import Float64Array
 from boiler.browser import map_data
 
 HERE = Path(browser.__file__).parent
@@ -34,8 +34,6 @@ TO_XYZ = np.array(
 WHITE = np.array([0.95047, 1.0, 1.08883])
 APART = 15.0
 
-Floats = npt.NDArray[np.float64]
-
 
 def palette(name: str) -> list[str]:
     found = re.search(rf"const {name} = \[(.*)\];", SCRIPT)
@@ -43,7 +41,7 @@ def palette(name: str) -> list[str]:
     return re.findall(r"#[0-9a-f]{6}", found[1])
 
 
-def seen(colour: str, eye: str) -> Floats:
+def seen(colour: str, eye: str) -> Float64Array:
     """L*, a*, b* of an sRGB colour, as this eye sees it."""
     parts = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
     linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boiler import engine
+from boiler.arrays import Float32Array
 from boiler.engine.exact import Exact
 from boiler.engine.hnsw import HNSW, RECALL_WANTED
 from boiler.errors import ModelDirError, UnknownNameError
@@ -19,14 +20,14 @@ from boiler.errors import ModelDirError, UnknownNameError
 DIM = 24
 
 
-def bags(n: int, dim: int = DIM, seed: int = 0) -> engine.Vectors:
+def bags(n: int, dim: int = DIM, seed: int = 0) -> Float32Array:
     """Clustered, non-negative, many of them alike: like counts of words."""
     random = np.random.default_rng(seed)
     centres = random.gamma(0.3, size=(max(n // 50, 1), dim))
     return engine.normalize(random.poisson(4 * centres[random.integers(0, len(centres), n)]) + 1e-3)
 
 
-def truth(vectors: engine.Vectors, queries: engine.Vectors, k: int) -> engine.Neighbours:
+def truth(vectors: Float32Array, queries: Float32Array, k: int) -> engine.Neighbours:
     """The plainest way: all distances in float64, sorted by distance and row."""
     apart = vectors[None].astype(np.float64) - queries[:, None].astype(np.float64)
     distances = np.sqrt((apart**2).sum(-1)).astype(np.float32)

@@ -11,17 +11,18 @@ import numpy as np
 import pytest
 from sounds import tone, write
 
+from boiler.arrays import Float32Array
 from boiler.audio.decoder_pool import Decoders
 from boiler.catalog import catalog, diff, scan
 from boiler.catalog.catalog import Catalog
 from boiler.indexing import embed as embed_module
-from boiler.indexing.embed import Floats, Hearing, Tally
+from boiler.indexing.embed import Hearing, Tally
 from boiler.progress import meter
 
 DIM = 4
 
 
-def statistics(samples: Floats) -> Floats:
+def statistics(samples: Float32Array) -> Float32Array:
     """[B, T] to [B, 4]: nothing of one sound gets into the vector of another."""
     edges = np.abs(np.diff(samples, axis=1)).mean(axis=1)
     level = np.sqrt((samples**2).mean(axis=1))
@@ -187,7 +188,7 @@ def test_a_vector_that_cannot_be_compared_fails_its_file_alone(room: Room, bad: 
     for n in range(4):
         write(room.root / f"{n}.wav", tone(300, 1.0 + n / 10, 16_000, level=0.1 * (n + 1)), 16_000)
 
-    def embed(samples: Floats) -> Floats:
+    def embed(samples: Float32Array) -> Float32Array:
         vectors = statistics(samples)
         vectors[(samples.max(axis=1) > 0.25) & (samples.max(axis=1) < 0.35)] = bad
         return vectors
@@ -211,7 +212,7 @@ def test_a_run_that_ends_anywhere_loses_at_most_a_batch_and_goes_on(room: Room) 
     embedded: list[int] = []
     allowed = 0
 
-    def embed(samples: Floats) -> Floats:
+    def embed(samples: Float32Array) -> Float32Array:
         if sum(embedded) >= allowed:
             raise Stopped
         embedded.append(len(samples))

@@ -11,10 +11,10 @@ import pytest
 from sounds import write
 
 from boiler import engine
+from boiler.arrays import Float32Array
 from boiler.audio import stream, synthesis
 from boiler.audio.stream import SAMPLE_RATE_HZ, Samples
 from boiler.catalog.items import Item
-from boiler.engine import Vectors
 from boiler.errors import QueryError, UnknownItemError
 from boiler.search import locate
 from boiler.search.locate import Found
@@ -120,7 +120,7 @@ def test_a_part_is_looked_for_alone(nearest: Nearest) -> None:
     assert [(one.id, round(one.start_s, 3)) for one in found] == [("b.wav", 3.5)]
 
 
-def near(snapshot_row: int, nearest: Nearest) -> Vectors:
+def near(snapshot_row: int, nearest: Nearest) -> Float32Array:
     return nearest._snapshot.vectors[[snapshot_row]]
 
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from boiler import engine
+from boiler.arrays import Float32Array
 from boiler.catalog.items import Item
 from boiler.engine.exact import Exact
 from boiler.errors import ModelDirError, SilentSoundError, UnknownItemError, UnknownNameError
@@ -22,7 +23,7 @@ from boiler.store.generation import Header, rows_of
 DIM = 6
 
 
-def published(folder: Path, counts: list[int], vectors: engine.Vectors) -> Snapshot:
+def published(folder: Path, counts: list[int], vectors: Float32Array) -> Snapshot:
     """Items 0, 3, 6 ... with so many rows each."""
     numbers = np.repeat(3 * np.arange(len(counts)), counts)
     items = [Item(3 * i, f"f{i % 4}/s{i}.wav", label=f"l{i % 3}", silent=not count) for i, count in enumerate(counts)]
@@ -30,7 +31,7 @@ def published(folder: Path, counts: list[int], vectors: engine.Vectors) -> Snaps
     return Snapshot.open(folder)
 
 
-def brute_force(snapshot: Snapshot, queries: engine.Vectors, without: set[int]) -> list[tuple[float, int]]:
+def brute_force(snapshot: Snapshot, queries: Float32Array, without: set[int]) -> list[tuple[float, int]]:
     apart = snapshot.vectors[None].astype(np.float64) - queries[:, None].astype(np.float64)
     distances = np.sqrt((apart**2).sum(-1)).astype(np.float32).min(axis=0)
     best: dict[int, float] = {}
@@ -182,7 +183,7 @@ def test_how_crowded_it_is_around_a_row_is_looked_up_once(tmp_path: Path, monkey
     asked: list[int] = []
     query = Exact.query
 
-    def counting(self: Exact, queries: engine.Vectors, k: int) -> engine.Neighbours:
+    def counting(self: Exact, queries: Float32Array, k: int) -> engine.Neighbours:
         asked.append(len(queries))
         return query(self, queries, k)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from boiler import engine
-from boiler.engine import Vectors
+from boiler.arrays import Float32Array
 from boiler.search.nearest import Nearest
 from boiler.store import generation
 from boiler.store import layout as mapping
@@ -17,7 +17,7 @@ from boiler.store.generation import Header, Item, rows_of
 DIM = 16
 
 
-def groups(n_items: int, n_groups: int = 4, seed: int = 0) -> tuple[Vectors, np.ndarray]:
+def groups(n_items: int, n_groups: int = 4, seed: int = 0) -> tuple[Float32Array, np.ndarray]:
     """Unit vectors around a few directions, and which direction each is of."""
     random = np.random.default_rng(seed)
     centres = random.normal(size=(n_groups, DIM))
@@ -25,7 +25,7 @@ def groups(n_items: int, n_groups: int = 4, seed: int = 0) -> tuple[Vectors, np.
     return engine.normalize(centres[group] + 0.25 * random.normal(size=(n_items, DIM))), group
 
 
-def publish(model_dir: Path, vectors: Vectors, numbers: np.ndarray) -> Nearest:
+def publish(model_dir: Path, vectors: Float32Array, numbers: np.ndarray) -> Nearest:
     items = [Item(int(n), f"{n}.wav", duration_s=5.0, label="even" if n % 2 == 0 else None) for n in numbers]
     generation.publish(model_dir, Header(encoder="random", dim=DIM), vectors, rows_of(numbers, end_s=5.0), items)
     return Nearest(model_dir)
