@@ -5,40 +5,45 @@
 >>> nearest.search(vector, k=5)  # doctest: +SKIP
 """
 
+from boiler.deprecated import module_getattr
 from boiler.search.nearest import (
-    Answer,
     ByItem,
     BySamples,
     BySound,
     ByVector,
     ByWindows,
+    DuplicateGroup,
     Embedded,
     Explanation,
-    Group,
+    GroupLimit,
     Item,
     Map,
     Match,
     Nearest,
     Options,
-    Part,
-    PerGroup,
+    QueryResult,
+    TimeSpan,
 )
 
 __all__ = [
-    "Answer",
     "ByItem",
     "BySamples",
     "BySound",
     "ByVector",
     "ByWindows",
+    "DuplicateGroup",
     "Embedded",
     "Explanation",
-    "Group",
+    "GroupLimit",
     "Item",
     "Map",
     "Match",
     "Nearest",
     "Options",
-    "Part",
-    "PerGroup",
+    "QueryResult",
+    "TimeSpan",
 ]
+
+__getattr__ = module_getattr(
+    __name__, {"Answer": "QueryResult", "Group": "DuplicateGroup", "Part": "TimeSpan", "PerGroup": "GroupLimit"}
+)

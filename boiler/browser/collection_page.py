@@ -13,7 +13,7 @@ from boiler.browser.indexes import Library
 from boiler.catalog.items import Failure
 from boiler.progress import ProgressCallback
 from boiler.search import statistics
-from boiler.search.duplicates import Group
+from boiler.search.duplicates import DuplicateGroup
 from boiler.search.statistics import Holdings
 from boiler.store import generation
 
@@ -169,7 +169,7 @@ def nearly(shelf: Library, held: Holdings) -> None:
         {
             "One": [group.ids[0] for group in some],
             "Nearly the same": [", ".join(group.ids[1:]) for group in some],
-            "Farthest apart": [group.widest for group in some],
+            "Farthest apart": [group.max_distance for group in some],
         },
         column_config={"Farthest apart": st.column_config.NumberColumn(format="%.3f")},
         hide_index=True,
@@ -179,7 +179,7 @@ def nearly(shelf: Library, held: Holdings) -> None:
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _nearly(model_dir: str, name: str, _shelf: Library, _on_progress: ProgressCallback) -> list[Group]:
+def _nearly(model_dir: str, name: str, _shelf: Library, _on_progress: ProgressCallback) -> list[DuplicateGroup]:
     return _shelf.nearest.duplicates(on_progress=_on_progress)
 
 

@@ -128,14 +128,14 @@ def page(shelf: Library) -> None:
 def found(shelf: Library, start: int, end: int, steps: int) -> tuple[Match, ...]:
     """The sounds between, in order; remembered for a while.
 
-    Raises: QueryError, SilentSoundError, UnknownItemError: as `journeys.journey`.
+    Raises: QueryError, SilentSoundError, UnknownItemError: as `paths.path_between`.
     """
     return _remembered(shelf.key, shelf.nearest.generation, start, end, steps, shelf)
 
 
 @st.cache_resource(max_entries=100, show_spinner=False)
 def _remembered(key: str, generation: str, start: int, end: int, steps: int, _shelf: Library) -> tuple[Match, ...]:
-    return tuple(paths.journey(_shelf.nearest, ByItem(start), ByItem(end), steps))
+    return tuple(paths.path_between(_shelf.nearest, ByItem(start), ByItem(end), steps))
 
 
 def choose(shelf: Library, way: Way, name: str, item: Item | None) -> None:

@@ -20,7 +20,7 @@ from boiler.catalog.items import Item
 from boiler.progress import ProgressCallback, ignore_progress
 from boiler.search import filter_parser, filters, seeds
 from boiler.search.filters import Filter
-from boiler.search.nearest import Answer, ByItem, ByWindows, Nearest, Options, PerGroup
+from boiler.search.nearest import ByItem, ByWindows, GroupLimit, Nearest, Options, QueryResult
 
 # J. J. Rocchio, Relevance feedback in information retrieval, 1971: what was asked keeps the most weight, and a dislike
 # weighs less than a like, for it says only where the answer is not. Several share the weight of one.
@@ -29,7 +29,7 @@ DISLIKED = 0.35
 DEDUP_DISTANCE = 0.1
 
 
-def of(shelf: Library, question: Question) -> Answer:
+def of(shelf: Library, question: Question) -> QueryResult:
     """The answer, `question.k` items at most, nearest first. What was asked with, liked or disliked is not in it.
 
     What was answered is remembered for a while.
@@ -45,7 +45,7 @@ def of(shelf: Library, question: Question) -> Answer:
 @st.cache_resource(max_entries=500, show_spinner=False)  # an answer is frozen: sessions may share it
 def _remembered(
     key: str, generation: str, address: tuple[tuple[str, str], ...], _shelf: Library, _question: Question
-) -> Answer:
+) -> QueryResult:
     return _shelf.nearest.query(seeds_of(_shelf, _question), _question.k, options(_question))
 
 
@@ -104,7 +104,7 @@ def _embedded(
     start_s, end_s = part
     of_s = (_item.duration_s if end_s is None else end_s) - start_s
     blocks = _heard(stream.stream(_path, start_s=start_s, end_s=end_s), of_s, _on_progress)
-    windows = seeds.spread(_nearest.embed_blocks(blocks, _item.id, start_s))
+    windows = seeds.evenly_spaced(_nearest.embed_blocks(blocks, _item.id, start_s))
     return ByWindows([one.vector for one in windows], [one.window for one in windows], _path)
 
 
@@ -130,7 +130,7 @@ def options(question: Question) -> Options:
         where=where(wish),
         without=frozenset(() if question.item is None else (question.item,)),  # a part of it does not say whose it is
         dedup_distance=DEDUP_DISTANCE if wish.fold else None,
-        per_group=PerGroup(wish.by, wish.most) if wish.most else None,
+        per_group=GroupLimit(wish.by, wish.most) if wish.most else None,
         diversity=wish.vary / 100,
         csls=wish.hubs,
         feedback=wish.heed,

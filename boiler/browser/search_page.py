@@ -153,7 +153,7 @@ def heard(shelf: Library, question: Question) -> bool:
 def remembered(shelf: Library, question: Question) -> None:
     """What was judged of these answers earlier, and a click to heed it."""
     asked_with = results.alone(shelf, question)
-    if asked_with is None or not shelf.nearest.feedback.begun:
+    if asked_with is None or not shelf.nearest.feedback.exists:
         return
     verdicts = shelf.nearest.feedback_for(asked_with)
     if not verdicts.likes and not verdicts.dislikes:
@@ -208,8 +208,8 @@ def answers(shelf: Library, question: Question) -> None:
         shape = shapes()
     answer = results.of(shelf, question)
     title.header(f"{count(len(answer.matches), 'sound')} most like it", anchor=False)
-    if answer.short:
-        st.caption(f"There are {answer.short}.")
+    if answer.shortfall:
+        st.caption(f"There are {answer.shortfall}.")
     if not answer.matches:
         st.info("No other sound of this collection is like that. Ask for less.", icon=":material/hearing_disabled:")
         return

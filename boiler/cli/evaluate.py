@@ -25,7 +25,7 @@ from boiler.errors import QueryError
 from boiler.evaluation import checks, datasets, metrics
 from boiler.evaluation.evaluate import EvaluateSettings, _evaluate, draw
 from boiler.evaluation.feedback_agreement import agreement
-from boiler.search.feedback import Feedback
+from boiler.search.feedback import FeedbackStore
 from boiler.search.snapshot import Snapshot
 
 
@@ -106,8 +106,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _feedback(model_dir: Path) -> int:
-    snapshot, store = Snapshot.open(model_dir), Feedback(model_dir)
-    if not store.begun:
+    snapshot, store = Snapshot.open(model_dir), FeedbackStore(model_dir)
+    if not store.exists:
         raise QueryError(f"nothing was judged yet in {model_dir}: like or dislike an answer first")
     print(agreement(snapshot, store).to_markdown())
     return 0

@@ -28,7 +28,7 @@ from rich.table import Table
 from boiler import arguments
 from boiler.errors import QueryError
 from boiler.search import locate
-from boiler.search.locate import Found
+from boiler.search.locate import Occurrence
 from boiler.search.nearest import ByItem, BySound, Nearest
 
 
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--most_hours",
         type=float,
-        default=locate.MOST_S / 3600,
+        default=locate.MAX_READ_S / 3600,
         help="read no more sound than this; 0: everything (default: %(default)s)",
     )
     parser.add_argument("--wav_dir", type=Path, default=None, help="where the sounds lie (default: where they were)")
@@ -59,23 +59,23 @@ def run(args: argparse.Namespace) -> int:
     kind: type[BySound] | type[ByItem] = BySound if path.is_file() else ByItem
     seed = kind(path if kind is BySound else args.sound, args.start_s, args.end_s)  # type: ignore[arg-type]
     with Nearest(args.model_dir, wav_dir=args.wav_dir, device=args.device) as nearest:
-        most_s = args.most_hours * 3600 or None
-        located = nearest.located(seed, args.k, within=args.within, most_s=most_s)
+        max_read_s = args.most_hours * 3600 or None
+        located = nearest.locate_result(seed, args.k, within=args.within, max_read_s=max_read_s)
     if args.json:
-        print(json.dumps([asdict(found) for found in located.found], ensure_ascii=False, indent=1))
+        print(json.dumps([asdict(found) for found in located.occurrences], ensure_ascii=False, indent=1))
     else:
-        Console().print(table(located.found))
+        Console().print(table(located.occurrences))
     for id, reason in located.unread:
         print(f"boiler: {id} was not read: {reason}", file=sys.stderr)
-    hours = f"{located.read_s / 3600:.2f} of {located.of_s / 3600:.2f} hours of sound were read"
-    if not located.found:
+    hours = f"{located.read_s / 3600:.2f} of {located.total_s / 3600:.2f} hours of sound were read"
+    if not located.occurrences:
         print(f"boiler: it occurs nowhere in what was looked at; {hours}", file=sys.stderr)
     elif not located.complete:
         print(f"boiler: {hours}; --most_hours 0 reads all", file=sys.stderr)
     return 1 if located.unread else 0
 
 
-def table(found: Sequence[Found]) -> Table:
+def table(found: Sequence[Occurrence]) -> Table:
     """The places for a reader."""
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("score", "gain", "from", "to"):

@@ -32,9 +32,9 @@ from rich.table import Table
 from boiler import arguments
 from boiler.errors import QueryError, UnknownItemError
 from boiler.search import export, filter_parser
-from boiler.search.embedder import Part
+from boiler.search.embedder import TimeSpan
 from boiler.search.explain import Explanation, Moment
-from boiler.search.nearest import ByItem, BySound, Match, Nearest, Options, PerGroup
+from boiler.search.nearest import ByItem, BySound, GroupLimit, Match, Nearest, Options
 from boiler.search.seeds import Seed
 
 WORDS_TOLD, MATCHES_TOLD = 5, 3
@@ -110,8 +110,8 @@ def run(args: argparse.Namespace) -> int:
             print(export.m3u8(answer.matches, nearest.path), end="")
         else:
             print(export.listing(answer.matches) if args.format == "json" else export.table(answer.matches), end="")
-    if answer.short:
-        print(f"boiler: {answer.short}", file=sys.stderr)
+    if answer.shortfall:
+        print(f"boiler: {answer.shortfall}", file=sys.stderr)
     if answer.nothing_similar:
         print("boiler: nothing here is similar: even the closest is no closer than many a random pair", file=sys.stderr)
     return 0
@@ -124,13 +124,13 @@ def _seed(word: str, part: tuple[float, float | None], weight: float = 1.0) -> S
     return BySound(path, *part, weight) if path.is_file() else ByItem(word, *part, weight)
 
 
-def _per_group(text: str) -> PerGroup:
+def _per_group(text: str) -> GroupLimit:
     name, colon, most = text.rpartition(":")
     if not colon:
-        return PerGroup(text)
+        return GroupLimit(text)
     if not most.isdecimal():
         raise QueryError(f"--per_group is written FIELD or FIELD:MOST, as in folder:2, not {text!r}")
-    return PerGroup(name, int(most))
+    return GroupLimit(name, int(most))
 
 
 def table(matches: Sequence[Match]) -> Table:
@@ -169,14 +169,14 @@ def told(why: Explanation, id: str) -> str:
     return "\n".join(lines)
 
 
-def _seconds(part: Part) -> str:
+def _seconds(part: TimeSpan) -> str:
     return f"{part.start_s:.1f}-{part.end_s:.1f} s"
 
 
 def _course(course: Sequence[Moment]) -> str:
     """A digit for each stretch: its similarity in tenths, 0 also for below."""
     digits = "".join(str(min(max(int(10 * one.similarity), 0), 9)) for one in course)
-    return f"{digits}  {_seconds(Part(course[0].start_s, course[-1].end_s))}"
+    return f"{digits}  {_seconds(TimeSpan(course[0].start_s, course[-1].end_s))}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

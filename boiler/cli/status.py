@@ -138,7 +138,7 @@ def near_duplicates(opened: Generation) -> list[tuple[str, str, float]]:
     """Pairs of items of different bytes that are nearly the same as `boiler.search.duplicates` has it, nearest first."""
     with closing(opened.connect()) as db:
         items = {row["n"]: row for row in db.execute("SELECT n, id, sha256 FROM items WHERE vec_row IS NOT NULL")}
-    found = [(items[one], items[other], apart) for one, other, apart in duplicates.pairs(Snapshot(opened))]
+    found = [(items[one], items[other], apart) for one, other, apart in duplicates.find_pairs(Snapshot(opened))]
     pairs = [(one["id"], other["id"], apart) for one, other, apart in found if one["sha256"] != other["sha256"]]
     return sorted(pairs, key=lambda pair: (pair[2], pair[0]))
 

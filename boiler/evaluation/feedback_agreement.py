@@ -16,7 +16,7 @@ import numpy as np
 
 from boiler.errors import SilentSoundError, UnknownItemError
 from boiler.search import seeds
-from boiler.search.feedback import Feedback
+from boiler.search.feedback import FeedbackStore
 from boiler.search.snapshot import Snapshot
 
 NEAR = 10
@@ -55,7 +55,7 @@ class Agreement:
         )
 
 
-def agreement(snapshot: Snapshot, store: Feedback) -> Agreement:
+def agreement(snapshot: Snapshot, store: FeedbackStore) -> Agreement:
     """How the judgements that stand agree with the ranking of this index.
 
     Raises: QueryError: the judgements cannot be read.
@@ -103,7 +103,7 @@ def _places(snapshot: Snapshot, question: str) -> dict[str, int]:
         number, rows = snapshot.rows_of(id)
     except (UnknownItemError, SilentSoundError):  # of an older index
         return {}
-    queries = snapshot.vectors[seeds.spread(rows)]
+    queries = snapshot.vectors[seeds.evenly_spaced(rows)]
     ranked = snapshot.nearest_items(queries, snapshot.n_searchable, without=[number])
     names = snapshot.names(ranked.numbers.tolist())
     return {name.id: place for place, name in enumerate(names, start=1)}

@@ -4,7 +4,7 @@
 >>> from boiler import audio, generation
 >>> opened = generation.open("exp/esc10/MFCCStats")  # doctest: +SKIP
 >>> Ear("cpu").embed(opened, audio.stream("dog.wav"), "dog.wav")[0].window  # doctest: +SKIP
-Part(start_s=0.0, end_s=5.0)
+TimeSpan(start_s=0.0, end_s=5.0)
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 BATCH_WINDOWS = 16
 
 
-class Part(NamedTuple):
+class TimeSpan(NamedTuple):
     """A part of a sound, in seconds."""
 
     start_s: float
@@ -38,7 +38,7 @@ class Part(NamedTuple):
 class Embedded(NamedTuple):
     """A window of a sound and its vector, float32 [D], unit length."""
 
-    window: Part
+    window: TimeSpan
     vector: Float32Array
 
 
@@ -69,7 +69,7 @@ class Ear:
         for batch in batches(sounding, BATCH_WINDOWS):
             vectors = self.hear(opened, np.stack([window.samples for window in batch]))
             embedded += [
-                Embedded(Part(from_s + window.start_s, from_s + window.end_s), vector)
+                Embedded(TimeSpan(from_s + window.start_s, from_s + window.end_s), vector)
                 for window, vector in zip(batch, vectors, strict=True)
             ]
         if not embedded:

@@ -3,7 +3,7 @@
 >>> from boiler.search.nearest import ByItem, Nearest
 >>> why = Nearest("exp/esc10/BagTopVQVAE").explain(ByItem("rain/a.ogg"), "rain/b.ogg")  # doctest: +SKIP
 >>> why.similarity, why.words[0].word, why.words[0].share, why.words[0].answer_parts  # doctest: +SKIP
-(0.93, 17, 0.31, (Part(start_s=0.0, end_s=2.5),))
+(0.93, 17, 0.31, (TimeSpan(start_s=0.0, end_s=2.5),))
 
 The best pair of windows speaks for two sounds, as in every search. Where the encoder is a bag of words (its script has
 `presence`), the cosine of that pair is a sum over the words, `query[w] * answer[w]`: these are the shares, nothing is
@@ -31,8 +31,8 @@ from boiler.audio.windows import WINDOW_S, WINDOW_SAMPLES
 from boiler.errors import QueryError
 from boiler.progress import ProgressCallback
 from boiler.search import seeds
-from boiler.search.embedder import BATCH_WINDOWS, Ear, Part
-from boiler.search.seeds import ByItem, BySamples, BySound, ByWindows, Question
+from boiler.search.embedder import BATCH_WINDOWS, Ear, TimeSpan
+from boiler.search.seeds import ByItem, BySamples, BySound, ByWindows, QueryInput
 from boiler.store.generation import Generation
 
 MOST_MATCHES = 16
@@ -58,16 +58,16 @@ class WordShare:
 
     word: int
     share: float
-    query_parts: tuple[Part, ...]
-    answer_parts: tuple[Part, ...]
+    query_parts: tuple[TimeSpan, ...]
+    answer_parts: tuple[TimeSpan, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class WindowMatch:
     """A window of what was asked, one of the answer, and their cosine."""
 
-    query: Part
-    answer: Part
+    query: TimeSpan
+    answer: TimeSpan
     similarity: float
 
 
@@ -108,11 +108,11 @@ class Sound:
 
     name: str
     vectors: Float32Array
-    windows: Sequence[Part]
+    windows: Sequence[TimeSpan]
     read: Callable[[float, float], stream.Samples]
 
 
-def one_sound(question: Question) -> ByItem | BySound | BySamples | ByWindows:
+def one_sound(question: QueryInput) -> ByItem | BySound | BySamples | ByWindows:
     """The single sound that a question consists of.
 
     Raises: QueryError: it is several, or a vector, which nobody can hear.
@@ -228,7 +228,7 @@ def _words(both: tuple[_Matched, _Matched], presence: Float32Array) -> tuple[Wor
     )
 
 
-def _folded(presence: Float64Array, part: Part) -> Float64Array:
+def _folded(presence: Float64Array, part: TimeSpan) -> Float64Array:
     """A short sound fills its window several times: the mean over its repetitions.
 
     Shape: [K, F] of a window to [K, F'] of the sound, F' frames (at least one) of equal length that fill `part`.
@@ -245,9 +245,11 @@ def _folded(presence: Float64Array, part: Part) -> Float64Array:
     return total
 
 
-def _sounding(course: Float64Array, part: Part) -> tuple[Part, ...]:
+def _sounding(course: Float64Array, part: TimeSpan) -> tuple[TimeSpan, ...]:
     """The parts of a sound in which a word sounds, whose presence over it is `course` [F']."""
     sounding = np.concatenate([[False], course >= SOUNDING * course.max(), [False]])
     edges = np.flatnonzero(sounding[1:] != sounding[:-1]).reshape(-1, 2)
     second = (part.end_s - part.start_s) / len(course)
-    return tuple(Part(part.start_s + first * second, part.start_s + last * second) for first, last in edges.tolist())
+    return tuple(
+        TimeSpan(part.start_s + first * second, part.start_s + last * second) for first, last in edges.tolist()
+    )

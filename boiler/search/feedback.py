@@ -6,10 +6,10 @@ Nothing is ever overwritten, so what was thought when can be learned from later:
 
 >>> from pathlib import Path
 >>> from tempfile import mkdtemp
->>> store = Feedback(Path(mkdtemp()))
+>>> store = FeedbackStore(Path(mkdtemp()))
 >>> first = store.add("item:rain/a.wav", "rain/b.wav", like=True)
 >>> store.verdicts("item:rain/a.wav")
-Verdicts(likes=('rain/b.wav',), dislikes=())
+FeedbackSummary(likes=('rain/b.wav',), dislikes=())
 >>> store.undo(first), store.verdicts("item:rain/a.wav").likes
 (True, ())
 """
@@ -49,7 +49,7 @@ SELECT item, likes FROM judgements WHERE j IN (
 
 
 @dataclass(frozen=True)
-class Verdicts:
+class FeedbackSummary:
     """The ids of the items that are good answers, and of those that are not, in the order in which it was said. Where
     several people disagree, the more count; where as many say one as the other, neither."""
 
@@ -57,7 +57,7 @@ class Verdicts:
     dislikes: tuple[str, ...]
 
 
-class Feedback:
+class FeedbackStore:
     """The judgements of one model directory. The file is made with the first one. Several processes may write: each
     judgement is a transaction of its own, waited for up to `BUSY_S`."""
 
@@ -66,7 +66,7 @@ class Feedback:
         self._lock = threading.Lock()
 
     @property
-    def begun(self) -> bool:
+    def exists(self) -> bool:
         """Whether anything was ever judged."""
         return self.path.is_file()
 
@@ -90,18 +90,18 @@ class Feedback:
 
         Raises: FeedbackError: it cannot be written.
         """
-        if not self.begun:
+        if not self.exists:
             return False
         sql = "UPDATE judgements SET undone_at = ? WHERE j = ? AND undone_at IS NULL"
         return self._write(sql, (_now(), judgement)).rowcount == 1
 
     @renamed_arguments(who="user")
-    def verdicts(self, question: str, user: str | None = None) -> Verdicts:
+    def verdicts(self, question: str, user: str | None = None) -> FeedbackSummary:
         """What stands about the answers to a question: of one person, or of all."""
         balance: dict[str, int] = {}
         for item, likes in self._read(_STANDING, {"question": question, "user": user}):
             balance[item] = balance.get(item, 0) + (1 if likes else -1)
-        return Verdicts(
+        return FeedbackSummary(
             tuple(item for item, sign in balance.items() if sign > 0),
             tuple(item for item, sign in balance.items() if sign < 0),
         )
@@ -119,7 +119,7 @@ class Feedback:
     of = RenamedAttribute("verdicts")
 
     def _read(self, sql: str, values: dict[str, Any]) -> list[Any]:
-        if not self.begun:
+        if not self.exists:
             return []
         try:
             with closing(self._connect()) as connection:

@@ -2,7 +2,7 @@
 
 Vectors of windows of eight seconds cannot say when, and hardly whether, where other sounds cover what is looked for. So
 the recordings themselves are read and compared sample by sample (`boiler.audio.matched_filter`), which needs their folder. That
-costs time in proportion to what is read; where the collection is longer than `most_s`, the index says where to look
+costs time in proportion to what is read; where the collection is longer than `max_read_s`, the index says where to look
 first: at the windows that are nearest to the sound.
 """
 
@@ -18,16 +18,17 @@ import numpy as np
 from boiler.arrays import Float32Array
 from boiler.audio import matched_filter, stream
 from boiler.audio.matched_filter import Pattern
+from boiler.deprecated import RenamedAttribute
 from boiler.errors import QueryError, SoundError, SoundNotHereError
 from boiler.search.snapshot import Snapshot
 
-MOST_S = 4 * 3600.0
+MAX_READ_S = 4 * 3600.0
 """How much sound is read by default."""
-MOST_SOUGHT_S = matched_filter.MOST_S
+MAX_QUERY_S = matched_filter.MOST_S
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Occurrence:
     """A place where the sound occurs: from `start_s` to `end_s` of an item. `score`: 0 to 1, how much of what sounds
     there it is, 1 where it is alone; of what is 6 dB below the rest some .3 to .5, and below .2 it may be a chance
     likeness, of a near-silent recording above all. `certainty`: how many times as high as chance that is, 8 at least
@@ -46,19 +47,22 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Located:
-    """The places, best first. `read_s` seconds of sound were read of the `of_s` that could hold it; `unread` are ids of
+class LocateResult:
+    """The places, best first. `read_s` seconds of sound were read of the `total_s` that could hold it; `unread` are ids of
     recordings that could not be read, and why."""
 
-    found: tuple[Found, ...]
+    occurrences: tuple[Occurrence, ...]
     read_s: float
-    of_s: float
+    total_s: float
     unread: tuple[tuple[str, str], ...] = ()
+
+    found = RenamedAttribute("occurrences")
+    of_s = RenamedAttribute("total_s")
 
     @property
     def complete(self) -> bool:
         """Whether it occurs nowhere else: everything was read."""
-        return self.read_s >= self.of_s and not self.unread
+        return self.read_s >= self.total_s and not self.unread
 
 
 class _Recording(NamedTuple):
@@ -84,13 +88,13 @@ def locate(
     reader: stream.Reader = stream,
     within: Collection[int] | None = None,
     without: Collection[int] = (),
-    most_s: float | None = MOST_S,
+    max_read_s: float | None = MAX_READ_S,
     stop: Callable[[], bool] | None = None,
-) -> Located:
+) -> LocateResult:
     """The k places where the sound occurs with the highest score.
 
     `embed` gives the vectors of the sound and is called where not everything is read; `path` says where an item's sound
-    lies, `reader` reads it. `within`: only in these items; `most_s`: read no more than that (None: everything).
+    lies, `reader` reads it. `within`: only in these items; `max_read_s`: read no more than that (None: everything).
     `stop`: asked at each block that is read; when it says so, what was found until then is the answer, which is not
     complete.
 
@@ -102,14 +106,14 @@ def locate(
     except ValueError as error:
         raise QueryError(f"{error}. Give a part of it (start_s, end_s)") from error
     recordings = _recordings(snapshot, pattern.length / stream.SAMPLE_RATE_HZ, within, without)
-    of_s = sum(one.duration_s for one in recordings)
-    if most_s is None or of_s <= most_s:
+    total_s = sum(one.duration_s for one in recordings)
+    if max_read_s is None or total_s <= max_read_s:
         stretches = [_Stretch(one, 0.0, None) for one in recordings]
     else:
-        stretches = _likely(snapshot, recordings, embed(), pattern, most_s)
+        stretches = _likely(snapshot, recordings, embed(), pattern, max_read_s)
     found, read_s, unread = _read(snapshot, stretches, pattern, path, reader, stop or (lambda: False))
     best = sorted(found, key=lambda one: (-one.score, one.n, one.start_s))[:k]
-    return Located(tuple(best), min(read_s, of_s), of_s, tuple(unread.items()))
+    return LocateResult(tuple(best), min(read_s, total_s), total_s, tuple(unread.items()))
 
 
 def _recordings(
@@ -128,7 +132,7 @@ def _recordings(
 
 
 def _likely(
-    snapshot: Snapshot, recordings: Sequence[_Recording], queries: Float32Array, pattern: Pattern, most_s: float
+    snapshot: Snapshot, recordings: Sequence[_Recording], queries: Float32Array, pattern: Pattern, max_read_s: float
 ) -> list[_Stretch]:
     """What to read where not everything can be: around the windows nearest to the sound, best first."""
     rows = np.concatenate([np.arange(one.rows.start, one.rows.stop) for one in recordings])
@@ -136,7 +140,7 @@ def _likely(
     similarity = (snapshot.vectors[rows] @ queries.T).max(axis=1)
     margin_s = pattern.length / stream.SAMPLE_RATE_HZ
     chosen: dict[int, list[tuple[float, float]]] = {}
-    left_s = most_s
+    left_s = max_read_s
     for at in np.argsort(-similarity, kind="stable").tolist():
         _, start_s, end_s = snapshot.rows[rows[at]].item()
         last_s = recordings[owner[at]].duration_s
@@ -168,8 +172,8 @@ def _read(
     path: Callable[[int], Path],
     reader: stream.Reader,
     stop: Callable[[], bool],
-) -> tuple[list[Found], float, dict[str, str]]:
-    found, read_s, unread = list[Found](), 0.0, dict[str, str]()
+) -> tuple[list[Occurrence], float, dict[str, str]]:
+    found, read_s, unread = list[Occurrence](), 0.0, dict[str, str]()
     errors: list[QueryError | SoundError] = []
     for recording, start_s, end_s in stretches:
         reading = _Reading(stop)
@@ -183,7 +187,7 @@ def _read(
         read_s += reading.read_s if reading.stopped else (recording.duration_s if end_s is None else end_s) - start_s
         name = snapshot.names([recording.n])[0]
         found += [
-            Found(
+            Occurrence(
                 *(name.id, recording.n, name.url, name.label),
                 *(start_s + one.start_s, start_s + one.start_s + pattern.duration_s),
                 *(one.correlation, one.certainty, one.gain_db),

@@ -41,42 +41,42 @@ from boiler.arrays import Float32Array
 from boiler.audio import stream
 from boiler.catalog import items as items_module
 from boiler.catalog.items import Item
-from boiler.deprecated import RenamedAttribute, renamed_arguments
+from boiler.deprecated import RenamedAttribute, module_getattr, renamed_arguments
 from boiler.errors import QueryError, SoundNotHereError
 from boiler.progress import ProgressCallback, ignore_progress
 from boiler.search import duplicates, explain, relevance_feedback, seeds
 from boiler.search import locate as locate_module
 from boiler.search import query as query_module
-from boiler.search.duplicates import Group
-from boiler.search.embedder import Ear, Embedded, Part
+from boiler.search.duplicates import DuplicateGroup
+from boiler.search.embedder import Ear, Embedded, TimeSpan
 from boiler.search.explain import Explanation
-from boiler.search.feedback import Feedback, Verdicts
-from boiler.search.locate import Found, Located
-from boiler.search.query import Answer, Match, Options, PerGroup, Query
-from boiler.search.seeds import ByItem, BySamples, BySound, ByVector, ByWindows, Question, Seed
-from boiler.search.snapshot import Ranked, Snapshot
+from boiler.search.feedback import FeedbackStore, FeedbackSummary
+from boiler.search.locate import LocateResult, Occurrence
+from boiler.search.query import GroupLimit, Match, Options, Query, QueryResult
+from boiler.search.seeds import ByItem, BySamples, BySound, ByVector, ByWindows, QueryInput, Seed
+from boiler.search.snapshot import RankedItems, Snapshot
 from boiler.store import generation
 from boiler.store import layout as mapping
 from boiler.store.header import Header
 from boiler.store.layout import Map
 
 __all__ = [
-    "Answer",
     "ByItem",
     "BySamples",
     "BySound",
     "ByVector",
     "ByWindows",
+    "DuplicateGroup",
     "Embedded",
     "Explanation",
-    "Group",
+    "GroupLimit",
     "Item",
     "Map",
     "Match",
     "Nearest",
     "Options",
-    "Part",
-    "PerGroup",
+    "QueryResult",
+    "TimeSpan",
 ]
 
 
@@ -105,7 +105,7 @@ class Nearest:
         self._ear = Ear(device)
         self._reader = reader
         self._refreshing = threading.Lock()
-        self.feedback = Feedback(self.model_dir)
+        self.feedback = FeedbackStore(self.model_dir)
         self._current: Snapshot | None = Snapshot.open(self.model_dir, engine)
 
     # --------------------------------------------------------------------------------------- what is open
@@ -242,19 +242,19 @@ class Nearest:
 
         Raises: QueryError: of another length, not finite, all zeros; k not a whole number from 1 on.
         """
-        return query_module.matches(*self.ranked(query, k))
+        return query_module.matches(*self.rank(query, k))
 
-    def ranked(self, query: Any, k: int) -> tuple[Snapshot, Ranked]:
+    def rank(self, query: Any, k: int) -> tuple[Snapshot, RankedItems]:
         """What `search` finds, by row of the index that answered: for who names the items by itself.
 
         Raises: as `search`.
         """
         snapshot = self._snapshot
-        vector = seeds.vector_of(query, snapshot.generation.header.dim)
+        vector = seeds.unit_vector(query, snapshot.generation.header.dim)
         return snapshot, snapshot.nearest_items(vector[None], seeds.k_of(k))
 
-    def ranked_each(self, vectors: Float32Array, k: int) -> tuple[Snapshot, list[Ranked]]:
-        """`ranked` for many unit vectors in one go. Shape: [Q, D] -> [Q]
+    def rank_many(self, vectors: Float32Array, k: int) -> tuple[Snapshot, list[RankedItems]]:
+        """`rank` for many unit vectors in one go. Shape: [Q, D] -> [Q]
 
         Raises: QueryError: another number of dimensions than the index's; k as `search`.
         """
@@ -271,7 +271,7 @@ class Nearest:
         k = seeds.k_of(k)
         snapshot = self._snapshot
         dim = snapshot.generation.header.dim
-        queries = [seeds.vector_of(vector, dim) for vector in seeds.spread(vectors)]
+        queries = [seeds.unit_vector(vector, dim) for vector in seeds.evenly_spaced(vectors)]
         if not queries:
             raise QueryError("no vector was given to search with: give one at least")
         return query_module.matches(snapshot, snapshot.nearest_items(np.stack(queries), k))
@@ -293,7 +293,7 @@ class Nearest:
         """
         return list(self.query(BySound(source, start_s, end_s), k).matches)
 
-    def query(self, question: Question, k: int = 10, options: Options | None = None) -> Answer:
+    def query(self, question: QueryInput, k: int = 10, options: Options | None = None) -> QueryResult:
         """What is nearest to one seed, or to several with weights (`boiler.search.seeds`), as the options want it.
 
         Raises: QueryError: a question, k or option that makes no sense; and what `by_item` and `by_sound` raise.
@@ -302,7 +302,9 @@ class Nearest:
         snapshot, options = self._snapshot, options or Options()
         return query_module.answer(snapshot, self._steered(snapshot, question, options), k, options)
 
-    def query_many(self, questions: Sequence[Question], k: int = 10, options: Options | None = None) -> list[Answer]:
+    def query_many(
+        self, questions: Sequence[QueryInput], k: int = 10, options: Options | None = None
+    ) -> list[QueryResult]:
         """The answers to many questions of any kinds, all from one index; without options in one matrix product.
 
         Raises: as `query`.
@@ -312,7 +314,7 @@ class Nearest:
         queries = [self._steered(snapshot, question, options) for question in questions]
         return query_module.answer_all(snapshot, queries, k, options)
 
-    def direction(self, question: Question) -> Float32Array:
+    def query_vector(self, question: QueryInput) -> Float32Array:
         """The one vector of a question, float32 [D], unit length: of a sound of several windows their mean.
 
         Raises: as `query`.
@@ -320,40 +322,45 @@ class Nearest:
         return engine.normalize(self._query(self._snapshot, question).vectors.astype(np.float64).mean(axis=0))
 
     @renamed_arguments(tell="on_progress")
-    def duplicates(self, nearer_than: float = 0.1, *, on_progress: ProgressCallback = ignore_progress) -> list[Group]:
+    @renamed_arguments(nearer_than="max_distance")
+    def duplicates(
+        self, max_distance: float = 0.1, *, on_progress: ProgressCallback = ignore_progress
+    ) -> list[DuplicateGroup]:
         """Groups of nearly identical sounds in the whole collection, the largest first; see `boiler.search.duplicates`.
 
         Raises: QueryError: a distance that is not from 0 to 2; and what `on_progress` raises.
         """
-        return duplicates.find(self._snapshot, nearer_than, on_progress)
+        return duplicates.find_groups(self._snapshot, max_distance, on_progress)
 
+    @renamed_arguments(most_s="max_read_s")
     def locate(
         self,
         sound: stream.Source | int | ByItem | BySound | BySamples,
         k: int = 10,
         *,
         within: Collection[str | int] | None = None,
-        most_s: float | None = locate_module.MOST_S,
-    ) -> list[Found]:
+        max_read_s: float | None = locate_module.MAX_READ_S,
+    ) -> list[Occurrence]:
         """The k places at which a short sound, or a part of one, occurs inside the items, also below other sounds; best
         first. `sound`: a path, bytes or a file object, the number of an item, or a seed; an item asked with is left out
-        unless `within` names it. `within`: only in these items; `most_s`: read so much sound at most, where the index
+        unless `within` names it. `within`: only in these items; `max_read_s`: read so much sound at most, where the index
         says that it is likeliest (None: everything). See `boiler.search.locate`.
 
         Raises: QueryError: it is silent, too short or too long, or the sounds are not here; UnknownItemError;
         NotASoundError, SoundLimitError.
         """
-        return list(self.located(sound, k, within=within, most_s=most_s).found)
+        return list(self.locate_result(sound, k, within=within, max_read_s=max_read_s).occurrences)
 
-    def located(
+    @renamed_arguments(most_s="max_read_s")
+    def locate_result(
         self,
         sound: stream.Source | int | ByItem | BySound | BySamples,
         k: int = 10,
         *,
         within: Collection[str | int] | None = None,
-        most_s: float | None = locate_module.MOST_S,
+        max_read_s: float | None = locate_module.MAX_READ_S,
         stop: Callable[[], bool] | None = None,
-    ) -> Located:
+    ) -> LocateResult:
         """What `locate` found, and how much was read to find it. `stop` is asked every few seconds of sound; when it
         says so, the answer is what was found until then.
 
@@ -371,7 +378,7 @@ class Nearest:
             source = self.path(seed.id_or_n) if isinstance(seed, ByItem) else seed.source
             seeds.part_checked(seed.start_s, seed.end_s)
             # No longer than it may be and a little, so that it is refused for its length.
-            last_s = min(seed.start_s + locate_module.MOST_SOUGHT_S + 1, np.inf if seed.end_s is None else seed.end_s)
+            last_s = min(seed.start_s + locate_module.MAX_QUERY_S + 1, np.inf if seed.end_s is None else seed.end_s)
             samples = self._reader.load(source, start_s=seed.start_s, end_s=last_s)
             without |= {snapshot.item(seed.id_or_n).n} - (among or set()) if isinstance(seed, ByItem) else set()
         return locate_module.locate(
@@ -385,13 +392,13 @@ class Nearest:
             reader=self._reader,
             within=among,
             without=without,
-            most_s=most_s,
+            max_read_s=max_read_s,
             stop=stop,
         )
 
     @renamed_arguments(tell="on_progress")
     def explain(
-        self, question: Question, answer: str | int, *, on_progress: ProgressCallback = ignore_progress
+        self, question: QueryInput, answer: str | int, *, on_progress: ProgressCallback = ignore_progress
     ) -> Explanation:
         """Why an item is similar to the one sound of a question: which windows matched, which words, and when; see
         `boiler.search.explain`. It is about the sounds alone: feedback and options of an answer change nothing here.
@@ -402,7 +409,7 @@ class Nearest:
         """
         snapshot, seed = self._snapshot, explain.one_sound(question)
         number, rows = snapshot.rows_of(answer)
-        times = [Part(*snapshot.rows[row].item()[1:]) for row in rows]
+        times = [TimeSpan(*snapshot.rows[row].item()[1:]) for row in rows]
         read = explain.reading(self.path(number), self._reader)
         found = explain.Sound(snapshot.item(number).id, snapshot.vectors[rows.start : rows.stop], times, read)
         match seed:
@@ -422,7 +429,7 @@ class Nearest:
         return explain.explain(asked, found, self._ear, snapshot.generation, on_progress)
 
     @renamed_arguments(who="user")
-    def add_feedback(self, question: Question, answer: str | int, *, like: bool, user: str | None = None) -> int:
+    def add_feedback(self, question: QueryInput, answer: str | int, *, like: bool, user: str | None = None) -> int:
         """Keep that an item is, or is not, a good answer to a question; the next `query` of it heeds that. The number of
         the judgement, for `undo_feedback`; all of them: `feedback`.
 
@@ -434,13 +441,13 @@ class Nearest:
         return self.feedback.add(key, item.id, like=like, user=user, generation=snapshot.name)
 
     @renamed_arguments(who="user")
-    def feedback_for(self, question: Question, user: str | None = None) -> Verdicts:
+    def feedback_for(self, question: QueryInput, user: str | None = None) -> FeedbackSummary:
         """What stands about the answers to a question: of one person, or of all.
 
         Raises: as `query`.
         """
-        if not self.feedback.begun:
-            return Verdicts((), ())
+        if not self.feedback.exists:
+            return FeedbackSummary((), ())
         snapshot = self._snapshot
         return self.feedback.verdicts(relevance_feedback.key_of(snapshot, self._query(snapshot, question)), user)
 
@@ -448,17 +455,21 @@ class Nearest:
         """Take a judgement back; False when there is none of that number that stands."""
         return self.feedback.undo(judgement)
 
+    direction = RenamedAttribute("query_vector")
+    located = RenamedAttribute("locate_result")
+    ranked = RenamedAttribute("rank")
+    ranked_each = RenamedAttribute("rank_many")
     ask = RenamedAttribute("query")
     ask_all = RenamedAttribute("query_many")
     judge = RenamedAttribute("add_feedback")
     judged = RenamedAttribute("feedback_for")
     undo = RenamedAttribute("undo_feedback")
 
-    def _steered(self, snapshot: Snapshot, question: Question, options: Options) -> Query:
+    def _steered(self, snapshot: Snapshot, question: QueryInput, options: Options) -> Query:
         query = self._query(snapshot, question)
         return relevance_feedback.steered(self.feedback, snapshot, query, options.user) if options.feedback else query
 
-    def _query(self, snapshot: Snapshot, question: Question) -> Query:
+    def _query(self, snapshot: Snapshot, question: QueryInput) -> Query:
         """Raises: as `query`."""
         asked = seeds.seeds_of(question)
         heard = [self._heard(snapshot, seed) for seed in asked]
@@ -470,16 +481,16 @@ class Nearest:
         vector = seeds.combined([vectors for vectors, _, _ in heard], [seed.weight for seed in asked])
         return Query(vector[None], None, without)
 
-    def _heard(self, snapshot: Snapshot, seed: Seed) -> tuple[Float32Array, list[Part] | None, int | None]:
+    def _heard(self, snapshot: Snapshot, seed: Seed) -> tuple[Float32Array, list[TimeSpan] | None, int | None]:
         """The windows of a seed, their times, and the item that it is."""
         number = None
         match seed:
             case ByVector(values):
-                return seeds.vector_of(values, snapshot.generation.header.dim)[None], None, None
+                return seeds.unit_vector(values, snapshot.generation.header.dim)[None], None, None
             case ByItem(id_or_n) if seed.whole:
                 number, rows = snapshot.rows_of(id_or_n)
-                asking = seeds.spread(rows)
-                return snapshot.vectors[asking], [Part(*snapshot.rows[row].item()[1:]) for row in asking], number
+                asking = seeds.evenly_spaced(rows)
+                return snapshot.vectors[asking], [TimeSpan(*snapshot.rows[row].item()[1:]) for row in asking], number
             case ByItem(id_or_n, start_s, end_s):
                 number = snapshot.item(id_or_n).n
                 embedded = self._embed_part(snapshot, self.path(id_or_n), start_s, end_s)
@@ -490,8 +501,8 @@ class Nearest:
                 embedded = self._ear.embed(snapshot.generation, [samples], "the samples given", seed.start_s)
             case ByWindows():
                 windows = seeds.windows_of(seed, snapshot.generation.header.dim)
-                embedded = [Embedded(Part(*times), one) for times, one in zip(seed.times, windows, strict=True)]
-        embedded = seeds.spread(embedded)
+                embedded = [Embedded(TimeSpan(*times), one) for times, one in zip(seed.times, windows, strict=True)]
+        embedded = seeds.evenly_spaced(embedded)
         return np.stack([one.vector for one in embedded]), [one.window for one in embedded], number
 
     # ------------------------------------------------------------------------------------------- embedding
@@ -530,3 +541,8 @@ class Nearest:
 def _wav_dir(snapshot: Snapshot) -> Path | None:
     found = snapshot.select("SELECT value FROM meta WHERE key = 'wav_dir'")
     return Path(found[0]["value"]) if found and found[0]["value"] else None
+
+
+__getattr__ = module_getattr(
+    __name__, {"Answer": "QueryResult", "Group": "DuplicateGroup", "Part": "TimeSpan", "PerGroup": "GroupLimit"}
+)

@@ -4,7 +4,7 @@ No sound comes twice, and the same index, arguments and seed give the same list.
 
 >>> from boiler.search.nearest import ByItem, Nearest
 >>> nearest = Nearest("exp/esc10/MFCCStats")  # doctest: +SKIP
->>> journey(nearest, ByItem("rain/a.ogg"), ByItem("dog/b.ogg"), steps=8)  # doctest: +SKIP
+>>> path_between(nearest, ByItem("rain/a.ogg"), ByItem("dog/b.ogg"), steps=8)  # doctest: +SKIP
 >>> playlist(nearest, [ByItem("rain/a.ogg"), ByItem("rain/b.ogg")], 30, drift=0.2)  # doctest: +SKIP
 """
 
@@ -19,13 +19,13 @@ from boiler.arrays import Float32Array
 from boiler.errors import QueryError
 from boiler.search.nearest import ByItem, ByVector, Nearest
 from boiler.search.query import Match, Options
-from boiler.search.seeds import Question, k_of, seeds_of
+from boiler.search.seeds import QueryInput, k_of, seeds_of
 
 CHOICE = 4  # of how many of the nearest a playlist draws the next
 
 
-def journey(
-    nearest: Nearest, start: Question, end: Question, steps: int = 10, options: Options | None = None
+def path_between(
+    nearest: Nearest, start: QueryInput, end: QueryInput, steps: int = 10, options: Options | None = None
 ) -> list[Match]:
     """`steps` sounds on the way from one to the other, without these two: the nearest to each of as many points at even
     angles between them. `Match.distance` is that to the point. Fewer only where there are fewer sounds.
@@ -34,7 +34,7 @@ def journey(
     """
     steps = k_of(steps)
     options = options or Options()
-    one, other = nearest.direction(start), nearest.direction(end)
+    one, other = nearest.query_vector(start), nearest.query_vector(end)
     angle = float(np.arccos(np.clip(one.astype(np.float64) @ other, -1, 1)))
     if np.pi - angle < 1e-3:
         raise QueryError(
@@ -54,7 +54,7 @@ def journey(
 
 def playlist(
     nearest: Nearest,
-    question: Question,
+    question: QueryInput,
     length: int = 30,
     *,
     drift: float = 0.2,
@@ -72,7 +72,7 @@ def playlist(
         raise QueryError(f"drift is from 0 to 1, not {drift}")
     options = options or Options()
     random = np.random.default_rng(seed)
-    point: Float32Array = nearest.direction(question)
+    point: Float32Array = nearest.query_vector(question)
     heard = set(options.without) | _items_of(question)
     found: list[Match] = []
     while len(found) < length:
@@ -82,12 +82,12 @@ def playlist(
         chosen = near[int(random.integers(len(near)))]
         found.append(chosen)
         heard.add(chosen.n)
-        towards = nearest.direction(ByItem(chosen.n)).astype(np.float64)
+        towards = nearest.query_vector(ByItem(chosen.n)).astype(np.float64)
         moved = (1 - drift) * point + drift * towards
         if np.linalg.norm(moved) > 1e-6:  # else it is opposite: stay
             point = engine.normalize(moved)
     return found
 
 
-def _items_of(question: Question) -> set[str | int]:
+def _items_of(question: QueryInput) -> set[str | int]:
     return {seed.id_or_n for seed in seeds_of(question) if isinstance(seed, ByItem)}

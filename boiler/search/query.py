@@ -16,9 +16,9 @@ from boiler.arrays import Float32Array, Int64Array
 from boiler.deprecated import RenamedAttribute, renamed_arguments
 from boiler.errors import QueryError
 from boiler.search import rerank
-from boiler.search.embedder import Part
+from boiler.search.embedder import TimeSpan
 from boiler.search.filters import Filter
-from boiler.search.snapshot import Ranked, Snapshot
+from boiler.search.snapshot import RankedItems, Snapshot
 
 POOL = 5  # candidates for each answer that is chosen and not only cut off
 LEAST_POOL = 50
@@ -48,12 +48,15 @@ class Match:
     asked_end_s = RenamedAttribute("query_end_s")
 
 
+@renamed_arguments(most="limit")
 @dataclass(frozen=True)
-class PerGroup:
+class GroupLimit:
     """At most so many answers with the same value of a field, `folder`, `label` or `metadata.artist`, say."""
 
     field: str
-    most: int = 1
+    limit: int = 1
+
+    most = RenamedAttribute("limit")
 
 
 @renamed_arguments(fold_nearer_than="dedup_distance", set_back_hubs="csls", who="user")
@@ -78,7 +81,7 @@ class Options:
     min_similarity: float | None = None
     per_window: bool = False
     dedup_distance: float | None = None
-    per_group: PerGroup | None = None
+    per_group: GroupLimit | None = None
     diversity: float = 0.0
     csls: bool = False
     feedback: bool = True
@@ -97,8 +100,8 @@ class Options:
         ):
             if value is not None and not least <= value <= most:
                 raise QueryError(f"{name} is from {least} to {most}, not {value}")
-        if self.per_group is not None and self.per_group.most < 1:
-            raise QueryError(f"at least one answer of each group: per_group.most is not {self.per_group.most}")
+        if self.per_group is not None and self.per_group.limit < 1:
+            raise QueryError(f"at least one answer of each group: per_group.limit is not {self.per_group.limit}")
         if self.per_window and (self.dedup_distance is not None or self.per_group is not None):
             raise QueryError("folding and groups are of items: leave per_window out, or them")
 
@@ -114,7 +117,7 @@ class Query:
     that it was made of; and the number of the item that it is, where it is one whole item."""
 
     vectors: Float32Array
-    parts: Sequence[Part] | None = None
+    parts: Sequence[TimeSpan] | None = None
     without: frozenset[int] = frozenset()
     item: int | None = None
 
@@ -125,15 +128,18 @@ MFCC statistics, fewer than half of such answers had the label that was asked (`
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The matches, best first. Which engine answered, why that one, and of which index; `short` says why there are
+class QueryResult:
+    """The matches, best first. Which engine answered, why that one, and of which index; `shortfall` says why there are
     fewer than asked, when there are."""
 
     matches: tuple[Match, ...]
     engine: str
-    why: str
+    engine_reason: str
     generation: str
-    short: str | None = None
+    shortfall: str | None = None
+
+    why = RenamedAttribute("engine_reason")
+    short = RenamedAttribute("shortfall")
 
     @property
     def nothing_similar(self) -> bool:
@@ -141,7 +147,7 @@ class Answer:
         return bool(self.matches) and max(match.closer_than for match in self.matches) < UNUSUAL
 
 
-def answer(snapshot: Snapshot, query: Query, k: int, options: Options) -> Answer:
+def answer(snapshot: Snapshot, query: Query, k: int, options: Options) -> QueryResult:
     """The answer to one question.
 
     Raises: QueryError: a field that there is not. UnknownItemError: an item to leave out that there is not.
@@ -162,10 +168,10 @@ def answer(snapshot: Snapshot, query: Query, k: int, options: Options) -> Answer
         wanted *= 4
     made = matches(snapshot, kept, query.parts, folded)
     name, why = snapshot.plan(among)
-    return Answer(tuple(made), name, why, snapshot.name, _short(len(made), k, among, options))
+    return QueryResult(tuple(made), name, why, snapshot.name, _short(len(made), k, among, options))
 
 
-def answer_all(snapshot: Snapshot, queries: Sequence[Query], k: int, options: Options) -> list[Answer]:
+def answer_all(snapshot: Snapshot, queries: Sequence[Query], k: int, options: Options) -> list[QueryResult]:
     """The answers to many questions; where nothing is filtered or chosen, in one go of the engine."""
     if replace(options, feedback=True, user=None) != Options():
         return [answer(snapshot, query, k, options) for query in queries]
@@ -174,14 +180,14 @@ def answer_all(snapshot: Snapshot, queries: Sequence[Query], k: int, options: Op
     answers = []
     for query, ranked in zip(queries, found, strict=True):
         made = tuple(matches(snapshot, ranked, query.parts))
-        answers.append(Answer(made, name, why, snapshot.name, _short(len(made), k, None, options)))
+        answers.append(QueryResult(made, name, why, snapshot.name, _short(len(made), k, None, options)))
     return answers
 
 
 def matches(
     snapshot: Snapshot,
-    ranked: Ranked,
-    parts: Sequence[Part] | None = None,
+    ranked: RankedItems,
+    parts: Sequence[TimeSpan] | None = None,
     folded: Sequence[Int64Array] | None = None,
 ) -> list[Match]:
     """The rows of an answer. `folded`: for each, the numbers of the items it stands for."""
@@ -212,7 +218,9 @@ def matches(
     ]
 
 
-def _kept(snapshot: Snapshot, found: Ranked, k: int, options: Options) -> tuple[Ranked, list[Int64Array] | None]:
+def _kept(
+    snapshot: Snapshot, found: RankedItems, k: int, options: Options
+) -> tuple[RankedItems, list[Int64Array] | None]:
     """What the options keep of the candidates, k at most; and what each stands for."""
     if options.min_similarity is not None:
         found = found.at(np.flatnonzero(_similarity(found.distances) >= options.min_similarity))
@@ -228,7 +236,7 @@ def _kept(snapshot: Snapshot, found: Ranked, k: int, options: Options) -> tuple[
         found = found.at(kept)
     if options.per_group is not None:
         groups = snapshot.column(options.per_group.field, found.numbers.tolist())
-        kept = rerank.capped(groups, options.per_group.most)
+        kept = rerank.capped(groups, options.per_group.limit)
         found, others = found.at(kept), _taken(others, kept)
     if options.diversity:
         vectors = snapshot.vectors[found.rows]
@@ -255,7 +263,7 @@ def _short(found: int, k: int, among: Int64Array | None, options: Options) -> st
     if options.min_similarity is not None:
         reasons.append(f"are at least {options.min_similarity:g} similar")
     if options.per_group is not None:
-        reasons.append(f"are among the first {options.per_group.most} of their {options.per_group.field}")
+        reasons.append(f"are among the first {options.per_group.limit} of their {options.per_group.field}")
     if options.dedup_distance is not None:
         reasons.append("are no near-duplicates of each other")
     there = ", and ".join(reasons) if reasons else "are there to answer"

@@ -16,7 +16,7 @@ import numpy as np
 from boiler import engine
 from boiler.arrays import Float32Array
 from boiler.errors import UnknownItemError
-from boiler.search.feedback import Feedback
+from boiler.search.feedback import FeedbackStore
 from boiler.search.query import Query
 from boiler.search.snapshot import Snapshot
 
@@ -32,9 +32,9 @@ def key_of(snapshot: Snapshot, query: Query) -> str:
     return f"vectors:{hashlib.sha256(query.vectors.astype('<f2').tobytes()).hexdigest()[:32]}"
 
 
-def steered(store: Feedback, snapshot: Snapshot, query: Query, user: str | None = None) -> Query:
+def steered(store: FeedbackStore, snapshot: Snapshot, query: Query, user: str | None = None) -> Query:
     """The query as the judgements of its answers move it; the same query where there are none."""
-    if not store.begun:
+    if not store.exists:
         return query
     verdicts = store.verdicts(key_of(snapshot, query), user)
     if not verdicts.likes and not verdicts.dislikes:

@@ -95,10 +95,10 @@ class ByWindows:
 
 
 Seed = ByVector | ByItem | BySound | BySamples | ByWindows
-Question = Seed | Sequence[Seed]
+QueryInput = Seed | Sequence[Seed]
 
 
-def seeds_of(question: Question) -> list[Seed]:
+def seeds_of(question: QueryInput) -> list[Seed]:
     """The seeds of a question, whose weights make sense.
 
     Raises: QueryError: none, something else, a weight that is 0 or no number, or all of them negative.
@@ -132,7 +132,7 @@ def combined(directions: Sequence[Float32Array], weights: Sequence[float]) -> Fl
     return engine.normalize(total)
 
 
-def spread(windows: Sequence[Any]) -> list[Any]:
+def evenly_spaced(windows: Sequence[Any]) -> list[Any]:
     """All of the windows; of very many, some, evenly spread."""
     count = min(len(windows), MOST_WINDOWS)
     return [windows[at * len(windows) // count] for at in range(count)]
@@ -145,7 +145,7 @@ def part_checked(start_s: float, end_s: float | None) -> None:
         raise QueryError(f"a part of a sound begins at 0 or later and ends after it begins: not {start_s} to {end_s} s")
 
 
-def vector_of(query: Any, dim: int) -> Float32Array:
+def unit_vector(query: Any, dim: int) -> Float32Array:
     """The query as a unit vector [D].
 
     Raises: QueryError: not D numbers, not finite, or without a direction.
@@ -181,10 +181,10 @@ def vector_of(query: Any, dim: int) -> Float32Array:
 def windows_of(seed: ByWindows, dim: int) -> Float32Array:
     """The windows as unit vectors [W, D].
 
-    Raises: QueryError: as `vector_of`; none, or not for each of them its begin and end.
+    Raises: QueryError: as `unit_vector`; none, or not for each of them its begin and end.
     """
     try:
-        vectors = [vector_of(vector, dim) for vector in seed.vectors]
+        vectors = [unit_vector(vector, dim) for vector in seed.vectors]
         times = [(float(start_s), float(end_s)) for start_s, end_s in seed.times]
     except (TypeError, ValueError) as error:
         raise QueryError(f"a sound has vectors, and for each the seconds from and to which it is: {error}") from error

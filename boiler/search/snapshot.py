@@ -45,7 +45,7 @@ class Name(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Ranked:
+class RankedItems:
     """Items, nearest first, equal ones by their number. For each the row that speaks for it, and which of the queries
     it was nearest to."""
 
@@ -54,13 +54,15 @@ class Ranked:
     asked: Int64Array
     distances: Float32Array
 
-    def first(self, k: int) -> Ranked:
+    def first(self, k: int) -> RankedItems:
         """The first k of them."""
         return self.at(slice(k))
 
-    def at(self, positions: slice | Int64Array) -> Ranked:
+    def at(self, positions: slice | Int64Array) -> RankedItems:
         """Those at these positions, in that order."""
-        return Ranked(self.numbers[positions], self.rows[positions], self.asked[positions], self.distances[positions])
+        return RankedItems(
+            self.numbers[positions], self.rows[positions], self.asked[positions], self.distances[positions]
+        )
 
 
 class Snapshot:
@@ -207,7 +209,7 @@ class Snapshot:
         without: Collection[int] = (),
         among: Int64Array | None = None,
         per_window: bool = False,
-    ) -> Ranked:
+    ) -> RankedItems:
         """The k items nearest to any of the queries, fewer only where there are fewer. The best of an item's rows
         speaks for it. `without`: numbers of items left out; `among`: the only rows that count, rising, searched
         exactly; `per_window`: the k nearest rows instead, also of one item.
@@ -237,7 +239,9 @@ class Snapshot:
             wanted *= 4
         return ranked.first(k)
 
-    def nearest_items_of_each(self, questions: Sequence[tuple[Float32Array, Collection[int]]], k: int) -> list[Ranked]:
+    def nearest_items_of_each(
+        self, questions: Sequence[tuple[Float32Array, Collection[int]]], k: int
+    ) -> list[RankedItems]:
         """`nearest_items` for many questions, each of some queries and numbers left out, in one go of the engine."""
         if not questions or not len(self.vectors):
             return [_none() for _ in questions]
@@ -256,7 +260,7 @@ class Snapshot:
         return answers
 
     @staticmethod
-    def _settled(ranked: Ranked, found: Neighbours) -> int:
+    def _settled(ranked: RankedItems, found: Neighbours) -> int:
         """How many of the items are surely the nearest: one beyond the last row of one query may be nearer than that
         to another."""
         if len(found.rows) == 1:
@@ -280,11 +284,11 @@ class Snapshot:
         numbers = self.numbers[among]
         return int(np.count_nonzero(np.diff(numbers))) + min(len(numbers), 1)
 
-    def _by_item(self, found: Neighbours, without: Int64Array, per_window: bool) -> Ranked:
+    def _by_item(self, found: Neighbours, without: Int64Array, per_window: bool) -> RankedItems:
         rows, distances = found.rows.reshape(-1), found.distances.reshape(-1)
         alone = len(found.rows) == 1 and (per_window or self.n_searchable == len(self.vectors))
         if alone and not len(without):  # what is asked most, by the shortest way
-            return Ranked(self.numbers[rows], rows, np.zeros(len(rows), np.int64), distances)
+            return RankedItems(self.numbers[rows], rows, np.zeros(len(rows), np.int64), distances)
         asked = np.repeat(np.arange(len(found.rows)), found.rows.shape[1])
         if len(found.rows) > 1:
             order = np.lexsort((rows, distances))
@@ -296,7 +300,7 @@ class Snapshot:
             first = np.sort(np.unique(rows if per_window else numbers, return_index=True)[1])
         if len(without):
             first = first[~np.isin(numbers[first], without)]
-        return Ranked(numbers[first], rows[first], asked[first], distances[first])
+        return RankedItems(numbers[first], rows[first], asked[first], distances[first])
 
     def closer_than(self, distances: Float32Array) -> Float64Array:
         """The share of random pairs of this collection that are farther apart: how unusual the closeness is. 0 where
@@ -335,5 +339,5 @@ def _number(n: object) -> int:
 _NONE: Int64Array = np.zeros(0, np.int64)
 
 
-def _none() -> Ranked:
-    return Ranked(_NONE, _NONE, _NONE, np.zeros(0, np.float32))
+def _none() -> RankedItems:
+    return RankedItems(_NONE, _NONE, _NONE, np.zeros(0, np.float32))

@@ -18,7 +18,7 @@ from boiler.arrays import Float32Array
 from boiler.errors import QueryError
 from boiler.search import seeds
 from boiler.search.nearest import Nearest
-from boiler.search.snapshot import Ranked, Snapshot
+from boiler.search.snapshot import RankedItems, Snapshot
 
 
 @dataclass(eq=False)
@@ -26,7 +26,7 @@ class _Asked:
     """One that stands in line. `vector`: of unit length."""
 
     vector: Float32Array
-    answer: tuple[Snapshot, Ranked] | None = None
+    answer: tuple[Snapshot, RankedItems] | None = None
 
 
 class Batches:
@@ -36,19 +36,19 @@ class Batches:
         self._nearest = nearest
         self._lines: dict[int, list[_Asked]] = {}  # by k
 
-    async def ranked(self, query: object, k: int, *, alone: bool = False) -> tuple[Snapshot, Ranked]:
-        """As `Nearest.ranked`. `alone`: no other request is at work.
+    async def ranked(self, query: object, k: int, *, alone: bool = False) -> tuple[Snapshot, RankedItems]:
+        """As `Nearest.rank`. `alone`: no other request is at work.
 
-        Raises: QueryError: as `Nearest.ranked`.
+        Raises: QueryError: as `Nearest.rank`.
         """
         if alone:
-            return self._nearest.ranked(query, k)
-        mine = _Asked(seeds.vector_of(query, self._nearest.dim))
+            return self._nearest.rank(query, k)
+        mine = _Asked(seeds.unit_vector(query, self._nearest.dim))
         self._lines.setdefault(k, []).append(mine)
         await asyncio.sleep(0)
         if mine.answer is None:
             self._answer(self._lines.pop(k, []), k)
-        return mine.answer or self._nearest.ranked(query, k)  # not the vector: its last digits would not be the same
+        return mine.answer or self._nearest.rank(query, k)  # not the vector: its last digits would not be the same
 
     def _answer(self, line: list[_Asked], k: int) -> None:
         """All in the line, if they are several; where that fails, each asks for itself."""
@@ -56,6 +56,6 @@ class Batches:
             return
         # A newer index may have been taken up meanwhile, whose vectors have another length.
         with contextlib.suppress(QueryError, ValueError):
-            snapshot, each = self._nearest.ranked_each(np.stack([one.vector for one in line]), k)
+            snapshot, each = self._nearest.rank_many(np.stack([one.vector for one in line]), k)
             for one, ranked in zip(line, each, strict=True):
                 one.answer = snapshot, ranked

@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 from starlette.responses import Response
 
-from boiler.search.snapshot import MOST_NAMES, Ranked, Snapshot
+from boiler.search.snapshot import MOST_NAMES, RankedItems, Snapshot
 
 ENGINE = "X-Boiler-Engine"
 GENERATION = "X-Boiler-Generation"
@@ -34,7 +34,7 @@ class Renderer:
     def __init__(self) -> None:
         self._of: WeakKeyDictionary[Snapshot, _Rows] = WeakKeyDictionary()
 
-    def render(self, snapshot: Snapshot, ranked: Ranked) -> Ready:
+    def render(self, snapshot: Snapshot, ranked: RankedItems) -> Ready:
         """The answer with these items."""
         rows = self._of.get(snapshot)
         if rows is None:
@@ -53,7 +53,7 @@ class _Rows:
         ]
         self._begun: dict[int, bytes] = {}
 
-    def render(self, snapshot: Snapshot, ranked: Ranked) -> bytes:
+    def render(self, snapshot: Snapshot, ranked: RankedItems) -> bytes:
         begun = self._begun
         rows: list[int] = ranked.rows.tolist()
         if missing := [at for at, row in enumerate(rows) if row not in begun]:
@@ -70,7 +70,7 @@ class _Rows:
         )
 
 
-def _begun(snapshot: Snapshot, ranked: Ranked, positions: list[int]) -> dict[int, bytes]:
+def _begun(snapshot: Snapshot, ranked: RankedItems, positions: list[int]) -> dict[int, bytes]:
     begun = {}
     some = ranked.at(np.array(positions, np.int64))
     numbers: list[int] = some.numbers.tolist()

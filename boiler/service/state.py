@@ -22,8 +22,8 @@ from starlette.requests import Request
 
 from boiler.audio.decoder_pool import Decoders
 from boiler.errors import BoilerError
-from boiler.search.nearest import Group, Nearest
-from boiler.search.snapshot import Ranked, Snapshot
+from boiler.search.nearest import DuplicateGroup, Nearest
+from boiler.search.snapshot import RankedItems, Snapshot
 from boiler.service import problems
 from boiler.service.batching import Batches
 from boiler.service.metrics import Meters
@@ -90,7 +90,7 @@ class Service:
         self.refused: str | None = None  # why a newer index was not taken up
         self._unshared: str | None = None  # why counts are not shared with the other workers
         self.map_page: Kept[tuple[str, bytes]] = Kept()
-        self.duplicates: Kept[list[Group]] = Kept()
+        self.duplicates: Kept[list[DuplicateGroup]] = Kept()
         self._seconds, self._minutes = Turns(settings.max_waiting), Turns(settings.max_waiting)
 
     @property
@@ -102,12 +102,12 @@ class Service:
         """Work that reads the disk or takes its time, off the event loop."""
         return await anyio.to_thread.run_sync(work)
 
-    async def ranked(self, vector: object, k: int, *, alone: bool = False) -> tuple[Snapshot, Ranked]:
-        """`Nearest.ranked`, on the loop together with others (`alone`: there are none), or in a thread, by the size of
+    async def ranked(self, vector: object, k: int, *, alone: bool = False) -> tuple[Snapshot, RankedItems]:
+        """`Nearest.rank`, on the loop together with others (`alone`: there are none), or in a thread, by the size of
         the index."""
         if self.on_the_loop:
             return await self._batches.ranked(vector, k, alone=alone)
-        return await anyio.to_thread.run_sync(self.nearest.ranked, vector, k)
+        return await anyio.to_thread.run_sync(self.nearest.rank, vector, k)
 
     async def ask(self, question: Callable[[], Result]) -> Result:
         """The answer of a search, on the loop or in a thread by the size of the index."""

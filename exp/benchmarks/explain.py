@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from boiler.audio import stream, windows
-from boiler.search.nearest import BySamples, Nearest, Part
+from boiler.search.nearest import BySamples, Nearest, TimeSpan
 
 RATE, HALF_S = stream.SAMPLE_RATE_HZ, 4.0
 
@@ -52,7 +52,7 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
-def in_b(parts: tuple[Part, ...]) -> float:
+def in_b(parts: tuple[TimeSpan, ...]) -> float:
     """How much of these parts lies in the second half."""
     inside = sum(max(0.0, part.end_s - max(part.start_s, HALF_S)) for part in parts)
     return inside / sum(part.end_s - part.start_s for part in parts)

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from boiler.search import relevance_feedback
-from boiler.search.nearest import ByItem, ByVector, Item, Nearest, Options, PerGroup
+from boiler.search.nearest import ByItem, ByVector, Item, Nearest, Options, GroupLimit
 
 K, MOST, JUDGED = 10, 600, 5
 WAYS = {
@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         "--cap", action="append", metavar="FIELD=MOST", help="at most so many of a value (default: label=3)"
     )
     args = parser.parse_args(argv)
-    caps = [PerGroup(name, int(most)) for name, _, most in (cap.partition("=") for cap in args.cap or ["label=3"])]
+    caps = [GroupLimit(name, int(most)) for name, _, most in (cap.partition("=") for cap in args.cap or ["label=3"])]
     ways = WAYS | {f"{cap.most} of a {cap.field}": Options(per_group=cap) for cap in caps}
     with Nearest(args.model_dir) as nearest:
         items = [item for item in nearest.items(limit=len(nearest)) if not item.silent]
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def value_of(item: Item, name: str) -> Any:
-    """A field of an item, as `PerGroup` calls it."""
+    """A field of an item, as `GroupLimit` calls it."""
     return item.metadata[name.removeprefix("metadata.")] if name.startswith("metadata.") else getattr(item, name)
 
 
@@ -78,13 +78,13 @@ def line(
     values: dict[str, list[int]] = {field: [] for field in groups}
     for n, answer in zip(numbers, nearest.query_many([ByItem(n) for n in numbers], K, options), strict=True):
         found = [match.n for match in answer.matches]
-        assert len(found) == K, answer.short
+        assert len(found) == K, answer.shortfall
         hits.append([labels[one] == labels[n] for one in found])
         for one in found:
             counts[one] += 1
         for field, known in groups.items():
             values[field].append(len({known[one] for one in found}))
-        vectors = np.stack([nearest.direction(ByItem(one)) for one in found])
+        vectors = np.stack([nearest.query_vector(ByItem(one)) for one in found])
         alike.append(((vectors @ vectors.T).sum() - K) / (K * (K - 1)))
     often = np.array(list(counts.values()))
     skew = ((often - often.mean()) ** 3).mean() / often.std() ** 3
@@ -99,12 +99,12 @@ def line(
 def batch(nearest: Nearest, numbers: list[int]) -> str:
     """Items, vectors and weighted pairs, a third each; and what a product of as many vectors takes alone."""
     questions = [
-        [ByItem(n), ByVector(nearest.direction(ByItem(n))), [ByItem(n), ByItem(numbers[0], weight=-0.3)]][at % 3]
+        [ByItem(n), ByVector(nearest.query_vector(ByItem(n))), [ByItem(n), ByItem(numbers[0], weight=-0.3)]][at % 3]
         for at, n in enumerate(numbers[1:])
     ]
-    rows = np.stack([nearest.direction(question) for question in questions])
+    rows = np.stack([nearest.query_vector(question) for question in questions])
     every = np.stack(
-        [nearest.direction(ByItem(item.n)) for item in nearest.items(limit=len(nearest)) if not item.silent]
+        [nearest.query_vector(ByItem(item.n)) for item in nearest.items(limit=len(nearest)) if not item.silent]
     )
 
     def best_ms(work: Callable[[], object]) -> float:
@@ -129,9 +129,9 @@ def batch(nearest: Nearest, numbers: list[int]) -> str:
 def judged(nearest: Nearest, numbers: list[int], labels: dict[int, str | None]) -> tuple[float, float]:
     before, after = [], []
     for n in numbers:
-        query = nearest.direction(ByItem(n))[None]
+        query = nearest.query_vector(ByItem(n))[None]
         first = [match.n for match in nearest.by_item(n, JUDGED)]
-        vectors = np.stack([nearest.direction(ByItem(one)) for one in first])
+        vectors = np.stack([nearest.query_vector(ByItem(one)) for one in first])
         good = np.array([labels[one] == labels[n] for one in first])
         for out, asked in ((before, query), (after, relevance_feedback.moved(query, vectors[good], vectors[~good]))):
             found = [match.n for match in nearest.search(asked[0], K + JUDGED + 1) if match.n not in (n, *first)][:K]

@@ -162,13 +162,13 @@ def line(
         for one, (id, true_s) in zip(sought, planted_at, strict=True):
             began = time.process_time()
             asked = BySamples(one[: MOST_PLANTED_S * SAMPLE_RATE_HZ], SAMPLE_RATE_HZ)
-            located = nearest.located(asked, 20, most_s=most_s)
+            located = nearest.locate_result(asked, 20, max_read_s=most_s)
             took.append(time.process_time() - began)
-            read.append(located.read_s / located.of_s)
-            away_s = [abs(place.start_s - true_s) if place.id == id else np.inf for place in located.found]
+            read.append(located.read_s / located.total_s)
+            away_s = [abs(place.start_s - true_s) if place.id == id else np.inf for place in located.occurrences]
             errors_s.append(away_s[0] if away_s else np.inf)
             others += sum(error > 0.5 for error in away_s)
-            scores += [located.found[0].score] if errors_s[-1] < 0.5 else []
+            scores += [located.occurrences[0].score] if errors_s[-1] < 0.5 else []
     hits = np.array(errors_s) < 0.5
     return (
         f"| planted at {level_db:+g} dB | {hits.sum()} of {len(hits)} | {np.median(errors_s):.4f}"

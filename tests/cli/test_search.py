@@ -14,7 +14,7 @@ from boiler import cli, engine
 from boiler.catalog.items import Item
 from boiler.cli import search
 from boiler.search.filters import field
-from boiler.search.nearest import ByItem, BySound, Nearest, Options, PerGroup
+from boiler.search.nearest import ByItem, BySound, GroupLimit, Nearest, Options
 from boiler.store import generation
 from boiler.store.generation import Header, rows_of
 
@@ -85,7 +85,7 @@ def test_several_sounds_and_options_are_one_question(model_dir: Path, capsys: py
     told = capsys.readouterr()
     question = [ByItem(3), ByItem(4), ByItem(5, weight=-0.5)]
     expected = Nearest(model_dir).query(
-        question, 9, Options(where=field("n") > 2, per_group=PerGroup("label", 2), diversity=0.2)
+        question, 9, Options(where=field("n") > 2, per_group=GroupLimit("label", 2), diversity=0.2)
     )
     assert [row["n"] for row in json.loads(told.out)] == [match.n for match in expected.matches]
     assert "4 of the 9 asked for" in told.err

@@ -13,7 +13,7 @@ from boiler.audio import stream
 from boiler.catalog.items import Item
 from boiler.errors import ModelDirError, SilentSoundError
 from boiler.model import checkpoint
-from boiler.search.embedder import Ear, Part
+from boiler.search.embedder import Ear, TimeSpan
 from boiler.store import generation
 from boiler.store.generation import Generation, Header, rows_of
 
@@ -56,8 +56,8 @@ def test_windows_are_cut_as_the_index_was_and_silent_ones_left_out(tmp_path: Pat
     sound = np.concatenate([noise(8.192), np.zeros(2**17, np.float32), noise(8.192, 1)])
     embedded = Ear().embed(index, [sound], "long", from_s=100.0)
     assert [one.window for one in embedded] == [
-        Part(100.0, pytest.approx(108.192)),
-        Part(pytest.approx(116.384), pytest.approx(124.576)),
+        TimeSpan(100.0, pytest.approx(108.192)),
+        TimeSpan(pytest.approx(116.384), pytest.approx(124.576)),
     ]
     for one, samples in zip(embedded, (sound[: 2**17], sound[-(2**17) :]), strict=True):
         alone = Ear().embed(index, [samples], "alone")[0].vector

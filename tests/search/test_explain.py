@@ -23,7 +23,7 @@ from boiler.errors import ModelDirError, NotASoundError, QueryError, SilentSound
 from boiler.model import checkpoint
 from boiler.search import explain, seeds
 from boiler.search.explain import COURSE_S, Explanation, Moment
-from boiler.search.nearest import ByItem, BySamples, BySound, ByVector, ByWindows, Nearest, Part
+from boiler.search.nearest import ByItem, BySamples, BySound, ByVector, ByWindows, Nearest, TimeSpan
 from boiler.store import generation
 from boiler.store.generation import Header, Item
 
@@ -227,7 +227,7 @@ def test_of_a_long_sound_the_course_lies_around_the_window_that_matched(nearest:
     assert max(course_within(why.answer_course, 0, 29.4), default=0) < 0.1
     # One window asked, and each of the answer's is a match, best first.
     assert len(why.windows) == len(list(windows_module.windows(stream.stream(nearest.path("long.wav")))))
-    assert {one.query for one in why.windows} == {Part(0.0, 2.0)}
+    assert {one.query for one in why.windows} == {TimeSpan(0.0, 2.0)}
     assert [one.similarity for one in why.windows] == sorted((one.similarity for one in why.windows), reverse=True)
 
 
@@ -266,7 +266,7 @@ def test_silence_and_what_is_far_below_the_rest_are_like_nothing(nearest: Neares
 
 @pytest.mark.parametrize("seconds", [0.01, 0.13, 0.4, 1.0, 2.5, 5.0, 7.9, 8.192])
 def test_a_repeated_sound_folds_into_its_own_length(seconds: float) -> None:
-    frames, part = 32, Part(3.0, 3.0 + seconds)
+    frames, part = 32, TimeSpan(3.0, 3.0 + seconds)
     steady = explain._folded(np.ones((2, frames)), part)
     np.testing.assert_allclose(steady, 1)
     assert steady.shape[1] == max(1, int(seconds / 0.256 + 1e-6))
@@ -362,4 +362,4 @@ def test_a_sound_of_many_windows_is_bounded(nearest: Nearest) -> None:
     why = nearest.explain(BySamples(samples, RATE), "b.wav")
     assert len(why.windows) == explain.MOST_MATCHES
     assert len(why.query_course) <= round(COURSE_S / explain.STRETCH_S)
-    assert len(seeds.spread(range(1000))) > explain.MOST_MATCHES
+    assert len(seeds.evenly_spaced(range(1000))) > explain.MOST_MATCHES

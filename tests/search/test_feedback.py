@@ -11,37 +11,37 @@ import pytest
 
 from boiler.errors import QueryError
 from boiler.search import feedback
-from boiler.search.feedback import Feedback, Verdicts
+from boiler.search.feedback import FeedbackStore, FeedbackSummary
 
 
 def test_the_last_word_of_each_person_counts_and_the_more_decide(tmp_path: Path) -> None:
-    store = Feedback(tmp_path)
-    assert store.verdicts("q") == Verdicts((), ())
+    store = FeedbackStore(tmp_path)
+    assert store.verdicts("q") == FeedbackSummary((), ())
     assert not (tmp_path / feedback.FILE).exists()  # asking makes no file
     store.add("q", "a", like=False, user="ann")
     store.add("q", "a", like=True, user="ann")
-    assert store.verdicts("q") == Verdicts(("a",), ())
+    assert store.verdicts("q") == FeedbackSummary(("a",), ())
     store.add("q", "a", like=False, user="bob")
-    assert store.verdicts("q") == Verdicts((), ())
+    assert store.verdicts("q") == FeedbackSummary((), ())
     store.add("q", "a", like=False)  # somebody
-    assert store.verdicts("q") == Verdicts((), ("a",))
-    assert store.verdicts("q", "ann") == Verdicts(("a",), ())
-    assert store.verdicts("other") == Verdicts((), ())
+    assert store.verdicts("q") == FeedbackSummary((), ("a",))
+    assert store.verdicts("q", "ann") == FeedbackSummary(("a",), ())
+    assert store.verdicts("other") == FeedbackSummary((), ())
 
 
 def test_what_is_taken_back_uncovers_what_stood_before(tmp_path: Path) -> None:
-    store = Feedback(tmp_path)
+    store = FeedbackStore(tmp_path)
     store.add("q", "a", like=True, user="ann")
     second = store.add("q", "a", like=False, user="ann")
     assert store.undo(second)
     assert not store.undo(second)
     assert not store.undo(99)
-    assert not Feedback(tmp_path / "nothing").undo(1)
-    assert store.verdicts("q") == Verdicts(("a",), ())
+    assert not FeedbackStore(tmp_path / "nothing").undo(1)
+    assert store.verdicts("q") == FeedbackSummary(("a",), ())
 
 
 def test_all_of_it_leaves_as_json_lines(tmp_path: Path) -> None:
-    store = Feedback(tmp_path)
+    store = FeedbackStore(tmp_path)
     store.add("q", 'a "name"\n', like=True, generation="000001-x")
     store.undo(store.add("q", "b", like=False, user="ann"))
     first, second = (json.loads(line) for line in store.export())
@@ -54,19 +54,19 @@ def test_all_of_it_leaves_as_json_lines(tmp_path: Path) -> None:
 @pytest.mark.parametrize("names", [("", "a", None), ("q", "", None), ("q", "a", ""), ("q", "a" * 3_000, None)])
 def test_names_are_neither_empty_nor_endless(tmp_path: Path, names: tuple[str, str, str | None]) -> None:
     with pytest.raises(QueryError, match="signs"):
-        Feedback(tmp_path).add(names[0], names[1], like=True, user=names[2])
+        FeedbackStore(tmp_path).add(names[0], names[1], like=True, user=names[2])
 
 
 def test_a_damaged_file_is_told_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / feedback.FILE).write_bytes(b"this is no database, and longer than a header of one" * 10)
     with pytest.raises(QueryError, match="move it away"):
-        Feedback(tmp_path).verdicts("q")
+        FeedbackStore(tmp_path).verdicts("q")
     with pytest.raises(QueryError, match="could not be kept"):
-        Feedback(tmp_path).add("q", "a", like=True)
+        FeedbackStore(tmp_path).add("q", "a", like=True)
 
 
 def write_many(folder: Path, user: str) -> None:
-    store = Feedback(folder)
+    store = FeedbackStore(folder)
     for n in range(20):
         store.add("q", f"item{n}", like=True, user=user)
 
@@ -79,7 +79,7 @@ def test_several_processes_write_at_a_time(tmp_path: Path) -> None:
     for worker in workers:
         worker.join()
         assert worker.exitcode == 0
-    assert len(list(Feedback(tmp_path).export())) == 40
+    assert len(list(FeedbackStore(tmp_path).export())) == 40
 
 
 def test_the_example_runs() -> None:
@@ -87,10 +87,10 @@ def test_the_example_runs() -> None:
 
 
 def test_the_old_names_still_work(tmp_path: Path) -> None:
-    store = Feedback(tmp_path)
-    with pytest.deprecated_call(match="Feedback.add"), pytest.deprecated_call(match=r"add\(user=...\)"):
+    store = FeedbackStore(tmp_path)
+    with pytest.deprecated_call(match="FeedbackStore.add"), pytest.deprecated_call(match=r"add\(user=...\)"):
         store.judge("q", "a", like=True, who="ann")
-    with pytest.deprecated_call(match="Feedback.verdicts"):
-        assert store.of("q", "ann") == Verdicts(("a",), ())
+    with pytest.deprecated_call(match="FeedbackStore.verdicts"):
+        assert store.of("q", "ann") == FeedbackSummary(("a",), ())
     (line,) = map(json.loads, store.export())
     assert line["who"] == line["user"] == "ann"

@@ -17,7 +17,7 @@ from boiler.audio.stream import SAMPLE_RATE_HZ, Samples
 from boiler.catalog.items import Item
 from boiler.errors import QueryError, UnknownItemError
 from boiler.search import locate
-from boiler.search.locate import Found
+from boiler.search.locate import Occurrence
 from boiler.search.nearest import ByItem, BySamples, BySound, Nearest
 from boiler.store import generation
 from boiler.store.generation import Header
@@ -83,7 +83,7 @@ def nearest(tmp_path_factory: pytest.TempPathFactory) -> Nearest:
 PLACES = {("a.wav", 12.5), ("a.wav", 40.0), ("b.wav", 3.0)}
 
 
-def places_of(found: Sequence[Found]) -> set[tuple[str, float]]:
+def places_of(found: Sequence[Occurrence]) -> set[tuple[str, float]]:
     return {(one.id, round(one.start_s, 3)) for one in found}
 
 
@@ -127,21 +127,25 @@ def near(snapshot_row: int, nearest: Nearest) -> Float32Array:
 def test_where_not_all_is_read_the_nearest_windows_are(nearest: Nearest) -> None:
     snapshot = nearest._snapshot
     row_of_b = int(np.searchsorted(snapshot.numbers, 1))  # its first four seconds, where the rain is
-    located = locate.locate(snapshot, SOUGHT, lambda: near(row_of_b, nearest), nearest.path, 5, without=[3], most_s=8.0)
-    assert [(one.id, round(one.start_s, 3)) for one in located.found] == [("b.wav", 3.0)]
+    located = locate.locate(
+        snapshot, SOUGHT, lambda: near(row_of_b, nearest), nearest.path, 5, without=[3], max_read_s=8.0
+    )
+    assert [(one.id, round(one.start_s, 3)) for one in located.occurrences] == [("b.wav", 3.0)]
     assert 0 < located.read_s <= 8
-    assert located.of_s == pytest.approx(180, abs=0.1)
+    assert located.total_s == pytest.approx(180, abs=0.1)
     assert not located.complete
-    whole = locate.locate(snapshot, SOUGHT, lambda: near(row_of_b, nearest), nearest.path, 5, without=[3], most_s=None)
+    whole = locate.locate(
+        snapshot, SOUGHT, lambda: near(row_of_b, nearest), nearest.path, 5, without=[3], max_read_s=None
+    )
     assert whole.complete
-    assert whole.read_s == located.of_s
+    assert whole.read_s == located.total_s
 
 
 def test_times_hold_in_stretches_that_begin_in_the_middle(nearest: Nearest) -> None:
     snapshot = nearest._snapshot
     row = 40 // 4  # of the first recording, where the quiet rain is
-    located = locate.locate(snapshot, SOUGHT, lambda: near(row, nearest), nearest.path, 5, most_s=8.0)
-    assert ("a.wav", 40.0) in [(one.id, round(one.start_s, 3)) for one in located.found]
+    located = locate.locate(snapshot, SOUGHT, lambda: near(row, nearest), nearest.path, 5, max_read_s=8.0)
+    assert ("a.wav", 40.0) in [(one.id, round(one.start_s, 3)) for one in located.occurrences]
 
 
 def test_what_cannot_be_read_is_named(nearest: Nearest, tmp_path: Path) -> None:
@@ -149,8 +153,8 @@ def test_what_cannot_be_read_is_named(nearest: Nearest, tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(nearest.path(name).read_bytes())
     (tmp_path / "b.wav").write_bytes(b"no sound")
     with Nearest(nearest.model_dir, wav_dir=tmp_path) as partly:
-        located = partly.located(ByItem("sought.wav"))
-        assert {one.id for one in located.found} == {"a.wav"}
+        located = partly.locate_result(ByItem("sought.wav"))
+        assert {one.id for one in located.occurrences} == {"a.wav"}
         assert [id for id, _ in located.unread] == ["b.wav", "c.wav"]
         assert not located.complete
         with pytest.raises(QueryError, match="none of the recordings can be read"):
@@ -169,9 +173,9 @@ def test_what_makes_no_sense_is_refused(nearest: Nearest) -> None:
 
 
 def test_a_sound_that_no_recording_can_hold_is_nowhere(nearest: Nearest) -> None:
-    located = nearest.located(BySamples(mix(20, 9), SAMPLE_RATE_HZ), within=["short.wav"])
-    assert located.found == ()
-    assert located.of_s == 0
+    located = nearest.locate_result(BySamples(mix(20, 9), SAMPLE_RATE_HZ), within=["short.wav"])
+    assert located.occurrences == ()
+    assert located.total_s == 0
 
 
 @pytest.mark.slow
@@ -206,9 +210,20 @@ def test_what_was_found_until_it_is_stopped_is_the_answer(nearest: Nearest) -> N
         return asked > 15
 
     sought = BySamples(SOUGHT, SAMPLE_RATE_HZ)
-    located = nearest.located(sought, within=["a.wav", "b.wav"], stop=after_half_a_minute)
-    assert places_of(list(located.found)) == {("a.wav", 12.5)}
+    located = nearest.locate_result(sought, within=["a.wav", "b.wav"], stop=after_half_a_minute)
+    assert places_of(list(located.occurrences)) == {("a.wav", 12.5)}
     assert 15 < located.read_s < 39
     assert asked == 16
     assert not located.complete
-    assert nearest.located(sought, within=["a.wav"], stop=lambda: True).read_s == 0
+    assert nearest.locate_result(sought, within=["a.wav"], stop=lambda: True).read_s == 0
+
+
+def test_the_old_names_still_work(nearest: Nearest) -> None:
+    with pytest.deprecated_call(match="Nearest.locate_result"):
+        located = nearest.located(ByItem("sought.wav"), 3)
+    with pytest.deprecated_call(match=r"locate\(max_read_s=...\)"):
+        assert nearest.locate(ByItem("sought.wav"), 3, most_s=None) == list(located.occurrences)  # type: ignore[call-arg]
+    with pytest.deprecated_call(match="LocateResult.occurrences"):
+        assert located.found == located.occurrences
+    with pytest.deprecated_call(match="LocateResult.total_s"):
+        assert located.of_s == located.total_s

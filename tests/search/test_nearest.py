@@ -16,10 +16,12 @@ import torch
 from torch import nn
 
 from boiler import engine
+from boiler.api import nearest as door
 from boiler.catalog.items import Item
 from boiler.errors import ModelDirError, NotASoundError, QueryError, SilentSoundError, UnknownItemError
 from boiler.model import checkpoint
-from boiler.search.nearest import ByWindows, Match, Nearest
+from boiler.search import nearest as nearest_module
+from boiler.search.nearest import ByItem, ByWindows, GroupLimit, Match, Nearest
 from boiler.store import generation
 from boiler.store.generation import Header, rows_of
 
@@ -280,3 +282,32 @@ def test_asking_with_vectors_and_items_never_loads_torch(model_dir: Path) -> Non
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("Answer", "QueryResult"), ("Group", "DuplicateGroup"), ("Part", "TimeSpan"), ("PerGroup", "GroupLimit")],
+)
+def test_the_old_names_of_types_can_still_be_imported(old: str, new: str) -> None:
+    for module in (door, nearest_module):
+        with pytest.deprecated_call(match=f"{module.__name__}.{new}"):
+            assert getattr(module, old) is getattr(module, new)
+
+
+def test_the_old_names_of_methods_and_arguments_still_work(nearest: Nearest) -> None:
+    with pytest.deprecated_call(match="Nearest.query_vector"):
+        np.testing.assert_array_equal(nearest.direction(ByItem(0)), nearest.query_vector(ByItem(0)))
+    vector = nearest.query_vector(ByItem(0))
+    with pytest.deprecated_call(match="Nearest.rank$"):
+        np.testing.assert_array_equal(nearest.ranked(vector, 3)[1].rows, nearest.rank(vector, 3)[1].rows)
+    with pytest.deprecated_call(match="Nearest.rank_many"):
+        assert len(nearest.ranked_each(vector[None], 3)[1]) == 1
+    with pytest.deprecated_call(match=r"duplicates\(max_distance=...\)"):
+        assert nearest.duplicates(nearer_than=0.01) == nearest.duplicates(0.01)  # type: ignore[call-arg]
+    with pytest.deprecated_call(match=r"GroupLimit\(limit=...\)"):
+        assert GroupLimit("label", most=2) == GroupLimit("label", 2)  # type: ignore[call-arg]
+    result = nearest.query(ByItem(0), 3)
+    with pytest.deprecated_call(match="QueryResult.shortfall"):
+        assert result.short == result.shortfall
+    with pytest.deprecated_call(match="QueryResult.engine_reason"):
+        assert result.why == result.engine_reason

@@ -10,7 +10,7 @@ from boiler.catalog.items import Item
 from boiler.errors import QueryError
 from boiler.search.filters import field
 from boiler.search.nearest import ByItem, ByVector, Nearest, Options
-from boiler.search.paths import journey, playlist
+from boiler.search.paths import path_between, playlist
 from boiler.store import generation
 from boiler.store.generation import Header, rows_of
 
@@ -29,27 +29,29 @@ def nearest(tmp_path_factory: pytest.TempPathFactory) -> Nearest:
 
 
 def test_a_journey_goes_in_even_strides(nearest: Nearest) -> None:
-    way = [match.n for match in journey(nearest, ByItem(0), ByItem(N - 1), 9)]
+    way = [match.n for match in path_between(nearest, ByItem(0), ByItem(N - 1), 9)]
     assert way == sorted(way)
     strides = np.diff([0, *way, N - 1])
     assert strides.max() - strides.min() <= 2
-    assert [match.n for match in journey(nearest, ByItem(N - 1), ByItem(0), 9)] == way[::-1]
+    assert [match.n for match in path_between(nearest, ByItem(N - 1), ByItem(0), 9)] == way[::-1]
 
 
 def test_no_sound_comes_twice_and_filters_hold(nearest: Nearest) -> None:
-    way = [match.n for match in journey(nearest, ByItem(0), ByItem(2), 30)]
+    way = [match.n for match in path_between(nearest, ByItem(0), ByItem(2), 30)]
     assert len(way) == len(set(way)) == 30
     assert not {0, 2} & set(way)
-    odd = journey(nearest, ByItem(0), ByItem(100), 12, Options(where=field("label") == "l1", without=frozenset({51})))
+    odd = path_between(
+        nearest, ByItem(0), ByItem(100), 12, Options(where=field("label") == "l1", without=frozenset({51}))
+    )
     assert all(match.n % 2 for match in odd)
     assert 51 not in {match.n for match in odd}
-    assert len(journey(nearest, ByItem(0), ByItem(9), 500)) == N - 2
+    assert len(path_between(nearest, ByItem(0), ByItem(9), 500)) == N - 2
 
 
 def test_opposite_ends_have_no_shortest_way(nearest: Nearest) -> None:
     with pytest.raises(QueryError, match="opposite"):
-        journey(nearest, ByVector([1.0, 0, 0]), ByVector([-1.0, 0, 0]))
-    assert len(journey(nearest, ByItem(5), ByItem(5), 3)) == 3
+        path_between(nearest, ByVector([1.0, 0, 0]), ByVector([-1.0, 0, 0]))
+    assert len(path_between(nearest, ByItem(5), ByItem(5), 3)) == 3
 
 
 def test_a_playlist_is_the_same_for_the_same_seed_and_never_repeats(nearest: Nearest) -> None:

@@ -13,7 +13,7 @@ from boiler.catalog.items import Item
 from boiler.engine.exact import Exact
 from boiler.errors import QueryError, UnknownItemError
 from boiler.search.filters import field, under
-from boiler.search.nearest import ByItem, ByVector, Nearest, Options, PerGroup
+from boiler.search.nearest import ByItem, ByVector, GroupLimit, Nearest, Options
 from boiler.store import generation
 from boiler.store.generation import Header, rows_of
 
@@ -71,8 +71,8 @@ def test_a_filter_comes_first_and_is_exact(nearest: Nearest, k: int) -> None:
         answer = nearest.query(ByVector(QUERY), k, Options(where=where))
         true = [n for n in ranking(nearest, QUERY) if passes(n)]
         assert [match.n for match in answer.matches] == true[:k]
-        assert (answer.engine, "the filter leaves" in answer.why) == ("exact", True)
-        assert (answer.short is None) == (len(true) >= k)
+        assert (answer.engine, "the filter leaves" in answer.engine_reason) == ("exact", True)
+        assert (answer.shortfall is None) == (len(true) >= k)
 
 
 def test_what_is_left_out_is_left_out_and_k_come_all_the_same(nearest: Nearest) -> None:
@@ -89,9 +89,9 @@ def test_a_least_similarity_cuts_and_says_so(nearest: Nearest) -> None:
     least = all_of_them[20].similarity
     answer = nearest.query(ByVector(QUERY), 100, Options(min_similarity=least))
     assert [match.n for match in answer.matches] == [match.n for match in all_of_them[:21]]
-    assert answer.short is not None
-    assert "21 of the 100" in answer.short
-    assert nearest.query(ByVector(QUERY), 5, Options(min_similarity=least)).short is None
+    assert answer.shortfall is not None
+    assert "21 of the 100" in answer.shortfall
+    assert nearest.query(ByVector(QUERY), 5, Options(min_similarity=least)).shortfall is None
 
 
 def test_windows_answer_one_by_one_when_asked_to(nearest: Nearest) -> None:
@@ -116,7 +116,7 @@ def test_copies_are_one_answer_that_names_the_others(nearest: Nearest) -> None:
 
 @pytest.mark.parametrize(("group", "most"), [("folder", 2), ("label", 1), ("metadata.who", 3)])
 def test_no_group_fills_the_list(nearest: Nearest, group: str, most: int) -> None:
-    answer = nearest.query(ByVector(QUERY), 8, Options(per_group=PerGroup(group, most)))
+    answer = nearest.query(ByVector(QUERY), 8, Options(per_group=GroupLimit(group, most)))
     values = [
         {"folder": f"f{n % 5}", "label": f"l{n % 7}" if n % 11 else None, "metadata.who": f"w{n % 4}"}[group]
         for n in (match.n for match in answer.matches)
@@ -127,9 +127,9 @@ def test_no_group_fills_the_list(nearest: Nearest, group: str, most: int) -> Non
 
 
 def test_a_cap_that_leaves_too_few_says_so(nearest: Nearest) -> None:
-    answer = nearest.query(ByVector(QUERY), 50, Options(per_group=PerGroup("folder", 2)))
+    answer = nearest.query(ByVector(QUERY), 50, Options(per_group=GroupLimit("folder", 2)))
     assert len(answer.matches) == 10
-    assert answer.short == "10 of the 50 asked for: no more items are among the first 2 of their folder"
+    assert answer.shortfall == "10 of the 50 asked for: no more items are among the first 2 of their folder"
 
 
 def test_diversity_spreads_the_answers_and_keeps_the_nearest_first(nearest: Nearest) -> None:
@@ -184,9 +184,9 @@ def test_many_questions_at_once_are_answered_as_each_alone(nearest: Nearest, opt
 
 def test_the_answer_says_who_gave_it(nearest: Nearest) -> None:
     answer = nearest.query(ByItem(0), 3)
-    assert (answer.engine, answer.generation, answer.short) == ("exact", nearest.generation, None)
-    assert f"{WINDOWS.sum()} rows" in answer.why
-    short = nearest.query(ByItem(0), 1000).short
+    assert (answer.engine, answer.generation, answer.shortfall) == ("exact", nearest.generation, None)
+    assert f"{WINDOWS.sum()} rows" in answer.engine_reason
+    short = nearest.query(ByItem(0), 1000).shortfall
     assert short == "299 of the 1000 asked for: no more items are there to answer"
 
 
@@ -196,7 +196,7 @@ def test_the_answer_says_who_gave_it(nearest: Nearest) -> None:
         {"diversity": 1.5},
         {"min_similarity": 2.0},
         {"dedup_distance": -0.1},
-        {"per_group": PerGroup("label", 0)},
+        {"per_group": GroupLimit("label", 0)},
         {"per_window": True, "dedup_distance": 0.1},
     ],
 )
@@ -207,14 +207,14 @@ def test_options_without_sense_are_refused(options: dict[str, Any]) -> None:
 
 def test_an_unknown_field_is_refused(nearest: Nearest) -> None:
     with pytest.raises(QueryError, match="no field"):
-        nearest.query(ByItem(0), 3, Options(per_group=PerGroup("lable")))
+        nearest.query(ByItem(0), 3, Options(per_group=GroupLimit("lable")))
 
 
 def test_a_generation_without_items_answers_nothing(tmp_path: Path) -> None:
     generation.publish(tmp_path / "model", Header(encoder="none", dim=3), np.zeros((0, 3), np.float32), rows_of([]), [])
     empty = Nearest(tmp_path / "model")
     assert empty.search([1.0, 0.0, 0.0]) == []
-    assert empty.query(ByVector([1.0, 0, 0]), 3, Options(diversity=0.5)).short is not None
+    assert empty.query(ByVector([1.0, 0, 0]), 3, Options(diversity=0.5)).shortfall is not None
     assert [answer.matches for answer in empty.query_many([ByVector([1.0, 0, 0])] * 9)] == [()] * 9
 
 

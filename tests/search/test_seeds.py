@@ -16,9 +16,9 @@ from boiler.search.seeds import (
     ByVector,
     ByWindows,
     combined,
+    evenly_spaced,
     samples_of,
     seeds_of,
-    spread,
     windows_of,
 )
 
@@ -122,13 +122,13 @@ def test_what_are_no_windows_of_this_index_is_refused(seed: ByWindows) -> None:
 
 @pytest.mark.parametrize("size", [1e-300, 1e-160, 1e-30, 1.0, 1e30, 1e160, 1e300])
 def test_a_vector_of_any_size_has_its_direction(size: float) -> None:
-    np.testing.assert_allclose(seeds.vector_of([3 * size, 4 * size], 2), [0.6, 0.8], rtol=1e-6)
+    np.testing.assert_allclose(seeds.unit_vector([3 * size, 4 * size], 2), [0.6, 0.8], rtol=1e-6)
 
 
 def test_very_many_windows_are_spread_over_the_whole() -> None:
-    assert spread(range(10)) == list(range(10))
-    some = spread(range(100_000))
+    assert evenly_spaced(range(10)) == list(range(10))
+    some = evenly_spaced(range(100_000))
     assert len(some) == seeds.MOST_WINDOWS
     assert some[0] == 0
     assert some[-1] > 99_000
-    assert spread([]) == []
+    assert evenly_spaced([]) == []

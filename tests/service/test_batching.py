@@ -12,7 +12,7 @@ from serving import publish
 
 from boiler.errors import QueryError
 from boiler.search.nearest import Nearest
-from boiler.search.snapshot import Ranked, Snapshot
+from boiler.search.snapshot import RankedItems, Snapshot
 from boiler.service.batching import Batches
 from boiler.store import generation
 from boiler.store.generation import Header, Item, rows_of
@@ -34,20 +34,20 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._nearest, name)
 
-    def ranked(self, query: Any, k: int) -> tuple[Snapshot, Ranked]:
+    def rank(self, query: Any, k: int) -> tuple[Snapshot, RankedItems]:
         self.searches.append(1)
-        return self._nearest.ranked(query, k)
+        return self._nearest.rank(query, k)
 
-    def ranked_each(self, vectors: Any, k: int) -> tuple[Snapshot, list[Ranked]]:
+    def rank_many(self, vectors: Any, k: int) -> tuple[Snapshot, list[RankedItems]]:
         self.searches.append(len(vectors))
-        return self._nearest.ranked_each(vectors, k)
+        return self._nearest.rank_many(vectors, k)
 
 
 def queries(n: int, dim: int = 16) -> Any:
     return 7.0 * np.random.default_rng(5).normal(size=(n, dim))
 
 
-def same(found: tuple[Snapshot, Ranked], alone: tuple[Snapshot, Ranked]) -> bool:
+def same(found: tuple[Snapshot, RankedItems], alone: tuple[Snapshot, RankedItems]) -> bool:
     return found[0] is alone[0] and all(
         np.array_equal(getattr(found[1], name), getattr(alone[1], name))
         for name in ("numbers", "rows", "asked", "distances")
@@ -62,12 +62,12 @@ def test_those_that_come_at_once_are_answered_in_one_go_each_with_its_own(neares
     watched = Watched(nearest)
     line = batches(watched)
 
-    async def main() -> list[tuple[Snapshot, Ranked]]:
+    async def main() -> list[tuple[Snapshot, RankedItems]]:
         return await asyncio.gather(*(line.ranked(query, 7) for query in queries(20)))
 
     found = asyncio.run(main())
     assert watched.searches == [20]
-    assert all(same(one, nearest.ranked(query, 7)) for one, query in zip(found, queries(20), strict=True))
+    assert all(same(one, nearest.rank(query, 7)) for one, query in zip(found, queries(20), strict=True))
 
 
 def test_one_alone_is_asked_alone(nearest: Nearest) -> None:
@@ -76,14 +76,14 @@ def test_one_alone_is_asked_alone(nearest: Nearest) -> None:
         watched.searches.clear()
         found = asyncio.run(batches(watched).ranked(query, 7))
         assert watched.searches == [1]
-        assert same(found, nearest.ranked(query, 7))
+        assert same(found, nearest.rank(query, 7))
 
 
 def test_who_wants_more_does_not_make_the_others_wait_for_it(nearest: Nearest) -> None:
     watched = Watched(nearest)
     line = batches(watched)
 
-    async def main() -> list[tuple[Snapshot, Ranked]]:
+    async def main() -> list[tuple[Snapshot, RankedItems]]:
         return await asyncio.gather(*(line.ranked(query, 3 + at % 2) for at, query in enumerate(queries(9))))
 
     found = asyncio.run(main())
@@ -103,7 +103,7 @@ def test_a_wrong_one_and_one_that_leaves_are_not_in_the_way(nearest: Nearest) ->
     *found, wrong = asyncio.run(main())
     assert isinstance(wrong, QueryError)
     assert isinstance(found.pop(1), asyncio.CancelledError)
-    assert all(same(one, nearest.ranked(queries(4)[at], 5)) for one, at in zip(found, (0, 2, 3), strict=True))
+    assert all(same(one, nearest.rank(queries(4)[at], 5)) for one, at in zip(found, (0, 2, 3), strict=True))
 
 
 def test_an_index_of_another_length_that_comes_meanwhile_is_said_to_each(nearest: Nearest, tmp_path: Path) -> None:

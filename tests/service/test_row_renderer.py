@@ -24,7 +24,7 @@ def test_names_are_escaped_as_json_wants_it(tmp_path: Path) -> None:
     generation.publish(tmp_path, Header(encoder="random", dim=8), vectors, rows_of(np.arange(len(ODD))), items)
     nearest = Nearest(tmp_path)
     query = np.arange(8, 0, -1.0)
-    body = row_renderer.Renderer().render(*nearest.ranked(query, 5)).body
+    body = row_renderer.Renderer().render(*nearest.rank(query, 5)).body
     assert json.loads(bytes(body)) == responses.rows(nearest.search(query, 5))
 
 
@@ -33,7 +33,7 @@ def test_what_is_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     publish(tmp_path, 100, 8)
     nearest, renderer = Nearest(tmp_path), row_renderer.Renderer()
     for query in np.random.default_rng(0).normal(size=(30, 8)):
-        rows = json.loads(bytes(renderer.render(*nearest.ranked(query, 7)).body))
+        rows = json.loads(bytes(renderer.render(*nearest.rank(query, 7)).body))
         assert rows == responses.rows(nearest.search(query, 7))
     (kept,) = renderer._of.values()
     assert len(kept._begun) <= 20 + 7
@@ -42,9 +42,9 @@ def test_what_is_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_an_index_that_is_gone_takes_its_rows_along(tmp_path: Path) -> None:
     publish(tmp_path, 10, 8)
     nearest, renderer = Nearest(tmp_path), row_renderer.Renderer()
-    first = bytes(renderer.render(*nearest.ranked([1.0] * 8, 3)).body)
+    first = bytes(renderer.render(*nearest.rank([1.0] * 8, 3)).body)
     publish(tmp_path, 12, 8, seed=1)
     assert nearest.refresh()
-    assert bytes(renderer.render(*nearest.ranked([1.0] * 8, 3)).body) != first
+    assert bytes(renderer.render(*nearest.rank([1.0] * 8, 3)).body) != first
     gc.collect()
     assert len(renderer._of) == 1

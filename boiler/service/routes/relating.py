@@ -17,10 +17,11 @@ from starlette.responses import Response
 
 from boiler.audio import stream
 from boiler.errors import ModelDirError
+from boiler.search import duplicates as near_duplicates
 from boiler.search import paths
-from boiler.search.embedder import Part
-from boiler.search.locate import Located
-from boiler.search.nearest import ByItem, Group, Nearest
+from boiler.search.embedder import TimeSpan
+from boiler.search.locate import LocateResult
+from boiler.search.nearest import ByItem, Nearest
 from boiler.search.seeds import BySamples
 from boiler.service import media, requests, responses, schemas, sse
 from boiler.service.problems import Problem
@@ -105,7 +106,7 @@ async def explain(request: Request, asked: Annotated[Explained, Query()]) -> Res
 
 def _plain(value: Any) -> Any:
     """Named parts as objects, numbers with as many digits as they are worth."""
-    if isinstance(value, Part):
+    if isinstance(value, TimeSpan):
         return {"start_s": round(value.start_s, 4), "end_s": round(value.end_s, 4)}
     if isinstance(value, dict):
         return {name: _plain(one) for name, one in value.items()}
@@ -136,7 +137,9 @@ class JourneyAnswer(schemas.Answer):
 async def path_between(request: Request, asked: Annotated[Journey, Query()]) -> Response:
     """Sounds that lead from one item to another in even strides, these two left out."""
     service = of_request(request)
-    go = functools.partial(paths.journey, service.nearest, ByItem(asked.from_n), ByItem(asked.to_n), steps=asked.steps)
+    go = functools.partial(
+        paths.path_between, service.nearest, ByItem(asked.from_n), ByItem(asked.to_n), steps=asked.steps
+    )
     found = await responses.searched_long(service, go)
     heads = {"engine": found.engine, "generation": found.generation}
     return responses.json({"results": responses.rows(found.results), **heads}, responses.heads(**heads))
@@ -173,7 +176,7 @@ async def duplicates(request: Request, asked: Annotated[Alike, Query()]) -> Resp
     """Groups of nearly identical sounds in the whole collection: proposed, nothing is merged."""
     service = of_request(request)
 
-    def find() -> list[Group]:
+    def find() -> list[near_duplicates.DuplicateGroup]:
         return service.duplicates.get(
             (service.nearest.generation, asked.nearer_than), lambda: service.nearest.duplicates(asked.nearer_than)
         )
@@ -182,7 +185,7 @@ async def duplicates(request: Request, asked: Annotated[Alike, Query()]) -> Resp
     some = found.results[asked.offset : asked.offset + asked.limit]
     return responses.json(
         {
-            "groups": [{"ids": group.ids, "widest": round(group.widest, 6)} for group in some],
+            "groups": [{"ids": group.ids, "widest": round(group.max_distance, 6)} for group in some],
             "offset": asked.offset,
             "total": len(found.results),
             "generation": found.generation,
@@ -327,11 +330,13 @@ async def locate_item(request: Request, n: Number, asked: Annotated[Sought, Quer
     return await sse.answer(request, work)
 
 
-async def _located(service: Service, seed: BySamples | ByItem, asked: Sought) -> Located:
+async def _located(service: Service, seed: BySamples | ByItem, asked: Sought) -> LocateResult:
     """Raises: Problem: 422 there is more than may be read, and no encoder to say where to begin."""
 
-    def find(stop: Callable[[], bool]) -> Located:
-        return service.nearest.located(seed, asked.k, within=asked.within or None, most_s=asked.most_s, stop=stop)
+    def find(stop: Callable[[], bool]) -> LocateResult:
+        return service.nearest.locate_result(
+            seed, asked.k, within=asked.within or None, max_read_s=asked.most_s, stop=stop
+        )
 
     try:
         return await service.longest(find, MOST_LOCATE_S)
@@ -345,13 +350,13 @@ async def _located(service: Service, seed: BySamples | ByItem, asked: Sought) ->
         raise Problem(422, "no-encoder", why) from None
 
 
-def _places(located: Located) -> Response:
+def _places(located: LocateResult) -> Response:
     return responses.json(
         {
-            "results": [_plain(dataclasses.asdict(one)) for one in located.found],
+            "results": [_plain(dataclasses.asdict(one)) for one in located.occurrences],
             "complete": located.complete,
             "read_s": round(located.read_s, 3),
-            "of_s": round(located.of_s, 3),
+            "of_s": round(located.total_s, 3),
             "unread": [id for id, _ in located.unread],
         }
     )

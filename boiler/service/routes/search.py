@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from boiler.audio import stream
-from boiler.search.query import Options, PerGroup
+from boiler.search.query import GroupLimit, Options
 from boiler.search.seeds import ByItem, BySamples, ByVector, Seed
 from boiler.service import media, requests, responses, schemas, sse
 from boiler.service.problems import Problem
@@ -182,7 +182,7 @@ async def nearest_query(request: Request) -> Response:
         min_similarity=body.min_similarity,
         per_window=body.per_window,
         dedup_distance=body.fold_nearer_than,
-        per_group=None if body.per_group is None else PerGroup(body.per_group.field, body.per_group.most),
+        per_group=None if body.per_group is None else GroupLimit(body.per_group.field, body.per_group.most),
         diversity=body.diversity,
         csls=body.set_back_hubs,
         feedback=body.feedback,
@@ -192,7 +192,7 @@ async def nearest_query(request: Request) -> Response:
     service.searched(answer.engine)
     heads = {"engine": answer.engine, "generation": answer.generation}
     results = responses.full_rows(answer.matches)
-    return responses.json({"results": results, **heads, "reason": answer.short}, responses.heads(**heads))
+    return responses.json({"results": results, **heads, "reason": answer.shortfall}, responses.heads(**heads))
 
 
 async def seed_of(service: Service, query: schemas.SeedRequest, pointer: str) -> Seed:
