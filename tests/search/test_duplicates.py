@@ -42,7 +42,7 @@ def test_copies_come_as_groups_the_largest_first(nearest: Nearest) -> None:
         {f"s{n}.wav" for n in (7, 60, 61, 62)},
     ]
     assert groups[0].ids[0] == "s3.wav"
-    assert all(0 < group.widest < 0.1 for group in groups)
+    assert all(0 < group.max_distance < 0.1 for group in groups)
 
 
 def test_a_smaller_distance_finds_less(nearest: Nearest) -> None:
@@ -76,3 +76,8 @@ def test_it_says_how_far_it_is_and_ends_when_it_is_told_to(nearest: Nearest, mon
 def test_an_empty_index_has_none(tmp_path: Path) -> None:
     generation.publish(tmp_path / "m", Header(encoder="none", dim=3), np.zeros((0, 3), np.float32), rows_of([]), [])
     assert Nearest(tmp_path / "m").duplicates() == []
+
+
+def test_the_old_name_of_the_distance_still_works() -> None:
+    with pytest.deprecated_call(match="DuplicateGroup.max_distance"):
+        assert duplicates.DuplicateGroup(("a", "b"), 0.25).widest == 0.25
