@@ -17,6 +17,7 @@ A message says what is wrong, where, and what to do about it. ::
     │   ├── SoundNotHereError the folder of the sounds, or one of its files, is not here
     │   └── FeedbackError     judgements cannot be read or kept: the file is damaged, or cannot be written
     ├── SettingsError         a BOILER_* variable is missing or wrong
+    ├── EngineError           not a search engine, or an option of one has a wrong value
     └── UnknownNameError      a name (encoder, engine, corpus, setting) that is not in its table
 
 ``slug`` is the stable machine name of each; the service makes its problem types of it.
@@ -130,6 +131,12 @@ class SettingsError(BoilerError):
     slug = "settings-error"
 
 
+class EngineError(BoilerError):
+    """Not a search engine, or an option of one has a wrong value."""
+
+    slug = "engine-error"
+
+
 class UnknownNameError(BoilerError, LookupError):
     """A name that is not in its table; the message lists those that are.
 
@@ -150,7 +157,7 @@ class UnknownNameError(BoilerError, LookupError):
     def __str__(self) -> str:
         near = difflib.get_close_matches(self.name, self.known, n=1)
         hint = f"; did you mean '{near[0]}'?" if near else "."
-        return f"no {self.kind} is called '{self.name}'{hint} Known: {', '.join(self.known)}"
+        return f"no {self.kind} is called '{self.name}'{hint} Known: {', '.join(self.known) or 'none'}"
 
 
 def first_line(error: BaseException) -> str:

@@ -3,6 +3,7 @@
     $ boiler index ~/sounds --pt_path exp/mine/vqvae_012.pt BagTopVQVAE
     $ boiler index ~/sounds MFCCStats --model_dir exp/sounds
     $ boiler index ~/sounds MFCCStats --dry_run
+    $ boiler index exp/sounds --engine hnsw --engine_option width=64
     $ boiler index exp/sounds --rollback
 
 Run it again whenever the folder changed. A run that was stopped, even killed, goes on where it was. A file that gives
@@ -22,6 +23,7 @@ from pathlib import Path
 
 from boiler import arguments, encoder
 from boiler.catalog import catalog
+from boiler.engine import ENGINES, selection
 from boiler.errors import CorpusError
 from boiler.indexing.pipeline import IndexSettings, index, plan
 from boiler.indexing.report import Report, plan_lines
@@ -96,6 +98,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--dry_run", action="store_true", help="say what would be done, and do nothing")
     parser.add_argument("--rollback", action="store_true", help="bring back the index before the current one")
+    parser.add_argument(
+        "--engine",
+        metavar="NAME",
+        help=f"the search engine that answers: {', '.join(ENGINES)}, module:Class, or {selection.AUTO}, which chooses"
+        f" by the number of windows (default: as before; at first {selection.AUTO})",
+    )
+    parser.add_argument(
+        "--engine_option",
+        action="append",
+        metavar="KEY=VALUE",
+        help="a parameter of the engine, such as width=64 of hnsw; may be given more than once",
+    )
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
 
 
@@ -114,6 +128,7 @@ def run(args: argparse.Namespace) -> int:
         model_dir=model_dir,
         include=None if args.include is None else tuple(args.include),
         exclude=None if args.exclude is None else tuple(args.exclude),
+        engine_options=None if args.engine_option is None else selection.parse_options(args.engine_option),
         **{key: getattr(args, key) for key in _AS_GIVEN},
     )
     if args.dry_run:
@@ -146,6 +161,7 @@ _AS_GIVEN = (
     "check",
     "force",
     "retry_failed",
+    "engine",
 )
 
 

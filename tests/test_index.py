@@ -9,7 +9,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import killing
 import pytest
@@ -233,3 +235,59 @@ def test_a_full_disk_is_one_sentence_and_the_old_index_serves_on(folder: Path, t
         assert generation.check(tmp_path / "m").header.n_items == 3
     assert call(tmp_path / "m", "--workers", "1") == 0
     assert generation.check(tmp_path / "m").header.n_items == 43
+
+
+def test_another_engine_is_published_without_embedding_again(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model_dir = tmp_path / "m"
+
+    def run(*words: str) -> tuple[bool, int, dict[str, Any]]:
+        assert call(model_dir, "--workers", "1", "--json", *words) == 0
+        report = json.loads(capsys.readouterr().out)
+        return report["published"], report["tally"]["embedded"], dict(generation.open(model_dir).header.engine)
+
+    assert call(folder, "MFCCStats", "--model_dir", model_dir, "--workers", "1") == 0
+    capsys.readouterr()
+    with closing(generation.open(model_dir).connect()) as db:  # as in the version before, which knew no choice
+        assert "engine" not in dict(map(tuple, db.execute("SELECT key, value FROM meta")))
+    assert run()[0] is False
+    published, embedded, entry = run("--engine", "hnsw", "--engine-option", "width=40", "--engine-option=n_links=8")
+    assert (published, embedded, entry["name"]) == (True, 0, "hnsw")
+    assert entry["hnsw"]["width"] == 40
+    assert entry["hnsw"]["n_links"] == 8
+    assert run()[0] is False  # the choice is kept
+    published, _, entry = run("--engine_option", "width=50")  # the engine, too
+    assert (published, entry["hnsw"]["width"], entry["hnsw"]["n_links"]) == (True, 50, 24)
+    published, _, entry = run("--engine", "hnsw")
+    assert (published, entry["hnsw"]["width"]) == (True, 16)
+    published, _, entry = run("--engine", "exact")
+    assert (published, entry["name"], "hnsw" in entry) == (True, "exact", False)
+    published, _, entry = run("--engine", "auto")
+    assert (published, entry["name"]) == (True, "exact")
+    assert run()[0] is False
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--engine", "hnws"], "no engine is called 'hnws'; did you mean 'hnsw'?"),
+        (
+            ["--engine", "hnsw", "--engine_option", "witdh=3"],
+            "did you mean 'width'? Known: build_width, n_links, width",
+        ),
+        (["--engine", "hnsw", "--engine_option", "width=wide"], "width must be of type int, not 'wide'"),
+        (["--engine", "hnsw", "--engine_option", "width"], "KEY=VALUE"),
+        (["--engine", "exact", "--engine_option", "width=3"], "Known: none"),
+        (["--engine_option", "width=3"], "belongs to an engine"),
+        (["--engine", "nowhere:Flat"], "cannot be imported"),
+    ],
+)
+def test_a_wrong_engine_is_refused_in_a_sentence_before_anything_is_written(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+) -> None:
+    assert call(folder, "MFCCStats", "--model_dir", tmp_path / "m", *words) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "m").exists()

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from boiler import engine
 from boiler.arrays import AnyArray, Float32Array, Int64Array
 from boiler.audio import stream
 from boiler.audio import windows as windows_module
+from boiler.engine import selection
 from boiler.errors import SoundError
 from boiler.evaluation import labelled_index, metrics
 from boiler.evaluation import robustness as alterations
@@ -124,7 +124,7 @@ def engine_recall(index: Labelled, seed: int) -> EngineRecall:
     vectors = np.asarray(opened.vectors)
     rows = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:ENGINE_QUERIES])
     found, exact = (
-        engine.find(name).load(opened.path / name, vectors).query(vectors[rows], ENGINE_K)
+        selection.load_engine(opened.path, opened.header.engine, name, vectors).query(vectors[rows], ENGINE_K)
         for name in ("annoy", "exact")
     )
     recall = metrics.engine_recall(vectors[rows], vectors, found.rows, exact.rows)

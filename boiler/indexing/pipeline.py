@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -34,6 +34,8 @@ from boiler.catalog import metadata as metadata_module
 from boiler.catalog.catalog import Catalog
 from boiler.catalog.items import Failure, folder_of
 from boiler.encoder import runtime
+from boiler.engine import selection
+from boiler.engine.selection import EngineChoice
 from boiler.errors import CatalogError, CheckpointError, CorpusError, ModelDirError, UnknownNameError
 from boiler.indexing import binding
 from boiler.indexing import embed as embed_module
@@ -69,6 +71,8 @@ class IndexSettings:
     check: bool = False
     force: bool = False
     retry_failed: bool = False
+    engine: str | None = None  # as in `boiler.engine.selection.EngineChoice`, with its options
+    engine_options: Mapping[str, Any] | None = None
 
 
 FIRST_TIME: dict[str, Any] = {
@@ -77,6 +81,8 @@ FIRST_TIME: dict[str, Any] = {
     "url_template": "{id}",
     "include": (),
     "exclude": (),
+    "engine": selection.AUTO,
+    "engine_options": {},
 }
 
 
@@ -191,8 +197,11 @@ def _nothing(settings: IndexSettings) -> CorpusError:
 def _complete(store: Catalog, settings: IndexSettings) -> IndexSettings:
     """The settings with what was not said filled in from the last time."""
     before = json.loads(store.get("settings") or "{}")
+    if settings.engine is not None and settings.engine_options is None:
+        settings = replace(settings, engine_options={})  # the options of another engine do not carry over
     unsaid = {key: before.get(key, value) for key, value in FIRST_TIME.items() if getattr(settings, key) is None}
     settings = replace(settings, **unsaid)
+    settings = replace(settings, engine_options=_engine_choice(settings).options)
     _url(str(settings.url_template), "a/b.wav")  # a template that cannot work is refused before the work
     for wrong, message in (
         (settings.windows not in ("all", "first"), f"windows are 'all' or 'first', not {settings.windows!r}"),
@@ -208,6 +217,10 @@ def _complete(store: Catalog, settings: IndexSettings) -> IndexSettings:
         if wrong:
             raise CatalogError(message)
     return settings
+
+
+def _engine_choice(settings: IndexSettings) -> EngineChoice:
+    return EngineChoice(str(settings.engine), settings.engine_options or {})
 
 
 def _bind(store: Catalog, settings: IndexSettings) -> None:
@@ -293,6 +306,9 @@ def _publish(
         "settings": json.dumps([settings.url_template, settings.seed]),
         "unreadable": str(sum(not failure.sha256 for failure in failures)),
     }
+    choice = _engine_choice(settings)
+    if choice != EngineChoice():  # absent by default, as in indexes of versions that knew no choice
+        says["engine"] = choice.key()
     try:
         opened = generation.open(model_dir)
     except ModelDirError:
@@ -326,6 +342,7 @@ def _publish(
             failures=failures,
             meta=says,
             locked=True,
+            engine=choice,
         )
     return opened, True
 

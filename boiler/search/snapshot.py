@@ -17,11 +17,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from boiler import engine
 from boiler.arrays import Float32Array, Float64Array, Int64Array
 from boiler.catalog import items
 from boiler.catalog.items import Item
-from boiler.engine import Engine, Neighbours
+from boiler.engine import Engine, Neighbours, selection
 from boiler.engine.exact import Exact
 from boiler.errors import ModelDirError, SilentSoundError, UnknownItemError
 from boiler.search import filters
@@ -78,7 +77,10 @@ class Snapshot:
         self._pairs: Float32Array = np.asarray(opened.pairs)
         self.n_searchable = len(opened.item_vectors)
         self.exact = Exact(self.vectors)
-        self.engine = _engine(opened, engine_name or str(opened.header.engine.get("name", "exact")), self.exact)
+        name = engine_name or str(opened.header.engine.get("name", self.exact.name))
+        self.engine: Engine = self.exact
+        if name != self.exact.name:
+            self.engine = selection.load_engine(opened.path, opened.header.engine, name, self.vectors)
         self._lock = threading.Lock()
         self._names: dict[int, Name] = {}
         self._passing: dict[Filter, Int64Array] = {}
@@ -308,24 +310,6 @@ class Snapshot:
         if not len(self._pairs):
             return np.zeros(len(distances))
         return np.asarray(1 - np.searchsorted(self._pairs, distances, side="right") / len(self._pairs))
-
-
-def _engine(opened: Generation, name: str, exact: Exact) -> Engine:
-    kind = engine.find(name)
-    if kind is Exact:
-        return exact
-    if not (opened.path / name).is_file():
-        raise ModelDirError(
-            f"{opened.path} was published without {name}: with {len(exact.vectors):,} rows it is searched by"
-            f" {opened.header.engine.get('name')}"
-        )
-    return kind.load(opened.path / name, exact.vectors, **_options(opened, name))
-
-
-def _options(opened: Generation, name: str) -> dict[str, Any]:
-    """What was found out at publication about how to ask this engine."""
-    entry = opened.header.engine.get(name, {})
-    return {"search_k": entry["search_k"]} if "search_k" in entry else {}
 
 
 def _number(n: object) -> int:

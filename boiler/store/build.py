@@ -1,12 +1,9 @@
 """The files of one generation, made from arrays and items in a folder aside.
 
-The annoy file is tested before it goes out: for a sample of rows it must give k answers for k asked, and 99 of 100 that
-exact search finds (`RECALL_WANTED`). Where it does not, the search is made wider and then the build stronger; where
-that does not help either, `boiler.json` says that exact search is to answer. Above `EXACT_UP_TO_ROWS` a graph is
-written too, `hnsw`, which is many times quicker, and answers where it is as good.
+Which engines are written, and which of them answers, is decided in `boiler.engine.selection`.
 
-The same input and seed give the same bytes in every file but `boiler.json` and what hashes it, and the graph when it
-was built on several threads.
+The same input and seed give the same bytes in every file but `boiler.json`, the manifest that hashes it, and an engine
+that was built on several threads.
 """
 
 from __future__ import annotations
@@ -16,7 +13,6 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -24,10 +20,8 @@ from boiler import files
 from boiler.arrays import Float32Array, Int64Array, StructuredArray
 from boiler.catalog import items as items_module
 from boiler.catalog.items import Failure, Item, Placed
-from boiler.engine import Neighbours, normalize
-from boiler.engine.annoy import Annoy
-from boiler.engine.exact import Exact
-from boiler.engine.hnsw import HNSW
+from boiler.engine import normalize, selection
+from boiler.engine.selection import EngineChoice
 from boiler.store import layout as mapping
 from boiler.store import manifest, projector
 from boiler.store.header import ROW, Header
@@ -35,7 +29,7 @@ from boiler.store.header import ROW, Header
 ARRAYS = ("vectors.npy", "rows.npy", "item_vectors.npy", "pairs.npy")
 FILES = (
     *ARRAYS,
-    "annoy",
+    *selection.ALWAYS_WRITTEN,
     "meta.sqlite",
     projector.METADATA,
     projector.TENSORS,
@@ -44,13 +38,6 @@ FILES = (
 )
 N_PAIRS = 100_000
 
-RECALL_WANTED = 0.99
-# Below this many rows exact search is quicker than annoy, and misses nothing.
-EXACT_UP_TO_ROWS = 30_000
-_TEST_QUERIES = 200
-_TEST_K = 10
-_N_TREES = (50, 100)
-_SEARCH_FACTORS = (1, 4, 16, 64)
 _BLOCK_ROWS = 8_192
 
 
@@ -65,9 +52,11 @@ def write(
     failures: Iterable[Failure],
     meta: Mapping[str, str],
     before: Path | None = None,
+    engine: EngineChoice | None = None,
 ) -> Header:
     """Write every file of a generation into `folder` (empty) and bring them to the disk; the header as completed.
-    `before`: the folder of the generation before, if there is one, whose map the new one keeps to.
+    `before`: the folder of the generation before, if there is one, whose map the new one keeps to. `engine`: which
+    engine is to answer; by default it is chosen by size.
 
     Raises: ValueError: arrays and items do not belong together.
     """
@@ -80,7 +69,7 @@ def write(
     np.save(folder / "rows.npy", np.ascontiguousarray(rows))
     # Before the map: what lays that out is imported, and stays in memory.
     _give_back()
-    engine = _write_engines(folder, unit, header.seed)
+    engines = selection.write_engines(folder, unit, engine, seed=header.seed)
     firsts = np.flatnonzero(np.diff(rows["n"], prepend=-1))
     means = save_blocks(folder / "item_vectors.npy", (len(firsts), header.dim), _item_blocks(unit, firsts))
     _give_back()
@@ -91,7 +80,7 @@ def write(
     n_items = _write_items(folder, rows, items, failures, meta)
     projector.write_tensors(folder / projector.TENSORS, unit)
     projector.write_config(folder / projector.CONFIG)
-    header = header.completed(encoder_sha256=encoder_sha256, n_rows=len(unit), n_items=n_items, engine=engine)
+    header = header.completed(encoder_sha256=encoder_sha256, n_rows=len(unit), n_items=n_items, engine=engines)
     (folder / "boiler.json").write_text(header.to_json(), encoding="utf-8")
     manifest.write(folder)
     return header
@@ -209,44 +198,3 @@ def _write_items(
 
         items_module.write(folder / "meta.sqlite", placed(), failures, meta)
     return n_items
-
-
-def _write_engines(folder: Path, vectors: Float32Array, seed: int) -> dict[str, Any]:
-    """The annoy file, and, where there are many rows, the graph that answers; the `engine` entry of the header."""
-    entry = _write_annoy(folder / "annoy", vectors, seed)
-    if len(vectors) <= EXACT_UP_TO_ROWS:
-        return entry
-    graph = HNSW.build(vectors)
-    graph.save(folder / HNSW.name)
-    entry[HNSW.name] = {"width": graph.width, "recall_at_10": round(graph.recall_at_10, 4)}
-    if graph.recall_at_10 >= RECALL_WANTED:
-        entry["name"] = HNSW.name
-    return entry
-
-
-def _write_annoy(path: Path, vectors: Float32Array, seed: int) -> dict[str, Any]:
-    """Build, save, test what was saved; the `engine` entry of the header."""
-    random = np.random.default_rng(seed)
-    queries = vectors[np.sort(random.choice(len(vectors), min(_TEST_QUERIES, len(vectors)), replace=False))]
-    truth = Exact.build(vectors).query(queries, _TEST_K)
-    entry: dict[str, Any] = {}
-    for n_trees in _N_TREES:
-        Annoy.build(vectors, n_trees=n_trees, seed=seed).save(path)
-        for factor in _SEARCH_FACTORS:
-            search_k = n_trees * _TEST_K * factor
-            found = Annoy.load(path, vectors, search_k=search_k).query(queries, _TEST_K)
-            recall = _recall(found, truth)
-            entry = {"n_trees": n_trees, "search_k": search_k, "seed": seed, "recall_at_10": round(recall, 4)}
-            if recall >= RECALL_WANTED:
-                return {"name": "exact" if len(vectors) <= EXACT_UP_TO_ROWS else "annoy", "annoy": entry}
-    return {"name": "exact", "annoy": entry}
-
-
-def _recall(found: Neighbours, truth: Neighbours) -> float:
-    """The share of answers that are as near as the last true one: rows at the same distance are as good as each other.
-    Fewer answers than there are is no answer at all."""
-    if found.rows.shape != truth.rows.shape:
-        return 0.0
-    if not truth.rows.size:
-        return 1.0
-    return float((found.distances <= truth.distances[:, -1:] + 1e-6).mean())

@@ -12,7 +12,7 @@
         pairs.npy                           float32, rising: distances of random pairs of rows of different items
         map.npy                             where each item that has rows lies in two dimensions (see boiler.store.layout)
         annoy                               the same vectors for annoy, row numbers as ids
-        hnsw                                the graph that answers, where there are many rows (see boiler.store.build)
+        hnsw                                and other engines, where they answer (see boiler.engine.selection)
         meta.sqlite                         items, failures, meta: see boiler.catalog.items
         00000/default/{metadata,tensors}.tsv, projector_config.pbtxt
         boiler.json                         the Header: what made it, and how it is to be asked
@@ -47,6 +47,7 @@ from boiler import files as files_module
 from boiler.arrays import AnyArray, Float32Array, StructuredArray
 from boiler.catalog import items as items_module
 from boiler.catalog.items import Failure, Item
+from boiler.engine.selection import ALWAYS_WRITTEN, EngineChoice
 from boiler.errors import ModelDirError
 from boiler.store import build, manifest, projector
 from boiler.store import layout as mapping
@@ -69,7 +70,7 @@ __all__ = [
 
 CURRENT = "current"
 VERSIONS = "versions"
-TOP_LINKS = ("encoder.pt", "annoy", "00000", projector.CONFIG, "boiler.json", "vectors.npy", "pairs.npy")
+TOP_LINKS = ("encoder.pt", *ALWAYS_WRITTEN, "00000", projector.CONFIG, "boiler.json", "vectors.npy", "pairs.npy")
 
 
 @dataclass(frozen=True)
@@ -221,12 +222,14 @@ def publish(
     failures: Iterable[Failure] = (),
     meta: Mapping[str, str] | None = None,
     locked: bool = False,
+    engine: EngineChoice | None = None,
 ) -> Generation:
     """Publish arrays as the current index, and open it.
 
     `vectors`: float32 [N, D], any length but zero (they are made unit length); `rows`: [N] of `ROW`, see `rows_of`;
     `items` in the order of n, taken one by one; an item without rows is a silent one. Without `encoder_pt` the index
     answers vectors and items, but cannot embed a sound. `locked`: it is called within `writing`.
+    `engine`: the engine that answers; by default it is chosen by the number of rows.
 
     Raises: ValueError: arrays and items do not belong together. CatalogError: another process is writing there.
     ModelDirError: the disk is full or cannot be written; the index there is as it was.
@@ -251,6 +254,7 @@ def publish(
                 failures=failures,
                 meta=meta or {},
                 before=model_dir / CURRENT,
+                engine=engine,
             )
             aside.rename(versions / name)
             files_module.fsync(versions)

@@ -186,6 +186,7 @@ def rows(work: Path, n_rows: int, dim: int) -> None:
 def publish(model_dir: Path, n_rows: int, dim: int) -> None:
     """Made-up vectors in clusters, one or two windows an item, published; how long each stage took."""
     from boiler.catalog.items import Item
+    from boiler.engine import selection
     from boiler.engine.annoy import Annoy
     from boiler.engine.exact import Exact
     from boiler.engine.hnsw import HNSW
@@ -207,10 +208,10 @@ def publish(model_dir: Path, n_rows: int, dim: int) -> None:
         setattr(place, name, outer)
 
     timed(Annoy, "build", "annoy built")
-    timed(build, "_write_annoy", "annoy built and tested")
+    timed(selection, "write_engines", "engines built and tested")
     timed(HNSW, "build", "graph built")
     timed(build.mapping, "make", "map laid out")
-    timed(HNSW, "_choose", "graph tested")
+    timed(HNSW, "_tune_width", "graph tested")
     timed(build, "_write_items", "meta.sqlite and metadata.tsv")
     timed(projector, "write_tensors", "tensors.tsv")
     timed(manifest, "write", "hashes and fsync")

@@ -47,12 +47,12 @@ import numpy as np
 from boiler.arrays import Float32Array
 from boiler import engine
 from boiler.catalog.items import Item
-from boiler.engine.annoy import Annoy
+from boiler.engine.annoy import Annoy, AnnoyParameters
 from boiler.engine.exact import Exact
-from boiler.engine.hnsw import HNSW
+from boiler.engine.hnsw import HNSW, HNSWParameters
+from boiler.engine.selection import EXACT_UP_TO_ROWS, EngineChoice
 from boiler.search import filters
 from boiler.search.nearest import ByItem, Nearest, Options
-from boiler.store import build as build_module
 from boiler.store import generation
 from boiler.store.header import Header, rows_of
 
@@ -154,7 +154,7 @@ def kinds(n: int, dim: int, n_trees: int, n_threads: int) -> dict[str, list[Kind
             width *= 1.25
 
     def forest(vectors: Float32Array, path: Path) -> None:
-        Annoy.build(vectors, n_trees=n_trees).save(path)
+        Annoy.build(vectors, AnnoyParameters(n_trees=n_trees, search_k=1)).save(path)
 
     def hnswlib_built(vectors: Float32Array, path: Path) -> None:
         import hnswlib
@@ -216,8 +216,8 @@ def kinds(n: int, dim: int, n_trees: int, n_threads: int) -> dict[str, list[Kind
         "hnsw": [
             Kind(
                 "ours: hnsw",
-                lambda v, path: HNSW.build(v).save(path),
-                HNSW.load,
+                lambda v, path: HNSW.build(v, HNSWParameters()).save(path),
+                lambda path, v: HNSW.load(path, v, HNSWParameters()),
                 lambda e, q, _: e.query(q, K).rows,
                 beside=True,
                 settings=f"built by {n_threads} threads",
@@ -395,16 +395,16 @@ def filtered(data: str, vectors: Float32Array, n_queries: int, work: Path) -> li
 
 
 def _published(vectors: Float32Array, bpm: Any, work: Path) -> Path:
-    """An index of them, an item a row. Filters are searched exactly: the engines of the whole are left small."""
+    """Publish the vectors, one item a row. Filters are searched exactly, so the engine of the index is kept small."""
     model_dir = work / f"filters-{hashlib.sha256(vectors.tobytes()).hexdigest()[:16]}"
     if not (model_dir / "current").exists():
-        build_module.EXACT_UP_TO_ROWS, build_module._N_TREES, build_module._SEARCH_FACTORS = len(vectors), (1,), (1,)
+        small = EngineChoice("annoy", {"n_trees": 1, "search_k": 1})
         items = (
             Item(row, f"kind{row % 50}/{row:07d}.wav", label=f"kind{row % 50}", duration_s=row % 60,
                  metadata={"bpm": one})
             for row, one in enumerate(bpm.tolist())
         )  # fmt: skip
-        generation.publish(model_dir, Header("made up", vectors.shape[1]), vectors, rows_of(np.arange(len(bpm))), items)
+        generation.publish(model_dir, Header("made up", vectors.shape[1]), vectors, rows_of(np.arange(len(bpm))), items, engine=small)
     return model_dir
 
 
@@ -415,7 +415,7 @@ def markdown(lines: list[dict[str, Any]]) -> str:
     out = ["| " + " | ".join([head, *columns]) + " |", "| --- |" + " ---: |" * len(columns)]
     out += ["| " + " | ".join(str(line.get(name, "")) for name in ("engine", *columns)) + " |" for line in lines]
     by_name = {line["engine"]: line for line in lines}
-    few = lines[0]["rows"] <= build_module.EXACT_UP_TO_ROWS
+    few = lines[0]["rows"] <= EXACT_UP_TO_ROWS
     ours = by_name.get("ours: exact" if few else "ours: hnsw")
     if ours is None:
         return "\n".join(out)

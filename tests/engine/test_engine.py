@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from boiler import engine
 from boiler.arrays import Float32Array
 from boiler.engine.exact import Exact
-from boiler.engine.hnsw import HNSW, RECALL_WANTED
+from boiler.engine.hnsw import HNSW, RECALL_WANTED, HNSWParameters
 from boiler.errors import ModelDirError, UnknownNameError
 
 DIM = 24
@@ -25,6 +25,10 @@ def bags(n: int, dim: int = DIM, seed: int = 0) -> Float32Array:
     random = np.random.default_rng(seed)
     centres = random.gamma(0.3, size=(max(n // 50, 1), dim))
     return engine.normalize(random.poisson(4 * centres[random.integers(0, len(centres), n)]) + 1e-3)
+
+
+def build(kind: type[engine.Engine], vectors: Float32Array, **options: Any) -> Any:
+    return kind.build(vectors, engine.parse_parameters(kind, options))
 
 
 def truth(vectors: Float32Array, queries: Float32Array, k: int) -> engine.Neighbours:
@@ -43,7 +47,7 @@ def assert_same(found: engine.Neighbours, true: engine.Neighbours) -> None:
     assert differ.mean() < 0.01
 
 
-@pytest.fixture(params=list(engine.TABLE))
+@pytest.fixture(params=list(engine.ENGINES))
 def kind(request: pytest.FixtureRequest) -> type[engine.Engine]:
     return engine.find(request.param)
 
@@ -53,7 +57,7 @@ def kind(request: pytest.FixtureRequest) -> type[engine.Engine]:
 def test_every_engine_finds_what_brute_force_finds(kind: type[engine.Engine], k: int, n_queries: int) -> None:
     vectors = bags(400)
     queries = engine.normalize(bags(n_queries, seed=1))
-    found = kind.build(vectors).query(queries, k)
+    found = build(kind, vectors).query(queries, k)
     assert found.rows.shape == found.distances.shape == (n_queries, min(k, 400))
     assert (found.rows.dtype, found.distances.dtype) == (np.int64, np.float32)
     true = truth(vectors, queries, k)
@@ -65,39 +69,39 @@ def test_every_engine_finds_what_brute_force_finds(kind: type[engine.Engine], k:
 
 
 def test_no_rows_no_answers_and_no_queries_no_answers(kind: type[engine.Engine]) -> None:
-    empty = kind.build(np.zeros((0, DIM), np.float32))
+    empty = build(kind, np.zeros((0, DIM), np.float32))
     assert empty.query(bags(2), 5).rows.shape == (2, 0)
-    assert kind.build(bags(30)).query(np.zeros((0, DIM), np.float32), 5).rows.shape == (0, 5)
+    assert build(kind, bags(30)).query(np.zeros((0, DIM), np.float32), 5).rows.shape == (0, 5)
 
 
 def test_a_row_is_at_distance_zero_from_itself(kind: type[engine.Engine]) -> None:
     vectors = np.unique(bags(300), axis=0)
-    found = kind.build(vectors).query(vectors, 1)
+    found = build(kind, vectors).query(vectors, 1)
     assert found.rows[:, 0].tolist() == list(range(len(vectors)))
     assert found.distances.max() == 0.0
 
 
 def test_the_same_vector_many_times_comes_in_the_order_of_rows(kind: type[engine.Engine]) -> None:
     vectors = engine.normalize(np.ones((500, DIM)))
-    found = kind.build(vectors).query(vectors[:1], 500)
+    found = build(kind, vectors).query(vectors[:1], 500)
     assert found.rows[0].tolist() == list(range(500))
     assert not found.distances.any()
 
 
 def test_rows_of_equal_distance_come_in_the_order_of_rows(kind: type[engine.Engine]) -> None:
     vectors = engine.normalize(np.eye(DIM))
-    found = kind.build(vectors).query(engine.normalize(np.ones((1, DIM))), DIM)
+    found = build(kind, vectors).query(engine.normalize(np.ones((1, DIM))), DIM)
     assert found.rows[0].tolist() == list(range(DIM))
-    opposite = kind.build(engine.normalize(np.stack([np.ones(DIM), -np.ones(DIM)])))
+    opposite = build(kind, engine.normalize(np.stack([np.ones(DIM), -np.ones(DIM)])))
     found = opposite.query(engine.normalize(np.ones((1, DIM))), 2)
     np.testing.assert_allclose(found.distances, [[0.0, 2.0]], atol=1e-6)
 
 
 def test_what_is_saved_answers_the_same(kind: type[engine.Engine], tmp_path: Path) -> None:
     vectors = bags(300)
-    built = kind.build(vectors)
+    built = build(kind, vectors)
     built.save(tmp_path / "index")
-    loaded = kind.load(tmp_path / "index", vectors)
+    loaded = kind.load(tmp_path / "index", vectors, built.parameters)
     before, after = built.query(vectors[:20], 7), loaded.query(vectors[:20], 7)
     assert np.array_equal(before.rows, after.rows)
     assert np.array_equal(before.distances, after.distances)
@@ -106,11 +110,12 @@ def test_what_is_saved_answers_the_same(kind: type[engine.Engine], tmp_path: Pat
 def test_a_file_of_other_vectors_is_refused(kind: type[engine.Engine], tmp_path: Path) -> None:
     if kind is Exact:
         pytest.skip("exact search has no file")
-    kind.build(bags(300)).save(tmp_path / "index")
-    with pytest.raises(ModelDirError, match="300 rows where 200"):
-        kind.load(tmp_path / "index", bags(200))
+    built = build(kind, bags(300))
+    built.save(tmp_path / "index")
+    with pytest.raises(ModelDirError, match="300 rows, the index 200"):
+        kind.load(tmp_path / "index", bags(200), built.parameters)
     with pytest.raises(ModelDirError, match="index again"):
-        kind.load(tmp_path / "nowhere", bags(200))
+        kind.load(tmp_path / "nowhere", bags(200), built.parameters)
 
 
 def test_exact_search_among_some_rows_is_that_over_them_alone() -> None:
@@ -168,7 +173,7 @@ def test_unit_keeps_the_direction_of_any_size() -> None:
 def test_an_unknown_engine_lists_the_known() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'exact'"):
         engine.find("exakt")
-    for name in engine.TABLE:
+    for name in engine.ENGINES:
         assert engine.find(name).name == name
 
 
@@ -177,11 +182,11 @@ def test_a_few_queries_of_a_small_index_compare_rows_as_bytes() -> None:
     kept, once = Exact(vectors), Exact(vectors, once=True)
     for exact in (kept, once):
         exact.query(vectors[:1], 5)
-    assert kept._kept_bytes is not None
-    assert once._kept_bytes is None  # asked once, a copy does not pay
+    assert kept._int8 is not None
+    assert once._int8 is None  # asked once, a copy does not pay
     small = Exact(vectors[:20])
     small.query(vectors[:1], 10)
-    assert small._kept_bytes is None  # nor where a product is quicker
+    assert small._int8 is None  # nor where a product is quicker
 
 
 @settings(max_examples=80, deadline=None)
@@ -219,7 +224,7 @@ def test_few_rows_are_looked_at_twice() -> None:
     """The bound is tight: of 10,000 rows some dozens are within it."""
     vectors = bags(10_000, 64)
     queries = np.concatenate([vectors[5:8], engine.normalize(np.eye(1, 64))])  # the last points where no row does
-    products, slack = Exact(vectors)._bytes.products(queries, 1e-6)
+    products, slack = Exact(vectors)._int8_rows.products(queries, 1e-6)
     scores = np.asarray(products)
     within = (scores >= np.sort(scores)[:, -10, None] - slack[:, None]).sum(axis=1)
     assert within.min() >= 10
@@ -243,7 +248,7 @@ def test_what_bytes_cannot_tell_apart_is_told_apart() -> None:
 
 def test_the_graph_tries_its_width_on_rows_that_it_does_not_hold_yet() -> None:
     vectors = bags(6_000, 48)
-    graph = HNSW.build(vectors)
+    graph = build(HNSW, vectors)
     assert graph.recall_at_10 >= RECALL_WANTED
     queries = engine.normalize(np.random.default_rng(9).permutation(bags(6_000, 48))[:200] + 0.02)
     kth = Exact(vectors, once=True).query(queries, 10).distances[:, -1:]
@@ -254,7 +259,7 @@ def test_the_graph_finds_rows_that_come_sorted_as_well() -> None:
     """As they do, folder by folder."""
     vectors = bags(3_000, 48)
     vectors = vectors[np.lexsort(vectors.T)]
-    graph = HNSW.build(vectors)
+    graph = build(HNSW, vectors)
     found = graph.query(vectors, 1)
     assert (found.rows[:, 0] == np.arange(3_000)).mean() > 0.99
     assert graph.recall_at_10 >= RECALL_WANTED
@@ -266,7 +271,7 @@ def test_the_graph_tells_apart_what_bytes_cannot(spread: float) -> None:
     random = np.random.default_rng(0)
     clumps = engine.normalize(np.abs(random.normal(size=(10, 64))))
     vectors = engine.normalize(clumps[random.integers(0, 10, 2_000)] + spread / 8 * random.normal(size=(2_000, 64)))
-    graph = HNSW.build(vectors)
+    graph = build(HNSW, vectors)
     assert graph.recall_at_10 >= RECALL_WANTED
     queries = engine.normalize(vectors[::20] + spread / 16 * random.normal(size=(100, 64)))
     kth = Exact(vectors, once=True).query(queries, 10).distances[:, -1:]
@@ -279,7 +284,7 @@ def test_a_graph_of_an_older_index_answers(tmp_path: Path) -> None:
     index = faiss.IndexHNSWFlat(DIM, 8)
     index.add(vectors)
     faiss.write_index(index, str(tmp_path / "index"))
-    assert HNSW.load(tmp_path / "index", vectors).query(vectors[[7]], 3).distances[0, 0] == 0.0
+    assert HNSW.load(tmp_path / "index", vectors, HNSWParameters()).query(vectors[[7]], 3).distances[0, 0] == 0.0
 
 
 def test_what_is_no_graph_is_refused(tmp_path: Path) -> None:
@@ -288,4 +293,4 @@ def test_what_is_no_graph_is_refused(tmp_path: Path) -> None:
     index.add(vectors)
     faiss.write_index(index, str(tmp_path / "index"))
     with pytest.raises(ModelDirError, match="index again"):
-        HNSW.load(tmp_path / "index", vectors)
+        HNSW.load(tmp_path / "index", vectors, HNSWParameters())

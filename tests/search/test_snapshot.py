@@ -160,7 +160,7 @@ def test_the_engine_is_asked_for_by_name(tmp_path: Path) -> None:
 
 
 def test_many_rows_are_answered_by_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("boiler.store.build.EXACT_UP_TO_ROWS", 100)
+    monkeypatch.setattr("boiler.engine.selection.EXACT_UP_TO_ROWS", 100)
     vectors = engine.normalize(np.random.default_rng(0).normal(size=(3_000, DIM)))
     snapshot = published(tmp_path / "model", [1, 2] * 1_000, vectors)
     assert snapshot.engine.name == "hnsw"

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from generations import publish
 
-from boiler.engine.exact import Exact
-from boiler.engine.hnsw import HNSW
+from boiler.engine import selection
 from boiler.store import build, generation
 from boiler.store.generation import Header, Item, rows_of
 
@@ -24,27 +23,7 @@ def test_the_annoy_file_gives_k_answers_for_k_asked_and_finds_the_row_itself(tmp
         answers = index.get_nns_by_item(row, 10, settings["search_k"])
         assert len(answers) == 10
         assert answers[0] == row
-    assert settings["recall_at_10"] >= build.RECALL_WANTED
-
-
-def test_few_rows_are_searched_exactly(tmp_path: Path) -> None:
-    assert publish(tmp_path / "m").header.engine["name"] == "exact"
-
-
-def test_many_rows_are_searched_by_the_graph_where_it_is_good_enough(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(build, "EXACT_UP_TO_ROWS", 10)
-    opened = publish(tmp_path / "one")
-    assert opened.header.engine["name"] == "hnsw"
-    assert opened.header.engine["hnsw"]["recall_at_10"] >= build.RECALL_WANTED
-    vectors = np.asarray(opened.vectors)
-    found = HNSW.load(opened.path / "hnsw", vectors).query(vectors[:5], 3)
-    np.testing.assert_array_equal(found.rows, Exact.build(vectors).query(vectors[:5], 3).rows)
-    monkeypatch.setattr(build, "RECALL_WANTED", 1.1)  # more than there is
-    entry = publish(tmp_path / "other").header.engine
-    assert entry["name"] == "exact"
-    assert entry["annoy"]["n_trees"] == max(build._N_TREES)
+    assert settings["recall_at_10"] >= selection.RECALL_WANTED
 
 
 def test_many_rows_of_the_same_place_are_not_a_failure_of_the_search(tmp_path: Path) -> None:
