@@ -10,7 +10,7 @@
         rows.npy                            [N] of ROW: n of the item, start_s, end_s; n never falls
         item_vectors.npy                    float32 [items that have rows, D]: mean of an item's rows, unit length
         pairs.npy                           float32, rising: distances of random pairs of rows of different items
-        map.npy                             where each item that has rows lies in two dimensions (see boiler.store.layout)
+        map.npy                             position of each item that has rows in two dimensions (boiler.store.layout)
         annoy                               the same vectors for annoy, row numbers as ids
         hnsw                                and other engines, where they answer (see boiler.engine.selection)
         meta.sqlite                         items, failures, meta: see boiler.catalog.items
