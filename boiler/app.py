@@ -2,9 +2,9 @@
 
     streamlit run boiler/app.py -- MODEL_DIR --wav_dir ~/sounds
 
-The model directory and the folder of sounds are given as arguments, by ``BOILER_MODEL_DIR`` and ``BOILER_WAV_DIR``, or
-chosen in the sidebar. One process and one port: the pages (``boiler/browser``), and beside them the routes that their
-sounds are played from, by range, so that nothing of a sound is copied into the memory of a session.
+The model directory and the folder of sounds are arguments, or the variables ``BOILER_MODEL_DIR`` and
+``BOILER_WAV_DIR``; without a model directory one is chosen in the sidebar. One process and one port serve the pages
+(``boiler/browser``) and the routes of their sounds, with range requests, so that no session holds a sound in memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 if str(HERE) in sys.path:
-    # Streamlit puts the folder of the script first, where `errors` or `audio` would be ours without their package.
+    # Streamlit puts the folder of the script first on the path, where `import audio` would find a part of this package.
     sys.path[sys.path.index(str(HERE))] = str(HERE.parent)
 
 import streamlit as st  # noqa: E402
@@ -25,6 +25,10 @@ from boiler.browser import indexes, main, options  # noqa: E402
 if Path(sys.argv[0]).resolve() == Path(__file__).resolve():
     parser = arguments.Parser(prog="streamlit run boiler/app.py --", description=__doc__)
     options.add_arguments(parser)
-    options.give(parser.parse_args())
+    options.set_environment(parser.parse_args())
 
-app = st.App(HERE / "browser" / "main.py", routes=indexes.routes(), on_script_error=main.unforeseen)
+app = st.App(
+    HERE / "browser" / "main.py",
+    routes=indexes.routes(str(st.get_option("server.baseUrlPath") or "")),
+    on_script_error=main.show_unexpected_error,
+)

@@ -1,4 +1,4 @@
-"""For the tests of the browser: a small collection made up on the spot, and a real index of it."""
+"""Helpers for the tests of the browser: a small synthetic collection with a real index, the pages, and the server."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import functools
 import io
+import json
 import os
 import shutil
 import socket
@@ -18,16 +19,22 @@ import wave
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
+from streamlit.testing.v1 import AppTest
 
 import boiler
 from boiler.audio import synthesis
+from boiler.browser.indexes import OpenIndex
 from boiler.indexing.pipeline import IndexSettings, index
+from boiler.store import generation
+from boiler.store.generation import Header, Item, rows_of
 
 APP = Path(boiler.__file__).parent / "app.py"
 SCRIPT = APP.parent / "browser" / "main.py"
+RUN_S = 60
 KINDS = ("bell", "kick", "rain", "vowel")
 PER_KIND = 5
 LONG = "long/three.wav"
@@ -35,8 +42,8 @@ LONG = "long/three.wav"
 
 @functools.cache
 def collection() -> tuple[Path, Path]:
-    """A folder of sounds and a model directory of it: some short ones of a few kinds, one of half a minute, one that is
-    silent, and one that is no sound at all. Made once per run of the tests; nothing may be written into them."""
+    """A folder of sounds and its model directory: short sounds of a few kinds, one of half a minute, a silent one, and
+    a file that is no sound. Made once per test run; tests must not write into either."""
     root = Path(tempfile.mkdtemp(prefix="boiler-tests-"))
     atexit.register(shutil.rmtree, root, ignore_errors=True)
     folder, model_dir = root / "sounds", root / "exp" / "sounds" / "MFCCStats"
@@ -59,6 +66,61 @@ def write(path: Path, samples: np.ndarray) -> None:
     synthesis.write_wav(path, np.asarray(samples, np.float32))
 
 
+def publish_random(model_dir: Path, n_items: int) -> None:
+    """Publish a generation of random vectors, without sounds and without a map."""
+    vectors = np.random.default_rng(0).normal(size=(n_items, 8)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    items = [Item(n, f"{n}.wav", duration_s=5.0) for n in range(n_items)]
+    generation.publish(
+        model_dir, Header(encoder="random", dim=8), vectors, rows_of(np.arange(n_items), end_s=5.0), items
+    )
+
+
+def new_page() -> AppTest:
+    """The browser as the environment says."""
+    return AppTest.from_file(str(SCRIPT), default_timeout=RUN_S)
+
+
+def _single_page(module: str, model_dir: str) -> None:
+    import importlib
+    from pathlib import Path
+
+    from boiler.browser import indexes
+
+    importlib.import_module(f"boiler.browser.{module}").show_page(indexes.open_index(Path(model_dir)))
+
+
+def page_of(module: str, model_dir: Path) -> AppTest:
+    """One page of the browser, `map_page` say, over this index."""
+    return AppTest.from_function(_single_page, default_timeout=RUN_S, args=(module, str(model_dir)))
+
+
+def run_page(page: AppTest, **params: str) -> AppTest:
+    """Run the page with these URL parameters, without an exception."""
+    for name, text in params.items():
+        page.query_params[name] = text
+    page.run()
+    assert not page.exception
+    return page
+
+
+def open_popover(page: AppTest, key: str) -> AppTest:
+    """The page with that popover open: its fields are made only then."""
+    page.session_state[key] = True
+    return page
+
+
+def components(page: AppTest) -> Iterator[dict[str, Any]]:
+    """The data of each component on the page."""
+    for element in page.get("bidi_component"):
+        yield json.loads(element.proto.json)
+
+
+def item_number(index: OpenIndex, id: str) -> int:
+    """The number of the item with this id."""
+    return index.nearest.item(id).n
+
+
 def sound_bytes(frequency_hz: float) -> bytes:
     """Half a second of a tone, as the bytes of a WAV file."""
     samples = 0.5 * np.sin(2 * np.pi * frequency_hz * np.arange(8_000) / 16_000)
@@ -72,8 +134,7 @@ def sound_bytes(frequency_hz: float) -> bytes:
 
 
 def recording(seconds: int) -> bytes:
-    """As browsers record it: WebM written as it comes, which nowhere says how long it is. The same second of noise
-    again and again."""
+    """A WebM file as browsers record it, which does not state its duration: the same second of noise repeated."""
     stream = io.BytesIO()
     with av.open(stream, "w", format="webm", options={"live": "1"}) as container:
         track = container.add_stream("libopus", rate=48_000, layout="mono", bit_rate=24_000)
@@ -90,15 +151,15 @@ def recording(seconds: int) -> bytes:
 
 
 @contextlib.contextmanager
-def served(words: list[str]) -> Iterator[str]:
-    """`streamlit run boiler/app.py -- WORDS` on a free port, until the block ends; its address."""
+def served(arguments: list[str], *flags: str) -> Iterator[str]:
+    """`streamlit run boiler/app.py FLAGS -- ARGUMENTS` on a free port, until the block ends; its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", str(APP), "--server.port", str(port)]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("BOILER_")}
     process = subprocess.Popen(
-        [*command, "--server.headless", "true", "--", *words],
+        [*command, "--server.headless", "true", *flags, "--", *arguments],
         env=clean,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -109,18 +170,18 @@ def served(words: list[str]) -> Iterator[str]:
         yield address
     finally:
         process.terminate()
-        said, _ = process.communicate(timeout=60)
-        print(said.decode())  # pytest shows it where a test failed
+        output, _ = process.communicate(timeout=60)
+        print(output.decode())  # pytest shows it where a test failed
 
 
-def wait_until_up(address: str, process: subprocess.Popen[bytes], within_s: float = 60.0) -> None:
-    """Until it answers for its health."""
-    end = time.monotonic() + within_s
+def wait_until_up(address: str, process: subprocess.Popen[bytes], timeout_s: float = 60.0) -> None:
+    """Wait until the server answers."""
+    end = time.monotonic() + timeout_s
     while time.monotonic() < end and process.poll() is None:
         try:
-            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=5) as answer:  # noqa: S310  # http, and ours
-                if answer.status == 200:
+            with urllib.request.urlopen(f"{address}/_stcore/health", timeout=5) as response:  # noqa: S310  # our server
+                if response.status == 200:
                     return
         except OSError:
             time.sleep(0.1)
-    raise AssertionError(f"the browser did not come up at {address}")
+    raise AssertionError(f"the browser did not start at {address}")

@@ -1,28 +1,28 @@
-"""The browser: one file per page, and what the pages share. `boiler/app.py` serves them.
+"""The browser: Streamlit pages to search a collection by sound. `boiler/app.py` serves them.
 
 ======================  ===============================================================================================
-``start``               how the browser is told what to open
-``script``              what runs at every click: which index, which page, errors as sentences
-``ask``                 the page that asks and shows the answers
-``tray``                the page of chosen sounds
-``upkeep``              the page that looks after the collection
-``measures``            the page of what was measured, and of the training
-``library``             model directories opened once per process, sounds brought along, where both are heard
-``question``            what is asked, read from the address and written to it
-``neighbours``          the answers to a question
-``wishes``              the fields that say what the answers should be like
-``atlas``               the page of the map
-``points``              the points of the map, packed for the visitor's browser
-``parcel``              the files of the tray as one ZIP, sent while it is made
-``paths``               the page of the way between two sounds
-``work``                long work: its progress, and how it is stopped
-``why``                 the part of the page that explains an answer
-``judging``             likes and dislikes, kept and undone
-``clicks``              what a click does
-``folders``             the folders of a collection as a tree
-``cards``               the component that draws, plays and marks sounds; what the visitor sees is in ``static/``
-``holdings``            what a collection holds, counted
+``main``                the script that Streamlit runs at every click: index, page, errors
+``options``             command-line arguments and environment variables
+``indexes``             open model directories, and the routes that send their sounds
+``upload_store``        uploaded sounds
+``url_state``           the state of a page, kept in the URL
+``search_page``         search: ``search_bar``, ``upload_field``, ``item_views`` (no query), ``results_view`` (query)
+``map_page``            the collection in two dimensions; ``map_data`` sends its points
+``path_page``           a sequence of sounds from one to another
+``tray_page``           collected sounds and their export; ``tray`` keeps them, ``zip_stream`` sends their files
+``collection_page``     what is in the collection, unreadable files, duplicates
+``evaluation_page``     metrics and training curves
+``results``             search results for a state of the page
+``filter_form``         the "Refine" form
+``explanation``         why a sound is a result
+``feedback``            likes and dislikes
+``cards``               the component that draws and plays sounds; its JavaScript and CSS are in ``static/``
+``actions``             what a click on a card does
+``widgets``             widgets that several pages share
+``background``          long work with a progress bar and a Stop button
+``folder_tree``         the folders of a collection as a tree
+``formatting``          durations, sizes, counts; escaping of text from outside
 ======================  ===============================================================================================
 
-Nothing here keeps what a visitor does but the address (what is asked) and the session (what is chosen).
+The state of a visitor is kept in the URL (what is searched) and in the session (the tray), nowhere else.
 """

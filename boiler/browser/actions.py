@@ -1,4 +1,4 @@
-"""What a click does, on a card or on the map: it asks, judges, explains, keeps in the tray, or leads elsewhere."""
+"""What a click on a card or on the map does: search, like, explain, add to the tray, or open another page."""
 
 from __future__ import annotations
 
@@ -7,63 +7,47 @@ from typing import Any
 
 import streamlit as st
 
-from boiler.browser import feedback
-from boiler.browser.indexes import Library
-from boiler.browser.url_state import Question
+from boiler.browser import feedback, tray
+from boiler.browser.indexes import OpenIndex
+from boiler.browser.url_state import PathState, SearchState
 
-WANTED = "wanted"  # in the session: the number of an item that another page asks for
-TRAVEL = "travel"  # in the session: the numbers of two items between which the way is wanted
-
-
-def go(question: Question) -> None:
-    """Ask this instead: it becomes the address. For callbacks."""
-    st.query_params.from_dict(question.address())
+PENDING_SEARCH = "pending-search"  # session key: the item that the search page is to open with
+PENDING_PATH = "pending-path"  # session key: the two items that the path page is to open with
 
 
-def act(shelf: Library, message: Mapping[str, Any]) -> None:
-    """Do what a card was asked to."""
-    question = Question.of(st.query_params)
+def set_url(state: SearchState | PathState) -> None:
+    """Make this the state of the page. For callbacks."""
+    st.query_params.from_dict(state.to_params())
+
+
+def handle_on_search_page(index: OpenIndex, message: Mapping[str, Any]) -> None:
+    """Do what a card on the search page was clicked for; messages are described in `cards.show_cards`."""
+    state = SearchState.from_params(st.query_params)
     n = int(message["n"])
-    match message.get("what"):
-        case "ask":
-            go(question.ask(n))
+    match message.get("action"):
+        case "query":
+            set_url(state.query_item(n))
         case "like":
-            go(feedback.judge(shelf, question, n, like=True))
+            set_url(feedback.toggle_feedback(index, state, n, like=True))
         case "dislike":
-            go(feedback.judge(shelf, question, n, like=False))
+            set_url(feedback.toggle_feedback(index, state, n, like=False))
         case "undo":
-            go(feedback.undo(shelf, question))
-        case "why":
-            go(question.explain(n))
-        case "path" if question.item is not None:
-            st.session_state[TRAVEL] = (question.item, n)
-        case "part":
-            go(question.part(float(message["start"]), float(message["end"])))
-        case "whole":
-            go(question.whole())
-        case "keep":
-            tray = kept(shelf)
-            if n in tray:
-                tray.remove(n)
-            else:
-                tray.append(n)
+            set_url(feedback.undo_last(index, state))
+        case "explain":
+            set_url(state.toggle_explanation(n))
+        case "path" if state.item is not None:
+            st.session_state[PENDING_PATH] = (state.item, n)
+        case "query_part":
+            set_url(state.query_part(float(message["start_s"]), float(message["end_s"])))
+        case "query_whole":
+            set_url(state.query_whole())
+        case "tray":
+            tray.toggle_in_tray(index, n)
 
 
-def act_elsewhere(shelf: Library, message: Mapping[str, Any]) -> None:
-    """The same on a page that shows no answers: asking leads to the one that does."""
-    if message.get("what") == "ask":
-        st.session_state[WANTED] = int(message["n"])
-    else:
-        act(shelf, message)
-
-
-def keep_all(shelf: Library, numbers: list[int]) -> None:
-    """Put these into the tray, too."""
-    tray = kept(shelf)
-    tray.extend(n for n in numbers if n not in tray)
-
-
-def kept(shelf: Library) -> list[int]:
-    """The numbers of the items in this session's tray."""
-    trays: dict[str, list[int]] = st.session_state.setdefault("trays", {})
-    return trays.setdefault(shelf.key, [])
+def handle_on_other_page(index: OpenIndex, message: Mapping[str, Any]) -> None:
+    """The same on the map, path and tray pages, where a search opens the search page."""
+    if message.get("action") == "query":
+        st.session_state[PENDING_SEARCH] = int(message["n"])
+    elif message.get("action") == "tray":
+        tray.toggle_in_tray(index, int(message["n"]))

@@ -1,8 +1,8 @@
-"""A sound as a card: what the component of ``static/`` draws, plays and marks, and what a click on it means.
+"""Sounds as cards: the data that the component in ``static/`` draws and plays, and the messages it sends back.
 
-The component shows sounds as a ``grid``, as a ``list``, or one of them large (``one``). Sounds, waveforms and
-spectrograms are fetched by the visitor's browser from the routes of `library`, when they come into sight; nothing of a
-sound passes through the script.
+The component lays cards out as a ``grid`` or a ``list``, or shows a ``single`` large one. The visitor's browser fetches
+audio, waveforms and spectrograms from the routes of `indexes` when a card scrolls into view; no audio passes through
+the script.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from boiler.audio import stream
-from boiler.browser.url_state import Question
+from boiler.browser.formatting import format_seconds
+from boiler.browser.url_state import SearchState
 from boiler.catalog.items import Item
 from boiler.search.nearest import Match
 
-Shape = Literal["grid", "list", "one"]
-DRAWN_WHOLE_S = 60.0  # a longer sound is drawn around the part that counts
-AROUND_S = 8.0
-SUFFIXES = sorted(stream.SUFFIXES)
+CardLayout = Literal["grid", "list", "single"]
+MAX_WHOLE_WAVEFORM_S = 60.0  # of a longer sound the waveform shows the part that matters
+WAVEFORM_MARGIN_S = 8.0
+SAME_POSITION_S = 0.05
 
-_FRONT = Path(__file__).parent / "static"
+_STATIC = Path(__file__).parent / "static"
 
 
 @dataclass(frozen=True)
 class Card:
-    """One sound, as the component takes it. Seconds throughout; ``shown`` is what the waveform covers, ``match`` the
-    part that matched (None: all of it), ``picked`` the part of it that is asked with, ``folded`` the
-    ids of near-duplicates that it stands for."""
+    """The data of one card. ``waveform_s``: what the waveform covers; ``match_s``: the part that matched (None: all of
+    it); ``selected_s``: the part that is the query; ``duplicates``: ids of near-duplicates that the card stands for;
+    ``actions``: the buttons. Positions are in seconds, URLs relative to the root of the browser."""
 
     key: str
     n: int
@@ -41,193 +41,188 @@ class Card:
     name: str
     folder: str
     label: str | None
-    duration: float
-    shown: tuple[float, float]
-    match: tuple[float, float] | None
-    start: float
-    matched: str
+    duration_s: float
+    waveform_s: tuple[float, float]
+    match_s: tuple[float, float] | None
+    start_s: float
+    match_text: str
     distance: str | None
-    closer: str
-    audio: str
-    waveform: str
-    spectrogram: str
-    address: str
+    closer_than: str
+    audio_url: str
+    waveform_url: str
+    spectrogram_url: str
+    search_url: str
     actions: tuple[str, ...]
-    like: bool = False
-    dislike: bool = False
-    keep: bool = False
-    why: bool = False
-    pictured: bool = False
+    liked: bool = False
+    disliked: bool = False
+    in_tray: bool = False
+    explained: bool = False
+    spectrogram_open: bool = False
     selectable: bool = False
-    picked: tuple[float, float] | None = None
-    folded: tuple[str, ...] = ()
+    selected_s: tuple[float, float] | None = None
+    duplicates: tuple[str, ...] = ()
 
 
-def of_match(match: Match, item: Item, at: str, question: Question, kept: Iterable[int]) -> Card:
-    """An answer. ``at`` is the address below which its sound is heard (`library.Library.sounds_at`)."""
-    part = partial(match.start_s, match.end_s, item.duration_s)
-    # Where only likes are asked with there is no one sound that it could be compared with, or come from.
-    leading = ("why", "path") if question.item is not None else ("why",) if question.sound is not None else ()
+def result_card(match: Match, item: Item, sounds_url: str, state: SearchState, tray: Iterable[int]) -> Card:
+    """The card of a search result; its sound is served below `sounds_url` (`indexes.OpenIndex.sounds_url`)."""
+    part = partial_match(match.start_s, match.end_s, item.duration_s)
+    # Likes alone are no sound that the result could be compared with, or that a path could start from.
+    more = ("explain", "path") if state.item is not None else ("explain",) if state.upload is not None else ()
     return _card(
         item,
-        at,
-        question,
-        kept,
-        match=part,
-        matched="" if part is None else f"matched {seconds(part[0])} to {seconds(part[1])}",
+        sounds_url,
+        state,
+        tray,
+        match_s=part,
+        match_text="" if part is None else f"match {format_seconds(part[0])} to {format_seconds(part[1])}",
         distance=f"{match.distance:.2f}",
-        closer=closer(match.closer_than),
-        actions=("ask", "like", "dislike", *leading, "picture", "keep"),
-        folded=match.folded,
+        closer_than=closer_than_text(match.closer_than),
+        actions=("query", "like", "dislike", *more, "spectrogram", "tray"),
+        duplicates=match.folded,
     )
 
 
-def of_item(item: Item, at: str, question: Question, kept: Iterable[int]) -> Card:
-    """A sound of the collection, not compared with anything."""
-    return _card(item, at, question, kept, actions=("ask", "picture", "keep"))
+def item_card(item: Item, sounds_url: str, state: SearchState, tray: Iterable[int]) -> Card:
+    """The card of an item that is not a search result."""
+    return _card(item, sounds_url, state, tray, actions=("query", "spectrogram", "tray"))
 
 
-def of_query(item: Item, at: str, question: Question, kept: Iterable[int]) -> Card:
-    """The sound that is asked for, large, with its spectrogram, a part of it to be chosen."""
-    picked = None if question.start_s is None or question.end_s is None else (question.start_s, question.end_s)
-    actions = ("keep",) if question.sound is None else ()
+def query_card(item: Item, sounds_url: str, state: SearchState, tray: Iterable[int]) -> Card:
+    """The large card of the query, with its spectrogram and a waveform on which a part can be selected."""
+    selected = None if state.start_s is None or state.end_s is None else (state.start_s, state.end_s)
     return _card(
-        item, at, question, kept, actions=actions, around=picked, picked=picked, pictured=True, selectable=True
+        item,
+        sounds_url,
+        state,
+        tray,
+        actions=("tray",) if state.upload is None else (),
+        selected_s=selected,
+        spectrogram_open=True,
+        selectable=True,
     )
 
 
 def _card(
     item: Item,
-    at: str,
-    question: Question,
-    kept: Iterable[int],
+    sounds_url: str,
+    state: SearchState,
+    tray: Iterable[int],
     *,
-    match: tuple[float, float] | None = None,
-    around: tuple[float, float] | None = None,
-    matched: str = "",
+    match_s: tuple[float, float] | None = None,
+    match_text: str = "",
     distance: str | None = None,
-    closer: str = "",
+    closer_than: str = "",
     actions: tuple[str, ...],
-    picked: tuple[float, float] | None = None,
-    pictured: bool = False,
+    selected_s: tuple[float, float] | None = None,
+    spectrogram_open: bool = False,
     selectable: bool = False,
-    folded: tuple[str, ...] = (),
+    duplicates: tuple[str, ...] = (),
 ) -> Card:
-    path = PurePosixPath(item.id)
-    drawn = shown(item.duration_s, match or around)
-    part = {} if drawn == (0.0, item.duration_s) else {"start_s": f"{drawn[0]:.3f}", "end_s": f"{drawn[1]:.3f}"}
-    points = 1_200 if pictured else 320
-    folder = "" if item.folder == item.label else item.folder
+    covered = waveform_range(item.duration_s, match_s or selected_s)
+    part = {} if covered == (0.0, item.duration_s) else {"start_s": f"{covered[0]:.3f}", "end_s": f"{covered[1]:.3f}"}
+    width, height = (1_200, 150) if spectrogram_open else (400, 72)
     return Card(
-        key=f"{at}/{item.n}" + (f"@{match[0]:.2f}" if match else ""),
+        key=f"{sounds_url}/{item.n}" + (f"@{match_s[0]:.2f}" if match_s else ""),
         n=item.n,
         id=item.id,
-        name=path.name,
-        folder=folder,
+        name=PurePosixPath(item.id).name,
+        folder="" if item.folder == item.label else item.folder,
         label=item.label,
-        duration=item.duration_s,
-        shown=drawn,
-        match=match,
-        start=picked[0] if picked else 0.0,
-        matched=matched,
+        duration_s=item.duration_s,
+        waveform_s=covered,
+        match_s=match_s,
+        start_s=selected_s[0] if selected_s else 0.0,
+        match_text=match_text,
         distance=distance,
-        closer=closer,
-        audio=f"{at}/{item.n}/audio",
-        waveform=f"{at}/{item.n}/waveform?" + urlencode({"points": points, **part}),
-        spectrogram=f"{at}/{item.n}/spectrogram.png?"
-        + urlencode({"width": 1_200 if pictured else 400, "height": 150 if pictured else 72, **part}),
-        address="?" + urlencode(question.ask(item.n).address(), safe=" /"),
+        closer_than=closer_than,
+        audio_url=f"{sounds_url}/{item.n}/audio",
+        waveform_url=f"{sounds_url}/{item.n}/waveform?" + urlencode({"points": 1_200 if selectable else 320, **part}),
+        spectrogram_url=f"{sounds_url}/{item.n}/spectrogram.png?"
+        + urlencode({"width": width, "height": height, **part}),
+        search_url="?" + urlencode(state.query_item(item.n).to_params(), safe=" /"),
         actions=actions,
-        like=item.n in question.more,
-        dislike=item.n in question.less,
-        keep=item.n in kept,
-        why=item.n == question.why,
-        pictured=pictured,
+        liked=item.n in state.liked,
+        disliked=item.n in state.disliked,
+        in_tray=item.n in tray,
+        explained=item.n == state.explain,
+        spectrogram_open=spectrogram_open,
         selectable=selectable,
-        picked=picked,
-        folded=folded,
+        selected_s=selected_s,
+        duplicates=duplicates,
     )
 
 
-def show(
+def show_cards(
     cards: Iterable[Card],
-    shape: Shape,
+    layout: CardLayout,
     key: str,
-    on_act: Callable[[Mapping[str, Any]], None],
+    on_message: Callable[[Mapping[str, Any]], None],
     *,
     title: str = "Sounds",
-    heard_s: float | None = None,
+    play_each_s: float | None = None,
 ) -> None:
-    """Put the cards on the page. ``on_act`` is told what is wanted, as ``{"what": "ask", "n": 7}``; ``what`` is one of
-    the card's actions, ``undo``, or ``part`` (with ``start`` and ``end``) or ``whole``. With ``heard_s`` there is a
-    button to hear all in order, so much of each."""
+    """Put the cards on the page.
+
+    Arguments:
+        on_message: called with ``{"action": "query", "n": 7}``; ``action`` is one of the card's actions, ``undo``,
+            ``query_part`` (with ``start_s`` and ``end_s``) or ``query_whole``
+        title: for screen readers
+        play_each_s: with it there is a button to play all cards in order, at most so many seconds of each
+    """
     _component(
         key=key,
-        data={"shape": shape, "title": title, "heard": heard_s, "cards": [asdict(card) for card in cards]},
-        on_act_change=lambda: tell(key, on_act),
+        data={"layout": layout, "title": title, "play_each_s": play_each_s, "cards": [asdict(card) for card in cards]},
+        on_message_change=lambda: dispatch_message(key, on_message),
     )
 
 
-def tell(key: str, on_act: Callable[[Mapping[str, Any]], None]) -> None:
-    """Hand on what the component of that key said, where it makes sense: a page may say anything."""
-    message = st.session_state[key].act
+def dispatch_message(key: str, on_message: Callable[[Mapping[str, Any]], None]) -> None:
+    """Pass on the message of the component with this key. Malformed ones are dropped: a page can send anything."""
+    message = st.session_state[key].message
     if isinstance(message, Mapping) and isinstance(message.get("n"), int | float):
-        on_act({**message, "n": int(message["n"])})
+        on_message({**message, "n": int(message["n"])})
 
 
-def shown(duration_s: float, part: tuple[float, float] | None) -> tuple[float, float]:
-    """What a waveform covers: all of a short sound; of a long one the part and some of what is around it.
+def waveform_range(duration_s: float, part_s: tuple[float, float] | None) -> tuple[float, float]:
+    """What a waveform covers: a short sound as a whole, of a long one the part with a margin.
 
-    >>> shown(5.0, (0.0, 5.0)), shown(600.0, (100.0, 108.0)), shown(600.0, None)
+    >>> waveform_range(5.0, (0.0, 5.0)), waveform_range(600.0, (100.0, 108.0)), waveform_range(600.0, None)
     ((0.0, 5.0), (92.0, 116.0), (0.0, 600.0))
     """
-    if duration_s <= DRAWN_WHOLE_S or part is None:
+    if duration_s <= MAX_WHOLE_WAVEFORM_S or part_s is None:
         return 0.0, duration_s
-    return max(0.0, part[0] - AROUND_S), min(duration_s, part[1] + AROUND_S)
+    return max(0.0, part_s[0] - WAVEFORM_MARGIN_S), min(duration_s, part_s[1] + WAVEFORM_MARGIN_S)
 
 
-def partial(start_s: float, end_s: float, duration_s: float) -> tuple[float, float] | None:
-    """The part that matched, or None when it is the whole sound.
+def partial_match(start_s: float, end_s: float, duration_s: float) -> tuple[float, float] | None:
+    """The part that matched, or None where that is the whole sound.
 
-    >>> partial(0.0, 5.0, 5.0), partial(4.1, 12.3, 36.0)
+    >>> partial_match(0.0, 5.0, 5.0), partial_match(4.1, 12.3, 36.0)
     (None, (4.1, 12.3))
     """
-    if start_s <= 0.05 and end_s >= duration_s - 0.05:
+    if start_s <= SAME_POSITION_S and end_s >= duration_s - SAME_POSITION_S:
         return None
     return round(start_s, 3), round(min(end_s, duration_s), 3)
 
 
-def closer(share: float) -> str:
-    """How near that is for this collection. The share of random pairs that are farther, rounded down, so that it is
-    never said to be nearer than it is.
+def closer_than_text(share: float) -> str:
+    """How near a result is for this collection: the share of random pairs that are farther apart, rounded down so that
+    the claim always holds.
 
-    >>> closer(0.998), closer(0.5), closer(1.0), closer(0.9995)
+    >>> closer_than_text(0.998), closer_than_text(0.5), closer_than_text(1.0), closer_than_text(0.9995)
     ('closer than 99.8 %', 'closer than 50 %', 'closer than 99.99 %', 'closer than 99.95 %')
     """
     percent = 100.0 * share + 1e-9
     digits = 0 if percent < 99.0 else 1 if percent < 99.9 else 2
-    text = math.floor(percent * 10**digits) / 10**digits
-    return f"closer than {min(text, 99.99):.{digits}f} %"
-
-
-def seconds(value: float) -> str:
-    """Seconds to be read: tenths below a minute, minutes above.
-
-    >>> seconds(4.096), seconds(83.2), seconds(7_265)
-    ('4.1 s', '1:23', '2:01:05')
-    """
-    if value < 60.0:
-        return f"{value:.1f} s"
-    minutes, rest = divmod(int(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+    rounded = math.floor(percent * 10**digits) / 10**digits
+    return f"closer than {min(rounded, 99.99):.{digits}f} %"
 
 
 _component = st.components.v2.component(
     "boiler_cards",
     html='<section class="cards"></section>',
-    css=(_FRONT / "cards.css").read_text(encoding="utf-8"),
+    css=(_STATIC / "cards.css").read_text(encoding="utf-8"),
     js="\n".join(
-        (_FRONT / name).read_text(encoding="utf-8") for name in ("element.js", "player.js", "waveform.js", "cards.js")
+        (_STATIC / name).read_text(encoding="utf-8") for name in ("element.js", "player.js", "waveform.js", "cards.js")
     ),
 )

@@ -1,255 +1,213 @@
-"""The page that looks after the collection: what is in it, what could not be read, what is there twice."""
+"""The collection page: what is in the collection, unreadable files, duplicates and near-duplicates, and the index."""
 
 from __future__ import annotations
 
 import itertools
-from pathlib import Path
 
 import numpy as np
 import streamlit as st
 
-from boiler.browser import background, cards
-from boiler.browser.indexes import Library
+from boiler.browser import background
+from boiler.browser.formatting import (
+    count_noun,
+    escape_markdown,
+    format_bytes,
+    format_round_duration,
+    format_seconds,
+    format_total_duration,
+    format_utc,
+)
+from boiler.browser.indexes import OpenIndex
 from boiler.catalog.items import Failure
 from boiler.progress import ProgressCallback
-from boiler.search import statistics
 from boiler.search.duplicates import DuplicateGroup
 from boiler.search.statistics import Holdings
-from boiler.store import generation
 
-NEAR_UP_TO_ITEMS = 2_000  # looked for unasked among so many
-MOST_NEAR = 200
-LENGTHS_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, float("inf"))
-
-
-def page(shelf: Library) -> None:
-    """Everything on the page."""
-    held = counted(shelf)
-    st.title("The collection", anchor=False)
-    numbers(held)
-    if held.labels or held.folders:
-        groups(held)
-    lengths(held)
-    failed(held.failures)
-    twice(held.duplicates)
-    near = st.container()
-    index(held)
-    with near:  # made last: the rest need not wait for it
-        nearly(shelf, held)
+AUTO_NEAR_DUPLICATES_MAX_ITEMS = 2_000  # in a larger collection they are searched on demand
+MAX_NEAR_DUPLICATE_GROUPS = 200
+DURATION_BINS_S = (0.0, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, float("inf"))
+ROW_HEIGHT_PX, MAX_VISIBLE_ROWS = 35, 10
+_NEAR_DUPLICATES_WANTED = "near-duplicates-wanted"  # session key
 
 
-def counted(shelf: Library) -> Holdings:
-    """The counts of the index's current generation; made once for each."""
-    return _counted(str(shelf.model_dir), generation.current_name(shelf.model_dir))
+def show_page(index: OpenIndex) -> None:
+    """The whole page."""
+    statistics = index.statistics()
+    st.title("Collection", anchor=False)
+    _show_totals(statistics)
+    if statistics.labels or statistics.folders:
+        _show_groups(statistics)
+    if statistics.lengths_s:
+        _show_durations(statistics.lengths_s)
+    _show_failures(statistics.failures)
+    if statistics.duplicates:
+        _show_duplicates(statistics.duplicates)
+    near_duplicates_place = st.container()
+    _show_index(statistics)
+    with near_duplicates_place:  # filled last: the rest need not wait for it
+        _show_near_duplicates(index, statistics.n_items)
 
 
-@st.cache_resource(max_entries=8, show_spinner="Counting ...")
-def _counted(model_dir: str, name: str) -> Holdings:
-    return statistics.of(Path(model_dir))
-
-
-def numbers(held: Holdings) -> None:
-    """The figures at the top."""
-    figures = {
-        "Sounds": f"{held.n_items:,}",
-        "Length": hours(held.duration_s),
-        "Size": size(held.size_bytes),
-        "Labels": f"{len(held.labels):,}",
-        "Not readable": f"{len(held.failures):,}",
-        "Silent": f"{held.n_silent:,}",
+def _show_totals(statistics: Holdings) -> None:
+    totals = {
+        "Sounds": f"{statistics.n_items:,}",
+        "Duration": format_total_duration(statistics.duration_s),
+        "Size": format_bytes(statistics.size_bytes),
+        "Labels": f"{len(statistics.labels):,}",
+        "Unreadable files": f"{len(statistics.failures):,}",
+        "Silent": f"{statistics.n_silent:,}",
     }
-    with st.container(horizontal=True, key="figures"):
-        for name, figure in figures.items():
-            st.metric(name, figure, border=True, width=165)
+    with st.container(horizontal=True, key="totals"):
+        for name, value in totals.items():
+            st.metric(name, value, border=True, width=165)
 
 
-def groups(held: Holdings) -> None:
-    """How the sounds fall into labels, or folders where there are no labels."""
-    rows, what = (held.labels, "Label") if held.labels else (held.folders, "Folder")
-    st.header(f"{what}s", anchor=False)
-    most = rows[0][1]
+def _show_groups(statistics: Holdings) -> None:
+    """The number of sounds for each label, or for each folder where there are no labels."""
+    rows, noun = (statistics.labels, "Label") if statistics.labels else (statistics.folders, "Folder")
+    st.header(f"{noun}s", anchor=False)
+    largest = rows[0][1]
     st.dataframe(
-        {what: [name for name, _ in rows], "Sounds": [count for _, count in rows]},
+        {noun: [name for name, _ in rows], "Sounds": [count for _, count in rows]},
         column_config={
-            "Sounds": st.column_config.ProgressColumn(format="%d", min_value=0, max_value=most, width="medium")
+            "Sounds": st.column_config.ProgressColumn(format="%d", min_value=0, max_value=largest, width="medium")
         },
         hide_index=True,
-        height=tall(len(rows)),
-        alt=f"How many sounds each {what.lower()} has",
+        height=_table_height_px(len(rows)),
+        alt=f"Number of sounds for each {noun.lower()}",
     )
 
 
-def lengths(held: Holdings) -> None:
-    """How long the sounds are."""
-    if not held.lengths_s:
-        return
-    counts, _ = np.histogram(held.lengths_s, LENGTHS_S)
+def _show_durations(durations_s: tuple[float, ...]) -> None:
+    """A histogram of the durations."""
+    counts, _ = np.histogram(durations_s, DURATION_BINS_S)
     names = [
-        f"over {short(low)}" if high == float("inf") else f"{short(low)} to {short(high)}"
-        for low, high in itertools.pairwise(LENGTHS_S)
+        f"over {format_round_duration(low)}"
+        if high == float("inf")
+        else f"{format_round_duration(low)} to {format_round_duration(high)}"
+        for low, high in itertools.pairwise(DURATION_BINS_S)
     ]
-    st.header("Lengths", anchor=False)
+    st.header("Durations", anchor=False)
     st.caption(
-        f"The shortest has {cards.seconds(min(held.lengths_s))}, the longest {cards.seconds(max(held.lengths_s))}, "
-        f"half of them at most {cards.seconds(float(np.median(held.lengths_s)))}."
+        f"From {format_seconds(min(durations_s))} to {format_seconds(max(durations_s))}; the median is "
+        f"{format_seconds(float(np.median(durations_s)))}."
     )
-    used = [place for place, count in enumerate(counts) if count]
-    span = range(used[0], used[-1] + 1)
+    used = np.flatnonzero(counts)
+    bins = range(used[0], used[-1] + 1)
     st.bar_chart(
-        {"Length": [names[place] for place in span], "Sounds": [int(counts[place]) for place in span]},
-        x="Length",
+        {"Duration": [names[place] for place in bins], "Sounds": [int(counts[place]) for place in bins]},
+        x="Duration",
         y="Sounds",
         x_label="",
         y_label="",
         sort=False,
         horizontal=True,
-        height=60 + 34 * len(span),
-        alt="How many sounds there are of each length",
+        height=60 + 34 * len(bins),
+        alt="Number of sounds for each range of durations",
     )
 
 
-def failed(failures: tuple[Failure, ...]) -> None:
-    """The files that gave no sound."""
-    st.header("Not readable", anchor=False)
+def _show_failures(failures: tuple[Failure, ...]) -> None:
+    st.header("Unreadable files", anchor=False)
     if not failures:
         st.success("Every file of the folder could be read.", icon=":material/check:")
         return
-    st.caption("These are tried again when their bytes change. Mend or remove them, then run `boiler index` again.")
+    st.caption("Repair or remove these files, then run `boiler index` again. Unchanged files are not tried again.")
     st.dataframe(
         {"File": [one.id for one in failures], "Reason": [one.reason for one in failures]},
         hide_index=True,
-        height=tall(len(failures)),
-        alt="The files that could not be read, and why",
+        height=_table_height_px(len(failures)),
+        alt="Files that could not be read, with the reason",
     )
 
 
-def twice(duplicates: tuple[tuple[str, ...], ...]) -> None:
-    """Sounds whose bytes are the same."""
-    if not duplicates:
-        return
-    st.header("There twice", anchor=False)
-    st.caption("Files whose bytes are the same. The index keeps them all; nothing is removed for you.")
+def _show_duplicates(groups: tuple[tuple[str, ...], ...]) -> None:
+    st.header("Duplicates", anchor=False)
+    st.caption("Files with identical bytes. The index holds all of them; boiler never deletes your files.")
     st.dataframe(
-        {"One": [group[0] for group in duplicates], "The same again": [", ".join(group[1:]) for group in duplicates]},
+        {"File": [group[0] for group in groups], "Identical to": [", ".join(group[1:]) for group in groups]},
         hide_index=True,
-        height=tall(len(duplicates)),
-        alt="Files whose bytes are the same",
+        height=_table_height_px(len(groups)),
+        alt="Groups of files with identical bytes",
     )
 
 
-def nearly(shelf: Library, held: Holdings) -> None:
-    """Sounds that are nearly the same; among many, when it is wanted."""
-    if held.n_items > NEAR_UP_TO_ITEMS and not st.session_state.get("near-wanted"):
+def _show_near_duplicates(index: OpenIndex, n_items: int) -> None:
+    """Sounds that are almost the same; in a large collection only on demand."""
+    on_demand = n_items > AUTO_NEAR_DUPLICATES_MAX_ITEMS
+    if on_demand and not st.session_state.get(_NEAR_DUPLICATES_WANTED):
         st.button(
-            "Look for sounds that are nearly the same",
+            "Find near-duplicates",
             icon=":material/content_copy:",
-            key="near",
-            on_click=lambda: st.session_state.update({"near-wanted": True}),
+            key="find-near-duplicates",
+            on_click=lambda: st.session_state.update({_NEAR_DUPLICATES_WANTED: True}),
         )
         return
-    groups = background.done(
-        f"near-{shelf.key}-{shelf.nearest.generation}",
-        "Looking for sounds that are nearly the same",
-        lambda on_progress: _nearly(str(shelf.model_dir), shelf.nearest.generation, shelf, on_progress),
+    generation = index.nearest.generation
+    groups = background.run_with_progress(
+        f"near-duplicates-{index.key}-{generation}",
+        "Finding near-duplicates",
+        lambda on_progress: _near_duplicates(index.key, generation, index, on_progress),
     )
-    if groups is None:
+    if groups is None:  # stopped
         return
     if not groups:
-        if held.n_items > NEAR_UP_TO_ITEMS:  # it was asked
-            st.caption("No two of the sounds are nearly the same.")
+        if on_demand:
+            st.caption("There are no near-duplicates.")
         return
-    st.header("Nearly the same", anchor=False)
+    shown = groups[:MAX_NEAR_DUPLICATE_GROUPS]
+    st.header("Near-duplicates", anchor=False)
     st.caption(
-        "Sounds of about the same length that sound the same: other codings or versions of a recording, mostly. "
-        "They are proposed, and nothing is removed for you."
-        + (f" These are {MOST_NEAR} of {len(groups):,} groups." if len(groups) > MOST_NEAR else "")
+        "Sounds of about the same duration that are almost the same: mostly other encodings or versions of a recording."
+        + (f" The first {len(shown)} of {len(groups):,} groups." if len(shown) < len(groups) else "")
     )
-    some = groups[:MOST_NEAR]
     st.dataframe(
         {
-            "One": [group.ids[0] for group in some],
-            "Nearly the same": [", ".join(group.ids[1:]) for group in some],
-            "Farthest apart": [group.max_distance for group in some],
+            "File": [group.ids[0] for group in shown],
+            "Near-duplicates": [", ".join(group.ids[1:]) for group in shown],
+            "Largest distance": [group.max_distance for group in shown],
         },
-        column_config={"Farthest apart": st.column_config.NumberColumn(format="%.3f")},
+        column_config={"Largest distance": st.column_config.NumberColumn(format="%.3f")},
         hide_index=True,
-        height=tall(len(some)),
-        alt="Groups of sounds that are nearly the same",
+        height=_table_height_px(len(shown)),
+        alt="Groups of near-duplicates",
     )
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def _nearly(model_dir: str, name: str, _shelf: Library, _on_progress: ProgressCallback) -> list[DuplicateGroup]:
-    return _shelf.nearest.duplicates(on_progress=_on_progress)
+def _near_duplicates(
+    key: str, generation: str, _index: OpenIndex, _on_progress: ProgressCallback
+) -> list[DuplicateGroup]:
+    return _index.nearest.duplicates(on_progress=_on_progress)
 
 
-def index(held: Holdings) -> None:
-    """What compares the sounds."""
-    header = held.header
-    st.header("The index", anchor=False)
+def _show_index(statistics: Holdings) -> None:
+    """The encoder and the generations."""
+    header = statistics.header
+    st.header("Index", anchor=False)
+    window_s = header.window_samples / header.sample_rate_hz
+    hop = f"one every {header.hop_s:.3f} s" if header.windows == "all" else "the first of each sound"
     facts = {
-        "Encoder": f"{header.encoder}, {header.dim} numbers a window",
-        "Windows": f"{header.n_rows:,} of {header.window_samples / header.sample_rate_hz:.3f} s"
-        + (f", one every {header.hop_s:.3f} s" if header.windows == "all" else ", the first of each sound"),
-        "Made": f"{when(header.created)}, by boiler {header.boiler_version}",
+        "Encoder": f"{header.encoder}, {header.dim} dimensions",
+        "Windows": f"{count_noun(header.n_rows, 'window')} of {window_s:.3f} s, {hop}",
+        "Created": f"{format_utc(header.created)}, by boiler {header.boiler_version}",
         "Generation": header.generation,
-        "Kept": ", ".join(held.kept),
+        "Stored generations": ", ".join(statistics.kept),
     }
-    st.table({"": list(facts), "Value": list(facts.values())}, border="horizontal", hide_index=True, hide_header=True)
-    if len(held.kept) > 1:
-        st.caption("`boiler index --rollback` brings the generation before back.")
+    st.table(
+        {"": list(facts), "Value": [escape_markdown(fact) for fact in facts.values()]},
+        border="horizontal",
+        hide_index=True,
+        hide_header=True,
+    )
+    if len(statistics.kept) > 1:
+        st.caption("`boiler index --rollback` returns to the generation before.")
 
 
-def tall(n_rows: int) -> int:
-    """How many pixels a table takes, so that all of a few rows are seen and no empty one.
+def _table_height_px(n_rows: int) -> int:
+    """The height with which all of a few rows are visible, and no empty one.
 
-    >>> tall(2), tall(1_000)
+    >>> _table_height_px(2), _table_height_px(1_000)
     (107, 387)
     """
-    return 35 * (min(n_rows, 10) + 1) + 2
-
-
-def hours(value_s: float) -> str:
-    """A length of many sounds together.
-
-    >>> hours(40.0), hours(1_980.0), hours(45_000.0)
-    ('40 s', '33 min', '12.5 h')
-    """
-    return (
-        f"{value_s:.0f} s"
-        if value_s < 60
-        else f"{value_s / 60:.0f} min"
-        if value_s < 3_600
-        else f"{value_s / 3_600:,.1f} h"
-    )
-
-
-def when(stamp: str) -> str:
-    """A moment to be read; stamps of an index are in UTC.
-
-    >>> when("2026-11-21T11:31:58+00:00"), when("")
-    ('2026-11-21 11:31 UTC', 'not known')
-    """
-    return f"{stamp[:16].replace('T', ' ')} UTC" if stamp else "not known"
-
-
-def size(n_bytes: float) -> str:
-    """Bytes to be read.
-
-    >>> size(812), size(3_400_000), size(5.1e9)
-    ('812 B', '3.4 MB', '5.1 GB')
-    """
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if n_bytes < 1_000 or unit == "TB":
-            return f"{n_bytes:.0f} {unit}" if unit == "B" else f"{n_bytes:.1f} {unit}"
-        n_bytes /= 1_000
-    raise AssertionError("the last unit takes all")
-
-
-def short(value_s: float) -> str:
-    """A round length.
-
-    >>> short(0.5), short(30.0), short(300.0)
-    ('0.5 s', '30 s', '5 min')
-    """
-    return f"{value_s:g} s" if value_s < 60 else f"{value_s / 60:g} min"
+    return ROW_HEIGHT_PX * (min(n_rows, MAX_VISIBLE_ROWS) + 1) + 2

@@ -1,4 +1,4 @@
-"""The page of measures: what `boiler evaluate` found of this index, and how its encoder was trained."""
+"""The evaluation page: what `boiler evaluate` measured for this index, and how its encoder was trained."""
 
 from __future__ import annotations
 
@@ -8,40 +8,45 @@ import numpy as np
 import streamlit as st
 
 from boiler.browser import background, options
-from boiler.browser.indexes import Library
+from boiler.browser.formatting import escape_markdown
+from boiler.browser.indexes import OpenIndex
 from boiler.progress import ProgressCallback, ignore_progress
 
-PICTURES = {
-    "per_class.png": "Each class",
-    "confusion.png": "What is answered for what",
-    "map.png": "The collection in two dimensions: a projection, not the measure",
+PLOTS = {
+    "per_class.png": "Precision of each class",
+    "confusion.png": "Confusion between classes",
+    "map.png": "The collection in two dimensions",
 }
-CURVES = 500  # points of each, at most
-MOST_CURVES = 24
+MAX_CURVE_POINTS = 500
+MAX_CURVES = 24
+
+Curve = tuple[list[int], list[float]]  # steps and values
 
 
-def page(shelf: Library) -> None:
-    """Everything on the page."""
-    st.title("How good are the answers?", anchor=False)
-    folder = newest(shelf.model_dir, shelf.nearest.generation)
+def show_page(index: OpenIndex) -> None:
+    """The whole page."""
+    st.title("Evaluation", anchor=False)
+    generation = index.nearest.generation
+    folder = latest_evaluation(index.model_dir, generation)
     if folder is None:
         st.info(
-            "Not measured yet. Where the sounds have labels, this asks with each of them and counts how many answers "
-            f"have the same:\n\n```\nboiler evaluate {named(shelf.model_dir, 'MODEL_DIR')}\n```",
+            "This index was not evaluated yet. Where sounds have labels, the evaluation searches with each of them and "
+            "counts how many results have the same label:\n\n"
+            f"```\nboiler evaluate {_local_path(index.model_dir, 'MODEL_DIR')}\n```",
             icon=":material/straighten:",
         )
     else:
-        measured(folder, shelf.nearest.generation)
-    trained(shelf)
+        _show_evaluation(folder, generation)
+    _show_training(index)
 
 
-def named(folder: Path, otherwise: str) -> str:
-    """A folder of this machine, for those who sit at it; others are not told where it lies."""
-    return str(folder) if options.for_this_machine_alone(st.get_option("server.address")) else otherwise
+def _local_path(path: Path, placeholder: str) -> str:
+    """The path, or the placeholder where other machines can reach the browser: they do not learn paths of this one."""
+    return str(path) if options.is_loopback(st.get_option("server.address")) else placeholder
 
 
-def newest(model_dir: Path, generation: str) -> Path | None:
-    """The folder of what was measured: of this generation, else of the last one that was."""
+def latest_evaluation(model_dir: Path, generation: str) -> Path | None:
+    """The folder of the evaluation of this generation, else of the latest generation that was evaluated."""
     folders = [path.parent for path in (model_dir / "evaluation").glob("*/evaluation.md")]
     if not folders:
         return None
@@ -49,93 +54,96 @@ def newest(model_dir: Path, generation: str) -> Path | None:
     return next((folder for folder in folders if folder.name == generation), max(folders, key=lambda path: path.name))
 
 
-def measured(folder: Path, generation: str) -> None:
-    """The tables and the pictures."""
+def _show_evaluation(folder: Path, generation: str) -> None:
     if folder.name != generation:
         st.warning(
-            f"This was measured on the generation {folder.name}; the index is {generation} by now. "
-            "`boiler evaluate` measures it again.",
+            f"This is the evaluation of generation {escape_markdown(folder.name)}; the index is at "
+            f"{escape_markdown(generation)}. Run `boiler evaluate` again.",
             icon=":material/history:",
         )
-    pictures = [(folder / name, title) for name, title in PICTURES.items() if (folder / name).is_file()]
     with st.container(horizontal=True):
-        for path, title in pictures:
-            with st.container(border=True, width=360):
-                st.image(str(path), caption=title, alt=title, width="stretch")
+        for name, caption in PLOTS.items():
+            if (folder / name).is_file():
+                with st.container(border=True, width=360):
+                    st.image(str(folder / name), caption=caption, alt=caption, width="stretch")
     text = (folder / "evaluation.md").read_text(encoding="utf-8")
-    with st.container(key="measured"):
+    with st.container(key="evaluation-report"):
         st.markdown(text.replace("# ", "## ", 1))
 
 
-def trained(shelf: Library) -> None:
-    """The curves of the training that the encoder comes from, where its folder is still there."""
-    run = next((path for path in list(shelf.model_dir.resolve().parents)[:2] if events_of(path)), None)
+def _show_training(index: OpenIndex) -> None:
+    """The training curves of the encoder, where the folder of the training run still exists."""
+    run = next((path for path in list(index.model_dir.resolve().parents)[:2] if event_files(path)), None)
     if run is None:
         return
-    stamp = max(path.stat().st_mtime for path in events_of(run))
-    key = f"curves-{shelf.key}-{stamp}"
-    found = background.done(key, "Reading the training", lambda on_progress: curves(str(run), stamp, on_progress))
-    if not found:
+    modified_s = max(path.stat().st_mtime for path in event_files(run))
+    curves = background.run_with_progress(
+        f"curves-{index.key}-{modified_s}",
+        "Reading the training curves",
+        lambda on_progress: training_curves(str(run), modified_s, on_progress),
+    )
+    if not curves:
         return
     st.header("Training", anchor=False)
-    st.caption(f"`tensorboard --logdir {named(run, 'RUN')}` shows more of it.")
+    st.caption(f"All curves: `tensorboard --logdir {_local_path(run, 'RUN')}`")
     with st.container(horizontal=True):
-        for name, (steps, values) in found.items():
+        for name, (steps, values) in curves.items():
             with st.container(border=True, width=360):
-                st.caption(name)
+                st.caption(escape_markdown(name))
                 st.line_chart(
                     {"step": steps, name: values},
                     x="step",
                     y=name,
                     y_label="",
                     height=180,
-                    alt=f"{name} over the steps",
+                    alt=f"{name} over the training steps",
                 )
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def curves(
-    run: str, stamp: float, _on_progress: ProgressCallback = ignore_progress
-) -> dict[str, tuple[list[int], list[float]]]:
-    """Name of each scalar that the training wrote, with its steps and values, `CURVES` of them at most. A training that
-    went on from an earlier step takes the place of what was written after it. ``stamp`` is when it was last written.
+def training_curves(run: str, modified_s: float, _on_progress: ProgressCallback = ignore_progress) -> dict[str, Curve]:
+    """The scalars that a training run wrote for TensorBoard, each thinned to `MAX_CURVE_POINTS`. Where a run was
+    resumed from an earlier step, the later values replace those after that step.
 
-    Raises: what `_on_progress` raises.
+    Arguments:
+        modified_s: when the run was last written to; part of the cache key
+
+    Raises: whatever `_on_progress` raises.
     """
     from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
     from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 
     values: dict[str, dict[int, float]] = {}
-    paths = events_of(Path(run))
-    total = sum(path.stat().st_size for path in paths)
-    done = 0
+    paths = event_files(Path(run))
+    total_bytes = sum(path.stat().st_size for path in paths)
+    read_bytes = 0
     for path in paths:
         for record in RawEventFileLoader(str(path)).Load():
-            done += len(record)
-            _on_progress(done / total)
+            read_bytes += len(record)
+            _on_progress(read_bytes / total_bytes)
             event = Event.FromString(record)
             if event.session_log.status == SessionLog.START:
                 values = {
                     name: {step: value for step, value in points.items() if step < event.step}
                     for name, points in values.items()
                 }
-            for one in event.summary.value:
-                if one.HasField("simple_value"):
-                    values.setdefault(one.tag, {})[event.step] = one.simple_value
-    return {name: thinned(points) for name, points in list(values.items())[:MOST_CURVES] if points}
+            for scalar in event.summary.value:
+                if scalar.HasField("simple_value"):
+                    values.setdefault(scalar.tag, {})[event.step] = scalar.simple_value
+    return {name: thin_curve(points) for name, points in list(values.items())[:MAX_CURVES] if points}
 
 
-def events_of(run: Path) -> list[Path]:
-    """The files that a training wrote for TensorBoard, oldest first: their names begin with a time."""
+def event_files(run: Path) -> list[Path]:
+    """The files that a training run wrote for TensorBoard, oldest first: their names begin with a time."""
     return sorted(run.glob("events.out.tfevents.*"))
 
 
-def thinned(points: dict[int, float]) -> tuple[list[int], list[float]]:
-    """Steps and values, evenly taken, the first and the last among them.
+def thin_curve(points: dict[int, float]) -> Curve:
+    """Steps and values, evenly spaced, with the first and the last.
 
-    >>> thinned({step: step / 2 for step in range(3)})
+    >>> thin_curve({step: step / 2 for step in range(3)})
     ([0, 1, 2], [0.0, 0.5, 1.0])
     """
     steps = sorted(points)
-    taken = np.linspace(0, len(steps) - 1, min(len(steps), CURVES)).round().astype(int)
-    return [steps[n] for n in taken], [points[steps[n]] for n in taken]
+    chosen = np.linspace(0, len(steps) - 1, min(len(steps), MAX_CURVE_POINTS)).round().astype(int)
+    return [steps[place] for place in chosen], [points[steps[place]] for place in chosen]

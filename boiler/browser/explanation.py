@@ -1,128 +1,134 @@
-"""Why a sound is an answer: the words or windows that made the match, drawn on both spectrograms, and when each sound
-is like the other."""
+"""Why a sound is a result: the codes or windows behind the match, marked on both spectrograms, and the similarity over
+time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import streamlit as st
 
-from boiler.browser import background, results
-from boiler.browser.indexes import Library
-from boiler.browser.url_state import Question
+from boiler.browser import actions, background, results
+from boiler.browser.formatting import escape_markdown
+from boiler.browser.indexes import OpenIndex
+from boiler.browser.url_state import SearchState
 from boiler.catalog.items import Item
 from boiler.errors import BoilerError
 from boiler.progress import ProgressCallback
 from boiler.search.explain import Explanation, Moment
 
-MOST_WORDS = 8
-_FRONT = Path(__file__).parent / "static"
+MAX_MARKS = 8
+_STATIC = Path(__file__).parent / "static"
 
 
-def section(shelf: Library, question: Question, item: Item, at: str) -> None:
-    """The explanation of the answer `question.why` to the sound `item`, which is heard at `at`."""
-    if question.why is None:
+def show_explanation(index: OpenIndex, state: SearchState, query_item: Item, query_url: str) -> None:
+    """The section that explains the result `state.explain`; the sound of the query is served below `query_url`."""
+    if state.explain is None:
         return
-    with st.container(border=True, key="why"):
+    with st.container(border=True, key="explanation"):
         with st.container(horizontal=True, vertical_alignment="center"):
-            st.header("Why this one?", anchor=False, width="stretch")
-            st.button("Close", icon=":material/close:", key="unwhy", on_click=_close)
+            st.header("Why is this similar?", anchor=False, width="stretch")
+            st.button(
+                "Close",
+                icon=":material/close:",
+                key="close-explanation",
+                on_click=actions.set_url,
+                args=(state.toggle_explanation(state.explain),),
+            )
+        query = SearchState(
+            item=state.item, upload=state.upload, start_s=state.start_s, end_s=state.end_s, explain=state.explain
+        )
+        params = tuple(query.to_params().items())
+        generation = index.nearest.generation
         try:
-            answer = shelf.nearest.item(question.why)
-            part = f"{question.start_s}-{question.end_s}"
-            key = f"why-{shelf.key}-{shelf.nearest.generation}-{question.item or question.sound}-{part}-{question.why}"
-            found = background.done(
-                key, "Listening to both, piece by piece", lambda on_progress: _explained(shelf, question, on_progress)
+            result_item = index.nearest.item(state.explain)
+            explained = background.run_with_progress(
+                f"explain-{index.key}-{generation}-{params}",
+                "Comparing both sounds",
+                lambda on_progress: _cached_explanation(index.key, generation, params, index, query, on_progress),
             )
         except BoilerError as error:
-            st.warning(f"It cannot be explained: {error}", icon=":material/help:")
+            st.warning(f"This cannot be explained: {escape_markdown(str(error))}", icon=":material/help:")
             return
-        if found is None:
+        if explained is None:  # stopped
             return
-        if question.more or question.less:
-            st.caption("This compares it with the sound asked with alone, not with what was liked.")
-        _component(key="why-drawn", data=drawn(found, (item, at), (answer, shelf.sounds_at)))
-
-
-def _close() -> None:
-    st.query_params.from_dict(replace(Question.of(st.query_params), why=None).address())
-
-
-def _explained(shelf: Library, question: Question, on_progress: ProgressCallback) -> Explanation:
-    asked = replace(Question(), item=question.item, sound=question.sound, why=question.why)
-    asked = replace(asked, start_s=question.start_s, end_s=question.end_s)
-    return _remembered(shelf.key, shelf.nearest.generation, tuple(asked.address().items()), shelf, asked, on_progress)
+        if state.liked or state.disliked:
+            st.caption("The comparison is with the query alone, without likes and dislikes.")
+        _component(
+            key="explanation-plot",
+            data=explanation_data(explained, (query_item, query_url), (result_item, index.sounds_url)),
+        )
 
 
 @st.cache_resource(max_entries=100, show_spinner=False)
-def _remembered(
+def _cached_explanation(
     key: str,
     generation: str,
-    address: tuple[tuple[str, str], ...],
-    _shelf: Library,
-    _question: Question,
+    params: tuple[tuple[str, str], ...],
+    _index: OpenIndex,
+    _state: SearchState,
     _on_progress: ProgressCallback,
 ) -> Explanation:
-    asked = results.alone(_shelf, _question, _on_progress)
-    assert asked is not None
-    assert _question.why is not None
-    return _shelf.nearest.explain(asked, _question.why, on_progress=_on_progress)
+    query = results.query_seed(_index, _state, _on_progress)
+    assert query is not None
+    assert _state.explain is not None
+    return _index.nearest.explain(query, _state.explain, on_progress=_on_progress)
 
 
-def drawn(found: Explanation, query: tuple[Item, str], answer: tuple[Item, str]) -> dict[str, Any]:
-    """What the component takes. Seconds throughout; a mark is `[start, end]`."""
-    if found.kind == "words":
+def explanation_data(explained: Explanation, query: tuple[Item, str], result: tuple[Item, str]) -> dict[str, Any]:
+    """The data of the component. Positions are in seconds; a mark is `[start, end]`."""
+    if explained.kind == "words":
         marks = [
             {
-                "name": f"Word {word.word}",
-                "share": f"{100 * word.share / found.similarity:.0f} %" if found.similarity > 0 else "",
+                "name": f"Code {word.word}",
+                "value": f"{100 * word.share / explained.similarity:.0f} %" if explained.similarity > 0 else "",
                 "query": [[part.start_s, part.end_s] for part in word.query_parts],
-                "answer": [[part.start_s, part.end_s] for part in word.answer_parts],
+                "result": [[part.start_s, part.end_s] for part in word.answer_parts],
             }
-            for word in found.words[:MOST_WORDS]
+            for word in explained.words[:MAX_MARKS]
         ]
     else:
         marks = [
             {
                 "name": f"Match {place}",
-                "share": f"{match.similarity:.2f}",
+                "value": f"{match.similarity:.2f}",
                 "query": [[match.query.start_s, match.query.end_s]],
-                "answer": [[match.answer.start_s, match.answer.end_s]],
+                "result": [[match.answer.start_s, match.answer.end_s]],
             }
-            for place, match in enumerate(found.windows[:MOST_WORDS], 1)
+            for place, match in enumerate(explained.windows[:MAX_MARKS], 1)
         ]
     return {
-        "kind": found.kind,
-        "similarity": f"{found.similarity:.2f}",
+        "kind": "codes" if explained.kind == "words" else "windows",
+        "similarity": f"{explained.similarity:.2f}",
         "marks": marks,
-        "query": _sound("Asked with", *query, found.query_course),
-        "answer": _sound("Answer", *answer, found.answer_course),
+        "query": _sound_data("Query", *query, explained.query_course),
+        "result": _sound_data("Result", *result, explained.answer_course),
     }
 
 
-def _sound(what: str, item: Item, at: str, course: Iterable[Moment]) -> dict[str, Any]:
-    moments = [[moment.start_s, moment.end_s, round(moment.similarity, 4)] for moment in course]
-    # A course covers what counts of a long sound, and the picture shows just that.
-    shown = [moments[0][0], moments[-1][1]] if moments else [0.0, item.duration_s]
-    part = {"width": 900, "height": 140, "start_s": f"{shown[0]:.3f}", "end_s": f"{shown[1]:.3f}"}
+def _sound_data(role: str, item: Item, sounds_url: str, similarity: Iterable[Moment]) -> dict[str, Any]:
+    curve = [[moment.start_s, moment.end_s, round(moment.similarity, 4)] for moment in similarity]
+    # Of a long sound only the part that was compared is shown.
+    covered = [curve[0][0], curve[-1][1]] if curve else [0.0, item.duration_s]
+    part = {"width": 900, "height": 140, "start_s": f"{covered[0]:.3f}", "end_s": f"{covered[1]:.3f}"}
     return {
-        "what": what,
+        "role": role,
         "name": item.id.rpartition("/")[2],
-        "key": f"why/{at}/{item.n}",
-        "audio": f"{at}/{item.n}/audio",
-        "spectrogram": f"{at}/{item.n}/spectrogram.png?" + urlencode(part),
-        "shown": shown,
-        "course": moments,
+        "key": f"explanation/{sounds_url}/{item.n}",
+        "audio_url": f"{sounds_url}/{item.n}/audio",
+        "spectrogram_url": f"{sounds_url}/{item.n}/spectrogram.png?" + urlencode(part),
+        "range_s": covered,
+        "curve": curve,
     }
 
 
 _component = st.components.v2.component(
-    "boiler_why",
-    html='<section class="why"></section>',
-    css=(_FRONT / "why.css").read_text(encoding="utf-8"),
-    js="\n".join((_FRONT / name).read_text(encoding="utf-8") for name in ("element.js", "player.js", "why.js")),
+    "boiler_explanation",
+    html='<section class="explanation"></section>',
+    css=(_STATIC / "explanation.css").read_text(encoding="utf-8"),
+    js="\n".join(
+        (_STATIC / name).read_text(encoding="utf-8") for name in ("element.js", "player.js", "explanation.js")
+    ),
 )

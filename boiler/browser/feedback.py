@@ -1,7 +1,7 @@
-"""Likes and dislikes: they steer the answers through the address, and are kept with the index for later.
+"""Likes and dislikes: kept in the URL, where they move the results, and stored with the index.
 
-What steers stands in the address, so a link shows the same list, whoever judged what since. What is kept
-(`Nearest.add_feedback`) counts where it is asked for: by "Heed what was liked and disliked before".
+Only the URL moves the results, so that a link shows the same list to everyone. What is stored
+(`Nearest.add_feedback`) counts when "Use stored likes and dislikes" is on.
 """
 
 from __future__ import annotations
@@ -9,50 +9,50 @@ from __future__ import annotations
 import streamlit as st
 
 from boiler.browser import results
-from boiler.browser.indexes import Library
-from boiler.browser.url_state import Question
+from boiler.browser.indexes import OpenIndex
+from boiler.browser.url_state import SearchState
 from boiler.errors import BoilerError
 
-KEPT = "judged"  # in the session: the numbers of what it judged, by index, what was asked with, and item
-STEPS = "judgements"  # in the session: what was judged, in order, to be undone
+_STORED = "stored-feedback"  # session key: ids of what this session stored, by index, query and item
+_CLICKS = "feedback-clicks"  # session key: (index key, item, like) in the order of the clicks, for undo
 
 
-def judge(shelf: Library, question: Question, n: int, *, like: bool) -> Question:
-    """Like or dislike an answer, or take that back; the question that it leads to."""
-    standing = n in (question.more if like else question.less)
-    turned = question.like(n) if like else question.dislike(n)
-    steps: list[tuple[str, int, bool]] = st.session_state.setdefault(STEPS, [])
-    steps.append((shelf.key, n, like))
+def toggle_feedback(index: OpenIndex, state: SearchState, n: int, *, like: bool) -> SearchState:
+    """Like or dislike a result, or take that back; the state that this leads to."""
+    is_set = n in (state.liked if like else state.disliked)
+    new_state = state.toggle_like(n) if like else state.toggle_dislike(n)
+    clicks: list[tuple[str, int, bool]] = st.session_state.setdefault(_CLICKS, [])
+    clicks.append((index.key, n, like))
     try:
-        _keep(shelf, question, n, like=None if standing else like)
-    except BoilerError as error:
-        st.toast(f"It steers this list, but could not be kept for later: {error}", icon=":material/warning:")
-    return turned
+        _store(index, state, n, like=None if is_set else like)
+    except BoilerError:
+        st.toast("This moves the results, but it could not be stored for later.", icon=":material/warning:")
+    return new_state
 
 
-def undo(shelf: Library, question: Question) -> Question:
-    """Take the last judgement back that this list is still steered by."""
-    steps: list[tuple[str, int, bool]] = st.session_state.get(STEPS, [])
-    while steps:
-        key, n, like = steps.pop()
-        if key == shelf.key and n in (question.more if like else question.less):
-            question = judge(shelf, question, n, like=like)
-            steps.pop()
-            return question
-    # A link that was opened brings steering that this session knows nothing of.
-    if question.less:
-        return question.dislike(question.less[-1])
-    return question.like(question.more[-1]) if question.more else question
+def undo_last(index: OpenIndex, state: SearchState) -> SearchState:
+    """Take back the last click that still moves these results."""
+    clicks: list[tuple[str, int, bool]] = st.session_state.get(_CLICKS, [])
+    while clicks:
+        key, n, like = clicks.pop()
+        if key == index.key and n in (state.liked if like else state.disliked):
+            state = toggle_feedback(index, state, n, like=like)
+            clicks.pop()  # the undo itself
+            return state
+    # The likes came with a link, not with clicks of this session.
+    if state.disliked:
+        return state.toggle_dislike(state.disliked[-1])
+    return state.toggle_like(state.liked[-1]) if state.liked else state
 
 
-def _keep(shelf: Library, question: Question, n: int, *, like: bool | None) -> None:
-    """What this session judged of this answer before is undone; `like` None: and nothing said anew."""
-    asked = results.alone(shelf, question)
-    if asked is None:
-        return  # likes alone: there is no question that they are answers to
-    kept: dict[tuple[str, str, int], int] = st.session_state.setdefault(KEPT, {})
-    what = (shelf.key, f"{question.item} {question.sound} {question.start_s} {question.end_s}", n)
-    if (before := kept.pop(what, None)) is not None:
-        shelf.nearest.undo_feedback(before)
+def _store(index: OpenIndex, state: SearchState, n: int, *, like: bool | None) -> None:
+    """Replace what this session stored for this query and result; `like` None: remove it."""
+    query = results.query_seed(index, state)
+    if query is None:
+        return  # likes alone: there is no query that they are feedback on
+    stored: dict[tuple[str, str, int], int] = st.session_state.setdefault(_STORED, {})
+    key = (index.key, f"{state.item} {state.upload} {state.start_s} {state.end_s}", n)
+    if (earlier := stored.pop(key, None)) is not None:
+        index.nearest.undo_feedback(earlier)
     if like is not None:
-        kept[what] = shelf.nearest.add_feedback(asked, n, like=like)
+        stored[key] = index.nearest.add_feedback(query, n, like=like)

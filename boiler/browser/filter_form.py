@@ -1,4 +1,4 @@
-"""The fields that say what the answers should be like; each is written into the address at once."""
+"""The "Refine" form: filters and ranking options, each written into the URL at once."""
 
 from __future__ import annotations
 
@@ -6,108 +6,139 @@ from dataclasses import replace
 
 import streamlit as st
 
-from boiler.browser.url_state import Question, Wish
+from boiler.browser.formatting import escape_markdown
+from boiler.browser.url_state import Refinement, SearchState
 from boiler.search.statistics import Holdings
 
-POPOVER = "refine"
+REFINE_POPOVER = "refine"
 ANY = "any"
-MOST_FOLDERS = 2_000
-VARIETY = "0: only the nearest. More: an answer should be unlike those before it."
+MAX_FOLDER_OPTIONS = 2_000
 
 
-def wishes(held: Holdings, question: Question) -> None:
-    """The popover with all of them, and a click to clear those that are set. The fields are made when it is opened:
-    folders may be many, and answers need not wait for them."""
-    wish = question.wish
-    tuned = wish.filters + sum((wish.vary > 0, wish.most > 0, not wish.fold, wish.hubs, wish.heed))
-    # Its name stays the same: with another it would be another popover, and closed.
-    with st.popover("Refine", icon=":material/tune:", key=POPOVER, on_change="rerun") as popover:
+def show_filter_form(statistics: Holdings, state: SearchState) -> None:
+    """The popover with the form, and a button that resets it. The fields are made when the popover opens: there may be
+    thousands of folders, and the results need not wait for them."""
+    # The label of the popover never changes: with another it would be another popover, and closed.
+    with st.popover("Refine", icon=":material/tune:", key=REFINE_POPOVER, on_change="rerun") as popover:
         if popover.open:
-            _fields(held, wish)
-    if tuned:
+            _show_fields(statistics, state.refinement)
+    if n_changed := state.refinement.n_changed:
         st.button(
-            f"Clear · {tuned}",
+            f"Clear · {n_changed}",
             icon=":material/filter_alt_off:",
             type="tertiary",
             key="clear",
-            help="Take all conditions and wishes back",
-            on_click=_go,
-            args=(Wish(),),
+            help="Reset all filters and ranking options",
+            on_click=_set_refinement,
+            args=(Refinement(),),
         )
 
 
-def _fields(held: Holdings, wish: Wish) -> None:
-    # The address is the truth, also after Back.
+def _show_fields(statistics: Holdings, refinement: Refinement) -> None:
+    # The URL is the truth, also after the Back button.
     st.session_state.update(
-        wish_label=wish.label or ANY,
-        wish_folder=wish.folder or ANY,
-        wish_short=wish.short_s,
-        wish_long=wish.long_s,
-        wish_where=wish.where,
-        wish_vary=wish.vary,
-        wish_most=wish.most,
-        wish_by=wish.by,
-        wish_fold=wish.fold,
-        wish_hubs=wish.hubs,
-        wish_heed=wish.heed,
+        refine_label=refinement.label or ANY,
+        refine_folder=refinement.folder or ANY,
+        refine_min_s=refinement.min_s,
+        refine_max_s=refinement.max_s,
+        refine_where=refinement.where,
+        refine_diversity=refinement.diversity,
+        refine_per_group=refinement.per_group,
+        refine_group_by=refinement.group_by,
+        refine_dedup=refinement.dedup,
+        refine_csls=refinement.csls,
+        refine_feedback=refinement.feedback,
     )
-    if len(held.labels) > 1:
-        labels = [ANY, *(name for name, _ in held.labels)]
-        st.selectbox("Label", _with(labels, wish.label), key="wish_label", on_change=_changed)
-    if len(held.folders) > 1 and held.folders != held.labels:
-        folders = [ANY, *sorted(name for name, _ in held.folders[:MOST_FOLDERS])]
-        st.selectbox("Folder, and those below it", _with(folders, wish.folder), key="wish_folder", on_change=_changed)
+    if len(statistics.labels) > 1:
+        labels = [ANY, *(name for name, _ in statistics.labels)]
+        st.selectbox("Label", _including(labels, refinement.label), key="refine_label", on_change=_read_fields)
+    if len(statistics.folders) > 1 and statistics.folders != statistics.labels:
+        folders = [ANY, *sorted(name for name, _ in statistics.folders[:MAX_FOLDER_OPTIONS])]
+        st.selectbox(
+            "Folder and its subfolders",
+            _including(folders, refinement.folder),
+            key="refine_folder",
+            on_change=_read_fields,
+        )
     left, right = st.columns(2, wrap=False)
-    left.number_input("At least, seconds", min_value=0.0, value=None, key="wish_short", on_change=_changed)
-    right.number_input("At most, seconds", min_value=0.0, value=None, key="wish_long", on_change=_changed)
+    left.number_input("Min. duration (s)", min_value=0.0, value=None, key="refine_min_s", on_change=_read_fields)
+    right.number_input("Max. duration (s)", min_value=0.0, value=None, key="refine_max_s", on_change=_read_fields)
     st.text_input(
         "Condition",
-        key="wish_where",
-        on_change=_changed,
+        key="refine_where",
+        on_change=_read_fields,
         placeholder="sample_rate_hz >= 44100 and format != 'mp3'",
-        help="Fields: n, id, url, label, folder, duration_s, sample_rate_hz, channels, format, size_bytes, "
-        "metadata.NAME; with == != < <= > >= in, and, or, not, glob(id, '*loop*'), under('drums').",
+        help=escape_markdown(
+            "Fields: n, id, url, label, folder, duration_s, sample_rate_hz, channels, format, size_bytes, "
+            "metadata.NAME. Operators: == != < <= > >= in, and, or, not. Functions: glob(id, '*loop*'), under('drums')."
+        ),
     )
-    st.slider("Variety", 0, 100, step=5, format="%d %%", key="wish_vary", on_change=_changed, help=VARIETY)
+    st.slider(
+        "Diversity",
+        0,
+        100,
+        step=5,
+        format="%d %%",
+        key="refine_diversity",
+        on_change=_read_fields,
+        help="0: the nearest sounds only. Higher: each result also differs from those before it.",
+    )
     left, right = st.columns(2, wrap=False)
-    left.number_input("At most of each (0: any)", min_value=0, max_value=100, key="wish_most", on_change=_changed)
-    right.selectbox("of each", ["label", "folder"], key="wish_by", on_change=_changed)
-    st.toggle("Near-duplicates as one", key="wish_fold", on_change=_changed)
-    st.toggle("Fewer of those that turn up everywhere", key="wish_hubs", on_change=_changed)
-    st.toggle("Heed what was liked and disliked before", key="wish_heed", on_change=_changed)
+    left.number_input(
+        "Max. results per group",
+        min_value=0,
+        max_value=100,
+        key="refine_per_group",
+        on_change=_read_fields,
+        help="0: no limit",
+    )
+    right.selectbox("Group by", ["label", "folder"], key="refine_group_by", on_change=_read_fields)
+    st.toggle("Merge near-duplicates", key="refine_dedup", on_change=_read_fields)
+    st.toggle(
+        "Rank hubs lower",
+        key="refine_csls",
+        on_change=_read_fields,
+        help="Hubs are sounds that are near to almost everything and turn up in most results.",
+    )
+    st.toggle(
+        "Use stored likes and dislikes",
+        key="refine_feedback",
+        on_change=_read_fields,
+        help="Likes and dislikes of results of this query, stored earlier by anyone",
+    )
 
 
-def _with(options: list[str], chosen: str | None) -> list[str]:
-    """What an address names may be gone from the collection; it is shown all the same."""
+def _including(options: list[str], chosen: str | None) -> list[str]:
+    """The options, with the chosen one even if the collection no longer has it."""
     return options if chosen is None or chosen in options else [*options, chosen]
 
 
-def _changed() -> None:
-    """Write what the fields say into the address."""
-    state = st.session_state
-    before = Question.of(st.query_params).wish
+def _read_fields() -> None:
+    """Write the values of the fields into the URL."""
+    fields = st.session_state
+    before = SearchState.from_params(st.query_params).refinement
 
     def chosen(name: str, now: str | None) -> str | None:
-        value = state.get(name, now or ANY)  # a field that was not shown changes nothing
+        value = fields.get(name, now or ANY)  # a field that was not on the page changes nothing
         return None if value == ANY else value
 
-    _go(
+    _set_refinement(
         replace(
             before,
-            label=chosen("wish_label", before.label),
-            folder=chosen("wish_folder", before.folder),
-            short_s=state["wish_short"] or None,
-            long_s=state["wish_long"] or None,
-            where=(state["wish_where"] or "").strip(),
-            vary=int(state["wish_vary"]),
-            most=int(state["wish_most"]),
-            by=state["wish_by"],
-            fold=bool(state["wish_fold"]),
-            hubs=bool(state["wish_hubs"]),
-            heed=bool(state["wish_heed"]),
+            label=chosen("refine_label", before.label),
+            folder=chosen("refine_folder", before.folder),
+            min_s=fields["refine_min_s"] or None,
+            max_s=fields["refine_max_s"] or None,
+            where=(fields["refine_where"] or "").strip(),
+            diversity=int(fields["refine_diversity"]),
+            per_group=int(fields["refine_per_group"]),
+            group_by=fields["refine_group_by"],
+            dedup=bool(fields["refine_dedup"]),
+            csls=bool(fields["refine_csls"]),
+            feedback=bool(fields["refine_feedback"]),
         )
     )
 
 
-def _go(wish: Wish) -> None:
-    st.query_params.from_dict(Question.of(st.query_params).wished(wish).address())
+def _set_refinement(refinement: Refinement) -> None:
+    st.query_params.from_dict(SearchState.from_params(st.query_params).refined(refinement).to_params())

@@ -1,4 +1,4 @@
-"""The folders of a collection as a tree, walked one level at a time."""
+"""The folders of a collection as a tree, read one level at a time."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import collections
 from collections.abc import Iterable
 
 
-def below(folders: Iterable[tuple[str, int]], place: str) -> list[tuple[str, int]]:
-    """The folders directly in `place` (\"\" is the top), with how many sounds each holds at any depth, by name.
+def subfolders(folders: Iterable[tuple[str, int]], parent: str) -> list[tuple[str, int]]:
+    """The folders directly in `parent` (\"\" is the top) by name, each with its number of sounds at any depth.
 
-    >>> below([("drums/snare", 3), ("drums/kick", 2), ("drums", 1), ("rain", 4)], "")
+    >>> subfolders([("drums/snare", 3), ("drums/kick", 2), ("drums", 1), ("rain", 4)], "")
     [('drums', 6), ('rain', 4)]
-    >>> below([("drums/snare", 3), ("drums/kick/old", 2), ("drums", 1)], "drums")
+    >>> subfolders([("drums/snare", 3), ("drums/kick/old", 2), ("drums", 1)], "drums")
     [('drums/kick', 2), ('drums/snare', 3)]
     """
-    prefix = f"{place}/" if place else ""
+    prefix = f"{parent}/" if parent else ""
     counts: collections.Counter[str] = collections.Counter()
     for folder, count in folders:
-        if folder.startswith(prefix) and folder != place:
+        if folder.startswith(prefix) and folder != parent:
             counts[prefix + folder[len(prefix) :].partition("/")[0]] += count
     return sorted(counts.items())
 
 
-def way(place: str) -> list[str]:
-    """The folders that lead to this one, itself last.
+def ancestors(folder: str) -> list[str]:
+    """The folders from the top down to this one, which is the last.
 
-    >>> way("drums/snare"), way("")
+    >>> ancestors("drums/snare"), ancestors("")
     (['drums', 'drums/snare'], [])
     """
-    parts = place.split("/") if place else []
-    return ["/".join(parts[: end + 1]) for end in range(len(parts))]
+    names = folder.split("/") if folder else []
+    return ["/".join(names[: depth + 1]) for depth in range(len(names))]

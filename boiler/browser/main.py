@@ -1,4 +1,4 @@
-"""What runs at every click: which index, which page, and errors as sentences with a way out."""
+"""The script that Streamlit runs at every click: it opens the index, shows the page, and explains errors."""
 
 from __future__ import annotations
 
@@ -19,173 +19,179 @@ from boiler.browser import (
     search_page,
     tray_page,
 )
-from boiler.browser.indexes import Library
-from boiler.browser.url_state import Question
+from boiler.browser.formatting import escape_markdown
+from boiler.browser.indexes import OpenIndex
+from boiler.browser.tray import total_in_trays
+from boiler.browser.url_state import PathState, SearchState, current_params
 from boiler.errors import BoilerError, ModelDirError, SilentSoundError, SoundError, UnknownItemError
 
-FRONT = Path(__file__).parent / "static"
+STATIC = Path(__file__).parent / "static"
 log = logging.getLogger("boiler.browser")
 
 HOW_TO_INDEX = """\
-Of a folder of sounds, it is made by this; then reload the page:
+To make one from a folder of sounds, run this and reload the page:
 
 ```
 boiler index ~/sounds MFCCStats
 ```
 
-It prints the model directory, which `boiler browse` takes, too. `boiler demo` makes up some sounds and does all of
-it."""
+It prints the model directory, which `boiler browse` takes, too. `boiler demo` does all of it with generated sounds."""
 
 
 def main() -> None:
     """One run of the script."""
-    fixed = options.given() is not None
+    fixed_index = options.from_environment() is not None
     st.set_page_config(
-        page_title="boiler: sounds that sound alike",
-        page_icon=str(FRONT / "icon.png"),
+        page_title="boiler: find similar sounds",
+        page_icon=str(STATIC / "icon.png"),
         layout="wide",
-        initial_sidebar_state="collapsed" if fixed else "auto",
+        initial_sidebar_state="collapsed" if fixed_index else "auto",
     )
-    chosen: list[Library] = []
+    opened: list[OpenIndex] = []
 
-    def with_library(page: Callable[[Library], None]) -> Callable[[], None]:
+    def on_index(show_page: Callable[[OpenIndex], None]) -> Callable[[], None]:
         def run() -> None:
-            if chosen:
-                guarded(lambda: page(chosen[0]))
+            if opened:
+                run_guarded(lambda: show_page(opened[0]))
 
-        run.__name__ = page.__module__.rpartition(".")[2]  # Streamlit tells pages apart by their names
+        run.__name__ = show_page.__module__.rpartition(".")[2]  # Streamlit identifies pages by their function's name
         return run
 
-    search = st.Page(with_library(search_page.page), title="Search", icon=":material/graphic_eq:", default=True)
-    kept = sum(map(len, st.session_state.get("trays", {}).values()))
-    travel = st.Page(with_library(path_page.page), title="Path", icon=":material/conversion_path:", url_path="path")
-    others = [
-        st.Page(with_library(map_page.page), title="Map", icon=":material/scatter_plot:", url_path="map"),
-        travel,
+    n_tray = total_in_trays()
+    search = st.Page(on_index(search_page.show_page), title="Search", icon=":material/graphic_eq:", default=True)
+    path = st.Page(on_index(path_page.show_page), title="Path", icon=":material/conversion_path:", url_path="path")
+    evaluation = st.Page(
+        on_index(evaluation_page.show_page), title="Evaluation", icon=":material/straighten:", url_path="evaluation"
+    )
+    measures = st.Page(  # the URL of the evaluation page in earlier versions
+        lambda: st.switch_page(evaluation, query_params=st.query_params.to_dict()),
+        title="Evaluation",
+        url_path="measures",
+        visibility="hidden",
+    )
+    pages = [
+        search,
+        st.Page(on_index(map_page.show_page), title="Map", icon=":material/scatter_plot:", url_path="map"),
+        path,
         st.Page(
-            with_library(tray_page.page),
-            title=f"Tray · {kept}" if kept else "Tray",
+            on_index(tray_page.show_page),
+            title=f"Tray · {n_tray}" if n_tray else "Tray",
             icon=":material/bookmark:",
             url_path="tray",
         ),
         st.Page(
-            with_library(collection_page.page),
+            on_index(collection_page.show_page),
             title="Collection",
             icon=":material/library_music:",
             url_path="collection",
         ),
-        st.Page(
-            with_library(evaluation_page.page), title="Measures", icon=":material/straighten:", url_path="measures"
-        ),
+        evaluation,
+        measures,
     ]
-    st.html(FRONT / "page.css")
-    shown = st.navigation([search, *others], position="top")
-    st.logo(FRONT / "logo.svg", size="large")
-    if (wanted := st.session_state.pop(actions.WANTED, None)) is not None:
-        question = Question(library=Question.of(st.query_params).library).ask(wanted)
-        st.switch_page(search, query_params=question.address())
-    if (way := st.session_state.pop(actions.TRAVEL, None)) is not None:
-        st.switch_page(
-            travel, query_params=path_page.Way(way[0], way[1], library=st.query_params.get("library")).address()
-        )
-    guarded(lambda: chosen.extend(choose()))
-    shown.run()
+    st.html(STATIC / "page.css")
+    page = st.navigation(pages, position="top")
+    st.logo(STATIC / "logo.svg", size="large")
+    index_key = current_params(st.query_params).get("index")
+    if (n := st.session_state.pop(actions.PENDING_SEARCH, None)) is not None:
+        st.switch_page(search, query_params=SearchState(index=index_key).query_item(n).to_params())
+    if (endpoints := st.session_state.pop(actions.PENDING_PATH, None)) is not None:
+        st.switch_page(path, query_params=PathState(endpoints[0], endpoints[1], index=index_key).to_params())
+    run_guarded(lambda: opened.extend(choose_index()))
+    page.run()
 
 
-def guarded(work: Callable[[], None]) -> None:
-    """Do the work; what is refused or fails is said in a sentence, with what to do about it. The trace of what was not
-    foreseen goes to the log of the program, never to the page."""
+def run_guarded(work: Callable[[], None]) -> None:
+    """Do the work; an error becomes a sentence on the page that says what to do. The traceback of an unexpected error
+    goes to the log, never to the page."""
     try:
         work()
     except BoilerError as error:
-        tell(error)
+        show_error(error)
     except Exception as error:
-        unforeseen(error)
+        show_unexpected_error(error)
 
 
-def tell(error: BoilerError) -> None:
-    """An error of boiler's own, and the way out of it."""
+def show_error(error: BoilerError) -> None:
+    """Explain an error, and offer the way back to the start page."""
     if isinstance(error, SilentSoundError):
-        said, icon = (
-            "There is nothing but silence in that sound. Bring another, or choose a louder part.",
-            "volume_off",
-        )
+        text, icon = "This sound is silent. Use another sound, or select a part of it that is not.", "volume_off"
     elif isinstance(error, SoundError):
-        said, icon = f"That sound cannot be used: {error.reason}. Bring another, or it in another format.", "music_off"
+        text = f"This sound cannot be used: {escape_markdown(error.reason)}. Try another file or another format."
+        icon = "music_off"
     elif isinstance(error, UnknownItemError):
-        said, icon = "That sound is not in this collection, or no longer.", "search_off"
+        text, icon = "This sound is not in the collection, or was removed from it.", "search_off"
     elif isinstance(error, ModelDirError):
-        said, icon = f"The index cannot be used: {error}", "folder_off"
+        text, icon = f"The index cannot be opened: {escape_markdown(str(error))}", "folder_off"
     else:
-        said, icon = f"That cannot be answered: {error}", "error"
-    st.error(said, icon=f":material/{icon}:")
+        text, icon = f"This request cannot be answered: {escape_markdown(str(error))}", "error"
+    st.error(text, icon=f":material/{icon}:")
     if st.query_params and not isinstance(error, ModelDirError):
-        st.button("Start anew", icon=":material/restart_alt:", on_click=start_anew)
+        st.button("Back to the start page", icon=":material/home:", on_click=_open_start_page)
 
 
-def start_anew() -> None:
-    """Ask nothing; the index stays."""
-    actions.go(Question.of(st.query_params).nothing())
+def _open_start_page() -> None:
+    actions.set_url(SearchState.from_params(st.query_params).start_page())
 
 
-def unforeseen(error: Exception) -> bool:
-    """What nobody foresaw: a sentence on the page, the trace in the log. True: Streamlit shows nothing of its own."""
-    log.error("the page could not be made", exc_info=error)
+def show_unexpected_error(error: Exception) -> bool:
+    """Log an unhandled exception and put a sentence on the page. True: Streamlit shows nothing of its own."""
+    log.error("unhandled exception in a page", exc_info=error)
     st.error(
-        "Something went wrong that boiler did not foresee; the program's log says what. Go back, or reload the page.",
+        "Something unexpected went wrong; the log of the program has the details. Go back, or reload the page.",
         icon=":material/error:",
     )
     return True
 
 
-def choose() -> list[Library]:
-    """The index that this session looks at: the one given at the start, or the one chosen in the sidebar; none, when
-    there is nothing to choose from, which the page then says.
+def choose_index() -> list[OpenIndex]:
+    """The index of this session: the one that the browser was started with, or the one chosen in the sidebar. Empty if
+    there is none to choose from, and the page says so.
 
     Raises: ModelDirError: it cannot be opened.
     """
-    if given := options.given():
-        return [indexes.open_library(*given)]
-    if not options.for_this_machine_alone(st.get_option("server.address")):
+    if given := options.from_environment():
+        return [indexes.open_index(*given)]
+    if not options.is_loopback(st.get_option("server.address")):
         st.info(
-            "This browser was started without a model directory. As other machines reach it, it opens none by itself: "
-            "start it again with one, `boiler browse MODEL_DIR`.",
+            "This browser was started without a model directory. Other machines can reach it, so it does not let "
+            "visitors choose one. Restart it with `boiler browse MODEL_DIR`.",
             icon=":material/lock:",
         )
         return []
-    wanted = Question.of(st.query_params).library
-    near = indexes.found(Path.cwd())
-    opened = picked(near)
-    if opened is None and wanted:
-        opened = indexes.known(wanted, near)
-    if opened is None and near and not wanted:
-        opened = indexes.open_library(near[0])
-    if opened is not None:
-        if opened.key != wanted:  # an item's number means nothing without its index
-            st.query_params.from_dict(Question(library=opened.key).address())
-        return [opened]
-    st.title("Which sounds?", anchor=False)
-    if near or wanted:
-        st.info("Choose an index in the sidebar, and open it.", icon=":material/folder_open:")
+    key_in_url = current_params(st.query_params).get("index")
+    model_dirs = indexes.find_model_dirs(Path.cwd())
+    index = _open_from_sidebar(model_dirs)
+    if index is None and key_in_url:
+        index = indexes.index_by_key(key_in_url, model_dirs)
+    if index is None and model_dirs and not key_in_url:
+        index = indexes.open_index(model_dirs[0])
+    if index is not None:
+        if index.key != key_in_url:  # item numbers mean nothing in another index
+            actions.set_url(SearchState(index=index.key))
+        return [index]
+    st.title("Open an index", anchor=False)
+    if model_dirs or key_in_url:
+        st.info("Choose an index in the sidebar.", icon=":material/folder_open:")
     else:
         st.info(
-            "There is no index here yet. Name one in the sidebar, or make one. " + HOW_TO_INDEX,
+            "There is no index in the working directory. Enter a model directory in the sidebar, or make one. "
+            + HOW_TO_INDEX,
             icon=":material/folder_open:",
         )
     return []
 
 
-def picked(near: list[Path]) -> Library | None:
-    """The form in the sidebar; what was opened with it just now."""
-    with st.sidebar, st.form("open", border=False):
-        st.header("Which index?", anchor=False)
-        names = [str(one.relative_to(Path.cwd())) for one in near]
-        path = st.selectbox("Found here", names, key="found") if names else None
-        path = st.text_input("Model directory", placeholder="what boiler index printed", key="model_dir") or path
-        wav_dir = st.text_input("Folder of sounds", placeholder="as it was indexed", key="wav_dir")
+def _open_from_sidebar(model_dirs: list[Path]) -> OpenIndex | None:
+    """The form in the sidebar; the index if the form was just submitted."""
+    with st.sidebar, st.form("open-index", border=False):
+        st.header("Index", anchor=False)
+        names = [str(path.relative_to(Path.cwd())) for path in model_dirs]
+        path = st.selectbox("In the working directory", names, key="found-model-dir") if names else None
+        path = st.text_input("Model directory", placeholder="as printed by boiler index", key="model-dir") or path
+        wav_dir = st.text_input("Folder of sounds", placeholder="if it moved since", key="wav-dir")
         if not st.form_submit_button("Open", icon=":material/folder_open:", type="primary") or not path:
             return None
-    return indexes.open_library(Path(path), Path(wav_dir) if wav_dir else None)
+    return indexes.open_index(Path(path), Path(wav_dir) if wav_dir else None)
 
 
 if __name__ == "__main__":

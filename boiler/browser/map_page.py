@@ -1,4 +1,4 @@
-"""The page of the map: the whole collection in two dimensions, to be looked at, listened to and asked from."""
+"""The map page: the whole collection in two dimensions, to look at, listen to, and search from."""
 
 from __future__ import annotations
 
@@ -7,69 +7,69 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from boiler.browser import actions, cards, indexes, map_data
-from boiler.browser.indexes import Library
-from boiler.browser.url_state import Question
+from boiler.browser import actions, cards, map_data
+from boiler.browser.indexes import OpenIndex
+from boiler.browser.tray import tray_numbers
+from boiler.browser.url_state import SearchState
 
-BY = {"label": "Labels", "cluster": "Groups by sound"}
+COLOUR_BY = {"label": "Labels", "cluster": "Clusters"}
 
-_FRONT = Path(__file__).parent / "static"
+_STATIC = Path(__file__).parent / "static"
 
 
-def page(shelf: Library) -> None:
-    """Everything on the page."""
-    st.title("The map", anchor=False)
-    found = map_data.grouped(shelf.nearest)
-    if found is None:
+def show_page(index: OpenIndex) -> None:
+    """The whole page."""
+    st.title("Map", anchor=False)
+    coloured = map_data.current_map(index.nearest)
+    if coloured is None:
         st.info(
-            "This index was made before there were maps. Run `boiler index` again on its folder: nothing is embedded "
-            "anew for it.",
+            "This index has no map. Run `boiler index` on its folder again: that adds one without embedding any sound.",
             icon=":material/map:",
         )
         return
-    total = len(found.map.n)
-    if not total:
-        st.info("There is no sound in this index to be put on a map.", icon=":material/map:")
+    n_points = len(coloured.map.n)
+    if not n_points:
+        st.info("This index has no sounds to put on a map.", icon=":material/map:")
         return
     st.caption(
-        "Every point is a sound, and what sounds alike mostly lies together. It is a projection, not the measure: two "
-        "dimensions cannot hold all that was heard, so far apart says little. Ask to know."
+        "Each point is a sound; similar sounds are mostly close together. Two dimensions cannot show every similarity: "
+        "sounds that are far apart here may still be similar. A search tells for sure."
     )
-    by = found.by
-    if len(found.colours) > 1:
+    by = coloured.default_by
+    if len(coloured.colours) > 1:
         by = st.segmented_control(
-            "Coloured by",
-            list(found.names)[::-1],
-            format_func=BY.__getitem__,
+            "Colour by",
+            list(coloured.legends)[::-1],
+            format_func=COLOUR_BY.__getitem__,
             default=by,
             required=True,
-            key="map_by",
+            key="map-colour-by",
             label_visibility="collapsed",
             persist_state="session",
         )
-    wanted = {"by": by, "generation": shelf.nearest.generation}
-    question = Question.of(st.query_params)
-    marked = [item.n for item in indexes.items_of(shelf, (question.item,) if question.item is not None else ())]
+    state = SearchState.from_params(st.query_params)
+    highlighted = [] if state.item is None else [item.n for item in index.existing_items([state.item])]
     _component(
         key="map",
         data={
-            "points": f"{shelf.sounds_at}/map?" + urlencode(wanted),
-            "sounds": shelf.sounds_at,
-            "legend": [{"name": name, "count": count} for name, count in found.names[by]],
-            "rest": by == "label" and len(found.names[by]) > map_data.COLOURS,
-            "total": total,
-            "marked": marked,
-            "kept": actions.kept(shelf),
+            "points_url": f"{index.sounds_url}/map?" + urlencode({"by": by, "generation": index.nearest.generation}),
+            "sounds_url": index.sounds_url,
+            "legend": [{"name": name, "count": count} for name, count in coloured.legends[by]],
+            "has_others": by == "label" and len(coloured.legends[by]) > map_data.N_COLOURS,
+            "highlighted": highlighted,
+            "tray": tray_numbers(index),
         },
-        on_act_change=lambda: cards.tell("map", lambda message: actions.act_elsewhere(shelf, message)),
+        on_message_change=lambda: cards.dispatch_message(
+            "map", lambda message: actions.handle_on_other_page(index, message)
+        ),
     )
 
 
 _component = st.components.v2.component(
     "boiler_map",
     html='<section class="map"></section>',
-    css=(_FRONT / "map.css").read_text(encoding="utf-8"),
+    css=(_STATIC / "map.css").read_text(encoding="utf-8"),
     js="\n".join(
-        (_FRONT / name).read_text(encoding="utf-8") for name in ("element.js", "player.js", "plot.js", "map.js")
+        (_STATIC / name).read_text(encoding="utf-8") for name in ("element.js", "player.js", "plot.js", "map.js")
     ),
 )

@@ -1,4 +1,4 @@
-"""How the browser is told what to open: by arguments, which become environment, or by the environment itself.
+"""What the browser opens: arguments of the command line, passed to the pages through environment variables.
 
 Nothing heavy is imported here, so that ``boiler browse --help`` answers at once.
 """
@@ -15,35 +15,37 @@ WAV_DIR = "BOILER_WAV_DIR"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """What the browser can be started with."""
+    """Add the model directory and ``--wav_dir``."""
     parser.add_argument(
         "model_dir",
         type=Path,
         nargs="?",
-        help=f"the model directory, as boiler index printed it; else {MODEL_DIR}, else it is chosen in the sidebar",
+        help=f"the model directory that boiler index printed (default: {MODEL_DIR}, else chosen in the sidebar)",
     )
     parser.add_argument(
-        "--wav_dir", type=Path, help=f"the folder of sounds, where it is not as it was indexed; else {WAV_DIR}"
+        "--wav_dir",
+        type=Path,
+        help=f"the folder of sounds, if it moved since it was indexed (default: {WAV_DIR}, else where it was indexed)",
     )
 
 
-def give(args: argparse.Namespace) -> None:
-    """Say it to the pages: by the environment, which is where they look whatever way the browser was started."""
+def set_environment(args: argparse.Namespace) -> None:
+    """Put the parsed arguments where the pages read them, however the browser was started."""
     for name, value in ((MODEL_DIR, args.model_dir), (WAV_DIR, args.wav_dir)):
         if value is not None:
             os.environ[name] = str(value.expanduser().resolve())
 
 
-def given() -> tuple[Path, Path | None] | None:
-    """The model directory and the folder of sounds that the browser was started with, if it was."""
+def from_environment() -> tuple[Path, Path | None] | None:
+    """The model directory and the folder of sounds that the browser was started with, if any."""
     model_dir, wav_dir = os.environ.get(MODEL_DIR), os.environ.get(WAV_DIR)
     return (Path(model_dir), Path(wav_dir) if wav_dir else None) if model_dir else None
 
 
-def for_this_machine_alone(address: str | None) -> bool:
-    """Whether only this machine reaches a server that listens there. Where others do, they choose no folders of it.
+def is_loopback(address: str | None) -> bool:
+    """Whether only this machine reaches a server at this address. Where others do, they must not choose folders.
 
-    >>> for_this_machine_alone("127.0.0.1"), for_this_machine_alone("0.0.0.0"), for_this_machine_alone(None)
+    >>> is_loopback("127.0.0.1"), is_loopback("0.0.0.0"), is_loopback(None)
     (True, False, False)
     """
     if address == "localhost":

@@ -1,164 +1,116 @@
-"""The page of the way between two sounds: from one to the other in even strides, heard in order.
-
-The address holds it: ``start`` and ``end`` are numbers of items, ``steps`` how many sounds lie between.
-"""
+"""The path page: a sequence of sounds that leads from one sound to another in even steps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import streamlit as st
 
-from boiler.browser import actions, cards, indexes, search_page
-from boiler.browser.indexes import Library
-from boiler.browser.url_state import Question
+from boiler.browser import actions, widgets
+from boiler.browser.formatting import count_noun, escape_markdown, item_name
+from boiler.browser.indexes import OpenIndex
+from boiler.browser.tray import add_to_tray, tray_numbers
+from boiler.browser.url_state import MAX_STEPS, PathState, SearchState
 from boiler.catalog.items import Item
 from boiler.search import paths
 from boiler.search.nearest import ByItem, Match
 
-STEPS, MOST_STEPS = 6, 30
-OFFERED = 8
-HEARD_S = 10.0  # of each sound, when all are heard in order
-ENDS = {"start": "From", "end": "To"}
+MAX_CHOICES = 8  # items offered for an endpoint at a time
+PLAY_EACH_S = 10.0
+ENDPOINTS = {"start": "From", "end": "To"}
 
 
-@dataclass(frozen=True)
-class Way:
-    """What the address says of it."""
-
-    start: int | None = None
-    end: int | None = None
-    steps: int = STEPS
-    library: str | None = None
-
-    @classmethod
-    def of(cls, address: Mapping[str, str]) -> Way:
-        """The way in an address; what makes no sense is left at its default.
-
-        >>> Way.of({"start": "3", "end": "x", "steps": "900"})
-        Way(start=3, end=None, steps=30, library=None)
-        """
-
-        def number(name: str) -> int | None:
-            word = address.get(name, "")
-            return int(word) if word.isascii() and word.isdigit() and len(word) < 16 else None
-
-        steps = min(max(number("steps") or STEPS, 1), MOST_STEPS)
-        return cls(number("start"), number("end"), steps, address.get("library") or None)
-
-    def by(self, end: str, n: int) -> Way:
-        """The same, but beginning (``start``) or ending (``end``) at this one."""
-        return replace(self, start=n) if end == "start" else replace(self, end=n)
-
-    def address(self) -> dict[str, str]:
-        """The same as words."""
-        words = {"start": self.start, "end": self.end, "library": self.library}
-        words["steps"] = None if self.steps == STEPS else self.steps
-        return {name: str(word) for name, word in words.items() if word is not None}
-
-
-def go(way: Way) -> None:
-    """Make it the address. For callbacks."""
-    st.query_params.from_dict(way.address())
-
-
-def page(shelf: Library) -> None:
-    """Everything on the page."""
-    way = Way.of(st.query_params)
-    st.title("From one sound to another", anchor=False)
-    st.caption("Pick two, and hear what lies between: every step is the sound nearest to a point on the way.")
-    ends = {name: None if n is None else shelf.nearest.item(n) for name, n in (("start", way.start), ("end", way.end))}
-    with st.container(horizontal=True, vertical_alignment="bottom", key="ends"):
-        for name in ENDS:
-            choose(shelf, way, name, ends[name])
+def show_page(index: OpenIndex) -> None:
+    """The whole page."""
+    state = PathState.from_params(st.query_params)
+    st.title("Path between two sounds", anchor=False)
+    st.caption("Choose two sounds to hear the sounds between them, in order of similarity.")
+    start, end = (None if n is None else index.nearest.item(n) for n in (state.start, state.end))
+    with st.container(horizontal=True, vertical_alignment="bottom", key="endpoints"):
+        _endpoint_field(index, state, "start", start)
+        _endpoint_field(index, state, "end", end)
         st.button(
             "Swap",
             icon=":material/swap_horiz:",
             key="swap",
-            disabled=way.start is None or way.end is None,
-            on_click=lambda: go(replace(way, start=way.end, end=way.start)),
+            disabled=start is None or end is None,
+            on_click=actions.set_url,
+            args=(state.swapped(),),
         )
-    st.session_state["steps"] = way.steps
-    st.slider(
-        "Sounds between them",
-        1,
-        MOST_STEPS,
-        key="steps",
-        on_change=lambda: go(replace(Way.of(st.query_params), steps=st.session_state["steps"])),
-    )
-    one, other = ends["start"], ends["end"]
-    if one is None or other is None:
+    st.session_state["steps"] = state.steps
+    st.slider("Sounds between them", 1, MAX_STEPS, key="steps", on_change=_read_steps)
+    if start is None or end is None:
         st.info(
-            "Choose where to begin and where to end. From the answers to a sound, the key G leads here, too.",
+            "Choose the first and the last sound. In search results, the key G opens this page with both.",
             icon=":material/conversion_path:",
         )
-        return
-    if one.n == other.n:
-        st.info(
-            "It begins and ends with the same sound. Choose another for one of the two.",
-            icon=":material/conversion_path:",
-        )
-        return
-    with st.spinner("Finding the way ...", show_time=False):
-        between = found(shelf, one.n, other.n, way.steps)
-    question = Question(library=way.library)
-    tray = actions.kept(shelf)
-    st.header(f"{search_page.count(len(between) + 2, 'sound')} from one to the other", anchor=False)
-    cards.show(
-        [
-            cards.of_item(one, shelf.sounds_at, question, tray),
-            *(cards.of_item(shelf.nearest.item(match.n), shelf.sounds_at, question, tray) for match in between),
-            cards.of_item(other, shelf.sounds_at, question, tray),
-        ],
+    elif start.n == end.n:
+        st.info("The first and the last sound are the same. Choose another one.", icon=":material/conversion_path:")
+    else:
+        _show_path(index, state, start, end)
+
+
+def _read_steps() -> None:
+    actions.set_url(replace(PathState.from_params(st.query_params), steps=st.session_state["steps"]))
+
+
+def _show_path(index: OpenIndex, state: PathState, start: Item, end: Item) -> None:
+    with st.spinner("Finding the path ...", show_time=False):
+        between = find_path(index, start.n, end.n, state.steps)
+    items = [start, *(index.nearest.item(match.n) for match in between), end]
+    st.header(f"Path of {count_noun(len(items), 'sound')}", anchor=False)
+    widgets.item_cards(
+        index,
+        SearchState(index=state.index),
+        items,
         "list",
-        "way",
-        lambda message: actions.act_elsewhere(shelf, message),
-        title="The way",
-        heard_s=HEARD_S,
+        key="path",
+        on_message=actions.handle_on_other_page,
+        title="Path",
+        play_each_s=PLAY_EACH_S,
     )
     st.button(
-        "Keep all in the tray",
+        "Add all to the tray",
         icon=":material/bookmark_add:",
-        key="keep-all",
-        on_click=lambda: actions.keep_all(shelf, [one.n, *(match.n for match in between), other.n]),
+        key="add-all",
+        on_click=lambda: add_to_tray(index, [item.n for item in items]),
     )
 
 
-def found(shelf: Library, start: int, end: int, steps: int) -> tuple[Match, ...]:
-    """The sounds between, in order; remembered for a while.
+def find_path(index: OpenIndex, start: int, end: int, steps: int) -> tuple[Match, ...]:
+    """The sounds between two items, in order. Cached.
 
     Raises: QueryError, SilentSoundError, UnknownItemError: as `paths.path_between`.
     """
-    return _remembered(shelf.key, shelf.nearest.generation, start, end, steps, shelf)
+    return _cached_path(index.key, index.nearest.generation, start, end, steps, index)
 
 
 @st.cache_resource(max_entries=100, show_spinner=False)
-def _remembered(key: str, generation: str, start: int, end: int, steps: int, _shelf: Library) -> tuple[Match, ...]:
-    return tuple(paths.path_between(_shelf.nearest, ByItem(start), ByItem(end), steps))
+def _cached_path(key: str, generation: str, start: int, end: int, steps: int, _index: OpenIndex) -> tuple[Match, ...]:
+    return tuple(paths.path_between(_index.nearest, ByItem(start), ByItem(end), steps))
 
 
-def choose(shelf: Library, way: Way, name: str, item: Item | None) -> None:
-    """One of the two ends: what it is, and a field to find another."""
-    title = ENDS[name] + (f" · {search_page.plain(item)}" if item else " ...")
-    with st.popover(title, icon=":material/graphic_eq:", key=f"{name}-choice"):
-        text = st.text_input("Find by name", key=f"{name}-text", placeholder="a piece of its name")
+def _endpoint_field(index: OpenIndex, state: PathState, endpoint: str, item: Item | None) -> None:
+    """One end of the path: its sound, and a popover to choose another, from the tray or by name."""
+    title = ENDPOINTS[endpoint] + (f" · {item_name(item)}" if item else " ...")
+    with st.popover(title, icon=":material/graphic_eq:", key=f"{endpoint}-popover"):
+        text = st.text_input("Find by name", key=f"{endpoint}-text", placeholder="part of the file name")
         st.button(
-            "Any",
+            "Random",
             icon=":material/casino:",
-            key=f"{name}-any",
-            on_click=lambda: go(way.by(name, search_page.at_random(shelf.nearest))),
+            key=f"{endpoint}-random",
+            on_click=lambda: actions.set_url(state.with_endpoint(endpoint, widgets.random_item_number(index))),
         )
-        wanted = actions.kept(shelf)[-OFFERED:] if not text else ()
-        items = list(indexes.items_of(shelf, tuple(wanted))) or shelf.nearest.items(text=text or None, limit=OFFERED)
-        if not items:
-            st.caption("No sound has that in its name.")
-        for one in items:
+        from_tray = () if text else tray_numbers(index)[-MAX_CHOICES:]
+        choices = list(index.existing_items(from_tray)) or index.nearest.items(text=text or None, limit=MAX_CHOICES)
+        if not choices:
+            st.caption("No sound has this in its name.")
+        for choice in choices:
             st.button(
-                search_page.plain(one),
-                key=f"{name}-{one.n}",
+                item_name(choice),
+                key=f"{endpoint}-{choice.n}",
                 type="tertiary",
-                help=one.id,
-                on_click=go,
-                args=(way.by(name, one.n),),
+                help=escape_markdown(choice.id),
+                on_click=actions.set_url,
+                args=(state.with_endpoint(endpoint, choice.n),),
             )

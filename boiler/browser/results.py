@@ -1,7 +1,6 @@
-"""The answers to a question: seeds and wishes as `Nearest.query` takes them, and what it answered remembered.
+"""The results of a search: the state of the page as seeds and options of `Nearest.query`, and the answers cached.
 
-What has to be embedded first (a sound brought along, a part of one of the collection) is embedded once, whatever is
-wished of the answers to it.
+A sound that is no item (an upload, or part of an item) is embedded once, whatever the refinement.
 """
 
 from __future__ import annotations
@@ -13,87 +12,85 @@ from pathlib import Path
 import streamlit as st
 
 from boiler.audio import stream
-from boiler.browser import indexes
-from boiler.browser.indexes import Library
-from boiler.browser.url_state import Question, Wish
+from boiler.browser.indexes import OpenIndex
+from boiler.browser.upload_store import upload_store
+from boiler.browser.url_state import Refinement, SearchState
 from boiler.catalog.items import Item
 from boiler.progress import ProgressCallback, ignore_progress
-from boiler.search import filter_parser, filters, seeds
+from boiler.search import filter_parser, filters, relevance_feedback, seeds
 from boiler.search.filters import Filter
 from boiler.search.nearest import ByItem, ByWindows, GroupLimit, Nearest, Options, QueryResult
 
-# J. J. Rocchio, Relevance feedback in information retrieval, 1971: what was asked keeps the most weight, and a dislike
-# weighs less than a like, for it says only where the answer is not. Several share the weight of one.
-LIKED = 0.75
-DISLIKED = 0.35
 DEDUP_DISTANCE = 0.1
 
 
-def of(shelf: Library, question: Question) -> QueryResult:
-    """The answer, `question.k` items at most, nearest first. What was asked with, liked or disliked is not in it.
-
-    What was answered is remembered for a while.
+def find_results(index: OpenIndex, state: SearchState) -> QueryResult:
+    """The answer, at most `state.k` items, nearest first, without the query and what was liked or disliked. Cached.
 
     Raises: QueryError, SoundError, ModelDirError: as `Nearest.query`.
     """
-    asked = replace(question, trail=(), find="", library=None, why=None)
-    if asked.wish.heed:  # it changes with every judgement, also with those of others
-        return shelf.nearest.query(seeds_of(shelf, asked), asked.k, options(asked))
-    return _remembered(shelf.key, shelf.nearest.generation, tuple(asked.address().items()), shelf, asked)
+    query = replace(state, history=(), find="", index=None, explain=None)
+    if query.refinement.feedback:  # changes with every like and dislike, also of others
+        return index.nearest.query(query_seeds(index, query), query.k, query_options(query))
+    return _cached_answer(index.key, index.nearest.generation, tuple(query.to_params().items()), index, query)
 
 
-@st.cache_resource(max_entries=500, show_spinner=False)  # an answer is frozen: sessions may share it
-def _remembered(
-    key: str, generation: str, address: tuple[tuple[str, str], ...], _shelf: Library, _question: Question
+@st.cache_resource(max_entries=500, show_spinner=False)  # answers are frozen: sessions may share them
+def _cached_answer(
+    key: str, generation: str, params: tuple[tuple[str, str], ...], _index: OpenIndex, _state: SearchState
 ) -> QueryResult:
-    return _shelf.nearest.query(seeds_of(_shelf, _question), _question.k, options(_question))
+    return _index.nearest.query(query_seeds(_index, _state), _state.k, query_options(_state))
 
 
-def seeds_of(shelf: Library, question: Question) -> list[ByItem | ByWindows]:
-    """What is asked with, and how much each counts.
+def query_seeds(index: OpenIndex, state: SearchState) -> list[ByItem | ByWindows]:
+    """The query with likes and dislikes, each with its weight.
 
-    Raises: as `alone`.
+    Likes share the weight of one, as do dislikes (J. J. Rocchio, Relevance feedback in information retrieval, 1971).
+
+    Raises: as `query_seed`.
     """
-    asked: list[ByItem | ByWindows] = []
-    if (asked_with := alone(shelf, question)) is not None:
-        asked.append(asked_with)
-    if not asked:  # likes alone are the question
-        return [ByItem(n) for n in question.more] + _weighted(question.less, -DISLIKED)
-    return asked + _weighted(question.more, LIKED) + _weighted(question.less, -DISLIKED)
+    query = query_seed(index, state)
+    disliked = _weighted(state.disliked, -relevance_feedback.AWAY)
+    if query is None:  # likes alone are the query
+        return [*(ByItem(n) for n in state.liked), *disliked]
+    return [query, *_weighted(state.liked, relevance_feedback.TOWARDS), *disliked]
 
 
-def embeds(question: Question) -> bool:
-    """Whether `alone` has to embed a sound, which may take its time, unless it did so before."""
-    return question.sound is not None or (question.item is not None and question.start_s is not None)
+def _weighted(numbers: tuple[int, ...], weight: float) -> list[ByItem | ByWindows]:
+    return [ByItem(n, weight=weight / len(numbers)) for n in numbers]
 
 
-def alone(
-    shelf: Library, question: Question, on_progress: ProgressCallback = ignore_progress
+def needs_embedding(state: SearchState) -> bool:
+    """Whether the query is a sound whose vectors are not in the index."""
+    return state.upload is not None or (state.item is not None and state.start_s is not None)
+
+
+def query_seed(
+    index: OpenIndex, state: SearchState, on_progress: ProgressCallback = ignore_progress
 ) -> ByItem | ByWindows | None:
-    """The sound asked with, without what was liked and disliked; None where likes alone are the question.
-    `on_progress` is called with the share that is embedded.
+    """The query without likes and dislikes; None where likes alone are the query.
 
-    Raises: QueryError: a sound that is no longer kept; SoundError, ModelDirError; what `on_progress` raises.
+    Raises: QueryError: the upload is no longer stored; SoundError, ModelDirError; whatever `on_progress` raises.
     """
-    if not embeds(question):
-        return None if question.item is None else ByItem(question.item)
-    if question.sound is not None:
-        item = indexes.brought().item(question.sound)
-        path = indexes.brought().path(item.n)
+    if not needs_embedding(state):
+        return None if state.item is None else ByItem(state.item)
+    if state.upload is not None:
+        item = upload_store().item(state.upload)
+        path = upload_store().path(item.n)
     else:
-        item = shelf.nearest.item(question.item or 0)
-        path = shelf.nearest.path(item.n)
-    part = question.start_s or 0.0, question.end_s
-    return _embedded(
-        shelf.key, shelf.nearest.generation, question.sound, item.n, part, shelf.nearest, item, path, on_progress
+        item = index.nearest.item(state.item or 0)
+        path = index.nearest.path(item.n)
+    part = state.start_s or 0.0, state.end_s
+    return _cached_windows(
+        index.key, index.nearest.generation, state.upload, item.n, part, index.nearest, item, path, on_progress
     )
 
 
 @st.cache_resource(max_entries=100, show_spinner=False)
-def _embedded(
+def _cached_windows(
     key: str,
     generation: str,
-    sound: str | None,
+    upload: str | None,
     n: int,
     part: tuple[float, float | None],
     _nearest: Nearest,
@@ -102,55 +99,54 @@ def _embedded(
     _on_progress: ProgressCallback,
 ) -> ByWindows:
     start_s, end_s = part
-    of_s = (_item.duration_s if end_s is None else end_s) - start_s
-    blocks = _heard(stream.stream(_path, start_s=start_s, end_s=end_s), of_s, _on_progress)
+    length_s = (_item.duration_s if end_s is None else end_s) - start_s
+    blocks = _reported(stream.stream(_path, start_s=start_s, end_s=end_s), length_s, _on_progress)
     windows = seeds.evenly_spaced(_nearest.embed_blocks(blocks, _item.id, start_s))
     return ByWindows([one.vector for one in windows], [one.window for one in windows], _path)
 
 
-def _heard(blocks: Iterable[stream.Samples], of_s: float, on_progress: ProgressCallback) -> Iterator[stream.Samples]:
+def _reported(
+    blocks: Iterable[stream.Samples], length_s: float, on_progress: ProgressCallback
+) -> Iterator[stream.Samples]:
     done = 0
     for block in blocks:
-        on_progress(done / stream.SAMPLE_RATE_HZ / max(of_s, 0.1))
+        on_progress(done / stream.SAMPLE_RATE_HZ / max(length_s, 0.1))
         yield block
         done += len(block)
 
 
-def _weighted(numbers: tuple[int, ...], weight: float) -> list[ByItem | ByWindows]:
-    return [ByItem(n, weight=weight / len(numbers)) for n in numbers]
+def query_options(state: SearchState) -> Options:
+    """The refinement as options of `Nearest.query`.
 
-
-def options(question: Question) -> Options:
-    """What the answers should be like.
-
-    Raises: QueryError: a condition that cannot be read.
+    Raises: QueryError: the condition cannot be parsed.
     """
-    wish = question.wish
+    refinement = state.refinement
     return Options(
-        where=where(wish),
-        without=frozenset(() if question.item is None else (question.item,)),  # a part of it does not say whose it is
-        dedup_distance=DEDUP_DISTANCE if wish.fold else None,
-        per_group=GroupLimit(wish.by, wish.most) if wish.most else None,
-        diversity=wish.vary / 100,
-        csls=wish.hubs,
-        feedback=wish.heed,
+        where=refinement_filter(refinement),
+        # Vectors of a part do not say which item they are from.
+        without=frozenset(() if state.item is None else (state.item,)),
+        dedup_distance=DEDUP_DISTANCE if refinement.dedup else None,
+        per_group=GroupLimit(refinement.group_by, refinement.per_group) if refinement.per_group else None,
+        diversity=refinement.diversity / 100,
+        csls=refinement.csls,
+        feedback=refinement.feedback,
     )
 
 
-def where(wish: Wish) -> Filter | None:
-    """All the conditions of a wish as one.
+def refinement_filter(refinement: Refinement) -> Filter | None:
+    """All conditions of a refinement as one filter.
 
-    Raises: QueryError: a condition that cannot be read.
+    Raises: QueryError: the condition cannot be parsed.
     """
     conditions: list[Filter] = []
-    if wish.label:
-        conditions.append(filters.field("label") == wish.label)
-    if wish.folder:
-        conditions.append(filters.under(wish.folder))
-    if wish.short_s:
-        conditions.append(filters.field("duration_s") >= wish.short_s)
-    if wish.long_s:
-        conditions.append(filters.field("duration_s") <= wish.long_s)
-    if wish.where:
-        conditions.append(filter_parser.parse(wish.where))
+    if refinement.label:
+        conditions.append(filters.field("label") == refinement.label)
+    if refinement.folder:
+        conditions.append(filters.under(refinement.folder))
+    if refinement.min_s:
+        conditions.append(filters.field("duration_s") >= refinement.min_s)
+    if refinement.max_s:
+        conditions.append(filters.field("duration_s") <= refinement.max_s)
+    if refinement.where:
+        conditions.append(filter_parser.parse(refinement.where))
     return filters.And(tuple(conditions)) if conditions else None

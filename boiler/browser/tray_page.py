@@ -1,4 +1,4 @@
-"""The page of chosen sounds: heard again, taken out, carried away as a playlist, a table or the files themselves."""
+"""The tray page: the collected sounds, and their export as a playlist, a table or the files themselves."""
 
 from __future__ import annotations
 
@@ -9,86 +9,88 @@ from collections.abc import Iterable
 
 import streamlit as st
 
-from boiler.browser import actions, cards, indexes, search_page, zip_stream
-from boiler.browser.indexes import Library
-from boiler.browser.url_state import Question
+from boiler.browser import actions, widgets, zip_stream
+from boiler.browser.formatting import count_noun, format_seconds
+from boiler.browser.indexes import OpenIndex
+from boiler.browser.tray import tray_numbers
+from boiler.browser.url_state import SearchState
 from boiler.catalog.items import Item
 from boiler.errors import BoilerError
 
-HEARD_S = 30.0  # of each sound, when all are heard in order
+PLAY_EACH_S = 30.0
 COLUMNS = ("n", "id", "url", "label", "folder", "duration_s", "sample_rate_hz", "channels", "format", "sha256")
 
 
-def page(shelf: Library) -> None:
-    """Everything on the page."""
+def show_page(index: OpenIndex) -> None:
+    """The whole page."""
     st.title("Tray", anchor=False)
-    items = list(indexes.items_of(shelf, tuple(actions.kept(shelf))))
+    items = list(index.existing_items(tray_numbers(index)))
     if not items:
         st.info(
-            "Nothing chosen yet. On the search page, the bookmark of a sound (or the key T) puts it here; from here it "
-            "leaves as a playlist, a table or a ZIP of the files.",
+            "The tray is empty. Add sounds with the bookmark button of a card, or with the key T; here you can export "
+            "them as a playlist, a table or a ZIP file.",
             icon=":material/bookmark:",
         )
         return
-    length = cards.seconds(sum(item.duration_s for item in items))
-    st.caption(f"{len(items)} sounds, {length} together. They stay here while this page of the browser is open.")
-    carry_away(shelf, items)
-    question = Question(library=Question.of(st.query_params).library)
-    shape = search_page.heading("Chosen")
-    cards.show(
-        [cards.of_item(item, shelf.sounds_at, question, actions.kept(shelf)) for item in items],
-        shape,
-        "tray",
-        lambda message: actions.act_elsewhere(shelf, message),
-        title="Chosen sounds",
-        heard_s=HEARD_S,
+    duration = format_seconds(sum(item.duration_s for item in items))
+    st.caption(f"{count_noun(len(items), 'sound')}, {duration} in total. The tray lasts until you close this tab.")
+    _show_exports(index, items)
+    widgets.item_cards(
+        index,
+        SearchState(index=SearchState.from_params(st.query_params).index),
+        items,
+        widgets.list_header("Sounds"),
+        key="tray",
+        on_message=actions.handle_on_other_page,
+        title="Sounds in the tray",
+        play_each_s=PLAY_EACH_S,
     )
 
 
-def carry_away(shelf: Library, items: list[Item]) -> None:
-    """The ways out. Files are made when they are asked for, not before."""
-    with st.container(horizontal=True, key="carry"):
-        for name, kind, mime, make in (
-            ("Playlist", "m3u8", "audio/x-mpegurl", lambda: m3u8(shelf, items)),
-            ("Table", "csv", "text/csv", lambda: table(items)),
-            ("JSON", "json", "application/json", lambda: listing(items)),
+def _show_exports(index: OpenIndex, items: list[Item]) -> None:
+    """The download buttons. Files are made on download, not before."""
+    with st.container(horizontal=True, key="exports"):
+        for name, suffix, media_type, make_file in (
+            ("Playlist (M3U8)", "m3u8", "audio/x-mpegurl", lambda: playlist_m3u8(index, items)),
+            ("Table (CSV)", "csv", "text/csv", lambda: items_csv(items)),
+            ("JSON", "json", "application/json", lambda: items_json(items)),
         ):
             st.download_button(
                 name,
-                make,
-                file_name=f"boiler-tray.{kind}",
-                mime=mime,
+                make_file,
+                file_name=f"boiler-tray.{suffix}",
+                mime=media_type,
                 icon=":material/download:",
                 on_click="ignore",
-                key=f"carry-{kind}",
+                key=f"export-{suffix}",
             )
-        total = sum(item.size_bytes for item in items)
-        beyond = total > zip_stream.MOST_BYTES or len(items) > zip_stream.MOST_ITEMS
+        total_bytes = sum(item.size_bytes for item in items)
+        too_large = total_bytes > zip_stream.MAX_BYTES or len(items) > zip_stream.MAX_FILES
         st.link_button(
-            "ZIP of the files",
-            zip_stream.address(shelf.sounds_at, (item.n for item in items)),
+            "Files (ZIP)",
+            zip_stream.archive_url(index.sounds_url, (item.n for item in items)),
             icon=":material/folder_zip:",
-            key="carry-zip",
-            disabled=beyond,
-            help="So much is better carried by the playlist" if beyond else None,
+            key="export-zip",
+            disabled=too_large,
+            help="Too large for a ZIP file: export a playlist" if too_large else None,
         )
-        st.button("Empty the tray", icon=":material/delete:", key="empty", on_click=actions.kept(shelf).clear)
+        st.button("Empty the tray", icon=":material/delete:", key="empty-tray", on_click=tray_numbers(index).clear)
 
 
-def m3u8(shelf: Library, items: Iterable[Item]) -> bytes:
-    """A playlist for players on this machine: each sound's length, name and path."""
+def playlist_m3u8(index: OpenIndex, items: Iterable[Item]) -> bytes:
+    """A playlist for players on this machine: duration, name and path of each sound."""
     lines = ["#EXTM3U"]
     for item in items:
         try:
-            path = str(shelf.nearest.path(item.n))
+            path = str(index.nearest.path(item.n))
         except BoilerError:
-            path = item.id  # the folder is not here: the names alone are still of use
+            path = item.id  # the folder of sounds is not here: the names alone are still of use
         lines += [f"#EXTINF:{max(round(item.duration_s), 1)},{item.id}", path]
     return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
 
 
-def table(items: Iterable[Item]) -> bytes:
-    """The items as CSV, with a header."""
+def items_csv(items: Iterable[Item]) -> bytes:
+    """The items as CSV with a header."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
@@ -96,7 +98,7 @@ def table(items: Iterable[Item]) -> bytes:
     return text.getvalue().encode()
 
 
-def listing(items: Iterable[Item]) -> bytes:
-    """The items as JSON, with their other metadata."""
+def items_json(items: Iterable[Item]) -> bytes:
+    """The items as JSON, with their metadata."""
     rows = [{name: getattr(item, name) for name in COLUMNS} | {"metadata": dict(item.metadata)} for item in items]
     return json.dumps(rows, indent=2, ensure_ascii=False).encode()

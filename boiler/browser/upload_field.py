@@ -1,4 +1,4 @@
-"""A sound of one's own to ask with: a file, or what the microphone hears; and how it is taken in."""
+"""The query by upload: a file or a recording by the microphone."""
 
 from __future__ import annotations
 
@@ -7,87 +7,87 @@ from dataclasses import dataclass
 import streamlit as st
 
 from boiler.audio import stream
-from boiler.browser import actions, background, indexes
-from boiler.browser.url_state import Question
+from boiler.browser import actions, background
+from boiler.browser.upload_store import upload_store
+from boiler.browser.url_state import SearchState
 from boiler.errors import BoilerError
 
 MAX_UPLOAD_MB = 50
-BROUGHT = "brought"  # in the session: a sound just brought, not looked at yet
-POPOVER = "bring"
-TURN = "turn"
+UPLOAD_POPOVER = "upload"
+_PENDING = "pending-upload"  # session key
+_FIELD_COUNT = "upload-field-count"  # session key
 
 
-def field() -> None:
-    """The button, and what it opens."""
-    with st.popover("Bring a sound", icon=":material/upload_file:", key=POPOVER, on_change="rerun") as popover:
+@dataclass(frozen=True)
+class PendingUpload:
+    """A sound that was uploaded but not looked at yet, and the state of the page at that time."""
+
+    file_id: str
+    name: str
+    sound: bytes
+    state: SearchState
+
+
+def show_upload_field() -> None:
+    """The button, and the popover with the two fields."""
+    with st.popover("Upload a sound", icon=":material/upload_file:", key=UPLOAD_POPOVER, on_change="rerun") as popover:
         if popover.open:
-            fields_to_bring()
+            _show_fields()
 
 
-def fields_to_bring() -> None:
-    """A file or the microphone. A field that has given its sound is replaced by an empty one: a file is kept once, not
-    in the field, too."""
-    turn = st.session_state.get(TURN, 0)
+def _show_fields() -> None:
+    # A field that has received its file is replaced by an empty one, so that Streamlit does not keep the file, too.
+    count = st.session_state.get(_FIELD_COUNT, 0)
     st.file_uploader(
-        f"A sound of your own, or a video: up to {MAX_UPLOAD_MB} MB",
+        f"Audio or video file, up to {MAX_UPLOAD_MB} MB",
         max_upload_size=MAX_UPLOAD_MB,
-        key=f"upload-{turn}",
-        on_change=bring,
-        args=(f"upload-{turn}",),
+        key=f"upload-{count}",
+        on_change=_receive,
+        args=(f"upload-{count}",),
     )
     st.audio_input(
-        "Or record one",
+        "Or record a sound",
         sample_rate=stream.SAMPLE_RATE_HZ,
-        key=f"microphone-{turn}",
-        on_change=bring,
-        args=(f"microphone-{turn}",),
+        key=f"microphone-{count}",
+        on_change=_receive,
+        args=(f"microphone-{count}",),
     )
 
 
-def bring(field: str) -> None:
-    """What was uploaded or recorded is to be asked with."""
+def _receive(field: str) -> None:
     upload = st.session_state[field]
     if upload is None:
         return
     name = "Your recording" if field.startswith("microphone") else upload.name
-    asked = Question.of(st.query_params)
-    st.session_state[BROUGHT] = Arrival(upload.file_id, name, upload.getvalue(), asked)
-    st.session_state[POPOVER] = False
-    st.session_state[TURN] = st.session_state.get(TURN, 0) + 1
+    state = SearchState.from_params(st.query_params)
+    st.session_state[_PENDING] = PendingUpload(upload.file_id, name, upload.getvalue(), state)
+    st.session_state[UPLOAD_POPOVER] = False
+    st.session_state[_FIELD_COUNT] = st.session_state.get(_FIELD_COUNT, 0) + 1
 
 
-@dataclass(frozen=True)
-class Arrival:
-    """A sound just brought, with what was asked then."""
-
-    key: str
-    name: str
-    sound: bytes
-    asked: Question
-
-
-def take_in(question: Question) -> None:
-    """Keep the sound just brought, and ask with it. One that does not state its length, as recordings of browsers, is
-    decoded for it, which is stopped where it takes too long. Who asks something else meanwhile does not want it.
+def process_pending_upload(state: SearchState) -> None:
+    """Store the sound that was just uploaded and search with it. A sound that does not state its duration, such as a
+    recording made by a browser, is decoded to measure it, with a Stop button. An upload is dropped when the visitor
+    searches for something else meanwhile.
 
     Raises: SoundError: it cannot be used.
     """
-    arrival: Arrival | None = st.session_state.get(BROUGHT)
-    if arrival is None:
+    pending: PendingUpload | None = st.session_state.get(_PENDING)
+    if pending is None:
         return
-    if arrival.asked != question:
-        del st.session_state[BROUGHT]
+    if pending.state != state:
+        del st.session_state[_PENDING]
         return
     try:
-        key = background.done(
-            f"bring-{arrival.key}",
-            "Reading it",
-            lambda on_progress: indexes.brought().add(arrival.name, arrival.sound, on_progress),
+        key = background.run_with_progress(
+            f"upload-{pending.file_id}",
+            "Reading the upload",
+            lambda on_progress: upload_store().add(pending.name, pending.sound, on_progress),
         )
     except BoilerError:
-        del st.session_state[BROUGHT]
+        del st.session_state[_PENDING]
         raise
-    if key is not None:  # stopped, it may go on
-        del st.session_state[BROUGHT]
-        actions.go(question.bring(key))
+    if key is not None:  # None: stopped, and may be resumed
+        del st.session_state[_PENDING]
+        actions.set_url(state.query_upload(key))
         st.rerun()

@@ -1,259 +1,364 @@
-"""What is asked, as it stands in the address: a link reopens the same view, and Back goes back.
+"""The state of the search and path pages, kept in the URL: a link reopens the same view, and the Back button works.
 
 ======================  ===============================================================================================
-``item``                number of the item asked for
-``sound``               key of a sound brought along (kept by the process for a while)
-``from``, ``to``        the part of it that counts, seconds
-``more``, ``less``      numbers of items that the answers should be nearer to, or farther from
-``find``                a piece of a name: shows items, not neighbours
-``in``                  a folder to look through: shows what lies in it (``/`` is the top)
-``label``, ``folder``   only answers of this label, in this folder or below
-``short``, ``long``     only answers of at least, at most so many seconds
-``where``               only answers that pass this condition (`boiler.search.filter_parser`)
-``vary``                0 to 100: how much an answer should be unlike those before it
-``most``, ``by``        at most so many answers of one ``label`` or ``folder``
-``fold``                0: near-duplicates are answers of their own
-``hubs``                1: what is near to everything is set back
-``heed``                1: likes and dislikes that were kept from earlier count
-``k``                   how many answers
-``why``                 number of the answer that is explained
-``trail``               numbers of the items asked for before, oldest first
-``library``             which of several indexes (where none was given when the browser was started)
+``item``                query: number of an item of the index
+``upload``              query: key of an uploaded sound (kept by the process for a while)
+``from``, ``to``        query with this part of the sound only, seconds
+``like``, ``dislike``   numbers of items that the results move towards, or away from
+``find``                part of a file name: lists items, not neighbours
+``browse``              folder whose items are listed (``/`` is the top)
+``label``, ``folder``   only results with this label, in this folder or below it
+``min_s``, ``max_s``    only results of at least, at most so many seconds
+``where``               only results that pass this condition (`boiler.search.filter_parser`)
+``diversity``           0 to 100: how much each result should differ from those before it
+``per_group``           at most so many results per value of ``group_by``, ``label`` or ``folder``
+``dedup``               0: near-duplicates are listed one by one
+``csls``                1: results that are near to everything (hubs) are ranked lower
+``feedback``            1: stored likes and dislikes count
+``k``                   number of results
+``explain``             number of the result that is explained
+``history``             numbers of the items queried before, oldest first
+``start``, ``end``      path page: numbers of the two items
+``steps``               path page: number of sounds between them
+``index``               key of the index (where the browser was started without one)
 ======================  ===============================================================================================
 
-An address can be typed by anyone, so what makes no sense in it is passed over, never an error.
+Anyone can type a URL: a value that cannot be read falls back to the default, never to an exception, and
+`invalid_params` names it for the page to say so. `ALIASES` are the parameter names of earlier versions; they are read,
+never written.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
-STEP = 12  # answers shown at first, and added by each "more"
-MOST = 240
-TRAIL = 12  # items of the trail kept; an address has to stay short enough to send
-SEEDS = 24
+PAGE_SIZE = 12  # results shown at first, and added by each "Show more"
+MAX_RESULTS = 240
+MAX_HISTORY = 12  # a URL has to stay short enough to be sent
+MAX_FEEDBACK_ITEMS = 24
+DEFAULT_STEPS, MAX_STEPS = 6, 30
+
+ALIASES = {
+    "sound": "upload",
+    "more": "like",
+    "less": "dislike",
+    "in": "browse",
+    "short": "min_s",
+    "long": "max_s",
+    "vary": "diversity",
+    "most": "per_group",
+    "by": "group_by",
+    "fold": "dedup",
+    "hubs": "csls",
+    "heed": "feedback",
+    "why": "explain",
+    "trail": "history",
+    "library": "index",
+}
+"""Deprecated parameter names, each with the current one."""
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 15 else None
+
+
+def _numbers(text: str) -> tuple[int, ...] | None:
+    numbers = [_number(word) for word in text.replace(",", ".").split(".")]
+    return tuple(dict.fromkeys(n for n in numbers if n is not None)) or None
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if 0.0 <= value < 1e7 else None  # false for nan, too
+
+
+def _flag(text: str) -> bool | None:
+    return {"0": False, "1": True}.get(text)
+
+
+def _text(text: str) -> str | None:
+    return text[:1_000] or None
+
+
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys(("item", "diversity", "per_group", "k", "explain", "start", "end", "steps"), _number),
+    **dict.fromkeys(("like", "dislike", "history"), _numbers),
+    **dict.fromkeys(("from", "to", "min_s", "max_s"), _seconds),
+    **dict.fromkeys(("dedup", "csls", "feedback"), _flag),
+    **dict.fromkeys(("upload", "find", "browse", "label", "folder", "where", "index"), _text),
+    "group_by": lambda text: text if text in ("label", "folder") else None,
+}
+
+
+def current_params(params: Mapping[str, str]) -> dict[str, str]:
+    """The parameters under their current names. Where a URL has both names, the current one counts."""
+    renamed = {ALIASES[name]: params[name] for name in params if name in ALIASES}
+    return renamed | {name: params[name] for name in params if name not in ALIASES}
+
+
+def invalid_params(params: Mapping[str, str]) -> dict[str, str]:
+    """The parameters that cannot be read, under the name that the URL has, with their values.
+
+    >>> invalid_params({"item": "abc", "vary": "30", "why": "x"})
+    {'item': 'abc', 'why': 'x'}
+    """
+    known = {name: ALIASES.get(name, name) for name in params}
+    return {
+        name: params[name]
+        for name, current in known.items()
+        if params[name] and current in _PARSERS and _PARSERS[current](params[name]) is None
+    }
+
+
+def _parsed(params: Mapping[str, str]) -> dict[str, Any]:
+    current = current_params(params)
+    return {name: parse(current[name]) for name, parse in _PARSERS.items() if name in current}
 
 
 @dataclass(frozen=True)
-class Wish:
-    """What the answers should be like, whatever is asked."""
+class Refinement:
+    """What the results of a search should be like, whatever the query is: the fields of the "Refine" form."""
 
     label: str | None = None
     folder: str | None = None
-    short_s: float | None = None
-    long_s: float | None = None
+    min_s: float | None = None
+    max_s: float | None = None
     where: str = ""
-    vary: int = 0
-    most: int = 0
-    by: str = "label"
-    fold: bool = True
-    hubs: bool = False
-    heed: bool = False
+    diversity: int = 0
+    per_group: int = 0
+    group_by: str = "label"
+    dedup: bool = True
+    csls: bool = False
+    feedback: bool = False
 
     @classmethod
-    def of(cls, address: Mapping[str, str]) -> Wish:
-        """The wish in an address."""
+    def from_params(cls, params: Mapping[str, str]) -> Refinement:
+        """The refinement in the parameters of a URL."""
+        value = _parsed(params)
         return cls(
-            label=address.get("label") or None,
-            folder=address.get("folder") or None,
-            short_s=_seconds(address.get("short")) or None,
-            long_s=_seconds(address.get("long")) or None,
-            where=address.get("where", "").strip()[:1_000],
-            vary=min(_number(address.get("vary")) or 0, 100),
-            most=min(_number(address.get("most")) or 0, 100),
-            by="folder" if address.get("by") == "folder" else "label",
-            fold=address.get("fold") != "0",
-            hubs=address.get("hubs") == "1",
-            heed=address.get("heed") == "1",
+            label=value.get("label"),
+            folder=value.get("folder"),
+            min_s=value.get("min_s") or None,
+            max_s=value.get("max_s") or None,
+            where=(value.get("where") or "").strip(),
+            diversity=min(value.get("diversity") or 0, 100),
+            per_group=min(value.get("per_group") or 0, 100),
+            group_by=value.get("group_by") or "label",
+            dedup=value.get("dedup") is not False,
+            csls=value.get("csls") is True,
+            feedback=value.get("feedback") is True,
         )
 
-    def address(self) -> dict[str, str | None]:
-        """The same as words."""
+    def to_params(self) -> dict[str, str | None]:
+        """The parameters of a URL; None for what is at its default."""
         return {
             "label": self.label,
             "folder": self.folder,
-            "short": _word(self.short_s),
-            "long": _word(self.long_s),
+            "min_s": _seconds_text(self.min_s),
+            "max_s": _seconds_text(self.max_s),
             "where": self.where,
-            "vary": str(self.vary) if self.vary else None,
-            "most": str(self.most) if self.most else None,
-            "by": "folder" if self.by == "folder" else None,
-            "fold": None if self.fold else "0",
-            "hubs": "1" if self.hubs else None,
-            "heed": "1" if self.heed else None,
+            "diversity": str(self.diversity) if self.diversity else None,
+            "per_group": str(self.per_group) if self.per_group else None,
+            "group_by": "folder" if self.group_by == "folder" else None,
+            "dedup": None if self.dedup else "0",
+            "csls": "1" if self.csls else None,
+            "feedback": "1" if self.feedback else None,
         }
 
     @property
-    def filters(self) -> int:
-        """How many conditions answers have to pass."""
-        return sum(map(bool, (self.label, self.folder, self.short_s, self.long_s, self.where)))
+    def n_changed(self) -> int:
+        """How many fields are not at their default."""
+        filters = sum(map(bool, (self.label, self.folder, self.min_s, self.max_s, self.where)))
+        return filters + sum((self.diversity > 0, self.per_group > 0, not self.dedup, self.csls, self.feedback))
 
 
 @dataclass(frozen=True)
-class Question:
-    """One view of the search page."""
+class SearchState:
+    """One view of the search page. Every method returns the state that a click leads to."""
 
     item: int | None = None
-    sound: str | None = None
+    upload: str | None = None
     start_s: float | None = None
     end_s: float | None = None
-    more: tuple[int, ...] = ()
-    less: tuple[int, ...] = ()
+    liked: tuple[int, ...] = ()
+    disliked: tuple[int, ...] = ()
     find: str = ""
-    folder: str | None = None
-    why: int | None = None
-    wish: Wish = Wish()
-    k: int = STEP
-    trail: tuple[int, ...] = ()
-    library: str | None = None
+    browse: str | None = None
+    explain: int | None = None
+    refinement: Refinement = Refinement()
+    k: int = PAGE_SIZE
+    history: tuple[int, ...] = ()
+    index: str | None = None
 
     @classmethod
-    def of(cls, address: Mapping[str, str]) -> Question:
-        """The question in an address; what makes no sense is left at its default.
+    def from_params(cls, params: Mapping[str, str]) -> SearchState:
+        """The state in the parameters of a URL; what cannot be read is left at its default.
 
-        >>> question = Question.of({"item": "7", "from": "1.5", "to": "4", "k": "many", "less": "3,x,9"})
-        >>> question.item, question.start_s, question.end_s, question.k, question.less
+        >>> state = SearchState.from_params({"item": "7", "from": "1.5", "to": "4", "k": "many", "dislike": "3.x.9"})
+        >>> state.item, state.start_s, state.end_s, state.k, state.disliked
         (7, 1.5, 4.0, 12, (3, 9))
         """
-        item = _number(address.get("item"))
-        sound = address.get("sound") or None
-        start_s, end_s = _seconds(address.get("from")), _seconds(address.get("to"))
-        if item is not None:
-            sound = None
-        if (item is None and sound is None) or start_s is None or end_s is None or end_s <= start_s:
+        value = _parsed(params)
+        item, start_s, end_s = value.get("item"), value.get("from"), value.get("to")
+        upload = value.get("upload") if item is None else None
+        if (item is None and upload is None) or start_s is None or end_s is None or end_s <= start_s:
             start_s = end_s = None
-        more = _numbers(address.get("more"), SEEDS)
-        k = _number(address.get("k"))
+        liked = (value.get("like") or ())[-MAX_FEEDBACK_ITEMS:]
+        disliked = (value.get("dislike") or ())[-MAX_FEEDBACK_ITEMS:]
+        browse = value.get("browse")
+        k = value.get("k")
         return cls(
             item=item,
-            sound=sound,
+            upload=upload,
             start_s=start_s,
             end_s=end_s,
-            more=more,
-            less=tuple(n for n in _numbers(address.get("less"), SEEDS) if n not in more),
-            find=address.get("find", "")[:200],
-            folder=address["in"].strip("/")[:1_000] if address.get("in") else None,
-            why=_number(address.get("why")),
-            wish=Wish.of(address),
-            k=STEP if k is None else min(max(k, 1), MOST),
-            trail=_numbers(address.get("trail"), TRAIL),
-            library=address.get("library") or None,
+            liked=liked,
+            disliked=tuple(n for n in disliked if n not in liked),
+            find=(value.get("find") or "")[:200],
+            browse=None if browse is None else browse.strip("/"),
+            explain=value.get("explain"),
+            refinement=Refinement.from_params(params),
+            k=PAGE_SIZE if k is None else min(max(k, 1), MAX_RESULTS),
+            history=(value.get("history") or ())[-MAX_HISTORY:],
+            index=value.get("index"),
         )
 
-    def address(self) -> dict[str, str]:
-        """The parameters of the address; those at their default are left out.
+    def to_params(self) -> dict[str, str]:
+        """The parameters of the URL, without those at their default.
 
-        >>> Question(item=7, k=24, trail=(1, 2)).address()
-        {'item': '7', 'k': '24', 'trail': '1.2'}
+        >>> SearchState(item=7, k=24, history=(1, 2)).to_params()
+        {'item': '7', 'k': '24', 'history': '1.2'}
         """
-        words = {
+        params = {
             "item": None if self.item is None else str(self.item),
-            "sound": self.sound,
-            "from": _word(self.start_s),
-            "to": _word(self.end_s),
-            "more": _joined(self.more),
-            "less": _joined(self.less),
+            "upload": self.upload,
+            "from": _seconds_text(self.start_s),
+            "to": _seconds_text(self.end_s),
+            "like": _numbers_text(self.liked),
+            "dislike": _numbers_text(self.disliked),
             "find": self.find,
-            "in": None if self.folder is None else self.folder or "/",
-            "why": None if self.why is None else str(self.why),
-            **self.wish.address(),
-            "k": None if self.k == STEP else str(self.k),
-            "trail": _joined(self.trail),
-            "library": self.library,
+            "browse": None if self.browse is None else self.browse or "/",
+            "explain": None if self.explain is None else str(self.explain),
+            **self.refinement.to_params(),
+            "k": None if self.k == PAGE_SIZE else str(self.k),
+            "history": _numbers_text(self.history),
+            "index": self.index,
         }
-        return {name: word for name, word in words.items() if word}
+        return {name: text for name, text in params.items() if text}
 
     @property
-    def asks(self) -> bool:
+    def has_query(self) -> bool:
         """Whether there is anything to find neighbours of."""
-        return self.item is not None or self.sound is not None or bool(self.more)
+        return self.item is not None or self.upload is not None or bool(self.liked)
 
-    def ask(self, item: int) -> Question:
-        """Neighbours of this item instead; the item asked for before joins the trail. Filters stay, steering does not:
-        it was about the sound before."""
-        if item == self.item and self.start_s is None:
+    def query_item(self, n: int) -> SearchState:
+        """Search with this item; the item queried before joins the history. The refinement stays; likes and dislikes do
+        not, they were about the query before."""
+        if n == self.item and self.start_s is None:
             return self
-        trail = self.trail if self.item is None or self.item == item else (*self.trail, self.item)
-        if item in trail:  # back to a place already been to: the way from there on is forgotten
-            trail = trail[: trail.index(item)]
-        return replace(self._fresh(), item=item, trail=trail[-TRAIL:])
+        history = self._history()
+        if n in history:  # back to an earlier query: what came after it is forgotten
+            history = history[: history.index(n)]
+        return replace(self._new_query(), item=n, history=tuple(one for one in history if one != n)[-MAX_HISTORY:])
 
-    def bring(self, sound: str) -> Question:
-        """Neighbours of a sound brought along."""
-        return replace(self._fresh(), sound=sound, trail=self.trail if self.item is None else (*self.trail, self.item))
+    def query_upload(self, key: str) -> SearchState:
+        """Search with an uploaded sound."""
+        return replace(self._new_query(), upload=key, history=self._history()[-MAX_HISTORY:])
 
-    def part(self, start_s: float, end_s: float) -> Question:
-        """Neighbours of this part of it alone."""
-        return replace(self, start_s=start_s, end_s=end_s, k=STEP, why=None)
+    def query_part(self, start_s: float, end_s: float) -> SearchState:
+        """Search with this part of the same sound."""
+        return replace(self, start_s=start_s, end_s=end_s, k=PAGE_SIZE, explain=None)
 
-    def whole(self) -> Question:
-        """Neighbours of the whole of it again."""
-        return replace(self, start_s=None, end_s=None, why=None)
+    def query_whole(self) -> SearchState:
+        """Search with the whole sound again."""
+        return replace(self, start_s=None, end_s=None, explain=None)
 
-    def like(self, item: int) -> Question:
-        """Answers nearer to this one; once more takes it back."""
-        more = _without(self.more, item) if item in self.more else (*self.more, item)[-SEEDS:]
-        return replace(self, more=more, less=_without(self.less, item))
+    def toggle_like(self, n: int) -> SearchState:
+        """Move the results towards this item, or no longer."""
+        liked = _without(self.liked, n) if n in self.liked else (*self.liked, n)[-MAX_FEEDBACK_ITEMS:]
+        return replace(self, liked=liked, disliked=_without(self.disliked, n))
 
-    def dislike(self, item: int) -> Question:
-        """Answers farther from this one, and it no longer among them; once more takes it back."""
-        less = _without(self.less, item) if item in self.less else (*self.less, item)[-SEEDS:]
-        return replace(self, less=less, more=_without(self.more, item))
+    def toggle_dislike(self, n: int) -> SearchState:
+        """Remove this item from the results and move them away from it, or no longer."""
+        disliked = _without(self.disliked, n) if n in self.disliked else (*self.disliked, n)[-MAX_FEEDBACK_ITEMS:]
+        return replace(self, disliked=disliked, liked=_without(self.liked, n))
 
-    def explain(self, item: int) -> Question:
-        """Why this one is an answer; once more closes it."""
-        return replace(self, why=None if self.why == item else item)
+    def toggle_explanation(self, n: int) -> SearchState:
+        """Explain this result, or close its explanation."""
+        return replace(self, explain=None if self.explain == n else n)
 
-    def look_through(self, folder: str | None) -> Question:
-        """What lies in a folder; None: no longer."""
-        return replace(self._fresh(), folder=folder)
+    def browse_folder(self, folder: str | None) -> SearchState:
+        """List the items of a folder (\"\" is the top); None: no longer."""
+        return replace(self._new_query(), browse=folder)
 
-    def look_for(self, name: str) -> Question:
-        """Items with this in their name."""
-        return replace(self, find=name.strip()[:200], k=STEP)
+    def find_name(self, text: str) -> SearchState:
+        """List the items with this in their file name."""
+        return replace(self, find=text.strip()[:200], k=PAGE_SIZE)
 
-    def further(self) -> Question:
-        """The same, with more answers."""
-        return replace(self, k=min(self.k + STEP, MOST))
+    def show_more(self) -> SearchState:
+        """One page of results more."""
+        return replace(self, k=min(self.k + PAGE_SIZE, MAX_RESULTS))
 
-    def wished(self, wish: Wish) -> Question:
-        """The same, with other answers wanted."""
-        return replace(self, wish=wish, k=STEP)
+    def refined(self, refinement: Refinement) -> SearchState:
+        """The same query with another refinement."""
+        return replace(self, refinement=refinement, k=PAGE_SIZE)
 
-    def nothing(self) -> Question:
-        """Nothing asked: the first page."""
-        return Question(library=self.library)
+    def start_page(self) -> SearchState:
+        """No query: the start page of the same index."""
+        return SearchState(index=self.index)
 
-    def _fresh(self) -> Question:
-        return Question(wish=self.wish, library=self.library, trail=self.trail)
+    def _history(self) -> tuple[int, ...]:
+        return self.history if self.item is None else (*_without(self.history, self.item), self.item)
 
-
-def _number(word: str | None) -> int | None:
-    if word is None or not (word.isascii() and word.isdigit()) or len(word) > 15:
-        return None
-    return int(word)
+    def _new_query(self) -> SearchState:
+        return SearchState(refinement=self.refinement, index=self.index, history=self.history)
 
 
-def _numbers(words: str | None, most: int) -> tuple[int, ...]:
-    found = (_number(word) for word in (words or "").replace(",", ".").split("."))
-    return tuple(dict.fromkeys(n for n in found if n is not None))[-most:]
+@dataclass(frozen=True)
+class PathState:
+    """One view of the path page: the numbers of the two items, and how many sounds lie between them."""
+
+    start: int | None = None
+    end: int | None = None
+    steps: int = DEFAULT_STEPS
+    index: str | None = None
+
+    @classmethod
+    def from_params(cls, params: Mapping[str, str]) -> PathState:
+        """The state in the parameters of a URL; what cannot be read is left at its default.
+
+        >>> PathState.from_params({"start": "3", "end": "x", "steps": "900"})
+        PathState(start=3, end=None, steps=30, index=None)
+        """
+        value = _parsed(params)
+        steps = min(max(value.get("steps") or DEFAULT_STEPS, 1), MAX_STEPS)
+        return cls(value.get("start"), value.get("end"), steps, value.get("index"))
+
+    def with_endpoint(self, endpoint: str, n: int) -> PathState:
+        """The path with item `n` as its ``start`` or its ``end``."""
+        return replace(self, start=n) if endpoint == "start" else replace(self, end=n)
+
+    def swapped(self) -> PathState:
+        """The path in the other direction."""
+        return replace(self, start=self.end, end=self.start)
+
+    def to_params(self) -> dict[str, str]:
+        """The parameters of the URL, without those at their default."""
+        steps = None if self.steps == DEFAULT_STEPS else self.steps
+        params = {"start": self.start, "end": self.end, "steps": steps, "index": self.index}
+        return {name: str(value) for name, value in params.items() if value is not None}
 
 
-def _joined(numbers: tuple[int, ...]) -> str:
-    return ".".join(map(str, numbers))  # a full stop is the one separator that addresses show as it is
+def _numbers_text(numbers: tuple[int, ...]) -> str:
+    return ".".join(map(str, numbers))  # a full stop is the one separator that URLs show unescaped
 
 
-def _seconds(word: str | None) -> float | None:
-    try:
-        value = float(word) if word else math.nan
-    except ValueError:
-        return None
-    return value if 0.0 <= value < 1e7 else None
-
-
-def _word(seconds: float | None) -> str | None:
+def _seconds_text(seconds: float | None) -> str | None:
     return None if seconds is None else f"{seconds:.2f}"
 
 

@@ -37,8 +37,8 @@ def run(args: argparse.Namespace) -> int:
 
     Raises: ModelDirError: there is nothing to browse at the model directory given.
     """
-    options.give(args)
-    if given := options.given():
+    options.set_environment(args)
+    if given := options.from_environment():
         generation.open(given[0])  # refused here and now, not on the page
     words = command(args.host, args.port, headless=args.headless)
     if os.name == "posix":

@@ -1,4 +1,4 @@
-"""Long work is shown, is stopped for good when nobody waits for it, and goes on when it is wanted again."""
+"""Long work shows its progress, is cancelled when nobody waits for it, and can be resumed."""
 
 from __future__ import annotations
 
@@ -7,93 +7,92 @@ from typing import Any
 
 import pytest
 import streamlit as st
+from browsing import RUN_S
 from streamlit.runtime.scriptrunner_utils.exceptions import StopException
 from streamlit.testing.v1 import AppTest
 
 from boiler.browser import background
-from boiler.browser.background import Job, Stopped
+from boiler.browser.background import Job, JobCancelled
 from boiler.progress import ProgressCallback
 
-RUN_S = 60
 
+def test_a_job_has_a_result_and_reports_its_progress() -> None:
+    reported, resumed = threading.Event(), threading.Event()
 
-def test_a_job_gives_what_came_of_it_and_how_far_it_is() -> None:
-    asked, answered = threading.Event(), threading.Event()
-
-    def halfway(on_progress: ProgressCallback) -> int:
+    def work(on_progress: ProgressCallback) -> int:
         on_progress(0.5)
-        asked.set()
-        answered.wait()
+        reported.set()
+        resumed.wait()
         return 7
 
-    job = Job(halfway)
-    assert asked.wait(RUN_S)
-    assert job.share == 0.5
-    assert not job.within(0.01)
-    answered.set()
-    assert job.within(RUN_S)
+    job = Job(work)
+    assert reported.wait(RUN_S)
+    assert job.progress == 0.5
+    assert not job.wait(0.01)
+    resumed.set()
+    assert job.wait(RUN_S)
     assert job.result() == 7
 
 
-def test_what_a_job_raises_is_raised_to_who_waits() -> None:
-    def wrong(on_progress: ProgressCallback) -> None:
-        raise ValueError("so not")
+def test_an_error_of_a_job_is_raised_where_its_result_is_read() -> None:
+    def fail(on_progress: ProgressCallback) -> None:
+        raise ValueError("wrong")
 
-    job = Job(wrong)
-    with pytest.raises(ValueError, match="so not"):
+    job = Job(fail)
+    with pytest.raises(ValueError, match="wrong"):
         job.result()
 
 
-def test_a_job_that_is_stopped_ends_at_its_next_step() -> None:
-    job = Job(forever)
-    job.stop()
-    assert job.within(RUN_S)
-    with pytest.raises(Stopped):
+def test_a_cancelled_job_ends_at_its_next_progress_report() -> None:
+    job = Job(work_forever)
+    job.cancel()
+    assert job.wait(RUN_S)
+    with pytest.raises(JobCancelled):
         job.result()
 
 
-def test_who_wants_the_same_waits_for_the_same_and_only_the_last_who_leaves_stops_it() -> None:
-    with background.joined("same", forever) as one:
-        with background.joined("same", forever) as other:
-            assert other is one
-        with background.joined("else", forever) as third:
-            assert third is not one
-        assert third.within(RUN_S)
-        while not one.share:  # it is at work still, for the one who stayed
+def test_visitors_share_a_job_and_the_last_to_leave_cancels_it() -> None:
+    with background.shared_job("same", work_forever) as first:
+        with background.shared_job("same", work_forever) as second:
+            assert second is first
+        with background.shared_job("other", work_forever) as third:
+            assert third is not first
+        assert third.wait(RUN_S)
+        while not first.progress:  # it still runs for the first visitor
             pass
-        assert not one.within(0.01)
-    assert one.within(RUN_S)
-    with background.joined("same", lambda on_progress: 7) as anew:
-        assert anew.result() == 7
+        assert not first.wait(0.01)
+    assert first.wait(RUN_S)
+    with background.shared_job("same", lambda on_progress: 7) as new:
+        assert new.result() == 7
 
 
-def forever(on_progress: ProgressCallback) -> int:
+def work_forever(on_progress: ProgressCallback) -> int:
     while True:
         on_progress(0.3)
 
 
-def shown() -> None:
+def page_with_work() -> None:
     import streamlit as st
 
     from boiler.browser import background
 
-    def forever(on_progress: background.ProgressCallback) -> int:
+    def work_forever(on_progress: background.ProgressCallback) -> int:
         while True:
             on_progress(0.3)
 
-    wanted = forever if st.session_state.get("long") else (lambda on_progress: 7)
-    st.caption(f"came of it: {background.done('it', 'Counting', wanted)}")
+    work = work_forever if st.session_state.get("long") else (lambda on_progress: 7)
+    st.caption(f"result: {background.run_with_progress('it', 'Counting', work)}")
 
 
-def test_quick_work_shows_nothing_but_what_came_of_it() -> None:
-    page = AppTest.from_function(shown, default_timeout=RUN_S).run()
-    assert [one.value for one in page.caption] == ["came of it: 7"]
+def test_short_work_shows_only_its_result() -> None:
+    page = AppTest.from_function(page_with_work, default_timeout=RUN_S).run()
+    assert [one.value for one in page.caption] == ["result: 7"]
     assert not page.button
 
 
-def test_a_page_that_is_interrupted_ends_the_work_it_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As by a click, or by a visitor who leaves: Streamlit interrupts a run where it says something to the page."""
-    said: list[str] = []
+def test_an_interrupted_page_cancels_its_work_and_resumes_it_on_demand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streamlit interrupts a run, for a click or when the page is closed, where the run writes to the page."""
+    texts: list[str] = []
 
     class Bar:
         def progress(self, share: float, text: str) -> None:
@@ -101,33 +100,32 @@ def test_a_page_that_is_interrupted_ends_the_work_it_waits_for(monkeypatch: pyte
                 raise StopException
 
     def progress(share: float, text: str) -> Any:
-        said.append(text)
+        texts.append(text)
         return Bar()
 
     jobs: list[Job[Any]] = []
 
-    class Seen(Job[Any]):
-        def __init__(self, wanted: Any) -> None:
-            super().__init__(wanted)
+    class RecordedJob(Job[Any]):
+        def __init__(self, work: Any) -> None:
+            super().__init__(work)
             jobs.append(self)
 
     monkeypatch.setattr(st, "progress", progress)
-    monkeypatch.setattr(background, "Job", Seen)
-    page = AppTest.from_function(shown, default_timeout=RUN_S)
+    monkeypatch.setattr(background, "Job", RecordedJob)
+    page = AppTest.from_function(page_with_work, default_timeout=RUN_S)
     page.session_state["long"] = True
     page.run()
-    assert said
-    assert said[0].startswith("Counting")
+    assert texts
+    assert texts[0].startswith("Counting")
     assert [button.label for button in page.button] == ["Stop"]
     (job,) = jobs
-    assert job.within(RUN_S)
-    with pytest.raises(Stopped):
+    assert job.wait(RUN_S)
+    with pytest.raises(JobCancelled):
         job.result()
 
-    # That Stop was pressed, the next run knows: it does not begin again by itself.
-    page.button(key="stop-it").click().run()
-    assert [one.value for one in page.caption] == ["Counting: stopped.", "came of it: None"]
+    page.button(key="stop-it").click().run()  # it does not start again by itself
+    assert [one.value for one in page.caption] == ["Counting: stopped.", "result: None"]
     assert len(jobs) == 1
     page.session_state["long"] = False
-    page.button(key="go-on-it").click().run()
-    assert [one.value for one in page.caption] == ["came of it: 7"]
+    page.button(key="resume-it").click().run()
+    assert [one.value for one in page.caption] == ["result: 7"]

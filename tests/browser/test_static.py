@@ -1,8 +1,8 @@
-"""The colours of the map are told apart by the colour-blind, on light and on dark.
+"""The colours of the map are distinguishable with any kind of colour blindness, on light and dark backgrounds.
 
 Sources: G. Machado, M. Oliveira, L. Fernandes, A physiologically-based model for simulation of color vision deficiency,
-2009 (the matrices, for eyes that lack one kind of cone); CIE 1976 L*a*b*, where a distance of 2 is just seen by a good
-eye in two large areas that touch, and points on a map need several times as much.
+2009 (the matrices, for eyes without one kind of cone); CIE 1976 L*a*b*, where a distance of 2 is just noticeable
+between two large adjacent areas; points on a map need several times as much.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TO_XYZ = np.array(
     [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
 )
 WHITE = np.array([0.95047, 1.0, 1.08883])
-APART = 15.0
+MIN_DISTANCE = 15.0
 
 
 def palette(name: str) -> list[str]:
@@ -41,8 +41,8 @@ def palette(name: str) -> list[str]:
     return re.findall(r"#[0-9a-f]{6}", found[1])
 
 
-def seen(colour: str, eye: str) -> Float64Array:
-    """L*, a*, b* of an sRGB colour, as this eye sees it."""
+def perceived(colour: str, eye: str) -> Float64Array:
+    """L*, a*, b* of an sRGB colour, as this eye perceives it."""
     parts = np.array([int(colour[at : at + 2], 16) for at in (1, 3, 5)]) / 255
     linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
     xyz = TO_XYZ @ np.clip(np.asarray(EYES[eye]) @ linear, 0, 1) / WHITE
@@ -50,20 +50,20 @@ def seen(colour: str, eye: str) -> Float64Array:
     return np.array([116 * y - 16, 500 * (x - y), 200 * (y - z)])
 
 
-def test_what_is_seen_is_measured_as_it_should_be() -> None:
-    np.testing.assert_allclose(seen("#ffffff", "all cones"), [100, 0, 0], atol=0.05)
-    np.testing.assert_allclose(seen("#ff0000", "all cones"), [53.2, 80.1, 67.2], atol=0.1)
-    far = np.linalg.norm(seen("#ff0000", "all cones") - seen("#00a000", "all cones"))
-    assert far > 2 * np.linalg.norm(seen("#ff0000", "no green") - seen("#00a000", "no green"))
+def test_perceived_colours_agree_with_known_values() -> None:
+    np.testing.assert_allclose(perceived("#ffffff", "all cones"), [100, 0, 0], atol=0.05)
+    np.testing.assert_allclose(perceived("#ff0000", "all cones"), [53.2, 80.1, 67.2], atol=0.1)
+    far = np.linalg.norm(perceived("#ff0000", "all cones") - perceived("#00a000", "all cones"))
+    assert far > 2 * np.linalg.norm(perceived("#ff0000", "no green") - perceived("#00a000", "no green"))
 
 
 @pytest.mark.parametrize("eye", EYES)
-@pytest.mark.parametrize(("name", "ground"), [("LIGHT", "light"), ("DARK", "dark")])
-def test_any_two_colours_of_the_map_lie_apart_and_off_the_ground(name: str, ground: str, eye: str) -> None:
-    colours = [*palette(name), THEME[ground]["secondaryBackgroundColor"]]
-    assert len(colours) == map_data.COLOURS + 2  # the rest, and the ground
+@pytest.mark.parametrize(("name", "background"), [("LIGHT", "light"), ("DARK", "dark")])
+def test_all_colours_differ_from_each_other_and_from_the_background(name: str, background: str, eye: str) -> None:
+    colours = [*palette(name), THEME[background]["secondaryBackgroundColor"]]
+    assert len(colours) == map_data.N_COLOURS + 2  # all others, and the background
     apart = {
-        (one, other): float(np.linalg.norm(seen(one, eye) - seen(other, eye)))
+        (one, other): float(np.linalg.norm(perceived(one, eye) - perceived(other, eye)))
         for one, other in itertools.combinations(colours, 2)
     }
-    assert {pair: round(value) for pair, value in apart.items() if value < APART} == {}
+    assert {pair: round(value) for pair, value in apart.items() if value < MIN_DISTANCE} == {}

@@ -1,157 +1,162 @@
-// The cards: each draws one sound, plays it, and says back to the script what is wanted of it.
-// data: {shape: "grid" | "list" | "one", cards: [...]}; the fields of a card stand in cards.py.
+// The cards: each shows and plays one sound, and sends a message to the script when one of its buttons is pressed.
+// data: {layout: "grid" | "list" | "single", cards: [...]}; cards.py describes the fields of a card.
 
-const ICONS = { ask: "travel_explore", like: "thumb_up", dislike: "thumb_down", keep: "bookmark", why: "join_inner", path: "conversion_path", picture: "gradient" };
-const TIPS = {
-  ask: "More like this (M)",
-  like: "Steer the answers towards this (L)",
-  dislike: "Steer the answers away from this (D)",
-  keep: "Keep in the tray (T)",
-  picture: "Show the spectrogram (S)",
-  why: "Why this one? (W)",
-  path: "The way from the sound asked with to this one (G)",
+const ICONS = { query: "travel_explore", like: "thumb_up", dislike: "thumb_down", tray: "bookmark", explain: "join_inner", path: "conversion_path", spectrogram: "gradient" };
+const TOOLTIPS = {
+  query: "More like this (M)",
+  like: "Like: move the results towards this (L)",
+  dislike: "Dislike: move the results away from this (D)",
+  tray: "Add to the tray, or remove (T)",
+  spectrogram: "Show the spectrogram (S)",
+  explain: "Why is this similar? (W)",
+  path: "Path from the query to this sound (G)",
 };
-const KEYS = { m: "ask", Enter: "ask", l: "like", d: "dislike", t: "keep", s: "picture", w: "why", g: "path" };
+const SHORTCUTS = { query: ["m", "Enter"], like: ["l"], dislike: ["d"], tray: ["t"], spectrogram: ["s"], explain: ["w"], path: ["g"] };
+const PRESSED = { like: "liked", dislike: "disliked", tray: "in_tray", explain: "explained", spectrogram: "spectrogram_open" };
+const MIN_DRAG_PX = 5;
+const MIN_SELECTION_S = 0.1;
 
-const icon = (name) => make("span", { class: "icon", "aria-hidden": "true" }, name);
+const icon = (name) => makeElement("span", { class: "icon", "aria-hidden": "true" }, name);
 
-function buildCard(data, form, say) {
-  const stage = theStage();
-  const [from, to] = data.shown;
-  const card = { key: data.key, audio: data.audio, from: data.match ? data.match[0] : data.start, data };
-  let picked = data.picked ?? null;
+function buildCard(data, layout, send) {
+  const player = getPlayer();
+  const [from, to] = data.waveform_s;
+  const card = { key: data.key, audioUrl: data.audio_url, startSeconds: data.match_s ? data.match_s[0] : data.start_s, data, shortcuts: {} };
+  const act = (action, details = {}) => send({ action, n: data.n, ...details });
+  let selection = data.selected_s ?? null;
 
-  const sign = drawing(PLAY);
-  const play = make("button", { class: "play", type: "button", onclick: () => stage.toggle(card) }, sign.svg);
-  const canvas = make("canvas", { class: "wave", role: "img", "aria-label": `Waveform of ${data.name}` });
-  const trouble = make("p", { class: "trouble", role: "status", hidden: true });
-  const fail = (why) => {
-    trouble.textContent = why;
-    trouble.hidden = false;
+  const playIcon = makeIcon(PLAY);
+  const playButton = makeElement("button", { class: "play", type: "button", onclick: () => player.toggle(card) }, playIcon.svg);
+  const canvas = makeElement("canvas", { class: "wave", role: "img", "aria-label": `Waveform of ${data.name}` });
+  const error = makeElement("p", { class: "error", role: "status", hidden: true });
+  const showError = (text) => {
+    error.textContent = text;
+    error.hidden = false;
   };
-  const undrawn = (why) => fail(why ? `It cannot be drawn: ${why}.` : "It could not be drawn just now.");
-  const wave = waveform(canvas, { address: data.waveform, from, to, match: data.match, onFail: undrawn });
+  const wave = makeWaveform(canvas, {
+    url: data.waveform_url,
+    from,
+    to,
+    match: data.match_s,
+    onFail: (reason) => showError(reason ? `No waveform: ${reason}.` : "The waveform could not be loaded."),
+  });
 
-  const picture = make("div", { class: "picture", hidden: !data.pictured });
-  const showPicture = () => {
-    if (picture.childElementCount) return;
-    const image = make("img", { alt: `Spectrogram of ${data.name}: time to the right, 50 Hz to 8 kHz upwards`, loading: "lazy" });
-    image.onerror = () => (picture.hidden = true);
-    image.src = data.spectrogram;
-    picture.append(image, ...(form === "one" ? [make("span", { class: "hertz top" }, "8 kHz"), make("span", { class: "hertz" }, "50 Hz")] : []));
+  const spectrogram = makeElement("div", { class: "spectrogram", hidden: !data.spectrogram_open });
+  const loadSpectrogram = () => {
+    if (spectrogram.childElementCount) return;
+    const image = makeElement("img", { alt: `Spectrogram of ${data.name}: time to the right, 50 Hz to 8 kHz upwards`, loading: "lazy" });
+    image.onerror = () => (spectrogram.hidden = true);
+    image.src = rootUrl(data.spectrogram_url);
+    spectrogram.append(image, ...(layout === "single" ? [makeElement("span", { class: "hertz top" }, "8 kHz"), makeElement("span", { class: "hertz" }, "50 Hz")] : []));
   };
-  if (data.pictured) showPicture();
+  if (data.spectrogram_open) loadSpectrogram();
 
-  // Where in a long sound the piece drawn lies.
-  const overview = make("div", { class: "overview", hidden: to - from >= data.duration - 0.01 });
-  if (data.duration) {
-    const piece = make("span");
-    piece.style.left = `${(100 * from) / data.duration}%`;
-    piece.style.width = `max(${(100 * (to - from)) / data.duration}%, 4px)`;
-    overview.append(piece);
+  // Which part of a long sound the waveform shows.
+  const overview = makeElement("div", { class: "overview", hidden: to - from >= data.duration_s - 0.01 });
+  if (data.duration_s) {
+    const part = makeElement("span");
+    part.style.left = `${(100 * from) / data.duration_s}%`;
+    part.style.width = `max(${(100 * (to - from)) / data.duration_s}%, 4px)`;
+    overview.append(part);
   }
 
-  const act = (what, more = {}) => say({ what, n: data.n, ...more });
-  const buttons = {};
-  const action = (what) => {
+  const actionButton = (action) => {
     const press = () => {
-      if (what !== "picture") return act(what);
-      picture.hidden = !picture.hidden;
-      showPicture();
-      buttons.picture.setAttribute("aria-pressed", String(!picture.hidden));
+      if (action !== "spectrogram") return act(action);
+      spectrogram.hidden = !spectrogram.hidden;
+      loadSpectrogram();
+      button.setAttribute("aria-pressed", String(!spectrogram.hidden));
     };
-    const pressed = what === "ask" || what === "path" ? null : String(what === "picture" ? Boolean(data.pictured) : Boolean(data[what]));
-    const words = what === "ask" ? [icon(ICONS.ask), make("span", {}, "More like this")] : [icon(ICONS[what])];
-    const label = `${TIPS[what].replace(/ \(.\)$/, "")}: ${data.name}`;
-    buttons[what] =
-      what === "ask"
-        ? make("a", { class: "ask", href: data.address, title: TIPS.ask, "aria-label": label, onclick: (event) => {
-            if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return; // a new tab is a new tab
-            event.preventDefault();
-            press();
-          } }, ...words)
-        : make("button", { type: "button", class: what, title: TIPS[what], "aria-label": label, "aria-pressed": pressed, onclick: press }, ...words);
-    card.keys[Object.keys(KEYS).find((key) => KEYS[key] === what)] = press;
-    if (what === "ask") card.keys.Enter = press;
-    return buttons[what];
+    const label = `${TOOLTIPS[action].replace(/ \(.\)$/, "")}: ${data.name}`;
+    const openSearch = (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey || event.button) return; // open in a new tab
+      event.preventDefault();
+      press();
+    };
+    const button =
+      action === "query"
+        ? makeElement("a", { class: "query", href: rootUrl(data.search_url), title: TOOLTIPS.query, "aria-label": label, onclick: openSearch }, icon(ICONS.query), makeElement("span", {}, "More like this"))
+        : makeElement("button", { type: "button", class: action, title: TOOLTIPS[action], "aria-label": label, "aria-pressed": PRESSED[action] ? String(Boolean(data[PRESSED[action]])) : null, onclick: press }, icon(ICONS[action]));
+    for (const key of SHORTCUTS[action]) card.shortcuts[key] = press;
+    return button;
   };
-  card.keys = { z: () => act("undo") };
+  card.shortcuts.z = () => act("undo");
 
-  const facts = make("p", { class: "facts" });
+  const facts = makeElement("p", { class: "facts" });
   if (data.distance !== null) {
-    const near = make("span", { class: "near", title: `Distance ${data.distance} (0 is the same)` }, `${data.distance}`);
-    facts.append(near, make("span", {}, data.closer));
+    facts.append(makeElement("span", { class: "distance", title: `Distance ${data.distance} (0: identical)` }, data.distance), makeElement("span", { title: "Share of random pairs of this collection that are less similar" }, data.closer_than));
   }
-  facts.append(make("span", {}, clock(data.duration)));
-  if (data.matched) facts.append(make("span", { class: "matched" }, data.matched));
-  if (data.folder) facts.append(make("span", { class: "folder", title: data.folder }, data.folder));
+  facts.append(makeElement("span", {}, formatSeconds(data.duration_s)));
+  if (data.match_text) facts.append(makeElement("span", { class: "match" }, data.match_text));
+  if (data.folder) facts.append(makeElement("span", { class: "folder", title: data.folder }, data.folder));
+  if (data.duplicates.length) {
+    const count = data.duplicates.length;
+    facts.append(makeElement("span", { title: data.duplicates.join("\n") }, `+ ${count} near-duplicate${count === 1 ? "" : "s"}`));
+  }
+  const label = data.label ? makeElement("span", { class: "label", title: `Label: ${data.label}` }, data.label) : null;
+  const name = makeElement("h3", { class: "name", title: data.id }, data.name);
+  const actions = makeElement("div", { class: "actions" }, ...data.actions.map(actionButton));
 
-  if (data.folded.length)
-    facts.append(make("span", { class: "folded", title: data.folded.join("\n") }, `and ${data.folded.length} nearly the same`));
-  const label = data.label ? make("span", { class: "label", title: `Label: ${data.label}` }, data.label) : null;
-  const name = make("h3", { class: "name", title: data.id }, data.name);
-  const actions = make("div", { class: "actions" }, ...data.actions.map(action));
-
-  // Asking by a part: drag over the waveform. A click without a drag seeks.
-  const choose = make("div", { class: "choose", hidden: true });
-  const showChoice = () => {
-    choose.hidden = !picked;
-    if (!picked) return choose.replaceChildren();
-    const asked = data.picked && Math.abs(data.picked[0] - picked[0]) < 0.02 && Math.abs(data.picked[1] - picked[1]) < 0.02;
-    const words = `${clock(picked[0])} to ${clock(picked[1])}`;
-    choose.replaceChildren(
-      asked
-        ? make("span", {}, `Asked with ${words} of it`)
-        : make("button", { type: "button", class: "strong", onclick: () => act("part", { start: picked[0], end: picked[1] }) }, `Find sounds like ${words}`),
-      make("button", { type: "button", onclick: () => {
-        const sent = Boolean(data.picked);
-        picked = null;
-        showChoice();
-        card.draw();
-        if (sent) act("whole");
-      } }, asked ? "Use the whole sound" : "Clear"),
+  // Dragging over the waveform of the query selects a part of it; a click plays from there.
+  const selectionBar = makeElement("div", { class: "selection", hidden: true });
+  const showSelection = () => {
+    selectionBar.hidden = !selection;
+    if (!selection) return selectionBar.replaceChildren();
+    const isQuery = data.selected_s && Math.abs(data.selected_s[0] - selection[0]) < 0.02 && Math.abs(data.selected_s[1] - selection[1]) < 0.02;
+    const range = `${formatSeconds(selection[0])} to ${formatSeconds(selection[1])}`;
+    const search = () => act("query_part", { start_s: selection[0], end_s: selection[1] });
+    const clear = () => {
+      selection = null;
+      showSelection();
+      card.draw();
+      if (data.selected_s) act("query_whole");
+    };
+    selectionBar.replaceChildren(
+      isQuery ? makeElement("span", {}, `Query: ${range}`) : makeElement("button", { type: "button", class: "strong", onclick: search }, `Find sounds like ${range}`),
+      makeElement("button", { type: "button", onclick: clear }, isQuery ? "Use the whole sound" : "Clear"),
     );
   };
-  let pressedAt = null;
+  let press = null;
   canvas.onpointerdown = (event) => {
-    pressedAt = { seconds: wave.seconds(event), x: event.clientX };
+    press = { seconds: wave.secondsAt(event), x: event.clientX };
     canvas.setPointerCapture(event.pointerId);
   };
   canvas.onpointermove = (event) => {
-    if (!pressedAt || !data.selectable || Math.abs(event.clientX - pressedAt.x) < 5) return;
-    const ends = [pressedAt.seconds, wave.seconds(event)].sort((a, b) => a - b);
-    picked = ends[1] - ends[0] >= 0.1 ? ends : picked;
+    if (!press || !data.selectable || Math.abs(event.clientX - press.x) < MIN_DRAG_PX) return;
+    const range = [press.seconds, wave.secondsAt(event)].sort((a, b) => a - b);
+    selection = range[1] - range[0] >= MIN_SELECTION_S ? range : selection;
     card.draw();
   };
   canvas.onpointerup = (event) => {
-    if (pressedAt && Math.abs(event.clientX - pressedAt.x) < 5) stage.play(card, wave.seconds(event));
-    else if (pressedAt && data.selectable) showChoice();
-    pressedAt = null;
+    if (press && Math.abs(event.clientX - press.x) < MIN_DRAG_PX) player.play(card, wave.secondsAt(event));
+    else if (press && data.selectable) showSelection();
+    press = null;
   };
-  canvas.onpointercancel = () => (pressedAt = null);
+  canvas.onpointercancel = () => (press = null);
 
-  const axis = form === "one" ? make("div", { class: "axis", "aria-hidden": "true" }) : null;
-  if (axis) for (let i = 0; i <= 4; i++) axis.append(make("span", {}, clock(from + ((to - from) * i) / 4)));
+  const axis = layout === "single" ? makeElement("div", { class: "axis", "aria-hidden": "true" }) : null;
+  if (axis) for (let i = 0; i <= 4; i++) axis.append(makeElement("span", {}, formatSeconds(from + ((to - from) * i) / 4)));
 
-  const head = make("div", { class: "head" }, name, label);
-  const strip = make("div", { class: "strip" }, canvas, picture, overview, axis);
-  card.element = make("article", { class: `card ${form}`, tabindex: "0", "data-n": data.n, "aria-label": [data.name, data.label, data.closer].filter(Boolean).join(", ") });
-  if (form === "one") card.element.append(make("div", { class: "top" }, play, make("div", { class: "words" }, head, facts), actions), strip, choose, trouble);
-  else card.element.append(play, strip, make("div", { class: "words" }, head, facts, trouble), actions);
-  card.element.classList.toggle("away", Boolean(data.dislike));
+  const head = makeElement("div", { class: "head" }, name, label);
+  const plots = makeElement("div", { class: "plots" }, canvas, spectrogram, overview, axis);
+  card.element = makeElement("article", { class: `card ${layout}`, tabindex: "0", "data-n": data.n, "aria-label": [data.name, data.label, data.closer_than].filter(Boolean).join(", ") });
+  if (layout === "single") card.element.append(makeElement("div", { class: "top" }, playButton, makeElement("div", { class: "text" }, head, facts), actions), plots, selectionBar, error);
+  else card.element.append(playButton, plots, makeElement("div", { class: "text" }, head, facts, error), actions);
+  card.element.classList.toggle("disliked", Boolean(data.disliked));
 
   card.draw = () => {
-    const mine = stage.key === data.key;
-    const on = mine && !stage.audio.paused && !stage.audio.ended;
-    sign.line.setAttribute("d", on ? PAUSE : PLAY);
-    play.setAttribute("aria-label", `${on ? "Pause" : "Play"} ${data.name}`);
-    card.element.classList.toggle("playing", on);
-    wave.show(mine && (on || stage.audio.currentTime > 0) ? stage.audio.currentTime : null, card.from, picked);
-    if (stage.failed === data.key && trouble.hidden) fail("This sound cannot be played here: is its file still in the folder of sounds?");
+    const isCurrent = player.key === data.key;
+    const isPlaying = isCurrent && !player.audio.paused && !player.audio.ended;
+    playIcon.path.setAttribute("d", isPlaying ? PAUSE : PLAY);
+    playButton.setAttribute("aria-label", `${isPlaying ? "Pause" : "Play"} ${data.name}`);
+    card.element.classList.toggle("playing", isPlaying);
+    const position = isCurrent && (isPlaying || player.audio.currentTime > 0) ? player.audio.currentTime : null;
+    wave.show(position, card.startSeconds, selection);
+    if (player.failedKey === data.key && error.hidden) showError("This sound cannot be played: is its file still in the folder of sounds?");
   };
   card.recolour = wave.recolour;
   card.stop = wave.stop;
-  showChoice();
+  showSelection();
   card.draw();
   return card;
 }
@@ -160,39 +165,39 @@ const mounted = new WeakMap();
 
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
-  const stage = theStage();
-  let board = mounted.get(parentElement);
-  if (!board) {
-    board = { all: new Map() };
-    board.cards = () => [...board.all.values()];
-    board.draw = () => board.all.forEach((card) => card.draw());
-    mounted.set(parentElement, board);
-    stage.boards.add(board);
+  const player = getPlayer();
+  let view = mounted.get(parentElement);
+  if (!view) {
+    view = { byKey: new Map() };
+    view.cards = () => [...view.byKey.values()];
+    view.draw = () => view.byKey.forEach((card) => card.draw());
+    mounted.set(parentElement, view);
+    player.views.add(view);
   }
-  const say = (message) => setTriggerValue("act", message);
   const root = parentElement.querySelector(".cards");
-  root.className = `cards ${data.shape}`;
+  root.className = `cards ${data.layout}`;
   root.setAttribute("aria-label", data.title ?? "Sounds");
-  const before = board.all;
-  board.all = new Map();
-  for (const one of data.cards) {
-    const old = before.get(one.key);
-    // Cards that did not change stay as they are, so that nothing flickers and nothing stops.
-    const same = old && board.shape === data.shape && JSON.stringify(old.data) === JSON.stringify(one);
-    const card = same ? old : buildCard(one, data.shape, (message) => board.say(message));
-    if (same) card.recolour();
-    board.all.set(one.key, card);
+  const before = view.byKey;
+  view.byKey = new Map();
+  for (const cardData of data.cards) {
+    const old = before.get(cardData.key);
+    // Unchanged cards stay in the page, so that nothing flickers and nothing stops.
+    const isSame = old && view.layout === data.layout && JSON.stringify(old.data) === JSON.stringify(cardData);
+    const card = isSame ? old : buildCard(cardData, data.layout, (message) => view.send(message));
+    if (isSame) card.recolour();
+    view.byKey.set(cardData.key, card);
   }
-  board.say = say;
-  board.shape = data.shape;
-  for (const card of before.values()) if (board.all.get(card.key) !== card) card.stop();
+  view.send = (message) => setTriggerValue("message", message);
+  view.layout = data.layout;
+  for (const card of before.values()) if (view.byKey.get(card.key) !== card) card.stop();
   const focused = [...before.values()].find((card) => card.element.matches(":focus-within"))?.key;
-  const inOrder = data.heard && data.cards.length > 1 ? [make("button", { type: "button", class: "order", onclick: () => stage.playInOrder(board.cards(), data.heard) }, icon("playlist_play"), "Hear them in order")] : [];
-  root.replaceChildren(...inOrder, ...board.cards().map((card) => card.element));
-  if (focused && board.all.has(focused)) board.all.get(focused).element.focus({ preventScroll: true });
+  const playAll = () => player.playInOrder(view.cards(), data.play_each_s);
+  const playAllButton = data.play_each_s && data.cards.length > 1 ? [makeElement("button", { type: "button", class: "play-all", onclick: playAll }, icon("playlist_play"), "Play all in order")] : [];
+  root.replaceChildren(...playAllButton, ...view.cards().map((card) => card.element));
+  if (focused && view.byKey.has(focused)) view.byKey.get(focused).element.focus({ preventScroll: true });
   return () => {
-    stage.boards.delete(board);
-    board.all.forEach((card) => card.stop());
+    player.views.delete(view);
+    view.byKey.forEach((card) => card.stop());
     mounted.delete(parentElement);
   };
 }

@@ -1,12 +1,14 @@
-// The map: zoom by wheel or pinch, move by dragging, hear by hovering, ask by clicking. With the keys: arrows go from
-// sound to sound, space plays, Enter asks, + and - zoom; each sound that is reached is said to screen readers.
+// The map: wheel or pinch to zoom, drag to move, hover to play, click to search. By keyboard: arrows move from sound to
+// sound, Space plays, Enter searches, + and - zoom; screen readers announce each sound.
 
-// Told apart by the colour-blind, on light and on dark (from those of Okabe and Ito, moved apart until they were, for
-// red-, green- and blue-blind eyes: tests/test_front.py); the last is the rest.
+// Distinguishable with any kind of colour blindness, on light and dark backgrounds (the palette of Okabe and Ito, adjusted
+// until it was: tests/browser/test_static.py). The last colour is for all others.
 const LIGHT = ["#4179b9", "#eea31f", "#02a171", "#a25d8f", "#38b8ee", "#da5c0c", "#832250", "#698441", "#4342b0", "#9aa4ab"];
 const DARK = ["#2588c5", "#e7ac19", "#5fe1b3", "#fab9e4", "#7aa388", "#ed7e3d", "#d47aae", "#d3d36e", "#b899ff", "#66727b"];
 const HOVER_MS = 140;
-const REACH_PX = 14;
+const HIT_RADIUS_PX = 14;
+const TOUCH_RADIUS_PX = 26;
+const MAX_KNOWN = 500;
 
 function unpack(buffer) {
   const [count, total] = new Uint32Array(buffer, 0, 2);
@@ -22,59 +24,59 @@ function unpack(buffer) {
 }
 
 function buildMap(root, first) {
-  const stage = theStage();
-  const boardless = { cards: () => [], draw: () => {} };
-  stage.boards.add(boardless);
+  const player = getPlayer();
+  const view = { cards: () => [], draw: () => {} }; // the map has no cards for the player's shortcuts
+  player.views.add(view);
   let data = first;
-  let say = () => {};
+  let send = () => {};
   let points = null;
   let grid = null;
-  let whole = null; // all of them, or as many as are drawn of the whole
-  let here = -1; // the point under the pointer, or reached by key
-  let chosen = -1; // the colour that is looked at alone
-  let current = null; // what is said of the point that is in hand
-  let view = { x: 0, y: 0, zoom: 1 };
-  let fitted = 1;
+  let overview = null; // the points of the whole map, thinned if there are too many
+  let current = -1; // the point under the pointer or reached by keyboard
+  let selected = -1; // the colour that is selected in the legend
+  let chosenItem = null; // the item in the bar below the map
+  let camera = { x: 0, y: 0, zoom: 1 };
+  let fittedZoom = 1;
   let frame = 0;
-  let pictured = ""; // how the points were drawn last
+  let drawnAs = ""; // all that the drawn points depend on
   let timer = 0;
-  const known = new Map();
+  const known = new Map(); // facts by item number
   const abort = new AbortController();
 
-  const back = make("canvas", { "aria-hidden": "true" });
-  const top = make("canvas", {
+  const back = makeElement("canvas", { "aria-hidden": "true" });
+  const top = makeElement("canvas", {
     class: "top",
     tabindex: "0",
     role: "application",
-    "aria-label": "Map of the collection. Arrow keys go from sound to sound, space plays, Enter asks, plus and minus zoom.",
+    "aria-label": "Map of the collection. Arrow keys move from sound to sound, Space plays, Enter searches, plus and minus zoom.",
   });
-  const tip = make("div", { class: "tip", hidden: true });
-  const said = make("div", { class: "said", role: "status", "aria-live": "polite" });
-  const button = (sign, name, press) => make("button", { type: "button", title: name, "aria-label": name, onclick: press }, sign);
-  const tools = make("div", { class: "tools" }, button("+", "Zoom in", () => zoomBy(1.6)), button("\u2212", "Zoom out", () => zoomBy(1 / 1.6)), button("\u2922", "Show all", () => fit(true)));
-  const box = make("div", { class: "stage" }, back, top, tip, tools, said);
-  const hear = make("input", { type: "checkbox" });
-  hear.checked = true;
-  const legend = make("div", { class: "row legend", role: "group", "aria-label": "What the colours mean; press one to see it alone" });
-  const what = make("div", { class: "what" });
-  const choice = make("div", { class: "row chosen", hidden: true });
-  const note = make("p", { class: "note", role: "status" }, "Fetching the points \u2026");
+  const tip = makeElement("div", { class: "tip", hidden: true });
+  const announcement = makeElement("div", { class: "announcement", role: "status", "aria-live": "polite" });
+  const button = (sign, name, press) => makeElement("button", { type: "button", title: name, "aria-label": name, onclick: press }, sign);
+  const tools = makeElement("div", { class: "tools" }, button("+", "Zoom in", () => zoomBy(1.6)), button("\u2212", "Zoom out", () => zoomBy(1 / 1.6)), button("\u2922", "Show all", () => fit(true)));
+  const box = makeElement("div", { class: "plot" }, back, top, tip, tools, announcement);
+  const autoplay = makeElement("input", { type: "checkbox" });
+  autoplay.checked = true;
+  const legend = makeElement("div", { class: "row legend", role: "group", "aria-label": "Legend; press a colour to highlight it" });
+  const facts = makeElement("div", { class: "facts" });
+  const chosenBar = makeElement("div", { class: "row chosen", hidden: true });
+  const note = makeElement("p", { class: "note", role: "status" }, "Loading the points \u2026");
   root.replaceChildren(
-    make("div", { class: "row" }, make("label", { class: "hear" }, hear, "Play what the pointer rests on"), note),
+    makeElement("div", { class: "row" }, makeElement("label", { class: "autoplay" }, autoplay, "Play on hover"), note),
     box,
-    choice,
+    chosenBar,
     legend,
-    make("p", { class: "keys" }, "Scroll to zoom, drag to move, click to ask. With the map in focus: arrows go from sound to sound, space plays, Enter asks, T keeps."),
+    makeElement("p", { class: "keys" }, "Scroll to zoom, drag to move, click to search. With the keyboard: arrows move from sound to sound, Space plays, Enter searches, T adds to the tray."),
   );
   const plot = makePlot(back);
 
-  const numbers = (colour) => colour.match(/[\d.]+/g)?.map(Number).slice(0, 3) ?? [0, 0, 0];
+  const rgb = (colour) => colour.match(/[\d.]+/g)?.map(Number).slice(0, 3) ?? [0, 0, 0];
   const luminance = () => {
-    const parts = numbers(getComputedStyle(root).color);
-    return (0.3 * parts[0] + 0.6 * parts[1] + 0.1 * parts[2]) / 255; // of the words: light words stand on dark
+    const parts = rgb(getComputedStyle(root).color);
+    return (0.3 * parts[0] + 0.6 * parts[1] + 0.1 * parts[2]) / 255; // of the text: light text is on a dark background
   };
   const palette = () => (luminance() > 0.5 ? DARK : LIGHT);
-  const parts = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+  const hexRgb = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 
   const draw = () => {
     cancelAnimationFrame(frame);
@@ -90,12 +92,12 @@ function buildMap(root, first) {
         canvas.height = Math.round(height * ratio);
       }
     const crowd = Math.sqrt((width * height) / Math.max(points.n.length, 1));
-    const radius = Math.min(6, Math.max(1.4, crowd / 7) * Math.min(2.5, Math.sqrt(view.zoom / fitted)));
-    // The pointer moves more often than the picture: only what lies above the points is drawn anew then.
+    const radius = Math.min(6, Math.max(1.4, crowd / 7) * Math.min(2.5, Math.sqrt(camera.zoom / fittedZoom)));
+    // When only the pointer has moved, the points stay as they are drawn.
     const light = luminance() > 0.5;
-    const picture = [view.x, view.y, view.zoom, radius, chosen, ratio, width, height, light].join();
-    if (picture !== pictured) plot.draw(view, (light ? DARK : LIGHT).map(parts), numbers(getComputedStyle(box).backgroundColor), radius, chosen, ratio);
-    pictured = picture;
+    const drawing = [camera.x, camera.y, camera.zoom, radius, selected, ratio, width, height, light].join();
+    if (drawing !== drawnAs) plot.draw(camera, (light ? DARK : LIGHT).map(hexRgb), rgb(getComputedStyle(box).backgroundColor), radius, selected, ratio);
+    drawnAs = drawing;
     const pen = top.getContext("2d");
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, width, height);
@@ -108,189 +110,189 @@ function buildMap(root, first) {
       pen.stroke();
     };
     const ink = getComputedStyle(root).color;
-    for (const n of data.marked) {
+    for (const n of data.highlighted) {
       const i = points.n.indexOf(n);
       if (i >= 0) ring(i, 6, "#d55e00");
     }
-    if (here >= 0) {
-      ring(here, 4, ink);
-      top.dataset.here = onScreen(here).map((one) => one.toFixed(1)).join();
-    } else delete top.dataset.here;
+    if (current >= 0) {
+      ring(current, 4, ink);
+      top.dataset.current = onScreen(current).map((one) => one.toFixed(1)).join();
+    } else delete top.dataset.current;
     back.dataset.drawn = String(points.n.length);
   };
-  const onScreen = (i) => [view.x + points.xy[2 * i] * view.zoom, view.y - points.xy[2 * i + 1] * view.zoom];
+  const onScreen = (i) => [camera.x + points.xy[2 * i] * camera.zoom, camera.y - points.xy[2 * i + 1] * camera.zoom];
 
-  const fit = (again) => {
+  const fit = (refetch) => {
     const [width, height] = [box.clientWidth, box.clientHeight];
     if (!width) return;
-    const span = whole ? spanOf(whole.xy) : [0, 0, 1, 1];
-    const zoom = Math.min((width - 60) / Math.max(span[2] - span[0], 0.05), (height - 60) / Math.max(span[3] - span[1], 0.05));
-    fitted = zoom;
-    view = { zoom, x: width / 2 - ((span[0] + span[2]) / 2) * zoom, y: height / 2 + ((span[1] + span[3]) / 2) * zoom };
-    if (again) moved();
+    const bounds = overview ? boundsOf(overview.xy) : [0, 0, 1, 1];
+    const zoom = Math.min((width - 60) / Math.max(bounds[2] - bounds[0], 0.05), (height - 60) / Math.max(bounds[3] - bounds[1], 0.05));
+    fittedZoom = zoom;
+    camera = { zoom, x: width / 2 - ((bounds[0] + bounds[2]) / 2) * zoom, y: height / 2 + ((bounds[1] + bounds[3]) / 2) * zoom };
+    if (refetch) onCameraMoved();
     draw();
   };
-  const spanOf = (xy) => {
-    const span = [1, 1, 0, 0];
+  const boundsOf = (xy) => {
+    const bounds = [1, 1, 0, 0];
     for (let i = 0; i < xy.length; i += 2) {
-      span[0] = Math.min(span[0], xy[i]);
-      span[1] = Math.min(span[1], xy[i + 1]);
-      span[2] = Math.max(span[2], xy[i]);
-      span[3] = Math.max(span[3], xy[i + 1]);
+      bounds[0] = Math.min(bounds[0], xy[i]);
+      bounds[1] = Math.min(bounds[1], xy[i + 1]);
+      bounds[2] = Math.max(bounds[2], xy[i]);
+      bounds[3] = Math.max(bounds[3], xy[i + 1]);
     }
-    return span;
+    return bounds;
   };
   const zoomBy = (factor, x = box.clientWidth / 2, y = box.clientHeight / 2) => {
-    const zoom = Math.min(Math.max(view.zoom * factor, fitted * 0.6), fitted * 400);
-    const real = zoom / view.zoom;
-    view = { zoom, x: x - (x - view.x) * real, y: y - (y - view.y) * real };
-    moved();
+    const zoom = Math.min(Math.max(camera.zoom * factor, fittedZoom * 0.6), fittedZoom * 400);
+    const ratio = zoom / camera.zoom;
+    camera = { zoom, x: x - (x - camera.x) * ratio, y: y - (y - camera.y) * ratio };
+    onCameraMoved();
     draw();
   };
 
-  // Where not all are drawn, those of the piece in view are fetched when it comes to rest.
-  let resting = 0;
-  let asked = 0; // numbers the fetches: an answer that comes late is not drawn over a newer one
-  const moved = () => {
+  // If the overview is thinned, the points in sight are fetched once the camera rests.
+  let restTimer = 0;
+  let lastFetch = 0; // numbers the fetches, so that a late response does not replace a newer one
+  const onCameraMoved = () => {
     tip.hidden = true;
-    if (!whole || whole.total <= whole.n.length) return;
-    clearTimeout(resting);
-    resting = setTimeout(async () => {
-      const corner = (x, y) => [(x - view.x) / view.zoom, (view.y - y) / view.zoom];
+    if (!overview || overview.total <= overview.n.length) return;
+    clearTimeout(restTimer);
+    restTimer = setTimeout(async () => {
+      const corner = (x, y) => [(x - camera.x) / camera.zoom, (camera.y - y) / camera.zoom];
       const [low, high] = [corner(0, box.clientHeight), corner(box.clientWidth, 0)];
-      const all = view.zoom <= fitted * 1.05;
-      const mine = ++asked;
-      const got = all ? whole : await fetchPoints(`${data.points}&box=${[...low, ...high].map((one) => one.toFixed(5)).join()}`);
-      if (got && mine === asked) take(got);
+      const all = camera.zoom <= fittedZoom * 1.05;
+      const thisFetch = ++lastFetch;
+      const got = all ? overview : await fetchPoints(`${data.points_url}&box=${[...low, ...high].map((one) => one.toFixed(5)).join()}`);
+      if (got && thisFetch === lastFetch) setPoints(got);
     }, 250);
   };
-  const take = (got) => {
-    const before = here >= 0 ? points.n[here] : null;
+  const setPoints = (got) => {
+    const before = current >= 0 ? points.n[current] : null;
     points = got;
     grid = makeGrid(got.xy);
-    plot.give(got.xy, got.colour);
-    pictured = "";
-    here = before === null ? -1 : points.n.indexOf(before);
+    plot.setPoints(got.xy, got.colour);
+    drawnAs = "";
+    current = before === null ? -1 : points.n.indexOf(before);
     const all = got.total <= got.n.length;
-    note.textContent = all ? `${got.n.length.toLocaleString("en")} sounds` : `${got.n.length.toLocaleString("en")} of ${got.total.toLocaleString("en")} sounds drawn: where they lie thickest, not all. Zoom in for more.`;
+    note.textContent = all ? `${got.n.length.toLocaleString("en")} sounds` : `${got.n.length.toLocaleString("en")} of ${got.total.toLocaleString("en")} sounds; dense areas are thinned. Zoom in to see all.`;
     draw();
   };
-  const fetchPoints = async (address) => {
+  const fetchPoints = async (url) => {
     try {
-      const answer = await fetch(address, { signal: abort.signal });
-      if (!answer.ok) throw new Error((await answer.json().catch(() => ({}))).detail ?? "the server did not answer");
-      return unpack(await answer.arrayBuffer());
+      const response = await fetch(rootUrl(url), { signal: abort.signal });
+      if (!response.ok) throw new Error((await response.json().catch(() => ({}))).detail ?? "no response from the server");
+      return unpack(await response.arrayBuffer());
     } catch (error) {
-      if (error.name !== "AbortError") note.textContent = `The points could not be fetched: ${error.message}. Reload the page.`;
+      if (error.name !== "AbortError") note.textContent = `The points could not be loaded: ${error.message}. Reload the page.`;
       return null;
     }
   };
 
-  const nearest = (x, y, reach = REACH_PX) => {
+  const nearest = (x, y, radius = HIT_RADIUS_PX) => {
     if (!points) return -1;
-    const [px, py, far] = [(x - view.x) / view.zoom, (view.y - y) / view.zoom, reach / view.zoom];
+    const [px, py, far] = [(x - camera.x) / camera.zoom, (camera.y - y) / camera.zoom, radius / camera.zoom];
     let best = -1;
     let least = far * far;
     for (const i of grid.near(px, py, far)) {
-      if (chosen >= 0 && Math.min(points.colour[i], 9) !== chosen) continue;
-      const away = (points.xy[2 * i] - px) ** 2 + (points.xy[2 * i + 1] - py) ** 2;
-      if (away < least) [best, least] = [i, away];
+      if (selected >= 0 && Math.min(points.colour[i], 9) !== selected) continue;
+      const distance = (points.xy[2 * i] - px) ** 2 + (points.xy[2 * i + 1] - py) ** 2;
+      if (distance < least) [best, least] = [i, distance];
     }
     return best;
   };
   const about = async (n) => {
     if (!known.has(n)) {
-      const answer = await fetch(`${data.sounds}/${n}/about`, { signal: abort.signal });
-      if (!answer.ok) return null;
-      if (known.size > 500) known.clear();
-      known.set(n, await answer.json());
+      const response = await fetch(rootUrl(`${data.sounds_url}/${n}/about`), { signal: abort.signal });
+      if (!response.ok) return null;
+      if (known.size > MAX_KNOWN) known.clear();
+      known.set(n, await response.json());
     }
     return known.get(n);
   };
-  const card = (n) => ({ key: `map/${n}`, audio: `${data.sounds}/${n}/audio`, from: 0 });
-  const play = (n) => stage.toggle(card(n));
-  const act = (kind, n) => say({ what: kind, n });
+  const card = (n) => ({ key: `map/${n}`, audioUrl: `${data.sounds_url}/${n}/audio`, startSeconds: 0 });
+  const play = (n) => player.toggle(card(n));
+  const act = (action, n) => send({ action, n });
 
-  const show = async (i, { tell = false, sound = false, keep = false } = {}) => {
-    here = i;
+  const show = async (i, { announce = false, play: playIt = false, choose = false } = {}) => {
+    current = i;
     draw();
     clearTimeout(timer);
     if (i < 0) return (tip.hidden = true);
     const n = points.n[i];
     timer = setTimeout(async () => {
       const one = await about(n).catch(() => null);
-      if (!one || here < 0 || points.n[here] !== n) return;
-      current = one;
-      const [x, y] = onScreen(here);
-      tip.replaceChildren(make("b", {}, one.name), make("span", {}, [one.label, `${one.duration.toFixed(1)} s`].filter(Boolean).join(" \u00b7 ")));
+      if (!one || current < 0 || points.n[current] !== n) return;
+      chosenItem = one;
+      const [x, y] = onScreen(current);
+      tip.replaceChildren(makeElement("b", {}, one.name), makeElement("span", {}, [one.label, `${one.duration_s.toFixed(1)} s`].filter(Boolean).join(" \u00b7 ")));
       tip.hidden = false;
       tip.style.left = `${Math.min(Math.max(x + 14, 6), Math.max(6, box.clientWidth - tip.offsetWidth - 6))}px`;
       tip.style.top = `${Math.max(6, y - tip.offsetHeight - 12)}px`;
-      if (tell) said.textContent = [one.name, one.label, `${one.duration.toFixed(1)} seconds`].filter(Boolean).join(", ");
-      if (sound && stage.key !== `map/${n}`) stage.play(card(n));
-      if (keep || tell) inHand(one);
-    }, tell || keep ? 0 : HOVER_MS);
+      if (announce) announcement.textContent = [one.name, one.label, `${one.duration_s.toFixed(1)} seconds`].filter(Boolean).join(", ");
+      if (playIt && player.key !== `map/${n}`) player.play(card(n));
+      if (choose || announce) showChosen(one);
+    }, announce || choose ? 0 : HOVER_MS);
   };
-  const inHand = (one) => {
-    const kept = data.kept.includes(one.n);
-    what.replaceChildren(make("b", {}, one.name), make("span", {}, [one.label, one.folder === one.label ? null : one.folder, `${one.duration.toFixed(1)} s`].filter(Boolean).join(" \u00b7 ")));
-    choice.replaceChildren(
-      what,
-      make("button", { type: "button", onclick: () => play(one.n) }, "Play"),
-      make("button", { type: "button", onclick: () => act("keep", one.n), "aria-pressed": String(kept) }, kept ? "In the tray" : "Keep"),
-      make("button", { type: "button", class: "strong", onclick: () => act("ask", one.n) }, "More like this"),
+  const showChosen = (one) => {
+    const inTray = data.tray.includes(one.n);
+    facts.replaceChildren(makeElement("b", {}, one.name), makeElement("span", {}, [one.label, one.folder === one.label ? null : one.folder, `${one.duration_s.toFixed(1)} s`].filter(Boolean).join(" \u00b7 ")));
+    chosenBar.replaceChildren(
+      facts,
+      makeElement("button", { type: "button", onclick: () => play(one.n) }, "Play"),
+      makeElement("button", { type: "button", onclick: () => act("tray", one.n), "aria-pressed": String(inTray) }, inTray ? "In the tray" : "Add to the tray"),
+      makeElement("button", { type: "button", class: "strong", onclick: () => act("query", one.n) }, "More like this"),
     );
-    choice.hidden = false;
+    chosenBar.hidden = false;
   };
 
-  // One pointer moves or clicks, two pinch.
-  const fingers = new Map();
-  let began = null;
+  // One pointer drags or clicks, two pinch.
+  const pointers = new Map();
+  let drag = null;
   const at = (event) => {
     const edge = top.getBoundingClientRect();
     return [event.clientX - edge.left, event.clientY - edge.top];
   };
   top.onpointerdown = (event) => {
     top.setPointerCapture(event.pointerId);
-    fingers.set(event.pointerId, at(event));
-    began = fingers.size === 1 ? { at: at(event), view: { ...view }, moved: false } : null;
+    pointers.set(event.pointerId, at(event));
+    drag = pointers.size === 1 ? { at: at(event), camera: { ...camera }, moved: false } : null;
   };
   top.onpointermove = (event) => {
     const place = at(event);
-    if (!fingers.has(event.pointerId)) {
+    if (!pointers.has(event.pointerId)) {
       const i = nearest(...place);
-      if (i !== here) show(i, { sound: hear.checked && navigator.userActivation?.hasBeenActive !== false });
+      if (i !== current) show(i, { play: autoplay.checked && navigator.userActivation?.hasBeenActive !== false });
       return;
     }
-    if (fingers.size === 2) {
-      const [id] = [...fingers.keys()].filter((one) => one !== event.pointerId);
-      const other = fingers.get(id);
-      const old = fingers.get(event.pointerId);
+    if (pointers.size === 2) {
+      const [id] = [...pointers.keys()].filter((one) => one !== event.pointerId);
+      const other = pointers.get(id);
+      const old = pointers.get(event.pointerId);
       const apart = (one) => Math.hypot(one[0] - other[0], one[1] - other[1]);
       zoomBy(apart(place) / Math.max(apart(old), 1), (place[0] + other[0]) / 2, (place[1] + other[1]) / 2);
-    } else if (began && (began.moved || Math.hypot(place[0] - began.at[0], place[1] - began.at[1]) > 5)) {
-      began.moved = true;
+    } else if (drag && (drag.moved || Math.hypot(place[0] - drag.at[0], place[1] - drag.at[1]) > 5)) {
+      drag.moved = true;
       top.classList.add("dragging");
-      view = { ...view, x: began.view.x + place[0] - began.at[0], y: began.view.y + place[1] - began.at[1] };
-      moved();
+      camera = { ...camera, x: drag.camera.x + place[0] - drag.at[0], y: drag.camera.y + place[1] - drag.at[1] };
+      onCameraMoved();
       draw();
     }
-    fingers.set(event.pointerId, place);
+    pointers.set(event.pointerId, place);
   };
   top.onpointerup = (event) => {
-    fingers.delete(event.pointerId);
+    pointers.delete(event.pointerId);
     top.classList.remove("dragging");
-    if (began && !began.moved) {
-      const touched = event.pointerType === "touch";
-      const i = nearest(...at(event), touched ? 26 : REACH_PX);
-      // A finger cannot hover: it hears first, and asks by the button.
-      if (i >= 0 && touched) show(i, { sound: hear.checked, keep: true });
-      else if (i >= 0) act("ask", points.n[i]);
+    if (drag && !drag.moved) {
+      const isTouch = event.pointerType === "touch";
+      const i = nearest(...at(event), isTouch ? TOUCH_RADIUS_PX : HIT_RADIUS_PX);
+      // A finger cannot hover: a tap plays, and the button below the map searches.
+      if (i >= 0 && isTouch) show(i, { play: autoplay.checked, choose: true });
+      else if (i >= 0) act("query", points.n[i]);
     }
-    began = null;
+    drag = null;
   };
-  top.onpointercancel = (event) => fingers.delete(event.pointerId);
-  top.onpointerleave = () => !fingers.size && document.activeElement !== top && show(-1);
+  top.onpointercancel = (event) => pointers.delete(event.pointerId);
+  top.onpointerleave = () => !pointers.size && document.activeElement !== top && show(-1);
   top.addEventListener("wheel", (event) => {
     event.preventDefault();
     zoomBy(Math.exp(-event.deltaY * (event.deltaMode ? 0.05 : 0.0016)), ...at(event));
@@ -299,90 +301,90 @@ function buildMap(root, first) {
     if (!points?.n.length || event.ctrlKey || event.metaKey || event.altKey) return;
     const towards = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] }[event.key];
     if (towards) step(towards);
-    else if (event.key === "+" || event.key === "=") zoomBy(1.6, ...(here >= 0 ? onScreen(here) : []));
-    else if (event.key === "-") zoomBy(1 / 1.6, ...(here >= 0 ? onScreen(here) : []));
+    else if (event.key === "+" || event.key === "=") zoomBy(1.6, ...(current >= 0 ? onScreen(current) : []));
+    else if (event.key === "-") zoomBy(1 / 1.6, ...(current >= 0 ? onScreen(current) : []));
     else if (event.key === "0" || event.key === "Escape") fit(true);
-    else if (here >= 0 && event.key === " ") play(points.n[here]);
-    else if (here >= 0 && event.key === "Enter") act("ask", points.n[here]);
-    else if (here >= 0 && event.key === "t") act("keep", points.n[here]);
+    else if (current >= 0 && event.key === " ") play(points.n[current]);
+    else if (current >= 0 && event.key === "Enter") act("query", points.n[current]);
+    else if (current >= 0 && event.key === "t") act("tray", points.n[current]);
     else return;
     event.preventDefault();
     event.stopPropagation();
   };
-  // The next sound in a direction: the nearest one that lies more that way than aside.
+  // The next sound in a direction: the nearest one that is more in that direction than to the side.
   const step = ([dx, dy]) => {
-    const from = here >= 0 ? onScreen(here) : [box.clientWidth / 2, box.clientHeight / 2];
+    const from = current >= 0 ? onScreen(current) : [box.clientWidth / 2, box.clientHeight / 2];
     let best = -1;
     let least = Infinity;
     for (let i = 0; i < points.n.length; i++) {
-      if (i === here || (chosen >= 0 && Math.min(points.colour[i], 9) !== chosen)) continue;
+      if (i === current || (selected >= 0 && Math.min(points.colour[i], 9) !== selected)) continue;
       const [x, y] = onScreen(i);
       const along = (x - from[0]) * dx + (y - from[1]) * dy;
       const aside = Math.abs((x - from[0]) * dy) + Math.abs((y - from[1]) * dx);
-      if (here >= 0 ? along <= 0.01 || aside > along : false) continue;
-      const far = here >= 0 ? along + 2 * aside : Math.hypot(x - from[0], y - from[1]);
+      if (current >= 0 ? along <= 0.01 || aside > along : false) continue;
+      const far = current >= 0 ? along + 2 * aside : Math.hypot(x - from[0], y - from[1]);
       if (far < least) [best, least] = [i, far];
     }
-    if (best < 0) return (said.textContent = "No sound further that way");
+    if (best < 0) return (announcement.textContent = "No more sounds in this direction");
     const [x, y] = onScreen(best);
     if (x < 20 || y < 20 || x > box.clientWidth - 20 || y > box.clientHeight - 20) {
-      view = { ...view, x: view.x + box.clientWidth / 2 - x, y: view.y + box.clientHeight / 2 - y };
-      moved();
+      camera = { ...camera, x: camera.x + box.clientWidth / 2 - x, y: camera.y + box.clientHeight / 2 - y };
+      onCameraMoved();
     }
-    show(best, { tell: true, sound: hear.checked });
+    show(best, { announce: true, play: autoplay.checked });
   };
 
-  const explainColours = () => {
+  const drawLegend = () => {
     const colours = palette();
     legend.replaceChildren(
       ...data.legend.map(({ name, count }, at) => {
-        const place = data.rest && at === data.legend.length - 1 ? 9 : at;
-        const spot = make("i");
+        const place = data.has_others && at === data.legend.length - 1 ? 9 : at;
+        const spot = makeElement("i");
         spot.style.background = colours[place];
-        return make("button", { type: "button", "aria-pressed": String(chosen === place), onclick: () => {
-          chosen = chosen === place ? -1 : place;
-          explainColours();
+        return makeElement("button", { type: "button", "aria-pressed": String(selected === place), onclick: () => {
+          selected = selected === place ? -1 : place;
+          drawLegend();
           draw();
-        } }, spot, name, make("em", {}, count.toLocaleString("en")));
+        } }, spot, name, makeElement("em", {}, count.toLocaleString("en")));
       }),
     );
   };
 
-  const size = new ResizeObserver(() => (view.zoom === 1 || view.zoom === fitted ? fit(false) : draw()));
+  const size = new ResizeObserver(() => (camera.zoom === 1 || camera.zoom === fittedZoom ? fit(false) : draw()));
   size.observe(box);
-  const begin = async () => {
-    clearTimeout(resting);
-    whole = null;
-    const mine = ++asked;
-    const got = await fetchPoints(data.points);
-    if (!got || mine !== asked) return;
-    whole = got;
-    take(got);
-    if (view.zoom === 1) fit(false);
-    else moved();
+  const load = async () => {
+    clearTimeout(restTimer);
+    overview = null;
+    const thisFetch = ++lastFetch;
+    const got = await fetchPoints(data.points_url);
+    if (!got || thisFetch !== lastFetch) return;
+    overview = got;
+    setPoints(got);
+    if (camera.zoom === 1) fit(false);
+    else onCameraMoved();
   };
-  explainColours();
-  begin();
+  drawLegend();
+  load();
 
   return {
-    take(next, tell) {
-      say = tell;
-      const other = next.points !== data.points;
+    update(next, sendMessage) {
+      send = sendMessage;
+      const other = next.points_url !== data.points_url;
       data = next;
       if (other) {
-        chosen = -1;
-        begin();
+        selected = -1;
+        load();
       }
-      explainColours();
-      if (current && !choice.hidden) inHand(current);
+      drawLegend();
+      if (chosenItem && !chosenBar.hidden) showChosen(chosenItem);
       draw();
     },
     stop() {
       abort.abort();
       size.disconnect();
       clearTimeout(timer);
-      clearTimeout(resting);
-      stage.boards.delete(boardless);
+      clearTimeout(restTimer);
+      player.views.delete(view);
     },
   };
 }
@@ -397,7 +399,7 @@ export default function (component) {
     map = buildMap(root, data);
     mounted.set(parentElement, map);
   }
-  map.take(data, (message) => setTriggerValue("act", message));
+  map.update(data, (message) => setTriggerValue("message", message));
   return () => {
     map.stop();
     mounted.delete(parentElement);

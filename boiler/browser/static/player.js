@@ -1,78 +1,78 @@
-// One sound at a time: every card of the page plays through one <audio> element, which lives as long as the page does,
-// so that a rerun of the script does not stop the music. Keys work wherever the focus is, but in a field.
+// One player for the whole page: all cards share one <audio> element outside of Streamlit's elements, so that a rerun of
+// the script does not stop playback. Keyboard shortcuts work everywhere except in input fields.
 
-function theStage() {
-  if (window.boilerStage) return window.boilerStage;
+function getPlayer() {
+  if (window.boilerPlayer) return window.boilerPlayer;
   const audio = document.createElement("audio");
   audio.id = "boiler-audio";
   audio.preload = "none";
   document.body.append(audio);
 
-  const stage = {
+  const player = {
     audio,
-    key: null, // of the card that plays, or played last
-    from: 0, // where what plays was begun, in seconds
-    failed: null, // of the card whose sound could not be had
-    boards: new Set(), // the mounted components: {cards() -> [card], draw()}
-    peaks: new Map(), // address -> waveform, so that a sound seen before is drawn at once
+    key: null, // of the card that is playing or was played last
+    startedAt: 0, // position where playback was started, in seconds
+    failedKey: null, // of the card whose sound could not be played
+    views: new Set(), // mounted components: {cards() -> [card], draw()}
+    peaks: new Map(), // waveforms by URL, so that a known one is drawn at once
 
-    line: null, // what is heard in order: {keys, most}
+    queue: null, // cards that are played in order: {keys, maxSeconds}
 
-    playInOrder(cards, most) {
-      stage.line = { keys: cards.map((card) => card.key), most };
-      stage.play(cards[0], cards[0].from ?? 0);
+    playInOrder(cards, maxSeconds) {
+      player.queue = { keys: cards.map((card) => card.key), maxSeconds };
+      player.play(cards[0], cards[0].startSeconds ?? 0);
     },
     next() {
-      const key = stage.line?.keys[stage.line.keys.indexOf(stage.key) + 1];
-      const card = [...stage.boards].flatMap((board) => board.cards()).find((one) => one.key === key);
-      if (!card) return stage.stopLine();
+      const key = player.queue?.keys[player.queue.keys.indexOf(player.key) + 1];
+      const card = [...player.views].flatMap((view) => view.cards()).find((one) => one.key === key);
+      if (!card) return player.stopQueue();
       card.element.scrollIntoView({ block: "nearest", behavior: "smooth" });
-      stage.play(card, card.from ?? 0);
+      player.play(card, card.startSeconds ?? 0);
     },
-    stopLine() {
-      if (stage.line) audio.pause();
-      stage.line = null;
+    stopQueue() {
+      if (player.queue) audio.pause();
+      player.queue = null;
     },
     toggle(card) {
-      if (stage.key === card.key && !audio.paused) audio.pause();
-      else stage.play(card);
+      if (player.key === card.key && !audio.paused) audio.pause();
+      else player.play(card);
     },
     play(card, atSeconds) {
-      if (stage.line && !stage.line.keys.includes(card.key)) stage.line = null;
-      const other = stage.key !== card.key || audio.error;
+      if (player.queue && !player.queue.keys.includes(card.key)) player.queue = null;
+      const other = player.key !== card.key || audio.error;
       if (other) {
-        stage.key = card.key;
-        stage.failed = null;
-        audio.src = card.audio;
+        player.key = card.key;
+        player.failedKey = null;
+        audio.src = rootUrl(card.audioUrl);
       }
-      const from = atSeconds ?? (other || audio.ended ? (card.from ?? 0) : null); // null: on from where it was paused
-      if (from !== null) stage.from = audio.currentTime = from;
+      const start = atSeconds ?? (other || audio.ended ? (card.startSeconds ?? 0) : null); // null: resume
+      if (start !== null) player.startedAt = audio.currentTime = start;
       audio.play().catch((error) => {
-        if (error.name !== "AbortError") stage.fail(card.key);
+        if (error.name !== "AbortError") player.fail(card.key);
       });
       draw();
     },
-    // Told twice of each that cannot be played, by the promise and by the event; what is heard in order goes on.
+    // Called twice for each failure, by the promise and by the event. A queue continues with the next card.
     fail(key) {
-      if (key !== stage.key || key === stage.failed) return;
-      stage.failed = key;
+      if (key !== player.key || key === player.failedKey) return;
+      player.failedKey = key;
       draw();
-      if (stage.line) stage.next();
+      if (player.queue) player.next();
     },
   };
 
-  const draw = () => stage.boards.forEach((board) => board.draw());
-  const follow = () => {
+  const draw = () => player.views.forEach((view) => view.draw());
+  const drawWhilePlaying = () => {
     draw();
-    if (!audio.paused && !audio.ended) requestAnimationFrame(follow);
+    if (!audio.paused && !audio.ended) requestAnimationFrame(drawWhilePlaying);
   };
-  audio.addEventListener("play", follow);
-  audio.addEventListener("ended", () => stage.line && stage.next());
+  audio.addEventListener("play", drawWhilePlaying);
+  audio.addEventListener("ended", () => player.queue && player.next());
   audio.addEventListener("timeupdate", () => {
-    if (stage.line && !audio.paused && audio.currentTime - stage.from > stage.line.most) stage.next();
+    if (player.queue && !audio.paused && audio.currentTime - player.startedAt > player.queue.maxSeconds) player.next();
   });
   for (const name of ["pause", "ended", "seeked", "loadedmetadata"]) audio.addEventListener(name, draw);
-  audio.addEventListener("error", () => audio.error && stage.fail(stage.key));
+  audio.addEventListener("error", () => audio.error && player.fail(player.key));
 
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
@@ -80,33 +80,33 @@ function theStage() {
     const typing = target.closest?.("input, textarea, select, [contenteditable], [role=slider], [role=combobox]");
     if (typing) return;
     const height = (card) => card.element.getBoundingClientRect().top;
-    const boards = [...stage.boards].map((board) => board.cards().filter((card) => card.element.isConnected));
-    const cards = boards.filter((some) => some.length).sort((a, b) => height(a[0]) - height(b[0])).flat();
+    const views = [...player.views].map((view) => view.cards().filter((card) => card.element.isConnected));
+    const cards = views.filter((some) => some.length).sort((a, b) => height(a[0]) - height(b[0])).flat();
     const focused = cards.findIndex((card) => card.element.matches(":focus, :focus-within"));
-    const playing = cards.findIndex((card) => card.key === stage.key);
+    const playing = cards.findIndex((card) => card.key === player.key);
     const here = focused >= 0 ? focused : playing;
     const step = { j: 1, ArrowDown: 1, k: -1, ArrowUp: -1 }[event.key];
     if (step) {
-      if (!cards.length || (event.key.startsWith("Arrow") && here < 0)) return; // arrows scroll until a card is in hand
+      if (!cards.length || (event.key.startsWith("Arrow") && here < 0)) return; // arrow keys scroll unless a card has the focus or plays
       const next = cards[Math.min(Math.max(here + step, 0), cards.length - 1)];
       next.element.focus({ preventScroll: true });
       next.element.scrollIntoView({ block: "nearest", behavior: "smooth" });
-      stage.play(next, next.from ?? 0);
+      player.play(next, next.startSeconds ?? 0);
       event.preventDefault();
       return;
     }
     if (here < 0) return;
     const card = cards[here];
     if (event.key === " " || event.key === "p") {
-      if (target.closest?.("button, a, summary") && event.key === " ") return; // a focused button takes its own space
-      stage.toggle(card);
+      if (target.closest?.("button, a, summary") && event.key === " ") return; // Space presses the focused button
+      player.toggle(card);
       event.preventDefault();
-    } else if (card.keys[event.key]) {
-      card.keys[event.key]();
+    } else if (card.shortcuts[event.key]) {
+      card.shortcuts[event.key]();
       event.preventDefault();
     }
   });
 
-  window.boilerStage = stage;
-  return stage;
+  window.boilerPlayer = player;
+  return player;
 }

@@ -1,0 +1,49 @@
+"""Model directories are opened once, and new generations are picked up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from browsing import collection, publish_random
+
+from boiler.browser import indexes
+from boiler.browser.indexes import OpenIndex
+from boiler.errors import ModelDirError
+
+
+def test_an_index_is_opened_once_and_a_new_generation_is_picked_up(tmp_path: Path) -> None:
+    publish_random(tmp_path, 3)
+    first = indexes.open_index(tmp_path)
+    assert indexes.open_index(tmp_path) is first
+    assert len(first.nearest) == first.statistics().n_items == 3
+    publish_random(tmp_path, 5)
+    assert len(indexes.open_index(tmp_path).nearest) == first.statistics().n_items == 5
+
+
+def test_a_folder_of_sounds_that_does_not_exist_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelDirError, match="there is no folder"):
+        indexes.open_index(collection()[1], tmp_path / "gone")
+
+
+def test_an_index_is_found_by_its_key_and_the_key_depends_on_the_folder_of_sounds() -> None:
+    wav_dir, model_dir = collection()
+    opened = indexes.open_index(model_dir)
+    assert indexes.index_by_key(opened.key, []) is opened
+    assert indexes.index_by_key("ffffffff", [model_dir]) is None
+    assert indexes.index_key(model_dir, wav_dir) != opened.key
+
+
+def test_model_directories_are_found_at_any_depth_newest_first(tmp_path: Path) -> None:
+    for name in ("exp/a", "exp/b/c", "exp/b/c/d"):
+        publish_random(tmp_path / name, 2)
+    (tmp_path / "exp" / "unpublished").mkdir()
+    (tmp_path / "exp" / "unpublished" / "boiler.json").write_text("{}")
+    found = indexes.find_model_dirs(tmp_path)
+    assert {path.relative_to(tmp_path).as_posix() for path in found} == {"exp/a", "exp/b/c", "exp/b/c/d"}
+    times = [(path / "boiler.json").stat().st_mtime for path in found]
+    assert times == sorted(times, reverse=True)
+
+
+def test_items_that_are_gone_are_left_out(index: OpenIndex) -> None:
+    assert [item.n for item in index.existing_items([3, 99_999, 1])] == [3, 1]
