@@ -93,7 +93,7 @@ def visit(chromium: sync_api.Browser, address: str) -> Iterator[Open]:
 
 def cards(page: sync_api.Page) -> sync_api.Locator:
     """The answers, or the items listed; not the large card of what is asked."""
-    return page.locator("article.card:not(.one)")
+    return page.locator("article.card:not(.single)")
 
 
 def numbers(page: sync_api.Page) -> list[str]:
@@ -112,7 +112,7 @@ def wait_for_playing(page: sync_api.Page, n: int | str) -> None:
 
 def wait_for_numbers(page: sync_api.Page, numbers: list[str], *, same: bool) -> None:
     page.wait_for_function(
-        """([numbers, same]) => [...window.boilerStage?.boards ?? []].map(board => board.cards())
+        """([numbers, same]) => [...window.boilerPlayer?.views ?? []].map(view => view.cards())
             .filter(cards => cards.length > 1)
             .some(cards => same === (cards.map(card => String(card.data.n)).join() === numbers.join()))""",
         arg=[numbers, same],
@@ -128,11 +128,11 @@ def test_a_file_is_brought_its_answers_are_heard_and_followed(visit: Open, tmp_p
     path.write_bytes((collection()[0] / "bell" / "bell-1.wav").read_bytes())
     page = visit("/")
     cards(page).first.wait_for()
-    page.get_by_role("button", name="Bring a sound").click()
+    page.get_by_role("button", name="Upload a sound").click()
     page.locator("input[type=file]").set_input_files(path)
-    wait_for_address(page, r"\?sound=[0-9a-f]{12}$")
+    wait_for_address(page, r"\?upload=[0-9a-f]{12}$")
     page.get_by_role("heading", name="mine.wav").wait_for()
-    page.get_by_role("heading", name="most like it").wait_for()
+    page.get_by_role("heading", name=re.compile("similar sounds?$")).wait_for()
     first = numbers(page)[0]
     cards(page).first.get_by_role("button", name="Play").click()
     wait_for_playing(page, first)
@@ -148,14 +148,14 @@ def test_a_long_recording_is_shown_to_be_worked_on_and_can_be_stopped(visit: Ope
         file.writeframes(np.random.default_rng(0).integers(0, 256, 90 * 60 * 8_000, np.uint8).tobytes())
     page = visit("/")
     cards(page).first.wait_for()
-    page.get_by_role("button", name="Bring a sound").click()
+    page.get_by_role("button", name="Upload a sound").click()
     page.locator("input[type=file]").set_input_files(path)
     page.get_by_role("heading", name="long.wav").wait_for()
     page.get_by_role("progressbar").wait_for()
     page.get_by_role("button", name="Stop").click()
-    page.get_by_text("Listening to it: stopped.").wait_for()
+    page.get_by_text("Embedding the sound: stopped.").wait_for()
     expect(cards(page)).to_have_count(0)
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Resume").click()
     page.get_by_role("progressbar").wait_for()
     page.get_by_role("button", name="Start").click()  # another click stops it as well
     cards(page).first.wait_for()
@@ -168,31 +168,31 @@ def test_a_recording_that_does_not_say_how_long_it_is_can_be_stopped_while_that_
     path.write_bytes(recording(90 * 60))
     page = visit("/")
     cards(page).first.wait_for()
-    page.get_by_role("button", name="Bring a sound").click()
+    page.get_by_role("button", name="Upload a sound").click()
     page.locator("input[type=file]").set_input_files(path)
-    page.get_by_text("Reading it ...").wait_for()
+    page.get_by_text("Reading the upload ...").wait_for()
     page.get_by_role("button", name="Stop").click()
-    page.get_by_text("Reading it: stopped.").wait_for()
+    page.get_by_text("Reading the upload: stopped.").wait_for()
     cards(page).first.wait_for()  # what was there is there again
-    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Resume").click()
     page.get_by_role("button", name="Stop").wait_for()
-    page.get_by_role("button", name="Surprise me").click()  # what is asked instead stops it as well
+    page.get_by_role("button", name="Random").click()  # what is asked instead stops it as well
     wait_for_address(page, r"\?item=\d+$")
-    page.get_by_role("heading", name="most like it").wait_for()
-    expect(page.get_by_text("Reading it")).to_have_count(0)
+    page.get_by_role("heading", name=re.compile("similar sounds?$")).wait_for()
+    expect(page.get_by_text("Reading the upload")).to_have_count(0)
 
 
 def test_the_microphone_is_asked_with(visit: Open) -> None:
     page = visit("/")
     cards(page).first.wait_for()
-    page.get_by_role("button", name="Bring a sound").click()
+    page.get_by_role("button", name="Upload a sound").click()
     record = page.locator("[data-testid=stAudioInputActionButton]").first
     record.click()
     page.locator("[data-testid=stAudioInputWaveformTimeCode]", has_text=re.compile("00:0[1-9]")).wait_for()
     record.click()
-    wait_for_address(page, r"\?sound=")
+    wait_for_address(page, r"\?upload=")
     page.get_by_role("heading", name="Your recording").wait_for()
-    page.get_by_role("heading", name="most like it").wait_for()
+    page.get_by_role("heading", name=re.compile("similar sounds?$")).wait_for()
     assert numbers(page)
 
 
@@ -200,7 +200,7 @@ def test_one_sound_plays_at_a_time_and_the_keys_walk_through_them(visit: Open, n
     n = nearest.item("rain/rain-0.wav").n
     page = visit(f"/?item={n}")
     answers = numbers(page)
-    page.locator("article.card.one").focus()
+    page.locator("article.card.single").focus()
     page.keyboard.press("Space")
     wait_for_playing(page, n)
     page.keyboard.press("j")
@@ -213,7 +213,7 @@ def test_one_sound_plays_at_a_time_and_the_keys_walk_through_them(visit: Open, n
     page.keyboard.press("Space")
     page.wait_for_function("() => document.getElementById('boiler-audio').paused")
     page.keyboard.press("m")
-    wait_for_address(page, rf"\?item={answers[0]}&trail={n}$")
+    wait_for_address(page, rf"\?item={answers[0]}&history={n}$")
 
 
 def test_answers_are_refined_and_the_fields_stay_open_meanwhile(visit: Open, nearest: Nearest) -> None:
@@ -224,8 +224,8 @@ def test_answers_are_refined_and_the_fields_stay_open_meanwhile(visit: Open, nea
     page.get_by_role("option", name="rain").click()
     wait_for_address(page, r"label=rain")
     page.get_by_role("button", name="Clear · 1").wait_for()
-    page.locator("label", has_text="Near-duplicates as one").click()  # it is open still
-    wait_for_address(page, r"label=rain.*fold=0")
+    page.locator("label", has_text="Merge near-duplicates").click()  # it is open still
+    wait_for_address(page, r"label=rain.*dedup=0")
     wait_for_numbers(page, [str(item.n) for item in nearest.items(label="rain")], same=False)
     page.keyboard.press("Escape")
     page.get_by_role("combobox", name="Label").wait_for(state="hidden")
@@ -241,7 +241,7 @@ def test_answers_are_a_list_or_a_grid_and_grow_on_demand(visit: Open, nearest: N
     page.get_by_role("button", name="Show more").click()
     wait_for_address(page, r"k=24")
     page.locator("article.card.list").nth(len(before)).wait_for()
-    expect(page.locator("article.card.grid:not(.one)")).to_have_count(0)
+    expect(page.locator("article.card.grid:not(.single)")).to_have_count(0)
 
 
 def test_keys_judge_keep_picture_and_explain(visit: Open, nearest: Nearest) -> None:
@@ -251,14 +251,14 @@ def test_keys_judge_keep_picture_and_explain(visit: Open, nearest: Nearest) -> N
     page.keyboard.press("s")
     cards(page).first.locator("img").wait_for()
     page.keyboard.press("t")
-    cards(page).first.locator("button.keep[aria-pressed=true]").wait_for()
+    cards(page).first.locator("button.tray[aria-pressed=true]").wait_for()
     page.keyboard.press("w")
-    wait_for_address(page, rf"why={first}")
-    page.locator(".why .mark").first.wait_for()
+    wait_for_address(page, rf"explain={first}")
+    page.locator(".explanation .mark").first.wait_for()
     page.locator(f"article.card.grid[data-n='{second}']").focus()
     page.keyboard.press("d")
-    wait_for_address(page, rf"less={second}")
-    page.get_by_text("Steered by").wait_for()
+    wait_for_address(page, rf"dislike={second}")
+    page.get_by_text("Disliked").wait_for()
     page.locator(f"article.card.grid[data-n='{second}']").wait_for(state="detached")
 
 
@@ -277,9 +277,9 @@ def test_a_like_moves_the_list_and_back_undoes_it(visit: Open, nearest: Nearest)
     page = visit(f"/?item={nearest.item('bell/bell-0.wav').n}")
     before = numbers(page)
     last = cards(page).last
-    last.get_by_role("button", name="Steer the answers towards this").click()
-    wait_for_address(page, rf"more={before[-1]}$")
-    page.get_by_text("Steered by").wait_for()
+    last.get_by_role("button", name="Like: move the results towards this").click()
+    wait_for_address(page, rf"like={before[-1]}$")
+    page.get_by_text("Disliked").wait_for()
     wait_for_numbers(page, before, same=False)
     page.go_back()
     wait_for_numbers(page, before, same=True)
@@ -287,7 +287,7 @@ def test_a_like_moves_the_list_and_back_undoes_it(visit: Open, nearest: Nearest)
 
 def test_a_part_is_drawn_with_the_mouse_and_asked_with(visit: Open, nearest: Nearest) -> None:
     page = visit(f"/?item={nearest.item(LONG).n}")
-    canvas = page.locator("article.card.one canvas")
+    canvas = page.locator("article.card.single canvas")
     cards(page).first.wait_for()
     box = canvas.bounding_box()
     assert box is not None
@@ -304,10 +304,10 @@ def test_a_part_is_drawn_with_the_mouse_and_asked_with(visit: Open, nearest: Nea
 def test_a_like_is_undone_by_a_key(visit: Open, nearest: Nearest) -> None:
     page = visit(f"/?item={nearest.item('bell/bell-0.wav').n}")
     before = numbers(page)
-    cards(page).last.get_by_role("button", name="Steer the answers towards this").click()
+    cards(page).last.get_by_role("button", name="Like: move the results towards this").click()
     wait_for_numbers(page, before, same=False)
     page.get_by_role("button", name="Undo").wait_for()
-    page.locator("article.card.one").focus()
+    page.locator("article.card.single").focus()
     page.keyboard.press("z")
     wait_for_address(page, r"\?item=\d+$")
     wait_for_numbers(page, before, same=True)
@@ -320,9 +320,9 @@ def test_the_map_is_drawn_heard_walked_and_asked(visit: Open, nearest: Nearest) 
     canvas.focus()
     page.keyboard.press("ArrowRight")
     hand = page.locator(".map .chosen")
-    hand.get_by_role("button", name="Keep").wait_for()
+    hand.get_by_role("button", name="Add to the tray").wait_for()
     page.wait_for_function("() => document.getElementById('boiler-audio')?.currentTime > 0")
-    said = page.locator(".map .said").inner_text()
+    said = page.locator(".map .announcement").inner_text()
     assert said.startswith(hand.locator("b").inner_text())
     page.keyboard.press("+")
     legend = page.locator(".map .legend button").first
@@ -332,8 +332,8 @@ def test_the_map_is_drawn_heard_walked_and_asked(visit: Open, nearest: Nearest) 
     legend.click()
     canvas.focus()
     page.keyboard.press("ArrowUp")
-    page.locator(".map canvas.top[data-here]").wait_for()
-    x, y = map(float, str(canvas.get_attribute("data-here")).split(","))
+    page.locator(".map canvas.top[data-current]").wait_for()
+    x, y = map(float, str(canvas.get_attribute("data-current")).split(","))
     canvas.click(position={"x": x, "y": y})
     wait_for_address(page, r"\?item=\d+$")
     assert numbers(page)
@@ -343,16 +343,16 @@ def test_two_sounds_are_compared_and_the_way_between_them_is_heard_in_order(visi
     n = nearest.item("bell/bell-0.wav").n
     page = visit(f"/?item={n}")
     answer = numbers(page)[0]
-    cards(page).first.get_by_role("button", name="Why this one").click()
-    wait_for_address(page, rf"why={answer}")
-    page.locator(".why .mark").first.wait_for()
-    expect(page.locator(".why svg.course")).to_have_count(2)
-    page.locator(".why .play").first.click()
+    cards(page).first.get_by_role("button", name="Why is this similar").click()
+    wait_for_address(page, rf"explain={answer}")
+    page.locator(".explanation .mark").first.wait_for()
+    expect(page.locator(".explanation svg.curve")).to_have_count(2)
+    page.locator(".explanation .play").first.click()
     wait_for_playing(page, n)
-    cards(page).last.get_by_role("button", name="The way from").click()
+    cards(page).last.get_by_role("button", name="Path from").click()
     wait_for_address(page, rf"/path\?start={n}&end=\d+")
     between = numbers(page)
-    page.get_by_role("button", name="Hear them in order").click()
+    page.get_by_role("button", name="Play all in order").click()
     wait_for_playing(page, between[0])
     page.evaluate("document.getElementById('boiler-audio').currentTime = 1e6")
     wait_for_playing(page, between[1])
@@ -367,24 +367,24 @@ def test_in_order_each_is_given_its_own_time_and_what_cannot_be_played_is_passed
     page.route(f"**/{way[1]}/audio", lambda route: route.fulfill(status=404, body=""))
     cards(page).first.get_by_role("button", name="Play").click()
     wait_for_playing(page, n)
-    page.evaluate("boilerStage.play([...boilerStage.boards].flatMap(board => board.cards())[0], 20)")
+    page.evaluate("boilerPlayer.play([...boilerPlayer.views].flatMap(view => view.cards())[0], 20)")
     page.wait_for_function("document.getElementById('boiler-audio').currentTime > 20")
-    page.get_by_role("button", name="Hear them in order").click()
+    page.get_by_role("button", name="Play all in order").click()
     page.wait_for_function("document.getElementById('boiler-audio').currentTime < 5")
-    assert page.evaluate("boilerStage.from") == 0
+    assert page.evaluate("boilerPlayer.startedAt") == 0
     page.evaluate("document.getElementById('boiler-audio').currentTime = 11")  # more than is heard of each
     wait_for_playing(page, way[2])
-    page.get_by_text("cannot be played here").wait_for()
+    page.get_by_text("cannot be played").wait_for()
 
 
 def test_the_tray_is_filled_and_carried_away(visit: Open, nearest: Nearest, address: str) -> None:
     page = visit(f"/?item={nearest.item('kick/kick-0.wav').n}")
     kept = numbers(page)[0]
-    keep = cards(page).first.get_by_role("button", name="Keep in the tray")
+    keep = cards(page).first.get_by_role("button", name="Add to the tray")
     keep.click()
-    cards(page).first.locator("button.keep[aria-pressed=true]").wait_for()
+    cards(page).first.locator("button.tray[aria-pressed=true]").wait_for()
     page.get_by_role("link", name="Tray").click()
-    page.get_by_role("heading", name="Chosen").wait_for()
+    page.get_by_role("heading", name="Sounds").wait_for()
     expect(cards(page)).to_have_count(1)
     assert numbers(page) == [kept]
     with page.expect_download() as download:
@@ -392,7 +392,7 @@ def test_the_tray_is_filled_and_carried_away(visit: Open, nearest: Nearest, addr
     lines = Path(download.value.path()).read_text().splitlines()
     assert lines[0] == "#EXTM3U"
     assert Path(lines[2]) == nearest.path(int(kept))
-    link = page.get_by_role("link", name="ZIP of the files").get_attribute("href")
+    link = page.get_by_role("link", name="Files (ZIP)").get_attribute("href")
     body = page.request.get(f"{address}{link}").body()
     assert zipfile.ZipFile(io.BytesIO(body)).namelist() == [nearest.item(int(kept)).id]
     cards(page).first.get_by_role("link", name="More like this").click()
@@ -403,19 +403,19 @@ def test_what_is_drawn_is_the_sound(visit: Open, nearest: Nearest) -> None:
     page = visit(f"/?item={nearest.item('bell/bell-0.wav').n}")
     cards(page).first.wait_for()
     page.wait_for_function(
-        """() => { const image = [...boilerStage.boards].flatMap(board => board.cards())
+        """() => { const image = [...boilerPlayer.views].flatMap(view => view.cards())
                      .map(card => card.element.querySelector("img")).find(Boolean);
                    return image && image.complete && image.naturalWidth > 100 }"""
     )
-    page.wait_for_function("() => boilerStage.peaks.size > 3")
-    coloured = page.locator("article.card.one canvas").evaluate(
+    page.wait_for_function("() => boilerPlayer.peaks.size > 3")
+    coloured = page.locator("article.card.single canvas").evaluate(
         "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean)"
     )
     assert coloured
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("path", ["/", "/?item=12", "/?find=bell", "/tray", "/collection", "/measures"])
+@pytest.mark.parametrize("path", ["/", "/?item=12", "/?find=bell", "/tray", "/collection", "/evaluation"])
 def test_a_phone_shows_it_without_scrolling_sideways(visit: Open, path: str, scheme: str) -> None:
     page = visit(path, width=390, height=844, scheme=scheme)
     page.locator("h1, h2, h3").first.wait_for()
@@ -427,7 +427,7 @@ def test_a_phone_shows_it_without_scrolling_sideways(visit: Open, path: str, sch
 
 def test_a_sound_that_is_brought_is_sent_to_no_one_who_does_not_know_it(visit: Open, address: str) -> None:
     page = visit("/")
-    answer = page.request.get(f"{address}/brought/{int('abcabcabcabc', 16)}/audio")
+    answer = page.request.get(f"{address}/uploads/{int('abcabcabcabc', 16)}/audio")
     assert answer.status == 404
     assert answer.json()["status"] == 404
     assert page.request.get(f"{address}/sounds/00000000/1/audio").status == 404
