@@ -31,9 +31,10 @@ from rich.table import Table
 
 from boiler import arguments
 from boiler.errors import QueryError, UnknownItemError
-from boiler.search import export, filter_parser
+from boiler.search import export, filter_parser, relevance_feedback
 from boiler.search.embedder import TimeSpan
 from boiler.search.explain import Explanation, Moment
+from boiler.search.export import PlaylistEntry
 from boiler.search.nearest import ByItem, BySound, GroupLimit, Match, Nearest, Options
 from boiler.search.seeds import Seed
 
@@ -95,7 +96,9 @@ def run(args: argparse.Namespace) -> int:
     part = (args.start_s, args.end_s)
     if part != (0.0, None) and len(args.seeds) > 1:
         raise QueryError("--start_s and --end_s are a part of one sound: give one sound with them")
-    question = [_seed(word, part) for word in args.seeds] + [_seed(word, (0.0, None), -0.5) for word in args.less]
+    question = [_seed(word, part) for word in args.seeds] + [
+        _seed(word, (0.0, None), -relevance_feedback.AWAY) for word in args.less
+    ]
     with Nearest(args.model_dir, wav_dir=args.wav_dir, device=args.device, engine=args.engine) as nearest:
         try:
             answer = nearest.query(question, args.k, options)
@@ -107,9 +110,13 @@ def run(args: argparse.Namespace) -> int:
                 for match in answer.matches:
                     print("\n" + told(nearest.explain(question, match.n), match.id))
         elif args.format == "m3u8":
-            print(export.m3u8(answer.matches, nearest.path), end="")
+            entries = [PlaylistEntry(one.n, one.id, nearest.item(one.n).duration_s) for one in answer.matches]
+            sys.stdout.flush()
+            sys.stdout.buffer.write(export.m3u8(entries, nearest.path))
         else:
-            print(export.listing(answer.matches) if args.format == "json" else export.table(answer.matches), end="")
+            print(
+                export.json_list(answer.matches) if args.format == "json" else export.csv_table(answer.matches), end=""
+            )
     if answer.shortfall:
         print(f"boiler: {answer.shortfall}", file=sys.stderr)
     if answer.nothing_similar:

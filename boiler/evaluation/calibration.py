@@ -6,13 +6,12 @@ from itertools import pairwise
 
 import numpy as np
 
-from boiler.arrays import Float64Array, FloatArray, IntArray
-from boiler.evaluation import metrics
+from boiler.arrays import FloatArray, IntArray
 from boiler.evaluation.scorecard import Context
+from boiler.store.random_pairs import closer_than, random_pairs
 
 MARKS = (0.5, 0.9, 0.95, 0.99, 0.998, 0.999)
 N_NEW_PAIRS = 100_000
-_BLOCK = 10_000
 
 
 def context(
@@ -30,10 +29,10 @@ def context(
     of every query [Q, k], NaN where there is none.
     """
     quantiles = {f"{100 * mark:g} %": float(np.quantile(pairs, 1 - mark)) if len(pairs) else np.nan for mark in MARKS}
-    new = new_pairs(vectors, item_of_row, N_NEW_PAIRS, seed)
-    closer = np.sort(metrics.closer_than(new, pairs))
+    new = random_pairs(vectors, item_of_row, [seed, 998], N_NEW_PAIRS)  # not the seed of those that are stored
+    closer = np.sort(closer_than(new, pairs))
     expected = (np.arange(len(closer)) + 0.5) / max(len(closer), 1)
-    standing = metrics.closer_than(distances, pairs)
+    standing = closer_than(distances, pairs)
     edges = (0.0, *MARKS, 1.0)
     right = []
     for low, high in pairwise(edges):
@@ -48,22 +47,3 @@ def context(
         closer_than_998=float(np.mean(closer >= 0.998)) if len(new) else float("nan"),
         right=right,
     )
-
-
-def new_pairs(vectors: FloatArray, item_of_row: IntArray, n_pairs: int, seed: int) -> Float64Array:
-    """Angular distances of random pairs of rows of different items; none where there is but one item.
-
-    Shape: [N, D], [N] -> [n_pairs]
-    """
-    if len(np.unique(item_of_row)) < 2:
-        return np.zeros(0)
-    draw = np.random.default_rng([seed, 998])  # not the seed of those that are stored
-    found: list[Float64Array] = []
-    missing = n_pairs
-    while missing > 0:
-        a, b = draw.integers(len(vectors), size=(2, min(missing, _BLOCK)))
-        apart = item_of_row[a] != item_of_row[b]
-        cosines = np.einsum("pd,pd->p", vectors[a[apart]].astype(np.float64), vectors[b[apart]].astype(np.float64))
-        found.append(np.sqrt(np.maximum(2 * (1 - cosines), 0)))
-        missing -= len(cosines)
-    return np.concatenate(found)

@@ -13,6 +13,7 @@ import numpy as np
 from boiler import __version__
 from boiler import files as files_module
 from boiler.catalog.items import Item
+from boiler.engine.distance import angular_distance
 from boiler.errors import CorpusError
 from boiler.evaluation import aggregate, checks, ground_truth, labelled_index, metrics, plots, ranking
 from boiler.evaluation.calibration import context
@@ -166,7 +167,7 @@ def _context(index: Labelled, scores: Scores, seed: int) -> Context:
         right = share(named[queries[block]], named)  # type: ignore[arg-type]  # each its own kind
         places = np.maximum(near[block], 0)
         there = near[block] >= 0
-        angular = np.sqrt(np.maximum(2 * (1 - np.take_along_axis(cosines, places, 1)), 0))
+        angular = angular_distance(np.take_along_axis(cosines, places, 1))
         distances[block] = np.where(there, angular, np.nan)
         gains[block] = np.where(there, np.take_along_axis(right, places, 1), np.nan)
     opened = index.opened

@@ -333,11 +333,3 @@ def words(counts: FloatArray, *, least: float = 0.0) -> Words:
         int((whole > least / counts.shape[1]).sum()),
         float(perplexity(shares).mean()),
     )
-
-
-def closer_than(distances: FloatArray, pairs: FloatArray) -> Float64Array:
-    """For each distance, the share of random pairs that are farther apart.
-
-    Shape: distances any, pairs [P] sorted ascending -> as distances
-    """
-    return np.asarray(1.0 - np.searchsorted(pairs, distances, side="right") / max(len(pairs), 1), np.float64)

@@ -14,6 +14,7 @@ import numpy as np
 
 from boiler.arrays import Float32Array, Int64Array
 from boiler.deprecated import RenamedAttribute, renamed_arguments
+from boiler.engine.distance import cosine_similarity
 from boiler.errors import QueryError
 from boiler.search import rerank
 from boiler.search.embedder import TimeSpan
@@ -196,7 +197,7 @@ def matches(
     made = [
         Match(
             *(name.id, number, name.url, name.label),
-            *(start_s, end_s, distance, 1 - distance * distance / 2, closer_than),
+            *(start_s, end_s, distance, cosine_similarity(distance), closer_than),
             *(parts[query] if parts is not None else (None, None)),
         )
         for number, name, start_s, end_s, distance, closer_than, query in zip(
@@ -250,7 +251,7 @@ def _taken(others: list[Int64Array] | None, kept: Int64Array) -> list[Int64Array
 
 
 def _similarity(distances: Float32Array) -> Float32Array:
-    return np.asarray(1 - distances**2 / 2)
+    return cosine_similarity(distances)
 
 
 def _short(found: int, k: int, among: Int64Array | None, options: Options) -> str | None:

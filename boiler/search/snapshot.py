@@ -21,11 +21,12 @@ from boiler.arrays import Float32Array, Float64Array, Int64Array
 from boiler.catalog import items
 from boiler.catalog.items import Item
 from boiler.engine import Engine, Neighbours, selection
+from boiler.engine.distance import cosine_similarity
 from boiler.engine.exact import Exact
 from boiler.errors import ModelDirError, SilentSoundError, UnknownItemError
 from boiler.search import filters
 from boiler.search.filters import Filter
-from boiler.store import generation
+from boiler.store import generation, random_pairs
 from boiler.store.generation import Generation
 
 MOST_NAMES = 200_000  # kept in memory; some 50 MB
@@ -278,7 +279,7 @@ class Snapshot:
         new = np.unique(rows[np.isnan(known[rows])])
         if len(new):
             distances = self.engine.query(self.vectors[new], CROWD + 1).distances[:, 1:]
-            known[new] = (1 - distances**2 / 2).mean(axis=1) if distances.shape[1] else 0.0
+            known[new] = cosine_similarity(distances).mean(axis=1) if distances.shape[1] else 0.0
         return known[rows]
 
     def _n_items(self, among: Int64Array) -> int:
@@ -305,11 +306,8 @@ class Snapshot:
         return RankedItems(numbers[first], rows[first], asked[first], distances[first])
 
     def closer_than(self, distances: Float32Array) -> Float64Array:
-        """The share of random pairs of this collection that are farther apart: how unusual the closeness is. 0 where
-        there are no pairs."""
-        if not len(self._pairs):
-            return np.zeros(len(distances))
-        return np.asarray(1 - np.searchsorted(self._pairs, distances, side="right") / len(self._pairs))
+        """For each distance the share of random pairs of this collection that are farther apart."""
+        return random_pairs.closer_than(distances, self._pairs)
 
 
 def _number(n: object) -> int:

@@ -12,6 +12,7 @@ import numpy as np
 import orjson
 from starlette.responses import Response
 
+from boiler.engine.distance import cosine_similarity
 from boiler.search.snapshot import MOST_NAMES, RankedItems, Snapshot
 
 ENGINE = "X-Boiler-Engine"
@@ -64,7 +65,7 @@ class _Rows:
             begun.update(_begun(snapshot, ranked, missing))
         return b"[%b]" % b",".join(
             [
-                b'%b%.6f,"similarity":%.6f}' % (begun[row], distance, 1 - distance * distance / 2)
+                b'%b%.6f,"similarity":%.6f}' % (begun[row], distance, cosine_similarity(distance))
                 for row, distance in zip(rows, ranked.distances.tolist(), strict=True)
             ]
         )

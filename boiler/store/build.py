@@ -25,6 +25,7 @@ from boiler.engine.selection import EngineChoice
 from boiler.store import layout as mapping
 from boiler.store import manifest, projector
 from boiler.store.header import ROW, Header
+from boiler.store.random_pairs import random_pairs
 
 ARRAYS = ("vectors.npy", "rows.npy", "item_vectors.npy", "pairs.npy")
 FILES = (
@@ -36,8 +37,6 @@ FILES = (
     projector.CONFIG,
     "boiler.json",
 )
-N_PAIRS = 100_000
-
 _BLOCK_ROWS = 8_192
 
 
@@ -136,31 +135,6 @@ def _item_blocks(vectors: Float32Array, firsts: Int64Array) -> Iterator[Float32A
         first = firsts[begin : begin + _BLOCK_ROWS]
         low, high = first[0], ends[begin : begin + _BLOCK_ROWS][-1]
         yield normalize(np.add.reduceat(vectors[low:high], first - low, axis=0))
-
-
-def random_pairs(vectors: Float32Array, n: Int64Array, seed: int, n_pairs: int = N_PAIRS) -> Float32Array:
-    """Distances of up to `n_pairs` random pairs of rows of different items, rising: what "by chance" looks like in
-    this collection. Empty where there is but one item."""
-    if len(n) < 2 or n[0] == n[-1]:
-        return np.zeros(0, np.float32)
-    random = np.random.default_rng(seed)
-    found: list[Float32Array] = []
-    wanted = n_pairs
-    for _ in range(20):  # of most collections nearly every pair will do; of one long item and a short one, few
-        one, other = random.integers(0, len(n), (2, wanted))
-        apart = n[one] != n[other]
-        one, other = one[apart], other[apart]
-        cosines = np.concatenate(
-            [
-                np.einsum("ij,ij->i", vectors[one[at : at + 8192]], vectors[other[at : at + 8192]])
-                for at in range(0, max(len(one), 1), 8192)
-            ]
-        )
-        found.append(np.sqrt(np.maximum(2 * (1 - cosines), 0)).astype(np.float32))
-        wanted -= len(one)
-        if wanted <= 0:
-            break
-    return np.sort(np.concatenate(found))
 
 
 def _write_items(

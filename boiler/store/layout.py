@@ -27,6 +27,7 @@ import faiss
 import numpy as np
 
 from boiler.arrays import BoolArray, Float32Array, Int64Array, StructuredArray
+from boiler.engine.distance import angular_distance
 
 FILE = "map.npy"
 PLACE = np.dtype([("n", "<i8"), ("x", "<f4"), ("y", "<f4"), ("cluster", "<i2"), ("later", "?")])
@@ -199,7 +200,7 @@ def _neighbours(base: Float32Array, queries: Float32Array, k: int) -> tuple[Int6
         scores, rows = cells.search(queries, k)
         rows = np.where(rows < 0, rows[:, :1], rows)  # cells that held fewer than k
         scores = np.where(np.isfinite(scores) & (scores > -2), scores, scores[:, :1])
-    return rows, np.sqrt(np.maximum(2 - 2 * scores, 0)).astype(np.float32)
+    return rows, angular_distance(scores).astype(np.float32)
 
 
 def _beside(places: StructuredArray, vectors: Float32Array, which: BoolArray, base: Int64Array) -> None:

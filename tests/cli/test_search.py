@@ -13,6 +13,7 @@ from evaluating import indexed
 from boiler import cli, engine
 from boiler.catalog.items import Item
 from boiler.cli import search
+from boiler.search import relevance_feedback
 from boiler.search.filters import field
 from boiler.search.nearest import ByItem, BySound, GroupLimit, Nearest, Options
 from boiler.store import generation
@@ -83,7 +84,7 @@ def test_several_sounds_and_options_are_one_question(model_dir: Path, capsys: py
     options = ["--where", "n > 2", "--per_group", "label:2", "--diversity", "0.2", "-k", "9", "--json"]
     assert search.main([str(model_dir), *words, *options]) == 0
     told = capsys.readouterr()
-    question = [ByItem(3), ByItem(4), ByItem(5, weight=-0.5)]
+    question = [ByItem(3), ByItem(4), ByItem(5, weight=-relevance_feedback.AWAY)]
     expected = Nearest(model_dir).query(
         question, 9, Options(where=field("n") > 2, per_group=GroupLimit("label", 2), diversity=0.2)
     )

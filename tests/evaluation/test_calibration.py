@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from boiler.evaluation.calibration import context, new_pairs
+from boiler.evaluation.calibration import context
+from boiler.store.random_pairs import random_pairs
 
 
 @pytest.fixture(scope="module")
@@ -14,18 +15,9 @@ def vectors() -> np.ndarray:
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
-def test_new_pairs_are_of_different_items(vectors: np.ndarray) -> None:
-    """Two items whose rows are the same within and opposite across: every distance must be 2."""
-    rows = np.tile([[1.0, 0.0], [-1.0, 0.0]], (10, 1)).astype(np.float32)
-    found = new_pairs(rows, np.tile([4, 9], 10), 1000, seed=0)
-    np.testing.assert_array_equal(found, 2.0)
-    assert len(found) >= 1000
-    assert len(new_pairs(vectors[:5], np.zeros(5, int), 100, seed=0)) == 0  # one item alone has no pairs
-
-
 def test_right_pairs_pass_and_wrong_ones_are_noticed(vectors: np.ndarray) -> None:
     items = np.arange(500)
-    pairs = np.sort(new_pairs(vectors, items, 100_000, seed=5))
+    pairs = random_pairs(vectors, items, 5)
     none = np.zeros((0, 1))
     right = context(pairs, vectors, items, none, none, seed=1)
     # the Kolmogorov-Smirnov bound of two samples of 100,000, exceeded once in a thousand

@@ -239,9 +239,3 @@ def test_words_do_not_depend_on_the_length_of_the_bags(n: int, size: int, factor
     assert one.perplexity == pytest.approx(other.perplexity)
     assert one.used == other.used
     assert 1 <= one.per_sound <= one.perplexity + 1e-9 <= size + 2e-9
-
-
-def test_closer_than_counts_the_pairs_that_are_farther() -> None:
-    pairs = np.array([0.1, 0.5, 0.5, 1.0])
-    found = metrics.closer_than(np.array([0.0, 0.1, 0.4, 0.5, 2.0]), pairs)
-    np.testing.assert_allclose(found, [1.0, 0.75, 0.75, 0.25, 0.0])

@@ -1,14 +1,16 @@
-"""What leaves as a file can be read by others, and says nothing but what it should."""
+"""Playlists, CSV and JSON can be read by other programs, and a file name cannot add an entry to them."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
+import os
 from pathlib import Path
 
-from boiler.errors import QueryError
+from boiler.errors import SoundNotHereError
 from boiler.search import export
+from boiler.search.export import PlaylistEntry
 from boiler.search.query import Match
 
 
@@ -17,28 +19,44 @@ def match(n: int, name: str) -> Match:
 
 
 MATCHES = [match(1, "rain/a.wav"), match(2, "b\n#EXTM3U\n/etc/passwd"), match(1, "rain/a.wav")]
+ENTRIES = [
+    PlaylistEntry(1, "rain/a.wav"),
+    PlaylistEntry(2, "b\n#EXTM3U\n/etc/passwd", 4.6),
+    PlaylistEntry(1, "rain/a.wav", 3.0),
+    PlaylistEntry(3, "c\u2028\x85\r.wav", 0.2),
+]
 
 
-def nowhere(n: int) -> Path:
-    raise QueryError("the folder is not here")
+def missing(n: int) -> Path:
+    raise SoundNotHereError("the folder is not here")
 
 
-def test_a_playlist_names_each_sound_once_and_no_name_makes_a_line_of_its_own(tmp_path: Path) -> None:
-    lines = export.m3u8(MATCHES, lambda n: tmp_path / f"{n}.wav").splitlines()
+def test_a_playlist_names_each_sound_once_and_no_name_adds_a_line(tmp_path: Path) -> None:
+    lines = export.m3u8(ENTRIES, lambda n: tmp_path / f"{n}\n.wav").decode().splitlines()
     assert lines == [
         "#EXTM3U",
         "#EXTINF:-1,rain/a.wav",
-        str(tmp_path / "1.wav"),
-        "#EXTINF:-1,b?#EXTM3U?/etc/passwd",
-        str(tmp_path / "2.wav"),
+        str(tmp_path / "1?.wav"),
+        "#EXTINF:5,b?#EXTM3U?/etc/passwd",
+        str(tmp_path / "2?.wav"),
+        "#EXTINF:1,c???.wav",
+        str(tmp_path / "3?.wav"),
     ]
-    assert export.m3u8(MATCHES, nowhere).splitlines()[2] == "rain/a.wav"
-    assert export.m3u8([], nowhere) == "#EXTM3U\n"
+
+
+def test_where_the_sounds_are_not_at_hand_a_playlist_has_their_ids() -> None:
+    assert export.m3u8(ENTRIES, missing).decode().splitlines()[2] == "rain/a.wav"
+    assert export.m3u8([], missing) == b"#EXTM3U\n"
+
+
+def test_a_path_that_is_not_utf8_keeps_its_bytes() -> None:
+    path = Path(os.fsdecode(b"/sounds/caf\xe9.wav"))
+    assert export.m3u8([PlaylistEntry(1, "cafe")], lambda n: path).splitlines()[2] == b"/sounds/caf\xe9.wav"
 
 
 def test_a_table_and_json_hold_what_the_matches_do() -> None:
-    rows = list(csv.DictReader(io.StringIO(export.table(MATCHES))))
+    rows = list(csv.DictReader(io.StringIO(export.csv_table(MATCHES))))
     assert [(row["id"], float(row["distance"]), row["label"]) for row in rows] == [
         (one.id, one.distance, one.label) for one in MATCHES
     ]
-    assert [row["n"] for row in json.loads(export.listing(MATCHES))] == [1, 2, 1]
+    assert [row["n"] for row in json.loads(export.json_list(MATCHES))] == [1, 2, 1]

@@ -46,10 +46,3 @@ def test_a_vector_of_no_length_is_refused(tmp_path: Path) -> None:
         generation.publish(
             tmp_path / "m", Header("mine", 3), np.zeros((1, 3), np.float32), rows_of([0]), [Item(0, "a")]
         )
-
-
-def test_random_pairs_know_no_row_of_the_same_item() -> None:
-    vectors = np.eye(4, dtype=np.float32)
-    pairs = build.random_pairs(vectors, np.array([0, 0, 0, 1]), seed=0, n_pairs=100)
-    assert np.allclose(pairs, np.sqrt(2))
-    assert len(pairs) > 0

@@ -1,0 +1,54 @@
+"""How near two sounds of a collection are by chance: distances of random pairs, and where a distance is among them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from boiler.arrays import Float32Array, Float64Array, FloatArray, IntArray
+from boiler.engine.distance import angular_distance
+
+N_PAIRS = 100_000
+_MAX_ROUNDS = 20
+_BLOCK = 8_192
+
+
+def random_pairs(
+    vectors: FloatArray, item_of_row: IntArray, seed: int | Sequence[int], n_pairs: int = N_PAIRS
+) -> Float32Array:
+    """Angular distances of up to `n_pairs` random pairs of rows of different items, ascending. Fewer where nearly all
+    pairs are of one item; none where there is but one item.
+
+    Shape: vectors [N, D] of unit length, item_of_row [N] -> [P]
+    """
+    if len(item_of_row) < 2 or (item_of_row == item_of_row[0]).all():
+        return np.zeros(0, np.float32)
+    random = np.random.default_rng(seed)
+    found: list[FloatArray] = []
+    missing = n_pairs
+    for _ in range(_MAX_ROUNDS):  # one round does for most collections; a long item beside a short one takes more
+        one, other = random.integers(0, len(item_of_row), (2, missing))
+        apart = item_of_row[one] != item_of_row[other]
+        one, other = one[apart], other[apart]
+        for at in range(0, len(one), _BLOCK):
+            block = slice(at, at + _BLOCK)
+            found.append(angular_distance(np.einsum("ij,ij->i", vectors[one[block]], vectors[other[block]])))
+        missing -= len(one)
+        if missing <= 0:
+            break
+    return np.sort(np.concatenate(found or [np.zeros(0)])).astype(np.float32)
+
+
+def closer_than(distances: FloatArray, pairs: FloatArray) -> Float64Array:
+    """For each distance the share of random pairs that are farther apart, 0 to 1: how unusual the closeness is. 0 where
+    there are no pairs.
+
+    Shape: distances any, pairs [P] ascending -> as distances
+
+    >>> closer_than(np.array([0.5, 1.5]), np.array([1.0, 2.0])).tolist()
+    [1.0, 0.5]
+    """
+    if not len(pairs):
+        return np.zeros(np.shape(distances))
+    return np.asarray(1.0 - np.searchsorted(pairs, distances, side="right") / len(pairs), np.float64)
