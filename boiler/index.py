@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         metavar="[DIR] [ENCODER]",
         help="the folder of sounds (or a model directory that is to be brought up to date), and the encoder: "
-        f"{', '.join(encoder.TABLE)} (default: {encoder.DEFAULT} with --pt_path, {encoder.WITHOUT_CHECKPOINT} without)",
+        f"{', '.join(encoder.TABLE)}, or module:Class for one of your own (default: {encoder.DEFAULT} with --pt_path, {encoder.WITHOUT_CHECKPOINT} without)",
     )
     parser.add_argument("--wav_dir", type=Path, help="the folder of sounds, where it is not given as DIR")
     parser.add_argument("--pt_path", type=Path, help="the checkpoint that the encoder is made from")
@@ -48,9 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="where the index goes (default: beside the checkpoint; without one exp/FOLDER/ENCODER)",
     )
     parser.add_argument(
-        "--windows", choices=("all", "first"), help="all of each sound, or its first 8.192 s alone (default: all)"
+        "--windows", choices=("all", "first"), help="all windows of each sound, or only its first one (default: all)"
     )
-    parser.add_argument("--hop_s", type=float, help="seconds from window to window (default: half a window, 4.096)")
+    parser.add_argument(
+        "--hop_s",
+        type=float,
+        help="seconds from one window to the next (default: what the encoder says, mostly half a window)",
+    )
     parser.add_argument(
         "--url_template", help="the address of an item, of {id}, {stem}, {name}, {folder} (default: {id})"
     )
@@ -171,7 +175,7 @@ def _words(args: argparse.Namespace) -> tuple[Path, str | None]:
     if len(words) > 2:
         raise CorpusError(f"too many words: {' '.join(words)}; give a folder and an encoder")
     folder = args.wav_dir
-    if folder is None and words and (len(words) == 2 or words[0] not in encoder.TABLE or Path(words[0]).is_dir()):
+    if folder is None and words and (len(words) == 2 or not _names_encoder(words[0]) or Path(words[0]).is_dir()):
         folder = Path(words.pop(0))
     if folder is None and args.model_dir is not None:
         folder = _folder_of(args.model_dir)
@@ -180,6 +184,10 @@ def _words(args: argparse.Namespace) -> tuple[Path, str | None]:
     if len(words) > 1:
         raise CorpusError(f"the folder is given twice: {words[0]} and --wav_dir {folder}")
     return folder, words[0] if words else None
+
+
+def _names_encoder(word: str) -> bool:
+    return word in encoder.TABLE or ":" in word
 
 
 def _folder_of(model_dir: Path) -> Path:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from boiler.audio import stream
-from boiler.audio import windows as windows_module
+from boiler.audio.windows import cut_windows
 from boiler.encoder import Encoder
 from boiler.model import checkpoint
 from boiler.store import generation
@@ -39,7 +39,7 @@ def indexed(sounds: Path, model_dir: Path, *, embedder: bool = True) -> Path:
     """An index of the folder by `Bands`, published from arrays."""
     encoder = Bands()
     paths = sorted(sounds.rglob("*.wav"))
-    windows = [[one.samples for one in windows_module.windows(stream.stream(path))] for path in paths]
+    windows = [[one.samples for one in cut_windows(stream.stream(path))] for path in paths]
     vectors = np.concatenate([encoder(torch.from_numpy(np.stack(one))[:, None]).numpy() for one in windows])
     items = [
         Item(n, path.relative_to(sounds).as_posix(), label=path.parent.name, metadata={"take": path.stem[-1]})

@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from boiler.arrays import FloatArray
+from boiler.arrays import Float32Array, FloatArray
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,10 @@ FORMATS = {
     "wma": Format(".wma", "wmav2", "fltp", rates_hz=(16_000, 44_100, 48_000), channels=(1, 2), bit_rate=96_000),
 }
 LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 6: "5.1", 8: "7.1"}
+
+
+def noise(n: int, seed: int = 0) -> Float32Array:
+    return np.random.default_rng(seed).uniform(-0.9, 0.9, n).astype(np.float32)
 
 
 def write(path: Path, sound: FloatArray, rate_hz: int, form: str = "wav-s16", *, video: bool = False) -> Path:

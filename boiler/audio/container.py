@@ -24,11 +24,10 @@ from typing import Any, BinaryIO, TypeAlias, cast
 import av
 import av.error
 import numpy as np
-import numpy.typing as npt
 
+from boiler.audio.windows import Samples
 from boiler.errors import ExhaustedError, NotASoundError, SoundLimitError
 
-Samples: TypeAlias = npt.NDArray[np.float32]
 Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO
 
 # Containers of recordings. None of them refers to other files; `concat`, `hls`, `sdp`, `dash`, `image2` and their like

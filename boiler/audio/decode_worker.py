@@ -5,10 +5,10 @@ text (JSON, then raw float32), never pickles. Requests are pickled: they come fr
 
 A request is `(verb, *arguments)`:
 
-* `("files", paths, first_only, limits)`: sounds one after another, until there is a good piece of sound to hand over.
-* `("stream", source, start_s, end_s, limits)`: a sound or a part of it, as far as it fits an answer.
+* `("files", paths, spec, limits)`: sounds one after another, cut as `WindowSpec` says, until an answer is full.
+* `("stream", source, start_s, end_s, sample_rate_hz, limits)`: a sound or a part of it, as far as it fits an answer.
 * `("more",)`: go on with the sound that did not fit the answer before.
-* `("load", source, start_s, end_s, limits)` and `("probe", source, limits)`, source being a path or bytes.
+* `("load", source, start_s, end_s, sample_rate_hz, limits)` and `("probe", source, limits)`, source being a path or bytes.
 
 An answer is a list of parts, one for each sound touched, in the order asked, and the samples of all of them in one
 piece: `samples`, how many of them are its; and, when it is over with it, either `error` (kind, reason) or `probe`,
@@ -32,14 +32,15 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from boiler.audio.container import name_of, opened, readable
-from boiler.audio.stream import SAMPLE_RATE_HZ, Limits, Probe, Samples, Source, blocks_of, load, probe, stream
-from boiler.audio.windows import WINDOW_S, WINDOW_SAMPLES
+from boiler.audio.stream import Limits, Probe, Samples, Source, blocks_of, load, probe, stream
+from boiler.audio.windows import SAMPLE_RATE_HZ, WindowSpec
 from boiler.errors import ExhaustedError, NotASoundError, SoundError
 
 Part: TypeAlias = dict[str, Any]
 
-# An answer is handed over when it holds so much sound (2 MB), or after so much time: a slow file is not a hanging one.
-ANSWER_S = 32
+# An answer is sent when it holds this much sound (half a minute at 16 kHz, 2 MB), or after this much time: a slow file
+# is not a hanging one.
+ANSWER_SAMPLES = 32 * SAMPLE_RATE_HZ
 ANSWER_AFTER_S = 2.0
 HASH_BYTES = 2**20
 NOTHING = np.empty(0, np.float32)
@@ -83,9 +84,9 @@ class Desk:
         blocks: list[Samples] = []
         until = time.monotonic() + ANSWER_AFTER_S
         if verb == "files":
-            paths, first_only, limits = arguments
+            paths, spec, limits = arguments
             for path in paths:
-                self._open = _sound(path, first_only, limits)
+                self._open = _sound(path, spec, limits)
                 parts.append(self._draw(blocks, until))
                 if self._open is not None or _full(blocks, until):
                     break
@@ -114,10 +115,10 @@ class Desk:
 
 
 def _full(blocks: list[Samples], until: float) -> bool:
-    return sum(map(len, blocks)) >= ANSWER_S * SAMPLE_RATE_HZ or time.monotonic() > until
+    return sum(map(len, blocks)) >= ANSWER_SAMPLES or time.monotonic() > until
 
 
-def _sound(path: str, first_only: bool, limits: Limits) -> Iterator[Samples | Part]:
+def _sound(path: str, spec: WindowSpec, limits: Limits) -> Iterator[Samples | Part]:
     """Blocks of the sound (empty ones where it only takes time), then what there is to say of it."""
     try:
         with readable(path) as file:
@@ -128,14 +129,16 @@ def _sound(path: str, first_only: bool, limits: Limits) -> Iterator[Samples | Pa
                 yield NOTHING
             with opened(file, limits) as track:
                 stated_s = track.stated_s
-                # One sample more than a window tells whether there is more.
-                end_s = WINDOW_S + 1 / SAMPLE_RATE_HZ if first_only and stated_s is not None else None
+                end_s = None
+                if spec.which == "first" and stated_s is not None:
+                    # One sample more than a window tells whether there is more.
+                    end_s = (spec.window_samples + 1) / spec.sample_rate_hz
                 n_samples = 0
-                for samples in blocks_of(track, end_s=end_s):
+                for samples in blocks_of(track, end_s=end_s, sample_rate_hz=spec.sample_rate_hz):
                     n_samples += len(samples)
                     yield samples
-                duration_s = n_samples / SAMPLE_RATE_HZ
-                if end_s is not None and n_samples > WINDOW_SAMPLES:
+                duration_s = n_samples / spec.sample_rate_hz
+                if end_s is not None and n_samples > spec.window_samples:
                     duration_s = max(duration_s, stated_s or 0.0)
                 said = Probe(duration_s, track.rate_hz, track.channels, track.format)
             after = os.fstat(file.fileno())
@@ -151,10 +154,12 @@ def _sound(path: str, first_only: bool, limits: Limits) -> Iterator[Samples | Pa
         yield {"error": told(error, path)}
 
 
-def _stream(source: Source, start_s: float, end_s: float | None, limits: Limits) -> Iterator[Samples | Part]:
+def _stream(
+    source: Source, start_s: float, end_s: float | None, sample_rate_hz: int, limits: Limits
+) -> Iterator[Samples | Part]:
     """Blocks of the sound, then that it has ended."""
     try:
-        yield from stream(source, start_s=start_s, end_s=end_s, limits=limits)
+        yield from stream(source, start_s=start_s, end_s=end_s, sample_rate_hz=sample_rate_hz, limits=limits)
         yield {"ended": True}
     except REFUSED as error:
         yield {"error": told(error, name_of(source))}
@@ -163,8 +168,8 @@ def _stream(source: Source, start_s: float, end_s: float | None, limits: Limits)
 def _once(verb: str, source: Source, *arguments: Any) -> tuple[Part, Samples]:
     try:
         if verb == "load":
-            start_s, end_s, limits = arguments
-            samples = load(source, start_s=start_s, end_s=end_s, limits=limits)
+            start_s, end_s, sample_rate_hz, limits = arguments
+            samples = load(source, start_s=start_s, end_s=end_s, sample_rate_hz=sample_rate_hz, limits=limits)
             return {"samples": len(samples)}, samples
         return {"samples": 0, "probe": astuple(probe(source, *arguments))}, NOTHING
     except REFUSED as error:

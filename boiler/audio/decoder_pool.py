@@ -31,8 +31,8 @@ from typing import Any, BinaryIO, ClassVar, Generic, NamedTuple, Self, TypeAlias
 
 import numpy as np
 
-from boiler.audio.stream import Limits, Probe, Samples, Source, name_of, part_of
-from boiler.audio.windows import HOP_S, Cutter, Which, Window
+from boiler.audio.stream import Limits, Probe, Samples, Source, name_of, sample_range
+from boiler.audio.windows import DEFAULT_WINDOWS, SAMPLE_RATE_HZ, Window, WindowCutter, WindowSpec
 from boiler.audio.worker_process import Lost, Process
 from boiler.errors import ExhaustedError, NotASoundError, SoundError, SoundLimitError
 
@@ -45,7 +45,7 @@ WINDOWS_A_PIECE = 32  # 16 MB, however short the hop
 
 @dataclass(frozen=True, slots=True)
 class Piece(Generic[Key]):
-    """Windows of a sound, in their order, each [WINDOW_SAMPLES]; at most WINDOWS_A_PIECE. Silent ones are left out."""
+    """Windows of a sound, in their order, each [window_samples]; at most WINDOWS_A_PIECE. Silent ones are left out."""
 
     key: Key
     windows: list[Window]
@@ -89,7 +89,7 @@ def _error(told: list[str]) -> SoundError:
 class _Job(Generic[Key]):
     """A sound on its way through a worker."""
 
-    def __init__(self, turn: int, key: Key, path: str, cutter: Cutter) -> None:
+    def __init__(self, turn: int, key: Key, path: str, cutter: WindowCutter) -> None:
         self.turn = turn
         self.key = key
         self.path = path
@@ -127,11 +127,11 @@ class _Part(NamedTuple):
 class _Lane:
     """A worker, the sounds given to it, and what it answered."""
 
-    def __init__(self, worker: Process, jobs: Iterator[_Job[Any]], first_only: bool, limits: Limits) -> None:
+    def __init__(self, worker: Process, jobs: Iterator[_Job[Any]], spec: WindowSpec, limits: Limits) -> None:
         self.worker = worker
         self.answered: deque[_Part] = deque()
         self._jobs = jobs
-        self._first_only = first_only
+        self._spec = spec
         self._limits = limits
         self._given: deque[_Job[Any]] = deque()
         self._in_the_middle = False  # of the first of those given
@@ -147,7 +147,7 @@ class _Lane:
         n_files = 1 if self._one_by_one else len(self._given)
         if n_files:
             paths = [job.path for job in islice(self._given, n_files)]
-            self.worker.ask("files", paths, self._first_only, self._limits)
+            self.worker.ask("files", paths, self._spec, self._limits)
 
     def take(self) -> None:
         """Its answer, or what its death means."""
@@ -224,21 +224,36 @@ class Decoders:
             worker.stop()
 
     def load(
-        self, source: Source, *, start_s: float = 0.0, end_s: float | None = None, limits: Limits | None = None
+        self,
+        source: Source,
+        *,
+        start_s: float = 0.0,
+        end_s: float | None = None,
+        sample_rate_hz: int = SAMPLE_RATE_HZ,
+        limits: Limits | None = None,
     ) -> Samples:
-        """`boiler.audio.stream.load` in a worker; from any thread, it waits for a free one. Raises: as `boiler.audio.stream.load`."""
-        part_of(start_s, end_s)
-        return self._once("load", source, (start_s, end_s, limits or self.limits))[1]
+        """`boiler.audio.stream.load` in a worker; any thread may call it, and waits for a free worker.
+
+        Raises: as `boiler.audio.stream.load`.
+        """
+        sample_range(start_s, end_s, sample_rate_hz)
+        return self._once("load", source, (start_s, end_s, sample_rate_hz, limits or self.limits))[1]
 
     def stream(
-        self, source: Source, *, start_s: float = 0.0, end_s: float | None = None, limits: Limits | None = None
+        self,
+        source: Source,
+        *,
+        start_s: float = 0.0,
+        end_s: float | None = None,
+        sample_rate_hz: int = SAMPLE_RATE_HZ,
+        limits: Limits | None = None,
     ) -> Generator[Samples]:
         """`boiler.audio.stream.stream` in a worker, which is an answer ahead. Close it to stop before the end.
 
         Raises: as `boiler.audio.stream.stream`.
         """
-        part_of(start_s, end_s)  # now, not at the first piece
-        return self._pieces(source, (start_s, end_s, limits or self.limits))
+        sample_range(start_s, end_s, sample_rate_hz)  # now, not at the first block
+        return self._pieces(source, (start_s, end_s, sample_rate_hz, limits or self.limits))
 
     def _pieces(self, source: Source, arguments: tuple[Any, ...]) -> Generator[Samples]:
         name = name_of(source)
@@ -256,7 +271,7 @@ class Decoders:
         return Probe(*self._once("probe", source, (limits or self.limits,))[0]["probe"])
 
     def windows(
-        self, jobs: Iterable[tuple[Key, Path]], *, which: Which = "all", hop_s: float = HOP_S, ordered: bool = False
+        self, jobs: Iterable[tuple[Key, Path]], spec: WindowSpec = DEFAULT_WINDOWS, *, ordered: bool = False
     ) -> Generator[Event[Key]]:
         """Decode files and cut them into windows, in all workers that are free.
 
@@ -265,17 +280,16 @@ class Decoders:
         is at most two answers (of half a minute of sound, or 16 files) ahead of whoever iterates. Close it to stop
         before the end.
 
-        Raises: ValueError: as `boiler.audio.stream.windows`. BoilerError: a worker does not even start.
+        Raises: BoilerError: a worker does not even start.
         """
-        Cutter(which, hop_s)  # now, not at the first event
         numbered = enumerate(jobs)
-        queued = (_Job(turn, key, os.fspath(path), Cutter(which, hop_s)) for turn, (key, path) in numbered)
-        return self._windows(queued, which == "first", ordered)
+        queued = (_Job(turn, key, os.fspath(path), WindowCutter(spec)) for turn, (key, path) in numbered)
+        return self._windows(queued, spec, ordered)
 
-    def _windows(self, jobs: Iterator[_Job[Key]], first_only: bool, ordered: bool) -> Generator[Event[Key]]:
+    def _windows(self, jobs: Iterator[_Job[Key]], spec: WindowSpec, ordered: bool) -> Generator[Event[Key]]:
         turn = 0
         with self._taken(len(self._workers)) as workers:
-            lanes = [_Lane(worker, jobs, first_only, self.limits) for worker in workers]
+            lanes = [_Lane(worker, jobs, spec, self.limits) for worker in workers]
             while True:
                 waiting = any(lane.answered for lane in lanes)
                 for lane in lanes:

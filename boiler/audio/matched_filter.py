@@ -25,7 +25,7 @@ import numpy as np
 import scipy.fft
 
 from boiler.arrays import Complex64Array, Float32Array
-from boiler.audio.stream import SAMPLE_RATE_HZ, Samples
+from boiler.audio.windows import SAMPLE_RATE_HZ, Samples
 
 LEAST_S, MOST_S = 0.05, 60.0
 """Of the sound sought. A shorter one has too little in it to be told from chance."""
@@ -62,13 +62,14 @@ class Occurrence:
 
 
 class Pattern:
-    """A sound to look for. `samples` [T], mono at 16 kHz.
+    """A sound to look for. `samples` [T], mono at `sample_rate_hz`, which is also the rate of the recordings.
 
     Raises: ValueError: shorter than LEAST_S or longer than MOST_S, or silent.
     """
 
-    def __init__(self, samples: Samples) -> None:
-        self.duration_s = len(samples) / SAMPLE_RATE_HZ
+    def __init__(self, samples: Samples, sample_rate_hz: int = SAMPLE_RATE_HZ) -> None:
+        self.sample_rate_hz = sample_rate_hz
+        self.duration_s = len(samples) / sample_rate_hz
         loud = np.flatnonzero(np.abs(samples) > _EDGE * np.abs(samples).max(initial=0.0))
         if not len(loud):
             raise ValueError("it is silent: there is nothing to look for")
@@ -76,8 +77,8 @@ class Pattern:
         """Samples of near-silence before the part that is looked for."""
         sounding = samples[self.offset : int(loud[-1]) + 1]
         self.length = len(sounding)
-        if not LEAST_S <= self.length / SAMPLE_RATE_HZ <= MOST_S:
-            sounds_s = f"{self.length / SAMPLE_RATE_HZ:.2f}"
+        if not LEAST_S <= self.length / sample_rate_hz <= MOST_S:
+            sounds_s = f"{self.length / sample_rate_hz:.2f}"
             raise ValueError(f"it sounds for {sounds_s} s: what is looked for has {LEAST_S:g} to {MOST_S:g} s")
         # A power of two at least twice the sound, so that half of each block at most is looked at again.
         self.block = max(_BLOCK, 1 << (2 * self.length - 1).bit_length())
@@ -91,7 +92,7 @@ def occurrences(pattern: Pattern, blocks: Iterable[Samples]) -> list[Occurrence]
     `blocks`: the recording, in pieces of any length; memory does not grow with it.
     """
     found: list[Occurrence] = []
-    apart_s = OVERLAP * pattern.length / SAMPLE_RATE_HZ
+    apart_s = OVERLAP * pattern.length / pattern.sample_rate_hz
     for first, part in _overlapping(blocks, pattern.block, pattern.length):
         for one in _in_block(pattern, first, part, apart_s):
             if found and one.start_s - found[-1].start_s < apart_s:
@@ -126,7 +127,7 @@ def _in_block(pattern: Pattern, first: int, part: Samples, apart_s: float) -> li
     if not part.any():
         return []
     spectrum = scipy.fft.rfft(part, pattern.block)
-    weights = _whitening(spectrum)
+    weights = _whitening(spectrum, pattern.sample_rate_hz)
     spectrum *= weights
     sought = pattern.spectrum * weights
     correlation = scipy.fft.irfft(spectrum * sought, pattern.block)[:places]
@@ -135,13 +136,13 @@ def _in_block(pattern: Pattern, first: int, part: Samples, apart_s: float) -> li
     height = np.abs(correlation) / np.sqrt(energy * energy_sought)
     noise = float(np.median(height[:: max(1, places // 8_192)])) / 0.6745
     found = []
-    apart = round(apart_s * SAMPLE_RATE_HZ)
+    apart = round(apart_s * pattern.sample_rate_hz)
     for _ in range(MOST_A_BLOCK):
         at = int(height.argmax())
         if height[at] < min(max(LEAST_CERTAINTY * noise, LEAST_CORRELATION), SURE_CORRELATION):
             break
         gain_db = 20 * float(np.log10(abs(float(correlation[at])) / energy_sought / pattern.scale))
-        start_s = (first + at - pattern.offset) / SAMPLE_RATE_HZ
+        start_s = (first + at - pattern.offset) / pattern.sample_rate_hz
         # What whitening spreads beyond the edges makes 1 a little more.
         strength = min(float(height[at]), 1.0)
         if gain_db >= LEAST_GAIN_DB:
@@ -151,10 +152,10 @@ def _in_block(pattern: Pattern, first: int, part: Samples, apart_s: float) -> li
     return sorted(found, key=lambda one: one.start_s)
 
 
-def _whitening(spectrum: Complex64Array) -> Float32Array:
+def _whitening(spectrum: Complex64Array, sample_rate_hz: int) -> Float32Array:
     """One over the magnitude of each band. Shape: [F] -> [F]"""
     power = np.square(spectrum.real) + np.square(spectrum.imag)
-    band = max(1, round(_SMOOTH_HZ * 2 * len(spectrum) / SAMPLE_RATE_HZ))
+    band = max(1, round(_SMOOTH_HZ * 2 * len(spectrum) / sample_rate_hz))
     bands = np.add.reduceat(power, np.arange(0, len(power), band), dtype=np.float64)
     bands /= np.diff(np.append(np.arange(0, len(power), band), len(power)))
     middle = np.minimum((np.arange(len(bands)) + 0.5) * band, len(power) - 1)

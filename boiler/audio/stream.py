@@ -1,6 +1,6 @@
-"""Sound in: a file, bytes or a file object becomes mono float32 at 16 kHz, and windows of it with their times.
+"""Decoding: a file, bytes or a file object to mono float32 samples at the rate asked for.
 
-One path for training, indexing, queries and the browser, so that the same sound is the same samples everywhere:
+Training, indexing, queries and the browser all decode here, so that the same sound is the same samples everywhere:
 
 * `boiler.audio.container` (PyAV) decodes; what a file is is decided by its content, never by its name.
 * **Downmix** is the mean over the channels, by us: FFmpeg's own mono is 0.707 (L + R), which is 3 dB too loud.
@@ -25,7 +25,8 @@ from typing import Protocol, cast
 import numpy as np
 import soxr
 
-from boiler.audio.container import Limits, Samples, Source, Track, name_of, opened
+from boiler.audio.container import Limits, Source, Track, name_of, opened
+from boiler.audio.windows import SAMPLE_RATE_HZ, Samples
 from boiler.errors import NotASoundError, SoundError, SoundLimitError
 
 __all__ = [
@@ -39,12 +40,10 @@ __all__ = [
     "blocks_of",
     "load",
     "name_of",
-    "part_of",
     "probe",
+    "sample_range",
     "stream",
 ]
-
-SAMPLE_RATE_HZ = 16_000
 
 # What a folder is searched for; compared in lower case. What is inside decides how a file is read.
 SUFFIXES = frozenset(
@@ -70,10 +69,14 @@ class Probe:
 class Reader(Protocol):
     """What reads sounds: this module, or `boiler.audio.decoder_pool.Decoders`, which does so in processes that may die."""
 
-    def load(self, source: Source, *, start_s: float = 0.0, end_s: float | None = None) -> Samples:
+    def load(
+        self, source: Source, *, start_s: float = 0.0, end_s: float | None = None, sample_rate_hz: int = SAMPLE_RATE_HZ
+    ) -> Samples:
         """`boiler.audio.stream.load`."""
 
-    def stream(self, source: Source, *, start_s: float = 0.0, end_s: float | None = None) -> Iterator[Samples]:
+    def stream(
+        self, source: Source, *, start_s: float = 0.0, end_s: float | None = None, sample_rate_hz: int = SAMPLE_RATE_HZ
+    ) -> Iterator[Samples]:
         """`boiler.audio.stream.stream`."""
 
 
@@ -94,26 +97,39 @@ def probe(source: Source, limits: Limits | None = None, *, step: Callable[[], No
         return Probe(duration_s, track.rate_hz, track.channels, track.format)
 
 
-def load(source: Source, *, start_s: float = 0.0, end_s: float | None = None, limits: Limits | None = None) -> Samples:
-    """The sound, or the part of it from `start_s` to `end_s` (None: to its end), as `stream` gives it, in one piece.
+def load(
+    source: Source,
+    *,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
+    limits: Limits | None = None,
+) -> Samples:
+    """The whole sound, or the part from `start_s` to `end_s` (None: to its end), in one array.
 
-    Shape: float32 [T] mono at 16 kHz. It takes 64 kB a second: for long sounds use `stream`.
+    Shape: float32 [T], mono at `sample_rate_hz`. At 16 kHz a second takes 64 kB: for long sounds use `stream`.
 
     Raises: as `stream`.
     """
-    return np.concatenate(list(stream(source, start_s=start_s, end_s=end_s, limits=limits)))
+    blocks = stream(source, start_s=start_s, end_s=end_s, sample_rate_hz=sample_rate_hz, limits=limits)
+    return np.concatenate(list(blocks))
 
 
 def stream(
-    source: Source, *, start_s: float = 0.0, end_s: float | None = None, limits: Limits | None = None
+    source: Source,
+    *,
+    start_s: float = 0.0,
+    end_s: float | None = None,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
+    limits: Limits | None = None,
 ) -> Iterator[Samples]:
     """The sound in blocks of about a second, in memory that does not grow with its length.
 
-    A part is the same samples as that slice of the whole, but for rounding (2e-7 was seen) in lossless formats and to
-    1e-3 in lossy ones; not so the noise that AAC makes up (its encoder only says how loud), which is another one after
-    a seek. An `end_s` after the end of the sound is no error.
+    A part equals that slice of the whole up to rounding: 2e-7 in lossless formats, 1e-3 in lossy ones. The exception is
+    the noise that AAC synthesises (its encoder stores only how loud it is), which differs after a seek. An `end_s`
+    beyond the end of the sound is no error.
 
-    Shape: blocks of float32 [T] mono at 16 kHz, none of them empty, at least one.
+    Shape: blocks of float32 [T], mono at `sample_rate_hz`, none of them empty, at least one.
 
     Raises:
         ValueError: `start_s` is negative, or `end_s` not after it.
@@ -121,38 +137,40 @@ def stream(
         SoundLimitError: longer, wider, faster or slower to decode than the limits allow.
         SoundError: the sound ends before `start_s`.
     """
-    part = part_of(start_s, end_s)  # now, not at the first block
+    part = sample_range(start_s, end_s, sample_rate_hz)  # now, not at the first block
 
     def reading() -> Iterator[Samples]:
         with opened(source, limits or Limits()) as track:
-            yield from _cut(track, *part)
+            yield from _cut(track, *part, sample_rate_hz)
 
     return reading()
 
 
-def blocks_of(track: Track, *, start_s: float = 0.0, end_s: float | None = None) -> Iterator[Samples]:
+def blocks_of(
+    track: Track, *, start_s: float = 0.0, end_s: float | None = None, sample_rate_hz: int = SAMPLE_RATE_HZ
+) -> Iterator[Samples]:
     """What `stream` gives, of a track that is open already. Raises: as `stream`."""
-    return _cut(track, *part_of(start_s, end_s))
+    return _cut(track, *sample_range(start_s, end_s, sample_rate_hz), sample_rate_hz)
 
 
-def part_of(start_s: float, end_s: float | None) -> tuple[int, int | None]:
-    """The first sample of a part at 16 kHz, and the one after its last. Raises: ValueError: as `stream`."""
-    first = round(start_s * SAMPLE_RATE_HZ)
-    last = None if end_s is None else round(end_s * SAMPLE_RATE_HZ)
+def sample_range(start_s: float, end_s: float | None, sample_rate_hz: int = SAMPLE_RATE_HZ) -> tuple[int, int | None]:
+    """The first sample of a part and the one after its last (None: to the end). Raises: ValueError: as `stream`."""
+    first = round(start_s * sample_rate_hz)
+    last = None if end_s is None else round(end_s * sample_rate_hz)
     if first < 0 or (last is not None and last <= first):
         raise ValueError(f"a part of a sound begins at 0 or later and ends after it begins: {start_s} to {end_s} s")
     return first, last
 
 
-def _cut(track: Track, first: int, last: int | None) -> Iterator[Samples]:
+def _cut(track: Track, first: int, last: int | None, rate_hz: int) -> Iterator[Samples]:
     limits = track.limits
-    base_s = max(0, first // SAMPLE_RATE_HZ - WARM_UP_S)
-    position = base_s * SAMPLE_RATE_HZ
-    for block in _resampled(track, base_s):
+    base_s = max(0, first // rate_hz - WARM_UP_S)
+    position = base_s * rate_hz
+    for block in _resampled(track, base_s, rate_hz):
         begin = max(0, first - position)
         end = len(block) if last is None else min(len(block), last - position)
         if begin < end:
-            if position + end - first > limits.max_seconds * SAMPLE_RATE_HZ:
+            if position + end - first > limits.max_seconds * rate_hz:
                 raise SoundLimitError(track.name, f"it is longer than the {limits.max_seconds:g} s that are allowed")
             yield block[begin:end]
         position += len(block)
@@ -161,14 +179,17 @@ def _cut(track: Track, first: int, last: int | None) -> Iterator[Samples]:
     if position == 0:
         raise NotASoundError(track.name, "nothing in it could be decoded")
     if position <= first:
-        raise SoundError(track.name, f"it ends before second {first / SAMPLE_RATE_HZ:g}, where the part begins")
+        raise SoundError(track.name, f"it ends before second {first / rate_hz:g}, where the part begins")
 
 
-def _resampled(track: Track, from_s: int) -> Iterator[Samples]:
-    """The track at 16 kHz from second `from_s` on. A whole second is a whole number of samples at every rate, before
-    and after, so the resampler's phase there is the one it has in the whole sound. Blocks may be empty."""
+def _resampled(track: Track, from_s: int, rate_hz: int) -> Iterator[Samples]:
+    """The track at `rate_hz` from second `from_s` on. Blocks may be empty.
+
+    A whole second is a whole number of samples at every rate, before and after, so the resampler's phase there is the
+    one it has in the whole sound.
+    """
     nothing = np.empty(0, np.float32)
-    rate_hz = SAMPLE_RATE_HZ
+    current_hz = rate_hz
     resampler: soxr.ResampleStream | None = None
 
     def resampled(block: Samples, last: bool = False) -> Samples:
@@ -180,11 +201,11 @@ def _resampled(track: Track, from_s: int) -> Iterator[Samples]:
         return done
 
     for block_hz, block in track.blocks(from_s):
-        if block_hz != rate_hz:  # at the beginning, and where recordings of several rates were joined
+        if block_hz != current_hz:  # at the beginning, and where recordings of several rates were joined
             yield resampled(nothing, last=True)
-            rate_hz = block_hz
+            current_hz = block_hz
             resampler = None
-            if rate_hz != SAMPLE_RATE_HZ:
-                resampler = soxr.ResampleStream(rate_hz, SAMPLE_RATE_HZ, 1, dtype="float32", quality="HQ")
+            if current_hz != rate_hz:
+                resampler = soxr.ResampleStream(current_hz, rate_hz, 1, dtype="float32", quality="HQ")
         yield resampled(block)
     yield resampled(nothing, last=True)

@@ -1,33 +1,93 @@
-"""Windows of a sound: what an encoder takes, cut from a stream, each with its times.
+"""Windows of a sound: fixed-length pieces of a stream, as encoders take them, each with its times.
 
-A window is `WINDOW_SAMPLES` samples. A shorter sound is repeated to fill one; a longer one is cut with a hop.
+`WindowSpec` says at which sampling rate, how long and how far apart. Every encoder has one, an index keeps the one it
+was made with, and whatever decodes a sound for that index is given it. The defaults are those of boiler's own encoders
+and of training.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
-from boiler.audio.stream import SAMPLE_RATE_HZ, Samples
+from boiler.arrays import Float32Array
 
+Samples: TypeAlias = Float32Array
+
+SAMPLE_RATE_HZ = 16_000
 WINDOW_SAMPLES = 2**17
-WINDOW_S = WINDOW_SAMPLES / SAMPLE_RATE_HZ  # 8.192
-HOP_S = WINDOW_S / 2
 
-# One step of 16 bits. What never leaves it is digital silence, or the dither of it.
+# One step of 16 bits. A sound that never exceeds it is digital silence, or dither.
 SILENCE_PEAK = 2.0**-15
 
 Which = Literal["all", "first"]
 
 
 @dataclass(frozen=True, slots=True)
+class WindowSpec:
+    """How sounds are cut into windows.
+
+    sample_rate_hz: of the samples; sounds are resampled to it
+    window_samples: length of a window
+    hop_s: seconds from the start of one window to the start of the next, at most a window's length
+    which: `all` windows of a sound, or its `first` one only
+
+    Raises: ValueError: a value out of range.
+
+    >>> WindowSpec().window_s, WindowSpec().hop_s
+    (8.192, 4.096)
+    """
+
+    sample_rate_hz: int = SAMPLE_RATE_HZ
+    window_samples: int = WINDOW_SAMPLES
+    hop_s: float = WINDOW_SAMPLES / SAMPLE_RATE_HZ / 2
+    which: Which = "all"
+
+    def __post_init__(self) -> None:
+        if self.sample_rate_hz < 1 or self.window_samples < 1:
+            raise ValueError(
+                f"a window has at least one sample at 1 Hz or more, not {self.window_samples} at {self.sample_rate_hz}"
+            )
+        # A hop longer than the window would leave sound out.
+        if not (0 < self.hop_s < math.inf and 0 < self.hop_samples <= self.window_samples):
+            raise ValueError(f"hop_s must be above 0 and at most a window ({self.window_s:g} s), not {self.hop_s}")
+        if self.which not in ("all", "first"):
+            raise ValueError(f"windows are 'all' or 'first', not {self.which!r}")
+
+    @property
+    def window_s(self) -> float:
+        """Seconds of a window."""
+        return self.window_samples / self.sample_rate_hz
+
+    @property
+    def hop_samples(self) -> int:
+        """Samples from the start of one window to the start of the next."""
+        return round(self.hop_s * self.sample_rate_hz)
+
+    def n_windows(self, n_samples: int) -> int:
+        """How many windows a sound of `n_samples` (1 or more) is cut into.
+
+        >>> [WindowSpec().n_windows(n) for n in (16_000, 2**17 + 1, 2**17 + 65_536)]
+        [1, 2, 2]
+        """
+        if self.which == "first":
+            return 1
+        return 1 + max(0, math.ceil((n_samples - self.window_samples) / self.hop_samples))
+
+
+DEFAULT_WINDOWS = WindowSpec()
+"""8.192 s at 16 kHz, half overlapping, all of each sound."""
+
+
+@dataclass(frozen=True, slots=True)
 class Window:
     """A piece of a sound as encoders take it.
 
-    Shape: samples [WINDOW_SAMPLES]. Times are seconds from the beginning of the sound; a sound shorter than a window is
+    Shape: samples [window_samples]. Times are seconds from the start of the sound; a sound shorter than a window is
     repeated to fill it, and `end_s` is then the sound's own length.
     """
 
@@ -37,84 +97,71 @@ class Window:
     silent: bool
 
 
-def windows(blocks: Iterable[Samples], *, which: Which = "all", hop_s: float = HOP_S) -> Iterator[Window]:
-    """Cut a streamed sound into windows, `hop_s` seconds from one beginning to the next, at most a window's length.
+def cut_windows(blocks: Iterable[Samples], spec: WindowSpec = DEFAULT_WINDOWS) -> Iterator[Window]:
+    """Cut a streamed sound, at the rate of `spec`, into windows.
 
     No sound is left out: where the last hop does not end with the sound, one more window does. A shorter sound is one
-    window, repeated to fill it. `which="first"`: only the first window, and no more is read than it needs.
-
-    Raises: ValueError: a hop that is not above 0 and at most WINDOW_S, or another `which`.
+    window, repeated to fill it. With `which="first"` no more is read than the first window needs.
     """
-    cutter = Cutter(which, hop_s)
-
-    def cutting() -> Iterator[Window]:
-        for block in blocks:
-            yield from cutter.push(block)
-            if cutter.satisfied:
-                return
-        yield from cutter.end()
-
-    return cutting()
+    cutter = WindowCutter(spec)
+    for block in blocks:
+        yield from cutter.push(block)
+        if cutter.satisfied:
+            return
+    yield from cutter.end()
 
 
-class Cutter:
-    """`windows` for sound that is handed over piece by piece. Holds at most two windows of it.
+class WindowCutter:
+    """`cut_windows` for sound that is pushed block by block. Holds at most two windows of it."""
 
-    Raises: ValueError: as `windows`.
-    """
-
-    def __init__(self, which: Which = "all", hop_s: float = HOP_S) -> None:
-        self._hop = round(hop_s * SAMPLE_RATE_HZ)
-        if not 0 < self._hop <= WINDOW_SAMPLES:
-            raise ValueError(f"a hop is above 0 and at most {WINDOW_S} s, so that no sound is left out; not {hop_s}")
-        if which not in ("all", "first"):
-            raise ValueError(f"windows are 'all' or 'first', not {which!r}")
-        self._which = which
-        self._held = np.empty(0, np.float32)  # the sound from sample `_begins` on
-        self._begins = 0
-        self._n = 0
+    def __init__(self, spec: WindowSpec = DEFAULT_WINDOWS) -> None:
+        self._spec = spec
+        self._held = np.empty(0, np.float32)  # the sound from sample `_start` on
+        self._start = 0
+        self._n = 0  # windows cut
 
     @property
     def satisfied(self) -> bool:
-        """No more sound is needed: the first window was all that was asked for."""
-        return self._which == "first" and self._n > 0
+        """No more sound is needed: only the first window was wanted, and it is out."""
+        return self._spec.which == "first" and self._n > 0
 
     def push(self, block: Samples) -> Iterator[Window]:
-        """The windows that are whole now."""
+        """The windows that are complete now."""
         if self.satisfied:
             return
+        size, hop = self._spec.window_samples, self._spec.hop_samples
         self._held = np.concatenate((self._held, block))
-        # A window is held until the next one is whole: the last one may need the end of it.
-        while len(self._held) >= (self._hop if self._n else 0) + WINDOW_SAMPLES and not self.satisfied:
+        # A window is held until the next one is complete: the last one may need the end of it.
+        while len(self._held) >= (hop if self._n else 0) + size and not self.satisfied:
             if self._n:
-                self._held = self._held[self._hop :]
-                self._begins += self._hop
+                self._held = self._held[hop:]
+                self._start += hop
             self._n += 1
-            yield _window(self._held[:WINDOW_SAMPLES], self._begins)
+            yield self._window(self._held[:size], self._start)
 
     def end(self) -> Iterator[Window]:
         """The sound has ended: the window that ends with it, unless that is out already."""
+        size = self._spec.window_samples
         if self.satisfied or not len(self._held):
             return
         if self._n == 0:
-            yield _window(self._held, 0)
-        elif len(self._held) > WINDOW_SAMPLES:
-            yield _window(self._held[-WINDOW_SAMPLES:], self._begins + len(self._held) - WINDOW_SAMPLES)
+            yield self._window(self._held, 0)
+        elif len(self._held) > size:
+            yield self._window(self._held[-size:], self._start + len(self._held) - size)
+
+    def _window(self, samples: Samples, start: int) -> Window:
+        size, rate_hz = self._spec.window_samples, self._spec.sample_rate_hz
+        filled = fill_window(samples, size) if len(samples) < size else samples.copy()
+        return Window(filled, start / rate_hz, (start + len(samples)) / rate_hz, is_silent(samples))
 
 
-def fill(samples: Samples) -> Samples:
-    """A window of it: repeated when shorter, cut when longer. Shape: [T] with T > 0, to [WINDOW_SAMPLES]."""
+def fill_window(samples: Samples, window_samples: int = WINDOW_SAMPLES) -> Samples:
+    """Repeat shorter sounds and cut longer ones to a window. Shape: [T] with T > 0, to [window_samples]."""
     if samples.size == 0:
         raise ValueError("there is no sample to fill a window with")
-    return np.resize(samples[:WINDOW_SAMPLES], WINDOW_SAMPLES)
+    return np.resize(samples[:window_samples], window_samples)
 
 
 def is_silent(samples: Samples) -> bool:
-    """Nothing in it is above one step of 16 bits."""
+    """Whether no sample exceeds one step of 16 bits."""
     return bool(np.abs(samples).max(initial=0.0) <= SILENCE_PEAK)
-
-
-def _window(samples: Samples, begins: int) -> Window:
-    filled = fill(samples) if len(samples) < WINDOW_SAMPLES else samples.copy()
-    end_s = (begins + len(samples)) / SAMPLE_RATE_HZ
-    return Window(filled, begins / SAMPLE_RATE_HZ, end_s, is_silent(samples))

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from boiler.audio.container import Samples
+from boiler.audio.windows import Samples
 from boiler.errors import BoilerError, ExhaustedError, SoundError
 
 # The worker gets the parent's import path, and nothing else of it.

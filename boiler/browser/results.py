@@ -100,17 +100,20 @@ def _cached_windows(
 ) -> ByWindows:
     start_s, end_s = part
     length_s = (_item.duration_s if end_s is None else end_s) - start_s
-    blocks = _reported(stream.stream(_path, start_s=start_s, end_s=end_s), length_s, _on_progress)
+    rate_hz = _nearest.header.sample_rate_hz
+    blocks = _reported(
+        stream.stream(_path, start_s=start_s, end_s=end_s, sample_rate_hz=rate_hz), length_s * rate_hz, _on_progress
+    )
     windows = seeds.evenly_spaced(_nearest.embed_blocks(blocks, _item.id, start_s))
     return ByWindows([one.vector for one in windows], [one.window for one in windows], _path)
 
 
 def _reported(
-    blocks: Iterable[stream.Samples], length_s: float, on_progress: ProgressCallback
+    blocks: Iterable[stream.Samples], n_samples: float, on_progress: ProgressCallback
 ) -> Iterator[stream.Samples]:
     done = 0
     for block in blocks:
-        on_progress(done / stream.SAMPLE_RATE_HZ / max(length_s, 0.1))
+        on_progress(done / max(n_samples, 1))
         yield block
         done += len(block)
 

@@ -40,7 +40,7 @@ def show_search_bar(index: OpenIndex, state: SearchState) -> None:
                 help="Browse the folders of the collection",
                 on_click=lambda: actions.set_url(_current_state().browse_folder("")),
             )
-        upload_field.show_upload_field()
+        upload_field.show_upload_field(index.nearest.header.sample_rate_hz)
 
 
 def _find() -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from boiler.audio import stream
 from boiler.browser import actions, background
 from boiler.browser.upload_store import upload_store
 from boiler.browser.url_state import SearchState
@@ -14,6 +13,7 @@ from boiler.errors import BoilerError
 
 MAX_UPLOAD_MB = 50
 UPLOAD_POPOVER = "upload"
+RECORDING_RATES_HZ = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # that Streamlit offers
 _PENDING = "pending-upload"  # session key
 _FIELD_COUNT = "upload-field-count"  # session key
 
@@ -28,14 +28,14 @@ class PendingUpload:
     state: SearchState
 
 
-def show_upload_field() -> None:
-    """The button, and the popover with the two fields."""
+def show_upload_field(sample_rate_hz: int) -> None:
+    """The button, and the popover with the two fields. `sample_rate_hz`: of the index, for recordings."""
     with st.popover("Upload a sound", icon=":material/upload_file:", key=UPLOAD_POPOVER, on_change="rerun") as popover:
         if popover.open:
-            _show_fields()
+            _show_fields(sample_rate_hz)
 
 
-def _show_fields() -> None:
+def _show_fields(sample_rate_hz: int) -> None:
     # A field that has received its file is replaced by an empty one, so that Streamlit does not keep the file, too.
     count = st.session_state.get(_FIELD_COUNT, 0)
     st.file_uploader(
@@ -47,11 +47,20 @@ def _show_fields() -> None:
     )
     st.audio_input(
         "Or record a sound",
-        sample_rate=stream.SAMPLE_RATE_HZ,
+        sample_rate=recording_rate_hz(sample_rate_hz),
         key=f"microphone-{count}",
         on_change=_receive,
         args=(f"microphone-{count}",),
     )
+
+
+def recording_rate_hz(sample_rate_hz: int) -> int:
+    """The lowest rate that loses nothing for an index of `sample_rate_hz`, or else the highest one.
+
+    >>> recording_rate_hz(16_000), recording_rate_hz(20_000), recording_rate_hz(96_000)
+    (16000, 22050, 48000)
+    """
+    return next((rate_hz for rate_hz in RECORDING_RATES_HZ if rate_hz >= sample_rate_hz), RECORDING_RATES_HZ[-1])
 
 
 def _receive(field: str) -> None:

@@ -1,7 +1,10 @@
 """Encoders: a waveform in, a vector of unit length out. The contract, and the table of names.
 
-An encoder takes float `[N, 1, 2**17]` at 16 kHz, at any level, and gives float `[N, D]` rows of unit length. It
-scripts, is deterministic, gives the same vector alone and in a batch, and a finite one for silence. One file per kind.
+An encoder takes float `[N, 1, T]`, windows of the length and sampling rate that it names, at any level, and gives float
+`[N, D]` rows of unit length. It scripts, is deterministic, gives the same vector alone and in a batch, and a finite one
+for silence. One file per kind.
+
+A name is one of `TABLE`, or `module:Class` for an encoder of one's own.
 
 >>> from boiler import encoder
 >>> embed = encoder.create("BagTopVQVAE", Path("exp/mine/vqvae_012.pt"))  # doctest: +SKIP
@@ -19,9 +22,8 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from boiler.audio.windows import DEFAULT_WINDOWS, WindowSpec
 from boiler.errors import CheckpointError, UnknownNameError
-
-WINDOW_SAMPLES = 2**17
 
 TABLE: dict[str, str] = {
     "BagTopVQVAE": "boiler.encoder.bag_top:BagTopVQVAE",
@@ -52,18 +54,33 @@ Path = str | os.PathLike[str]
 
 
 class Encoder(nn.Module, ABC):
-    """What every encoder is. Each kind is made by `Kind(pt_path, device)`; one that needs no checkpoint takes None.
+    """Base of all encoders. Each kind is made by `Kind(pt_path, device)`; one that needs no checkpoint takes None.
 
     Attributes: `dim`, the length D of its vectors.
-    Shape: float `[N, 1, 2**17]` to float `[N, D]`, rows of unit length.
+    Shape: float `[N, 1, window_samples]` to float `[N, D]`, rows of unit length.
     """
 
     needs_checkpoint: ClassVar[bool] = False
     """Whether it is made from a training checkpoint (then `pt_path` must be given)."""
 
+    sample_rate_hz: ClassVar[int] = DEFAULT_WINDOWS.sample_rate_hz
+    """Of the waveform that it takes."""
+
+    window_samples: ClassVar[int] = DEFAULT_WINDOWS.window_samples
+    """Length T of the waveform that it takes."""
+
+    hop_s: ClassVar[float | None] = None
+    """Seconds from the start of one window to the next, unless the user asks otherwise. None: half a window."""
+
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.dim = dim
+
+    @classmethod
+    def window_spec(cls, pt_path: Path | None = None) -> WindowSpec:
+        """How sounds are cut for it. To be overridden where the file at `pt_path` decides."""
+        hop_s = cls.window_samples / cls.sample_rate_hz / 2 if cls.hop_s is None else cls.hop_s
+        return WindowSpec(cls.sample_rate_hz, cls.window_samples, hop_s)
 
     @abstractmethod
     def forward(self, waveform: Tensor) -> Tensor:
@@ -78,19 +95,33 @@ class Fitted(Encoder):
 
     @abstractmethod
     def fit(self, waveforms: Iterable[Tensor]) -> None:
-        """Learn from batches of windows, each float `[B, 1, 2**17]`. Once, before `forward`."""
+        """Learn from batches of windows, each float `[B, 1, window_samples]`. Once, before `forward`."""
 
 
 def find(name: str) -> type[Encoder]:
-    """The class of that name.
+    """The class of that name: one of `TABLE`, or `module:Class` of one's own.
 
-    Raises: `UnknownNameError`.
+    Raises: `UnknownNameError`: no such name, or what it names cannot be imported or is no `Encoder`.
     """
-    if name not in TABLE:
+    if name not in TABLE and ":" not in name:
         raise UnknownNameError("encoder", name, TABLE)
-    module, _, class_name = TABLE[name].partition(":")
-    found: type[Encoder] = getattr(importlib.import_module(module), class_name)
+    module, _, class_name = TABLE.get(name, name).partition(":")
+    try:
+        found = getattr(importlib.import_module(module), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UnknownNameError("encoder", name, TABLE) from error
+    if not (isinstance(found, type) and issubclass(found, Encoder)):
+        raise UnknownNameError("encoder", name, TABLE)
     return found
+
+
+def short_name(name: str) -> str:
+    """The name without its module, for folders.
+
+    >>> short_name("MFCCStats"), short_name("my.encoders:Spectral")
+    ('MFCCStats', 'Spectral')
+    """
+    return name.rpartition(":")[2]
 
 
 def create(name: str, pt_path: Path | None = None, device: str = "cpu") -> Encoder:
@@ -112,7 +143,7 @@ def learn_folder(windows: Iterable[Tensor]) -> dict[str, Tensor]:
     """What all `FOLDER_FITTERS` learn, each tensor as `fitter.name`.
 
     Arguments: `windows`, which can be gone through again and again, gives batches of whole windows, float
-    `[B, 1, 2**17]`.
+    `[B, 1, window_samples]`.
     """
     learned: dict[str, Tensor] = {}
     for name, place in FOLDER_FITTERS.items():

@@ -55,7 +55,8 @@ def opened(path: Path, device: str) -> Frozen:
 
         return run
 
-    presence = getattr(module, "presence", None)
+    # Files written before the method was renamed export `presence`.
+    presence = getattr(module, "activations", None) or getattr(module, "presence", None)
     return Frozen(on_arrays(module), None if presence is None else on_arrays(presence))
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from boiler.arrays import Float32Array, Int64Array, batches
 from boiler.audio import stream
-from boiler.audio import windows as windows_module
+from boiler.audio.windows import WindowSpec, cut_windows
 from boiler.encoder import whitening
 from boiler.encoder.mfcc_stats import MFCCStats
 from boiler.errors import SilentSoundError
@@ -24,8 +25,14 @@ from boiler.errors import SilentSoundError
 _BATCH = 8
 
 
+def windows_like(spec: WindowSpec) -> WindowSpec:
+    """The windows of the baseline's encoder beside an index cut as `spec`: as many of a sound, overlapping as much."""
+    own = MFCCStats.window_spec()
+    return replace(own, hop_s=spec.hop_s / spec.window_s * own.window_s, which=spec.which)
+
+
 def vectors_of(
-    paths: Sequence[Path], *, which: windows_module.Which, hop_s: float, step: Callable[[int], None] | None = None
+    paths: Sequence[Path], spec: WindowSpec, *, step: Callable[[int], None] | None = None
 ) -> tuple[Float32Array, Int64Array]:
     """Embed the windows of each sound that are not silent.
 
@@ -36,11 +43,8 @@ def vectors_of(
     encoder = MFCCStats()
 
     def statistics(path: Path) -> Tensor:
-        windows = (
-            one.samples
-            for one in windows_module.windows(stream.stream(path), which=which, hop_s=hop_s)
-            if not one.silent
-        )
+        blocks = stream.stream(path, sample_rate_hz=spec.sample_rate_hz)
+        windows = (window.samples for window in cut_windows(blocks, spec) if not window.silent)
         with torch.inference_mode():
             found = [
                 encoder.statistics(encoder.mel(torch.from_numpy(np.stack(batch))[:, None]))

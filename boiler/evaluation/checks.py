@@ -14,7 +14,7 @@ import numpy as np
 
 from boiler.arrays import AnyArray, Float32Array, Int64Array
 from boiler.audio import stream
-from boiler.audio import windows as windows_module
+from boiler.audio.windows import fill_window
 from boiler.engine import selection
 from boiler.errors import SoundError
 from boiler.evaluation import labelled_index, metrics
@@ -59,7 +59,8 @@ def robustness(index: Labelled, n_sounds: int, seed: int, device: str, step: Ste
         return f"{'the sounds are' if paths is None else 'the encoder is'} not here"
     numbers = _sample(index, n_sounds, seed)
     encoder = _encoder(index, device)
-    sounds = (stream.load(paths[number], end_s=windows_module.WINDOW_S) for number in numbers)
+    spec = opened.header.window_spec
+    sounds = (stream.load(paths[number], end_s=spec.window_s, sample_rate_hz=spec.sample_rate_hz) for number in numbers)
     originals = opened.vectors[index.first_rows[numbers]]
     try:
         return alterations.measure(
@@ -68,6 +69,7 @@ def robustness(index: Labelled, n_sounds: int, seed: int, device: str, step: Ste
             originals,
             sounds,
             lambda windows: _run(encoder, windows, device),
+            spec,
             seed=seed,
             step=step,
         )
@@ -85,15 +87,14 @@ def words(index: Labelled, seed: int, device: str) -> Words | None:
     if not opened.header.encoder_sha256:
         return None
     encoder = _encoder(index, device)
-    if not hasattr(encoder, "presence"):
+    if not (hasattr(encoder, "activations") or hasattr(encoder, "presence")):
         return None
     if paths is None or not hasattr(encoder, "codes"):
         return metrics.words(np.square(np.asarray(opened.vectors), dtype=np.float64), least=USED)
-    counts = []
+    spec, counts = opened.header.window_spec, []
     for number in _sample(index, WORD_SOUNDS, seed):
-        window = windows_module.fill(
-            stream.load(paths[number], end_s=windows_module.WINDOW_S)[: windows_module.WINDOW_SAMPLES]
-        )
+        samples = stream.load(paths[number], end_s=spec.window_s, sample_rate_hz=spec.sample_rate_hz)
+        window = fill_window(samples, spec.window_samples)
         counts.append(np.bincount(_run(encoder.codes, window[None], device)[0], minlength=opened.header.dim))
     return metrics.words(np.stack(counts))
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from boiler.arrays import BoolArray, Float32Array, Int64Array
-from boiler.audio import windows as windows_module
 from boiler.catalog import items as items_module
 from boiler.catalog.items import Item
 from boiler.errors import CorpusError
@@ -115,9 +114,8 @@ def floor(labelled: Labelled, paths: Sequence[Path], step: Callable[[int], None]
     """
     from boiler.evaluation import baseline  # brings torch, which the rest does without
 
-    header = labelled.opened.header
-    which: windows_module.Which = "first" if header.windows == "first" else "all"
-    windows, counts = baseline.vectors_of(paths, which=which, hop_s=header.hop_s, step=step)
+    spec = baseline.windows_like(labelled.opened.header.window_spec)
+    windows, counts = baseline.vectors_of(paths, spec, step=step)
     means = np.add.reduceat(windows, np.concatenate([[0], np.cumsum(counts)[:-1]]), axis=0)
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     return collected(means, windows, counts)

@@ -4,7 +4,8 @@ An item's first window is altered as its whole sound would be, embedded, and ask
 first answer. What is heard is the same to a listener (louder, copied through a lossy format, cut a second later), so
 an embedding of how things sound should hardly move.
 
-A sound is float32 mono at 16 kHz here; the lossy formats are made from it at the rate at which such files usually are.
+A sound is float32 mono at the rate of the index; the lossy formats are made from it at the rate at which such files
+usually are.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ import soxr
 
 from boiler.arrays import Float32Array, batches
 from boiler.audio import stream as stream_module
-from boiler.audio import windows
+from boiler.audio.windows import DEFAULT_WINDOWS, SAMPLE_RATE_HZ, WindowSpec, fill_window
 from boiler.evaluation.metrics import Interval, intervals
 from boiler.evaluation.ranking import Collection
 
-Alteration = Callable[[Float32Array, np.random.Generator], Float32Array]
+Alteration = Callable[[Float32Array, np.random.Generator, int], Float32Array]
+"""Float32Array [T], a source of chance and the sampling rate in Hz to altered samples."""
 Embed = Callable[[Float32Array], Float32Array]
 """Windows float32 [B, T] to unit vectors [B, D]."""
 
@@ -39,51 +41,59 @@ _AT_ONCE = 8  # sounds altered and embedded together: ten windows each, 40 MB
 
 def amplified(by_db: float) -> Alteration:
     """Louder or softer. Nothing is clipped: float samples may exceed 1."""
-    return lambda samples, _: np.asarray(samples * 10 ** (by_db / 20), np.float32)
+    return lambda samples, *_: np.asarray(samples * 10 ** (by_db / 20), np.float32)
 
 
-def noisy(samples: Float32Array, draw: np.random.Generator) -> Float32Array:
+def noisy(samples: Float32Array, draw: np.random.Generator, _: int = SAMPLE_RATE_HZ) -> Float32Array:
     """White noise, `NOISE_DB` below the sound's mean power."""
     power = float(np.mean(np.square(samples, dtype=np.float64)))
     noise = draw.standard_normal(len(samples)) * np.sqrt(power / 10 ** (NOISE_DB / 10))
     return np.asarray(samples + noise, np.float32)
 
 
-def clipped(samples: Float32Array, _: np.random.Generator) -> Float32Array:
+def clipped(samples: Float32Array, *_: object) -> Float32Array:
     """Whatever is within `CLIPPED_BY_DB` of the peak is cut off there."""
     peak = float(np.abs(samples).max(initial=0)) * 10 ** (-CLIPPED_BY_DB / 20)
     return np.clip(samples, -peak, peak)
 
 
-def shifted(samples: Float32Array, _: np.random.Generator) -> Float32Array:
+def shifted(samples: Float32Array, _: np.random.Generator, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Float32Array:
     """Begins `SHIFT_S` later; what stood before comes last. (Cut off, it would leave nothing of a short sound.)"""
-    return np.roll(samples, -round(SHIFT_S * stream_module.SAMPLE_RATE_HZ))
+    return np.roll(samples, -round(SHIFT_S * sample_rate_hz))
 
 
-def led_in(samples: Float32Array, _: np.random.Generator) -> Float32Array:
+def led_in(samples: Float32Array, _: np.random.Generator, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Float32Array:
     """`LEAD_IN_S` of silence first."""
-    return np.concatenate([np.zeros(round(LEAD_IN_S * stream_module.SAMPLE_RATE_HZ), np.float32), samples])
+    return np.concatenate([np.zeros(round(LEAD_IN_S * sample_rate_hz), np.float32), samples])
 
 
-def narrow(samples: Float32Array, _: np.random.Generator) -> Float32Array:
+def narrow(samples: Float32Array, _: np.random.Generator, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Float32Array:
     """Through a sampling rate of 8 kHz: nothing above 4 kHz is left."""
-    low = soxr.resample(samples, stream_module.SAMPLE_RATE_HZ, 8000, quality="HQ")
-    return np.asarray(soxr.resample(low, 8000, stream_module.SAMPLE_RATE_HZ, quality="HQ"), np.float32)
+    low = soxr.resample(samples, sample_rate_hz, 8000, quality="HQ")
+    return np.asarray(soxr.resample(low, 8000, sample_rate_hz, quality="HQ"), np.float32)
 
 
 def through(codec: str, container: str, rate_hz: int, bit_rate: int) -> Alteration:
     """Encoded and decoded again, in memory."""
 
-    def alter(samples: Float32Array, _: np.random.Generator) -> Float32Array:
-        return stream_module.load(encoded(samples, codec, container, rate_hz, bit_rate))
+    def alter(samples: Float32Array, _: np.random.Generator, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Float32Array:
+        file = encoded(samples, codec, container, rate_hz, bit_rate, sample_rate_hz)
+        return stream_module.load(file, sample_rate_hz=sample_rate_hz)
 
     return alter
 
 
-def encoded(samples: Float32Array, codec: str, container: str, rate_hz: int, bit_rate: int) -> bytes:
+def encoded(
+    samples: Float32Array,
+    codec: str,
+    container: str,
+    rate_hz: int,
+    bit_rate: int,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
+) -> bytes:
     """The bytes of a lossy file. A float sound above 1 is brought down to it: integers hold no more."""
     peak = max(1.0, float(np.abs(samples).max(initial=0)))
-    sound = soxr.resample(samples / np.float32(peak), stream_module.SAMPLE_RATE_HZ, rate_hz, quality="HQ")
+    sound = soxr.resample(samples / np.float32(peak), sample_rate_hz, rate_hz, quality="HQ")
     file = io.BytesIO()
     with av.open(file, "w", format=container) as out:
         stream = cast(av.AudioStream, out.add_stream(codec, rate=rate_hz, layout="mono", bit_rate=bit_rate))
@@ -98,7 +108,7 @@ def encoded(samples: Float32Array, codec: str, container: str, rate_hz: int, bit
 
 
 TABLE: dict[str, Alteration] = {
-    "as it is": lambda samples, _: samples,
+    "as it is": lambda samples, *_: samples,
     "gain -12 dB": amplified(-12),
     "gain +12 dB": amplified(+12),
     "white noise at 20 dB": noisy,
@@ -132,6 +142,7 @@ def measure(
     originals: Float32Array,
     sounds: Iterable[Float32Array],
     embed: Embed,
+    spec: WindowSpec = DEFAULT_WINDOWS,
     *,
     seed: int = 0,
     step: Callable[[int], None] | None = None,
@@ -139,7 +150,8 @@ def measure(
     """Ask the collection for each sound, altered in every way of `TABLE`.
 
     `numbers` are the items of the collection that the sounds belong to, `originals` [Q, D] the vectors of the same
-    windows as indexed, `sounds` what lies in those windows (at most one window each), taken one by one.
+    windows as indexed, `sounds` the samples of those windows (at most one window each, at the rate of `spec`), read one
+    by one.
     """
     found: dict[str, list[tuple[int, float]]] = {name: [] for name in TABLE}
 
@@ -147,7 +159,9 @@ def measure(
         number, samples = case
         return np.stack(
             [
-                windows.fill(alter(samples, np.random.default_rng([seed, number]))[: windows.WINDOW_SAMPLES])
+                fill_window(
+                    alter(samples, np.random.default_rng([seed, number]), spec.sample_rate_hz), spec.window_samples
+                )
                 for alter in TABLE.values()
             ]
         )

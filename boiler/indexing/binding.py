@@ -22,8 +22,7 @@ import torch
 from boiler import encoder, files
 from boiler.arrays import Float32Array
 from boiler.audio.decoder_pool import Decoders, Piece
-from boiler.audio.stream import SAMPLE_RATE_HZ
-from boiler.audio.windows import WINDOW_SAMPLES, Which, Window
+from boiler.audio.windows import DEFAULT_WINDOWS, Which, Window, WindowSpec
 from boiler.catalog.catalog import Catalog
 from boiler.errors import ModelDirError
 from boiler.model import checkpoint
@@ -42,6 +41,14 @@ class Binding:
     checkpoint_sha256: str  # empty for an encoder that needs none
     windows: str
     hop_s: float
+    sample_rate_hz: int = DEFAULT_WINDOWS.sample_rate_hz
+    window_samples: int = DEFAULT_WINDOWS.window_samples
+
+    @property
+    def window_spec(self) -> WindowSpec:
+        """How sounds are cut."""
+        which: Which = "first" if self.windows == "first" else "all"
+        return WindowSpec(self.sample_rate_hz, self.window_samples, self.hop_s, which)
 
     def differences(self, other: Binding) -> list[str]:
         """In words, what of `other` is not as here."""
@@ -87,8 +94,7 @@ class Sample:
         root: Path,
         decoders: Decoders,
         *,
-        which: Which,
-        hop_s: float,
+        spec: WindowSpec,
         batch_size: int,
         n_windows: int,
         seed: int,
@@ -98,7 +104,7 @@ class Sample:
         chosen = set(drawn)
         paths = {one.n: one.found.path(root) for one in catalog.pending() if one.n in chosen}
         self._files = [(n, paths[n]) for n in drawn]
-        self._decoders, self._which, self._hop_s = decoders, which, hop_s
+        self._decoders, self._spec = decoders, spec
         self._batch_size, self._n_windows = batch_size, n_windows
 
     @property
@@ -123,7 +129,7 @@ class Sample:
 
     def _windows(self) -> Generator[Window]:
         taken: collections.Counter[int] = collections.Counter()
-        with closing(self._decoders.windows(self._files, which=self._which, hop_s=self._hop_s, ordered=True)) as events:
+        with closing(self._decoders.windows(self._files, self._spec, ordered=True)) as events:
             for event in events:
                 if isinstance(event, Piece):
                     windows = event.windows[: FIT_WINDOWS_PER_FILE - taken[event.key]]
@@ -136,7 +142,7 @@ def _tensor(samples: Float32Array) -> torch.Tensor:
     return torch.from_numpy(samples).unsqueeze(1)
 
 
-def freeze(catalog: Catalog, name: str, pt_path: Path | None, sample: Sample) -> Path:
+def freeze(catalog: Catalog, name: str, pt_path: Path | None, spec: WindowSpec, sample: Sample) -> Path:
     """The path of the directory's encoder, which is made when it is not there yet."""
     path = catalog.path.parent / FILE
     frozen_sha256 = catalog.get("encoder_sha256")
@@ -159,8 +165,9 @@ def freeze(catalog: Catalog, name: str, pt_path: Path | None, sample: Sample) ->
     header = {
         "encoder": name,
         "dim": made.dim,
-        "sample_rate_hz": SAMPLE_RATE_HZ,
-        "window_samples": WINDOW_SAMPLES,
+        "sample_rate_hz": spec.sample_rate_hz,
+        "window_samples": spec.window_samples,
+        "hop_s": spec.hop_s,
     }
     with files.replacing(path) as aside:
         checkpoint.save_script(made, aside, header)

@@ -25,7 +25,7 @@ import numpy as np
 from boiler import files as files_module
 from boiler.arrays import Float32Array
 from boiler.audio.decoder_pool import Decoders, Done, Event, Failed, Piece
-from boiler.audio.windows import Which, Window
+from boiler.audio.windows import Window, WindowSpec
 from boiler.catalog.catalog import Catalog, Pending
 from boiler.catalog.scan import Found
 from boiler.errors import ExhaustedError, SoundError
@@ -83,8 +83,7 @@ class Hearing:
     root: Path
     embed: Embed
     decoders: Decoders
-    which: Which
-    hop_s: float
+    spec: WindowSpec
     batch_size: int
     meter: Meter
     tally: Tally = field(default_factory=Tally)
@@ -133,7 +132,7 @@ class Hearing:
 
     def _events(self, threads: ThreadPoolExecutor, twins: set[int]) -> Generator[Event[int]]:
         jobs = self._jobs(threads, twins)
-        return self.decoders.windows(jobs, which=self.which, hop_s=self.hop_s, ordered=True)
+        return self.decoders.windows(jobs, self.spec, ordered=True)
 
     def _next(self, events: Iterator[Event[int]]) -> Event[int] | None:
         began = time.monotonic()

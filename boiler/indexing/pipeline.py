@@ -18,7 +18,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import numpy as np
@@ -26,9 +26,8 @@ import numpy as np
 from boiler import encoder, files
 from boiler.arrays import Float32Array, StructuredArray
 from boiler.audio import stream
-from boiler.audio import windows as windows_module
 from boiler.audio.decoder_pool import Decoders
-from boiler.audio.windows import Which
+from boiler.audio.windows import Which, WindowSpec
 from boiler.catalog import catalog, diff, scan
 from boiler.catalog import metadata as metadata_module
 from boiler.catalog.catalog import Catalog
@@ -77,7 +76,7 @@ class IndexSettings:
 
 FIRST_TIME: dict[str, Any] = {
     "windows": "all",
-    "hop_s": windows_module.HOP_S,
+    "hop_s": None,  # the encoder's own
     "url_template": "{id}",
     "include": (),
     "exclude": (),
@@ -100,18 +99,18 @@ def index(settings: IndexSettings) -> Report:
     with generation.writing(model_dir), Catalog(model_dir / catalog.FILE) as store:
         settings = _complete(store, settings)
         run = store.begin_run(_now())
-        _bind(store, settings)
+        spec = _bind(store, settings)
         if settings.retry_failed:
             store.forget_failures()
         changes, unreadable = _look(store, settings)
         diff.apply(store, changes, lambda id: columns_of(id)[0], _now(), force=settings.force)
         store.describe(columns_of)
         scanned = time.monotonic()
-        tally = _hear(store, settings)
+        tally = _hear(store, settings, spec)
         store.purge()
         failures = store.failures() + [Failure(id, reason) for id, reason in unreadable.reasons.items()]
         heard = time.monotonic()
-        opened, published = _publish(store, settings, model_dir, failures)
+        opened, published = _publish(store, settings, spec, model_dir, failures)
         ended = time.monotonic()
         report = Report(
             model_dir=model_dir,
@@ -159,9 +158,9 @@ def _decide(settings: IndexSettings) -> tuple[Path, IndexSettings]:
     if settings.model_dir is not None:
         model_dir = settings.model_dir
     elif settings.pt_path is not None:
-        model_dir = settings.pt_path.with_suffix("") / name
+        model_dir = settings.pt_path.with_suffix("") / encoder.short_name(name)
     else:
-        model_dir = Path("exp") / settings.wav_dir.resolve().name / name
+        model_dir = Path("exp") / settings.wav_dir.resolve().name / encoder.short_name(name)
     return model_dir, replace(settings, encoder=name)
 
 
@@ -202,13 +201,11 @@ def _complete(store: Catalog, settings: IndexSettings) -> IndexSettings:
     unsaid = {key: before.get(key, value) for key, value in FIRST_TIME.items() if getattr(settings, key) is None}
     settings = replace(settings, **unsaid)
     settings = replace(settings, engine_options=_engine_choice(settings).options)
+    own, bound = _encoder_windows(store, settings), binding.binding_of(store)
+    if "hop_s" in unsaid and (settings.hop_s is None or (bound and bound.window_spec.window_s != own.window_s)):
+        settings = replace(settings, hop_s=own.hop_s)
     _url(str(settings.url_template), "a/b.wav")  # a template that cannot work is refused before the work
     for wrong, message in (
-        (settings.windows not in ("all", "first"), f"windows are 'all' or 'first', not {settings.windows!r}"),
-        (
-            not 0 < (settings.hop_s or 0) <= windows_module.WINDOW_S,
-            f"hop_s must be above 0 and at most {windows_module.WINDOW_S:g}",
-        ),
         (settings.batch_size < 1, "batch_size must be at least 1"),
         (settings.workers is not None and settings.workers < 1, "workers must be at least 1"),
         (settings.decode_timeout_s <= 0, "decode_timeout_s must be above 0"),
@@ -216,6 +213,10 @@ def _complete(store: Catalog, settings: IndexSettings) -> IndexSettings:
     ):
         if wrong:
             raise CatalogError(message)
+    try:
+        _cut_as(settings, own)
+    except ValueError as error:
+        raise CatalogError(str(error)) from error
     return settings
 
 
@@ -223,7 +224,22 @@ def _engine_choice(settings: IndexSettings) -> EngineChoice:
     return EngineChoice(str(settings.engine), settings.engine_options or {})
 
 
-def _bind(store: Catalog, settings: IndexSettings) -> None:
+def _encoder_windows(store: Catalog, settings: IndexSettings) -> WindowSpec:
+    """The windows that the encoder takes: as the directory knows them, where its own encoder goes on being used."""
+    bound = binding.binding_of(store)
+    if bound is not None and bound.encoder == settings.encoder and settings.pt_path is None:
+        return bound.window_spec
+    return encoder.find(str(settings.encoder)).window_spec(settings.pt_path)
+
+
+def _cut_as(settings: IndexSettings, own: WindowSpec) -> WindowSpec:
+    """The encoder's windows, cut as the settings say. Raises: ValueError: not possible."""
+    which = cast(Which, settings.windows)
+    return replace(own, hop_s=own.hop_s if settings.hop_s is None else float(settings.hop_s), which=which)
+
+
+def _bind(store: Catalog, settings: IndexSettings) -> WindowSpec:
+    """Bind the catalog to the encoder; how its sounds are cut."""
     bound = binding.binding_of(store)
     if settings.pt_path is not None:
         if not settings.pt_path.is_file():
@@ -231,17 +247,21 @@ def _bind(store: Catalog, settings: IndexSettings) -> None:
         checkpoint_sha256 = files.sha256_of(settings.pt_path)
     else:  # the directory knows its own
         checkpoint_sha256 = bound.checkpoint_sha256 if bound and bound.encoder == settings.encoder else ""
+    spec = _cut_as(settings, _encoder_windows(store, settings))
     binding.bind(
         store,
         Binding(
             encoder=str(settings.encoder),
             checkpoint_sha256=checkpoint_sha256,
-            windows=str(settings.windows),
-            hop_s=float(settings.hop_s or windows_module.HOP_S),
+            windows=spec.which,
+            hop_s=spec.hop_s,
+            sample_rate_hz=spec.sample_rate_hz,
+            window_samples=spec.window_samples,
         ),
         force=settings.force,
     )
     store.put(settings=json.dumps({key: getattr(settings, key) for key in FIRST_TIME}))
+    return spec
 
 
 def _look(store: Catalog, settings: IndexSettings) -> tuple[diff.Changes, scan.Unreadable]:
@@ -254,7 +274,7 @@ def _look(store: Catalog, settings: IndexSettings) -> tuple[diff.Changes, scan.U
     return changes, unreadable
 
 
-def _hear(store: Catalog, settings: IndexSettings) -> embed_module.Tally:
+def _hear(store: Catalog, settings: IndexSettings, spec: WindowSpec) -> embed_module.Tally:
     """Embed what is pending; nothing is started where nothing is."""
     n_pending = store.n_pending()
     frozen = store.get("encoder_sha256") is not None
@@ -263,8 +283,6 @@ def _hear(store: Catalog, settings: IndexSettings) -> embed_module.Tally:
     # One file is never with two of them: to a file of ten hours, a second would be memory and nothing else.
     workers = min(settings.workers or os.cpu_count() or 1, max(n_pending, 1))
     limits = stream.Limits(max_seconds=settings.max_file_hours * 3600)
-    which: Which = "first" if settings.windows == "first" else "all"
-    hop_s = float(settings.hop_s or windows_module.HOP_S)
     kind = encoder.find(str(settings.encoder))
     device = resolve_device(settings.device)
     began = time.monotonic()
@@ -274,13 +292,12 @@ def _hear(store: Catalog, settings: IndexSettings) -> embed_module.Tally:
             store,
             settings.wav_dir,
             decoders,
-            which=which,
-            hop_s=hop_s,
+            spec=spec,
             batch_size=settings.batch_size,
             n_windows=kind.fit_windows if issubclass(kind, encoder.Fitted) else 0,
             seed=settings.seed,
         )
-        path = binding.freeze(store, str(settings.encoder), settings.pt_path, sample)
+        path = binding.freeze(store, str(settings.encoder), settings.pt_path, spec, sample)
         with runtime.embedding(path, device) as embed, meter("indexing", n_pending) as shown:
             tally = embed_module.Tally(prepare_s=time.monotonic() - began)
             return embed_module.Hearing(
@@ -288,8 +305,7 @@ def _hear(store: Catalog, settings: IndexSettings) -> embed_module.Tally:
                 root=settings.wav_dir,
                 embed=embed,
                 decoders=decoders,
-                which=which,
-                hop_s=hop_s,
+                spec=spec,
                 batch_size=settings.batch_size,
                 meter=shown,
                 tally=tally,
@@ -297,7 +313,7 @@ def _hear(store: Catalog, settings: IndexSettings) -> embed_module.Tally:
 
 
 def _publish(
-    store: Catalog, settings: IndexSettings, model_dir: Path, failures: list[Failure]
+    store: Catalog, settings: IndexSettings, spec: WindowSpec, model_dir: Path, failures: list[Failure]
 ) -> tuple[generation.Generation | None, bool]:
     """The current generation, published now when it says something else than the catalog; whether it was."""
     says = {
@@ -324,10 +340,10 @@ def _publish(
     header = Header(
         encoder=str(settings.encoder),
         dim=int(store.get("dim") or 0),
-        sample_rate_hz=stream.SAMPLE_RATE_HZ,
-        window_samples=windows_module.WINDOW_SAMPLES,
-        windows=str(settings.windows),
-        hop_s=float(settings.hop_s or windows_module.HOP_S),
+        sample_rate_hz=spec.sample_rate_hz,
+        window_samples=spec.window_samples,
+        windows=spec.which,
+        hop_s=spec.hop_s,
         seed=settings.seed,
         url_template=str(settings.url_template),
     )

@@ -18,7 +18,7 @@ import numpy as np
 from boiler import engine, files
 from boiler.arrays import Float32Array, batches
 from boiler.audio import stream
-from boiler.audio import windows as windows_module
+from boiler.audio.windows import cut_windows
 from boiler.errors import ModelDirError, SilentSoundError
 from boiler.store.generation import Generation
 
@@ -57,14 +57,12 @@ class Ear:
     def embed(
         self, opened: Generation, blocks: Iterable[stream.Samples], name: str, from_s: float = 0.0
     ) -> list[Embedded]:
-        """The vector of each window that is not silent. `blocks` are decoded as they are asked for; `from_s` is added
-        to the times; `name` is for errors.
+        """The vector of each window that is not silent. `blocks`, at the rate of the index, are decoded as they are
+        asked for; `from_s` is added to the times; `name` is for errors.
 
         Raises: what decoding raises; SilentSoundError; ModelDirError: there is no encoder, or not the index's own.
         """
-        header = opened.header
-        which: windows_module.Which = "first" if header.windows == "first" else "all"
-        sounding = (one for one in windows_module.windows(blocks, which=which, hop_s=header.hop_s) if not one.silent)
+        sounding = (window for window in cut_windows(blocks, opened.header.window_spec) if not window.silent)
         embedded: list[Embedded] = []
         for batch in batches(sounding, BATCH_WINDOWS):
             vectors = self.hear(opened, np.stack([window.samples for window in batch]))

@@ -25,9 +25,7 @@ import numpy as np
 
 from boiler.arrays import Float32Array, Float64Array
 from boiler.audio import stream
-from boiler.audio import windows as windows_module
-from boiler.audio.stream import SAMPLE_RATE_HZ
-from boiler.audio.windows import WINDOW_S, WINDOW_SAMPLES
+from boiler.audio.windows import DEFAULT_WINDOWS, fill_window, is_silent
 from boiler.errors import QueryError
 from boiler.progress import ProgressCallback
 from boiler.search import seeds
@@ -36,8 +34,9 @@ from boiler.search.seeds import ByItem, BySamples, BySound, ByWindows, QueryInpu
 from boiler.store.generation import Generation
 
 MOST_MATCHES = 16
-COURSE_S = 2 * WINDOW_S
-"""A course is of a sound up to this long, or of so much of it around the window that matched."""
+COURSE_S = 2 * DEFAULT_WINDOWS.window_s
+"""A course is of a sound up to this long (or two windows, if that is longer), or of so much of it around the window
+that matched."""
 STRETCH_S = 0.5
 """Enough for most sounds to be themselves: a bark, a syllable, a stroke."""
 LEAST_STRETCH_S = 0.1
@@ -103,7 +102,7 @@ class Explanation:
 class Sound:
     """One of the two: its windows as they were compared, [W, D] and their times, and how to read it.
 
-    `read(start_s, end_s)` gives samples at 16 kHz, fewer where the sound ends.
+    `read(start_s, end_s)` gives samples at the rate of the index, fewer where the sound ends.
     """
 
     name: str
@@ -125,17 +124,19 @@ def one_sound(question: QueryInput) -> ByItem | BySound | BySamples | ByWindows:
     return asked[0]
 
 
-def reading(source: stream.Source, reader: stream.Reader) -> Callable[[float, float], stream.Samples]:
+def reading(
+    source: stream.Source, reader: stream.Reader, sample_rate_hz: int
+) -> Callable[[float, float], stream.Samples]:
     """How to read a file, for a `Sound`."""
-    return lambda start_s, end_s: reader.load(source, start_s=start_s, end_s=end_s)
+    return lambda start_s, end_s: reader.load(source, start_s=start_s, end_s=end_s, sample_rate_hz=sample_rate_hz)
 
 
-def samples_reader(seed: BySamples) -> Callable[[float, float], stream.Samples]:
+def samples_reader(seed: BySamples, sample_rate_hz: int) -> Callable[[float, float], stream.Samples]:
     """How to read samples, for a `Sound`; its times are those of the whole of which the seed may be a part."""
-    samples = seeds.samples_of(seed)
+    samples = seeds.samples_of(seed, sample_rate_hz)
 
     def read(start_s: float, end_s: float) -> stream.Samples:
-        first, last = (round((at - seed.start_s) * SAMPLE_RATE_HZ) for at in (start_s, end_s))
+        first, last = (round((at - seed.start_s) * sample_rate_hz) for at in (start_s, end_s))
         return samples[first:last]
 
     return read
@@ -156,7 +157,7 @@ def explain(query: Sound, answer: Sound, ear: Ear, opened: Generation, on_progre
     return Explanation(
         kind="windows" if presence is None else "words",
         similarity=float(cosines[asked, answered]),
-        words=() if presence is None else _words(both, presence),
+        words=() if presence is None else _words(both, presence, opened.header.window_spec.window_s),
         windows=tuple(WindowMatch(query.windows[of], answer.windows[to], float(cosines[of, to])) for of, to in matched),
         query_course=both[0].course(answer.vectors, lambda share: on_progress(share / 2)),
         answer_course=both[1].course(query.vectors, lambda share: on_progress((1 + share) / 2)),
@@ -171,35 +172,36 @@ class _Matched:
         self._ear, self._opened = ear, opened
         first = min(part.start_s for part in sound.windows)
         last = max(part.end_s for part in sound.windows)
-        begins = max(min(sum(self.part) / 2 - COURSE_S / 2, last - COURSE_S), first)
-        self._begins = round(begins * SAMPLE_RATE_HZ)
-        self._samples = sound.read(self._begins / SAMPLE_RATE_HZ, min(begins + COURSE_S, last))
-        offset = round(self.part.start_s * SAMPLE_RATE_HZ) - self._begins
-        window = self._samples[offset : offset + round((self.part.end_s - self.part.start_s) * SAMPLE_RATE_HZ)]
-        self.window = windows_module.fill(window) if len(window) else np.zeros(WINDOW_SAMPLES, np.float32)
+        self._spec = spec = opened.header.window_spec
+        rate_hz = spec.sample_rate_hz
+        course_s = max(COURSE_S, 2 * spec.window_s)
+        begins = max(min(sum(self.part) / 2 - course_s / 2, last - course_s), first)
+        self._begins = round(begins * rate_hz)
+        self._samples = sound.read(self._begins / rate_hz, min(begins + course_s, last))
+        offset = round(self.part.start_s * rate_hz) - self._begins
+        window = self._samples[offset : offset + round((self.part.end_s - self.part.start_s) * rate_hz)]
+        size = spec.window_samples
+        self.window = fill_window(window, size) if len(window) else np.zeros(size, np.float32)
         if ear.hear(opened, self.window[None])[0] @ self.vector < SAME:
             raise QueryError(f"{sound.name} is not what it was when it was indexed: run boiler index to take it up")
 
     def course(self, others: Float32Array, on_progress: ProgressCallback) -> tuple[Moment, ...]:
         """How similar each stretch is to the nearest of these windows [W, D]."""
         length = len(self._samples)
-        seconds = length / SAMPLE_RATE_HZ
+        seconds = length / self._spec.sample_rate_hz
         count = max(round(seconds / STRETCH_S), min(FEW_STRETCHES, int(seconds / LEAST_STRETCH_S + 1e-6)), 1)
         cuts = [round(at * length / count) for at in range(count + 1)]
         stretches = [self._samples[first:last] for first, last in pairwise(cuts)]
         background = BACKGROUND * np.abs(self._samples).max()
-        heard = [
-            at
-            for at, one in enumerate(stretches)
-            if not windows_module.is_silent(one) and np.abs(one).max() >= background
-        ]
+        heard = [at for at, one in enumerate(stretches) if not is_silent(one) and np.abs(one).max() >= background]
         similarity = np.zeros(count)
         for at in range(0, len(heard), BATCH_WINDOWS):
             on_progress(at / len(heard))
             some = heard[at : at + BATCH_WINDOWS]
-            vectors = self._ear.hear(self._opened, np.stack([windows_module.fill(stretches[one]) for one in some]))
+            filled = [fill_window(stretches[one], self._spec.window_samples) for one in some]
+            vectors = self._ear.hear(self._opened, np.stack(filled))
             similarity[some] = (vectors @ others.T).max(axis=1)
-        times = [(self._begins + cut) / SAMPLE_RATE_HZ for cut in cuts]
+        times = [(self._begins + cut) / self._spec.sample_rate_hz for cut in cuts]
         return tuple(map(Moment, times, times[1:], similarity.tolist()))
 
 
@@ -213,10 +215,10 @@ def _matched(cosines: Float64Array) -> list[tuple[int, int]]:
     return [(to, one) if turned else (one, to) for one, to in pairs]
 
 
-def _words(both: tuple[_Matched, _Matched], presence: Float32Array) -> tuple[WordShare, ...]:
+def _words(both: tuple[_Matched, _Matched], presence: Float32Array, window_s: float) -> tuple[WordShare, ...]:
     """The shares, with the seconds. Shape: presence [2, D, F]."""
     shares = both[0].vector * both[1].vector
-    folded = [_folded(bag.astype(np.float64), one.part) for bag, one in zip(presence, both, strict=True)]
+    folded = [_folded(bag.astype(np.float64), one.part, window_s) for bag, one in zip(presence, both, strict=True)]
     return tuple(
         WordShare(
             word,
@@ -228,15 +230,15 @@ def _words(both: tuple[_Matched, _Matched], presence: Float32Array) -> tuple[Wor
     )
 
 
-def _folded(presence: Float64Array, part: TimeSpan) -> Float64Array:
+def _folded(presence: Float64Array, part: TimeSpan, window_s: float) -> Float64Array:
     """A short sound fills its window several times: the mean over its repetitions.
 
     Shape: [K, F] of a window to [K, F'] of the sound, F' frames (at least one) of equal length that fill `part`.
     """
     frames = presence.shape[1]
     seconds = part.end_s - part.start_s
-    bins = max(1, min(frames, int(seconds * frames / WINDOW_S + 1e-6)))
-    middles = (np.arange(frames) + 0.5) * WINDOW_S / frames
+    bins = max(1, min(frames, int(seconds * frames / window_s + 1e-6)))
+    middles = (np.arange(frames) + 0.5) * window_s / frames
     # Frames are no longer than bins, so that each bin has the middle of one at least.
     into = np.minimum((middles % seconds / seconds * bins).astype(int), bins - 1)
     total = np.zeros((len(presence), bins))

@@ -93,19 +93,21 @@ def locate(
 ) -> LocateResult:
     """The k places where the sound occurs with the highest score.
 
-    `embed` gives the vectors of the sound and is called where not everything is read; `path` says where an item's sound
-    lies, `reader` reads it. `within`: only in these items; `max_read_s`: read no more than that (None: everything).
+    `samples` are at the rate of the index, and so are recordings read. `embed` gives the vectors of the sound and is
+    called where not everything is read; `path` says where an item's sound lies, `reader` reads it. `within`: only in
+    these items; `max_read_s`: read no more than that (None: everything).
     `stop`: asked at each block that is read; when it says so, what was found until then is the answer, which is not
     complete.
 
     Raises: QueryError: the sound is too short, too long or silent; no recording of it can be read (SoundNotHereError:
     because it is not there).
     """
+    sample_rate_hz = snapshot.generation.header.sample_rate_hz
     try:
-        pattern = Pattern(samples)
+        pattern = Pattern(samples, sample_rate_hz)
     except ValueError as error:
         raise QueryError(f"{error}. Give a part of it (start_s, end_s)") from error
-    recordings = _recordings(snapshot, pattern.length / stream.SAMPLE_RATE_HZ, within, without)
+    recordings = _recordings(snapshot, pattern.length / pattern.sample_rate_hz, within, without)
     total_s = sum(one.duration_s for one in recordings)
     if max_read_s is None or total_s <= max_read_s:
         stretches = [_Stretch(one, 0.0, None) for one in recordings]
@@ -138,7 +140,7 @@ def _likely(
     rows = np.concatenate([np.arange(one.rows.start, one.rows.stop) for one in recordings])
     owner = np.repeat(np.arange(len(recordings)), [len(one.rows) for one in recordings])
     similarity = (snapshot.vectors[rows] @ queries.T).max(axis=1)
-    margin_s = pattern.length / stream.SAMPLE_RATE_HZ
+    margin_s = pattern.length / pattern.sample_rate_hz
     chosen: dict[int, list[tuple[float, float]]] = {}
     left_s = max_read_s
     for at in np.argsort(-similarity, kind="stable").tolist():
@@ -176,9 +178,11 @@ def _read(
     found, read_s, unread = list[Occurrence](), 0.0, dict[str, str]()
     errors: list[QueryError | SoundError] = []
     for recording, start_s, end_s in stretches:
-        reading = _Reading(stop)
+        reading = _Reading(stop, pattern.sample_rate_hz)
         try:
-            blocks = reader.stream(path(recording.n), start_s=start_s, end_s=end_s)
+            blocks = reader.stream(
+                path(recording.n), start_s=start_s, end_s=end_s, sample_rate_hz=pattern.sample_rate_hz
+            )
             places = matched_filter.occurrences(pattern, reading.through(blocks))
         except (QueryError, SoundError) as error:
             unread[recording.id] = getattr(error, "reason", str(error))
@@ -206,7 +210,8 @@ def _read(
 class _Reading:
     """A recording on its way through, until `stop` says that it is enough."""
 
-    def __init__(self, stop: Callable[[], bool]) -> None:
+    def __init__(self, stop: Callable[[], bool], sample_rate_hz: int) -> None:
+        self._sample_rate_hz = sample_rate_hz
         self.stopped = False
         self.read_s = 0.0
         self._stop = stop
@@ -216,5 +221,5 @@ class _Reading:
             self.stopped = self._stop()
             if self.stopped:
                 return
-            self.read_s += len(block) / stream.SAMPLE_RATE_HZ
+            self.read_s += len(block) / self._sample_rate_hz
             yield block

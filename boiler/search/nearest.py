@@ -372,14 +372,15 @@ class Nearest:
         seed = sound if isinstance(sound, ByItem | BySound | BySamples) else BySound(sound)
         among = None if within is None else {snapshot.item(one).n for one in within}
         without = set[int]()
+        rate_hz = snapshot.generation.header.sample_rate_hz
         if isinstance(seed, BySamples):
-            samples = seeds.samples_of(seed)
+            samples = seeds.samples_of(seed, rate_hz)
         else:
             source = self.path(seed.id_or_n) if isinstance(seed, ByItem) else seed.source
             seeds.part_checked(seed.start_s, seed.end_s)
             # No longer than it may be and a little, so that it is refused for its length.
             last_s = min(seed.start_s + locate_module.MAX_QUERY_S + 1, np.inf if seed.end_s is None else seed.end_s)
-            samples = self._reader.load(source, start_s=seed.start_s, end_s=last_s)
+            samples = self._reader.load(source, start_s=seed.start_s, end_s=last_s, sample_rate_hz=rate_hz)
             without |= {snapshot.item(seed.id_or_n).n} - (among or set()) if isinstance(seed, ByItem) else set()
         return locate_module.locate(
             snapshot,
@@ -410,20 +411,21 @@ class Nearest:
         snapshot, seed = self._snapshot, explain.one_sound(question)
         number, rows = snapshot.rows_of(answer)
         times = [TimeSpan(*snapshot.rows[row].item()[1:]) for row in rows]
-        read = explain.reading(self.path(number), self._reader)
+        rate_hz = snapshot.generation.header.sample_rate_hz
+        read = explain.reading(self.path(number), self._reader, rate_hz)
         found = explain.Sound(snapshot.item(number).id, snapshot.vectors[rows.start : rows.stop], times, read)
         match seed:
             case ByItem(id_or_n):
-                name, read = snapshot.item(id_or_n).id, explain.reading(self.path(id_or_n), self._reader)
+                name, read = snapshot.item(id_or_n).id, explain.reading(self.path(id_or_n), self._reader, rate_hz)
             case BySound(source):
                 if not isinstance(source, str | os.PathLike | bytes) and not source.seekable():
                     seed = replace(seed, source=source.read())  # it is read twice
-                name, read = stream.name_of(source), explain.reading(seed.source, self._reader)
+                name, read = stream.name_of(source), explain.reading(seed.source, self._reader, rate_hz)
             case BySamples():
-                name, read = "the samples given", explain.samples_reader(seed)
+                name, read = "the samples given", explain.samples_reader(seed, rate_hz)
             case ByWindows(source=source):
                 assert source is not None  # `one_sound` refuses it
-                name, read = stream.name_of(source), explain.reading(source, self._reader)
+                name, read = stream.name_of(source), explain.reading(source, self._reader, rate_hz)
         vectors, parts, _ = self._heard(snapshot, seed)
         asked = explain.Sound(name, vectors, parts or [], read)
         return explain.explain(asked, found, self._ear, snapshot.generation, on_progress)
@@ -497,7 +499,7 @@ class Nearest:
             case BySound(source, start_s, end_s):
                 embedded = self._embed_part(snapshot, source, start_s, end_s)
             case BySamples():
-                samples = seeds.samples_of(seed)
+                samples = seeds.samples_of(seed, snapshot.generation.header.sample_rate_hz)
                 embedded = self._ear.embed(snapshot.generation, [samples], "the samples given", seed.start_s)
             case ByWindows():
                 windows = seeds.windows_of(seed, snapshot.generation.header.dim)
@@ -515,7 +517,7 @@ class Nearest:
         return self._embed_part(self._snapshot, source, start_s, end_s)
 
     def embed_blocks(self, blocks: Iterable[stream.Samples], name: str, from_s: float = 0.0) -> list[Embedded]:
-        """The same for samples at 16 kHz that are handed over piece by piece, asked for as they are needed; `from_s` is
+        """The same for samples at `header.sample_rate_hz`, in blocks that are asked for as they are needed; `from_s` is
         added to the times, `name` is for errors.
 
         Raises: what the blocks raise; SilentSoundError; ModelDirError.
@@ -523,18 +525,22 @@ class Nearest:
         return self._ear.embed(self._snapshot.generation, blocks, name, from_s)
 
     def embed_samples(self, samples: Any) -> list[Embedded]:
-        """The same for samples that are decoded already: float [T], mono at 16 kHz, any level.
+        """The same for samples that are decoded already: float [T], mono at `header.sample_rate_hz`, any
+        level.
 
         Raises: QueryError: not that, or not finite; SilentSoundError; ModelDirError.
         """
-        mono = seeds.samples_of(BySamples(samples, stream.SAMPLE_RATE_HZ))
-        return self._ear.embed(self._snapshot.generation, [mono], "the samples given")
+        generation = self._snapshot.generation
+        rate_hz = generation.header.sample_rate_hz
+        mono = seeds.samples_of(BySamples(samples, rate_hz), rate_hz)
+        return self._ear.embed(generation, [mono], "the samples given")
 
     def _embed_part(
         self, snapshot: Snapshot, source: stream.Source, start_s: float, end_s: float | None
     ) -> list[Embedded]:
         seeds.part_checked(start_s, end_s)
-        blocks = self._reader.stream(source, start_s=start_s, end_s=end_s)
+        rate_hz = snapshot.generation.header.sample_rate_hz
+        blocks = self._reader.stream(source, start_s=start_s, end_s=end_s, sample_rate_hz=rate_hz)
         return self._ear.embed(snapshot.generation, blocks, stream.name_of(source), start_s)
 
 

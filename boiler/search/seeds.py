@@ -34,7 +34,7 @@ from boiler.audio import stream
 from boiler.errors import QueryError
 
 MOST_WINDOWS = 256
-"""A sound of more windows than this (some 17 minutes) asks with so many of them, evenly spread."""
+"""A sound of more windows than this (some 17 minutes in windows of 8 s) asks with so many of them, evenly spread."""
 LEAST_LENGTH = 1e-3
 """Of a weighted sum: below this, what is left of the directions is mostly rounding."""
 
@@ -209,8 +209,8 @@ def k_of(k: Any) -> int:
     return int(whole)
 
 
-def samples_of(seed: BySamples) -> stream.Samples:
-    """The part asked for of the samples: mono, 16 kHz.
+def samples_of(seed: BySamples, sample_rate_hz: int) -> stream.Samples:
+    """The part asked for of the samples: mono, at `sample_rate_hz`.
 
     Raises: QueryError: not samples, none, not finite, or a rate that cannot be.
     """
@@ -231,7 +231,7 @@ def samples_of(seed: BySamples) -> stream.Samples:
     if not np.isfinite(samples).all():
         raise QueryError("some samples are NaN or infinite")
     mono = np.asarray(samples if samples.ndim == 1 else samples.mean(axis=1), np.float32)
-    if rate == stream.SAMPLE_RATE_HZ:
+    if rate == sample_rate_hz:
         return mono
-    resampled: stream.Samples = soxr.resample(mono, rate, stream.SAMPLE_RATE_HZ)
+    resampled: stream.Samples = soxr.resample(mono, rate, sample_rate_hz)
     return resampled

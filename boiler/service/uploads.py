@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import math
 import os
 import signal
 import threading
@@ -22,9 +21,9 @@ import anyio.to_thread
 
 from boiler.audio import stream
 from boiler.audio.decoder_pool import Decoders
-from boiler.audio.stream import SAMPLE_RATE_HZ, Samples
-from boiler.audio.windows import WINDOW_SAMPLES
+from boiler.audio.stream import Samples
 from boiler.search.nearest import Embedded, Nearest
+from boiler.search.seeds import BySamples
 from boiler.service import problems
 from boiler.service.metrics import Meters
 from boiler.service.settings import Settings
@@ -88,7 +87,8 @@ class Uploads:
             async with self._lane() as lane:
                 began = perf_counter()
                 on_progress("decoding", 0, 1)
-                samples = await self._decoded(lane, sound, start_s, end_s)
+                rate_hz = self._nearest.header.sample_rate_hz
+                samples = await self._decoded(lane, sound, start_s, end_s, rate_hz)
             decoded = perf_counter()
             async with self._embedding:
                 turn = perf_counter()
@@ -97,14 +97,15 @@ class Uploads:
             stages |= {"wait": began - started + turn - decoded, "decode": decoded - began, "embed": done - turn}
         return embedded
 
-    async def decode(self, sound: bytes | Path, start_s: float, end_s: float | None) -> Samples:
-        """Samples of a sound, or of one of the collection.
+    async def decode(self, sound: bytes | Path, start_s: float, end_s: float | None) -> BySamples:
+        """Samples of an uploaded sound, or of one of the collection, at the rate of the index.
 
         Raises: SoundError; Problem: 503 with Retry-After
         """
         with self._place():
             async with self._lane() as lane:
-                return await self._decoded(lane, sound, start_s, end_s)
+                rate_hz = self._nearest.header.sample_rate_hz
+                return BySamples(await self._decoded(lane, sound, start_s, end_s, rate_hz), rate_hz)
 
     @contextmanager
     def _place(self) -> Iterator[None]:
@@ -136,43 +137,38 @@ class Uploads:
             self._lanes.put_nowait(lane)
 
     @staticmethod
-    async def _decoded(lane: Decoders, sound: bytes | Path, start_s: float, end_s: float | None) -> Samples:
+    async def _decoded(
+        lane: Decoders, sound: bytes | Path, start_s: float, end_s: float | None, rate_hz: int
+    ) -> Samples:
         def end() -> None:
             for pid in lane.pids:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
-        return await in_thread(functools.partial(lane.load, sound, start_s=start_s, end_s=end_s), end)
+        load = functools.partial(lane.load, sound, start_s=start_s, end_s=end_s, sample_rate_hz=rate_hz)
+        return await in_thread(load, end)
 
     async def _embedded(self, samples: Samples, from_s: float, on_progress: StageCallback) -> list[Embedded]:
         loop, stopped = asyncio.get_running_loop(), threading.Event()
-        hop = round(self._nearest.header.hop_s * SAMPLE_RATE_HZ)
-        of = 1 if self._nearest.header.windows == "first" else windows_in(len(samples), hop)
+        spec = self._nearest.header.window_spec
+        of = spec.n_windows(len(samples))
+        block = _BLOCK_S * spec.sample_rate_hz
         on_progress("embedding", 0, of)
 
         def blocks() -> Iterator[Samples]:
-            for at in range(0, len(samples), _BLOCK_S * SAMPLE_RATE_HZ):
+            for at in range(0, len(samples), block):
                 if stopped.is_set():
                     raise _Cancelled
-                done = min(of - 1, max(0, (at - WINDOW_SAMPLES) // hop))
+                done = min(of - 1, max(0, (at - spec.window_samples) // spec.hop_samples))
                 if done > 0:
                     loop.call_soon_threadsafe(on_progress, "embedding", done, of)
-                yield samples[at : at + _BLOCK_S * SAMPLE_RATE_HZ]
+                yield samples[at : at + block]
 
         embedded = await in_thread(
             functools.partial(self._nearest.embed_blocks, blocks(), "the sound sent", from_s), stopped.set
         )
         on_progress("embedding", of, of)
         return embedded
-
-
-def windows_in(n_samples: int, hop: int) -> int:
-    """How many windows a sound of so many samples is cut into (`audio.windows`).
-
-    >>> windows_in(16_000, 65_536), windows_in(2**17 + 1, 65_536), windows_in(2**17 + 65_536, 65_536)
-    (1, 2, 2)
-    """
-    return 1 + max(0, math.ceil((n_samples - WINDOW_SAMPLES) / hop))
 
 
 async def in_thread(work: Callable[[], Result], end: Callable[[], None]) -> Result:

@@ -13,9 +13,13 @@ import numpy.typing as npt
 
 from boiler import __version__
 from boiler.arrays import StructuredArray
+from boiler.audio.windows import DEFAULT_WINDOWS, Which, WindowSpec
 from boiler.errors import ModelDirError
 
 FORMAT_VERSION = 1
+
+# Written from the beginning, but the defaults hold for a file of an earlier version that lacks them.
+MAY_BE_MISSING = frozenset({"sample_rate_hz", "window_samples", "hop_s"})
 
 # One row of an index: a window of item `n`. 16 bytes, so that a million rows map in 16 MB.
 ROW = np.dtype([("n", "<i8"), ("start_s", "<f4"), ("end_s", "<f4")])
@@ -32,10 +36,10 @@ class Header:
     boiler_version: str = __version__
     generation: str = ""
     encoder_sha256: str = ""  # empty: vectors alone were published, and no sound can be embedded
-    sample_rate_hz: int = 16_000
-    window_samples: int = 2**17
-    windows: str = "all"
-    hop_s: float = 4.096
+    sample_rate_hz: int = DEFAULT_WINDOWS.sample_rate_hz
+    window_samples: int = DEFAULT_WINDOWS.window_samples
+    windows: str = DEFAULT_WINDOWS.which
+    hop_s: float = DEFAULT_WINDOWS.hop_s
     distance: str = "angular"
     engine: Mapping[str, Any] = field(default_factory=dict)
     n_rows: int = 0
@@ -43,6 +47,12 @@ class Header:
     created: str = ""
     seed: int = 0
     url_template: str = "{id}"
+
+    @property
+    def window_spec(self) -> WindowSpec:
+        """How the sounds of the index were cut, and how a query is cut to be compared with them."""
+        which: Which = "first" if self.windows == "first" else "all"
+        return WindowSpec(self.sample_rate_hz, self.window_samples, self.hop_s, which)
 
     def completed(self, **values: Any) -> Header:
         """The same header with these values filled in."""
@@ -66,12 +76,14 @@ class Header:
                 f" this is boiler {__version__}, which reads format {FORMAT_VERSION}: run boiler index again"
             )
         known = {one.name for one in fields(cls)}
-        if wrong := sorted(known ^ values.keys()):
+        if wrong := sorted((known ^ values.keys()) - (MAY_BE_MISSING - values.keys())):
             raise ModelDirError(f"{where} lacks or has unknown keys: {', '.join(wrong)}: run boiler index again")
         return cls(**values)
 
 
-def rows_of(numbers: npt.ArrayLike, *, start_s: npt.ArrayLike = 0.0, end_s: npt.ArrayLike = 8.192) -> StructuredArray:
+def rows_of(
+    numbers: npt.ArrayLike, *, start_s: npt.ArrayLike = 0.0, end_s: npt.ArrayLike = DEFAULT_WINDOWS.window_s
+) -> StructuredArray:
     """Rows for `generation.publish`, from the item number of each.
 
     >>> rows_of([0, 1, 1], start_s=[0, 0, 4.096])["n"].tolist()

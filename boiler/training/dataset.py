@@ -26,8 +26,8 @@ from torch import Tensor
 from boiler import files as files_module
 from boiler.arrays import Float16Array, Float32Array, Int64Array
 from boiler.audio.decoder_pool import Decoders, Done, Failed, Piece
-from boiler.audio.stream import SAMPLE_RATE_HZ, SUFFIXES
-from boiler.audio.windows import WINDOW_S, WINDOW_SAMPLES, Window
+from boiler.audio.stream import SUFFIXES
+from boiler.audio.windows import SAMPLE_RATE_HZ, WINDOW_SAMPLES, Window, WindowSpec
 from boiler.catalog.scan import Found, Unreadable, walk
 from boiler.errors import CorpusError
 from boiler.model.mel import LogMel
@@ -35,6 +35,9 @@ from boiler.progress import meter
 
 SEGMENTS_PER_SOUND = 256
 """35 minutes of one sound are enough to learn from; a ten-hour recording would crowd out the others, and the disk."""
+
+WINDOWS = WindowSpec(SAMPLE_RATE_HZ, WINDOW_SAMPLES, hop_s=WINDOW_SAMPLES / SAMPLE_RATE_HZ)
+"""What the network is trained on, whatever other encoders take; the windows do not overlap."""
 
 FULL_SCALE = 32_767
 SAMPLE_BYTES = 2
@@ -114,7 +117,7 @@ class Sounds:
         return samples[(offset + np.arange(n_samples)) % length]
 
     def window(self, segment: int) -> Float32Array:
-        """The segment as an index sees it: float32 `[2**17]`."""
+        """The segment as an index sees it: float32 `[WINDOW_SAMPLES]`."""
         return self.stretch(segment, 0, WINDOW_SAMPLES)
 
 
@@ -161,7 +164,7 @@ def _decode(
     kept: dict[str, _Kept] = {}
     by_id = {each.id: each for each in files}
     jobs = ((each.id, each.path(wav_dir)) for each in files)
-    for event in decoders.windows(jobs, which="all", hop_s=WINDOW_S):
+    for event in decoders.windows(jobs, WINDOWS):
         match event:
             case Piece(id, windows):
                 for window in windows:
@@ -282,7 +285,7 @@ class Windows:
         return -(-len(self.segments) // self.batch)
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Float32 `[B, 1, 2**17]`."""
+        """Float32 `[B, 1, WINDOW_SAMPLES]`."""
         for at in range(0, len(self.segments), self.batch):
             windows = [self._sounds.window(segment) for segment in self.segments[at : at + self.batch]]
             yield torch.from_numpy(np.stack(windows)[:, None]).to(self._device)

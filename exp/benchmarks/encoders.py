@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from boiler import encoder
 from boiler.audio import stream, windows
-from boiler.encoder import WINDOW_SAMPLES, Fitted
+from boiler.audio.windows import WINDOW_SAMPLES
+from boiler.encoder import Fitted
 from boiler.model import checkpoint
 from boiler.model.mel import LogMel, MelSettings
 
@@ -71,11 +72,11 @@ def clips(wav_dir: Path | None) -> Tensor:
     """[CLIPS, 1, 2**17]."""
     if wav_dir is None:
         random = np.random.default_rng(0)
-        rows = [windows.fill(random.normal(size=80_000).astype(np.float32)) for _ in range(CLIPS)]
+        rows = [windows.fill_window(random.normal(size=80_000).astype(np.float32)) for _ in range(CLIPS)]
     else:
         paths = [path for path in sorted(wav_dir.rglob("*")) if path.suffix.lower() in stream.SUFFIXES]
         drawn = np.random.default_rng(0).permutation(len(paths))[:CLIPS]
-        rows = [windows.fill(stream.load(paths[number], end_s=windows.WINDOW_S)) for number in drawn]
+        rows = [windows.fill_window(stream.load(paths[number], end_s=windows.DEFAULT_WINDOWS.window_s)) for number in drawn]
     return torch.from_numpy(np.stack(rows))[:, None, :WINDOW_SAMPLES]
 
 

@@ -75,7 +75,7 @@ def batches(sounds: Iterable[np.ndarray], size: int = 16) -> Iterator[Tensor]:
     """Windows of them, [B, 1, T]: made when asked for, since 3,400 at once are 2 GB."""
     rest = iter(sounds)
     while some := list(islice(rest, size)):
-        yield torch.from_numpy(np.stack([windows.fill(sound) for sound in some]))[:, None]
+        yield torch.from_numpy(np.stack([windows.fill_window(sound) for sound in some]))[:, None]
 
 
 def vectors_of(made: encoder.Encoder, sounds: Iterable[np.ndarray]) -> Tensor:
@@ -140,7 +140,7 @@ def dev(folder: Path, seeds: int) -> None:
     made = JoinedParts()
     with torch.inference_mode(False), torch.no_grad():
         clips = {
-            one.name: [clip_of(made, windows.fill(sound)) for sound in one.sounds] for one in collections
+            one.name: [clip_of(made, windows.fill_window(sound)) for sound in one.sounds] for one in collections
         }
         draw = torch.Generator().manual_seed(0)
         all_clips = [clip for one in learned_from for clip in clips[one.name]]
@@ -220,7 +220,7 @@ def robust(made: encoder.Encoder, one: Collection) -> None:
     print("| alteration | original first | mean cosine | lowest |\n| --- | --- | --- | --- |")
     for name, alter in robustness.TABLE.items():
         altered = (
-            alter(sound[: windows.WINDOW_SAMPLES], np.random.default_rng(place))
+            alter(sound[: windows.WINDOW_SAMPLES], np.random.default_rng(place), windows.SAMPLE_RATE_HZ)
             for place, sound in enumerate(one.sounds)
             if place % 2 == 0
         )

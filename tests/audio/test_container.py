@@ -17,10 +17,10 @@ import pytest
 from sounds import FORMATS, peak_hz, tone, wav_bytes, write
 
 from boiler.audio import stream as stream_module
-from boiler.audio import windows
 from boiler.audio.container import CODECS, name_of, opened
 from boiler.audio.container import FORMATS as CONTAINERS
 from boiler.audio.stream import SAMPLE_RATE_HZ, SUFFIXES, Limits
+from boiler.audio.windows import cut_windows, is_silent
 from boiler.errors import NotASoundError, SoundError, SoundLimitError
 
 SECOND = (np.sin(np.arange(16_000) * 0.1) * 12_000).astype("<i2").tobytes()
@@ -214,11 +214,11 @@ def test_a_header_that_claims_four_gigabytes_gives_what_is_there() -> None:
 def test_a_few_samples_are_a_sound(n: int, rate_hz: int) -> None:
     samples = stream_module.load(wav_bytes(SECOND[: 2 * n], rate_hz=rate_hz))
     assert len(samples) == n * 16_000 // rate_hz
-    assert len(list(windows.windows([samples]))) == 1
+    assert len(list(cut_windows([samples]))) == 1
 
 
 def test_silence_direct_current_and_clipping_are_sounds() -> None:
-    assert windows.is_silent(stream_module.load(wav_bytes(bytes(32_000))))
+    assert is_silent(stream_module.load(wav_bytes(bytes(32_000))))
     direct = stream_module.load(wav_bytes(np.full(16_000, 16_384, "<i2").tobytes()))
     assert np.allclose(direct, 0.5)
     clipped = stream_module.load(wav_bytes(np.tile(np.array([32_767, -32_768], "<i2"), 8_000).tobytes()))

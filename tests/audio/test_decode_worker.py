@@ -6,6 +6,7 @@ import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,16 +14,18 @@ import pytest
 from sounds import tone, wav_bytes, write
 
 from boiler.audio import stream
-from boiler.audio.decode_worker import ANSWER_S, Desk
+from boiler.audio.decode_worker import ANSWER_SAMPLES, Desk
 from boiler.audio.stream import SAMPLE_RATE_HZ, Limits
-from boiler.audio.windows import WINDOW_SAMPLES
+from boiler.audio.windows import WINDOW_SAMPLES, WindowSpec
 
 LIMITS = Limits()
+SPEC = WindowSpec()
+ANSWER_S = ANSWER_SAMPLES / SAMPLE_RATE_HZ
 
 
 def test_several_short_sounds_come_in_one_answer(tmp_path: Path) -> None:
     paths = [write(tmp_path / f"{n}.wav", tone(300 + n, 0.5, 22_050), 22_050) for n in range(5)]
-    parts, samples = Desk().answer("files", [str(path) for path in paths], False, LIMITS)
+    parts, samples = Desk().answer("files", [str(path) for path in paths], SPEC, LIMITS)
     assert [part["samples"] for part in parts] == [8_000] * 5
     assert np.array_equal(samples, np.concatenate([stream.load(path) for path in paths]))
     for part, path in zip(parts, paths, strict=True):
@@ -37,7 +40,7 @@ def test_a_long_sound_comes_in_several_answers(tmp_path: Path) -> None:
     path = write(tmp_path / "long.wav", tone(300, 2.5 * ANSWER_S, 8_000), 8_000)
     short = write(tmp_path / "short.wav", tone(300, 0.5, 8_000), 8_000)
     desk = Desk()
-    parts, first = desk.answer("files", [str(path), str(short)], False, LIMITS)
+    parts, first = desk.answer("files", [str(path), str(short)], SPEC, LIMITS)
     assert len(parts) == 1  # the short one has to be asked for again
     assert set(parts[0]) == {"samples"}
     got = [first]
@@ -53,10 +56,21 @@ def test_a_long_sound_comes_in_several_answers(tmp_path: Path) -> None:
 def test_the_first_window_is_all_that_is_decoded_and_the_length_is_what_the_file_states(tmp_path: Path) -> None:
     long = write(tmp_path / "long.wav", tone(300, 100.0, 8_000), 8_000)
     short = write(tmp_path / "short.wav", tone(300, 3.0, 8_000), 8_000)
-    parts, samples = Desk().answer("files", [str(long), str(short)], True, LIMITS)
+    parts, samples = Desk().answer("files", [str(long), str(short)], WindowSpec(which="first"), LIMITS)
     assert [part["probe"][0] for part in parts] == [100.0, 3.0]
     assert parts[0]["samples"] == WINDOW_SAMPLES + 1
     assert np.array_equal(samples[:WINDOW_SAMPLES], stream.load(long)[:WINDOW_SAMPLES])
+
+
+def test_files_are_decoded_at_the_rate_of_the_windows(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.wav", tone(300, 3.0, 44_100), 44_100)
+    spec = WindowSpec(48_000, 48_000, 0.5)
+    (part,), samples = Desk().answer("files", [str(path)], spec, LIMITS)
+    assert part["probe"][:2] == (3.0, 44_100)
+    assert np.array_equal(samples, stream.load(path, sample_rate_hz=48_000))
+    (part,), samples = Desk().answer("files", [str(path)], replace(spec, which="first"), LIMITS)
+    assert part["probe"][0] == 3.0
+    assert len(samples) == 48_001
 
 
 def test_what_cannot_be_used_is_told_with_kind_path_and_reason(tmp_path: Path) -> None:
@@ -65,7 +79,7 @@ def test_what_cannot_be_used_is_told_with_kind_path_and_reason(tmp_path: Path) -
     good = write(tmp_path / "good.wav", tone(300, 0.5, 8_000), 8_000)
     wide = tmp_path / "wide.wav"
     wide.write_bytes(wav_bytes(bytes(70_000), channels=65))
-    parts, samples = Desk().answer("files", [str(text), str(good), str(wide), str(tmp_path / "gone")], False, LIMITS)
+    parts, samples = Desk().answer("files", [str(text), str(good), str(wide), str(tmp_path / "gone")], SPEC, LIMITS)
     told = [part.get("error", ("", "", ""))[:2] for part in parts]
     assert told == [
         ("NotASoundError", str(text)),
@@ -79,7 +93,7 @@ def test_what_cannot_be_used_is_told_with_kind_path_and_reason(tmp_path: Path) -
 def test_a_sound_that_changes_while_it_is_read_is_not_taken(tmp_path: Path) -> None:
     path = write(tmp_path / "x.wav", tone(300, 3.0 * ANSWER_S, 8_000), 8_000)
     desk = Desk()
-    parts, _ = desk.answer("files", [str(path)], False, LIMITS)
+    parts, _ = desk.answer("files", [str(path)], SPEC, LIMITS)
     with path.open("ab") as file:
         file.write(b"more")
     while len(parts[-1]) == 1:
@@ -91,12 +105,15 @@ def test_a_sound_that_changes_while_it_is_read_is_not_taken(tmp_path: Path) -> N
 def test_loading_and_probing_are_those_of_audio(tmp_path: Path) -> None:
     path = write(tmp_path / "x.flac", tone(300, 5.0, 44_100), 44_100, "flac")
     for source in (str(path), path.read_bytes()):
-        (part,), samples = Desk().answer("load", source, 1.5, 2.5, LIMITS)
+        (part,), samples = Desk().answer("load", source, 1.5, 2.5, 16_000, LIMITS)
         assert part == {"samples": 16_000}
         assert np.array_equal(samples, stream.load(path, start_s=1.5, end_s=2.5))
+        (part,), samples = Desk().answer("load", source, 1.5, 2.5, 48_000, LIMITS)
+        assert part == {"samples": 48_000}
+        assert np.array_equal(samples, stream.load(path, start_s=1.5, end_s=2.5, sample_rate_hz=48_000))
         (part,), _ = Desk().answer("probe", source, LIMITS)
         assert part["probe"] == (5.0, 44_100, 1, "flac/flac")
-    (part,), _ = Desk().answer("load", b"no sound", 0.0, None, LIMITS)
+    (part,), _ = Desk().answer("load", b"no sound", 0.0, None, 16_000, LIMITS)
     assert part["error"][:2] == ("NotASoundError", "the sound given")
 
 

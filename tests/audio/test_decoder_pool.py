@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from sounds import tone, wav_bytes, write
 
-from boiler.audio import decoder_pool, windows
+from boiler.audio import decoder_pool
 from boiler.audio import stream as stream_module
 from boiler.audio.decoder_pool import Decoders, Done, Event, Failed, Piece
 from boiler.audio.stream import SAMPLE_RATE_HZ, Limits
-from boiler.audio.windows import HOP_S, WINDOW_S, Window
+from boiler.audio.windows import DEFAULT_WINDOWS, Window, WindowSpec, cut_windows
 from boiler.errors import ExhaustedError, NotASoundError, SoundError, SoundLimitError
 
 
@@ -42,8 +42,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-def here(path: Path, which: windows.Which = "all", hop_s: float = HOP_S) -> list[Window]:
-    return [w for w in windows.windows([stream_module.load(path)], which=which, hop_s=hop_s) if not w.silent]
+FIRST = WindowSpec(which="first")
+
+
+def here(path: Path, spec: WindowSpec = DEFAULT_WINDOWS) -> list[Window]:
+    samples = stream_module.load(path, sample_rate_hz=spec.sample_rate_hz)
+    return [w for w in cut_windows([samples], spec) if not w.silent]
 
 
 def alike(a: list[Window], b: list[Window]) -> bool:
@@ -104,26 +108,31 @@ def test_in_order_means_all_of_one_before_the_next(folder: Path, two: Decoders, 
 
 
 def test_the_first_window_of_each(folder: Path, two: Decoders) -> None:
-    found = by_key(list(two.windows(jobs(folder), which="first")))
+    found = by_key(list(two.windows(jobs(folder), FIRST)))
     for name, of_it in found.items():
         if name not in ("e-notes.mp3", "c-silent.wav", "d-late.wav"):
-            assert alike(cut(of_it), here(folder / name, "first"))
+            assert alike(cut(of_it), here(folder / name, FIRST))
             assert isinstance(end := of_it[-1], Done)
             assert end.probe.duration_s == pytest.approx(stream_module.probe(folder / name).duration_s)
-    assert [w.end_s for w in cut(found["b-long.flac"])] == [WINDOW_S]
+    assert [w.end_s for w in cut(found["b-long.flac"])] == [DEFAULT_WINDOWS.window_s]
     assert isinstance(late := found["d-late.wav"][-1], Done)
     assert late.silent
 
 
 def test_another_hop(folder: Path, two: Decoders) -> None:
     path = folder / "b-long.flac"
-    events = list(two.windows([("x", path)], hop_s=WINDOW_S))
-    assert alike(cut(events), here(path, hop_s=WINDOW_S))
-    many = list(two.windows([("x", folder / "f-last.wav"), ("y", path)], hop_s=0.5))
-    assert alike([w for w in cut(many) if w.end_s > 2], here(path, hop_s=0.5))
+    apart, close = WindowSpec(hop_s=8.192), WindowSpec(hop_s=0.5)
+    events = list(two.windows([("x", path)], apart))
+    assert alike(cut(events), here(path, apart))
+    many = list(two.windows([("x", folder / "f-last.wav"), ("y", path)], close))
+    assert alike([w for w in cut(many) if w.end_s > 2], here(path, close))
     assert max(len(event.windows) for event in many if isinstance(event, Piece)) == decoder_pool.WINDOWS_A_PIECE
-    with pytest.raises(ValueError, match="no sound is left out"):
-        two.windows([], hop_s=99.0)
+
+
+@pytest.mark.parametrize("spec", [WindowSpec(48_000, 48_000, 0.5), WindowSpec(16_000, 163_840, 5.12)])
+def test_windows_of_another_rate_or_length(folder: Path, two: Decoders, spec: WindowSpec) -> None:
+    path = folder / "b-long.flac"
+    assert alike(cut(list(two.windows([("x", path)], spec))), here(path, spec))
 
 
 def test_nothing_asked_is_nothing_answered(two: Decoders) -> None:

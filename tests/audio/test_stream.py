@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import io
-import itertools
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from sounds import FORMATS, LAYOUTS, peak_hz, tone, write
+from sounds import FORMATS, LAYOUTS, noise, peak_hz, tone, write
 
 from boiler.audio import stream
-from boiler.audio import windows as windows_module
 from boiler.audio.stream import SAMPLE_RATE_HZ, Limits, Probe, Samples
-from boiler.audio.windows import HOP_S, WINDOW_S, WINDOW_SAMPLES, Cutter
+from boiler.audio.windows import is_silent
 from boiler.errors import NotASoundError, SoundError, SoundLimitError
 
 LOSSLESS = [name for name, form in FORMATS.items() if form.exact is not None]
-
-
-def noise(n: int, seed: int = 0) -> Samples:
-    return np.random.default_rng(seed).uniform(-0.9, 0.9, n).astype(np.float32)
 
 
 def rms_db(samples: Samples) -> float:
@@ -240,101 +232,11 @@ def test_loading_does_not_depend_on_what_was_loaded_before(labelled_folder: Path
         assert np.array_equal(stream.load(path), samples)
 
 
-# Windows
-
-
-@given(
-    n=st.integers(1, 5 * WINDOW_SAMPLES),
-    hop=st.integers(2_000, WINDOW_SAMPLES),
-    block=st.integers(5_000, 200_000),
-)
-def test_windows_leave_nothing_out_and_tell_where_they_are(n: int, hop: int, block: int) -> None:
-    sound = np.arange(1, n + 1, dtype=np.float32)  # a sample tells where it stood; below 2**24 a float is exact
-    blocks = [sound[i : i + block] for i in range(0, n, block)]
-    windows = list(windows_module.windows(blocks, hop_s=hop / SAMPLE_RATE_HZ))
-    starts = [round(window.start_s * SAMPLE_RATE_HZ) for window in windows]
-    ends = [round(window.end_s * SAMPLE_RATE_HZ) for window in windows]
-    if n <= WINDOW_SAMPLES:
-        assert (starts, ends) == ([0], [n])
-        assert np.array_equal(windows[0].samples, np.resize(sound, WINDOW_SAMPLES))
-        return
-    for window, start, end in zip(windows, starts, ends, strict=True):
-        assert end - start == WINDOW_SAMPLES
-        assert np.array_equal(window.samples, sound[start:end])
-    assert starts[:-1] == [i * hop for i in range(len(starts) - 1)]
-    assert starts[0] == 0
-    assert ends[-1] == n
-    assert all(0 < b - a <= hop for a, b in itertools.pairwise(starts))
-
-
-@given(sizes=st.lists(st.integers(1, 90_000), min_size=1, max_size=12))
-def test_windows_do_not_depend_on_how_the_sound_was_cut_into_blocks(sizes: list[int]) -> None:
-    sound = noise(sum(sizes))
-    whole = list(windows_module.windows([sound]))
-    pieces = list(windows_module.windows(np.split(sound, np.cumsum(sizes)[:-1])))
-    assert [(w.start_s, w.end_s, w.silent) for w in whole] == [(w.start_s, w.end_s, w.silent) for w in pieces]
-    assert all(np.array_equal(a.samples, b.samples) for a, b in zip(whole, pieces, strict=True))
-
-
-def test_the_first_window_reads_no_further_than_it_needs() -> None:
-    read = []
-
-    def blocks() -> object:
-        for n in range(100):
-            read.append(n)
-            yield noise(16_000, n)
-
-    windows = list(windows_module.windows(blocks(), which="first"))  # type: ignore[arg-type]
-    assert [(w.start_s, w.end_s) for w in windows] == [(0.0, WINDOW_S)]
-    assert len(read) == 9
-
-
-def test_the_first_window_is_the_first_of_all() -> None:
-    sound = noise(3 * WINDOW_SAMPLES)
-    (first,) = windows_module.windows([sound], which="first")
-    assert np.array_equal(first.samples, next(iter(windows_module.windows([sound]))).samples)
-
-
-def test_a_hop_that_would_leave_sound_out_is_refused_at_once() -> None:
-    for hop_s in (0.0, -1.0, WINDOW_S + 0.001):
-        with pytest.raises(ValueError, match="no sound is left out"):
-            windows_module.windows([], hop_s=hop_s)
-    with pytest.raises(ValueError, match="'all' or 'first'"):
-        windows_module.windows([], which="some")  # type: ignore[arg-type]
-
-
-def test_cutting_a_long_sound_holds_two_windows_of_it() -> None:
-    cutter = Cutter(hop_s=HOP_S)
-    for n in range(200):
-        for window in cutter.push(noise(16_000, n)):
-            assert window.samples.base is None  # a copy: what is kept of it keeps nothing else
-        assert len(cutter._held) <= 2 * WINDOW_SAMPLES
-
-
-def test_each_window_is_silent_by_itself() -> None:
-    sound = np.concatenate([np.zeros(2 * WINDOW_SAMPLES, np.float32), noise(WINDOW_SAMPLES)])
-    assert [window.silent for window in windows_module.windows([sound])] == [True, True, True, False, False]
-
-
-def test_silence_is_what_stays_within_one_step_of_sixteen_bits() -> None:
-    assert windows_module.is_silent(np.zeros(10, np.float32))
-    assert windows_module.is_silent(np.array([0, 2**-15, -(2**-15)], np.float32))
-    assert not windows_module.is_silent(np.array([0, 2**-14], np.float32))
-    assert not windows_module.is_silent(np.full(10, -0.5, np.float32))
-
-
-def test_fill_repeats_or_cuts() -> None:
-    assert np.array_equal(windows_module.fill(noise(50_000)), np.resize(noise(50_000), WINDOW_SAMPLES))
-    assert np.array_equal(windows_module.fill(noise(200_000)), noise(200_000)[:WINDOW_SAMPLES])
-    with pytest.raises(ValueError, match="no sample"):
-        windows_module.fill(np.empty(0, np.float32))
-
-
 def test_real_recordings_are_five_seconds_and_not_silent(test_data: Path) -> None:
     for path in sorted(test_data.glob("esc10/*/*.ogg"))[::50]:
         samples = stream.load(path)
         assert len(samples) / SAMPLE_RATE_HZ == pytest.approx(stream.probe(path).duration_s, abs=0.02)
-        assert not windows_module.is_silent(samples)
+        assert not is_silent(samples)
         assert np.abs(samples).max() < 1.5
 
 

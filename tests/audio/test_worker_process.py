@@ -36,7 +36,7 @@ def worker() -> Iterator[Process]:
 
 
 def ask_and_take(worker: Process) -> np.ndarray:
-    worker.ask("load", SOUND, 0.0, None, Limits())
+    worker.ask("load", SOUND, 0.0, None, 16_000, Limits())
     return worker.take()[1]
 
 

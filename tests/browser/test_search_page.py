@@ -6,7 +6,7 @@ import pytest
 from browsing import LONG, PER_KIND, components, item_number, run_page
 from streamlit.testing.v1 import AppTest
 
-from boiler.audio import windows
+from boiler.audio.windows import DEFAULT_WINDOWS
 from boiler.browser import item_views
 from boiler.browser.indexes import OpenIndex
 from boiler.browser.url_state import PAGE_SIZE
@@ -38,7 +38,7 @@ def test_the_part_of_a_long_sound_that_matched_is_marked(page: AppTest, index: O
     _, results = components(page)
     card = next(card for card in results["cards"] if card["id"] == LONG)
     start_s, end_s = card["match_s"]
-    assert end_s - start_s == pytest.approx(windows.WINDOW_S, abs=0.01)
+    assert end_s - start_s == pytest.approx(DEFAULT_WINDOWS.window_s, abs=0.01)
     assert start_s >= 20  # the vowel comes last in it
     assert "match" in card["match_text"]
     short = next(card for card in results["cards"] if card["id"].startswith("bell/"))

@@ -10,7 +10,7 @@ import torch
 from sounds import write
 
 from boiler.audio import stream
-from boiler.audio import windows as windows_module
+from boiler.audio.windows import DEFAULT_WINDOWS, WindowSpec, cut_windows
 from boiler.encoder.mfcc_stats import MFCCStats
 from boiler.errors import SilentSoundError
 from boiler.evaluation import baseline
@@ -21,15 +21,11 @@ def test_one_pass_gives_the_vectors_of_the_encoder(labelled_folder: Path, tmp_pa
     write(long, np.random.default_rng(0).standard_normal(20 * 8000) * 0.1, 8000)
     paths = [*sorted(labelled_folder.rglob("*.wav")), long]
     done: list[int] = []
-    vectors, counts = baseline.vectors_of(paths, which="all", hop_s=windows_module.HOP_S, step=done.append)
+    vectors, counts = baseline.vectors_of(paths, DEFAULT_WINDOWS, step=done.append)
     assert counts.tolist()[:-1] == [1] * (len(paths) - 1)
     assert counts[-1] > 1
     assert sum(done) == len(paths)
-    windows = [
-        one.samples
-        for path in paths
-        for one in windows_module.windows(stream.stream(path), which="all", hop_s=windows_module.HOP_S)
-    ]
+    windows = [one.samples for path in paths for one in cut_windows(stream.stream(path))]
     waveforms = torch.from_numpy(np.stack(windows))[:, None]
     encoder = MFCCStats()
     encoder.fit([waveforms])
@@ -40,11 +36,11 @@ def test_only_the_first_window_when_the_index_has_only_those(tmp_path: Path) -> 
     paths = [tmp_path / f"{n}.wav" for n in range(3)]
     for n, path in enumerate(paths):
         write(path, np.random.default_rng(n).standard_normal(12 * 8000) * 0.1, 8000)
-    _, counts = baseline.vectors_of(paths, which="first", hop_s=windows_module.HOP_S)
+    _, counts = baseline.vectors_of(paths, WindowSpec(which="first"))
     assert counts.tolist() == [1, 1, 1]
 
 
 def test_a_silent_sound_is_refused_by_name(tmp_path: Path) -> None:
     write(tmp_path / "nothing.wav", np.zeros(8000), 8000)
     with pytest.raises(SilentSoundError, match=r"nothing\.wav"):
-        baseline.vectors_of([tmp_path / "nothing.wav"], which="all", hop_s=windows_module.HOP_S)
+        baseline.vectors_of([tmp_path / "nothing.wav"], DEFAULT_WINDOWS)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from evaluating import Bands, indexed
 
-from boiler.audio import stream, windows
+from boiler.audio import stream
+from boiler.audio.windows import fill_window
 from boiler.evaluation import checks, ground_truth, labelled_index, metrics
 from boiler.evaluation.labelled_index import Labelled
 from boiler.evaluation.ranking import Collection
@@ -65,7 +66,7 @@ def test_words_are_those_the_encoder_names(index: Labelled) -> None:
     assert paths is not None
     counts = np.zeros((len(paths), 32))
     for place, path in enumerate(paths):
-        window = windows.fill(stream.load(path))
+        window = fill_window(stream.load(path))
         for word in Bands().codes(torch.from_numpy(window)[None, None])[0].tolist():
             counts[place, word] += 1
     assert checks.words(index, 0, "cpu") == metrics.words(counts)

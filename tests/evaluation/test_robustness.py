@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from boiler.audio import stream
-from boiler.audio import windows as windows_module
+from boiler.audio.windows import fill_window
 from boiler.evaluation import robustness
 from boiler.evaluation.ranking import Collection
 
@@ -125,7 +125,7 @@ def test_rank_and_cosine_of_altered_sounds() -> None:
         noise = np.fft.rfft(draw(low).standard_normal(RATE))
         noise[(hz < low) | (hz > low + 600)] = 0
         sounds.append(np.fft.irfft(noise).astype(np.float32))
-    vectors = spectrum(np.stack([windows_module.fill(one) for one in sounds]))
+    vectors = spectrum(np.stack([fill_window(one) for one in sounds]))
     seen: list[int] = []
     found = robustness.measure(Collection(vectors), range(6), vectors, sounds, spectrum, seed=1, step=seen.append)
     assert list(found) == list(robustness.TABLE)

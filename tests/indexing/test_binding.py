@@ -11,8 +11,8 @@ from sounds import tone, write
 
 from boiler import encoder, files
 from boiler.audio import stream
-from boiler.audio import windows as windows_module
 from boiler.audio.decoder_pool import Decoders
+from boiler.audio.windows import DEFAULT_WINDOWS, WINDOW_SAMPLES
 from boiler.catalog import catalog, diff, scan
 from boiler.catalog.catalog import Catalog
 from boiler.encoder import runtime
@@ -49,7 +49,7 @@ def decoders():
 
 
 def sample(store: Catalog, root: Path, decoders: Decoders, seed: int = 0) -> Sample:
-    return Sample(store, root, decoders, which="all", hop_s=4.096, batch_size=4, n_windows=1000, seed=seed)
+    return Sample(store, root, decoders, spec=DEFAULT_WINDOWS, batch_size=4, n_windows=1000, seed=seed)
 
 
 def test_a_new_directory_is_bound_and_an_old_one_holds_to_it(store: Catalog) -> None:
@@ -66,9 +66,7 @@ def test_a_new_directory_is_bound_and_an_old_one_holds_to_it(store: Catalog) -> 
 
 def test_a_sample_gives_the_same_windows_each_time_in_batches(store: Catalog, root: Path, decoders: Decoders) -> None:
     batches = list(sample(store, root, decoders))
-    assert [tuple(batch.shape) for batch in batches[:-1]] == [(4, 1, windows_module.WINDOW_SAMPLES)] * (
-        len(batches) - 1
-    )
+    assert [tuple(batch.shape) for batch in batches[:-1]] == [(4, 1, WINDOW_SAMPLES)] * (len(batches) - 1)
     again = list(sample(store, root, decoders))
     assert all(torch.equal(one, other) for one, other in zip(batches, again, strict=True))
     elsewhere = list(sample(store, root, decoders, seed=1))
@@ -76,15 +74,15 @@ def test_a_sample_gives_the_same_windows_each_time_in_batches(store: Catalog, ro
 
 
 def test_the_encoder_is_made_once(store: Catalog, root: Path, decoders: Decoders) -> None:
-    path = binding.freeze(store, "MFCCStats", None, sample(store, root, decoders))
+    path = binding.freeze(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders))
     made = (path.stat().st_mtime_ns, files.sha256_of(path))
-    assert binding.freeze(store, "MFCCStats", None, sample(store, root, decoders, seed=5)) == path
+    assert binding.freeze(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders, seed=5)) == path
     assert (path.stat().st_mtime_ns, files.sha256_of(path)) == made
     assert store.get("encoder_sha256") == made[1]
 
 
 def test_an_encoder_that_learns_has_learned_from_the_folder(store: Catalog, root: Path, decoders: Decoders) -> None:
-    path = binding.freeze(store, "MFCCStats", None, sample(store, root, decoders))
+    path = binding.freeze(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders))
     windows = next(iter(sample(store, root, decoders)))[:, 0].numpy()
     learned = runtime.embedder(path, "cpu")(windows)
     with torch.inference_mode():
@@ -95,7 +93,9 @@ def test_an_encoder_that_learns_has_learned_from_the_folder(store: Catalog, root
 def test_a_window_gets_the_same_vector_alone_or_in_a_batch_on_one_thread_or_four(
     store: Catalog, root: Path, decoders: Decoders
 ) -> None:
-    embed = runtime.embedder(binding.freeze(store, "MFCCStats", None, sample(store, root, decoders)), "cpu")
+    embed = runtime.embedder(
+        binding.freeze(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders)), "cpu"
+    )
     windows = np.concatenate([batch[:, 0].numpy() for batch in sample(store, root, decoders)])
     threads = torch.get_num_threads()
     together = embed(windows)
@@ -111,7 +111,7 @@ def test_a_window_gets_the_same_vector_alone_or_in_a_batch_on_one_thread_or_four
 def test_many_batches_give_the_same_vectors_to_the_bit_on_any_number_of_threads(
     store: Catalog, root: Path, decoders: Decoders
 ) -> None:
-    path = binding.freeze(store, "MFCCStats", None, sample(store, root, decoders))
+    path = binding.freeze(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders))
     windows = np.concatenate([batch[:, 0].numpy() for batch in sample(store, root, decoders)])
     before = torch.get_num_threads()
     found = []

@@ -13,6 +13,7 @@ from sounds import tone, write
 
 from boiler.arrays import Float32Array
 from boiler.audio.decoder_pool import Decoders
+from boiler.audio.windows import DEFAULT_WINDOWS
 from boiler.catalog import catalog, diff, scan
 from boiler.catalog.catalog import Catalog
 from boiler.indexing import embed as embed_module
@@ -46,7 +47,7 @@ class Room:
 
     def hear(self, embed: embed_module.Embed = statistics, batch_size: int = 4) -> Tally:
         with meter("hearing", None) as shown:
-            return Hearing(self.store, self.root, embed, self.decoders, "all", 4.096, batch_size, shown).run()
+            return Hearing(self.store, self.root, embed, self.decoders, DEFAULT_WINDOWS, batch_size, shown).run()
 
     def vectors(self) -> dict[str, list[tuple[float, float, list[float]]]]:
         ids = {item.n: item.id for item in self.store.items(str)}

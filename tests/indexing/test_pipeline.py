@@ -70,11 +70,12 @@ def test_a_folder_becomes_a_model_directory_with_all_its_files(settings: IndexSe
 def test_encoder_pt_gives_the_vectors_in_tensors_tsv_where_boiler_cannot_be_imported(
     settings: IndexSettings, folder: Path, tmp_path: Path
 ) -> None:
-    from boiler.audio import stream, windows
+    from boiler.audio import stream
+    from boiler.audio.windows import fill_window
 
     pipeline.index(settings)
     paths = [folder / row[0] for row in table(tmp_path / "m")[1:]]
-    np.save(tmp_path / "windows.npy", np.stack([windows.fill(stream.load(path)) for path in paths]))
+    np.save(tmp_path / "windows.npy", np.stack([fill_window(stream.load(path)) for path in paths]))
     script = textwrap.dedent("""
         import sys
         sys.modules["boiler"] = None

@@ -14,7 +14,7 @@ from sounds import tone, write
 from torch import Tensor
 
 from boiler.audio import stream, synthesis
-from boiler.audio import windows as windows_module
+from boiler.audio.windows import cut_windows
 from boiler.encoder import Encoder
 from boiler.encoder.bag_bottom import BagBottomVQVAE
 from boiler.encoder.bag_top import BagTopVQVAE
@@ -79,7 +79,7 @@ def indexed(encoder: Encoder, sounds: Path, model_dir: Path) -> Path:
     paths = sorted(sounds.glob("*.wav"))
     vectors, rows = [], []
     for n, path in enumerate(paths):
-        windows = [one for one in windows_module.windows(stream.stream(path)) if not one.silent]
+        windows = [one for one in cut_windows(stream.stream(path)) if not one.silent]
         rows += [(n, one.start_s, one.end_s) for one in windows]
         if windows:
             with torch.inference_mode():
@@ -226,7 +226,7 @@ def test_of_a_long_sound_the_course_lies_around_the_window_that_matched(nearest:
     assert min(course_within(why.answer_course, 30.6, 41.4)) > 0.9
     assert max(course_within(why.answer_course, 0, 29.4), default=0) < 0.1
     # One window asked, and each of the answer's is a match, best first.
-    assert len(why.windows) == len(list(windows_module.windows(stream.stream(nearest.path("long.wav")))))
+    assert len(why.windows) == len(list(cut_windows(stream.stream(nearest.path("long.wav")))))
     assert {one.query for one in why.windows} == {TimeSpan(0.0, 2.0)}
     assert [one.similarity for one in why.windows] == sorted((one.similarity for one in why.windows), reverse=True)
 
@@ -267,13 +267,13 @@ def test_silence_and_what_is_far_below_the_rest_are_like_nothing(nearest: Neares
 @pytest.mark.parametrize("seconds", [0.01, 0.13, 0.4, 1.0, 2.5, 5.0, 7.9, 8.192])
 def test_a_repeated_sound_folds_into_its_own_length(seconds: float) -> None:
     frames, part = 32, TimeSpan(3.0, 3.0 + seconds)
-    steady = explain._folded(np.ones((2, frames)), part)
+    steady = explain._folded(np.ones((2, frames)), part, 8.192)
     np.testing.assert_allclose(steady, 1)
     assert steady.shape[1] == max(1, int(seconds / 0.256 + 1e-6))
     assert explain._sounding(steady[0], part) == (pytest.approx(part),)
     # A word in the second half of each repetition.
     middles = (np.arange(frames) + 0.5) * 0.256
-    half = explain._folded((middles % seconds >= seconds / 2).astype(float)[None], part)[0]
+    half = explain._folded((middles % seconds >= seconds / 2).astype(float)[None], part, 8.192)[0]
     if len(half) > 1:
         assert explain._sounding(half, part) == (pytest.approx((3 + seconds / 2, 3 + seconds), abs=0.4),)
 

@@ -72,7 +72,7 @@ def test_samples_of_any_rate_become_a_part_at_16_khz(rate: int, channels: int) -
     t = np.arange(4 * rate) / rate
     tone = np.sin(2 * np.pi * 440 * t)
     samples = tone if channels == 1 else np.stack([tone] * channels, axis=1)
-    part = samples_of(BySamples(samples, rate, 1.0, 3.0))
+    part = samples_of(BySamples(samples, rate, 1.0, 3.0), 16_000)
     assert part.dtype == np.float32
     assert abs(len(part) - 32_000) <= 2
     spectrum = np.abs(np.fft.rfft(part * np.hanning(len(part))))
@@ -93,7 +93,7 @@ def test_samples_of_any_rate_become_a_part_at_16_khz(rate: int, channels: int) -
 )
 def test_what_are_no_samples_is_refused(seed: BySamples) -> None:
     with pytest.raises(QueryError):
-        samples_of(seed)
+        samples_of(seed, 16_000)
 
 
 def test_windows_that_were_embedded_already_are_of_unit_length() -> None:

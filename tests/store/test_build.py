@@ -10,7 +10,7 @@ import pytest
 from generations import publish
 
 from boiler.engine import selection
-from boiler.store import build, generation
+from boiler.store import generation
 from boiler.store.generation import Header, Item, rows_of
 
 

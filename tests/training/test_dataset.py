@@ -11,8 +11,7 @@ import torch
 from sounds import tone, write
 
 from boiler.audio import stream
-from boiler.audio import windows as windows_module
-from boiler.audio.windows import WINDOW_SAMPLES
+from boiler.audio.windows import WINDOW_SAMPLES, Window
 from boiler.errors import CorpusError
 from boiler.model.mel import LogMel, MelSettings
 from boiler.training import dataset
@@ -125,7 +124,7 @@ def test_of_a_very_long_sound_evenly_spread_windows_are_kept(tmp_path: Path, mon
     kept = dataset._Kept()
     for n in range(9):
         samples = np.full(WINDOW_SAMPLES, n + 1, np.float32)
-        kept.add(windows_module.Window(samples, n * windows_module.WINDOW_S, (n + 1) * windows_module.WINDOW_S, False))
+        kept.add(Window(samples, n * 8.192, (n + 1) * 8.192, False))
     assert [window[0] for window in kept.windows] == [1, 5, 9]
 
 

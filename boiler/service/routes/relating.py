@@ -15,7 +15,6 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from boiler.audio import stream
 from boiler.errors import ModelDirError
 from boiler.search import duplicates as near_duplicates
 from boiler.search import paths
@@ -305,7 +304,7 @@ async def locate(request: Request, asked: Annotated[Sought, Query()]) -> Respons
         on_progress("decoding", 0, 1)
         samples = await service.uploads.decode(sound, asked.start_s, asked.end_s)
         on_progress("searching", 0, 1)
-        return _places(await _located(service, BySamples(samples, stream.SAMPLE_RATE_HZ), asked))
+        return _places(await _located(service, samples, asked))
 
     return await sse.answer(request, work)
 

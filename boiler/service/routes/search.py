@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 from time import perf_counter
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -13,9 +14,8 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
-from boiler.audio import stream
 from boiler.search.query import GroupLimit, Options
-from boiler.search.seeds import ByItem, BySamples, ByVector, Seed
+from boiler.search.seeds import ByItem, ByVector, Seed
 from boiler.service import media, requests, responses, schemas, sse
 from boiler.service.problems import Problem
 from boiler.service.row_renderer import GENERATION
@@ -212,7 +212,7 @@ async def seed_of(service: Service, query: schemas.SeedRequest, pointer: str) ->
     media.check_part(query.start_s, query.end_s)
     path = await service.in_thread(functools.partial(media.path_of, service.nearest, query.n))
     samples = await service.uploads.decode(path, query.start_s, query.end_s)
-    return BySamples(samples, stream.SAMPLE_RATE_HZ, weight=query.weight)
+    return replace(samples, weight=query.weight)
 
 
 async def _timed(request: Request, ask: Callable[[], Result]) -> Result:
