@@ -20,6 +20,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+import boiler.engine
 from boiler import arguments
 from boiler.search import duplicates
 from boiler.search.snapshot import Snapshot
@@ -57,6 +58,8 @@ class Status:
         """The status as text."""
         yield f"{self.model_dir}: {self.n_items} sounds, {self.hours:.1f} hours, {self.n_rows} windows"
         yield f"  encoder {self.encoder}, answered by {self.engine} search"
+        if boiler.engine.RERANK != "compiled":
+            yield "  distances are computed by numpy, which is slower: boiler was installed without a C compiler"
         yield f"  generation {self.generation} of {self.created}{', every byte checked' if self.checked else ''}"
         others = [name for name in self.kept if name != self.generation]
         yield f"  {self.size_bytes / 1e6:.1f} MB on disk{', kept besides: ' + ', '.join(others) if others else ''}"

@@ -35,8 +35,15 @@ import numpy as np
 import numpy.typing as npt
 
 from boiler.arrays import Float32Array, Int64Array
-from boiler.engine import rerank
 from boiler.errors import EngineError, UnknownNameError
+
+try:
+    from boiler.engine import rerank
+except ImportError:  # installed without a compiler, or compiled for another platform
+    from boiler.engine import rerank_numpy as rerank  # type: ignore[no-redef]
+
+RERANK = "numpy" if rerank.__name__.endswith("_numpy") else "compiled"
+"""How candidates are reranked: by the module compiled from rerank.c, or by numpy, which takes longer."""
 
 ENGINES: dict[str, str] = {
     "exact": "boiler.engine.exact:Exact",

@@ -1,9 +1,9 @@
-/* The last word of every search: of the candidates that an engine found, the k nearest, equal ones by row.
+/* The last step of every search: of the candidates that an engine found, the k nearest, ties by row number.
  *
- * In C, because in numpy this is two dozen steps on a few dozen numbers each: little to compute, but a third of what a
- * request costs a service (exp/records/service.md). Distances are worked out in double precision, as the length of the
- * difference. Buffers are checked before they are touched; none is kept. The GIL is released where rows are compared:
- * what is given must not be changed meanwhile.
+ * In C because in numpy this is two dozen calls on a few dozen numbers each: little to compute, but a third of the cost
+ * of a request (exp/records/service.md). rerank_numpy.py does the same where this module is not compiled. Distances are
+ * computed in double precision, as the length of the difference. Buffers are checked before they are read or written,
+ * and no reference is top. The GIL is released while rows are compared: other threads must not change the arguments.
  */
 
 #define Py_LIMITED_API 0x030B0000
@@ -15,7 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Variants for newer processors, chosen when it is loaded; where that is not to be had, the plain one. */
+/* Variants for newer processors, chosen when the module is loaded; other compilers and systems get the plain one. */
 #if defined(__GNUC__) && !defined(__clang__) && defined(__x86_64__) && defined(__gnu_linux__)
 #define FOR_EACH_PROCESSOR __attribute__((target_clones("avx512f", "avx2", "default")))
 #else
@@ -28,33 +28,33 @@
 #define FETCH(ADDRESS)
 #endif
 
-#define GROUPS 512 /* of whose highest scores the bound is taken */
-#define BLOCK 64   /* scores that are looked at in one go */
-#define AHEAD 32   /* candidates whose vectors are fetched from memory meanwhile: they lie anywhere */
+#define GROUPS 512 /* at least so many groups of scores, whose maxima give the threshold */
+#define BLOCK 64   /* scores compared with the threshold at a time */
+#define AHEAD 32   /* candidates prefetched: their vectors are scattered over memory */
 #define LANES 8
-#define LARGEST 127
+#define INT8_LARGEST 127
 
-/* ---------------------------------------------------------------------------------------------- what is kept */
+/* -------------------------------------------------------------------------------------------------- the k nearest */
 
 typedef struct {
     float distance;
     int64_t row;
-} Near;
+} Candidate;
 
-/* The k nearest so far, the farthest of them on top. */
+/* A heap of the k nearest so far, the farthest on top. */
 typedef struct {
-    Near *all;
+    Candidate *all;
     Py_ssize_t n, k;
-} Nearest;
+} TopK;
 
-static int farther(Near a, Near b)
+static int farther(Candidate a, Candidate b)
 {
     return a.distance > b.distance || (a.distance == b.distance && a.row > b.row);
 }
 
-static void sink(Near *all, Py_ssize_t n, Py_ssize_t at)
+static void sift_down(Candidate *all, Py_ssize_t n, Py_ssize_t at)
 {
-    Near one = all[at];
+    Candidate one = all[at];
     for (Py_ssize_t below = 2 * at + 1; below < n; below = 2 * at + 1) {
         if (below + 1 < n && farther(all[below + 1], all[below]))
             below++;
@@ -66,35 +66,35 @@ static void sink(Near *all, Py_ssize_t n, Py_ssize_t at)
     all[at] = one;
 }
 
-static void offer(Nearest *kept, Near one)
+static void offer(TopK *top, Candidate one)
 {
-    if (kept->n == kept->k) {
-        if (farther(kept->all[0], one)) {
-            kept->all[0] = one;
-            sink(kept->all, kept->n, 0);
+    if (top->n == top->k) {
+        if (farther(top->all[0], one)) {
+            top->all[0] = one;
+            sift_down(top->all, top->n, 0);
         }
         return;
     }
-    Py_ssize_t at = kept->n++;
-    for (; at && farther(one, kept->all[(at - 1) / 2]); at = (at - 1) / 2)
-        kept->all[at] = kept->all[(at - 1) / 2];
-    kept->all[at] = one;
+    Py_ssize_t at = top->n++;
+    for (; at && farther(one, top->all[(at - 1) / 2]); at = (at - 1) / 2)
+        top->all[at] = top->all[(at - 1) / 2];
+    top->all[at] = one;
 }
 
-/* Empties it into the answer, nearest first. */
-static void tell(Nearest *kept, int64_t *rows, float *distances)
+/* Empty the heap into the result, nearest first. */
+static void drain(TopK *top, int64_t *rows, float *distances)
 {
-    while (kept->n) {
-        Near last = kept->all[0];
-        kept->all[0] = kept->all[--kept->n];
-        if (kept->n)
-            sink(kept->all, kept->n, 0);
-        rows[kept->n] = last.row;
-        distances[kept->n] = last.distance;
+    while (top->n) {
+        Candidate last = top->all[0];
+        top->all[0] = top->all[--top->n];
+        if (top->n)
+            sift_down(top->all, top->n, 0);
+        rows[top->n] = last.row;
+        distances[top->n] = last.distance;
     }
 }
 
-/* ------------------------------------------------------------------------------------------------- the work */
+/* ------------------------------------------------------------------------------------------- distances and scores */
 
 static float distance(const float *row, const float *query, Py_ssize_t dim)
 {
@@ -120,8 +120,9 @@ static void fetch(const float *row, Py_ssize_t dim)
         FETCH(row + at);
 }
 
-/* A score that the k highest reach, and few others: the k-th of the highest of many groups, which is at most the k-th of
- * all. Then whatever is within the slack of it is looked at. `highest`: room for as many as groups. */
+/* Offer every row whose score is within the slack of the k-th highest. Instead of the k-th highest score itself, the
+ * k-th highest of the maxima of many groups is used: it is at most as high, so no row is missed, few are added, and it
+ * is much cheaper to find. `highest`: space for one score per group. */
 #define DEFINE_SCAN(NAME, SCORE, LOWERED)                                                                              \
     FOR_EACH_PROCESSOR static void NAME##_groups(const SCORE *scores, Py_ssize_t n_groups, Py_ssize_t size,            \
                                                  SCORE *highest)                                                       \
@@ -143,7 +144,7 @@ static void fetch(const float *row, Py_ssize_t dim)
         return any;                                                                                                    \
     }                                                                                                                  \
                                                                                                                        \
-    /* By putting the k highest into a heap, the least of them on top. */                                              \
+    /* The k-th highest: a heap of the k highest so far, the lowest on top. */                                         \
     static SCORE NAME##_kth(SCORE *all, Py_ssize_t n, Py_ssize_t k)                                                    \
     {                                                                                                                  \
         for (Py_ssize_t begin = k / 2; begin-- > 0;)                                                                   \
@@ -157,21 +158,21 @@ static void fetch(const float *row, Py_ssize_t dim)
     }                                                                                                                  \
                                                                                                                        \
     static void NAME(const SCORE *scores, Py_ssize_t n, double slack, const float *vectors, const float *query,        \
-                     Py_ssize_t dim, SCORE *highest, Nearest *kept)                                                    \
+                     Py_ssize_t dim, SCORE *highest, TopK *top)                                                        \
     {                                                                                                                  \
-        Py_ssize_t n_groups = groups_of(kept->k), size = n / n_groups;                                                 \
+        Py_ssize_t n_groups = groups_of(top->k), size = n / n_groups;                                                  \
         if (size < 2) {                                                                                                \
             n_groups = n;                                                                                              \
             size = 1;                                                                                                  \
         }                                                                                                              \
         NAME##_groups(scores, n_groups, size, highest);                                                                \
-        SCORE bound = LOWERED(NAME##_kth(highest, n_groups, kept->k), slack);                                          \
+        SCORE bound = LOWERED(NAME##_kth(highest, n_groups, top->k), slack);                                           \
         for (Py_ssize_t begin = 0; begin < n; begin += BLOCK) {                                                        \
             if (begin + BLOCK <= n && !NAME##_any(scores + begin, bound))                                              \
                 continue;                                                                                              \
             for (Py_ssize_t row = begin; row < n && row < begin + BLOCK; row++)                                        \
                 if (scores[row] >= bound)                                                                              \
-                    offer(kept, (Near){distance(vectors + row * dim, query, dim), row});                               \
+                    offer(top, (Candidate){distance(vectors + row * dim, query, dim), row});                           \
         }                                                                                                              \
     }
 
@@ -211,11 +212,11 @@ DEFINE_SIFT(scan_float, float)
 DEFINE_SCAN(scan_whole, int32_t, lowered_whole)
 DEFINE_SCAN(scan_float, float, lowered_float)
 
-/* ---------------------------------------------------------------------------------------------- what is given */
+/* ------------------------------------------------------------------------------------------------------ arguments */
 
 typedef enum { FLOAT32, FLOAT64, INT8, INT64, SCORE } Type;
 
-/* Their letters in a buffer's format. How long a whole number of some letter is depends on the platform. */
+/* Their letters in the buffer protocol. The size of an integer of some letter depends on the platform. */
 static const struct {
     const char *name, *letters;
     Py_ssize_t size;
@@ -225,13 +226,13 @@ static const struct {
              [INT64] = {"int64", "ilq", 8},
              [SCORE] = {"int32 or float32", "filq", 4}};
 
-/* An argument: how many dimensions it must have, and of what numbers. */
+/* An argument: its element type and number of dimensions. */
 typedef struct {
     const char *name;
     Type type;
     int ndim;
     int is_written;
-} Wanted;
+} Argument;
 
 static int is_of(const Py_buffer *view, Type type)
 {
@@ -249,8 +250,9 @@ static void release(Py_buffer *views, int n)
             PyBuffer_Release(&views[n]);
 }
 
-/* 0, or -1 with an exception set and nothing held. None leaves its view empty where `optional` is its place. */
-static int take(PyObject *const *args, const Wanted *wanted, Py_buffer *views, int n, int optional)
+/* Take the buffers of all arguments: 0, or -1 with an exception set and no buffer held. The argument at `optional` may
+ * be None, which leaves its view empty. */
+static int take(PyObject *const *args, const Argument *wanted, Py_buffer *views, int n, int optional)
 {
     for (int at = 0; at < n; at++) {
         views[at].obj = NULL;
@@ -263,7 +265,7 @@ static int take(PyObject *const *args, const Wanted *wanted, Py_buffer *views, i
         }
         if (views[at].ndim != wanted[at].ndim || !is_of(&views[at], wanted[at].type)) {
             PyErr_Format(PyExc_ValueError,
-                         "%s: an aligned array of %d dimensions of %s is wanted, not of %d of the format '%s'",
+                         "%s: an aligned array of %d dimensions of %s is expected, not of %d of the format '%s'",
                          wanted[at].name, wanted[at].ndim, types[wanted[at].type].name, views[at].ndim,
                          views[at].format ? views[at].format : "B");
             release(views, at + 1);
@@ -273,14 +275,14 @@ static int take(PyObject *const *args, const Wanted *wanted, Py_buffer *views, i
     return 0;
 }
 
-static PyObject *refused(Py_buffer *views, int n, PyObject *kind, const char *why)
+static PyObject *fail(Py_buffer *views, int n, PyObject *kind, const char *why)
 {
     release(views, n);
     PyErr_SetString(kind, why);
     return NULL;
 }
 
-static PyObject *done(Py_buffer *views, int n)
+static PyObject *return_none(Py_buffer *views, int n)
 {
     release(views, n);
     Py_RETURN_NONE;
@@ -290,39 +292,40 @@ static int wrong_count(Py_ssize_t given, Py_ssize_t wanted)
 {
     if (given == wanted)
         return 0;
-    PyErr_Format(PyExc_TypeError, "%zd arguments are wanted, not %zd", wanted, given);
+    PyErr_Format(PyExc_TypeError, "%zd arguments are expected, not %zd", wanted, given);
     return 1;
 }
 
-/* --------------------------------------------------------------------------------------------------- Python's */
+/* ------------------------------------------------------------------------------------------------------ functions */
 
-/* nearest(vectors, queries, asked or None, candidates, rows, distances) */
+/* nearest(vectors, queries, query_of or None, candidates, rows, distances) */
 static PyObject *nearest(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
 {
-    static const Wanted wanted[] = {{"vectors", FLOAT32, 2, 0}, {"queries", FLOAT32, 2, 0}, {"asked", INT64, 1, 0},
+    static const Argument wanted[] = {{"vectors", FLOAT32, 2, 0}, {"queries", FLOAT32, 2, 0}, {"query_of", INT64, 1, 0},
                                     {"candidates", INT64, 1, 0}, {"rows", INT64, 2, 1}, {"distances", FLOAT32, 2, 1}};
-    enum { VECTORS, QUERIES, ASKED, CANDIDATES, ROWS, DISTANCES, N };
+    enum { VECTORS, QUERIES, QUERY_OF, CANDIDATES, ROWS, DISTANCES, N };
     Py_buffer views[N];
-    if (wrong_count(n_args, N) || take(args, wanted, views, N, ASKED) < 0)
+    if (wrong_count(n_args, N) || take(args, wanted, views, N, QUERY_OF) < 0)
         return NULL;
     Py_ssize_t n = views[VECTORS].shape[0], dim = views[VECTORS].shape[1];
     Py_ssize_t n_queries = views[ROWS].shape[0], k = views[ROWS].shape[1];
     Py_ssize_t n_candidates = views[CANDIDATES].shape[0];
-    const int64_t *asked = views[ASKED].obj ? views[ASKED].buf : NULL, *candidates = views[CANDIDATES].buf;
+    const int64_t *query_of = views[QUERY_OF].obj ? views[QUERY_OF].buf : NULL, *candidates = views[CANDIDATES].buf;
     const float *vectors = views[VECTORS].buf, *queries = views[QUERIES].buf;
     int64_t *rows = views[ROWS].buf;
     float *distances = views[DISTANCES].buf;
-    if (views[QUERIES].shape[0] != n_queries || views[QUERIES].shape[1] != dim || views[DISTANCES].shape[0] != n_queries ||
-        views[DISTANCES].shape[1] != k || (asked ? views[ASKED].shape[0] != n_candidates : n_queries != 1) || k < 1)
-        return refused(views, N, PyExc_ValueError, "the shapes do not fit together");
+    if (views[QUERIES].shape[0] != n_queries || views[QUERIES].shape[1] != dim ||
+        views[DISTANCES].shape[0] != n_queries || views[DISTANCES].shape[1] != k ||
+        (query_of ? views[QUERY_OF].shape[0] != n_candidates : n_queries != 1) || k < 1)
+        return fail(views, N, PyExc_ValueError, "the shapes do not match");
     for (Py_ssize_t at = 0; at < n_candidates; at++) {
         if (candidates[at] < 0 || candidates[at] >= n)
-            return refused(views, N, PyExc_IndexError, "a candidate is no row");
-        if (asked && (asked[at] < (at ? asked[at - 1] : 0) || asked[at] >= n_queries))
-            return refused(views, N, PyExc_IndexError, "which query a candidate is for does not rise, or is none");
+            return fail(views, N, PyExc_IndexError, "a candidate is not a row");
+        if (query_of && (query_of[at] < (at ? query_of[at - 1] : 0) || query_of[at] >= n_queries))
+            return fail(views, N, PyExc_IndexError, "query_of is not rising, or not a query");
     }
-    Nearest kept = {malloc(sizeof(Near) * (size_t)k), 0, k};
-    if (!kept.all) {
+    TopK top = {malloc(sizeof(Candidate) * (size_t)k), 0, k};
+    if (!top.all) {
         release(views, N);
         return PyErr_NoMemory();
     }
@@ -332,25 +335,26 @@ static PyObject *nearest(PyObject *module, PyObject *const *args, Py_ssize_t n_a
     for (Py_ssize_t ahead = 0; ahead < AHEAD && ahead < n_candidates; ahead++)
         fetch(vectors + candidates[ahead] * dim, dim);
     for (Py_ssize_t one = 0; one < n_queries && !short_of; one++) {
-        for (; at < n_candidates && (!asked || asked[at] == one); at++) {
+        for (; at < n_candidates && (!query_of || query_of[at] == one); at++) {
             if (at + AHEAD < n_candidates)
                 fetch(vectors + candidates[at + AHEAD] * dim, dim);
-            offer(&kept, (Near){distance(vectors + candidates[at] * dim, queries + one * dim, dim), candidates[at]});
+            float apart = distance(vectors + candidates[at] * dim, queries + one * dim, dim);
+            offer(&top, (Candidate){apart, candidates[at]});
         }
-        short_of = kept.n < k;
-        tell(&kept, rows + one * k, distances + one * k);
+        short_of = top.n < k;
+        drain(&top, rows + one * k, distances + one * k);
     }
     Py_END_ALLOW_THREADS
-    free(kept.all);
+    free(top.all);
     if (short_of)
-        return refused(views, N, PyExc_ValueError, "a query has fewer candidates than neighbours");
-    return done(views, N);
+        return fail(views, N, PyExc_ValueError, "a query has fewer candidates than neighbours");
+    return return_none(views, N);
 }
 
 /* nearest_scored(vectors, queries, scores, slack, rows, distances) */
 static PyObject *nearest_scored(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
 {
-    static const Wanted wanted[] = {{"vectors", FLOAT32, 2, 0}, {"queries", FLOAT32, 2, 0}, {"scores", SCORE, 2, 0},
+    static const Argument wanted[] = {{"vectors", FLOAT32, 2, 0}, {"queries", FLOAT32, 2, 0}, {"scores", SCORE, 2, 0},
                                     {"slack", FLOAT64, 1, 0}, {"rows", INT64, 2, 1}, {"distances", FLOAT32, 2, 1}};
     enum { VECTORS, QUERIES, SCORES, SLACK, ROWS, DISTANCES, N };
     Py_buffer views[N];
@@ -362,19 +366,20 @@ static PyObject *nearest_scored(PyObject *module, PyObject *const *args, Py_ssiz
     const double *slack = views[SLACK].buf;
     int64_t *rows = views[ROWS].buf;
     float *distances = views[DISTANCES].buf;
-    if (views[QUERIES].shape[0] != n_queries || views[QUERIES].shape[1] != dim || views[DISTANCES].shape[0] != n_queries ||
-        views[DISTANCES].shape[1] != k || views[SCORES].shape[0] != n_queries || views[SCORES].shape[1] != n ||
-        views[SLACK].shape[0] != n_queries || k < 1 || k > n)
-        return refused(views, N, PyExc_ValueError, "the shapes do not fit together");
+    if (views[QUERIES].shape[0] != n_queries || views[QUERIES].shape[1] != dim ||
+        views[DISTANCES].shape[0] != n_queries || views[DISTANCES].shape[1] != k ||
+        views[SCORES].shape[0] != n_queries || views[SCORES].shape[1] != n || views[SLACK].shape[0] != n_queries ||
+        k < 1 || k > n)
+        return fail(views, N, PyExc_ValueError, "the shapes do not match");
     for (Py_ssize_t one = 0; one < n_queries; one++)
         if (!(slack[one] >= 0))
-            return refused(views, N, PyExc_ValueError, "a slack is below 0, or no number");
+            return fail(views, N, PyExc_ValueError, "a slack is negative or NaN");
     int is_float = is_of(&views[SCORES], FLOAT32);
     Py_ssize_t most_groups = groups_of(k) > n / 2 ? n : groups_of(k);
-    Nearest kept = {malloc(sizeof(Near) * (size_t)k), 0, k};
-    void *highest = malloc(sizeof(int32_t) * (size_t)most_groups); /* a float is as long */
-    if (!kept.all || !highest) {
-        free(kept.all);
+    TopK top = {malloc(sizeof(Candidate) * (size_t)k), 0, k};
+    void *highest = malloc(sizeof(int32_t) * (size_t)most_groups); /* as large as a float */
+    if (!top.all || !highest) {
+        free(top.all);
         free(highest);
         release(views, N);
         return PyErr_NoMemory();
@@ -384,24 +389,24 @@ static PyObject *nearest_scored(PyObject *module, PyObject *const *args, Py_ssiz
     for (Py_ssize_t one = 0; one < n_queries && !short_of; one++) {
         const float *query = queries + one * dim;
         if (is_float)
-            scan_float((const float *)views[SCORES].buf + one * n, n, slack[one], vectors, query, dim, highest, &kept);
+            scan_float((const float *)views[SCORES].buf + one * n, n, slack[one], vectors, query, dim, highest, &top);
         else
-            scan_whole((const int32_t *)views[SCORES].buf + one * n, n, slack[one], vectors, query, dim, highest, &kept);
-        short_of = kept.n < k;
-        tell(&kept, rows + one * k, distances + one * k);
+            scan_whole((const int32_t *)views[SCORES].buf + one * n, n, slack[one], vectors, query, dim, highest, &top);
+        short_of = top.n < k;
+        drain(&top, rows + one * k, distances + one * k);
     }
     Py_END_ALLOW_THREADS
-    free(kept.all);
+    free(top.all);
     free(highest);
     if (short_of)
-        return refused(views, N, PyExc_ValueError, "among the scores are some that are no numbers");
-    return done(views, N);
+        return fail(views, N, PyExc_ValueError, "a query has fewer candidates than neighbours, or scores that are NaN");
+    return return_none(views, N);
 }
 
 /* rounded(queries, step, lost, margin, whole, slack) */
 static PyObject *rounded(PyObject *module, PyObject *const *args, Py_ssize_t n_args)
 {
-    static const Wanted wanted[] = {{"queries", FLOAT32, 2, 0}, {"whole", INT8, 2, 1}, {"slack", FLOAT64, 1, 1}};
+    static const Argument wanted[] = {{"queries", FLOAT32, 2, 0}, {"whole", INT8, 2, 1}, {"slack", FLOAT64, 1, 1}};
     enum { QUERIES, WHOLE, SLACK, N };
     double numbers[3]; /* step, lost, margin */
     if (wrong_count(n_args, N + 3))
@@ -419,7 +424,7 @@ static PyObject *rounded(PyObject *module, PyObject *const *args, Py_ssize_t n_a
     Py_ssize_t n_queries = views[QUERIES].shape[0], dim = views[QUERIES].shape[1];
     if (views[WHOLE].shape[0] != n_queries || views[WHOLE].shape[1] != dim || views[SLACK].shape[0] != n_queries ||
         !(step > 0))
-        return refused(views, N, PyExc_ValueError, "the shapes do not fit together, or the step is not above 0");
+        return fail(views, N, PyExc_ValueError, "the shapes do not match, or the step is not positive");
     const float *query = views[QUERIES].buf;
     int8_t *whole = views[WHOLE].buf;
     double *slack = views[SLACK].buf;
@@ -427,34 +432,36 @@ static PyObject *rounded(PyObject *module, PyObject *const *args, Py_ssize_t n_a
         double largest = 0, square = 0;
         for (Py_ssize_t at = 0; at < dim; at++)
             largest = fabs(query[at]) > largest ? fabs(query[at]) : largest;
-        double own = largest > 0 ? largest / LARGEST : 1;
+        double own = largest > 0 ? largest / INT8_LARGEST : 1;
         for (Py_ssize_t at = 0; at < dim; at++) {
             double steps = query[at] / own, nearest_whole = rint(steps);
-            whole[at] = fabs(nearest_whole) <= LARGEST ? (int8_t)nearest_whole : 0; /* else it is no number */
+            whole[at] = fabs(nearest_whole) <= INT8_LARGEST ? (int8_t)nearest_whole : 0; /* else NaN or infinite */
             square += (steps - nearest_whole) * (steps - nearest_whole);
         }
-        /* A product differs from that of the rounded ones by no more than the row's loss, plus the query's times the
-         * length of the rounded row: the inequality of Cauchy and Schwarz, twice. Two products, so twice that. */
+        /* A product of vectors differs from the product of their rounded forms by at most the row's rounding error plus
+         * the query's rounding error times the length of the rounded row (Cauchy-Schwarz, twice). Two products are
+         * compared, hence the factor 2. */
         slack[one] = (2 * (lost + (1 + lost) * own * sqrt(square)) + margin) / (own * step);
     }
-    return done(views, N);
+    return return_none(views, N);
 }
 
 static PyMethodDef methods[] = {
     {"nearest", (PyCFunction)(void (*)(void))nearest, METH_FASTCALL,
-     "nearest(vectors, queries, asked, candidates, rows, distances)\n--\n\n"
-     "Write the nearest among candidates into rows and distances."},
+     "nearest(vectors, queries, query_of, candidates, rows, distances)\n--\n\n"
+     "Write the k nearest of the candidates of each query into rows and distances."},
     {"nearest_scored", (PyCFunction)(void (*)(void))nearest_scored, METH_FASTCALL,
      "nearest_scored(vectors, queries, scores, slack, rows, distances)\n--\n\n"
-     "Write the nearest into rows and distances, where scores rank rows but for some slack."},
+     "Write the k nearest rows into rows and distances; scores rank the rows up to some slack."},
     {"rounded", (PyCFunction)(void (*)(void))rounded, METH_FASTCALL,
      "rounded(queries, step, lost, margin, whole, slack)\n--\n\n"
-     "Write queries in whole steps, and how far a product in such steps can be from where it belongs."},
+     "Round queries to int8, and write how much a product can be off by that."},
     {NULL, NULL, 0, NULL}};
 
 static PyModuleDef_Slot slots[] = {{0, NULL}};
 
-static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "rerank", .m_doc = "The last word of a search.",
+static struct PyModuleDef definition = {PyModuleDef_HEAD_INIT, .m_name = "rerank",
+                                        .m_doc = "Exact distances of candidates, and the k nearest.",
                                         .m_methods = methods, .m_slots = slots};
 
 PyMODINIT_FUNC PyInit_rerank(void)

@@ -1,41 +1,39 @@
-"""`rerank.c`, which the engines' last word is left to. Arrays are C-contiguous; what is written into is given."""
+"""The functions of `rerank.c`. Arrays must be C-contiguous; results are written into arrays given by the caller."""
 
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from boiler.arrays import Float32Array, Int64Array
+from boiler.arrays import Float32Array, Float64Array, Int8Array, Int64Array
 
 def nearest(
     vectors: Float32Array,
     queries: Float32Array,
-    asked: Int64Array | None,
+    query_of: Int64Array | None,
     candidates: Int64Array,
     rows: Int64Array,
     distances: Float32Array,
 ) -> None:
-    """The nearest among candidates; `asked` says which query each is for, and rises, None of a single one.
+    """Write the k nearest of the candidate rows of each query. `query_of`: the query that each candidate belongs to, in
+    rising order; None for a single query.
 
-    Shape: vectors [N, D], queries [Q, D], asked and candidates [C], rows and distances [Q, k]
+    Shape: vectors [N, D], queries [Q, D], query_of and candidates [C], rows and distances [Q, k]
 
-    Raises: ValueError: shapes or types do not fit, or a query has fewer than k candidates; IndexError: no such row.
+    Raises: ValueError: wrong shapes or types, or a query has fewer than k candidates. IndexError: no such row or query.
     """
 
 def nearest_scored(
     vectors: Float32Array,
     queries: Float32Array,
     scores: Any,
-    slack: npt.NDArray[np.float64],
+    slack: Float64Array,
     rows: Int64Array,
     distances: Float32Array,
 ) -> None:
-    """The nearest of all rows. `scores` (int32 or float32) are the higher the nearer: whatever has a score within
-    `slack` of the k-th highest could be among the k nearest, and nothing else.
+    """Write the k nearest of all rows. `scores` (int32 or float32) are higher for nearer rows, up to an error: only
+    rows whose score is within `slack` of the k-th highest can be among the k nearest.
 
     Shape: vectors [N, D], queries [Q, D], scores [Q, N], slack [Q], rows and distances [Q, k]
 
-    Raises: ValueError: shapes or types do not fit, a slack is below 0, or something is no number.
+    Raises: ValueError: wrong shapes or types, a negative slack, or NaN.
     """
 
 def rounded(
@@ -43,15 +41,16 @@ def rounded(
     step: float,
     lost: float,
     margin: float,
-    whole: npt.NDArray[np.int8],
-    slack: npt.NDArray[np.float64],
+    whole: Int8Array,
+    slack: Float64Array,
 ) -> None:
-    """The queries, of unit length, in whole steps of their own from -127 to 127; and how far their products with rows
-    in steps of `step` can be from the k-th highest one for a row that is one of the k nearest, where rounding has
-    changed no row by more than the length `lost`, and products that differ by `margin` may be the same. The slack of
-    a query that is not finite is not finite either.
+    """Round queries of unit length to int8 (`whole`, each query with its own step), and write the slack of each: how
+    far below the k-th highest product with rows rounded to `step` one of the k nearest can be.
+
+    `lost`: the largest length of a rounding error of a row. `margin`: the difference up to which products of the
+    vectors themselves count as equal. The slack of a query that is not finite is not finite.
 
     Shape: queries and whole [Q, D], slack [Q]
 
-    Raises: ValueError: shapes or types do not fit, or a step that is not above 0.
+    Raises: ValueError: wrong shapes or types, or a step that is not positive.
     """

@@ -70,6 +70,13 @@ def test_the_command_prints_text_and_json(model_dir: Path, capsys: pytest.Captur
     assert json.loads(capsys.readouterr().out)["n_items"] == 6
 
 
+def test_the_report_says_when_the_compiled_module_is_missing(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("boiler.engine.RERANK", "compiled")
+    assert "numpy" not in "\n".join(status.status(model_dir).lines())
+    monkeypatch.setattr("boiler.engine.RERANK", "numpy")
+    assert "computed by numpy" in "\n".join(status.status(model_dir).lines())
+
+
 def test_damage_is_a_sentence_and_code_2(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = (model_dir / "annoy").resolve()
     data = bytearray(file.read_bytes())
