@@ -17,7 +17,6 @@ import json
 import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -192,9 +191,8 @@ def _names_encoder(word: str) -> bool:
 
 def _folder_of(model_dir: Path) -> Path:
     """The folder that a model directory was made from."""
-    with closing(generation.open(model_dir).connect()) as connection:
-        (folder,) = connection.execute("SELECT value FROM meta WHERE key = 'wav_dir'").fetchone()
-    return Path(folder)
+    with generation.open(model_dir).items() as database:
+        return Path(database.meta()["wav_dir"])
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -21,7 +21,7 @@ from boiler.browser.indexes import OpenIndex
 from boiler.catalog.items import Failure
 from boiler.progress import ProgressCallback
 from boiler.search.duplicates import DuplicateGroup
-from boiler.search.statistics import Holdings
+from boiler.search.statistics import CollectionStatistics
 
 AUTO_NEAR_DUPLICATES_MAX_ITEMS = 2_000  # in a larger collection they are searched on demand
 MAX_NEAR_DUPLICATE_GROUPS = 200
@@ -37,18 +37,18 @@ def show_page(index: OpenIndex) -> None:
     _show_totals(statistics)
     if statistics.labels or statistics.folders:
         _show_groups(statistics)
-    if statistics.lengths_s:
-        _show_durations(statistics.lengths_s)
+    if statistics.durations_s:
+        _show_durations(statistics.durations_s)
     _show_failures(statistics.failures)
-    if statistics.duplicates:
-        _show_duplicates(statistics.duplicates)
+    if statistics.same_bytes:
+        _show_duplicates(statistics.same_bytes)
     near_duplicates_place = st.container()
     _show_index(statistics)
     with near_duplicates_place:  # filled last: the rest need not wait for it
         _show_near_duplicates(index, statistics.n_items)
 
 
-def _show_totals(statistics: Holdings) -> None:
+def _show_totals(statistics: CollectionStatistics) -> None:
     totals = {
         "Sounds": f"{statistics.n_items:,}",
         "Duration": format_total_duration(statistics.duration_s),
@@ -62,7 +62,7 @@ def _show_totals(statistics: Holdings) -> None:
             st.metric(name, value, border=True, width=165)
 
 
-def _show_groups(statistics: Holdings) -> None:
+def _show_groups(statistics: CollectionStatistics) -> None:
     """The number of sounds for each label, or for each folder where there are no labels."""
     rows, noun = (statistics.labels, "Label") if statistics.labels else (statistics.folders, "Folder")
     st.header(f"{noun}s", anchor=False)
@@ -181,7 +181,7 @@ def _near_duplicates(
     return _index.nearest.duplicates(on_progress=_on_progress)
 
 
-def _show_index(statistics: Holdings) -> None:
+def _show_index(statistics: CollectionStatistics) -> None:
     """The encoder and the generations."""
     header = statistics.header
     st.header("Index", anchor=False)

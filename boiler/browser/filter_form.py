@@ -8,14 +8,14 @@ import streamlit as st
 
 from boiler.browser.formatting import escape_markdown
 from boiler.browser.url_state import Refinement, SearchState
-from boiler.search.statistics import Holdings
+from boiler.search.statistics import CollectionStatistics
 
 REFINE_POPOVER = "refine"
 ANY = "any"
 MAX_FOLDER_OPTIONS = 2_000
 
 
-def show_filter_form(statistics: Holdings, state: SearchState) -> None:
+def show_filter_form(statistics: CollectionStatistics, state: SearchState) -> None:
     """The popover with the form, and a button that resets it. The fields are made when the popover opens: there may be
     thousands of folders, and the results need not wait for them."""
     # The label of the popover never changes: with another it would be another popover, and closed.
@@ -34,7 +34,7 @@ def show_filter_form(statistics: Holdings, state: SearchState) -> None:
         )
 
 
-def _show_fields(statistics: Holdings, refinement: Refinement) -> None:
+def _show_fields(statistics: CollectionStatistics, refinement: Refinement) -> None:
     # The URL is the truth, also after the Back button.
     st.session_state.update(
         refine_label=refinement.label or ANY,

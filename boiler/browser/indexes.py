@@ -22,13 +22,13 @@ from boiler.browser import map_data, zip_stream
 from boiler.browser.upload_store import UPLOADS_URL, upload_store
 from boiler.catalog.items import Item
 from boiler.errors import ModelDirError, UnknownItemError
-from boiler.search import statistics
 from boiler.search.nearest import Nearest
-from boiler.search.statistics import Holdings
+from boiler.search.statistics import CollectionStatistics, collection_statistics
 from boiler.service import media, problems
 from boiler.store import generation
 
 SOUNDS_URL = "sounds"
+MAX_FAILURES, MAX_SAME_BYTES = 1_000, 200  # shown on the collection page
 DEFAULT_MODEL_DIRS = ("exp/*/boiler.json", "exp/*/*/boiler.json", "exp/*/*/*/boiler.json")
 
 
@@ -45,7 +45,7 @@ class OpenIndex:
         """Below this URL its sounds are served (``/N/audio`` and so on); relative to the root of the browser."""
         return f"{SOUNDS_URL}/{self.key}"
 
-    def statistics(self) -> Holdings:
+    def statistics(self) -> CollectionStatistics:
         """Counts of the current generation, computed once for each."""
         return _statistics(str(self.model_dir), generation.current_name(self.model_dir))
 
@@ -59,8 +59,8 @@ class OpenIndex:
 
 
 @st.cache_resource(max_entries=8, show_spinner="Counting the collection ...")
-def _statistics(model_dir: str, generation_name: str) -> Holdings:
-    return statistics.of(Path(model_dir))
+def _statistics(model_dir: str, generation_name: str) -> CollectionStatistics:
+    return collection_statistics(Path(model_dir), max_failures=MAX_FAILURES, max_same_bytes=MAX_SAME_BYTES)
 
 
 _open_indexes: dict[str, OpenIndex] = {}

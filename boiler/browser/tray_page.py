@@ -14,11 +14,10 @@ from boiler.browser.formatting import count_noun, format_seconds
 from boiler.browser.indexes import OpenIndex
 from boiler.browser.tray import tray_numbers
 from boiler.browser.url_state import SearchState
-from boiler.catalog.items import Item
+from boiler.catalog.items import EXPORTED, Item
 from boiler.errors import BoilerError
 
 PLAY_EACH_S = 30.0
-COLUMNS = ("n", "id", "url", "label", "folder", "duration_s", "sample_rate_hz", "channels", "format", "sha256")
 
 
 def show_page(index: OpenIndex) -> None:
@@ -93,12 +92,12 @@ def items_csv(items: Iterable[Item]) -> bytes:
     """The items as CSV with a header."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    writer.writerows([getattr(item, name) for name in COLUMNS] for item in items)
+    writer.writerow(EXPORTED)
+    writer.writerows([getattr(item, name) for name in EXPORTED] for item in items)
     return text.getvalue().encode()
 
 
 def items_json(items: Iterable[Item]) -> bytes:
     """The items as JSON, with their metadata."""
-    rows = [{name: getattr(item, name) for name in COLUMNS} | {"metadata": dict(item.metadata)} for item in items]
+    rows = [{name: getattr(item, name) for name in EXPORTED} | {"metadata": dict(item.metadata)} for item in items]
     return json.dumps(rows, indent=2, ensure_ascii=False).encode()

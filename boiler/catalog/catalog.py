@@ -37,7 +37,7 @@ from typing import Self
 from boiler.arrays import Float32Array
 from boiler.audio.stream import Probe
 from boiler.catalog import schema
-from boiler.catalog.items import Failure, Item
+from boiler.catalog.items import FIELDS, Failure, Item, item_reader
 from boiler.catalog.scan import Found
 from boiler.errors import CatalogError
 
@@ -292,39 +292,15 @@ class Catalog:
 
     def items(self, url_of: Callable[[str], str]) -> Iterator[Item]:
         """Every sound that was heard to its end, in the order of n."""
-        query = "SELECT *, NOT EXISTS (SELECT 1 FROM windows WHERE windows.c = heard.c) FROM heard ORDER BY n"
-        for (
-            n,
-            id,
-            label,
-            duration_s,
-            rate,
-            channels,
-            format,
-            size,
-            mtime,
-            sha256,
-            metadata,
-            file,
-            _,
-            silent,
-        ) in self.db.execute(query):
-            yield Item(
-                n=n,
-                id=id,
-                url=url_of(id),
-                label=label,
-                duration_s=duration_s,
-                sample_rate_hz=rate,
-                channels=channels,
-                format=format,
-                size_bytes=size,
-                mtime_s=mtime / 1e9,
-                sha256=sha256,
-                silent=bool(silent),
-                metadata=json.loads(metadata),
-                file=file,
-            )
+        cursor = self.db.execute(
+            "SELECT *, mtime_ns / 1e9 AS mtime_s, '' AS url,"
+            " NOT EXISTS (SELECT 1 FROM windows WHERE windows.c = heard.c) AS silent FROM heard ORDER BY n"
+        )
+        columns = [name for name, *_ in cursor.description]
+        read = item_reader(field for field in FIELDS if field.name in columns)
+        for values in cursor:
+            row = dict(zip(columns, values, strict=True))
+            yield read(row | {"url": url_of(row["id"])})
 
     def failures(self) -> list[Failure]:
         """Every file that gives no sound, and why, in the order of the ids."""

@@ -16,7 +16,6 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -24,7 +23,7 @@ import boiler.engine
 from boiler import arguments
 from boiler.search import duplicates
 from boiler.search.snapshot import Snapshot
-from boiler.store import generation
+from boiler.search.statistics import collection_statistics
 from boiler.store.generation import Generation
 
 NEAR_UP_TO_ITEMS = 30_000  # the neighbours of each are asked for: of 30,000 that takes some seconds
@@ -100,48 +99,35 @@ def status(model_dir: Path, *, check: bool = False, near: bool = False) -> Statu
 
     Raises: ModelDirError: nothing published there, or it is damaged.
     """
-    opened = generation.check(model_dir) if check else generation.open(model_dir)
-    with closing(opened.connect()) as db:
-        n_silent, seconds = db.execute(
-            "SELECT COALESCE(SUM(silent), 0), COALESCE(SUM(duration_s), 0) FROM items"
-        ).fetchone()
-        formats = dict(map(tuple, db.execute("SELECT format, COUNT(*) FROM items GROUP BY 1 ORDER BY 2 DESC, 1")))
-        labels = dict(
-            map(tuple, db.execute("SELECT COALESCE(label, ''), COUNT(*) FROM items GROUP BY 1 ORDER BY 2 DESC, 1"))
-        )
-        same: dict[str, list[str]] = {}
-        for sha256, id in db.execute(
-            "SELECT sha256, id FROM items WHERE sha256 IN"
-            " (SELECT sha256 FROM items WHERE sha256 != '' GROUP BY sha256 HAVING COUNT(*) > 1) ORDER BY n"
-        ):
-            same.setdefault(sha256, []).append(id)
-        failures = dict(map(tuple, db.execute("SELECT id, reason FROM failures ORDER BY id")))
+    found = collection_statistics(model_dir, check=check)
+    opened, header = found.generation, found.header
+    labels = dict(found.labels) | ({"": found.n_unlabelled} if found.n_unlabelled else {})
     return Status(
         model_dir=str(model_dir),
         generation=opened.name,
-        kept=generation.names(Path(model_dir)),
-        created=opened.header.created,
-        encoder=opened.header.encoder,
-        engine=str(opened.header.engine.get("name", "exact")),
+        kept=list(found.kept),
+        created=header.created,
+        encoder=header.encoder,
+        engine=str(header.engine.get("name", "exact")),
         checked=check,
-        n_items=opened.header.n_items,
-        n_rows=opened.header.n_rows,
-        n_silent=n_silent,
-        hours=seconds / 3600,
-        formats=formats,
-        labels=labels,
+        n_items=header.n_items,
+        n_rows=header.n_rows,
+        n_silent=found.n_silent,
+        hours=found.duration_s / 3600,
+        formats=dict(found.formats),
+        labels=dict(sorted(labels.items(), key=lambda label: (-label[1], label[0]))),
         size_bytes=_size(Path(model_dir)),
-        same_bytes=list(same.values()),
+        same_bytes=[list(group) for group in found.same_bytes],
         near=near_duplicates(opened) if near or len(opened.item_vectors) <= NEAR_UP_TO_ITEMS else None,
-        failures=failures,
+        failures={failure.id: failure.reason for failure in found.failures},
     )
 
 
 def near_duplicates(opened: Generation) -> list[tuple[str, str, float]]:
-    """Pairs of items of different bytes that are nearly the same as `boiler.search.duplicates` has it, nearest first."""
-    with closing(opened.connect()) as db:
-        items = {row["n"]: row for row in db.execute("SELECT n, id, sha256 FROM items WHERE vec_row IS NOT NULL")}
-    found = [(items[one], items[other], apart) for one, other, apart in duplicates.find_pairs(Snapshot(opened))]
+    """Pairs of items with different bytes that `boiler.search.duplicates` counts as nearly the same, nearest first."""
+    snapshot = Snapshot(opened)
+    items = {row["n"]: row for row in snapshot.items.records()}
+    found = [(items[one], items[other], apart) for one, other, apart in duplicates.find_pairs(snapshot)]
     pairs = [(one["id"], other["id"], apart) for one, other, apart in found if one["sha256"] != other["sha256"]]
     return sorted(pairs, key=lambda pair: (pair[2], pair[0]))
 

@@ -7,15 +7,13 @@ Items without a label are left out altogether: whether they would be right answe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from boiler.arrays import BoolArray, Float32Array, Int64Array
-from boiler.catalog import items as items_module
-from boiler.catalog.items import Item
+from boiler.catalog.items import Item, item_of
 from boiler.errors import CorpusError
 from boiler.evaluation.ground_truth import Truth
 from boiler.evaluation.ranking import Collection
@@ -63,12 +61,11 @@ def open(model_dir: Path, wav_dir: Path | None, find: Callable[[Sequence[Item], 
     Raises: ModelDirError: no index there, or a damaged one; what `find` raises; CorpusError: nothing to find.
     """
     opened = generation.open(model_dir)
-    with closing(opened.connect()) as connection:
-        rows = connection.execute("SELECT * FROM items WHERE n_rows > 0 ORDER BY n").fetchall()
-        meta = dict(connection.execute("SELECT key, value FROM meta").fetchall())
+    with opened.items() as database:
+        rows, meta = database.records(), database.meta()
     if not rows:
         raise CorpusError(f"{model_dir} holds no sound that can be found: index a folder that has some")
-    items = [items_module.item_of(row) for row in rows]
+    items = [item_of(row) for row in rows]
     place = wav_dir or (Path(meta["wav_dir"]) if meta.get("wav_dir") else None)
     if wav_dir is None and place is not None and not place.is_dir():
         place = None

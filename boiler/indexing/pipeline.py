@@ -14,7 +14,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -330,8 +330,8 @@ def _publish(
     except ModelDirError:
         opened = None  # none yet, or a damaged one, which is made again
     if opened is not None:
-        with closing(opened.connect()) as connection:
-            if dict(map(tuple, connection.execute("SELECT key, value FROM meta"))) == says:
+        with opened.items() as database:
+            if database.meta() == says:
                 return opened, False
     n_rows = store.n_rows()
     if not n_rows and opened is None:

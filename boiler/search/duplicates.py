@@ -79,9 +79,7 @@ def _alike(
         raise QueryError(f"a distance is from 0 to 2, not {max_distance}")
     vectors: Float32Array = np.asarray(snapshot.generation.item_vectors)
     firsts = np.flatnonzero(np.diff(snapshot.numbers, prepend=-1))
-    lengths_s = np.array(
-        [row["duration_s"] for row in snapshot.select("SELECT duration_s FROM items WHERE n_rows > 0 ORDER BY n")]
-    )
+    lengths_s = np.array(snapshot.items.column("duration_s"))
     for begin in range(0, len(firsts), _BLOCK):
         on_progress(begin / len(firsts))
         mine = np.arange(begin, min(begin + _BLOCK, len(firsts)))

@@ -22,12 +22,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from boiler.catalog.items import FILTERABLE
 from boiler.errors import QueryError
 
-FIELDS = (
-    *("n", "id", "url", "label", "folder", "duration_s", "sample_rate_hz", "channels", "format"),
-    *("size_bytes", "mtime_s", "sha256", "silent"),
-)
+FIELDS = FILTERABLE
 METADATA = "metadata."
 OPERATORS = {"==": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 MOST_VALUES = 10_000  # in one list; SQLite takes 32,766 parameters

@@ -122,10 +122,7 @@ def _recordings(
     snapshot: Snapshot, at_least_s: float, within: Collection[int] | None, without: Collection[int]
 ) -> list[_Recording]:
     """The items that the sound could be in, in the order of their numbers."""
-    rows = snapshot.select(
-        "SELECT n, id, duration_s, first_row, n_rows FROM items WHERE n_rows > 0 AND duration_s >= ? ORDER BY n",
-        (at_least_s - 1e-3,),
-    )
+    rows = snapshot.items.records(min_duration_s=at_least_s - 1e-3)
     return [
         _Recording(row["n"], row["id"], row["duration_s"], range(row["first_row"], row["first_row"] + row["n_rows"]))
         for row in rows

@@ -39,7 +39,6 @@ import numpy as np
 from boiler import engine
 from boiler.arrays import Float32Array
 from boiler.audio import stream
-from boiler.catalog import items as items_module
 from boiler.catalog.items import Item
 from boiler.deprecated import RenamedAttribute, module_getattr, renamed_arguments
 from boiler.errors import QueryError, SoundNotHereError
@@ -190,29 +189,14 @@ class Nearest:
         """
         if offset < 0 or limit < 0:
             raise QueryError(f"offset and limit are 0 or more, not {offset} and {limit}")
-        where, values = ["1"], list[Any]()
-        if text is not None:
-            sought = text
-            for sign in "\\%_":
-                sought = sought.replace(sign, f"\\{sign}")
-            where.append("id LIKE ? ESCAPE '\\'")
-            values.append(f"%{sought}%")
-        if label is not None:
-            where.append("label = ?")
-            values.append(label)
-        if folder is not None:
-            where.append("folder = ?")
-            values.append(folder)
-        sql = f"SELECT * FROM items WHERE {' AND '.join(where)} ORDER BY n LIMIT ? OFFSET ?"  # noqa: S608  # ours
-        return [items_module.item_of(row) for row in self._snapshot.select(sql, [*values, limit, offset])]
+        return self._snapshot.items.page(offset=offset, limit=limit, text=text, label=label, folder=folder)
 
     def map(self) -> Map | None:
         """Where the items that sound lie in two dimensions, see `boiler.store.layout`; None in an index made without."""
         snapshot = self._snapshot
         if snapshot.generation.places is None:
             return None
-        labels = snapshot.select("SELECT label FROM items WHERE n_rows > 0 ORDER BY n")
-        return mapping.of(snapshot.generation.places, tuple(row["label"] for row in labels))
+        return mapping.of(snapshot.generation.places, tuple(snapshot.items.column("label")))
 
     def path(self, id_or_n: str | int) -> Path:
         """Where the item's sound lies.
@@ -545,8 +529,8 @@ class Nearest:
 
 
 def _wav_dir(snapshot: Snapshot) -> Path | None:
-    found = snapshot.select("SELECT value FROM meta WHERE key = 'wav_dir'")
-    return Path(found[0]["value"]) if found and found[0]["value"] else None
+    folder = snapshot.items.meta().get("wav_dir")
+    return Path(folder) if folder else None
 
 
 __getattr__ = module_getattr(

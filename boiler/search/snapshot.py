@@ -11,15 +11,13 @@ import threading
 import weakref
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from boiler.arrays import Float32Array, Float64Array, Int64Array
-from boiler.catalog import items
-from boiler.catalog.items import Item
+from boiler.catalog.items import Item, ItemName, item_of
 from boiler.engine import Engine, Neighbours, selection
 from boiler.engine.distance import cosine_similarity
 from boiler.engine.exact import Exact
@@ -32,16 +30,6 @@ from boiler.store.generation import Generation
 MOST_NAMES = 200_000  # kept in memory; some 50 MB
 MOST_FILTERS = 32  # whose rows are kept
 CROWD = 10  # neighbours
-_AT_ONCE = 500  # SQLite's limit on parameters is above this everywhere
-_NAMES = "SELECT n, id, url, label FROM items WHERE n IN ({})"
-
-
-class Name(NamedTuple):
-    """What an answer says of an item."""
-
-    id: str
-    url: str
-    label: str | None
 
 
 @dataclass(frozen=True)
@@ -83,11 +71,11 @@ class Snapshot:
         if name != self.exact.name:
             self.engine = selection.load_engine(opened.path, opened.header.engine, name, self.vectors)
         self._lock = threading.Lock()
-        self._names: dict[int, Name] = {}
+        self._names: dict[int, ItemName] = {}
         self._passing: dict[Filter, Int64Array] = {}
         self._crowding: Float32Array | None = None
-        self._connection = opened.connect()
-        self._close = weakref.finalize(self, self._connection.close)
+        self.items = opened.items()
+        self._close = weakref.finalize(self, self.items.close)
 
     @classmethod
     def open(cls, model_dir: Path, engine_name: str | None = None) -> Snapshot:
@@ -110,26 +98,20 @@ class Snapshot:
 
     # ------------------------------------------------------------------------------------------------ items
 
-    def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        """Rows of `meta.sqlite`. One connection serves all threads, one at a time: a lookup is over in microseconds."""
-        with self._lock:
-            return self._connection.execute(sql, parameters).fetchall()
-
     def item(self, id_or_n: str | int) -> Item:
         """Raises: UnknownItemError."""
-        return items.item_of(self.record(id_or_n))
+        return item_of(self.record(id_or_n))
 
     def record(self, id_or_n: str | int) -> sqlite3.Row:
         """The item's row of `meta.sqlite`.
 
         Raises: UnknownItemError.
         """
-        column = "id" if isinstance(id_or_n, str) else "n"
-        value = id_or_n if isinstance(id_or_n, str) else _number(id_or_n)
-        found = self.select(f"SELECT * FROM items WHERE {column} = ?", (value,))  # noqa: S608  # one of two words
-        if not found:
-            raise UnknownItemError(f"no item of this index has the {column} {id_or_n!r}")
-        return found[0]
+        by_id = isinstance(id_or_n, str)
+        found = self.items.record(id_or_n if isinstance(id_or_n, str) else _number(id_or_n))
+        if found is None:
+            raise UnknownItemError(f"no item of this index has the {'id' if by_id else 'n'} {id_or_n!r}")
+        return found
 
     def rows_of(self, id_or_n: str | int) -> tuple[int, range]:
         """The number of an item, and its rows.
@@ -147,7 +129,7 @@ class Snapshot:
             raise SilentSoundError(self.item(id_or_n).id, "it is silent from beginning to end, so it has no neighbours")
         return number, range(first, first + count)
 
-    def names(self, numbers: Sequence[int]) -> list[Name]:
+    def names(self, numbers: Sequence[int]) -> list[ItemName]:
         """What to call these items."""
         known = self._names
         missing = [number for number in numbers if number not in known]
@@ -155,10 +137,7 @@ class Snapshot:
             if len(known) + len(missing) > MOST_NAMES:
                 # Replaced, not emptied: another thread may be reading the old one.
                 self._names = known = {number: known[number] for number in numbers if number in known}
-            for at in range(0, len(missing), _AT_ONCE):
-                part = missing[at : at + _AT_ONCE]
-                for number, *name in self.select(_NAMES.format(",".join("?" * len(part))), part):
-                    known[number] = Name(*name)
+            known.update(self.items.names(missing))
         return [known[number] for number in numbers]
 
     def passing(self, where: Filter) -> Int64Array:
@@ -166,12 +145,7 @@ class Snapshot:
         known = self._passing.get(where)
         if known is None:
             text, values = where.sql()
-            asked = f"SELECT first_row, n_rows FROM items WHERE n_rows > 0 AND ({text}) ORDER BY n"  # noqa: S608  # ours
-            with self._lock:
-                cursor = self._connection.cursor()
-                cursor.row_factory = None  # plain tuples: of half a million rows in half the time
-                found = np.fromiter(chain.from_iterable(cursor.execute(asked, values)), np.int64)
-            firsts, counts = found.reshape(-1, 2).T
+            firsts, counts = self.items.row_spans(text, values).T
             within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
             rows: Int64Array = np.repeat(firsts, counts) + within
             if len(self._passing) >= MOST_FILTERS:
@@ -186,12 +160,7 @@ class Snapshot:
         Raises: QueryError: there is no such field.
         """
         field, path = filters.column(name)
-        values: dict[int, Any] = {}
-        for at in range(0, len(numbers), _AT_ONCE):
-            part = numbers[at : at + _AT_ONCE]
-            marks = ",".join("?" * len(part))
-            sql = f"SELECT n, {field} FROM items WHERE n IN ({marks})"  # noqa: S608  # names of ours, and marks
-            values.update(tuple(row) for row in self.select(sql, [*path, *part]))
+        values = self.items.values(field, path, numbers)
         return [values[number] for number in numbers]
 
     # --------------------------------------------------------------------------------------------- searching

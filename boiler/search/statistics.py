@@ -1,23 +1,27 @@
-"""What a collection holds, counted once per generation: for the first page and for the page that looks after it."""
+"""Counts over a published index: for `boiler status` and for the pages of the browser."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from boiler.catalog.items import Failure
 from boiler.store import generation
-from boiler.store.generation import Header
+from boiler.store.generation import Generation, Header
 
 
 @dataclass(frozen=True)
-class Holdings:
-    """Counts over one generation. Labels, folders and formats with their numbers of sounds, the most frequent first;
-    duplicates are groups of ids whose bytes are the same."""
+class CollectionStatistics:
+    """Counts over one generation.
 
-    header: Header
+    labels, folders, formats: (value, number of items), most frequent first; items without one are not in it
+    n_unlabelled: items without a label
+    durations_s: of each item that has one
+    same_bytes: groups of ids whose files have the same bytes
+    kept: the generations on disk, oldest first
+    """
+
+    generation: Generation
     n_items: int
     n_silent: int
     duration_s: float
@@ -25,56 +29,47 @@ class Holdings:
     labels: tuple[tuple[str, int], ...]
     folders: tuple[tuple[str, int], ...]
     formats: tuple[tuple[str, int], ...]
-    lengths_s: tuple[float, ...]
+    n_unlabelled: int
+    durations_s: tuple[float, ...]
     failures: tuple[Failure, ...]
-    duplicates: tuple[tuple[str, ...], ...]
+    same_bytes: tuple[tuple[str, ...], ...]
     kept: tuple[str, ...]
 
+    @property
+    def header(self) -> Header:
+        return self.generation.header
 
-MOST_FAILURES = 1_000
-MOST_DUPLICATES = 200
 
-
-def of(model_dir: Path) -> Holdings:
+def collection_statistics(
+    model_dir: Path, *, check: bool = False, max_failures: int | None = None, max_same_bytes: int | None = None
+) -> CollectionStatistics:
     """Count what the current generation holds.
 
-    Raises: ModelDirError: it cannot be opened.
+    Arguments: `check`: compare every byte with its hash first; `max_failures`, `max_same_bytes`: no more than so many
+    failures and groups of the same bytes.
+
+    Raises: ModelDirError: nothing is published there, or it is damaged.
     """
-    opened = generation.open(model_dir)
-    with contextlib.closing(opened.connect()) as connection:
-        count = connection.execute
-        n_items, n_silent, duration_s, size_bytes = count(
-            "SELECT COUNT(*), COALESCE(SUM(silent), 0), COALESCE(SUM(duration_s), 0), COALESCE(SUM(size_bytes), 0)"
-            " FROM items"
-        ).fetchone()
-
-        def groups(column: str) -> tuple[tuple[str, int], ...]:
-            # The column is one of ours, never a visitor's.
-            rows = count(
-                f"SELECT {column}, COUNT(*) AS n FROM items WHERE {column} IS NOT NULL AND {column} <> ''"  # noqa: S608
-                f" GROUP BY {column} ORDER BY n DESC, {column}"
-            )
-            return tuple((str(name), int(n)) for name, n in rows)
-
-        same = count(
-            "SELECT json_group_array(id) FROM (SELECT id, sha256 FROM items WHERE sha256 <> '' ORDER BY id)"
-            " GROUP BY sha256 HAVING COUNT(*) > 1 ORDER BY MIN(id) LIMIT ?",
-            (MOST_DUPLICATES,),
+    opened = generation.check(model_dir) if check else generation.open(model_dir)
+    with opened.items() as database:
+        totals = database.totals()
+        counts = {name: dict(database.counts(name)) for name in ("label", "folder", "format")}
+        n_unlabelled = counts["label"].get("", 0)
+        labels, folders, formats = (
+            tuple((value, count) for value, count in by_value.items() if value) for by_value in counts.values()
         )
-        return Holdings(
-            header=opened.header,
-            n_items=n_items,
-            n_silent=n_silent,
-            duration_s=duration_s,
-            size_bytes=size_bytes,
-            labels=groups("label"),
-            folders=groups("folder"),
-            formats=groups("format"),
-            lengths_s=tuple(row[0] for row in count("SELECT duration_s FROM items WHERE duration_s > 0")),
-            failures=tuple(
-                Failure(*row)
-                for row in count("SELECT id, reason, sha256 FROM failures ORDER BY id LIMIT ?", (MOST_FAILURES,))
-            ),
-            duplicates=tuple(tuple(json.loads(row[0])) for row in same),
+        return CollectionStatistics(
+            generation=opened,
+            n_items=totals.n_items,
+            n_silent=totals.n_silent,
+            duration_s=totals.duration_s,
+            size_bytes=totals.size_bytes,
+            labels=labels,
+            folders=folders,
+            formats=formats,
+            n_unlabelled=n_unlabelled,
+            durations_s=tuple(database.durations_s()),
+            failures=tuple(database.failures(max_failures)),
+            same_bytes=tuple(map(tuple, database.same_bytes(max_same_bytes))),
             kept=tuple(generation.names(Path(model_dir))),
         )

@@ -6,7 +6,6 @@ say what the rows look like, and a test holds the rows to them.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable, Iterable
 from time import perf_counter
@@ -16,14 +15,12 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from boiler.catalog.items import Item
+from boiler.catalog.items import SERVED, Item
 from boiler.search.nearest import Match, Nearest
 from boiler.service.row_renderer import ENGINE, GENERATION
 from boiler.service.state import Service, of_request
 
 Results = TypeVar("Results")
-
-_ITEM_FIELDS = tuple(field.name for field in dataclasses.fields(Item) if field.name not in ("mtime_s", "file"))
 
 
 def json(content: Any, headers: dict[str, str] | None = None, status: int = 200) -> Response:
@@ -70,7 +67,7 @@ def heads(engine: str, generation: str) -> dict[str, str]:
 
 def item(one: Item) -> dict[str, Any]:
     """What goes out of an item: never where its file lies."""
-    return {name: getattr(one, name) for name in _ITEM_FIELDS} | {"folder": one.folder}
+    return {name: getattr(one, name) for name in SERVED}
 
 
 async def neighbours(request: Request, search: Callable[[], list[Match]]) -> Response:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from boiler.catalog.items import FIELDS
 from boiler.service import media
 
 Number = Annotated[float, Field(allow_inf_nan=False)]
@@ -148,28 +149,18 @@ class QueryAnswer(Answer):
     reason: str | None = Field(description="why there are fewer than asked, when there are", examples=[None])
 
 
-class Item(Answer):
-    """What the index knows of one sound."""
-
-    n: int = Field(examples=[17])
-    id: str = Field(examples=["dog/1-100032-A.ogg"])
-    url: str = Field(examples=["dog/1-100032-A.ogg"])
-    label: str | None = Field(examples=["dog"])
-    folder: str = Field(examples=["dog"])
-    duration_s: float = Field(examples=[5.0])
-    sample_rate_hz: int = Field(examples=[44_100])
-    channels: int = Field(examples=[1])
-    format: str = Field(examples=["ogg"])
-    size_bytes: int = Field(examples=[38_121])
-    sha256: str = Field(description="of the file's bytes", examples=["0f9f…"])
-    silent: bool = Field(description="silence alone: it has no neighbours", examples=[False])
-    metadata: dict[str, Any] = Field(description="what the collection's table says of it", examples=[{}])
+_ITEM_FIELDS: dict[str, Any] = {
+    field.name: (field.type, Field(description=field.description, examples=[field.example]))
+    for field in FIELDS
+    if field.served
+}
+Item = create_model("Item", __base__=Answer, __doc__="What the index knows of one sound.", **_ITEM_FIELDS)
 
 
 class ItemPage(Answer):
     """A page of the items, in the order of their numbers."""
 
-    items: list[Item]
+    items: list[Item]  # type: ignore[valid-type]  # made of the fields of an item
     offset: int = Field(examples=[0])
     more: bool = Field(description="whether there are items after these", examples=[True])
 

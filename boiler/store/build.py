@@ -19,7 +19,7 @@ import numpy as np
 from boiler import files
 from boiler.arrays import Float32Array, Int64Array, StructuredArray
 from boiler.catalog import items as items_module
-from boiler.catalog.items import Failure, Item, Placed
+from boiler.catalog.items import Failure, Item, PlacedItem
 from boiler.engine import normalize, selection
 from boiler.engine.selection import EngineChoice
 from boiler.store import layout as mapping
@@ -151,7 +151,7 @@ def _write_items(
     with (folder / projector.METADATA).open("w", encoding="utf-8", newline="\n") as table:
         projector.write_header(table)
 
-        def placed() -> Iterator[Placed]:
+        def placed() -> Iterator[PlacedItem]:
             nonlocal n_items
             row = vec_row = 0
             last = -1
@@ -164,11 +164,11 @@ def _write_items(
                     _, start_s, end_s = rows[row].item()
                     projector.write_row(table, item.id, item.url, start_s, end_s, item.label)
                     row += 1
-                yield Placed(item, first, row - first, vec_row)
+                yield PlacedItem(item, first, row - first, vec_row)
                 vec_row += row > first
                 n_items += 1
             if row != len(numbers):
                 raise ValueError(f"row {row} is of item n={numbers[row]}, which is not among the items")
 
-        items_module.write(folder / "meta.sqlite", placed(), failures, meta)
+        items_module.write_database(folder / "meta.sqlite", placed(), failures, meta)
     return n_items

@@ -46,7 +46,7 @@ import numpy as np
 from boiler import files as files_module
 from boiler.arrays import AnyArray, Float32Array, StructuredArray
 from boiler.catalog import items as items_module
-from boiler.catalog.items import Failure, Item
+from boiler.catalog.items import Failure, Item, ItemDatabase
 from boiler.engine.selection import ALWAYS_WRITTEN, EngineChoice
 from boiler.errors import ModelDirError
 from boiler.store import build, manifest, projector
@@ -91,6 +91,10 @@ class Generation:
         """A new read-only connection to `meta.sqlite`; rows come as `sqlite3.Row`. The caller closes it. One per
         thread, or one behind a lock."""
         return items_module.connect(self.path / "meta.sqlite")
+
+    def items(self) -> ItemDatabase:
+        """`meta.sqlite`, opened for reading. The caller closes it; any thread may use it."""
+        return ItemDatabase(self.connect())
 
 
 def current_name(model_dir: Path) -> str:

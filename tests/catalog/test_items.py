@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from boiler.catalog import items
-from boiler.catalog.items import Item, Placed
+from boiler.catalog.items import Item, PlacedItem
 
 ITEM = Item(
     n=7,
@@ -32,14 +32,14 @@ ITEM = Item(
 def test_an_item_comes_back_as_it_went_in(tmp_path: Path) -> None:
     path = tmp_path / "with # and ?" / "meta.sqlite"
     path.parent.mkdir()
-    items.write(path, [Placed(ITEM, 3, 2, 1)], [], {})
+    items.write_database(path, [PlacedItem(ITEM, 3, 2, 1)], [], {})
     connection = items.connect(path)
-    assert list(items.items(connection)) == [ITEM]
+    assert list(items.ItemDatabase(connection).items()) == [ITEM]
     connection.close()
 
 
 def test_a_published_file_cannot_be_written(tmp_path: Path) -> None:
-    items.write(tmp_path / "meta.sqlite", [], [], {"a": "b"})
+    items.write_database(tmp_path / "meta.sqlite", [], [], {"a": "b"})
     connection = items.connect(tmp_path / "meta.sqlite")
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         connection.execute("DELETE FROM meta")

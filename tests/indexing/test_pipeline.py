@@ -365,9 +365,7 @@ def odd_names(folder: Path) -> Path:
 def test_odd_names_are_indexed_and_can_be_found_on_disk(
     settings: IndexSettings, odd_names: Path, tmp_path: Path
 ) -> None:
-    from boiler.catalog import items
-
     assert pipeline.index(settings).n_items == 8
-    with closing(generation.open(tmp_path / "m").connect()) as connection:
-        assert all(item.path(odd_names).is_file() for item in items.items(connection))
+    with generation.open(tmp_path / "m").items() as database:
+        assert all(item.path(odd_names).is_file() for item in database.items())
     assert len(table(tmp_path / "m")) == 9

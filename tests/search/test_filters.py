@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from boiler.catalog import items
-from boiler.catalog.items import Item, Placed
+from boiler.catalog.items import Item, PlacedItem
 from boiler.errors import QueryError
 from boiler.search import filter_parser, filters
 from boiler.search.filter_parser import parse
@@ -30,7 +30,7 @@ ITEMS = [
 @pytest.fixture(scope="module")
 def connection(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sqlite3.Connection]:
     path = tmp_path_factory.mktemp("filters") / "meta.sqlite"
-    items.write(path, (Placed(item, item.n, 1, item.n) for item in ITEMS), [], {})
+    items.write_database(path, (PlacedItem(item, item.n, 1, item.n) for item in ITEMS), [], {})
     opened = items.connect(path)
     yield opened
     opened.close()

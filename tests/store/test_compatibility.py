@@ -19,7 +19,7 @@ from boiler.audio import stream
 from boiler.cli.status import status
 from boiler.indexing.pipeline import IndexSettings, index
 from boiler.model import checkpoint
-from boiler.search.feedback import Feedback, Verdicts
+from boiler.search.feedback import FeedbackStore, FeedbackSummary
 from boiler.search.nearest import Nearest
 from boiler.search.seeds import BySound
 from boiler.store import generation
@@ -112,9 +112,9 @@ def test_a_checkpoint_loads(saved: Path) -> None:
 
 
 def test_judgements_are_read(saved: Path) -> None:
-    feedback = Feedback(saved / "bag_top")
-    assert feedback.verdicts("item:organ/organ_3.wav") == Verdicts(("bell/bell_4.wav",), ("rain/rain_2.wav",))
-    assert feedback.verdicts("item:organ/organ_3.wav", user="somebody") == Verdicts(("bell/bell_4.wav",), ())
+    feedback = FeedbackStore(saved / "bag_top")
+    assert feedback.verdicts("item:organ/organ_3.wav") == FeedbackSummary(("bell/bell_4.wav",), ("rain/rain_2.wav",))
+    assert feedback.verdicts("item:organ/organ_3.wav", user="somebody") == FeedbackSummary(("bell/bell_4.wav",), ())
 
 
 @pytest.mark.parametrize("kind", KINDS)
