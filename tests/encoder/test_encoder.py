@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from boiler import encoder
-from boiler.encoder import TABLE, WINDOW_SAMPLES, Encoder, Fitted
+from boiler.audio.windows import WINDOW_SAMPLES
+from boiler.encoder import TABLE, Encoder, Fitted
 from boiler.errors import CheckpointError, UnknownNameError
 from boiler.model import checkpoint
 

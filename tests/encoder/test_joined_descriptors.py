@@ -8,6 +8,7 @@ import torch
 
 from boiler import encoder
 from boiler.audio import synthesis
+from boiler.audio.windows import WINDOW_SAMPLES
 from boiler.encoder import Fitted
 from boiler.encoder.joined_descriptors import JoinedParts
 from boiler.errors import BoilerError
@@ -18,7 +19,7 @@ PER_KIND = 5
 
 def sounds(seed: int) -> list[np.ndarray]:
     return [
-        synthesis.make(kind, np.random.default_rng((seed, place, number)))[: encoder.WINDOW_SAMPLES]
+        synthesis.make(kind, np.random.default_rng((seed, place, number)))[:WINDOW_SAMPLES]
         for place, kind in enumerate(KINDS)
         for number in range(PER_KIND)
     ]
@@ -26,7 +27,7 @@ def sounds(seed: int) -> list[np.ndarray]:
 
 def window(samples: np.ndarray) -> torch.Tensor:
     """As the indexer does: repeated to fill. [1, 1, 2**17]."""
-    return torch.from_numpy(np.resize(samples, encoder.WINDOW_SAMPLES).astype(np.float32))[None, None]
+    return torch.from_numpy(np.resize(samples, WINDOW_SAMPLES).astype(np.float32))[None, None]
 
 
 def windows(seed: int) -> torch.Tensor:

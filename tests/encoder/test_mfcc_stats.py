@@ -8,13 +8,14 @@ import torch
 
 from boiler import encoder
 from boiler.audio import synthesis
+from boiler.audio.windows import WINDOW_SAMPLES
 from boiler.encoder.mfcc_stats import MFCCStats
 
 
 def windows(kinds: list[str], per_kind: int) -> torch.Tensor:
     """Made-up sounds repeated to fill a window: [kinds * per_kind, 1, 2**17]."""
     rng = np.random.default_rng(5)
-    made = [np.resize(synthesis.make(kind, rng), encoder.WINDOW_SAMPLES) for kind in kinds for _ in range(per_kind)]
+    made = [np.resize(synthesis.make(kind, rng), WINDOW_SAMPLES) for kind in kinds for _ in range(per_kind)]
     return torch.from_numpy(np.stack(made))[:, None]
 
 
@@ -44,7 +45,7 @@ def test_level_does_not_matter(fitted: MFCCStats, sounds: torch.Tensor) -> None:
 
 
 def test_silence_is_finite(fitted: MFCCStats) -> None:
-    assert torch.isfinite(fitted(torch.zeros(1, 1, encoder.WINDOW_SAMPLES))).all()
+    assert torch.isfinite(fitted(torch.zeros(1, 1, WINDOW_SAMPLES))).all()
 
 
 def test_it_works_before_it_has_learned_anything(sounds: torch.Tensor) -> None:
