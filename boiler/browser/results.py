@@ -50,10 +50,10 @@ def query_seeds(index: OpenIndex, state: SearchState) -> list[ByItem | ByWindows
     Raises: as `query_seed`.
     """
     query = query_seed(index, state)
-    disliked = _weighted(state.disliked, -relevance_feedback.AWAY)
+    disliked = _weighted(state.disliked, -relevance_feedback.DISLIKE_WEIGHT)
     if query is None:  # likes alone are the query
         return [*(ByItem(n) for n in state.liked), *disliked]
-    return [query, *_weighted(state.liked, relevance_feedback.TOWARDS), *disliked]
+    return [query, *_weighted(state.liked, relevance_feedback.LIKE_WEIGHT), *disliked]
 
 
 def _weighted(numbers: tuple[int, ...], weight: float) -> list[ByItem | ByWindows]:

@@ -143,7 +143,7 @@ def _show_results(index: OpenIndex, state: SearchState) -> None:
     answer = results.find_results(index, state)
     title.header(count_noun(len(answer.matches), "similar sound"), anchor=False)
     if answer.shortfall:
-        st.caption(f"There are {escape_markdown(answer.shortfall)}.")
+        st.caption(f"{escape_markdown(answer.shortfall)}.")
     if not answer.matches:
         st.info("No sound passes the filters. Relax them.", icon=":material/filter_alt_off:")
         return

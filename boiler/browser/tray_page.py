@@ -15,7 +15,8 @@ from boiler.browser.indexes import OpenIndex
 from boiler.browser.tray import tray_numbers
 from boiler.browser.url_state import SearchState
 from boiler.catalog.items import EXPORTED, Item
-from boiler.errors import BoilerError
+from boiler.search import export
+from boiler.search.export import PlaylistEntry
 
 PLAY_EACH_S = 30.0
 
@@ -78,14 +79,8 @@ def _show_exports(index: OpenIndex, items: list[Item]) -> None:
 
 def playlist_m3u8(index: OpenIndex, items: Iterable[Item]) -> bytes:
     """A playlist for players on this machine: duration, name and path of each sound."""
-    lines = ["#EXTM3U"]
-    for item in items:
-        try:
-            path = str(index.nearest.path(item.n))
-        except BoilerError:
-            path = item.id  # the folder of sounds is not here: the names alone are still of use
-        lines += [f"#EXTINF:{max(round(item.duration_s), 1)},{item.id}", path]
-    return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
+    entries = (PlaylistEntry(item.n, item.id, item.duration_s) for item in items)
+    return export.m3u8(entries, index.nearest.path)
 
 
 def items_csv(items: Iterable[Item]) -> bytes:

@@ -116,7 +116,7 @@ def one_sound(question: QueryInput) -> ByItem | BySound | BySamples | ByWindows:
 
     Raises: QueryError: it is several, or a vector, which nobody can hear.
     """
-    asked = seeds.seeds_of(question)
+    asked = seeds.to_seeds(question)
     if len(asked) > 1:
         raise QueryError("several sounds were asked with: explain the answer by each of them in turn")
     if isinstance(asked[0], seeds.ByVector) or (isinstance(asked[0], ByWindows) and asked[0].source is None):

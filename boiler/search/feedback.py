@@ -1,8 +1,8 @@
-"""Likes and dislikes of answers: `feedback.sqlite` at the top of a model directory, outside the generations.
+"""Likes and dislikes of results: `feedback.sqlite` at the top of a model directory, outside the generations.
 
-A judgement says that an item is (or is not) a good answer to a question. It stays when the index is built anew, because
-items are named by their id; it can be taken back; of several by the same person on the same answer the last one counts.
-Nothing is ever overwritten, so what was thought when can be learned from later: `export` gives it as JSON lines.
+A judgement says that an item is, or is not, a good result for a query. It outlives the index, because items are named
+by their id. It can be undone; of several by one user on the same result the last one counts. Nothing is overwritten or
+deleted: `export` returns the whole history as JSON lines.
 
 >>> from pathlib import Path
 >>> from tempfile import mkdtemp
@@ -31,7 +31,7 @@ from boiler.errors import FeedbackError, QueryError
 
 FILE = "feedback.sqlite"
 BUSY_S = 10.0
-MOST_TEXT = 2_000
+MAX_TEXT = 2_000
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS judgements (
@@ -40,9 +40,9 @@ CREATE TABLE IF NOT EXISTS judgements (
 );
 CREATE INDEX IF NOT EXISTS judgements_question ON judgements (question);
 """
-_STANDING = """
+_LATEST = """
 SELECT item, likes FROM judgements WHERE j IN (
-    SELECT max(j) FROM judgements WHERE question = :question AND undone_at IS NULL AND (:user IS NULL OR who = :user)
+    SELECT max(j) FROM judgements WHERE question = :query AND undone_at IS NULL AND (:user IS NULL OR who = :user)
     GROUP BY item, who
 ) ORDER BY j
 """
@@ -50,16 +50,16 @@ SELECT item, likes FROM judgements WHERE j IN (
 
 @dataclass(frozen=True)
 class FeedbackSummary:
-    """The ids of the items that are good answers, and of those that are not, in the order in which it was said. Where
-    several people disagree, the more count; where as many say one as the other, neither."""
+    """The ids of the liked and of the disliked results of a query, in the order of the judgements. Where users disagree
+    the majority counts; a tie is neither."""
 
     likes: tuple[str, ...]
     dislikes: tuple[str, ...]
 
 
 class FeedbackStore:
-    """The judgements of one model directory. The file is made with the first one. Several processes may write: each
-    judgement is a transaction of its own, waited for up to `BUSY_S`."""
+    """The judgements of one model directory. The first one creates the file. Several processes may write: each
+    judgement is a transaction, which waits for the others for up to `BUSY_S` seconds."""
 
     def __init__(self, model_dir: Path) -> None:
         self.path = model_dir / FILE
@@ -67,39 +67,40 @@ class FeedbackStore:
 
     @property
     def exists(self) -> bool:
-        """Whether anything was ever judged."""
+        """Whether there is any judgement."""
         return self.path.is_file()
 
-    @renamed_arguments(who="user")
-    def add(self, question: str, item: str, *, like: bool, user: str | None = None, generation: str = "") -> int:
-        """Keep a judgement; its number, for `undo`.
+    @renamed_arguments(who="user", question="query")
+    def add(self, query: str, item: str, *, like: bool, user: str | None = None, generation: str = "") -> int:
+        """Store a judgement and return its number, for `undo`.
 
-        `question`: what was asked, as `steering.key_of` names it; `item`: the id of the answer; `user`: any name.
+        query: the key of the query, see `boiler.search.relevance_feedback.query_key`
+        item: the id of the result; user: any name
 
-        Raises: QueryError: a name that is empty or too long. FeedbackError: it cannot be written.
+        Raises: QueryError: a text that is empty or longer than `MAX_TEXT`. FeedbackError: the file cannot be written.
         """
-        for what, text in (("question", question), ("item", item), ("user", user)):
-            if text is not None and not 0 < len(text) <= MOST_TEXT:
-                raise QueryError(f"{what} is text of 1 to {MOST_TEXT:,} signs")
-        row = (_now(), user, question, item, int(like), generation)
+        for what, text in (("query", query), ("item", item), ("user", user)):
+            if text is not None and not 0 < len(text) <= MAX_TEXT:
+                raise QueryError(f"{what} is a text of 1 to {MAX_TEXT:,} characters")
+        row = (_now(), user, query, item, int(like), generation)
         sql = "INSERT INTO judgements (at, who, question, item, likes, generation) VALUES (?, ?, ?, ?, ?, ?)"
         return int(self._write(sql, row).lastrowid or 0)
 
     def undo(self, judgement: int) -> bool:
-        """Take a judgement back; False when there is no such, or it was taken back before.
+        """Undo a judgement. False where there is none of this number, or it is undone already.
 
-        Raises: FeedbackError: it cannot be written.
+        Raises: FeedbackError: the file cannot be written.
         """
         if not self.exists:
             return False
         sql = "UPDATE judgements SET undone_at = ? WHERE j = ? AND undone_at IS NULL"
         return self._write(sql, (_now(), judgement)).rowcount == 1
 
-    @renamed_arguments(who="user")
-    def verdicts(self, question: str, user: str | None = None) -> FeedbackSummary:
-        """What stands about the answers to a question: of one person, or of all."""
+    @renamed_arguments(who="user", question="query")
+    def verdicts(self, query: str, user: str | None = None) -> FeedbackSummary:
+        """The likes and dislikes of the results of a query, of one user or of all."""
         balance: dict[str, int] = {}
-        for item, likes in self._read(_STANDING, {"question": question, "user": user}):
+        for item, likes in self._read(_LATEST, {"query": query, "user": user}):
             balance[item] = balance.get(item, 0) + (1 if likes else -1)
         return FeedbackSummary(
             tuple(item for item, sign in balance.items() if sign > 0),
@@ -107,7 +108,7 @@ class FeedbackStore:
         )
 
     def export(self) -> Iterator[str]:
-        """Every judgement as a line of JSON, those taken back with the time of that."""
+        """Every judgement as a line of JSON; undone ones have the time of the undoing."""
         names = ("judgement", "at", "who", "question", "item", "like", "generation", "undone_at")
         for row in self._read("SELECT * FROM judgements ORDER BY j", {}):
             record = dict(zip(names, row, strict=True))
@@ -125,7 +126,7 @@ class FeedbackStore:
             with closing(self._connect()) as connection:
                 return connection.execute(sql, values).fetchall()
         except sqlite3.Error as error:
-            raise FeedbackError(f"{self.path} cannot be read ({error}): move it away to begin anew") from error
+            raise FeedbackError(f"{self.path} cannot be read ({error}): move it away to start a new one") from error
 
     def _write(self, sql: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
         try:
@@ -133,7 +134,7 @@ class FeedbackStore:
                 connection.executescript(_SCHEMA)
                 return connection.execute(sql, values)
         except sqlite3.Error as error:
-            raise FeedbackError(f"the judgement could not be kept in {self.path} ({error})") from error
+            raise FeedbackError(f"the judgement could not be written to {self.path} ({error})") from error
 
     def _connect(self) -> sqlite3.Connection:
         # No write-ahead log: it does not work on network disks, and there is little to write.

@@ -1,12 +1,13 @@
-"""A filter as one line of text, for commands and search boxes.
+"""Filters from one line of text, for commands and search boxes.
 
 >>> parse("duration_s < 5 and label in ('dog', 'cat') and not under('loops/drums')").to_json()
 ... # doctest: +NORMALIZE_WHITESPACE
 {'and': [{'duration_s': {'<': 5}}, {'label': {'in': ['dog', 'cat']}}, {'not': {'under': 'loops/drums'}}]}
 
-Names stand for fields (`boiler.search.filters.FIELDS`, `metadata.NAME`, `metadata['any name']`). There are `==`, `!=`, `<`,
-`<=`, `>`, `>=`, `in`, `not in`, `and`, `or`, `not`, `glob(FIELD, PATTERN)` and `under(FOLDER)`; text in quotes, `None`,
-`True` and `False`. Python's grammar reads it, and nothing is ever run.
+Names are fields: those of `boiler.search.filters.FIELDS`, `metadata.NAME` and `metadata['any name']`. The operators are
+`==`, `!=`, `<`, `<=`, `>`, `>=`, `in`, `not in`, `and`, `or` and `not`, the functions `glob(FIELD, PATTERN)` and
+`under(FOLDER)`, the values numbers, quoted text, `None`, `True` and `False`. The text is parsed with Python's grammar
+and never evaluated.
 """
 
 from __future__ import annotations
@@ -14,21 +15,21 @@ from __future__ import annotations
 import ast
 
 from boiler.errors import QueryError
-from boiler.search.filters import FIELDS, METADATA, Among, And, Compare, Filter, Glob, Not, Or, Under, Value, shown
+from boiler.search.filters import FIELDS, METADATA, Among, And, Compare, Filter, Glob, Not, Or, Under, Value, shortened
 
 
 def parse(text: str) -> Filter:
-    """A filter from its text form.
+    """The filter that the text describes.
 
-    Raises: QueryError: it cannot be read; the message says which part.
+    Raises: QueryError: it cannot be parsed; the message quotes the part.
     """
     try:
-        tree = ast.parse(text.strip(), mode="eval")  # only read, never run
+        tree = ast.parse(text.strip(), mode="eval")  # parsed, never evaluated
         return _read(tree.body, text.strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise QueryError(
-            f"the filter {shown(text)} cannot be read: write for example label == 'dog' and duration_s < 5, with == for"
-            f" 'is'. Fields: {', '.join(FIELDS)}, metadata.NAME"
+            f"the filter {shortened(text)} cannot be parsed: write for example label == 'dog' and duration_s < 5, with"
+            f" == for equality. Fields: {', '.join(FIELDS)}, metadata.NAME"
         ) from error
 
 
@@ -45,7 +46,7 @@ def _read(node: ast.expr, text: str) -> Filter:
             return Glob(_name(name, text), str(_value(pattern, text)))
         case ast.Compare(left, operators, rights):
             parts = ()
-            for operator, right in zip(operators, rights, strict=True):  # 1 < duration_s < 5 is two of them
+            for operator, right in zip(operators, rights, strict=True):  # 1 < duration_s < 5 is two comparisons
                 parts += (_compared(left, operator, right, text),)
                 left = right
             return parts[0] if len(parts) == 1 else And(parts)
@@ -64,7 +65,7 @@ def _compared(left: ast.expr, operator: ast.cmpop, right: ast.expr, text: str) -
         return among if isinstance(operator, ast.In) else Not(among)
     sign = _SIGNS.get(type(operator))
     if sign is None:
-        raise QueryError("write == and != for 'is' and 'is not'")
+        raise QueryError("use == and != instead of 'is' and 'is not'")
     if isinstance(left, ast.Name | ast.Attribute | ast.Subscript):
         return Compare(_name(left, text), sign, _value(right, text))
     return Compare(_name(right, text), _TURNED[sign], _value(left, text))
@@ -87,7 +88,7 @@ def _value(node: ast.expr, text: str) -> Value:
             return value
         case ast.UnaryOp(ast.USub(), ast.Constant(int() | float() as value)):
             return -value
-    raise QueryError(f"{_piece(node, text)} is not a value: text stands in quotes")
+    raise QueryError(f"{_piece(node, text)} is not a value: text is written in quotes")
 
 
 def _piece(node: ast.expr, text: str) -> str:

@@ -1,4 +1,4 @@
-"""Which items may answer: a small typed expression, its JSON form, and the SQL it becomes.
+"""Filters on items: a typed expression, its JSON form, and the SQL it compiles to.
 
 >>> where = (field("duration_s") < 5) & field("label").among("dog", "cat") & ~under("loops/drums")
 >>> where.to_json()  # doctest: +NORMALIZE_WHITESPACE
@@ -6,11 +6,11 @@
 >>> from_json({"label": "dog", "duration_s": {">=": 1}}).sql()
 ('(label = ?) AND (duration_s >= ?)', ['dog', 1])
 
-Fields are the columns of an item (`FIELDS`) and, as `metadata.NAME`, any column that the collection's own table has.
-Values travel beside the SQL, never in it. An item without a value for a field passes no comparison with it, neither
-`==` nor `!=`; `field("label") == None` asks for those without one.
+Fields are the columns of an item (`FIELDS`) and, as `metadata.NAME`, any column of the collection's own metadata table.
+Values are bound as SQL parameters, never put into the SQL. An item without a value for a field passes no comparison
+with it, neither `==` nor `!=`; `field("label") == None` selects the items without one.
 
-`boiler.search.filter_parser` reads the same from one line of text.
+`boiler.search.filter_parser` parses the same from one line of text.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from boiler.errors import QueryError
 FIELDS = FILTERABLE
 METADATA = "metadata."
 OPERATORS = {"==": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
-MOST_VALUES = 10_000  # in one list; SQLite takes 32,766 parameters
-DEEPEST = 50
+MAX_VALUES = 10_000  # in one list; SQLite takes 32,766 parameters
+MAX_DEPTH = 50
 
 Value = str | int | float | bool | None
 Sql = tuple[str, list[Value]]
@@ -40,11 +40,11 @@ class Filter(ABC):
 
     @abstractmethod
     def sql(self) -> Sql:
-        """The condition for `WHERE`, and its parameters in order."""
+        """The condition of a `WHERE` clause, and its parameters in order."""
 
     @abstractmethod
     def to_json(self) -> dict[str, Any]:
-        """What `from_json` reads."""
+        """The JSON form, which `from_json` reads."""
 
     def __and__(self, other: Filter) -> Filter:
         return And((*_parts(self, And), *_parts(other, And)))
@@ -61,7 +61,7 @@ class Filter(ABC):
 
 @dataclass(frozen=True)
 class Compare(Filter):
-    """A field against one value; None with `==` and `!=` alone: no value, any value."""
+    """A field compared with a value. None goes with `==` (no value) and `!=` (any value) only."""
 
     field: str
     operator: str
@@ -70,10 +70,10 @@ class Compare(Filter):
     def __post_init__(self) -> None:
         _check_field(self.field)
         if self.operator not in OPERATORS:
-            raise QueryError(f"no comparison is written {self.operator!r}. Known: {' '.join(OPERATORS)}, in, glob")
+            raise QueryError(f"unknown comparison {self.operator!r}. Known: {' '.join(OPERATORS)}, in, glob")
         _check_value(self.value)
         if self.value is None and self.operator not in ("==", "!="):
-            raise QueryError(f"{self.field} {self.operator} None makes no sense: None goes with == and !=")
+            raise QueryError(f"{self.field} {self.operator} None is not defined: None goes with == and != only")
 
     def sql(self) -> Sql:
         text, path = column(self.field)
@@ -96,8 +96,8 @@ class Among(Filter):
         _check_field(self.field)
         for value in self.values:
             _check_value(value)
-        if None in self.values or len(self.values) > MOST_VALUES:
-            raise QueryError(f"a list of values for {self.field} has no None in it and at most {MOST_VALUES:,} values")
+        if None in self.values or len(self.values) > MAX_VALUES:
+            raise QueryError(f"a list of values for {self.field} holds no None and at most {MAX_VALUES:,} values")
 
     def sql(self) -> Sql:
         text, path = column(self.field)
@@ -109,8 +109,7 @@ class Among(Filter):
 
 @dataclass(frozen=True)
 class Glob(Filter):
-    """A field that looks like a pattern: `*` any text, `?` any sign, `[a-z]` one of these; upper and lower case
-    differ."""
+    """A field that matches a pattern: `*` is any text, `?` any character, `[a-z]` one of these; case matters."""
 
     field: str
     pattern: str
@@ -118,7 +117,7 @@ class Glob(Filter):
     def __post_init__(self) -> None:
         _check_field(self.field)
         if not isinstance(self.pattern, str) or len(self.pattern) > 1_000:
-            raise QueryError("a pattern is text of at most 1,000 signs")
+            raise QueryError("a pattern is a text of at most 1,000 characters")
 
     def sql(self) -> Sql:
         text, path = column(self.field)
@@ -138,7 +137,7 @@ class Under(Filter):
         folder = self.folder.strip("/")
         if not folder:
             return "1", []
-        # From "a/" to "a0": 0 is the sign after /. A range, so that the index of folders is used.
+        # From "a/" to "a0", for 0 is the character after /. A range can use the SQL index on folders.
         return "(folder = ? OR (folder >= ? AND folder < ?))", [folder, f"{folder}/", f"{folder}0"]
 
     def to_json(self) -> dict[str, Any]:
@@ -147,7 +146,7 @@ class Under(Filter):
 
 @dataclass(frozen=True)
 class Not(Filter):
-    """Items that the other does not let pass, those without a value among them."""
+    """Items that do not pass the other filter, including those without a value."""
 
     of: Filter
 
@@ -186,12 +185,12 @@ class Or(Filter):
 
 
 class Field:
-    """A field to compare: made by `field`."""
+    """A field to compare with values; `field` makes it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def __eq__(self, value: Value) -> Filter:  # type: ignore[override]  # a filter, as in every language of queries
+    def __eq__(self, value: Value) -> Filter:  # type: ignore[override]  # returns a filter, as in SQLAlchemy
         return Compare(self.name, "==", value)
 
     def __ne__(self, value: Value) -> Filter:  # type: ignore[override]
@@ -212,18 +211,18 @@ class Field:
     __hash__ = None  # type: ignore[assignment]  # == does not compare
 
     def among(self, *values: Value) -> Filter:
-        """It has one of these values."""
+        """The field has one of these values."""
         return Among(self.name, values)
 
     def glob(self, pattern: str) -> Filter:
-        """It looks like this: `*` any text, `?` any sign."""
+        """The field matches a pattern: `*` is any text, `?` any character."""
         return Glob(self.name, pattern)
 
 
 def field(name: str) -> Field:
     """A column of an item, or `metadata.NAME`.
 
-    Raises: QueryError: there is no such column.
+    Raises: QueryError: unknown field.
     """
     _check_field(name)
     return Field(name)
@@ -236,26 +235,26 @@ def under(folder: str) -> Filter:
 
 def from_json(document: Any, _depth: int = 0) -> Filter:
     """A filter from its JSON form: `{"label": "dog"}`, `{"label": ["dog", "cat"]}`, `{"duration_s": {">": 1, "<": 5}}`,
-    `{"under": FOLDER}`, `{"and": [...]}`, `{"or": [...]}`, `{"not": ...}`; several keys mean all of them.
+    `{"under": FOLDER}`, `{"and": [...]}`, `{"or": [...]}`, `{"not": ...}`; several keys must all hold.
 
-    Raises: QueryError: not that.
+    Raises: QueryError: anything else.
     """
-    if _depth > DEEPEST:
-        raise QueryError(f"the filter is nested more than {DEEPEST} deep")
+    if _depth > MAX_DEPTH:
+        raise QueryError(f"the filter is nested more than {MAX_DEPTH} deep")
     if not isinstance(document, Mapping) or not document:
-        raise QueryError(f"a filter is an object such as {{'label': 'dog'}}, not {shown(document)}")
+        raise QueryError(f"a filter is an object such as {{'label': 'dog'}}, not {shortened(document)}")
     parts: list[Filter] = []
     for key, value in document.items():
         if key in ("and", "or"):
             if not isinstance(value, list):
-                raise QueryError(f"'{key}' takes a list of filters, not {shown(value)}")
+                raise QueryError(f"'{key}' takes a list of filters, not {shortened(value)}")
             inner = tuple(from_json(one, _depth + 1) for one in value)
             parts.append(And(inner) if key == "and" else Or(inner))
         elif key == "not":
             parts.append(Not(from_json(value, _depth + 1)))
         elif key == "under":
             if not isinstance(value, str):
-                raise QueryError(f"'under' takes the name of a folder, not {shown(value)}")
+                raise QueryError(f"'under' takes the name of a folder, not {shortened(value)}")
             parts.append(Under(value))
         elif isinstance(value, Mapping):
             parts += [_comparison(str(key), str(operator), against) for operator, against in value.items()]
@@ -269,7 +268,7 @@ def from_json(document: Any, _depth: int = 0) -> Filter:
 def _comparison(name: str, operator: str, against: Any) -> Filter:
     if operator == "in":
         if not isinstance(against, list):
-            raise QueryError(f"'in' takes a list of values, not {shown(against)}")
+            raise QueryError(f"'in' takes a list of values, not {shortened(against)}")
         return Among(name, tuple(against))
     if operator == "glob":
         return Glob(name, against)
@@ -288,9 +287,9 @@ def _joined(parts: tuple[Filter, ...], word: str, empty: str) -> Sql:
 
 
 def column(name: str) -> Sql:
-    """A field as SQL, and the parameters of it.
+    """A field as an SQL expression, and its parameters.
 
-    Raises: QueryError: there is no such field.
+    Raises: QueryError: unknown field.
     """
     _check_field(name)
     if name.startswith(METADATA):
@@ -303,18 +302,18 @@ def _check_field(name: object) -> None:
         return
     near = difflib.get_close_matches(str(name), FIELDS, n=1)
     hint = f"; did you mean {near[0]}?" if near else "."
-    raise QueryError(f"no field is called {shown(name)}{hint} Known: {', '.join(FIELDS)}, metadata.NAME")
+    raise QueryError(f"unknown field {shortened(name)}{hint} Known: {', '.join(FIELDS)}, metadata.NAME")
 
 
 def _check_value(value: object) -> None:
     if not isinstance(value, str | int | float | bool | None):
-        raise QueryError(f"a field is compared with text, a number, true, false or null, not with {shown(value)}")
+        raise QueryError(f"a field is compared with text, a number, true, false or null, not with {shortened(value)}")
     if isinstance(value, float) and not math.isfinite(value):
-        raise QueryError("a field is compared with a number that is finite")
+        raise QueryError("a field is compared with a finite number")
     if isinstance(value, int) and not -(2**63) <= value < 2**63:
         raise QueryError("a field is compared with a number of at most 18 digits")
 
 
-def shown(value: object) -> str:
-    """A value as it stands in a message: never all of it."""
+def shortened(value: object) -> str:
+    """A value for a message, at most 100 characters of it."""
     return repr(value)[:100]

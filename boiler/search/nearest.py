@@ -51,7 +51,7 @@ from boiler.search.embedder import Ear, Embedded, TimeSpan
 from boiler.search.explain import Explanation
 from boiler.search.feedback import FeedbackStore, FeedbackSummary
 from boiler.search.locate import LocateResult, Occurrence
-from boiler.search.query import GroupLimit, Match, Options, Query, QueryResult
+from boiler.search.query import GroupLimit, Match, Options, QueryResult, QueryVectors
 from boiler.search.seeds import ByItem, BySamples, BySound, ByVector, ByWindows, QueryInput, Seed
 from boiler.search.snapshot import RankedItems, Snapshot
 from boiler.store import generation
@@ -226,7 +226,7 @@ class Nearest:
 
         Raises: QueryError: of another length, not finite, all zeros; k not a whole number from 1 on.
         """
-        return query_module.matches(*self.rank(query, k))
+        return query_module.to_matches(*self.rank(query, k))
 
     def rank(self, query: Any, k: int) -> tuple[Snapshot, RankedItems]:
         """What `search` finds, by row of the index that answered: for who names the items by itself.
@@ -235,30 +235,30 @@ class Nearest:
         """
         snapshot = self._snapshot
         vector = seeds.unit_vector(query, snapshot.generation.header.dim)
-        return snapshot, snapshot.nearest_items(vector[None], seeds.k_of(k))
+        return snapshot, snapshot.nearest_items(vector[None], seeds.checked_k(k))
 
     def rank_many(self, vectors: Float32Array, k: int) -> tuple[Snapshot, list[RankedItems]]:
         """`rank` for many unit vectors in one go. Shape: [Q, D] -> [Q]
 
         Raises: QueryError: another number of dimensions than the index's; k as `search`.
         """
-        snapshot, k = self._snapshot, seeds.k_of(k)
+        snapshot, k = self._snapshot, seeds.checked_k(k)
         if vectors.ndim != 2 or vectors.shape[1] != snapshot.generation.header.dim:
             raise QueryError(f"the vectors have the shape {list(vectors.shape)}, this index has {self.dim} numbers")
-        return snapshot, snapshot.nearest_items_of_each([(vector[None], ()) for vector in vectors], k)
+        return snapshot, snapshot.nearest_items_many([(vector[None], ()) for vector in vectors], k)
 
     def search_windows(self, vectors: Any, k: int = 10) -> list[Match]:
         """The items nearest to any of several vectors, such as the windows of one sound.
 
         Raises: QueryError: as `search`; or none given.
         """
-        k = seeds.k_of(k)
+        k = seeds.checked_k(k)
         snapshot = self._snapshot
         dim = snapshot.generation.header.dim
         queries = [seeds.unit_vector(vector, dim) for vector in seeds.evenly_spaced(vectors)]
         if not queries:
             raise QueryError("no vector was given to search with: give one at least")
-        return query_module.matches(snapshot, snapshot.nearest_items(np.stack(queries), k))
+        return query_module.to_matches(snapshot, snapshot.nearest_items(np.stack(queries), k))
 
     def by_item(self, id_or_n: str | int, k: int = 10) -> list[Match]:
         """The items nearest to one of the index, itself left out.
@@ -282,9 +282,9 @@ class Nearest:
 
         Raises: QueryError: a question, k or option that makes no sense; and what `by_item` and `by_sound` raise.
         """
-        k = seeds.k_of(k)
+        k = seeds.checked_k(k)
         snapshot, options = self._snapshot, options or Options()
-        return query_module.answer(snapshot, self._steered(snapshot, question, options), k, options)
+        return query_module.run_query(snapshot, self._steered(snapshot, question, options), k, options)
 
     def query_many(
         self, questions: Sequence[QueryInput], k: int = 10, options: Options | None = None
@@ -293,10 +293,10 @@ class Nearest:
 
         Raises: as `query`.
         """
-        k = seeds.k_of(k)
+        k = seeds.checked_k(k)
         snapshot, options = self._snapshot, options or Options()
         queries = [self._steered(snapshot, question, options) for question in questions]
-        return query_module.answer_all(snapshot, queries, k, options)
+        return query_module.run_queries(snapshot, queries, k, options)
 
     def query_vector(self, question: QueryInput) -> Float32Array:
         """The one vector of a question, float32 [D], unit length: of a sound of several windows their mean.
@@ -350,7 +350,7 @@ class Nearest:
 
         Raises: as `locate`.
         """
-        snapshot, k = self._snapshot, seeds.k_of(k)
+        snapshot, k = self._snapshot, seeds.checked_k(k)
         if isinstance(sound, int):
             sound = ByItem(sound)
         seed = sound if isinstance(sound, ByItem | BySound | BySamples) else BySound(sound)
@@ -423,7 +423,7 @@ class Nearest:
         """
         snapshot = self._snapshot
         item = snapshot.item(answer)
-        key = relevance_feedback.key_of(snapshot, self._query(snapshot, question))
+        key = relevance_feedback.query_key(snapshot, self._query(snapshot, question))
         return self.feedback.add(key, item.id, like=like, user=user, generation=snapshot.name)
 
     @renamed_arguments(who="user")
@@ -435,7 +435,7 @@ class Nearest:
         if not self.feedback.exists:
             return FeedbackSummary((), ())
         snapshot = self._snapshot
-        return self.feedback.verdicts(relevance_feedback.key_of(snapshot, self._query(snapshot, question)), user)
+        return self.feedback.verdicts(relevance_feedback.query_key(snapshot, self._query(snapshot, question)), user)
 
     def undo_feedback(self, judgement: int) -> bool:
         """Take a judgement back; False when there is none of that number that stands."""
@@ -451,21 +451,25 @@ class Nearest:
     judged = RenamedAttribute("feedback_for")
     undo = RenamedAttribute("undo_feedback")
 
-    def _steered(self, snapshot: Snapshot, question: QueryInput, options: Options) -> Query:
+    def _steered(self, snapshot: Snapshot, question: QueryInput, options: Options) -> QueryVectors:
         query = self._query(snapshot, question)
-        return relevance_feedback.steered(self.feedback, snapshot, query, options.user) if options.feedback else query
+        return (
+            relevance_feedback.apply_feedback(self.feedback, snapshot, query, options.user)
+            if options.feedback
+            else query
+        )
 
-    def _query(self, snapshot: Snapshot, question: QueryInput) -> Query:
+    def _query(self, snapshot: Snapshot, question: QueryInput) -> QueryVectors:
         """Raises: as `query`."""
-        asked = seeds.seeds_of(question)
+        asked = seeds.to_seeds(question)
         heard = [self._heard(snapshot, seed) for seed in asked]
         without = frozenset(number for _, _, number in heard if number is not None)
         if len(asked) == 1:
             vectors, parts, number = heard[0]
             whole = isinstance(asked[0], ByItem) and asked[0].whole
-            return Query(vectors, parts, without, number if whole else None)
+            return QueryVectors(vectors, parts, without, number if whole else None)
         vector = seeds.combined([vectors for vectors, _, _ in heard], [seed.weight for seed in asked])
-        return Query(vector[None], None, without)
+        return QueryVectors(vector[None], None, without)
 
     def _heard(self, snapshot: Snapshot, seed: Seed) -> tuple[Float32Array, list[TimeSpan] | None, int | None]:
         """The windows of a seed, their times, and the item that it is."""

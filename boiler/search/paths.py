@@ -1,6 +1,6 @@
-"""Lists that lead somewhere: from one sound to another in even strides, and a playlist that drifts away from its seeds.
+"""Sequences of sounds: a path from one sound to another in even steps, and a playlist that drifts away from its seeds.
 
-No sound comes twice, and the same index, arguments and seed give the same list.
+No sound comes twice. The same index, arguments and seed give the same sequence.
 
 >>> from boiler.search.nearest import ByItem, Nearest
 >>> nearest = Nearest("exp/esc10/MFCCStats")  # doctest: +SKIP
@@ -17,77 +17,75 @@ import numpy as np
 from boiler import engine
 from boiler.arrays import Float32Array
 from boiler.errors import QueryError
-from boiler.search.nearest import ByItem, ByVector, Nearest
+from boiler.search.nearest import ByVector, Nearest
 from boiler.search.query import Match, Options
-from boiler.search.seeds import QueryInput, k_of, seeds_of
+from boiler.search.seeds import ByItem, QueryInput, checked_k, to_seeds
 
-CHOICE = 4  # of how many of the nearest a playlist draws the next
+CANDIDATES = 4
+"""A playlist draws its next sound from this many nearest ones."""
+_SMALL_ANGLE = 1e-6  # radians, or length of a vector: below it there is no direction to go
 
 
 def path_between(
     nearest: Nearest, start: QueryInput, end: QueryInput, steps: int = 10, options: Options | None = None
 ) -> list[Match]:
-    """`steps` sounds on the way from one to the other, without these two: the nearest to each of as many points at even
-    angles between them. `Match.distance` is that to the point. Fewer only where there are fewer sounds.
+    """`steps` sounds on the way from `start` to `end`, both left out: those nearest to points at even angles on the
+    great circle between them. `Match.distance` is the distance to the point. Fewer only where there are fewer sounds.
 
-    Raises: QueryError: steps not 1 or more; start and end are opposite each other; and what `Nearest.query` raises.
+    Raises: QueryError: steps below 1; start and end are opposite vectors; and what `Nearest.query` raises.
     """
-    steps = k_of(steps)
+    steps = checked_k(steps)
     options = options or Options()
-    one, other = nearest.query_vector(start), nearest.query_vector(end)
-    angle = float(np.arccos(np.clip(one.astype(np.float64) @ other, -1, 1)))
+    first, last = nearest.query_vector(start).astype(np.float64), nearest.query_vector(end).astype(np.float64)
+    angle = float(np.arccos(np.clip(first @ last, -1, 1)))
     if np.pi - angle < 1e-3:
-        raise QueryError(
-            "the two sounds are opposite each other, so no way between them is the shortest: go by a third"
-        )
-    heard = set(options.without) | _items_of(start) | _items_of(end)
-    found: list[Match] = []
+        raise QueryError("the two sounds are opposite vectors, with no shortest path between them: go by a third sound")
+    used = set(options.without) | _items_of(start) | _items_of(end)
+    path: list[Match] = []
     for share in np.arange(1, steps + 1) / (steps + 1):
-        # Along the great circle; where the two are all but one, a straight line is the same.
-        weights = (np.sin((1 - share) * angle), np.sin(share * angle)) if angle > 1e-6 else (1 - share, share)
-        point = engine.normalize(weights[0] * one.astype(np.float64) + weights[1] * other)
-        next_ = nearest.query(ByVector(point), 1, replace(options, without=frozenset(heard))).matches
-        found += next_
-        heard |= {match.n for match in next_}
-    return found
+        # At a tiny angle a straight line is the same, and divides by nothing.
+        weights = (np.sin((1 - share) * angle), np.sin(share * angle)) if angle > _SMALL_ANGLE else (1 - share, share)
+        point = engine.normalize(weights[0] * first + weights[1] * last)
+        path += nearest.query(ByVector(point), 1, replace(options, without=frozenset(used))).matches
+        used |= {match.n for match in path}
+    return path
 
 
 def playlist(
     nearest: Nearest,
-    question: QueryInput,
+    seeds: QueryInput,
     length: int = 30,
     *,
     drift: float = 0.2,
     seed: int = 0,
     options: Options | None = None,
 ) -> list[Match]:
-    """`length` sounds that begin near to the seeds. After each one the point asked with moves the share `drift` of the
-    way to it: at 0 the list stays around the seeds, at 1 each sound only resembles the one before. Each is drawn from
-    the few nearest that were not heard yet, by `seed`.
+    """`length` sounds that begin near to `seeds`. After each one the query moves the share `drift` of the way to it: at
+    0 the playlist stays around the seeds, at 1 each sound resembles only the one before. Each is drawn at random, by
+    `seed`, from the `CANDIDATES` nearest that were not used yet.
 
-    Raises: QueryError: length not 1 or more, drift not from 0 to 1; and what `Nearest.query` raises.
+    Raises: QueryError: length below 1, drift not from 0 to 1; and what `Nearest.query` raises.
     """
-    length = k_of(length)
+    length = checked_k(length)
     if not 0 <= drift <= 1:
         raise QueryError(f"drift is from 0 to 1, not {drift}")
     options = options or Options()
     random = np.random.default_rng(seed)
-    point: Float32Array = nearest.query_vector(question)
-    heard = set(options.without) | _items_of(question)
-    found: list[Match] = []
-    while len(found) < length:
-        near = nearest.query(ByVector(point), CHOICE, replace(options, without=frozenset(heard))).matches
-        if not near:
+    point: Float32Array = nearest.query_vector(seeds)
+    used = set(options.without) | _items_of(seeds)
+    chosen: list[Match] = []
+    while len(chosen) < length:
+        candidates = nearest.query(ByVector(point), CANDIDATES, replace(options, without=frozenset(used))).matches
+        if not candidates:
             break
-        chosen = near[int(random.integers(len(near)))]
-        found.append(chosen)
-        heard.add(chosen.n)
-        towards = nearest.query_vector(ByItem(chosen.n)).astype(np.float64)
-        moved = (1 - drift) * point + drift * towards
-        if np.linalg.norm(moved) > 1e-6:  # else it is opposite: stay
+        match = candidates[int(random.integers(len(candidates)))]
+        chosen.append(match)
+        used.add(match.n)
+        moved = (1 - drift) * point + drift * nearest.query_vector(ByItem(match.n)).astype(np.float64)
+        if np.linalg.norm(moved) > _SMALL_ANGLE:  # else the two are opposite, and the query stays
             point = engine.normalize(moved)
-    return found
+    return chosen
 
 
-def _items_of(question: QueryInput) -> set[str | int]:
-    return {seed.id_or_n for seed in seeds_of(question) if isinstance(seed, ByItem)}
+def _items_of(query: QueryInput) -> set[str | int]:
+    return {seed.id_or_n for seed in to_seeds(query) if isinstance(seed, ByItem)}

@@ -1,12 +1,14 @@
-"""From a query to the answer: candidates, what to keep of them, and rows with names.
+"""The search itself: options, candidates, what is kept of them, and named result rows.
 
-The order of things: what passes the filter is searched exactly; what is too far goes; hubs are set back;
-near-duplicates are folded; groups are capped; the list is made diverse. Where that leaves fewer than k, more candidates
-are fetched, until there are k or no more: then the answer says why.
+The options apply in this order: the filter chooses the rows that are searched (exactly); candidates below
+`min_similarity` are dropped; CSLS reorders; near-duplicates are merged; groups are capped; the list is diversified.
+Where fewer than k results remain, more candidates are fetched, until there are k or no candidates are left:
+`QueryResult.shortfall` then says why.
 """
 
 from __future__ import annotations
 
+import html
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -21,16 +23,24 @@ from boiler.search.embedder import TimeSpan
 from boiler.search.filters import Filter
 from boiler.search.snapshot import RankedItems, Snapshot
 
-POOL = 5  # candidates for each answer that is chosen and not only cut off
-LEAST_POOL = 50
+CANDIDATES_PER_RESULT = 5
+"""Candidates fetched for each result where an option chooses among them."""
+MIN_CANDIDATES = 50
+SIMILAR = 0.9
+"""A result that is closer than no more than this share of random pairs is hardly more similar than chance: on ESC-10
+with MFCC statistics, fewer than half of such results had the query's label (`boiler evaluate` prints the table)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """An item near to what was asked. Seconds are of the item's sound: the window that matched best. `closer_than` is
-    the share of random pairs of this collection that are farther apart than this, 0 to 1. `query_start_s` and
-    `query_end_s` are where in the sound asked with it matched; None when it was asked with a vector. `folded` are the
-    ids of near-duplicates that this one stands for."""
+    """A result: an item near to the query.
+
+    start_s, end_s: the window of the item that matched best, in seconds of its sound
+    distance: angular, 0 to 2; similarity: the cosine, -1 to 1
+    closer_than: the share of random pairs of this collection that are farther apart, 0 to 1
+    query_start_s, query_end_s: the window of the query that matched; None where the query was a vector
+    folded: the ids of near-duplicates merged into this result
+    """
 
     id: str
     n: int
@@ -52,7 +62,7 @@ class Match:
 @renamed_arguments(most="limit")
 @dataclass(frozen=True)
 class GroupLimit:
-    """At most so many answers with the same value of a field, `folder`, `label` or `metadata.artist`, say."""
+    """At most `limit` results with the same value of a field, such as `folder`, `label` or `metadata.artist`."""
 
     field: str
     limit: int = 1
@@ -63,18 +73,20 @@ class GroupLimit:
 @renamed_arguments(fold_nearer_than="dedup_distance", set_back_hubs="csls", who="user")
 @dataclass(frozen=True)
 class Options:
-    """What the answers should be like.
+    """How to search.
 
     where: only items that pass this filter, see `boiler.search.filters`
-    without: ids and numbers of items that are left out, such as those heard already
-    min_similarity: only what is at least as similar (the cosine)
-    per_window: each window that matches is an answer, not each item
-    dedup_distance: near-duplicates, nearer to each other than this distance and equally long, are one answer
-    per_group: at most so many answers of a group
-    diversity: 0 to 1, how much an answer should be unlike those before it
-    csls: what is near to everything has to be nearer to be taken
-    feedback: whether earlier likes and dislikes of answers to this question move it
+    without: ids and numbers of items to leave out, such as those already seen
+    min_similarity: the least cosine similarity of a result, -1 to 1
+    per_window: rank windows instead of items: an item may come several times
+    dedup_distance: merge results of equal length that are nearer to each other than this angular distance, 0 to 2
+    per_group: a limit on results of the same group
+    diversity: 0 to 1; how strongly a result should differ from those before it (maximal marginal relevance)
+    csls: rank down hubs, items that are near to everything (cross-domain similarity local scaling)
+    feedback: let earlier likes and dislikes of results of this query change the ranking
     user: only the feedback of this user; None: of all users
+
+    Raises: QueryError: a value out of range, or options that exclude each other.
     """
 
     where: Filter | None = None
@@ -95,43 +107,47 @@ class Options:
     def __post_init__(self) -> None:
         if not 0 <= self.diversity <= 1:
             raise QueryError(f"diversity is from 0 to 1, not {self.diversity}")
-        for name, value, least, most in (
+        for name, value, lowest, highest in (
             ("min_similarity", self.min_similarity, -1, 1),
             ("dedup_distance", self.dedup_distance, 0, 2),
         ):
-            if value is not None and not least <= value <= most:
-                raise QueryError(f"{name} is from {least} to {most}, not {value}")
+            if value is not None and not lowest <= value <= highest:
+                raise QueryError(f"{name} is from {lowest} to {highest}, not {value}")
         if self.per_group is not None and self.per_group.limit < 1:
-            raise QueryError(f"at least one answer of each group: per_group.limit is not {self.per_group.limit}")
+            raise QueryError(f"per_group.limit is at least 1, not {self.per_group.limit}")
         if self.per_window and (self.dedup_distance is not None or self.per_group is not None):
-            raise QueryError("folding and groups are of items: leave per_window out, or them")
+            raise QueryError("dedup_distance and per_group work on items: leave per_window out, or them")
 
     @property
-    def chooses(self) -> bool:
-        """Whether answers are chosen from more candidates, and not only the nearest taken."""
+    def reranks(self) -> bool:
+        """Whether results are chosen among more candidates, instead of the k nearest."""
         return bool(self.dedup_distance is not None or self.per_group or self.diversity or self.csls)
 
 
 @dataclass(frozen=True)
-class Query:
-    """What is asked, as vectors [W, D]; when in the sound each window is (None for a vector); the numbers of the items
-    that it was made of; and the number of the item that it is, where it is one whole item."""
+class QueryVectors:
+    """A query, embedded.
+
+    vectors: of its windows, float32 [W, D], unit length; a result's distance is that of the nearest
+    spans: the time span of each window; None where the query is a vector
+    without: numbers of the items that the query is made of, which are left out of the results
+    item_n: the number of the item that it is, where it is exactly one whole item
+    """
 
     vectors: Float32Array
-    parts: Sequence[TimeSpan] | None = None
+    spans: Sequence[TimeSpan] | None = None
     without: frozenset[int] = frozenset()
-    item: int | None = None
-
-
-UNUSUAL = 0.9
-"""An answer closer than no more than this share of random pairs is hardly more alike than by chance: on ESC-10, by
-MFCC statistics, fewer than half of such answers had the label that was asked (`boiler evaluate` prints the table)."""
+    item_n: int | None = None
 
 
 @dataclass(frozen=True)
 class QueryResult:
-    """The matches, best first. Which engine answered, why that one, and of which index; `shortfall` says why there are
-    fewer than asked, when there are."""
+    """The matches, best first. In a notebook it is displayed as a table.
+
+    engine, engine_reason: the engine that answered, and why this one
+    generation: the name of the index that answered
+    shortfall: why there are fewer than k matches; None where there are k
+    """
 
     matches: tuple[Match, ...]
     engine: str
@@ -144,128 +160,151 @@ class QueryResult:
 
     @property
     def nothing_similar(self) -> bool:
-        """Whether even the closest match is no closer than many a random pair: then nothing here is similar."""
-        return bool(self.matches) and max(match.closer_than for match in self.matches) < UNUSUAL
+        """Whether even the best match is hardly closer than a random pair (`SIMILAR`)."""
+        return bool(self.matches) and max(match.closer_than for match in self.matches) < SIMILAR
+
+    def _repr_html_(self) -> str:
+        head = ("distance", "closer than", "from", "to", "id", "label")
+        rows = [
+            (
+                f"{match.distance:.3f}",
+                f"{100 * match.closer_than:.1f} %",
+                f"{match.start_s:.1f} s",
+                f"{match.end_s:.1f} s",
+                match.id,
+                match.label or "",
+            )
+            for match in self.matches
+        ]
+        cells = ["".join(f"<td>{html.escape(text)}</td>" for text in row) for row in rows]
+        body = "".join(f"<tr>{row}</tr>" for row in cells)
+        return f"<table><tr>{''.join(f'<th>{name}</th>' for name in head)}</tr>{body}</table>"
 
 
-def answer(snapshot: Snapshot, query: Query, k: int, options: Options) -> QueryResult:
-    """The answer to one question.
+def run_query(snapshot: Snapshot, query: QueryVectors, k: int, options: Options) -> QueryResult:
+    """Search for one query.
 
-    Raises: QueryError: a field that there is not. UnknownItemError: an item to leave out that there is not.
+    Raises: QueryError: an unknown field. UnknownItemError: an unknown item in `options.without`.
     """
-    among = None if options.where is None else snapshot.passing(options.where)
+    among = None if options.where is None else snapshot.rows_passing(options.where)
     without = query.without | {snapshot.item(one).n for one in options.without}
-    wanted = max(POOL * k, LEAST_POOL) if options.chooses else k
+    n_candidates = max(CANDIDATES_PER_RESULT * k, MIN_CANDIDATES) if options.reranks else k
     while True:
-        found = snapshot.nearest_items(
-            query.vectors, wanted, without=without, among=among, per_window=options.per_window
+        candidates = snapshot.nearest_items(
+            query.vectors, n_candidates, without=without, among=among, per_window=options.per_window
         )
-        exhausted = len(found.numbers) < wanted
-        kept, folded = _kept(snapshot, found, k, options)
+        exhausted = len(candidates.numbers) < n_candidates
+        kept, merged = _choose(snapshot, candidates, k, options)
         if len(kept.numbers) >= k or exhausted:
             break
-        if options.min_similarity is not None and _similarity(found.distances[-1:])[0] < options.min_similarity:
-            break  # what comes after is farther still
-        wanted *= 4
-    made = matches(snapshot, kept, query.parts, folded)
-    name, why = snapshot.plan(among)
-    return QueryResult(tuple(made), name, why, snapshot.name, _short(len(made), k, among, options))
+        farthest = cosine_similarity(candidates.distances[-1:])[0]
+        if options.min_similarity is not None and farthest < options.min_similarity:
+            break  # further candidates are less similar still
+        n_candidates *= 4
+    matches = to_matches(snapshot, kept, query.spans, merged)
+    engine, reason = snapshot.engine_for(among)
+    shortfall = _shortfall(len(matches), k, among is not None, options)
+    return QueryResult(tuple(matches), engine, reason, snapshot.name, shortfall)
 
 
-def answer_all(snapshot: Snapshot, queries: Sequence[Query], k: int, options: Options) -> list[QueryResult]:
-    """The answers to many questions; where nothing is filtered or chosen, in one go of the engine."""
+def run_queries(snapshot: Snapshot, queries: Sequence[QueryVectors], k: int, options: Options) -> list[QueryResult]:
+    """Search for many queries: in one call of the engine where the options neither filter nor rerank.
+
+    Raises: as `run_query`.
+    """
     if replace(options, feedback=True, user=None) != Options():
-        return [answer(snapshot, query, k, options) for query in queries]
-    found = snapshot.nearest_items_of_each([(query.vectors, query.without) for query in queries], k)
-    name, why = snapshot.plan(None)
-    answers = []
-    for query, ranked in zip(queries, found, strict=True):
-        made = tuple(matches(snapshot, ranked, query.parts))
-        answers.append(QueryResult(made, name, why, snapshot.name, _short(len(made), k, None, options)))
-    return answers
+        return [run_query(snapshot, query, k, options) for query in queries]
+    ranked = snapshot.nearest_items_many([(query.vectors, query.without) for query in queries], k)
+    engine, reason = snapshot.engine_for(None)
+    results = []
+    for query, items in zip(queries, ranked, strict=True):
+        matches = tuple(to_matches(snapshot, items, query.spans))
+        shortfall = _shortfall(len(matches), k, False, options)
+        results.append(QueryResult(matches, engine, reason, snapshot.name, shortfall))
+    return results
 
 
-def matches(
+def to_matches(
     snapshot: Snapshot,
     ranked: RankedItems,
-    parts: Sequence[TimeSpan] | None = None,
-    folded: Sequence[Int64Array] | None = None,
+    spans: Sequence[TimeSpan] | None = None,
+    merged: Sequence[Int64Array] | None = None,
 ) -> list[Match]:
-    """The rows of an answer. `folded`: for each, the numbers of the items it stands for."""
-    spans = snapshot.rows[ranked.rows]
+    """The result rows of ranked items.
+
+    spans: the time span of each window of the query; merged: for each item the numbers of its near-duplicates
+    """
+    rows = snapshot.rows[ranked.rows]
     numbers: list[int] = ranked.numbers.tolist()
-    made = [
+    matches = [
         Match(
             *(name.id, number, name.url, name.label),
             *(start_s, end_s, distance, cosine_similarity(distance), closer_than),
-            *(parts[query] if parts is not None else (None, None)),
+            *(spans[window] if spans is not None else (None, None)),
         )
-        for number, name, start_s, end_s, distance, closer_than, query in zip(
+        for number, name, start_s, end_s, distance, closer_than, window in zip(
             numbers,
             snapshot.names(numbers),
-            spans["start_s"].tolist(),
-            spans["end_s"].tolist(),
+            rows["start_s"].tolist(),
+            rows["end_s"].tolist(),
             ranked.distances.tolist(),
             snapshot.closer_than(ranked.distances).tolist(),
-            ranked.asked.tolist(),
+            ranked.query_index.tolist(),
             strict=True,
         )
     ]
-    if folded is None:
-        return made
+    if merged is None:
+        return matches
     return [
-        replace(match, folded=tuple(one.id for one in snapshot.names(others)))
-        for match, others in zip(made, ([int(n) for n in some] for some in folded), strict=True)
+        replace(match, folded=tuple(name.id for name in snapshot.names(duplicates.tolist())))
+        for match, duplicates in zip(matches, merged, strict=True)
     ]
 
 
-def _kept(
-    snapshot: Snapshot, found: RankedItems, k: int, options: Options
+def _choose(
+    snapshot: Snapshot, candidates: RankedItems, k: int, options: Options
 ) -> tuple[RankedItems, list[Int64Array] | None]:
-    """What the options keep of the candidates, k at most; and what each stands for."""
+    """At most k of the candidates, and the numbers of the near-duplicates merged into each."""
     if options.min_similarity is not None:
-        found = found.at(np.flatnonzero(_similarity(found.distances) >= options.min_similarity))
-    if not options.chooses:
-        return found.first(k), None
-    if options.csls and len(found.rows):
-        found = found.at(rerank.without_hubs(_similarity(found.distances), snapshot.crowding(found.rows)))
-    others: list[Int64Array] | None = None
+        similar = cosine_similarity(candidates.distances) >= options.min_similarity
+        candidates = candidates.at(np.flatnonzero(similar))
+    if not options.reranks:
+        return candidates.first(k), None
+    if options.csls and len(candidates.rows):
+        local = snapshot.mean_neighbour_similarity(candidates.rows)
+        candidates = candidates.at(rerank.csls(cosine_similarity(candidates.distances), local))
+    merged: list[Int64Array] | None = None
     if options.dedup_distance is not None:
-        durations_s = np.array(snapshot.column("duration_s", found.numbers.tolist()), np.float64)
-        kept, copies = rerank.folded(snapshot.vectors[found.rows], durations_s, options.dedup_distance)
-        others = [found.numbers[some] for some in copies]
-        found = found.at(kept)
+        durations_s = np.array(snapshot.field_values("duration_s", candidates.numbers.tolist()), np.float64)
+        kept, copies = rerank.dedup(snapshot.vectors[candidates.rows], durations_s, options.dedup_distance)
+        merged = [candidates.numbers[some] for some in copies]
+        candidates = candidates.at(kept)
     if options.per_group is not None:
-        groups = snapshot.column(options.per_group.field, found.numbers.tolist())
-        kept = rerank.capped(groups, options.per_group.limit)
-        found, others = found.at(kept), _taken(others, kept)
+        groups = snapshot.field_values(options.per_group.field, candidates.numbers.tolist())
+        kept = rerank.limit_groups(groups, options.per_group.limit)
+        candidates, merged = candidates.at(kept), _at(merged, kept)
     if options.diversity:
-        vectors = snapshot.vectors[found.rows]
-        kept = rerank.diverse(_similarity(found.distances), vectors, k, options.diversity)
-        found, others = found.at(kept), _taken(others, kept)
-    return found.first(k), others if others is None else others[:k]
+        vectors = snapshot.vectors[candidates.rows]
+        kept = rerank.diversify(cosine_similarity(candidates.distances), vectors, k, options.diversity)
+        candidates, merged = candidates.at(kept), _at(merged, kept)
+    return candidates.first(k), merged if merged is None else merged[:k]
 
 
-def _taken(others: list[Int64Array] | None, kept: Int64Array) -> list[Int64Array] | None:
-    return None if others is None else [others[position] for position in kept]
+def _at(merged: list[Int64Array] | None, positions: Int64Array) -> list[Int64Array] | None:
+    return None if merged is None else [merged[position] for position in positions]
 
 
-def _similarity(distances: Float32Array) -> Float32Array:
-    return cosine_similarity(distances)
-
-
-def _short(found: int, k: int, among: Int64Array | None, options: Options) -> str | None:
-    if found >= k:
+def _shortfall(n_matches: int, k: int, filtered: bool, options: Options) -> str | None:
+    if n_matches >= k:
         return None
-    what = "windows" if options.per_window else "items"
     reasons = []
-    if among is not None:
+    if filtered:
         reasons.append("pass the filter")
     if options.min_similarity is not None:
-        reasons.append(f"are at least {options.min_similarity:g} similar")
+        reasons.append(f"have a similarity of at least {options.min_similarity:g}")
     if options.per_group is not None:
         reasons.append(f"are among the first {options.per_group.limit} of their {options.per_group.field}")
     if options.dedup_distance is not None:
-        reasons.append("are no near-duplicates of each other")
-    there = ", and ".join(reasons) if reasons else "are there to answer"
-    return f"{found} of the {k} asked for: no more {what} {there}"
+        reasons.append("are not near-duplicates of a result")
+    what = "windows" if options.per_window else "items"
+    return f"{n_matches} of {k} results: no more {what} {' and '.join(reasons) or 'in this index'}"

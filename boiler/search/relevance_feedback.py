@@ -1,8 +1,8 @@
-"""How likes and dislikes of answers move the next ranking: the query goes towards what was liked (Rocchio 1971).
+"""How likes and dislikes change the ranking of a query: its vectors move towards what was liked.
 
-The moved query is the old one plus `TOWARDS` times the mean of the liked answers less `AWAY` times that of the
-disliked, on the unit sphere: weights as in the literature, where dislikes count less than likes because they point in
-many directions. What was disliked as an answer to a question is not answered to it again.
+The moved query is the query plus `LIKE_WEIGHT` times the mean of the liked results minus `DISLIKE_WEIGHT` times the
+mean of the disliked ones, at unit length (J. J. Rocchio, "Relevance feedback in information retrieval", 1971). Dislikes
+weigh less, as is usual, because they point in many directions. A disliked result does not come again for this query.
 """
 
 from __future__ import annotations
@@ -17,51 +17,55 @@ from boiler import engine
 from boiler.arrays import Float32Array
 from boiler.errors import UnknownItemError
 from boiler.search.feedback import FeedbackStore
-from boiler.search.query import Query
+from boiler.search.query import QueryVectors
 from boiler.search.snapshot import Snapshot
 
-TOWARDS = 0.75
-AWAY = 0.25
+LIKE_WEIGHT = 0.75
+"""The weight of a like; the query itself has weight 1."""
+DISLIKE_WEIGHT = 0.25
+"""The weight of a dislike, also of a sound that results should be unlike (`boiler search --less`)."""
 
 
-def key_of(snapshot: Snapshot, query: Query) -> str:
-    """How the store calls a question: by the id of the item, where one whole item was asked with, else by the vectors;
-    in half precision, in which the same sound is the same on every machine nearly always."""
-    if query.item is not None:
-        return f"item:{snapshot.names([query.item])[0].id}"
+def query_key(snapshot: Snapshot, query: QueryVectors) -> str:
+    """The key of a query in the feedback store: the id of the item where the query is one whole item, else a hash of
+    the vectors in half precision, in which the same sound is nearly always the same on every machine."""
+    if query.item_n is not None:
+        return f"item:{snapshot.names([query.item_n])[0].id}"
     return f"vectors:{hashlib.sha256(query.vectors.astype('<f2').tobytes()).hexdigest()[:32]}"
 
 
-def steered(store: FeedbackStore, snapshot: Snapshot, query: Query, user: str | None = None) -> Query:
-    """The query as the judgements of its answers move it; the same query where there are none."""
+def apply_feedback(
+    store: FeedbackStore, snapshot: Snapshot, query: QueryVectors, user: str | None = None
+) -> QueryVectors:
+    """The query moved by the likes and dislikes of its results; unchanged where there are none."""
     if not store.exists:
         return query
-    verdicts = store.verdicts(key_of(snapshot, query), user)
-    if not verdicts.likes and not verdicts.dislikes:
+    judged = store.verdicts(query_key(snapshot, query), user)
+    if not judged.likes and not judged.dislikes:
         return query
-    liked, _ = _there(snapshot, verdicts.likes)
-    disliked, numbers = _there(snapshot, verdicts.dislikes)
-    return replace(query, vectors=moved(query.vectors, liked, disliked), without=query.without | set(numbers))
+    liked, _ = _existing(snapshot, judged.likes)
+    disliked, numbers = _existing(snapshot, judged.dislikes)
+    return replace(query, vectors=move(query.vectors, liked, disliked), without=query.without | set(numbers))
 
 
-def moved(queries: Float32Array, liked: Float32Array, disliked: Float32Array) -> Float32Array:
-    """Each query moved. Shape: [Q, D], [L, D], [M, D] -> [Q, D]"""
+def move(queries: Float32Array, liked: Float32Array, disliked: Float32Array) -> Float32Array:
+    """Each query moved, at unit length. Shape: [Q, D], [L, D], [M, D] -> [Q, D]"""
     total = queries.astype(np.float64)
     if len(liked):
-        total += TOWARDS * liked.mean(axis=0)
+        total += LIKE_WEIGHT * liked.mean(axis=0)
     if len(disliked):
-        total -= AWAY * disliked.mean(axis=0)
-    return engine.normalize(total)  # the query itself weighs 1 against AWAY, so it is never zero
+        total -= DISLIKE_WEIGHT * disliked.mean(axis=0)
+    return engine.normalize(total)  # never zero: the query weighs 1, dislikes `DISLIKE_WEIGHT`
 
 
-def _there(snapshot: Snapshot, ids: Sequence[str]) -> tuple[Float32Array, list[int]]:
-    """The vectors of the items that are still in the index (of several windows their mean), and the numbers."""
+def _existing(snapshot: Snapshot, ids: Sequence[str]) -> tuple[Float32Array, list[int]]:
+    """The vectors of those items that are still in the index (of several windows the mean), and their numbers."""
     vectors, numbers = [], []
     for id in ids:
         try:
             record = snapshot.record(id)
         except UnknownItemError:
-            continue  # judged in an older index
+            continue  # the feedback is older than this index
         if record["n_rows"]:
             vectors.append(snapshot.generation.item_vectors[record["vec_row"]])
             numbers.append(int(record["n"]))

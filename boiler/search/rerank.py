@@ -1,8 +1,7 @@
-"""Better lists: what to show of the nearest, in which order. Plain arrays in, positions out.
+"""Choosing and reordering candidates. Plain arrays in, positions out; candidates come nearest first.
 
-The candidates come nearest first. `folded` puts what is nearly the same sound into one, `capped` lets no group fill
-the list, `diverse` prefers what is unlike the ones before, `without_hubs` sets back what is near to everything. None
-of them changes anything in the index.
+`dedup` merges near-duplicates, `limit_groups` caps the results of a group, `diversify` prefers results that differ from
+those before, `csls` ranks down hubs. None of them reads the index.
 """
 
 from __future__ import annotations
@@ -12,44 +11,52 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-from boiler.arrays import FloatArray, Int64Array
+from boiler.arrays import BoolArray, FloatArray, Int64Array
 
-SAME_LENGTH = 0.05
-"""Sounds whose lengths differ by more than this share are not copies of each other."""
+MAX_DURATION_DIFFERENCE = 0.05
+"""Sounds whose lengths differ by more than this share of the longer one are no duplicates of each other."""
 
 
-def folded(vectors: FloatArray, durations_s: FloatArray, nearer_than: float) -> tuple[Int64Array, list[Int64Array]]:
-    """Near-duplicates put together: the first of each kind, and for each of those the others of its kind.
+def equally_long(one_s: FloatArray | float, other_s: FloatArray) -> BoolArray:
+    """Whether two lengths differ by at most `MAX_DURATION_DIFFERENCE`.
 
-    Two are of a kind when their vectors are nearer than that (angular) and their lengths within `SAME_LENGTH`. The
-    nearest candidate stands for its kind, so a chain of small steps does not become one kind.
+    >>> equally_long(1.0, np.array([0.96, 1.04, 1.2])).tolist()
+    [True, True, False]
+    """
+    return np.asarray(np.abs(other_s - one_s) <= MAX_DURATION_DIFFERENCE * np.maximum(other_s, one_s))
+
+
+def dedup(vectors: FloatArray, durations_s: FloatArray, max_distance: float) -> tuple[Int64Array, list[Int64Array]]:
+    """The candidates without near-duplicates, and for each the near-duplicates that were merged into it.
+
+    Two are near-duplicates when they are nearer than `max_distance` (angular) and equally long. The nearest candidate
+    represents the others; each is compared with the representative alone, so a chain of small steps is not merged.
 
     Shape: vectors [C, D] of unit length, durations_s [C] -> [K], and K times [..]
 
-    >>> kept, others = folded(np.array([[1.0, 0], [0, 1], [1, 0]]), np.array([2.0, 2.0, 2.0]), 0.1)
-    >>> kept.tolist(), [some.tolist() for some in others]
+    >>> kept, merged = dedup(np.array([[1.0, 0], [0, 1], [1, 0]]), np.array([2.0, 2.0, 2.0]), 0.1)
+    >>> kept.tolist(), [some.tolist() for some in merged]
     ([0, 1], [[2], []])
     """
-    open_ = np.ones(len(vectors), np.bool_)
+    remaining = np.ones(len(vectors), np.bool_)
     kept: list[int] = []
-    others: list[Int64Array] = []
+    merged: list[Int64Array] = []
     for position in range(len(vectors)):
-        if not open_[position]:
+        if not remaining[position]:
             continue
-        rest = position + 1 + np.flatnonzero(open_[position + 1 :])
-        near = np.linalg.norm(vectors[rest] - vectors[position], axis=1) < nearer_than
-        mine = durations_s[position]
-        near &= np.abs(durations_s[rest] - mine) <= SAME_LENGTH * np.maximum(durations_s[rest], mine)
-        open_[rest[near]] = False
+        later = position + 1 + np.flatnonzero(remaining[position + 1 :])
+        near = np.linalg.norm(vectors[later] - vectors[position], axis=1) < max_distance
+        near &= equally_long(durations_s[position], durations_s[later])
+        remaining[later[near]] = False
         kept.append(position)
-        others.append(rest[near])
-    return np.array(kept, np.int64), others
+        merged.append(later[near])
+    return np.array(kept, np.int64), merged
 
 
-def capped(groups: Sequence[Hashable | None], most: int) -> Int64Array:
-    """The candidates, of each group the first `most` alone. None is no group: those all stay.
+def limit_groups(groups: Sequence[Hashable | None], limit: int) -> Int64Array:
+    """The first `limit` candidates of each group. None is no group: those all stay.
 
-    >>> capped(["dog", "dog", None, "cat", None, "dog"], 1).tolist()
+    >>> limit_groups(["dog", "dog", None, "cat", None, "dog"], 1).tolist()
     [0, 2, 3, 4]
     """
     seen: Counter[Hashable] = Counter()
@@ -57,39 +64,41 @@ def capped(groups: Sequence[Hashable | None], most: int) -> Int64Array:
     for position, group in enumerate(groups):
         if group is not None:
             seen[group] += 1
-        if group is None or seen[group] <= most:
+        if group is None or seen[group] <= limit:
             kept.append(position)
     return np.array(kept, np.int64)
 
 
-def diverse(similarities: FloatArray, vectors: FloatArray, k: int, diversity: float) -> Int64Array:
-    """k candidates by maximal marginal relevance: each next one is the best by `(1 - diversity)` times its similarity
-    to the query less `diversity` times its similarity to the most similar one chosen before. 0 keeps the order; at 1
-    only difference counts. The first is always the nearest.
+def diversify(similarities: FloatArray, vectors: FloatArray, k: int, diversity: float) -> Int64Array:
+    """k candidates by maximal marginal relevance: each next one has the highest `(1 - diversity)` times its similarity
+    to the query minus `diversity` times its similarity to the most similar one chosen before. At 0 the order stays; at
+    1 only difference counts. The first is always the nearest.
 
     Shape: similarities [C], vectors [C, D] of unit length -> [min(k, C)]
     Source: Carbonell and Goldstein, SIGIR 1998.
     """
     chosen: list[int] = []
     nearest_chosen = np.full(len(vectors), -np.inf)
-    worth = np.asarray(similarities, np.float64)
+    relevance = np.asarray(similarities, np.float64)
     while len(chosen) < min(k, len(vectors)):
         if chosen:
-            scores = (1 - diversity) * worth - diversity * nearest_chosen
+            scores = (1 - diversity) * relevance - diversity * nearest_chosen
             scores[chosen] = -np.inf
-            best = int(np.argmax(scores))  # of equals the first, which is the nearest
+            best = int(np.argmax(scores))  # of equal ones the first, which is the nearest
         else:
-            best = int(np.argmax(worth))
+            best = int(np.argmax(relevance))
         chosen.append(best)
         nearest_chosen = np.maximum(nearest_chosen, vectors @ vectors[best])
     return np.array(chosen, np.int64)
 
 
-def without_hubs(similarities: FloatArray, own: FloatArray) -> Int64Array:
-    """The candidates in the order of twice their similarity to the query less `own`, the mean similarity of each to its
-    own nearest neighbours: what is near to everything has to be nearer to be taken (CSLS).
+def csls(similarities: FloatArray, mean_neighbour_similarities: FloatArray) -> Int64Array:
+    """The candidates ordered by cross-domain similarity local scaling: twice the similarity to the query minus the mean
+    similarity of the candidate to its own nearest neighbours. A hub, near to everything, has to be nearer to rank high.
 
     Shape: [C], [C] -> [C]
-    Source: Lample et al., "Word translation without parallel data", ICLR 2018, section 2.3.
+    Source: Lample et al., "Word translation without parallel data", ICLR 2018, section 2.3. The query's own mean is the
+    same for all candidates, so it is left out.
     """
-    return np.argsort(-(2 * np.asarray(similarities, np.float64) - own), kind="stable").astype(np.int64)
+    scores = 2 * np.asarray(similarities, np.float64) - mean_neighbour_similarities
+    return np.argsort(-scores, kind="stable").astype(np.int64)

@@ -98,7 +98,7 @@ Seed = ByVector | ByItem | BySound | BySamples | ByWindows
 QueryInput = Seed | Sequence[Seed]
 
 
-def seeds_of(question: QueryInput) -> list[Seed]:
+def to_seeds(question: QueryInput) -> list[Seed]:
     """The seeds of a question, whose weights make sense.
 
     Raises: QueryError: none, something else, a weight that is 0 or no number, or all of them negative.
@@ -195,7 +195,7 @@ def windows_of(seed: ByWindows, dim: int) -> Float32Array:
     return np.stack(vectors)
 
 
-def k_of(k: Any) -> int:
+def checked_k(k: Any) -> int:
     """`k` as an int.
 
     Raises: QueryError: not a whole number from 1 on.

@@ -1,13 +1,12 @@
-"""A generation ready to answer: its engine, its items by id and number, and rows made into items.
+"""One generation of an index, opened for search: its engine, its items, and the nearest items of vectors.
 
-A `Snapshot` never changes. `Nearest` holds one and replaces it by the next; whoever began a query with this one ends it
-with this one, and its file of items is closed when the last of them is done.
+A `Snapshot` never changes. `Nearest` holds one and replaces it when a newer generation is published; a query that began
+with this one ends with this one, and its SQLite file is closed when the last query is done.
 """
 
 from __future__ import annotations
 
 import sqlite3
-import threading
 import weakref
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -27,19 +26,21 @@ from boiler.search.filters import Filter
 from boiler.store import generation, random_pairs
 from boiler.store.generation import Generation
 
-MOST_NAMES = 200_000  # kept in memory; some 50 MB
-MOST_FILTERS = 32  # whose rows are kept
-CROWD = 10  # neighbours
+MAX_CACHED_NAMES = 200_000  # some 50 MB
+MAX_CACHED_FILTERS = 32
+LOCAL_NEIGHBOURS = 10  # for CSLS, as in its paper
 
 
 @dataclass(frozen=True)
 class RankedItems:
-    """Items, nearest first, equal ones by their number. For each the row that speaks for it, and which of the queries
-    it was nearest to."""
+    """Items, nearest first, equal ones by their number.
+
+    Shape: numbers, rows (the nearest row of each item), query_index (the query vector it is nearest to), distances [k]
+    """
 
     numbers: Int64Array
     rows: Int64Array
-    asked: Int64Array
+    query_index: Int64Array
     distances: Float32Array
 
     def first(self, k: int) -> RankedItems:
@@ -47,22 +48,22 @@ class RankedItems:
         return self.at(slice(k))
 
     def at(self, positions: slice | Int64Array) -> RankedItems:
-        """Those at these positions, in that order."""
+        """The items at these positions, in that order."""
         return RankedItems(
-            self.numbers[positions], self.rows[positions], self.asked[positions], self.distances[positions]
+            self.numbers[positions], self.rows[positions], self.query_index[positions], self.distances[positions]
         )
 
 
 class Snapshot:
-    """One generation, opened for search. `engine` None: the one that the index was published with."""
+    """One generation, opened for search, by the engine of this name or by the one it was published with."""
 
     def __init__(self, opened: Generation, engine_name: str | None = None) -> None:
         self.generation = opened
-        self._asked_for = engine_name
-        # Plain arrays over the same maps: a slice of the class `memmap` costs four times as much.
+        self._named_engine = engine_name
+        # Plain arrays over the same memory maps: slicing an `np.memmap` takes four times as long.
         self.vectors: Float32Array = np.asarray(opened.vectors)
         self.rows = np.asarray(opened.rows)
-        self.numbers: Int64Array = self.rows["n"]  # rising
+        self.numbers: Int64Array = self.rows["n"]  # ascending
         self._pairs: Float32Array = np.asarray(opened.pairs)
         self.n_searchable = len(opened.item_vectors)
         self.exact = Exact(self.vectors)
@@ -70,18 +71,17 @@ class Snapshot:
         self.engine: Engine = self.exact
         if name != self.exact.name:
             self.engine = selection.load_engine(opened.path, opened.header.engine, name, self.vectors)
-        self._lock = threading.Lock()
         self._names: dict[int, ItemName] = {}
-        self._passing: dict[Filter, Int64Array] = {}
-        self._crowding: Float32Array | None = None
+        self._rows_passing: dict[Filter, Int64Array] = {}
+        self._local_similarity: Float32Array | None = None
         self.items = opened.items()
         self._close = weakref.finalize(self, self.items.close)
 
     @classmethod
     def open(cls, model_dir: Path, engine_name: str | None = None) -> Snapshot:
-        """Open the current generation, and see that it answers.
+        """Open the current generation, and check that its engine answers.
 
-        Raises: ModelDirError, UnknownNameError.
+        Raises: ModelDirError: nothing published, damaged, or of another version. UnknownNameError: no such engine.
         """
         snapshot = cls(generation.open(model_dir), engine_name)
         if len(snapshot.vectors):
@@ -94,6 +94,7 @@ class Snapshot:
 
     @property
     def name(self) -> str:
+        """The name of the generation."""
         return self.generation.name
 
     # ------------------------------------------------------------------------------------------------ items
@@ -130,34 +131,34 @@ class Snapshot:
         return number, range(first, first + count)
 
     def names(self, numbers: Sequence[int]) -> list[ItemName]:
-        """What to call these items."""
+        """Id, url and label of these items. Cached."""
         known = self._names
         missing = [number for number in numbers if number not in known]
         if missing:
-            if len(known) + len(missing) > MOST_NAMES:
+            if len(known) + len(missing) > MAX_CACHED_NAMES:
                 # Replaced, not emptied: another thread may be reading the old one.
                 self._names = known = {number: known[number] for number in numbers if number in known}
             known.update(self.items.names(missing))
         return [known[number] for number in numbers]
 
-    def passing(self, where: Filter) -> Int64Array:
-        """The rows of the items that pass a filter, rising. Remembered: filters come again and again."""
-        known = self._passing.get(where)
+    def rows_passing(self, where: Filter) -> Int64Array:
+        """The rows of the items that pass a filter, ascending. Cached for the last few filters."""
+        known = self._rows_passing.get(where)
         if known is None:
             text, values = where.sql()
             firsts, counts = self.items.row_spans(text, values).T
             within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
             rows: Int64Array = np.repeat(firsts, counts) + within
-            if len(self._passing) >= MOST_FILTERS:
-                self._passing = {}
-            self._passing[where] = rows
+            if len(self._rows_passing) >= MAX_CACHED_FILTERS:
+                self._rows_passing = {}
+            self._rows_passing[where] = rows
             return rows
         return known
 
-    def column(self, name: str, numbers: Sequence[int]) -> list[Any]:
-        """A field of these items (`filters.FIELDS`, `metadata.NAME`).
+    def field_values(self, name: str, numbers: Sequence[int]) -> list[Any]:
+        """The values of a field (`filters.FIELDS` or `metadata.NAME`) of these items.
 
-        Raises: QueryError: there is no such field.
+        Raises: QueryError: unknown field.
         """
         field, path = filters.column(name)
         values = self.items.values(field, path, numbers)
@@ -165,12 +166,12 @@ class Snapshot:
 
     # --------------------------------------------------------------------------------------------- searching
 
-    def plan(self, among: Int64Array | None) -> tuple[str, str]:
-        """Which engine answers, and why that one."""
+    def engine_for(self, among: Int64Array | None) -> tuple[str, str]:
+        """The engine that answers a query, of these rows only or of all, and why this one."""
         if among is not None:
             return self.exact.name, f"the filter leaves {len(among):,} of {len(self.vectors):,} rows"
-        if self._asked_for is not None:
-            return self.engine.name, "it was asked for by name"
+        if self._named_engine is not None:
+            return self.engine.name, "it was chosen by name"
         return self.engine.name, f"it was chosen for {len(self.vectors):,} rows when the index was published"
 
     def nearest_items(
@@ -182,11 +183,14 @@ class Snapshot:
         among: Int64Array | None = None,
         per_window: bool = False,
     ) -> RankedItems:
-        """The k items nearest to any of the queries, fewer only where there are fewer. The best of an item's rows
-        speaks for it. `without`: numbers of items left out; `among`: the only rows that count, rising, searched
-        exactly; `per_window`: the k nearest rows instead, also of one item.
+        """The k items nearest to any of the query vectors; fewer only where there are fewer. An item's distance is that
+        of its nearest row.
 
-        Shape: queries [Q, D] -> [k]
+        without: numbers of items to leave out
+        among: search these rows only, exactly; ascending
+        per_window: rank rows instead of items: an item may come several times
+
+        Shape: queries [Q, D], among [R] -> [k]
         """
         if among is None:
             search: Callable[[int], Neighbours] = lambda rows: self.engine.query(queries, rows)  # noqa: E731
@@ -195,59 +199,60 @@ class Snapshot:
             search = lambda rows: self.exact.query(queries, rows, among)  # noqa: E731
             n_rows, n_items = len(among), self._n_items(among)
         if not n_rows:
-            return _none()
+            return _empty_ranking()
         if len(queries) == 1 and among is None and not without and (per_window or n_items == n_rows):
-            return self._by_item(search(min(k, n_rows)), _NONE, per_window)  # the rows are the answer
+            return self._rank(search(min(k, n_rows)), _NONE, per_window)  # each row is an item
         wanted = k + len(without)
         if per_window or n_items < n_rows or len(queries) > 1:
             wanted = 2 * wanted * -(-n_rows // n_items)
         while True:
             found = search(min(wanted, n_rows))
-            ranked = self._by_item(found, np.fromiter(without, np.int64, len(without)), per_window)
+            ranked = self._rank(found, np.fromiter(without, np.int64, len(without)), per_window)
             if wanted >= n_rows:
                 break
-            if self._settled(ranked, found) >= k:
+            if self._n_final(ranked, found) >= k:
                 break
             wanted *= 4
         return ranked.first(k)
 
-    def nearest_items_of_each(
-        self, questions: Sequence[tuple[Float32Array, Collection[int]]], k: int
+    def nearest_items_many(
+        self, queries_without: Sequence[tuple[Float32Array, Collection[int]]], k: int
     ) -> list[RankedItems]:
-        """`nearest_items` for many questions, each of some queries and numbers left out, in one go of the engine."""
-        if not questions or not len(self.vectors):
-            return [_none() for _ in questions]
+        """`nearest_items` of many queries in one call of the engine: for each its vectors and the item numbers to leave
+        out."""
+        if not queries_without or not len(self.vectors):
+            return [_empty_ranking() for _ in queries_without]
         per_item = -(-len(self.vectors) // self.n_searchable)
-        wanted = min((k + max(len(without) for _, without in questions)) * per_item + per_item, len(self.vectors))
-        found = self.engine.query(np.concatenate([queries for queries, _ in questions]), wanted)
+        wanted = min((k + max(len(without) for _, without in queries_without)) * per_item + per_item, len(self.vectors))
+        found = self.engine.query(np.concatenate([queries for queries, _ in queries_without]), wanted)
         answers, at = [], 0
-        for queries, without in questions:
+        for queries, without in queries_without:
             mine = Neighbours(found.rows[at : at + len(queries)], found.distances[at : at + len(queries)])
             at += len(queries)
-            ranked = self._by_item(mine, np.fromiter(without, np.int64, len(without)), False)
-            if wanted < len(self.vectors) and self._settled(ranked, mine) < k:
+            ranked = self._rank(mine, np.fromiter(without, np.int64, len(without)), False)
+            if wanted < len(self.vectors) and self._n_final(ranked, mine) < k:
                 answers.append(self.nearest_items(queries, k, without=without))
             else:
                 answers.append(ranked.first(k))
         return answers
 
     @staticmethod
-    def _settled(ranked: RankedItems, found: Neighbours) -> int:
-        """How many of the items are surely the nearest: one beyond the last row of one query may be nearer than that
-        to another."""
+    def _n_final(ranked: RankedItems, found: Neighbours) -> int:
+        """How many of the ranked items are certainly the nearest. With several query vectors an item that was not found
+        may be nearer to one of them than the last row found for another."""
         if len(found.rows) == 1:
             return len(ranked.numbers)
         return int(np.searchsorted(ranked.distances, found.distances[:, -1].min(), side="left"))
 
-    def crowding(self, rows: Int64Array) -> Float32Array:
-        """The mean similarity of each row to its nearest others: what is high where all is near to all. Each row is
-        looked up once and remembered, 4 bytes a row of the index: hubs come again and again."""
-        known = self._crowding
+    def mean_neighbour_similarity(self, rows: Int64Array) -> Float32Array:
+        """The mean similarity of each row to its `LOCAL_NEIGHBOURS` nearest other rows, for CSLS. Computed once per row
+        and cached: 4 bytes per row of the index."""
+        known = self._local_similarity
         if known is None:
-            self._crowding = known = np.full(len(self.vectors), np.nan, np.float32)
+            self._local_similarity = known = np.full(len(self.vectors), np.nan, np.float32)
         new = np.unique(rows[np.isnan(known[rows])])
         if len(new):
-            distances = self.engine.query(self.vectors[new], CROWD + 1).distances[:, 1:]
+            distances = self.engine.query(self.vectors[new], LOCAL_NEIGHBOURS + 1).distances[:, 1:]
             known[new] = cosine_similarity(distances).mean(axis=1) if distances.shape[1] else 0.0
         return known[rows]
 
@@ -256,15 +261,15 @@ class Snapshot:
         numbers = self.numbers[among]
         return int(np.count_nonzero(np.diff(numbers))) + min(len(numbers), 1)
 
-    def _by_item(self, found: Neighbours, without: Int64Array, per_window: bool) -> RankedItems:
+    def _rank(self, found: Neighbours, without: Int64Array, per_window: bool) -> RankedItems:
         rows, distances = found.rows.reshape(-1), found.distances.reshape(-1)
         alone = len(found.rows) == 1 and (per_window or self.n_searchable == len(self.vectors))
-        if alone and not len(without):  # what is asked most, by the shortest way
+        if alone and not len(without):  # the most frequent case, kept short
             return RankedItems(self.numbers[rows], rows, np.zeros(len(rows), np.int64), distances)
-        asked = np.repeat(np.arange(len(found.rows)), found.rows.shape[1])
+        query_index = np.repeat(np.arange(len(found.rows)), found.rows.shape[1])
         if len(found.rows) > 1:
             order = np.lexsort((rows, distances))
-            rows, distances, asked = rows[order], distances[order], asked[order]
+            rows, distances, query_index = rows[order], distances[order], query_index[order]
         numbers = self.numbers[rows]
         if alone:
             first = np.arange(len(rows))
@@ -272,7 +277,7 @@ class Snapshot:
             first = np.sort(np.unique(rows if per_window else numbers, return_index=True)[1])
         if len(without):
             first = first[~np.isin(numbers[first], without)]
-        return RankedItems(numbers[first], rows[first], asked[first], distances[first])
+        return RankedItems(numbers[first], rows[first], query_index[first], distances[first])
 
     def closer_than(self, distances: Float32Array) -> Float64Array:
         """For each distance the share of random pairs of this collection that are farther apart."""
@@ -281,7 +286,7 @@ class Snapshot:
 
 def _number(n: object) -> int:
     if isinstance(n, bool) or not isinstance(n, int | np.integer):
-        raise UnknownItemError(f"an item is named by its id (text) or its number, not by {type(n).__name__} {n!r}")
+        raise UnknownItemError(f"an item is given by its id (text) or its number, not by {type(n).__name__} {n!r}")
     if not 0 <= int(n) < 2**63:
         raise UnknownItemError(f"no item n = {n} in this index: numbers are 0 or more")
     return int(n)
@@ -290,5 +295,5 @@ def _number(n: object) -> int:
 _NONE: Int64Array = np.zeros(0, np.int64)
 
 
-def _none() -> RankedItems:
+def _empty_ranking() -> RankedItems:
     return RankedItems(_NONE, _NONE, _NONE, np.zeros(0, np.float32))

@@ -13,7 +13,7 @@ import orjson
 from starlette.responses import Response
 
 from boiler.engine.distance import cosine_similarity
-from boiler.search.snapshot import MOST_NAMES, RankedItems, Snapshot
+from boiler.search.snapshot import MAX_CACHED_NAMES, RankedItems, Snapshot
 
 ENGINE = "X-Boiler-Engine"
 GENERATION = "X-Boiler-Generation"
@@ -58,7 +58,7 @@ class _Rows:
         begun = self._begun
         rows: list[int] = ranked.rows.tolist()
         if missing := [at for at, row in enumerate(rows) if row not in begun]:
-            if len(begun) > MOST_NAMES:
+            if len(begun) > MAX_CACHED_NAMES:
                 # Replaced, not emptied: another thread may be reading the old one.
                 self._begun = begun = {}
                 missing = list(range(len(rows)))

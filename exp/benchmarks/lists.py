@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from boiler.search import relevance_feedback
-from boiler.search.nearest import ByItem, ByVector, Item, Nearest, Options, GroupLimit
+from boiler.search.nearest import ByItem, ByVector, GroupLimit, Item, Nearest, Options
 
 K, MOST, JUDGED = 10, 600, 5
 WAYS = {
@@ -133,7 +133,7 @@ def judged(nearest: Nearest, numbers: list[int], labels: dict[int, str | None]) 
         first = [match.n for match in nearest.by_item(n, JUDGED)]
         vectors = np.stack([nearest.query_vector(ByItem(one)) for one in first])
         good = np.array([labels[one] == labels[n] for one in first])
-        for out, asked in ((before, query), (after, relevance_feedback.moved(query, vectors[good], vectors[~good]))):
+        for out, asked in ((before, query), (after, relevance_feedback.move(query, vectors[good], vectors[~good]))):
             found = [match.n for match in nearest.search(asked[0], K + JUDGED + 1) if match.n not in (n, *first)][:K]
             out.append(np.mean([labels[one] == labels[n] for one in found]))
     return float(np.mean(before)), float(np.mean(after))

@@ -44,8 +44,8 @@ import annoy
 import faiss
 import numpy as np
 
-from boiler.arrays import Float32Array
 from boiler import engine
+from boiler.arrays import Float32Array
 from boiler.catalog.items import Item
 from boiler.engine.annoy import Annoy, AnnoyParameters
 from boiler.engine.exact import Exact

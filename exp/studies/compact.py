@@ -16,10 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from boiler.arrays import Float32Array, Float64Array, Int64Array
 from boiler import arguments
+from boiler.arrays import Float32Array, Float64Array, Int64Array
 from boiler.engine import normalize
 from boiler.evaluation import datasets, ground_truth, labelled_index, ranking
 from boiler.evaluation.labelled_index import Labelled

@@ -37,9 +37,9 @@ def test_likes_and_dislikes_weigh_as_much_as_stored_feedback(index: OpenIndex) -
     seeds = results.query_seeds(index, SearchState(item=1, liked=(2, 3), disliked=(4,)))
     assert [seed.weight for seed in seeds] == [
         1.0,
-        relevance_feedback.TOWARDS / 2,
-        relevance_feedback.TOWARDS / 2,
-        -relevance_feedback.AWAY,
+        relevance_feedback.LIKE_WEIGHT / 2,
+        relevance_feedback.LIKE_WEIGHT / 2,
+        -relevance_feedback.DISLIKE_WEIGHT,
     ]
 
 

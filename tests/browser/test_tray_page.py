@@ -43,6 +43,7 @@ def test_the_exports_agree(index: OpenIndex) -> None:
     items = [index.nearest.item(n) for n in (1, 2, 7)]
     lines = tray_page.playlist_m3u8(index, items).decode().splitlines()
     assert lines[0] == "#EXTM3U"
+    assert lines[1] == f"#EXTINF:{max(round(items[0].duration_s), 1)},{items[0].id}"
     assert [Path(line).is_file() for line in lines[2::2]] == [True] * 3
     rows = list(csv.DictReader(io.StringIO(tray_page.items_csv(items).decode())))
     assert [row["id"] for row in rows] == [item.id for item in items]

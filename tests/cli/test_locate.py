@@ -49,7 +49,7 @@ def test_an_item_is_found_with_its_time(model_dir: Path, capsys: pytest.CaptureF
     assert unit == "dB"
 
 
-def test_json_holds_what_the_api_says(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_holds_the_fields_of_an_occurrence(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = model_dir.parent / "sounds" / "call.wav"
     words = ["--start_s", "0.25", "--end_s", "0.75", "--within", "day[1].wav", "--json"]
     assert locate.main([str(model_dir), str(path), *words]) == 0
@@ -57,22 +57,23 @@ def test_json_holds_what_the_api_says(model_dir: Path, capsys: pytest.CaptureFix
     assert (row["id"], row["n"], round(row["start_s"], 3), round(row["end_s"], 3)) == ("day[1].wav", 0, 7.25, 7.75)
 
 
-def test_nowhere_is_an_answer(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_occurrence_is_no_error(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert locate.main([str(model_dir), "call.wav", "--within", "other.wav"]) == 0
-    assert "occurs nowhere" in capsys.readouterr().err
+    assert "no occurrence found" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "error"),
     [
         (["nothing.wav"], "no item of this index has the id 'nothing.wav'"),
-        (["call.wav", "--most_hours", "-1"], "--most_hours is 0 or more"),
+        (["call.wav", "--max_hours", "-1"], "--max_hours is 0 or more"),
+        (["call.wav", "--most_hours", "-1"], "--most_hours is deprecated: use --max_hours"),
         (["call.wav", "--end_s", "0.01"], "start_s, end_s"),
-        (["call.wav", "--most_hours", "0.001"], "without an encoder"),
+        (["call.wav", "--max_hours", "0.001"], "without an encoder"),
     ],
 )
-def test_what_cannot_be_asked_is_one_sentence(
-    model_dir: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+def test_an_invalid_query_is_refused_in_one_sentence(
+    model_dir: Path, arguments: list[str], error: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert locate.main([str(model_dir), *words]) == 2
-    assert said in capsys.readouterr().err
+    assert locate.main([str(model_dir), *arguments]) == 2
+    assert error in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""`boiler search` prints what `Nearest` answers."""
+"""`boiler search` prints the results of `Nearest`."""
 
 from __future__ import annotations
 
@@ -47,52 +47,55 @@ def test_the_table_shows_names_as_they_are(model_dir: Path, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("arguments", "error"),
     [
-        (["nothing.wav"], "no item of this index has the id 'nothing.wav', nor is there such a file"),
-        (["nothing.wav", "--start_s", "1"], "no item of this index has the id 'nothing.wav', nor is there such a file"),
-        (["a", "b", "--end_s", "1"], "a part of one sound"),
+        (["nothing.wav"], "no item of this index has the id 'nothing.wav'; and there is no such file"),
+        (
+            ["nothing.wav", "--start_s", "1"],
+            "no item of this index has the id 'nothing.wav'; and there is no such file",
+        ),
+        (["a", "b", "--end_s", "1"], "--start_s and --end_s take one sound"),
         (["[bold]kind1/s3.wav", "--where", "lable == 1"], "did you mean label"),
-        (["[bold]kind1/s3.wav", "--where", "nope = 3"], "with == for 'is'. Fields: n, id, url, label"),
-        (["[bold]kind1/s3.wav", "--dedup_distance", "-1"], "--dedup_distance is a distance, from 0 to 2, not -1"),
-        (["[bold]kind1/s3.wav", "--fold", "nan"], "--dedup_distance is a distance, from 0 to 2"),
-        (["[bold]kind1/s3.wav", "--explain", "--json"], "leave --format json out"),
+        (["[bold]kind1/s3.wav", "--where", "nope = 3"], "with == for equality. Fields: n, id, url, label"),
+        (["[bold]kind1/s3.wav", "--dedup_distance", "-1"], "--dedup_distance is from 0 to 2, not -1"),
+        (["[bold]kind1/s3.wav", "--fold", "nan"], "--dedup_distance is from 0 to 2"),
+        (["[bold]kind1/s3.wav", "--explain", "--json"], "it does not go with --format json"),
         (["[bold]kind1/s3.wav", "[bold]kind0/s4.wav", "--explain"], "one at a time"),
         (["[bold]kind1/s3.wav", "--less", "[bold]kind0/s4.wav", "--explain"], "one at a time"),
         (["[bold]kind1/s3.wav", "--explain"], "the folder of the sounds is not here"),
-        (["[bold]kind1/s3.wav", "--per_group", "label:x"], "FIELD:MOST"),
+        (["[bold]kind1/s3.wav", "--per_group", "label:x"], "FIELD:LIMIT"),
         (["[bold]kind1/s3.wav", "--diversity", "2"], "diversity is from 0 to 1"),
         (["[bold]kind1/s3.wav", "-k", "0"], "k is a whole number"),
         (["[bold]kind1/s3.wav", "--engine", "fast"], "no engine is called 'fast'"),
     ],
 )
-def test_what_cannot_be_asked_is_one_sentence(
-    model_dir: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+def test_an_invalid_query_is_refused_in_one_sentence(
+    model_dir: Path, arguments: list[str], error: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert search.main([str(model_dir), *words]) == 2
-    assert said in capsys.readouterr().err
+    assert search.main([str(model_dir), *arguments]) == 2
+    assert error in capsys.readouterr().err
 
 
-def test_a_file_without_encoder_is_told(model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_that_is_no_sound_is_named(model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "text.wav").write_text("no sound")
     assert search.main([str(model_dir), str(tmp_path / "text.wav")]) == 2
     assert "text.wav" in capsys.readouterr().err
 
 
-def test_several_sounds_and_options_are_one_question(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_several_sounds_and_options_make_one_query(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["[bold]kind1/s3.wav", "[bold]kind0/s4.wav", "--less", "[bold]kind1/s5.wav"]
     options = ["--where", "n > 2", "--per_group", "label:2", "--diversity", "0.2", "-k", "9", "--json"]
     assert search.main([str(model_dir), *words, *options]) == 0
-    told = capsys.readouterr()
-    question = [ByItem(3), ByItem(4), ByItem(5, weight=-relevance_feedback.AWAY)]
+    output = capsys.readouterr()
+    seeds = [ByItem(3), ByItem(4), ByItem(5, weight=-relevance_feedback.DISLIKE_WEIGHT)]
     expected = Nearest(model_dir).query(
-        question, 9, Options(where=field("n") > 2, per_group=GroupLimit("label", 2), diversity=0.2)
+        seeds, 9, Options(where=field("n") > 2, per_group=GroupLimit("label", 2), diversity=0.2)
     )
-    assert [row["n"] for row in json.loads(told.out)] == [match.n for match in expected.matches]
-    assert "4 of the 9 asked for" in told.err
+    assert [row["n"] for row in json.loads(output.out)] == [match.n for match in expected.matches]
+    assert "4 of 9 results" in output.err
 
 
-def test_answers_leave_as_a_table_and_a_playlist(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_matches_are_exported_as_csv_and_as_a_playlist(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     expected = Nearest(model_dir).by_item(3, 2)
     assert search.main([str(model_dir), "[bold]kind1/s3.wav", "-k", "2", "--format", "csv"]) == 0
     rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
@@ -103,24 +106,24 @@ def test_answers_leave_as_a_table_and_a_playlist(model_dir: Path, capsys: pytest
     assert lines[2::2] == [match.id for match in expected]  # the folder is not at hand: the ids
 
 
-def test_each_answer_is_explained_in_words_and_seconds(
+def test_each_match_is_explained_by_codes_and_seconds(
     labelled_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = indexed(labelled_folder, tmp_path / "bands")
     sound = labelled_folder / "whistle" / "whistle-2.wav"
     assert search.main([str(folder), str(sound), "-k", "2", "--explain"]) == 0
-    table, *told = capsys.readouterr().out.split("\n\n")
+    table, *explanations = capsys.readouterr().out.split("\n\n")
     with Nearest(folder) as nearest:
         matches = nearest.by_sound(sound, 2)
-        assert len(told) == len(matches) == 2
-        for text, match in zip(told, matches, strict=True):
+        assert len(explanations) == len(matches) == 2
+        for text, match in zip(explanations, matches, strict=True):
             assert match.id in table
             why = nearest.explain(BySound(sound), match.n)
             lines = text.splitlines()
             assert lines[0] == f"{match.id}: similarity {match.similarity:.3f}"
             first = why.words[0]
-            assert f"  word {first.word} adds {first.share:.3f}; asked 0.0-{first.query_parts[0].end_s:.1f} s" in text
-            digits, seconds, unit = lines[-1].removeprefix("  over time, answer: ").split()
+            assert f"  code {first.word} adds {first.share:.3f}; query 0.0-{first.query_parts[0].end_s:.1f} s" in text
+            digits, seconds, unit = lines[-1].removeprefix("  over time, match: ").split()
             assert [int(digit) for digit in digits] == [
                 min(max(int(10 * one.similarity), 0), 9) for one in why.answer_course
             ]

@@ -14,7 +14,7 @@ from boiler.search import feedback
 from boiler.search.feedback import FeedbackStore, FeedbackSummary
 
 
-def test_the_last_word_of_each_person_counts_and_the_more_decide(tmp_path: Path) -> None:
+def test_the_last_judgement_of_each_user_counts_and_the_majority_decides(tmp_path: Path) -> None:
     store = FeedbackStore(tmp_path)
     assert store.verdicts("q") == FeedbackSummary((), ())
     assert not (tmp_path / feedback.FILE).exists()  # asking makes no file
@@ -29,7 +29,7 @@ def test_the_last_word_of_each_person_counts_and_the_more_decide(tmp_path: Path)
     assert store.verdicts("other") == FeedbackSummary((), ())
 
 
-def test_what_is_taken_back_uncovers_what_stood_before(tmp_path: Path) -> None:
+def test_undoing_a_judgement_restores_the_one_before(tmp_path: Path) -> None:
     store = FeedbackStore(tmp_path)
     store.add("q", "a", like=True, user="ann")
     second = store.add("q", "a", like=False, user="ann")
@@ -40,7 +40,7 @@ def test_what_is_taken_back_uncovers_what_stood_before(tmp_path: Path) -> None:
     assert store.verdicts("q") == FeedbackSummary(("a",), ())
 
 
-def test_all_of_it_leaves_as_json_lines(tmp_path: Path) -> None:
+def test_the_whole_history_is_exported_as_json_lines(tmp_path: Path) -> None:
     store = FeedbackStore(tmp_path)
     store.add("q", 'a "name"\n', like=True, generation="000001-x")
     store.undo(store.add("q", "b", like=False, user="ann"))
@@ -52,16 +52,16 @@ def test_all_of_it_leaves_as_json_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [("", "a", None), ("q", "", None), ("q", "a", ""), ("q", "a" * 3_000, None)])
-def test_names_are_neither_empty_nor_endless(tmp_path: Path, names: tuple[str, str, str | None]) -> None:
-    with pytest.raises(QueryError, match="signs"):
+def test_empty_and_endless_texts_are_refused(tmp_path: Path, names: tuple[str, str, str | None]) -> None:
+    with pytest.raises(QueryError, match="characters"):
         FeedbackStore(tmp_path).add(names[0], names[1], like=True, user=names[2])
 
 
-def test_a_damaged_file_is_told_in_a_sentence(tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / feedback.FILE).write_bytes(b"this is no database, and longer than a header of one" * 10)
     with pytest.raises(QueryError, match="move it away"):
         FeedbackStore(tmp_path).verdicts("q")
-    with pytest.raises(QueryError, match="could not be kept"):
+    with pytest.raises(QueryError, match="could not be written"):
         FeedbackStore(tmp_path).add("q", "a", like=True)
 
 

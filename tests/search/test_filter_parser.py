@@ -20,23 +20,23 @@ def test_and_binds_stronger_than_or_and_a_chain_is_both() -> None:
     ("text", "said"),
     [
         ("lable == 'dog'", "did you mean label"),
-        ("label = 'dog'", "cannot be read"),
-        ("label == dog", "text stands in quotes"),
+        ("label = 'dog'", "cannot be parsed"),
+        ("label == dog", "text is written in quotes"),
         ("label", "is not a condition"),
-        ("", "cannot be read"),
+        ("", "cannot be parsed"),
         ("__import__('os').system('true')", "is not a condition"),
         ("label == (lambda: 1)()", "not a value"),
-        ("label is None", "write =="),
+        ("label is None", "use =="),
         ("label in 'dog'", "followed by a list"),
-        ("duration_s < None", "makes no sense"),
+        ("duration_s < None", "is not defined"),
         ("duration_s < 1e999", "finite"),
         ("n == 99999999999999999999", "digits"),
-        ("rowid == 1", "no field"),
+        ("rowid == 1", "unknown field"),
         ("metadata.a.b == 1", "not a field"),
-        ("not " * 3_000 + "n == 1", "cannot be read"),
-        ("label == 'a\0b'", "cannot be read"),
+        ("not " * 3_000 + "n == 1", "cannot be parsed"),
+        ("label == 'a\0b'", "cannot be parsed"),
     ],
 )
-def test_what_is_no_filter_is_refused_in_a_sentence(text: str, said: str) -> None:
+def test_an_invalid_filter_is_refused_in_a_sentence(text: str, said: str) -> None:
     with pytest.raises(QueryError, match=said):
         parse(text)

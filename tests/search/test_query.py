@@ -90,7 +90,7 @@ def test_a_least_similarity_cuts_and_says_so(nearest: Nearest) -> None:
     answer = nearest.query(ByVector(QUERY), 100, Options(min_similarity=least))
     assert [match.n for match in answer.matches] == [match.n for match in all_of_them[:21]]
     assert answer.shortfall is not None
-    assert "21 of the 100" in answer.shortfall
+    assert "21 of 100" in answer.shortfall
     assert nearest.query(ByVector(QUERY), 5, Options(min_similarity=least)).shortfall is None
 
 
@@ -129,7 +129,7 @@ def test_no_group_fills_the_list(nearest: Nearest, group: str, most: int) -> Non
 def test_a_cap_that_leaves_too_few_says_so(nearest: Nearest) -> None:
     answer = nearest.query(ByVector(QUERY), 50, Options(per_group=GroupLimit("folder", 2)))
     assert len(answer.matches) == 10
-    assert answer.shortfall == "10 of the 50 asked for: no more items are among the first 2 of their folder"
+    assert answer.shortfall == "10 of 50 results: no more items are among the first 2 of their folder"
 
 
 def test_diversity_spreads_the_answers_and_keeps_the_nearest_first(nearest: Nearest) -> None:
@@ -187,7 +187,7 @@ def test_the_answer_says_who_gave_it(nearest: Nearest) -> None:
     assert (answer.engine, answer.generation, answer.shortfall) == ("exact", nearest.generation, None)
     assert f"{WINDOWS.sum()} rows" in answer.engine_reason
     short = nearest.query(ByItem(0), 1000).shortfall
-    assert short == "299 of the 1000 asked for: no more items are there to answer"
+    assert short == "299 of 1000 results: no more items in this index"
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_options_without_sense_are_refused(options: dict[str, Any]) -> None:
 
 
 def test_an_unknown_field_is_refused(nearest: Nearest) -> None:
-    with pytest.raises(QueryError, match="no field"):
+    with pytest.raises(QueryError, match="unknown field"):
         nearest.query(ByItem(0), 3, Options(per_group=GroupLimit("lable")))
 
 

@@ -98,12 +98,12 @@ def test_only_items_can_be_judged(nearest: Nearest) -> None:
 def test_the_move_is_bounded_and_stays_on_the_sphere() -> None:
     query, liked, disliked = engine.normalize(np.random.default_rng(0).normal(size=(3, 1, DIM)))
     none = np.zeros((0, DIM), np.float32)
-    moved = relevance_feedback.moved(query, liked, disliked)
+    moved = relevance_feedback.move(query, liked, disliked)
     assert np.linalg.norm(moved) == pytest.approx(1, abs=1e-6)
     assert moved[0] @ liked[0] > query[0] @ liked[0]
     assert moved[0] @ disliked[0] < query[0] @ disliked[0]
-    np.testing.assert_allclose(relevance_feedback.moved(query, none, none), query, atol=1e-7)
-    np.testing.assert_allclose(relevance_feedback.moved(query, none, query), query, atol=1e-7)
+    np.testing.assert_allclose(relevance_feedback.move(query, none, none), query, atol=1e-7)
+    np.testing.assert_allclose(relevance_feedback.move(query, none, query), query, atol=1e-7)
 
 
 def test_the_old_names_of_the_methods_still_work(nearest: Nearest) -> None:

@@ -15,7 +15,7 @@ from boiler.search import rerank
 def test_copies_are_folded_into_the_nearest_and_equally_near_sounds_of_other_lengths_are_not() -> None:
     copy = [1.0, 0.0]
     vectors = np.array([copy, [0.0, 1.0], [0.999, 0.045], copy, copy])
-    kept, others = rerank.folded(vectors, np.array([2.0, 2.0, 2.01, 2.0, 9.0]), 0.1)
+    kept, others = rerank.dedup(vectors, np.array([2.0, 2.0, 2.01, 2.0, 9.0]), 0.1)
     assert kept.tolist() == [0, 1, 4]
     assert [some.tolist() for some in others] == [[2, 3], [], []]
 
@@ -23,7 +23,7 @@ def test_copies_are_folded_into_the_nearest_and_equally_near_sounds_of_other_len
 def test_a_chain_of_small_steps_is_not_one_kind() -> None:
     angles = np.arange(20) * 0.04
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    kept, others = rerank.folded(vectors, np.ones(20), 0.1)
+    kept, others = rerank.dedup(vectors, np.ones(20), 0.1)
     assert len(kept) > 5
     for position, some in zip(kept, others, strict=True):
         assert all(np.linalg.norm(vectors[position] - vectors[one]) < 0.1 for one in some)
@@ -31,7 +31,7 @@ def test_a_chain_of_small_steps_is_not_one_kind() -> None:
 
 @given(st.lists(st.sampled_from(["a", "b", None, 3]), max_size=30), st.integers(1, 4))
 def test_no_group_has_more_than_its_share_and_the_first_of_each_stay(groups: list[object], most: int) -> None:
-    kept = rerank.capped(groups, most).tolist()  # type: ignore[arg-type]
+    kept = rerank.limit_groups(groups, most).tolist()  # type: ignore[arg-type]
     assert kept == sorted(kept)
     for group in {"a", "b", 3}:
         mine = [position for position, one in enumerate(groups) if one == group]
@@ -46,27 +46,27 @@ def test_no_diversity_keeps_the_order_and_any_gives_each_once(n: int, k: int, se
     random = np.random.default_rng(seed)
     vectors = engine.normalize(random.normal(size=(n, 4)))
     similarities = np.sort(random.uniform(-1, 1, n))[::-1]
-    assert rerank.diverse(similarities, vectors, k, 0.0).tolist() == list(range(min(k, n)))
+    assert rerank.diversify(similarities, vectors, k, 0.0).tolist() == list(range(min(k, n)))
     for diversity in (0.3, 1.0):
-        chosen = rerank.diverse(similarities, vectors, k, diversity).tolist()
+        chosen = rerank.diversify(similarities, vectors, k, diversity).tolist()
         assert chosen[0] == 0
         assert len(chosen) == len(set(chosen)) == min(k, n)
 
 
 def test_diversity_passes_over_what_is_like_the_first() -> None:
     vectors = engine.normalize([[1, 0.1], [1, 0.11], [0.5, -1]])
-    assert rerank.diverse(np.array([0.99, 0.98, 0.5]), vectors, 2, 0.7).tolist() == [0, 2]
+    assert rerank.diversify(np.array([0.99, 0.98, 0.5]), vectors, 2, 0.7).tolist() == [0, 2]
 
 
 def test_a_hub_has_to_be_nearer_to_be_taken() -> None:
-    assert rerank.without_hubs(np.array([0.9, 0.85, 0.2]), np.array([0.9, 0.6, 0.1])).tolist() == [1, 0, 2]
-    assert rerank.without_hubs(np.array([0.9, 0.8]), np.array([0.5, 0.5])).tolist() == [0, 1]
+    assert rerank.csls(np.array([0.9, 0.85, 0.2]), np.array([0.9, 0.6, 0.1])).tolist() == [1, 0, 2]
+    assert rerank.csls(np.array([0.9, 0.8]), np.array([0.5, 0.5])).tolist() == [0, 1]
 
 
 def test_nothing_to_choose_from_gives_nothing() -> None:
     none = np.zeros((0, 3))
-    assert rerank.folded(none, np.zeros(0), 0.5)[0].tolist() == []
-    assert rerank.capped([], 1).tolist() == rerank.diverse(np.zeros(0), none, 5, 0.5).tolist() == []
+    assert rerank.dedup(none, np.zeros(0), 0.5)[0].tolist() == []
+    assert rerank.limit_groups([], 1).tolist() == rerank.diversify(np.zeros(0), none, 5, 0.5).tolist() == []
 
 
 def test_the_examples_run() -> None:

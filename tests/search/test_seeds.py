@@ -18,13 +18,13 @@ from boiler.search.seeds import (
     combined,
     evenly_spaced,
     samples_of,
-    seeds_of,
+    to_seeds,
     windows_of,
 )
 
 
 def test_one_seed_and_several_are_a_question() -> None:
-    assert seeds_of(ByItem(3)) == seeds_of([ByItem(3)]) == [ByItem(3)]
+    assert to_seeds(ByItem(3)) == to_seeds([ByItem(3)]) == [ByItem(3)]
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_one_seed_and_several_are_a_question() -> None:
 )
 def test_a_question_without_sense_is_refused(question: Any, said: str) -> None:
     with pytest.raises(QueryError, match=said):
-        seeds_of(question)
+        to_seeds(question)
 
 
 def test_the_sum_is_near_to_what_is_liked_and_far_from_what_is_not() -> None:

@@ -16,7 +16,7 @@ from boiler.arrays import Float32Array
 from boiler.catalog.items import Item
 from boiler.engine.exact import Exact
 from boiler.errors import ModelDirError, SilentSoundError, UnknownItemError, UnknownNameError
-from boiler.search.snapshot import MOST_NAMES, Snapshot
+from boiler.search.snapshot import MAX_CACHED_NAMES, Snapshot
 from boiler.store import generation
 from boiler.store.generation import Header, rows_of
 
@@ -69,7 +69,7 @@ def test_items_come_as_brute_force_ranks_them(
     assert found.distances.tolist() == pytest.approx([distance for distance, _ in true], abs=3e-7)
     assert found.numbers.tolist() == [number for _, number in true] or not coarse
     assert (snapshot.numbers[found.rows] == found.numbers).all()
-    own = np.linalg.norm(snapshot.vectors[found.rows] - queries[found.asked], axis=1)
+    own = np.linalg.norm(snapshot.vectors[found.rows] - queries[found.query_index], axis=1)
     np.testing.assert_allclose(own, found.distances, atol=1e-6)
 
 
@@ -102,8 +102,8 @@ def test_items_are_told_by_id_and_number(tmp_path: Path) -> None:
 
 
 def test_names_do_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("boiler.search.snapshot.MOST_NAMES", 10)
-    assert MOST_NAMES > 10
+    monkeypatch.setattr("boiler.search.snapshot.MAX_CACHED_NAMES", 10)
+    assert MAX_CACHED_NAMES > 10
     snapshot = published(tmp_path / "model", [1] * 40, engine.normalize(np.ones((40, DIM))))
     for first in range(33):
         assert [name.id for name in snapshot.names([3 * first, 3 * first + 3])] == [
@@ -164,8 +164,8 @@ def test_many_rows_are_answered_by_the_graph(tmp_path: Path, monkeypatch: pytest
     vectors = engine.normalize(np.random.default_rng(0).normal(size=(3_000, DIM)))
     snapshot = published(tmp_path / "model", [1, 2] * 1_000, vectors)
     assert snapshot.engine.name == "hnsw"
-    assert "3,000 rows" in snapshot.plan(None)[1]
-    assert snapshot.plan(np.arange(5)) == ("exact", "the filter leaves 5 of 3,000 rows")
+    assert "3,000 rows" in snapshot.engine_for(None)[1]
+    assert snapshot.engine_for(np.arange(5)) == ("exact", "the filter leaves 5 of 3,000 rows")
     right = 0
     for row in range(0, 3_000, 100):
         found = snapshot.nearest_items(vectors[row : row + 1], 10)
@@ -189,13 +189,13 @@ def test_how_crowded_it_is_around_a_row_is_looked_up_once(tmp_path: Path, monkey
 
     monkeypatch.setattr(Exact, "query", counting)
     for rows in ([3, 5, 3], [5, 7], [7, 3]):
-        np.testing.assert_allclose(snapshot.crowding(np.array(rows)), expected[rows], atol=1e-6)
+        np.testing.assert_allclose(snapshot.mean_neighbour_similarity(np.array(rows)), expected[rows], atol=1e-6)
     assert asked == [2, 1]
 
 
 def test_a_row_that_is_alone_is_not_crowded(tmp_path: Path) -> None:
     snapshot = published(tmp_path / "model", [1], engine.normalize(np.ones((1, DIM))))
-    assert snapshot.crowding(np.array([0])).tolist() == [0.0]
+    assert snapshot.mean_neighbour_similarity(np.array([0])).tolist() == [0.0]
 
 
 def test_an_empty_index_answers_nothing(tmp_path: Path) -> None:

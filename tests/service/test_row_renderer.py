@@ -29,7 +29,7 @@ def test_names_are_escaped_as_json_wants_it(tmp_path: Path) -> None:
 
 
 def test_what_is_kept_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(row_renderer, "MOST_NAMES", 20)
+    monkeypatch.setattr(row_renderer, "MAX_CACHED_NAMES", 20)
     publish(tmp_path, 100, 8)
     nearest, renderer = Nearest(tmp_path), row_renderer.Renderer()
     for query in np.random.default_rng(0).normal(size=(30, 8)):
