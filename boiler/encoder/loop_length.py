@@ -14,6 +14,13 @@ NEEDLE_SAMPLES = 16
 """So many samples in a row are looked for. Fewer are alike too often, more cost time."""
 TRIALS = 256
 """So many places that look alike are tried; with more of them (a square wave, say) the window counts as one clip."""
+SHORTEST_COPY = 64
+"""The copy that is cut off at the end is at least this part of the window: a few samples are repeated by chance."""
+STEPS = 2.0**24
+"""So many steps a sample is counted in, up to the loudest."""
+FACTOR = 1_664_525
+ADDEND = 1_013_904_223
+"""Of a generator modulo 2**32; any odd numbers without a pattern would do."""
 
 
 def periods(waveform: Tensor) -> list[int]:
@@ -47,3 +54,44 @@ def period(waveform: Tensor, needle_samples: int = NEEDLE_SAMPLES, trials: int =
         if shifts.shape[0] <= trials:  # all were tried
             return length
     return length
+
+
+def clip_lengths(
+    waveform: Tensor,
+    shortest_copy: int = SHORTEST_COPY,
+    steps: float = STEPS,
+    factor: int = FACTOR,
+    addend: int = ADDEND,
+) -> Tensor:
+    """The fewest samples P of which each window is an exact repetition; its length when it is none.
+
+    Shape: float [N, 1, T] to int64 [N]. One computation for all windows and every P, without a loop over either, so it
+    traces and exports; on a processor `periods` is four times as fast. A square wave is as long as its period, where
+    `periods` gives up. A clip but for its last 64th part repeated counts as one clip, and so does one whose
+    copy is silent.
+
+    >>> clip = torch.randn(1000)
+    >>> clip_lengths(clip.repeat(9)[None, None, :8192])
+    tensor([1000])
+    """
+    samples = waveform[:, 0].float()
+    n_samples = samples.shape[1]
+    places = torch.arange(n_samples, device=samples.device)[None]
+    loudness = samples.abs()
+    peak = loudness.amax(dim=1, keepdim=True).clamp(min=1e-30)
+    counted = (samples * (steps / peak)).int()
+    # A window repeats after P samples when what follows its first P is what precedes its last P. Hashes tell that for
+    # every P at once: the sum of a number that equal samples share, times a power for its place, modulo 2**32. Equal
+    # parts have equal hashes, so no repetition is missed. The sample on either edge rules out most chance; what is
+    # left is compared in full.
+    powers = torch.full_like(counted[:1], factor).cumprod(1, dtype=torch.int32)
+    sums = ((counted * factor + addend) * counted * powers).cumsum(1, dtype=torch.int32)
+    before = sums[:, :-1]  # of the first P samples, P = 1 ... T - 1
+    repeats = (sums[:, -1:] - before) == before.flip(1) * powers[:, :-1]
+    repeats = repeats & (samples[:, 1:] == samples[:, :1]) & (samples[:, :-1] == samples[:, -1:]).flip(1)
+    last_loud = torch.where(loudness > 0, places, 0).amax(dim=1, keepdim=True)
+    longest = torch.where(last_loud > 0, last_loud, n_samples - 1).clamp(max=n_samples - n_samples // shortest_copy)
+    clip = torch.where(repeats & (places[:, 1:] <= longest), places[:, 1:], n_samples).amin(dim=1, keepdim=True)
+    earlier = samples.gather(1, (places - clip).clamp(min=0))
+    exact = ((earlier == samples) | (places < clip)).all(dim=1)
+    return torch.where(exact, clip[:, 0], n_samples)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from boiler.encoder.loop_length import period
+from boiler.encoder.loop_length import clip_lengths, period, periods
 
 WINDOW = 2**14
 
@@ -14,37 +14,73 @@ def noise(samples: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(samples, generator=torch.Generator().manual_seed(seed))
 
 
+def lengths_of(waveform: torch.Tensor) -> list[int]:
+    """By either search."""
+    return [period(waveform), int(clip_lengths(waveform[None, None]))]
+
+
 def filled(clip: torch.Tensor) -> torch.Tensor:
     return clip.repeat(WINDOW // len(clip) + 1)[:WINDOW]
 
 
 @pytest.mark.parametrize("samples", [17, 100, 4097, WINDOW // 2, WINDOW // 2 + 1, WINDOW - 1000])
 def test_the_length_of_the_clip_is_found(samples: int) -> None:
-    assert period(filled(noise(samples))) == samples
+    assert lengths_of(filled(noise(samples))) == [samples, samples]
 
 
 def test_what_is_not_repeated_is_one_clip() -> None:
-    assert period(noise(WINDOW)) == WINDOW
+    assert lengths_of(noise(WINDOW)) == [WINDOW, WINDOW]
 
 
 def test_silence_around_the_sound_belongs_to_the_clip() -> None:
     clip = torch.cat([torch.zeros(900), noise(300), torch.zeros(500)])
-    assert period(filled(clip)) == 1700
+    assert lengths_of(filled(clip)) == [1700, 1700]
 
 
 def test_a_clipped_sound_is_no_puzzle() -> None:
-    assert period(filled(noise(3000).clamp(-0.5, 0.5))) == 3000
+    assert lengths_of(filled(noise(3000).clamp(-0.5, 0.5))) == [3000, 3000]
 
 
 def test_two_copies_with_one_wrong_sample_are_one_clip() -> None:
     waveform = filled(noise(WINDOW // 2))
     waveform[-1] += 0.01
-    assert period(waveform) == WINDOW
+    assert lengths_of(waveform) == [WINDOW, WINDOW]
+
+
+def test_every_window_of_a_batch_has_its_own_length() -> None:
+    lengths = [17, 5000, WINDOW, WINDOW - 1000, 100]
+    windows = torch.stack([filled(noise(length, seed)) for seed, length in enumerate(lengths)])[:, None]
+    assert clip_lengths(windows).tolist() == lengths
+    assert periods(windows) == lengths
+    assert clip_lengths(1e-6 * windows).tolist() == lengths
+
+
+def test_a_square_wave_is_as_long_as_its_period() -> None:
+    wave = (torch.arange(WINDOW) % 40 < 20).float()
+    assert clip_lengths(wave[None, None]).tolist() == [40]
+
+
+def test_a_copy_that_is_silent_is_no_copy() -> None:
+    sound = torch.cat([torch.zeros(2000), noise(WINDOW - 4000), torch.zeros(2000)])
+    assert lengths_of(sound) == [WINDOW, WINDOW]
+
+
+def test_levels_that_differ_by_less_than_a_step_are_not_the_same() -> None:
+    """The search counts in steps of the loudest sample; what it finds is compared in full."""
+    waveform = filled(noise(3000))
+    waveform[WINDOW - 100] = torch.nextafter(waveform[WINDOW - 100], torch.tensor(10.0))
+    assert lengths_of(waveform) == [WINDOW, WINDOW]
+
+
+def test_traced_and_eager_agree_on_other_windows() -> None:
+    traced = torch.jit.trace(clip_lengths, noise(2 * WINDOW).reshape(2, 1, WINDOW))
+    windows = torch.stack([filled(noise(1234)), noise(WINDOW), torch.zeros(WINDOW)])[:, None]
+    assert torch.equal(traced(windows), clip_lengths(windows))
 
 
 @pytest.mark.parametrize("waveform", [torch.zeros(WINDOW), torch.full((WINDOW,), torch.nan)])
 def test_silence_and_nonsense_do_not_matter(waveform: torch.Tensor) -> None:
-    assert 1 <= period(waveform) <= WINDOW
+    assert all(1 <= length <= WINDOW for length in lengths_of(waveform))
 
 
 def test_scripted_and_eager_agree() -> None:
