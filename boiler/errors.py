@@ -8,6 +8,7 @@ A message says what is wrong, where, and what to do about it. ::
     │   ├── SoundLimitError   longer, wider or faster than the limits allow
     │   │   └── ExhaustedError  time or memory ran out while it was decoded; another time it may do
     │   └── SilentSoundError  nothing but silence: there is nothing to compare
+    ├── EmbeddingError        samples or pixels that cannot be embedded: empty, of a wrong shape, rate or kind
     ├── CheckpointError       not a checkpoint or encoder of ours, or of another version
     ├── ModelDirError         a model directory lacks a file, is damaged, or is of another version
     ├── CatalogError          the catalog is locked, damaged, or a sync was refused
@@ -75,6 +76,12 @@ class SilentSoundError(SoundError):
     """All silence: it has no neighbours."""
 
     slug = "silent-sound"
+
+
+class EmbeddingError(BoilerError):
+    """Samples, pixels or settings that cannot be embedded as given."""
+
+    slug = "embedding-error"
 
 
 class CheckpointError(BoilerError):

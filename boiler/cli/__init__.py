@@ -43,6 +43,11 @@ COMMANDS = {
         "find a short sound inside long recordings, and when",
         "boiler locate MODEL_DIR ~/sounds/jingle.wav",
     ),
+    "embed": Command(
+        "boiler.cli.embed",
+        "write embeddings of sounds, pictures or videos to .npz files",
+        "boiler embed ~/sounds --output_dir out --model MFCCStats",
+    ),
     "evaluate": Command("boiler.cli.evaluate", "measure how good the neighbours are", "boiler evaluate MODEL_DIR"),
     "status": Command("boiler.cli.status", "what an index holds, and what failed", "boiler status MODEL_DIR"),
     "serve": Command("boiler.cli.serve", "answer over HTTP", "boiler serve MODEL_DIR"),

@@ -1,0 +1,265 @@
+"""What turns frames and pictures into vectors: OpenL3's networks with their published weights, and every encoder of
+boiler's, each behind one small interface.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import nn
+
+from boiler import encoder, files
+from boiler.arrays import Float32Array
+from boiler.audio.windows import WindowSpec
+from boiler.encoder import Encoder, runtime
+from boiler.errors import CheckpointError, EmbeddingError
+from boiler.model import keras_weights, l3
+from boiler.model.l3 import AudioNetwork, ImageNetwork
+from boiler.store import generation
+
+Value = TypeVar("Value", str, int)
+
+WEIGHTS_VARIABLE = "BOILER_OPENL3_WEIGHTS"
+WEIGHTS_SOURCE = "https://github.com/marl/openl3/tree/models"
+CONTENT_TYPES = ("music", "env")
+FRAME_S = 1.0
+
+
+class AudioModel(Protocol):
+    """What embeds frames of sound.
+
+    Attributes: `sample_rate_hz` and `frame_samples` of the frames that it takes, `embedding_size` D of its vectors.
+    """
+
+    sample_rate_hz: int
+    frame_samples: int
+    embedding_size: int
+
+    def predict(self, frames: Float32Array) -> Float32Array:
+        """Shape: [n, frame_samples] to [n, D]."""
+
+
+class ImageModel(Protocol):
+    """What embeds pictures. Attributes: `embedding_size`, the length D of its vectors."""
+
+    embedding_size: int
+
+    def predict(self, pictures: Float32Array) -> Float32Array:
+        """Shape: [n, 224, 224, 3], values from -1 to 1, to [n, D]."""
+
+
+class L3AudioModel:
+    """OpenL3's network of sound. Frames of a second at 48 kHz."""
+
+    sample_rate_hz = l3.SAMPLE_RATE_HZ
+    frame_samples = l3.FRAME_SAMPLES
+
+    def __init__(self, network: AudioNetwork) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.embedding_size = network.embedding_size
+        self.input_repr, self.frontend = network.input_repr, network.frontend
+
+    def predict(self, frames: Float32Array) -> Float32Array:
+        """Shape: waveforms [n, T] or [n, 1, T], or spectrograms [n, rows, columns, 1], to [n, D]."""
+        return _run(self.network, frames[:, None] if frames.ndim == 2 else frames)
+
+
+class L3ImageModel:
+    """OpenL3's network of pictures."""
+
+    def __init__(self, network: ImageNetwork) -> None:
+        self.network = network.eval().requires_grad_(False)
+        self.embedding_size = network.embedding_size
+
+    def predict(self, pictures: Float32Array) -> Float32Array:
+        """Shape: [n, 224, 224, 3] to [n, D]."""
+        return _run(self.network, pictures)
+
+
+class EncoderModel:
+    """An encoder of boiler's. A frame is a second, or the encoder's window where that is shorter; it is repeated to
+    fill the window, as every short sound is."""
+
+    def __init__(self, embed: Callable[[Float32Array], Float32Array], windows: WindowSpec, dim: int) -> None:
+        """`embed` gives the vectors of whole windows: [n, window_samples] to [n, D]."""
+        self.embed = embed
+        self.windows = windows
+        self.sample_rate_hz = windows.sample_rate_hz
+        self.frame_samples = min(round(FRAME_S * windows.sample_rate_hz), windows.window_samples)
+        self.embedding_size = dim
+
+    def predict(self, frames: Float32Array) -> Float32Array:
+        """Shape: [n, frame_samples] to [n, D], unit length."""
+        window_samples = self.windows.window_samples
+        times = -(-window_samples // frames.shape[1])
+        return self.embed(np.ascontiguousarray(np.tile(frames, (1, times))[:, :window_samples]))
+
+
+def _run(network: nn.Module, batch: Float32Array) -> Float32Array:
+    with torch.inference_mode():
+        vectors: Float32Array = network(torch.from_numpy(np.ascontiguousarray(batch, np.float32))).numpy()
+    return vectors
+
+
+def load_audio_network(
+    model_path: str | os.PathLike[str], input_repr: str, embedding_size: int, frontend: str = "kapre"
+) -> L3AudioModel:
+    """OpenL3's network of sound with the weights in a file of Keras's.
+
+    Raises: EmbeddingError: a name or size that is not known. CheckpointError: no such file, or it does not fit.
+    """
+    network = AudioNetwork(input_repr, audio_size(embedding_size), known_frontend(frontend))
+    _load(network, Path(model_path))
+    return L3AudioModel(network)
+
+
+def load_image_network(model_path: str | os.PathLike[str], embedding_size: int) -> L3ImageModel:
+    """OpenL3's network of pictures. Raises: as `load_audio_network`."""
+    network = ImageNetwork(image_size(embedding_size))
+    _load(network, Path(model_path))
+    return L3ImageModel(network)
+
+
+def _load(network: AudioNetwork | ImageNetwork, path: Path) -> None:
+    try:
+        network.tower.load_keras(keras_weights.read(path))
+    except CheckpointError as error:
+        where = "" if str(path) in str(error) else f"{path}: "
+        raise CheckpointError(f"{where}{error}") from error
+
+
+def weights_file(modality: str, input_repr: str, content_type: str) -> Path:
+    """Where the published weights of a network are: the file, or the folder of files, that `BOILER_OPENL3_WEIGHTS`
+    names, else in the user's cache.
+
+    Raises: CheckpointError: they are in neither; the message says how to get them, and what needs none.
+    """
+    stem = f"openl3_{modality}_{input_repr}_{content_type}"
+    named = os.environ.get(WEIGHTS_VARIABLE)
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "boiler" / "openl3"
+    folder = Path(named) if named else cache
+    if named and folder.is_file():
+        return folder
+    # Published names end in the version of the weights: openl3_audio_mel256_music-v0_4_0.h5
+    for found in sorted(folder.glob(f"{stem}*.h5"), reverse=True):
+        return found
+    raise CheckpointError(
+        f"there is no {stem}.h5 in {folder}: get it from {WEIGHTS_SOURCE} (unpack the .gz) and put it there, or name "
+        f"the file or its folder in {WEIGHTS_VARIABLE}. No weights are needed for the encoders "
+        f"{', '.join(sorted(_needing_none()))} (model={encoder.WITHOUT_CHECKPOINT!r})"
+    )
+
+
+def _needing_none() -> list[str]:
+    return [name for name in encoder.TABLE if not encoder.find(name).needs_checkpoint]
+
+
+def audio_model(model: object, input_repr: str, content_type: str, embedding_size: int, frontend: str) -> AudioModel:
+    """The model of sound that an argument `model` means.
+
+    None: OpenL3's, of the published weights. A path of a `.h5` file: OpenL3's with those weights. The name of an
+    encoder, `NAME:CHECKPOINT`, a checkpoint, a model directory (its own encoder), or an `Encoder`: that one.
+
+    Raises: EmbeddingError: none of these. CheckpointError, ModelDirError, UnknownNameError: there is none there.
+    """
+    if model is None:
+        path = weights_file("audio", input_repr, content_type)
+        return load_audio_network(path, input_repr, embedding_size, frontend)
+    if isinstance(model, L3AudioModel | EncoderModel):
+        return model
+    if isinstance(model, Encoder):
+        return _of_encoder(model)
+    if not isinstance(model, str | os.PathLike):
+        raise EmbeddingError(f"model must be a model of sound, an encoder, its name or a path, not {type(model)}")
+    path = Path(model)
+    if path.suffix.lower() in (".h5", ".hdf5"):
+        return load_audio_network(path, input_repr, embedding_size, frontend)
+    if path.is_dir():
+        return _of_model_dir(path)
+    return _of_encoder(named_encoder(os.fspath(model)))
+
+
+def named_encoder(name: str) -> Encoder:
+    """The encoder of a name, of `NAME:CHECKPOINT`, or of a checkpoint (then the default one).
+
+    Raises: UnknownNameError, CheckpointError.
+    """
+    if name in encoder.TABLE:
+        return encoder.create(name)
+    kind, colon, path = name.partition(":")
+    if colon and kind in encoder.TABLE:
+        return encoder.create(kind, Path(path))
+    if Path(name).is_file() or Path(name).suffix == ".pt":
+        return encoder.create(encoder.DEFAULT, Path(name))
+    return encoder.create(name)
+
+
+def _of_encoder(made: Encoder) -> EncoderModel:
+    def embed(windows: Float32Array) -> Float32Array:
+        # One window at a time: a batch is no quicker on a processor, and the vector does not depend on its neighbours.
+        return np.concatenate([_run(made, window[None, None]) for window in windows])
+
+    hop_s = made.window_samples / made.sample_rate_hz / 2 if made.hop_s is None else made.hop_s
+    return EncoderModel(embed, WindowSpec(made.sample_rate_hz, made.window_samples, hop_s), made.dim)
+
+
+def _of_model_dir(model_dir: Path) -> EncoderModel:
+    opened = generation.open(model_dir)
+    path = opened.path / "encoder.pt"
+    # encoder.pt is code: run only where it is the one that the index was made with.
+    if not path.is_file() or files.sha256_of(path) != opened.header.encoder_sha256:
+        raise CheckpointError(f"{path} is not the encoder that this index was made with: index again")
+    header = opened.header
+    return EncoderModel(runtime.embedder(path, "cpu"), header.window_spec, header.dim)
+
+
+def image_model(model: object, input_repr: str, content_type: str, embedding_size: int) -> ImageModel:
+    """The model of pictures that an argument `model` means: None for OpenL3's of the published weights, the path of a
+    `.h5` file, or a model itself.
+
+    Raises: EmbeddingError: none of these. CheckpointError: there is none there.
+    """
+    if model is None:
+        return load_image_network(weights_file("image", input_repr, content_type), embedding_size)
+    if isinstance(model, L3ImageModel):
+        return model
+    if isinstance(model, str | os.PathLike) and Path(model).suffix.lower() in (".h5", ".hdf5"):
+        return load_image_network(model, embedding_size)
+    raise EmbeddingError(f"model must be a model of pictures, or the path of a .h5 file, not {model!r}")
+
+
+def audio_size(size: int) -> int:
+    """`size` again. Raises: EmbeddingError: no length of a sound's vector."""
+    return _checked(size, l3.AUDIO_POOLING["mel256"], "the length of a sound's vector")
+
+
+def image_size(size: int) -> int:
+    """`size` again. Raises: EmbeddingError: no length of a picture's vector."""
+    return _checked(size, l3.IMAGE_POOLING, "the length of a picture's vector")
+
+
+def known_frontend(frontend: str) -> str:
+    """`frontend` again. Raises: EmbeddingError: there is none of that name."""
+    return _checked(frontend, l3.FRONTENDS, "frontend")
+
+
+def known_input(input_repr: str) -> str:
+    """`input_repr` again. Raises: EmbeddingError: there is none of that name."""
+    return _checked(input_repr, l3.INPUT_REPRESENTATIONS, "input_repr")
+
+
+def known_content(content_type: str) -> str:
+    """`content_type` again. Raises: EmbeddingError: there is none of that name."""
+    return _checked(content_type, CONTENT_TYPES, "content_type")
+
+
+def _checked(value: Value, known: Iterable[str | int], what: str) -> Value:
+    known = list(known)
+    if isinstance(value, bool) or not isinstance(value, str | int) or value not in known:
+        raise EmbeddingError(f"{what} is one of {', '.join(map(str, known))}, not {value!r}")
+    return value

@@ -1,0 +1,112 @@
+"""Pictures and frames, read in processes that may die of one file (`boiler.vision.frame_worker`) without harm to this.
+
+>>> with FramePool() as pool:  # doctest: +SKIP
+...     pixels = pool.picture("daisy.jpg")
+...     for rate_hz, pictures in pool.frames("bento.mp4"): ...
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, NamedTuple, Self, TypeAlias
+
+from boiler.audio.stream import Samples
+from boiler.audio.worker_process import Lost, Process
+from boiler.errors import EmbeddingError
+from boiler.vision.frame_worker import as_pixels
+from boiler.vision.video import FrameSize, Picture
+
+Source: TypeAlias = str | os.PathLike[str] | bytes
+
+MODULE = "boiler.vision.frame_worker"
+TIMEOUT_S = 120.0
+MEMORY_BYTES = 4 * 2**30
+
+
+class Frames(NamedTuple):
+    """Some frames of a video in a row. Shape: pictures uint8 [N, crop, crop, 3]."""
+
+    rate_hz: float
+    pictures: Picture
+
+
+class FramePool:
+    """Processes that read pictures and videos; they start with the first request. Any number of threads may call."""
+
+    def __init__(self, workers: int = 1, timeout_s: float = TIMEOUT_S, memory_bytes: int = MEMORY_BYTES) -> None:
+        self._workers = [Process(timeout_s, memory_bytes, MODULE) for _ in range(workers)]
+        self._free: queue.SimpleQueue[Process] = queue.SimpleQueue()
+        for worker in self._workers:
+            self._free.put(worker)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the processes. A later request starts them again."""
+        for worker in self._workers:
+            worker.stop()
+
+    def picture(self, source: Source) -> Picture:
+        """`boiler.vision.image.read` in a process. Raises: EmbeddingError: it is no picture, or the process died."""
+        with self._taken() as worker:
+            worker.ask("picture", _sendable(source))
+            part, carried = _answer(worker, _name(source))
+        return as_pixels(carried, part["shape"])
+
+    def frames(
+        self, source: Source, *, rate_hz: float | None = None, size: FrameSize | None = None
+    ) -> Generator[Frames]:
+        """`boiler.vision.video.frames` in a process, some at a time. Close it to stop before the end.
+
+        Raises: EmbeddingError: it is no video, too long or too large, or the process died.
+        """
+        size = size or FrameSize()
+        name = _name(source)
+        with self._taken() as worker:
+            worker.ask("frames", _sendable(source), rate_hz, size.short_side, size.crop)
+            while worker.asked:
+                part, carried = _answer(worker, name)
+                if "ended" not in part:
+                    worker.ask("more")
+                if carried.size:
+                    yield Frames(part["rate_hz"], as_pixels(carried, part["shape"]))
+
+    @contextmanager
+    def _taken(self) -> Iterator[Process]:
+        worker = self._free.get()
+        try:
+            yield worker
+        finally:
+            if worker.asked:  # left in the middle of something
+                worker.stop()
+            self._free.put(worker)
+
+
+def _sendable(source: Source) -> str | bytes:
+    return source if isinstance(source, bytes) else os.fspath(source)
+
+
+def _name(source: Source) -> str:
+    return "the file given" if isinstance(source, bytes) else os.fspath(source)
+
+
+def _answer(worker: Process, name: str) -> tuple[dict[str, Any], Samples]:
+    try:
+        (part,), carried = worker.take()
+    except Lost as lost:
+        raise EmbeddingError(f"{name}: {lost.reason}") from None
+    if "refused" in part:
+        raise EmbeddingError(part["refused"])
+    if "error" in part:
+        raise EmbeddingError(f"{name}: {part['error'][2]}")
+    return part, carried

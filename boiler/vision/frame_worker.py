@@ -1,0 +1,84 @@
+"""What runs in a process that reads pictures and videos on request, and may die of one. Its other end is
+`boiler.vision.frame_pool`; how the two talk, and why not by pickles, is in `boiler.audio.decode_worker`.
+
+Requests: ``("picture", source)``; ``("frames", source, rate_hz, short_side, crop)``, answered with a few pictures, and
+``("more",)`` for the next few. Pixels travel as raw bytes in the place of samples, four to a float.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from boiler.audio import decode_worker
+from boiler.audio.container import Source, name_of
+from boiler.audio.decode_worker import NOTHING, REFUSED, Part
+from boiler.audio.stream import Samples
+from boiler.errors import EmbeddingError
+from boiler.vision import image, video
+from boiler.vision.video import FrameSize, Picture
+
+PICTURES_AN_ANSWER = 16
+
+
+def serve(handle: int, memory_bytes: int, cpu_s: int) -> None:
+    """Answer requests over the socket `handle` until it is closed."""
+    decode_worker.serve(handle, memory_bytes, cpu_s, FrameReader())
+
+
+class FrameReader:
+    """Answers requests; remembers the video that it is in the middle of."""
+
+    def __init__(self) -> None:
+        self._frames: Iterator[tuple[float, Picture]] = iter(())
+        self._name = ""
+
+    def answer(self, verb: str, *arguments: Any) -> tuple[list[Part], Samples]:
+        """One part, and the pixels of its pictures."""
+        carried = NOTHING
+        part: Part
+        try:
+            if verb == "picture":
+                part, pixels = self._picture(*arguments)
+            else:
+                if verb == "frames":
+                    self._begin(*arguments)
+                part, pixels = self._next()
+            carried = as_floats(pixels)
+        except EmbeddingError as error:
+            part = {"refused": str(error)}
+        except REFUSED as error:
+            part = {"error": decode_worker.told(error, self._name)}
+        return [part | {"samples": len(carried)}], carried
+
+    def _picture(self, source: Source) -> tuple[Part, Picture]:
+        self._name = name_of(source)
+        pixels = image.read(source)
+        return {"shape": list(pixels.shape)}, pixels
+
+    def _begin(self, source: Source, rate_hz: float | None, short_side: int, crop: int) -> None:
+        self._name = name_of(source)
+        self._frames = video.frames(source, rate_hz=rate_hz, size=FrameSize(short_side, crop))
+
+    def _next(self) -> tuple[Part, Picture]:
+        some = list(itertools.islice(self._frames, PICTURES_AN_ANSWER))
+        if not some:
+            return {"shape": [0], "ended": True}, np.empty(0, np.uint8)
+        pixels = np.stack([picture for _, picture in some])
+        part: Part = {"shape": list(pixels.shape), "rate_hz": some[0][0]}
+        return part if len(some) == PICTURES_AN_ANSWER else part | {"ended": True}, pixels
+
+
+def as_floats(pixels: Picture) -> Samples:
+    """The bytes of the pixels, filled up to whole floats, as they are carried. Shape: any to [T]."""
+    raw = np.ascontiguousarray(pixels).ravel()
+    return np.pad(raw, (0, -len(raw) % 4)).view(np.float32)
+
+
+def as_pixels(carried: Samples, shape: list[int]) -> Picture:
+    """What `as_floats` carried. Shape: [T] to `shape`."""
+    count = int(np.prod(shape))
+    return carried.view(np.uint8)[:count].reshape(shape)

@@ -1,0 +1,112 @@
+"""Pictures as a network takes them: any array of pixels to 224 x 224 values from -1 to 1, and files to such arrays.
+
+A picture whose sides are not both 224 is scaled until its short side is 256 (where it is longer than that), and the
+middle 224 x 224 is taken.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from typing import BinaryIO, TypeAlias
+
+import numpy as np
+from PIL import Image
+
+from boiler.arrays import AnyArray, Float32Array, UInt8Array
+from boiler.errors import EmbeddingError
+
+Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO
+
+SHORT_SIDE = 256
+CROP = 224
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+MAX_PIXELS = 100_000_000
+
+
+def read(source: Source) -> UInt8Array:
+    """The picture in a file, in red, green and blue; transparency is dropped, of an animation the first frame is taken.
+
+    Run it on files of others only in `boiler.vision.frame_pool`, whose processes may die of one.
+
+    Shape: uint8 [H, W, 3]. Raises: EmbeddingError: it is not a picture in one of `FORMATS`, or one of too many pixels.
+    """
+    name = os.fspath(source) if isinstance(source, str | os.PathLike) else "the picture given"
+    try:
+        data = source if isinstance(source, bytes) else None
+        file = io.BytesIO(data) if data is not None else source
+        with warnings.catch_warnings(), Image.open(file, formats=FORMATS) as picture:
+            warnings.simplefilter("ignore")  # of Pillow's: on pictures of many pixels, which are refused here
+            if picture.width * picture.height > MAX_PIXELS:
+                raise EmbeddingError(f"{name}: {picture.width} x {picture.height} pixels; {MAX_PIXELS:,} are allowed")
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        reason = (
+            "there is no such file" if isinstance(error, FileNotFoundError) else "it is not a picture that boiler reads"
+        )
+        raise EmbeddingError(f"{name}: {reason} ({', '.join(FORMATS)})") from error
+
+
+def prepare(image: AnyArray) -> Float32Array:
+    """Pictures of one size as a network takes them.
+
+    Unsigned integers are scaled from their whole range, signed ones are taken to hold negative values, too; floats are
+    taken as they are, and divided by their greatest magnitude where it exceeds 1.
+
+    Shape: [H, W, 3] or [N, H, W, 3], both sides 224 or longer, to float32 [N, 224, 224, 3], values from -1 to 1.
+
+    Raises: EmbeddingError: another shape, no pixel, or a type that is no number.
+    """
+    if image.size == 0:
+        raise EmbeddingError("the picture is empty: it has no pixel")
+    if image.ndim not in (3, 4):
+        raise EmbeddingError(f"a picture has 3 axes, and several of them 4; this array has {image.ndim}")
+    if image.shape[-1] != 3:
+        raise EmbeddingError(f"a picture has 3 channels (red, green, blue) in its last axis, not {image.shape[-1]}")
+    pictures = image[None] if image.ndim == 3 else image
+    height, width = pictures.shape[1:3]
+    if min(height, width) < CROP:
+        raise EmbeddingError(f"a picture must be at least {CROP} x {CROP} pixels, not {height} x {width}")
+    values = scaled(pictures)
+    if (height, width) == (CROP, CROP):
+        return values
+    return np.stack([cropped(shrunk(picture)) for picture in values])
+
+
+def scaled(image: AnyArray) -> Float32Array:
+    """Values of any type of number as float32 from -1 to 1. Raises: EmbeddingError: no type of number."""
+    kind = image.dtype.kind
+    if kind == "u":
+        return (image.astype(np.float64) * (2.0 / np.iinfo(image.dtype).max) - 1.0).astype(np.float32)
+    if kind == "i":
+        return np.maximum(image.astype(np.float64) / np.iinfo(image.dtype).max, -1.0).astype(np.float32)
+    if kind != "f":
+        raise EmbeddingError(f"pixels are numbers, not {image.dtype}")
+    if not np.isfinite(image).all():
+        raise EmbeddingError("the picture holds values that are not numbers (NaN or infinity)")
+    greatest = max(1.0, float(np.abs(image).max()))
+    return (image / greatest).astype(np.float32)
+
+
+def shrunk(picture: Float32Array, short_side: int = SHORT_SIDE) -> Float32Array:
+    """Scaled until the short side has `short_side` pixels; a smaller picture stays. Shape: [H, W, 3] to the like."""
+    height, width = picture.shape[:2]
+    if min(height, width) <= short_side:
+        return picture
+    scale = short_side / min(height, width)
+    size = (round(width * scale), round(height * scale))
+    # Pillow's bilinear filter widens with the scale, so that nothing is aliased. Mode F is one channel of floats.
+    channels = [
+        Image.fromarray(np.ascontiguousarray(picture[..., at])).resize(size, Image.Resampling.BILINEAR)
+        for at in range(3)
+    ]
+    return np.clip(np.stack([np.asarray(channel, np.float32) for channel in channels], axis=-1), -1, 1)
+
+
+def cropped(picture: Float32Array, size: int = CROP) -> Float32Array:
+    """The middle of it. Shape: [H, W, 3], H and W at least `size`, to [size, size, 3]."""
+    height, width = picture.shape[:2]
+    top, left = height // 2 - size // 2, width // 2 - size // 2
+    return picture[top : top + size, left : left + size]

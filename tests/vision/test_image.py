@@ -1,0 +1,109 @@
+"""Pictures: values from -1 to 1 whatever their type, the middle of the scaled picture, refusals by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from boiler.errors import EmbeddingError
+from boiler.vision import image
+
+
+@pytest.mark.parametrize(
+    ("dtype", "lowest", "highest"),
+    [
+        (np.uint8, 0, 255),
+        (np.uint16, 0, 65_535),
+        (np.uint32, 0, 2**32 - 1),
+        (np.int8, -127, 127),
+        (np.int16, -32_767, 32_767),
+        (np.int64, -(2**63) + 1, 2**63 - 1),
+        (np.float16, -1.0, 1.0),
+        (np.float64, -1.0, 1.0),
+    ],
+)
+def test_the_range_of_any_type_becomes_minus_one_to_one(dtype: npt.DTypeLike, lowest: float, highest: float) -> None:
+    pixels = np.zeros((224, 224, 3), dtype)
+    pixels[0], pixels[1] = lowest, highest
+    prepared = image.prepare(pixels)
+    assert prepared.dtype == np.float32
+    assert prepared.shape == (1, 224, 224, 3)
+    assert prepared[0, 0].max() == pytest.approx(-1, abs=1e-6)
+    assert prepared[0, 1].min() == pytest.approx(1, abs=1e-6)
+
+
+def test_the_lowest_of_a_signed_type_is_no_less_than_minus_one() -> None:
+    assert image.prepare(np.full((224, 224, 3), -128, np.int8)).min() == -1
+
+
+def test_floats_beyond_one_are_divided_by_their_greatest() -> None:
+    pixels = np.full((224, 224, 3), 2.0)
+    pixels[0] = -4
+    prepared = image.prepare(pixels)
+    assert prepared.min() == -1
+    assert prepared.max() == 0.5
+    kept = np.full((224, 224, 3), 0.25)
+    assert np.array_equal(image.prepare(kept)[0], kept.astype(np.float32))
+
+
+def test_a_large_picture_is_scaled_to_256_and_its_middle_taken() -> None:
+    rows = np.linspace(0, 255, 512).astype(np.uint8)
+    pixels = np.broadcast_to(rows[:, None, None], (512, 700, 3))
+    prepared = image.prepare(pixels)
+    assert prepared.shape == (1, 224, 224, 3)
+    # Row r of the scaled picture covers rows 2 r and 2 r + 1; the crop begins at row 128 - 112.
+    by_hand = (rows.reshape(256, 2).mean(axis=1)[16:240] / 255) * 2 - 1
+    np.testing.assert_allclose(prepared[0, :, 100, 1], by_hand, atol=0.01)
+
+
+def test_the_middle_of_a_picture_between_224_and_256_is_not_scaled() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (230, 250, 3), dtype=np.uint8)
+    expected = pixels[3:227, 13:237] / 127.5 - 1
+    np.testing.assert_allclose(image.prepare(pixels)[0], expected, atol=1e-6)
+
+
+def test_several_pictures_stay_in_their_order() -> None:
+    pixels = np.stack([np.full((300, 300, 3), level, np.uint8) for level in (0, 100, 255)])
+    assert image.prepare(pixels)[:, 0, 0, 0] == pytest.approx([-1, 100 / 127.5 - 1, 1], abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "reason"),
+    [
+        (np.empty((0, 224, 3)), "empty"),
+        (np.zeros((224, 224)), "2"),
+        (np.zeros((1, 1, 224, 224, 3)), "5"),
+        (np.zeros((224, 224, 4)), "3 channels"),
+        (np.zeros((223, 400, 3)), "223 x 400"),
+        (np.full((224, 224, 3), np.nan), "not numbers"),
+        (np.zeros((224, 224, 3), complex), "complex"),
+    ],
+)
+def test_what_is_no_picture_is_refused(pixels: npt.NDArray[Any], reason: str) -> None:
+    with pytest.raises(EmbeddingError, match=reason):
+        image.prepare(pixels)
+
+
+def test_a_file_is_read_in_red_green_and_blue(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 4), dtype=np.uint8)
+    Image.fromarray(pixels, "RGBA").save(tmp_path / "a.png")
+    assert np.array_equal(image.read(tmp_path / "a.png"), pixels[..., :3])
+    Image.fromarray(pixels[..., 0], "L").save(tmp_path / "grey.png")
+    assert np.array_equal(image.read((tmp_path / "grey.png").read_bytes()), np.repeat(pixels[..., :1], 3, axis=2))
+
+
+def test_a_file_that_is_no_picture_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = tmp_path / "text.png"
+    text.write_text("no picture")
+    for path in (text, tmp_path / "missing.png"):
+        with pytest.raises(EmbeddingError, match=path.name):
+            image.read(path)
+    Image.new("RGB", (20, 20)).save(tmp_path / "large.png")
+    monkeypatch.setattr(image, "MAX_PIXELS", 399)
+    with pytest.raises(EmbeddingError, match="20 x 20 pixels"):
+        image.read(tmp_path / "large.png")
