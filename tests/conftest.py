@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from hypothesis import HealthCheck, settings
 from sounds import tone, write
 
 from boiler.audio import worker_process
-from boiler.model.vqvae import NetworkSettings
-from boiler.training.trainer import Run, TrainSettings
+
+if TYPE_CHECKING:  # torch takes seconds to import: only for the tests that need it
+    from boiler.model.vqvae import NetworkSettings
 
 # On a busy machine making the inputs can take long: that says nothing about what is tested.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -90,6 +92,8 @@ def labelled_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def small_network() -> NetworkSettings:
     """The shape of a network that trains in moments."""
+    from boiler.model.vqvae import NetworkSettings
+
     return NetworkSettings(
         n_top_codes=8, n_bottom_codes=16, code_dim=8, fine_channels=8, coarse_channels=12, projection_dim=8
     )
@@ -100,6 +104,8 @@ def checkpoint_path(
     labelled_folder: Path, small_network: NetworkSettings, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A training checkpoint of a small network after a few steps on `labelled_folder`. Do not write beside it."""
+    from boiler.training.trainer import Run, TrainSettings
+
     save_path = tmp_path_factory.mktemp("run")
     return Run(
         TrainSettings(
