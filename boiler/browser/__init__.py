@@ -5,6 +5,7 @@
 ``options``             command-line arguments and environment variables
 ``indexes``             open model directories, and the routes that send their sounds
 ``upload_store``        uploaded sounds
+``decoders``            decoding in worker processes
 ``url_state``           the state of a page, kept in the URL
 ``search_page``         search: ``search_bar``, ``upload_field``, ``item_views`` (no query), ``results_view`` (query)
 ``map_page``            the collection in two dimensions; ``map_data`` sends its points

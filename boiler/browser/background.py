@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import Any, Generic, TypeVar
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from boiler.progress import ProgressCallback
 
@@ -88,18 +89,21 @@ def shared_job(key: str, work: Callable[[ProgressCallback], Result]) -> Iterator
                 del _running[key]
 
 
-def run_with_progress(key: str, title: str, work: Callable[[ProgressCallback], Result]) -> Result | None:
+def run_with_progress(
+    key: str, title: str, work: Callable[[ProgressCallback], Result], place: DeltaGenerator | None = None
+) -> Result | None:
     """Run the work while its progress is on the page; None if the visitor stopped it.
 
     Arguments:
         key: identifies the result: callers with the same key share one job
         title: of the progress bar, "Embedding the sound", say
         work: receives the progress callback
+        place: an `st.empty` for the progress bar; None: a new one
 
     Raises: what the work raises.
     """
     stopped: set[str] = st.session_state.setdefault(STOPPED, set())
-    place = st.empty()
+    place = st.empty() if place is None else place
     if key in stopped:
         with place.container(horizontal=True, vertical_alignment="center"):
             st.caption(f"{title}: stopped.", width="content")

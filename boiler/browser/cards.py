@@ -25,6 +25,7 @@ CardLayout = Literal["grid", "list", "single"]
 MAX_WHOLE_WAVEFORM_S = 60.0  # of a longer sound the waveform shows the part that matters
 WAVEFORM_MARGIN_S = 8.0
 SAME_POSITION_S = 0.05
+IDENTICAL_DISTANCE = 0.001  # embeddings of the same sound differ by rounding
 
 _STATIC = Path(__file__).parent / "static"
 
@@ -76,7 +77,7 @@ def result_card(match: Match, item: Item, sounds_url: str, state: SearchState, t
         match_s=part,
         match_text="" if part is None else f"match {format_seconds(part[0])} to {format_seconds(part[1])}",
         distance=f"{match.distance:.2f}",
-        closer_than=closer_than_text(match.closer_than),
+        closer_than="identical" if match.distance < IDENTICAL_DISTANCE else closer_than_text(match.closer_than),
         actions=("query", "like", "dislike", *more, "spectrogram", "tray"),
         duplicates=match.folded,
     )

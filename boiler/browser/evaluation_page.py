@@ -8,7 +8,7 @@ import numpy as np
 import streamlit as st
 
 from boiler.browser import background, options
-from boiler.browser.formatting import escape_markdown
+from boiler.browser.formatting import escape_markdown, without_links
 from boiler.browser.indexes import OpenIndex
 from boiler.progress import ProgressCallback, ignore_progress
 
@@ -68,7 +68,7 @@ def _show_evaluation(folder: Path, generation: str) -> None:
                     st.image(str(folder / name), caption=caption, alt=caption, width="stretch")
     text = (folder / "evaluation.md").read_text(encoding="utf-8")
     with st.container(key="evaluation-report"):
-        st.markdown(text.replace("# ", "## ", 1))
+        st.markdown(without_links(text.replace("# ", "## ", 1)))
 
 
 def _show_training(index: OpenIndex) -> None:

@@ -26,6 +26,20 @@ def escape_markdown(text: str) -> str:
     return _MARKDOWN.sub(r"\\\1", text)
 
 
+def without_links(markdown: str) -> str:
+    """A Markdown document with headings, tables and emphasis, but without links, images, HTML, emoji codes and maths:
+    `boiler evaluate` writes labels into its report, and those come from outside.
+
+    >>> print(without_links("**bold** ![x](https://example.org) `a[0]`"))
+    **bold** !\\[x\\](https:/⁠/example.org) `a[0]`
+    """
+    parts = re.split(r"(```.*?```|`[^`\n]*`)", markdown, flags=re.DOTALL)
+    for place in range(0, len(parts), 2):  # the others are code
+        text = _AUTOLINK.sub(lambda found: found[0][:-1] + _WORD_JOINER + found[0][-1], parts[place])
+        parts[place] = re.sub(r"(?<!\\)([\[\]<$]|:(?=[A-Za-z⁠]))", r"\\\1", text)
+    return "".join(parts)
+
+
 def item_name(item: Item) -> str:
     """The file name of an item, escaped for a label."""
     return escape_markdown(item.id.rpartition("/")[2])

@@ -19,6 +19,7 @@ from starlette.routing import BaseRoute, Mount, Router
 from starlette.types import Receive, Scope, Send
 
 from boiler.browser import map_data, zip_stream
+from boiler.browser.decoders import shared_decoders
 from boiler.browser.upload_store import UPLOADS_URL, upload_store
 from boiler.catalog.items import Item
 from boiler.errors import ModelDirError, UnknownItemError
@@ -87,7 +88,9 @@ def open_index(model_dir: Path, wav_dir: Path | None = None) -> OpenIndex:
     with _lock:
         index = _open_indexes.get(key)
         if index is None:
-            index = _open_indexes[key] = OpenIndex(key, model_dir, Nearest(model_dir, wav_dir=wav_dir))
+            index = _open_indexes[key] = OpenIndex(
+                key, model_dir, Nearest(model_dir, wav_dir=wav_dir, reader=shared_decoders())
+            )
             return index
     index.nearest.refresh()
     return index

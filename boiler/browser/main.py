@@ -114,7 +114,10 @@ def run_guarded(work: Callable[[], None]) -> None:
 def show_error(error: BoilerError) -> None:
     """Explain an error, and offer the way back to the start page."""
     if isinstance(error, SilentSoundError):
-        text, icon = "This sound is silent. Use another sound, or select a part of it that is not.", "volume_off"
+        text, icon = (
+            "This sound is silent, or its channels cancel out in the mix to mono. Use another sound or part of it.",
+            "volume_off",
+        )
     elif isinstance(error, SoundError):
         text = f"This sound cannot be used: {escape_markdown(error.reason)}. Try another file or another format."
         icon = "music_off"

@@ -5,6 +5,7 @@ A sound that is no item (an upload, or part of an item) is embedded once, whatev
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 import streamlit as st
 
 from boiler.audio import stream
+from boiler.browser.decoders import shared_decoders
 from boiler.browser.indexes import OpenIndex
 from boiler.browser.upload_store import upload_store
 from boiler.browser.url_state import Refinement, SearchState
@@ -101,21 +103,23 @@ def _cached_windows(
     start_s, end_s = part
     length_s = (_item.duration_s if end_s is None else end_s) - start_s
     rate_hz = _nearest.header.sample_rate_hz
-    blocks = _reported(
-        stream.stream(_path, start_s=start_s, end_s=end_s, sample_rate_hz=rate_hz), length_s * rate_hz, _on_progress
-    )
-    windows = seeds.evenly_spaced(_nearest.embed_blocks(blocks, _item.id, start_s))
+    decoded = shared_decoders().stream(_path, start_s=start_s, end_s=end_s, sample_rate_hz=rate_hz)
+    with contextlib.closing(decoded):  # ends the decoding where `_on_progress` raises
+        blocks = _reported(decoded, rate_hz, length_s, _on_progress)
+        windows = seeds.evenly_spaced(_nearest.embed_blocks(blocks, _item.id, start_s))
     return ByWindows([one.vector for one in windows], [one.window for one in windows], _path)
 
 
 def _reported(
-    blocks: Iterable[stream.Samples], n_samples: float, on_progress: ProgressCallback
+    blocks: Iterable[stream.Samples], rate_hz: int, length_s: float, on_progress: ProgressCallback
 ) -> Iterator[stream.Samples]:
-    done = 0
+    """The same samples in blocks of a second, each reported."""
+    done_s = 0
     for block in blocks:
-        on_progress(done / max(n_samples, 1))
-        yield block
-        done += len(block)
+        for start in range(0, len(block), rate_hz):
+            on_progress(done_s / max(length_s, 1.0))
+            yield block[start : start + rate_hz]
+            done_s += 1
 
 
 def query_options(state: SearchState) -> Options:

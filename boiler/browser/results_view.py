@@ -91,6 +91,7 @@ def _show_feedback(index: OpenIndex, state: SearchState) -> None:
             _offer_stored_feedback(index, state)
         return
     with st.container(horizontal=True, gap="xsmall", vertical_alignment="center", key="feedback"):
+        st.caption("Likes and dislikes", width="content")
         for title, icon, numbers, like in (
             ("Liked", "thumb_up", state.liked, True),
             ("Disliked", "thumb_down", state.disliked, False),

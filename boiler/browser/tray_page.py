@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Iterable
-
 import streamlit as st
 
 from boiler.browser import actions, widgets, zip_stream
@@ -14,9 +9,8 @@ from boiler.browser.formatting import count_noun, format_seconds
 from boiler.browser.indexes import OpenIndex
 from boiler.browser.tray import tray_numbers
 from boiler.browser.url_state import SearchState
-from boiler.catalog.items import EXPORTED, Item
+from boiler.catalog.items import Item
 from boiler.search import export
-from boiler.search.export import PlaylistEntry
 
 PLAY_EACH_S = 30.0
 
@@ -49,11 +43,12 @@ def show_page(index: OpenIndex) -> None:
 
 def _show_exports(index: OpenIndex, items: list[Item]) -> None:
     """The download buttons. Files are made on download, not before."""
+    entries = [export.PlaylistEntry(item.n, item.id, item.duration_s) for item in items]
     with st.container(horizontal=True, key="exports"):
         for name, suffix, media_type, make_file in (
-            ("Playlist (M3U8)", "m3u8", "audio/x-mpegurl", lambda: playlist_m3u8(index, items)),
-            ("Table (CSV)", "csv", "text/csv", lambda: items_csv(items)),
-            ("JSON", "json", "application/json", lambda: items_json(items)),
+            ("Playlist (M3U8)", "m3u8", "audio/x-mpegurl", lambda: export.m3u8(entries, index.nearest.path)),
+            ("Table (CSV)", "csv", "text/csv", lambda: export.items_csv(items).encode("utf-8", "replace")),
+            ("JSON", "json", "application/json", lambda: export.items_json(items).encode("utf-8", "replace")),
         ):
             st.download_button(
                 name,
@@ -75,24 +70,3 @@ def _show_exports(index: OpenIndex, items: list[Item]) -> None:
             help="Too large for a ZIP file: export a playlist" if too_large else None,
         )
         st.button("Empty the tray", icon=":material/delete:", key="empty-tray", on_click=tray_numbers(index).clear)
-
-
-def playlist_m3u8(index: OpenIndex, items: Iterable[Item]) -> bytes:
-    """A playlist for players on this machine: duration, name and path of each sound."""
-    entries = (PlaylistEntry(item.n, item.id, item.duration_s) for item in items)
-    return export.m3u8(entries, index.nearest.path)
-
-
-def items_csv(items: Iterable[Item]) -> bytes:
-    """The items as CSV with a header."""
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(EXPORTED)
-    writer.writerows([getattr(item, name) for name in EXPORTED] for item in items)
-    return text.getvalue().encode()
-
-
-def items_json(items: Iterable[Item]) -> bytes:
-    """The items as JSON, with their metadata."""
-    rows = [{name: getattr(item, name) for name in EXPORTED} | {"metadata": dict(item.metadata)} for item in items]
-    return json.dumps(rows, indent=2, ensure_ascii=False).encode()

@@ -13,7 +13,7 @@ from boiler.errors import BoilerError
 
 MAX_UPLOAD_MB = 50
 UPLOAD_POPOVER = "upload"
-RECORDING_RATES_HZ = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # that Streamlit offers
+RECORDING_RATES_HZ = (8_000, 11_025, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000)  # those that Streamlit offers
 _PENDING = "pending-upload"  # session key
 _FIELD_COUNT = "upload-field-count"  # session key
 
@@ -81,6 +81,9 @@ def process_pending_upload(state: SearchState) -> None:
 
     Raises: SoundError: it cannot be used.
     """
+    # Always on the page, so that what follows has the same position in every run. Otherwise the next element would take
+    # the position of the progress bar, and Streamlit would show the old Stop button in it until the end of the run.
+    place = st.empty()
     pending: PendingUpload | None = st.session_state.get(_PENDING)
     if pending is None:
         return
@@ -92,6 +95,7 @@ def process_pending_upload(state: SearchState) -> None:
             f"upload-{pending.file_id}",
             "Reading the upload",
             lambda on_progress: upload_store().add(pending.name, pending.sound, on_progress),
+            place,
         )
     except BoilerError:
         del st.session_state[_PENDING]

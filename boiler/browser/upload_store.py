@@ -11,9 +11,9 @@ import weakref
 from collections import OrderedDict
 from pathlib import Path, PurePath
 
-from boiler.audio import stream
+from boiler.browser.decoders import probe_file
 from boiler.catalog.items import Item
-from boiler.errors import QueryError, UnknownItemError
+from boiler.errors import QueryError, SoundError, UnknownItemError
 from boiler.progress import ProgressCallback, ignore_progress
 
 UPLOADS_URL = "uploads"
@@ -38,15 +38,20 @@ class UploadStore:
 
         Arguments:
             name: the file name, only ever shown
-            on_progress: called regularly while the duration of a sound that does not state it is measured, always with
-                0.0: the total is not known
+            on_progress: called regularly with 0.0 while the sound is read; the total is not known
 
         Raises: SoundError: not a sound, or beyond the limits; whatever `on_progress` raises.
         """
-        probe = stream.probe(sound, step=lambda: on_progress(0.0))
         digest = hashlib.sha256(sound).hexdigest()
         key = digest[:12]
         n = int(key, 16)
+        with tempfile.NamedTemporaryFile(dir=self._folder, prefix="incoming-") as file:
+            file.write(sound)
+            file.flush()
+            try:
+                probe = probe_file(Path(file.name), on_progress)
+            except SoundError as error:
+                raise type(error)(name, error.reason) from error
         item = Item(
             n,
             PurePath(name.replace("\\", "/")).name or "upload",

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from boiler.catalog.items import EXPORTED, Item
 from boiler.errors import BoilerError
 from boiler.search.query import Match
 
@@ -22,6 +23,7 @@ COLUMNS = (
     *("distance", "similarity", "closer_than", "id", "n", "url", "label", "start_s", "end_s"),
     *("query_start_s", "query_end_s"),
 )
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class PlaylistEntry(NamedTuple):
@@ -50,18 +52,48 @@ def m3u8(entries: Iterable[PlaylistEntry], path_of: Callable[[int], Path]) -> by
     return ("\n".join(lines) + "\n").encode("utf-8", "surrogateescape")
 
 
-def csv_table(matches: Sequence[Match]) -> str:
+def csv_table(matches: Iterable[Match]) -> str:
     """CSV with a header of `COLUMNS`, as in RFC 4180."""
+    return _csv(COLUMNS, matches)
+
+
+def items_csv(items: Iterable[Item]) -> str:
+    """CSV of items with a header of `EXPORTED`, as in RFC 4180."""
+    return _csv(EXPORTED, items)
+
+
+def _csv(columns: Sequence[str], rows: Iterable[object]) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
-    writer.writerow(COLUMNS)
-    writer.writerows([getattr(match, name) for name in COLUMNS] for match in matches)
+    writer.writerow(columns)
+    writer.writerows([_inert(getattr(row, name)) for name in columns] for row in rows)
     return text.getvalue()
+
+
+def _inert(cell: object) -> object:
+    """The cell, with an apostrophe in front of a text that a spreadsheet would run as a formula (OWASP, CSV injection):
+    file names and labels come from outside.
+
+    >>> _inert("=1+1"), _inert("drums/kick.wav"), _inert(-0.5)
+    ("'=1+1", 'drums/kick.wav', -0.5)
+    """
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
 
 
 def json_list(matches: Sequence[Match]) -> str:
     """A JSON list of the matches with all their fields."""
-    return json.dumps([dataclasses.asdict(match) for match in matches], indent=2, ensure_ascii=False) + "\n"
+    return _json([dataclasses.asdict(match) for match in matches])
+
+
+def items_json(items: Iterable[Item]) -> str:
+    """A JSON list of items with the fields of `EXPORTED` and their metadata."""
+    return _json(
+        [{name: getattr(item, name) for name in EXPORTED} | {"metadata": dict(item.metadata)} for item in items]
+    )
+
+
+def _json(rows: list[dict[str, object]]) -> str:
+    return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
 
 
 def _one_line(text: str) -> str:

@@ -1,118 +1,24 @@
-"""The search page, without a browser: what it shows for a URL, and what a click makes of it."""
+"""The search page shows the view that the URL asks for."""
 
 from __future__ import annotations
 
 import pytest
-from browsing import LONG, PER_KIND, components, item_number, run_page
+from browsing import components, run_page
 from streamlit.testing.v1 import AppTest
-
-from boiler.audio.windows import DEFAULT_WINDOWS
-from boiler.browser import item_views
-from boiler.browser.indexes import OpenIndex
-from boiler.browser.url_state import PAGE_SIZE
-
-
-def test_the_start_view_counts_the_collection_and_offers_random_sounds(page: AppTest) -> None:
-    run_page(page)
-    (view,) = components(page)
-    assert len(view["cards"]) == item_views.N_EXAMPLES
-    assert "22 sounds" in page.caption[0].value
-    assert not page.error
-
-
-def test_an_item_in_the_url_is_shown_large_with_its_neighbours_nearest_first(page: AppTest, index: OpenIndex) -> None:
-    n = item_number(index, "bell/bell-0.wav")
-    run_page(page, item=str(n))
-    query, results = components(page)
-    assert query["layout"] == "single"
-    assert [card["n"] for card in query["cards"]] == [n]
-    assert query["cards"][0]["selectable"]
-    assert [card["n"] for card in results["cards"]] == [match.n for match in index.nearest.by_item(n, PAGE_SIZE)]
-    distances = [float(card["distance"]) for card in results["cards"]]
-    assert distances == sorted(distances)
-    assert all(card["closer_than"].startswith("closer than ") for card in results["cards"])
-
-
-def test_the_part_of_a_long_sound_that_matched_is_marked(page: AppTest, index: OpenIndex) -> None:
-    run_page(page, item=str(item_number(index, "vowel/vowel-3.wav")))
-    _, results = components(page)
-    card = next(card for card in results["cards"] if card["id"] == LONG)
-    start_s, end_s = card["match_s"]
-    assert end_s - start_s == pytest.approx(DEFAULT_WINDOWS.window_s, abs=0.01)
-    assert start_s >= 20  # the vowel comes last in it
-    assert "match" in card["match_text"]
-    short = next(card for card in results["cards"] if card["id"].startswith("bell/"))
-    assert short["match_s"] is None
-
-
-def test_every_result_has_the_url_of_its_own_search_with_the_history(page: AppTest, index: OpenIndex) -> None:
-    n = item_number(index, "bell/bell-0.wav")
-    run_page(page, item=str(n))
-    _, results = components(page)
-    first = results["cards"][0]
-    assert first["search_url"] == f"?item={first['n']}&history={n}"
-
-
-def test_show_more_shows_more(page: AppTest, index: OpenIndex) -> None:
-    run_page(page, item=str(item_number(index, "bell/bell-0.wav")))
-    page.button(key="show-more").click().run()
-    assert page.query_params["k"] in (str(2 * PAGE_SIZE), [str(2 * PAGE_SIZE)])
-    _, results = components(page)
-    assert len(results["cards"]) == len(index.nearest) - 2  # without the query and the silent one
-
-
-def test_the_history_leads_back(page: AppTest) -> None:
-    run_page(page, item="3", history="1.2")
-    page.button(key="history-0").click().run()
-    assert page.query_params in ({"item": ["1"]}, {"item": "1"})
-
-
-def test_the_search_field_lists_items_by_name_and_the_url_keeps_the_text(page: AppTest) -> None:
-    run_page(page)
-    page.text_input(key="find").set_value("kick").run()
-    assert page.query_params["find"] in ("kick", ["kick"])
-    (view,) = components(page)
-    assert [card["label"] for card in view["cards"]] == ["kick"] * PER_KIND
-
-
-def test_a_name_that_does_not_exist_is_answered_with_what_to_do(page: AppTest) -> None:
-    run_page(page, find="xylophone")
-    assert "Try a shorter text" in page.info[0].value
-
-
-def test_a_label_lists_its_sounds(page: AppTest) -> None:
-    run_page(page)
-    page.get_by_key("label").set_value("rain").run()
-    (view,) = components(page)
-    assert {card["label"] for card in view["cards"]} == {"rain"}
-    assert f"{PER_KIND} sounds with the label rain" in page.header[0].value
-
-
-def test_random_searches_with_some_item(page: AppTest, index: OpenIndex) -> None:
-    run_page(page)
-    page.button(key="random").click().run()
-    (n,) = page.query_params["item"] if isinstance(page.query_params["item"], list) else [page.query_params["item"]]
-    assert index.nearest.item(int(n))
-
-
-def test_folders_are_browsed_down_and_up(page: AppTest) -> None:
-    run_page(page)
-    page.button(key="folders").click().run()
-    page.button(key="folder-rain").click().run()
-    assert page.query_params["browse"] in ("rain", ["rain"])
-    (view,) = components(page)
-    assert {card["label"] for card in view["cards"]} == {"rain"}
-    assert len(view["cards"]) == PER_KIND
-    page.button(key="parent-0").click().run()
-    assert page.button(key="folder-rain").label == f"rain · {PER_KIND}"
-
-
-def test_a_folder_that_does_not_exist_is_reported(page: AppTest) -> None:
-    run_page(page, browse="nowhere")
-    assert "no folder of that name" in page.info[0].value
 
 
 def test_links_of_earlier_versions_open_the_same_view(page: AppTest) -> None:
     run_page(page, **{"in": "rain"})
     (view,) = components(page)
     assert {card["label"] for card in view["cards"]} == {"rain"}
+
+
+@pytest.mark.parametrize(("params", "name"), [({"item": "abc"}, "item"), ({"item": "1", "vary": "much"}, "vary")])
+def test_parameters_that_cannot_be_read_are_named(page: AppTest, params: dict[str, str], name: str) -> None:
+    run_page(page, **params)
+    assert f"ignored: {name}" in page.warning[0].value
+
+
+def test_a_link_that_can_be_read_warns_of_nothing(page: AppTest) -> None:
+    run_page(page, item="1", vary="30", utm_source="mail")
+    assert not page.warning

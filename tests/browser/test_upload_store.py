@@ -46,4 +46,3 @@ def test_measuring_the_duration_can_be_stopped() -> None:
     item = store.item(store.add("meeting.webm", sound, shares.append))
     assert item.duration_s == pytest.approx(4, abs=0.05)
     assert len(shares) >= 3
-    store.add("stated.wav", sound_bytes(440.0), stop)  # states its duration: nothing to measure

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import os
 from pathlib import Path
 
+from boiler.catalog.items import EXPORTED, Item
 from boiler.errors import SoundNotHereError
 from boiler.search import export
 from boiler.search.export import PlaylistEntry
@@ -29,6 +31,26 @@ ENTRIES = [
 
 def missing(n: int) -> Path:
     raise SoundNotHereError("the folder is not here")
+
+
+def test_cells_that_a_spreadsheet_would_run_are_defused() -> None:
+    ids = ["=HYPERLINK(1)", "+1", "-1+2", "@SUM(A1)", "\t=1", "plain - text.wav"]
+    items = [Item(n, id, duration_s=-1.0) for n, id in enumerate(ids)]
+    rows = list(csv.DictReader(io.StringIO(export.items_csv(items))))
+    assert [row["id"] for row in rows] == [*("'" + id for id in ids[:5]), ids[5]]
+    assert rows[0]["duration_s"] == "-1.0"
+    matches = [dataclasses.replace(MATCHES[0], id="=1+1", label="@x")]
+    (row,) = csv.DictReader(io.StringIO(export.csv_table(matches)))
+    assert (row["id"], row["label"]) == ("'=1+1", "'@x")
+
+
+def test_items_are_exported_with_the_exported_fields_and_their_metadata() -> None:
+    item = Item(3, "rain/a.wav", duration_s=2.0, label="rain", metadata={"artist": "x"})
+    (row,) = json.loads(export.items_json([item]))
+    assert set(row) == {*EXPORTED, "metadata"}
+    assert row["metadata"] == {"artist": "x"}
+    (cells,) = csv.DictReader(io.StringIO(export.items_csv([item])))
+    assert tuple(cells) == EXPORTED
 
 
 def test_a_playlist_names_each_sound_once_and_no_name_adds_a_line(tmp_path: Path) -> None:

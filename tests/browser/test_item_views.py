@@ -1,0 +1,54 @@
+"""The views of the search page without a query."""
+
+from __future__ import annotations
+
+from browsing import PER_KIND, components, run_page
+from streamlit.testing.v1 import AppTest
+
+from boiler.browser import item_views
+
+
+def test_the_start_view_counts_the_collection_and_offers_random_sounds(page: AppTest) -> None:
+    run_page(page)
+    (view,) = components(page)
+    assert len(view["cards"]) == item_views.N_EXAMPLES
+    assert "22 sounds" in page.caption[0].value
+    assert not page.error
+
+
+def test_a_name_that_does_not_exist_is_answered_with_what_to_do(page: AppTest) -> None:
+    run_page(page, find="xylophone")
+    assert "Try a shorter text" in page.info[0].value
+
+
+def test_a_label_lists_its_sounds(page: AppTest) -> None:
+    run_page(page)
+    page.get_by_key("label").set_value("rain").run()
+    (view,) = components(page)
+    assert {card["label"] for card in view["cards"]} == {"rain"}
+    assert f"{PER_KIND} sounds with the label rain" in page.header[0].value
+
+
+def test_folders_are_browsed_down_and_up(page: AppTest) -> None:
+    run_page(page)
+    page.button(key="folders").click().run()
+    page.button(key="folder-rain").click().run()
+    assert page.query_params["browse"] in ("rain", ["rain"])
+    (view,) = components(page)
+    assert {card["label"] for card in view["cards"]} == {"rain"}
+    assert len(view["cards"]) == PER_KIND
+    page.button(key="parent-0").click().run()
+    assert page.button(key="folder-rain").label == f"rain · {PER_KIND}"
+
+
+def test_a_folder_that_does_not_exist_is_reported(page: AppTest) -> None:
+    run_page(page, browse="nowhere")
+    assert "no folder of that name" in page.info[0].value
+
+
+def test_names_are_shown_as_they_are(page: AppTest) -> None:
+    run_page(page, find="![x](https://example.org/x.png) *b*")
+    text = page.info[0].value
+    assert "![" not in text
+    assert "://" not in text
+    assert "\\*b\\*" in text
