@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ LAYERS: list[list[str]] = [
 LAYER_OF = {room: height for height, rooms in enumerate(LAYERS) for room in rooms}
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     """Dotted name below the package, and its file."""
     found = {}
@@ -50,6 +52,7 @@ def room_of(module: str) -> str:
     return module.split(".")[0]
 
 
+@functools.cache
 def imported(path: Path) -> set[str]:
     """Every module of boiler that the file imports, at any depth of its code."""
     names: set[str] = set()
