@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # torch takes seconds to import: only for the tests that need
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
+collect_ignore = ["fixtures"]  # scripts of older versions, which import what those had
+
 
 # What a sound of this name does to the process that opens it. Only here: the worker is started with this in front.
 HOSTILE = """

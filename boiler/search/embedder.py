@@ -1,9 +1,10 @@
 """How a sound becomes vectors that an index can be asked with: by the index's own encoder, cut as the index was.
 
 >>> from pathlib import Path
->>> from boiler import audio, generation
+>>> from boiler.audio import stream
+>>> from boiler.store import generation
 >>> opened = generation.open("exp/esc10/MFCCStats")  # doctest: +SKIP
->>> Ear("cpu").embed(opened, audio.stream("dog.wav"), "dog.wav")[0].window  # doctest: +SKIP
+>>> Ear("cpu").embed(opened, stream.stream("dog.wav"), "dog.wav")[0].window  # doctest: +SKIP
 TimeSpan(start_s=0.0, end_s=5.0)
 """
 

@@ -162,7 +162,11 @@ def _open(path: Path, name: str) -> Generation:
     if header.encoder_sha256:
         encoder = path / "encoder.pt"
         # encoder.pt is code: it is opened only when it is the one that the index was made with.
-        if "encoder.pt" not in files or files_module.sha256_of(encoder) != header.encoder_sha256:
+        try:
+            is_its_own = "encoder.pt" in files and files_module.sha256_of(encoder) == header.encoder_sha256
+        except OSError as error:  # a writer may remove an older generation while it is being opened
+            raise ModelDirError(f"{encoder} cannot be read ({error}): run boiler index again") from error
+        if not is_its_own:
             raise ModelDirError(
                 f"{encoder} is not the encoder this index was made with: bring that one back, or index again"
             )

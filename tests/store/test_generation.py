@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -10,6 +11,7 @@ import sys
 import textwrap
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -337,7 +339,7 @@ def test_readers_see_one_generation_whole_while_others_are_published(tmp_path: P
     stop = threading.Event()
 
     def read() -> None:
-        while not stop.is_set():
+        while not stop.wait(0.002):  # without a pause two readers keep the writer from the interpreter for a minute
             opened = generation.open(tmp_path / "m")
             seen.add(opened.name)
             n_items = opened.header.seed  # seeds are chosen to be the number of items
@@ -354,6 +356,32 @@ def test_readers_see_one_generation_whole_while_others_are_published(tmp_path: P
         reader.join()
     assert wrong == []
     assert seen
+
+
+@pytest.mark.parametrize(
+    "step",
+    ["boiler.store.generation.folder_of", "boiler.store.manifest.read", "boiler.store.manifest.check_sizes",
+     "boiler.files.sha256_of", "boiler.store.generation._map"],
+)  # fmt: skip
+def test_a_generation_removed_while_it_is_opened_gives_way_to_the_current_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """Two writers come in between, at any step: the second removes what is being opened."""
+    encoder_pt = tmp_path / "mine.pt"
+    encoder_pt.write_bytes(b"an encoder")
+    publish(tmp_path / "m", encoder_pt=encoder_pt)
+    module, _, name = step.rpartition(".")
+    original = getattr(importlib.import_module(module), name)
+    published: list[str] = []
+
+    def interrupted(*args: Any) -> Any:
+        monkeypatch.setattr(step, original)
+        published.extend(publish(tmp_path / "m", seed=seed, encoder_pt=encoder_pt).name for seed in (1, 2))
+        return original(*args)
+
+    monkeypatch.setattr(step, interrupted)
+    assert generation.open(tmp_path / "m").name == published[-1]
+    assert len(published) == 2
 
 
 def test_the_pointer_moves_after_everything_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

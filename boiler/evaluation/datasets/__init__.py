@@ -9,7 +9,7 @@ is opened. A layout gives an `Entry` for each sound:
   ("recording", "speaker"); the layout's first group is the one that evaluations leave out unless told otherwise
 
 >>> from boiler.evaluation import datasets
->>> corpus.find("fsdd").from_id("7_theo_13.wav")
+>>> datasets.find("fsdd").from_id("7_theo_13.wav")
 Entry(id='7_theo_13.wav', labels=('7',), fold='train', groups={'speaker': 'theo'})
 """
 
