@@ -12,8 +12,8 @@ What differs from the published package: a list of files with a bad one among th
 raised; pictures of unsigned integers reach from -1 to 1 whether they are scaled or not (there only when they are not);
 frames of a video keep their proportions; a sound file is whatever boiler decodes. docs/embeddings.md has it all.
 
-    >>> from boiler.arrays import AnyArray, Float32Array, Float64Array
-from boiler.embedding import openl3
+    >>> import numpy as np
+    >>> from boiler.embedding import openl3
     >>> embedding, timestamps = openl3.get_audio_embedding(np.ones(48_000), 48_000, model="MFCCStats", hop_size=0.5)
     >>> embedding.shape, timestamps
     ((2, 80), array([0. , 0.5]))
