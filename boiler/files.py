@@ -70,7 +70,7 @@ def sha256_of(path: Path) -> str:
 
 
 @contextmanager
-def writing(model_dir: Path) -> Iterator[None]:
+def lock_for_writing(model_dir: Path) -> Iterator[None]:
     """Hold the model directory for writing; it is made when missing.
 
     Raises: CatalogError: another process (or another part of this one) is writing there; the message names it.

@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from boiler import arguments, encoder
-from boiler.catalog import catalog
+from boiler.catalog.catalog import CATALOG_FILE
 from boiler.engine import ENGINES, selection
 from boiler.errors import CorpusError
 from boiler.indexing.pipeline import IndexSettings, index, plan
@@ -123,7 +123,7 @@ def run(args: argparse.Namespace) -> int:
         print(f"{back.name} is current again: {back.header.n_items} sounds, {back.header.n_rows} windows")
         return 0
     model_dir = args.model_dir
-    if model_dir in (None, folder) and (folder / catalog.FILE).is_file():
+    if model_dir in (None, folder) and (folder / CATALOG_FILE).is_file():
         model_dir, folder = folder, _folder_of(folder)
     settings = IndexSettings(
         wav_dir=folder,

@@ -156,7 +156,7 @@ class Run:
             return "starting"
         if not decoders:
             return "looking"
-        return "embedding" if (self._model_dir / binding.FILE).exists() else "learning"
+        return "embedding" if (self._model_dir / binding.ENCODER_FILE).exists() else "learning"
 
     def _unfinished(self) -> set[tuple[str, int]]:
         """What a run has not published yet: names, and when they were made or last written."""

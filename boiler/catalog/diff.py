@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from boiler.catalog.catalog import Catalog
-from boiler.catalog.scan import Found, Unreadable
+from boiler.catalog.scan import FoundFile, Unreadable
 from boiler.errors import CatalogError
 
-Hasher = Callable[[list[Found]], Iterable[str | None]]
+Hasher = Callable[[list[FoundFile]], Iterable[str | None]]
 """Gives the sha256 of each file, in order; None for one that cannot be read."""
 
 
@@ -28,7 +28,7 @@ class Changes:
 
 
 def compare(
-    catalog: Catalog, found: Iterable[Found], unreadable: Unreadable, hashes: Hasher, *, check: bool = False
+    catalog: Catalog, found: Iterable[FoundFile], unreadable: Unreadable, hashes: Hasher, *, check: bool = False
 ) -> Changes:
     """What of the catalog differs from what was found on disk; nothing is changed. `check`: read the bytes of
     every file that looks unchanged, too."""
@@ -42,7 +42,7 @@ def compare(
     )
     db.execute("COMMIT")
     new = [
-        Found(id, size, mtime, file)
+        FoundFile(id, size, mtime, file)
         for id, size, mtime, file in db.execute(
             "SELECT id, size_bytes, mtime_ns, file FROM temp.found WHERE id NOT IN (SELECT id FROM files) ORDER BY id"
         )
@@ -67,7 +67,7 @@ def compare(
         rows = db.execute(
             f"SELECT id, size_bytes, mtime_ns, now.file, sha256 {same} WHERE sha256 IS NOT NULL ORDER BY id"
         ).fetchall()
-        now = hashes([Found(*row[:4]) for row in rows])
+        now = hashes([FoundFile(*row[:4]) for row in rows])
         other = [row[0] for row, sha256 in zip(rows, now, strict=True) if sha256 != row[4]]
         changed, unchanged = sorted({*changed, *other}), unchanged - len(other)
     moved = _moves(new, gone, hashes)
@@ -97,9 +97,9 @@ def apply(
             " the right one, and all of it there? If they are to be dropped, say --force"
         )
     look = "SELECT id, file, size_bytes, mtime_ns FROM temp.found WHERE id = ?"
-    with catalog.changing():
+    with catalog.transaction():
         if changes.new or changes.changed or changes.moved or changes.gone:
-            catalog.revise()
+            catalog.mark_changed()
         db.executemany("DELETE FROM files WHERE id = ?", ((id,) for id in changes.gone))
         for source, to in changes.moved:
             id, file, size, mtime = db.execute(look, (to,)).fetchone()
@@ -109,7 +109,7 @@ def apply(
             )
         for id in changes.changed:
             (n,) = db.execute("SELECT n FROM files WHERE id = ?", (id,)).fetchone()
-            catalog.forget_partial(n)
+            catalog.queue.delete_partial(n)
             _, file, size, mtime = db.execute(look, (id,)).fetchone()
             db.execute(
                 "UPDATE files SET file = ?, size_bytes = ?, mtime_ns = ?, sha256 = NULL, problem = NULL, seen = ?"
@@ -124,7 +124,7 @@ def apply(
             )
 
 
-def _moves(new: list[Found], gone: Mapping[str, tuple[int, str | None]], hashes: Hasher) -> list[tuple[str, str]]:
+def _moves(new: list[FoundFile], gone: Mapping[str, tuple[int, str | None]], hashes: Hasher) -> list[tuple[str, str]]:
     """Pairs (from, to) of files that have gone and files of the same bytes that have come. Only files of a size that
     has gone are read."""
     by_hash: dict[str, list[str]] = {}

@@ -34,7 +34,7 @@ SYSTEM = frozenset(
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundFile:
     """A sound file below the root. `file` is its name on disk, as bytes, where that is not the id."""
 
     id: str
@@ -98,7 +98,7 @@ def walk(
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
     unreadable: Unreadable | None = None,
-) -> Iterator[Found]:
+) -> Iterator[FoundFile]:
     """Every sound file below `root`, in no particular order. `suffixes`: lower case, with the dot. `include`: only what
     fits one of these globs; `exclude`: nothing that fits one of these. What could not be read is put into `unreadable`.
 
@@ -154,4 +154,4 @@ def walk(
                 continue
             ids.add(id)
             raw = os.fsencode(below)
-            yield Found(id, stat.st_size, stat.st_mtime_ns, None if raw == id.encode() else raw)
+            yield FoundFile(id, stat.st_size, stat.st_mtime_ns, None if raw == id.encode() else raw)

@@ -1,6 +1,6 @@
 """The tables of the catalog, and how a catalog of an older boiler is brought up to them.
 
-`opened` gives a connection in WAL mode whose tables are those of `VERSION`; what they mean is said in
+`connect` returns a connection in WAL mode whose tables are those of `VERSION`; what they mean is said in
 `boiler.catalog.catalog`, which alone uses them.
 """
 
@@ -63,7 +63,7 @@ UPDATE contents SET tries_left = 1
 _STEPS = {1: (_SECOND, _PENDING)}
 
 
-def opened(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
     """A connection to the catalog at `path`, which is made when it is not there.
 
     Raises: CatalogError: it was written by a newer boiler. sqlite3.Error: it cannot be opened or written.
@@ -74,7 +74,7 @@ def opened(path: Path) -> sqlite3.Connection:
         # FULL: what was committed is there after a power cut, too.
         db.execute("PRAGMA synchronous=FULL")
         if _version(db, path) != VERSION:
-            with changing(db):
+            with transaction(db):
                 _bring_up(db, path)
     except BaseException:
         db.close()
@@ -83,7 +83,7 @@ def opened(path: Path) -> sqlite3.Connection:
 
 
 @contextmanager
-def changing(db: sqlite3.Connection) -> Iterator[None]:
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
     """One transaction: all that is done in the block is kept, or none of it."""
     db.execute("BEGIN IMMEDIATE")
     try:

@@ -1,7 +1,7 @@
-"""The encoder of a model directory: made once, written down as `encoder.pt`, and from then on only read from there.
+"""Bind a model directory to one encoder, which is saved once and from then on only read.
 
-What embeds the sounds of an index is the very file that later embeds the queries. The catalog holds what the index is
-bound to (`Binding`); another encoder, checkpoint or way to cut windows is another index.
+The file that embeds the sounds of an index later embeds the queries. The catalog records what the index is bound to
+(`Binding`); another encoder, checkpoint or window length needs another model directory.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ from boiler.catalog.catalog import Catalog
 from boiler.errors import ModelDirError
 from boiler.model import checkpoint
 
-FILE = ".encoder.pt"
+ENCODER_FILE = ".encoder.pt"
 FIT_WINDOWS_PER_FILE = 4
-# With fewer there is nothing to learn: of one sound, the mean is that sound, and nothing would be left of it.
+# Fewer say nothing about a distribution: the mean of one sound is that sound, which whitening would map to zero.
 FIT_FILES_AT_LEAST = 8
 
 
@@ -51,41 +51,41 @@ class Binding:
         return WindowSpec(self.sample_rate_hz, self.window_samples, self.hop_s, which)
 
     def differences(self, other: Binding) -> list[str]:
-        """In words, what of `other` is not as here."""
+        """What differs in `other`, in words."""
         mine, theirs = asdict(self), asdict(other)
         return [f"{name}: {mine[name]} there, {theirs[name]} now" for name in mine if mine[name] != theirs[name]]
 
 
-def binding_of(catalog: Catalog) -> Binding | None:
-    """What the catalog is bound to; None for a new one."""
+def read_binding(catalog: Catalog) -> Binding | None:
+    """The binding of the catalog; None for a new one."""
     text = catalog.get("binding")
     return None if text is None else Binding(**json.loads(text))
 
 
-def bind(catalog: Catalog, binding: Binding, *, force: bool) -> None:
-    """Bind a new catalog, or see that an old one is bound to the same.
+def bind_catalog(catalog: Catalog, binding: Binding, *, force: bool) -> None:
+    """Bind a new catalog, or check that an existing one has the same binding.
 
-    Raises: ModelDirError: it is bound to something else, and `force` (which begins anew) is not given.
+    Raises: ModelDirError: it has another binding, and `force` (which embeds everything again) is not given.
     """
-    before = binding_of(catalog)
+    before = read_binding(catalog)
     if before == binding:
         return
     if before is not None:
         if not force:
             raise ModelDirError(
-                f"{catalog.path.parent} was made otherwise ({'; '.join(before.differences(binding))}): give another"
-                " --model_dir, or --force to embed everything anew here"
+                f"{catalog.path.parent} has another binding ({'; '.join(before.differences(binding))}): give another"
+                " --model_dir, or --force to embed everything again here"
             )
-        catalog.forget_all()
-        thaw(catalog)
+        catalog.queue.clear()
+        unbind_encoder(catalog)
     catalog.put(binding=json.dumps(asdict(binding)))
 
 
-class Sample:
-    """Windows for an encoder to learn from: the first few of each of many files, drawn with `seed`, `n_windows` in
-    all. Each iteration decodes them again, in the same order.
+class FitSample:
+    """Batches of windows to fit an encoder on: the first few windows of files drawn at random with `seed`,
+    `n_windows` in all. Each iteration decodes them again, in the same order.
 
-    Shape: float32 [B, 1, T], the last of them shorter.
+    Shape: float32 [B, 1, T], the last batch shorter.
     """
 
     def __init__(
@@ -99,10 +99,10 @@ class Sample:
         n_windows: int,
         seed: int,
     ) -> None:
-        numbers = [pending.n for pending in catalog.pending()]  # not the paths of all: there may be millions
+        numbers = [pending.n for pending in catalog.queue]  # not the paths of all: there may be millions
         drawn = random.Random(seed).sample(numbers, min(n_windows, len(numbers)))
         chosen = set(drawn)
-        paths = {one.n: one.found.path(root) for one in catalog.pending() if one.n in chosen}
+        paths = {one.n: one.found.path(root) for one in catalog.queue if one.n in chosen}
         self._files = [(n, paths[n]) for n in drawn]
         self._decoders, self._spec = decoders, spec
         self._batch_size, self._n_windows = batch_size, n_windows
@@ -122,8 +122,8 @@ class Sample:
         if batch:
             yield _tensor(np.stack(batch))
 
-    def sounds(self) -> bool:
-        """Whether there is anything to be heard in it."""
+    def has_sound(self) -> bool:
+        """Whether any of the files has a window that is not silent."""
         with closing(self._windows()) as windows:
             return next(windows, None) is not None
 
@@ -142,40 +142,43 @@ def _tensor(samples: Float32Array) -> torch.Tensor:
     return torch.from_numpy(samples).unsqueeze(1)
 
 
-def freeze(catalog: Catalog, name: str, pt_path: Path | None, spec: WindowSpec, sample: Sample) -> Path:
-    """The path of the directory's encoder, which is made when it is not there yet."""
-    path = catalog.path.parent / FILE
-    frozen_sha256 = catalog.get("encoder_sha256")
-    if path.is_file() and frozen_sha256 == files.sha256_of(path):
+def bind_encoder(catalog: Catalog, name: str, pt_path: Path | None, spec: WindowSpec, sample: FitSample) -> Path:
+    """The path of the directory's saved encoder, which is created, and fitted to `sample`, if it does not exist.
+
+    Raises: ModelDirError: it is missing or damaged, and there are vectors of it.
+    """
+    path = catalog.path.parent / ENCODER_FILE
+    saved_sha256 = catalog.get("encoder_sha256")
+    if path.is_file() and saved_sha256 == files.sha256_of(path):
         return path
-    if frozen_sha256 is not None:  # every published index holds it, too
+    if saved_sha256 is not None:  # every published generation has a copy
         for published in catalog.path.parent.glob("versions/*/encoder.pt"):
-            if files.sha256_of(published) == frozen_sha256:
+            if files.sha256_of(published) == saved_sha256:
                 with files.replacing(path) as aside:
                     shutil.copyfile(published, aside)
                 return path
-    if frozen_sha256 is not None and catalog.n_rows():
+    if saved_sha256 is not None and catalog.n_rows():
         raise ModelDirError(
-            f"{path} is missing or damaged, and the vectors here were made with it: bring it back (it is encoder.pt of"
-            f" sha256 {frozen_sha256}), or give --force to embed everything anew"
+            f"{path} is missing or damaged, and the vectors here were made with it: restore it (sha256 {saved_sha256}),"
+            " or give --force to embed everything again"
         )
-    made = encoder.create(name, pt_path)
-    if isinstance(made, encoder.Fitted) and sample.n_files >= FIT_FILES_AT_LEAST and sample.sounds():
-        made.fit(sample)
+    created = encoder.create(name, pt_path)
+    if isinstance(created, encoder.Fitted) and sample.n_files >= FIT_FILES_AT_LEAST and sample.has_sound():
+        created.fit(sample)
     header = {
         "encoder": name,
-        "dim": made.dim,
+        "dim": created.dim,
         "sample_rate_hz": spec.sample_rate_hz,
         "window_samples": spec.window_samples,
         "hop_s": spec.hop_s,
     }
     with files.replacing(path) as aside:
-        checkpoint.save_script(made, aside, header)
-    catalog.put(encoder_sha256=files.sha256_of(path), dim=str(made.dim))
+        checkpoint.save_script(created, aside, header)
+    catalog.put(encoder_sha256=files.sha256_of(path), dim=str(created.dim))
     return path
 
 
-def thaw(catalog: Catalog) -> None:
-    """Forget the encoder, where it has learned from a folder in which nothing was to be heard."""
+def unbind_encoder(catalog: Catalog) -> None:
+    """Delete the saved encoder, which was fitted to a folder without any sound."""
     catalog.unset("encoder_sha256", "dim")
-    (catalog.path.parent / FILE).unlink(missing_ok=True)
+    (catalog.path.parent / ENCODER_FILE).unlink(missing_ok=True)

@@ -1,13 +1,13 @@
-"""From files to vectors in the catalog: decoded in processes that may die, embedded in batches, written by one hand.
+"""Decode and embed the pending files of a catalog: decoding in worker processes, embedding and writing in this one.
 
 ::
 
-    pending files > hashed, where their bytes may be known > decoded > windows > batches > embedded > catalog
-                             known: nothing more to do
+    pending files > hash, if the bytes may be known > decode > windows > batches > embed > catalog
+                    known: nothing more to do
 
-The files come in the order of n and the batches are cut from that order, so that the same folder gives the same
-batches, and the same vectors to the bit. What is in memory at a time is one batch, and what the decoders hold ready.
-Each batch is one transaction: a kill loses at most the batch under way, also within a file of ten hours.
+Files are taken in the order of n and batches are cut from that order, so the same folder gives the same batches, and
+vectors that are equal to the bit. Memory holds one batch and what the decoders have ready. Each batch is one
+transaction: a kill loses at most the current batch, even within a file of ten hours.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ from boiler import files as files_module
 from boiler.arrays import Float32Array
 from boiler.audio.decoder_pool import Decoders, Done, Event, Failed, Piece
 from boiler.audio.windows import Window, WindowSpec
-from boiler.catalog.catalog import Catalog, Pending
-from boiler.catalog.scan import Found
+from boiler.catalog.catalog import Catalog
+from boiler.catalog.embed_queue import PendingFile
+from boiler.catalog.scan import FoundFile
 from boiler.errors import ExhaustedError, SoundError
 from boiler.progress import Meter
 
@@ -41,9 +42,9 @@ _COMMIT_EVERY_S = 1.0
 
 
 @dataclass
-class Tally:
-    """What was done, and where the time went. Seconds of the wall clock, of the one thread that drives it all: making
-    or opening the encoder, waiting for decoders, embedding, writing."""
+class EmbedTally:
+    """Counts, and where the time went: wall-clock seconds of the main thread for loading the encoder, waiting for
+    decoders, embedding, writing."""
 
     embedded: int = 0
     reused: int = 0
@@ -54,30 +55,30 @@ class Tally:
     prepare_s: float = 0.0
     decode_wait_s: float = 0.0
     embed_s: float = 0.0
-    embed_processor_s: float = 0.0  # of all threads of this process: against embed_s, what others took from it
+    embed_processor_s: float = 0.0  # CPU time of all threads of this process
     write_s: float = 0.0
 
     @property
     def bottleneck(self) -> str:
-        """Which of the stages the others waited for; empty where nothing was embedded."""
+        """The slowest stage; empty if nothing was embedded."""
         if not self.windows:
             return ""
         return "decoding" if self.decode_wait_s > self.embed_s else "embedding"
 
 
 @dataclass
-class _Open:
-    """A file whose windows are coming in."""
+class _OpenFile:
+    """A file of which some windows have been decoded."""
 
     c: int
-    known: set[float]
-    waiting: int = 0  # windows of it that are not embedded yet
+    stored_start_s: set[float]
+    waiting: int = 0  # decoded windows that are not embedded yet
     done: Done[int] | None = None
 
 
 @dataclass
-class Hearing:
-    """One pass over the pending files of a catalog."""
+class EmbedRun:
+    """Embeds the pending files of a catalog."""
 
     catalog: Catalog
     root: Path
@@ -86,30 +87,30 @@ class Hearing:
     spec: WindowSpec
     batch_size: int
     meter: Meter
-    tally: Tally = field(default_factory=Tally)
+    tally: EmbedTally = field(default_factory=EmbedTally)
 
     def __post_init__(self) -> None:
-        self._open: dict[int, _Open] = {}
+        self._open: dict[int, _OpenFile] = {}
         self._batch: collections.deque[tuple[int, Window]] = collections.deque()
-        self._pending: dict[int, Pending] = {}
-        self._at_work: set[str] = set()  # hashes of files that are with the decoders
-        self._tried: set[int] = set()  # files, and below hashes, that are left to the next run
+        self._pending: dict[int, PendingFile] = {}
+        self._decoding: set[str] = set()  # hashes of files that are being decoded
+        self._tried: set[int] = set()  # files left to the next run; below, hashes
         self._exhausted: set[str] = set()
         self._committed = time.monotonic()
 
-    def run(self) -> Tally:
-        """Hear all that is pending. Failures are written down and never raised."""
+    def run(self) -> EmbedTally:
+        """Embed all pending files. Failures are recorded, not raised."""
         while True:
             twins = self._pass()
-            # The bytes of a twin were with the decoders already. When they could not be heard there for a passing
-            # reason (the file vanished, say), the twin is tried itself.
-            if not twins or all(pending.n not in twins for pending in self.catalog.pending()):
+            # A twin is a file whose bytes were being decoded under another name. If that failed for a passing reason
+            # (the other file vanished, say), the twin is tried itself.
+            if not twins or all(pending.n not in twins for pending in self.catalog.queue):
                 return self.tally
 
     def _pass(self) -> set[int]:
         twins: set[int] = set()
         with (
-            self.catalog.changing(),
+            self.catalog.transaction(),
             ThreadPoolExecutor(_HASH_THREADS) as threads,
             closing(self._events(threads, twins)) as events,
         ):
@@ -141,7 +142,7 @@ class Hearing:
         return event
 
     def _jobs(self, threads: ThreadPoolExecutor, twins: set[int]) -> Iterator[tuple[int, Path]]:
-        """The files to decode; what needs no decoding is settled on the way."""
+        """The files to decode. Files that need no decoding are finished on the way."""
         for pending, hashing in self._hashed_ahead(threads):
             if hashing is not None:
                 try:
@@ -151,47 +152,47 @@ class Hearing:
                     self.meter.step()
                     continue
             if pending.sha256 is not None:
-                self.catalog.hashed(pending.n, pending.sha256)
+                self.catalog.queue.set_hash(pending.n, pending.sha256)
                 if pending.sha256 in self._exhausted:
                     self.meter.step()
                     continue
-                if self.catalog.is_heard(pending.sha256) or pending.sha256 in self._at_work:
-                    if pending.sha256 in self._at_work:
+                if self.catalog.queue.is_done(pending.sha256) or pending.sha256 in self._decoding:
+                    if pending.sha256 in self._decoding:
                         twins.add(pending.n)
                     self.tally.reused += 1
                     self.meter.step()
                     continue
-                self._at_work.add(pending.sha256)
+                self._decoding.add(pending.sha256)
             self._pending[pending.n] = pending
             yield pending.n, pending.found.path(self.root)
 
-    def _hashed_ahead(self, threads: ThreadPoolExecutor) -> Iterator[tuple[Pending, Future[str] | None]]:
-        """The pending files, and the hash of those whose bytes may be known, computed while others are at work."""
-        ahead: collections.deque[tuple[Pending, Future[str] | None]] = collections.deque()
-        for pending in self.catalog.pending():
+    def _hashed_ahead(self, threads: ThreadPoolExecutor) -> Iterator[tuple[PendingFile, Future[str] | None]]:
+        """The pending files, each with the hash of its bytes if these may be known, computed in threads."""
+        ahead: collections.deque[tuple[PendingFile, Future[str] | None]] = collections.deque()
+        for pending in self.catalog.queue:
             if pending.n in self._tried or pending.sha256 in self._exhausted:
                 continue
-            in_doubt = pending.sha256 is None and self.catalog.may_be_known(pending)
+            is_hashed = pending.sha256 is None and self.catalog.queue.may_be_duplicate(pending)
             path = pending.found.path(self.root)
-            ahead.append((pending, threads.submit(files_module.sha256_of, path) if in_doubt else None))
+            ahead.append((pending, threads.submit(files_module.sha256_of, path) if is_hashed else None))
             if len(ahead) > _HASH_AHEAD:
                 yield ahead.popleft()
         yield from ahead
 
-    def _opened(self, n: int) -> _Open:
+    def _opened(self, n: int) -> _OpenFile:
         if n not in self._open:
-            self._open[n] = _Open(*self.catalog.begin(n))
+            self._open[n] = _OpenFile(*self.catalog.queue.begin(n))
         return self._open[n]
 
     def _take(self, n: int, windows: list[Window]) -> None:
         opened = self._opened(n)
         for window in windows:
-            if window.start_s not in opened.known:
+            if window.start_s not in opened.stored_start_s:
                 self._batch.append((n, window))
                 opened.waiting += 1
 
     def _flush(self) -> None:
-        """Embed one batch and keep it."""
+        """Embed one batch and store it."""
         batch = [self._batch.popleft() for _ in range(min(self.batch_size, len(self._batch)))]
         samples = np.stack([window.samples for _, window in batch])
         began, worked = time.monotonic(), time.process_time()
@@ -201,7 +202,7 @@ class Hearing:
         self.tally.embed_processor_s += time.process_time() - worked
         self.tally.windows += len(batch)
         usable = [bool(np.isfinite(vector).all() and vector.any()) for vector in vectors]
-        self.catalog.add(
+        self.catalog.queue.add_windows(
             (self._open[n].c, window.start_s, window.end_s, vector)
             for (n, window), vector, good in zip(batch, vectors, usable, strict=True)
             if good and n in self._open
@@ -209,7 +210,7 @@ class Hearing:
         for (n, _), good in zip(batch, usable, strict=True):
             if not good:
                 id = self._pending[n].found.id if n in self._pending else ""
-                self._failed(n, SoundError(id, "the encoder gives a vector of no length, or one that is not finite"))
+                self._failed(n, SoundError(id, "the encoder returned a vector that is zero or not finite"))
         for n, count in collections.Counter(n for n, _ in batch).items():
             if n in self._open:
                 self._open[n].waiting -= count
@@ -218,11 +219,11 @@ class Hearing:
         self.tally.write_s += time.monotonic() - embedded
 
     def _finish(self, n: int) -> None:
-        """Close a file when the last of its windows is in."""
+        """Finish a file once all its windows are stored."""
         opened = self._open[n]
         if opened.done is None or opened.waiting:
             return
-        self.catalog.finish(n, opened.c, opened.done.sha256, opened.done.size_bytes, opened.done.probe)
+        self.catalog.queue.finish(n, opened.c, opened.done.sha256, opened.done.size_bytes, opened.done.probe)
         self.tally.embedded += 1
         self.tally.sound_s += opened.done.probe.duration_s
         self._close(n)
@@ -236,27 +237,27 @@ class Hearing:
         try:
             stat = path.stat()
             if (stat.st_size, stat.st_mtime_ns) != (pending.found.size_bytes, pending.found.mtime_ns):
-                self._problem(pending, "it changed while it was read: the next run takes it up")
+                self._problem(pending, "it changed while it was read: the next run tries again")
             else:
                 sha256 = pending.sha256 or files_module.sha256_of(path)
-                passing = isinstance(error, ExhaustedError)
-                self.catalog.fail(n, sha256, error.reason, passing=passing)
+                may_pass = isinstance(error, ExhaustedError)
+                self.catalog.queue.fail(n, sha256, error.reason, may_pass=may_pass)
                 self.tally.failed += 1
-                if passing:
+                if may_pass:
                     self._exhausted.add(sha256)
         except OSError as unreadable:
             self._unreadable(pending, unreadable)
         self._close(n)
 
-    def _unreadable(self, pending: Pending, error: OSError) -> None:
+    def _unreadable(self, pending: PendingFile, error: OSError) -> None:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
-            self.catalog.vanished(pending.n)
+            self.catalog.queue.delete_file(pending.n)
             self.tally.vanished += 1
         else:
             self._problem(pending, f"it cannot be read: {error.strerror}")
 
-    def _problem(self, pending: Pending, reason: str) -> None:
-        self.catalog.problem(pending.n, reason)
+    def _problem(self, pending: PendingFile, reason: str) -> None:
+        self.catalog.queue.set_problem(pending.n, reason)
         self._tried.add(pending.n)
         self.tally.failed += 1
 
@@ -264,7 +265,7 @@ class Hearing:
         self._open.pop(n, None)
         pending = self._pending.pop(n)
         if pending.sha256:
-            self._at_work.discard(pending.sha256)
+            self._decoding.discard(pending.sha256)
         self.meter.step()
 
     def _commit(self) -> None:
@@ -272,18 +273,18 @@ class Hearing:
         self._committed = time.monotonic()
 
 
-def hashes(root: Path) -> Callable[[list[Found]], Iterator[str | None]]:
-    """Reads files below `root` and gives their hashes, in order; None for one that cannot be read."""
+def file_hashes(root: Path) -> Callable[[list[FoundFile]], Iterator[str | None]]:
+    """A function that hashes files below `root`, in order; None for a file that cannot be read."""
 
-    def one(found: Found) -> str | None:
+    def hash_of(found: FoundFile) -> str | None:
         try:
             return files_module.sha256_of(found.path(root))
         except OSError:
             return None
 
-    def all_of(files: list[Found]) -> Iterator[str | None]:
+    def hash_all(files: list[FoundFile]) -> Iterator[str | None]:
         with ThreadPoolExecutor(_HASH_THREADS) as threads:
-            for begin in range(0, len(files), _HASHES_AT_ONCE):  # what is waiting takes memory
-                yield from threads.map(one, files[begin : begin + _HASHES_AT_ONCE])
+            for begin in range(0, len(files), _HASHES_AT_ONCE):  # queued results take memory
+                yield from threads.map(hash_of, files[begin : begin + _HASHES_AT_ONCE])
 
-    return all_of
+    return hash_all

@@ -1,10 +1,10 @@
-"""Bring an index up to date with a folder: look, embed what is new, publish. `boiler.index` is its command line.
+"""Bring an index up to date with a folder. `boiler.index` is its command line.
 
 ::
 
-    folder > scan > sync with the catalog > hear what is pending > publish a generation
+    folder > scan > compare with the catalog > embed what is pending > publish a generation
 
-The catalog is written as the work goes on, so a run that is killed goes on where it was; what readers see changes
+The catalog is written along the way, so a run that is killed continues where it stopped. What readers see changes
 once, at the end.
 """
 
@@ -15,7 +15,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any, cast
@@ -28,17 +28,24 @@ from boiler.arrays import Float32Array, StructuredArray
 from boiler.audio import stream
 from boiler.audio.decoder_pool import Decoders
 from boiler.audio.windows import Which, WindowSpec
-from boiler.catalog import catalog, diff, scan
-from boiler.catalog import metadata as metadata_module
-from boiler.catalog.catalog import Catalog
+from boiler.catalog import diff, metadata, scan
+from boiler.catalog.catalog import CATALOG_FILE, Catalog
+from boiler.catalog.diff import Changes
 from boiler.catalog.items import Failure, folder_of
 from boiler.encoder import runtime
 from boiler.engine import selection
 from boiler.engine.selection import EngineChoice
 from boiler.errors import CatalogError, CheckpointError, CorpusError, ModelDirError, UnknownNameError
-from boiler.indexing import binding
-from boiler.indexing import embed as embed_module
-from boiler.indexing.binding import Binding
+from boiler.indexing.binding import (
+    ENCODER_FILE,
+    Binding,
+    FitSample,
+    bind_catalog,
+    bind_encoder,
+    read_binding,
+    unbind_encoder,
+)
+from boiler.indexing.embed import EmbedRun, EmbedTally, file_hashes
 from boiler.indexing.report import Report
 from boiler.model.device import resolve_device
 from boiler.progress import meter
@@ -48,8 +55,8 @@ from boiler.store.generation import ROW, Header
 
 @dataclass(frozen=True)
 class IndexSettings:
-    """What to index, with what, and where to. None: as it was the last time in this model directory; the first time,
-    as in `FIRST_TIME`."""
+    """What to index, with which encoder, and where to. None: as in the last run in this model directory; in the first
+    run as in `DEFAULTS`."""
 
     wav_dir: Path
     encoder: str | None = None
@@ -74,7 +81,7 @@ class IndexSettings:
     engine_options: Mapping[str, Any] | None = None
 
 
-FIRST_TIME: dict[str, Any] = {
+DEFAULTS: dict[str, Any] = {
     "windows": "all",
     "hop_s": None,  # the encoder's own
     "url_template": "{id}",
@@ -85,32 +92,44 @@ FIRST_TIME: dict[str, Any] = {
 }
 
 
+@dataclass(frozen=True)
+class _LastRun:
+    """What the catalog recorded of the run before; empty for a new directory."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    binding: Binding | None = None
+
+    @classmethod
+    def read(cls, catalog: Catalog) -> _LastRun:
+        return cls(json.loads(catalog.get("settings") or "{}"), read_binding(catalog))
+
+
 def index(settings: IndexSettings) -> Report:
     """Bring the index up to date with the folder.
 
-    Raises: CorpusError: no such folder, or no sounds in it. CatalogError: another indexer is at work there, too much
-    is gone, or the disk is full. ModelDirError: the directory was made otherwise. CheckpointError, UnknownNameError: no
-    such encoder.
+    Raises: CorpusError: no such folder, or no sounds in it. CatalogError: another indexer is running there, more than
+    half of the files are gone, or the disk is full. ModelDirError: the directory belongs to another encoder.
+    CheckpointError, UnknownNameError: no such encoder.
     """
     began = time.monotonic()
-    columns_of = metadata_module.from_table(settings.metadata) if settings.metadata else metadata_module.from_folders
-    model_dir, settings = _decide(settings)
-    _refuse(model_dir, settings)
-    with generation.writing(model_dir), Catalog(model_dir / catalog.FILE) as store:
-        settings = _complete(store, settings)
-        run = store.begin_run(_now())
-        spec = _bind(store, settings)
+    columns_of = metadata.from_table(settings.metadata) if settings.metadata else metadata.from_folders
+    model_dir, settings = _with_model_dir(settings)
+    _check_before_writing(model_dir, settings)
+    with generation.lock_for_writing(model_dir), Catalog(model_dir / CATALOG_FILE) as catalog:
+        settings = _with_defaults(settings, _LastRun.read(catalog))
+        run = catalog.begin_run(_now())
+        spec = _bind(catalog, settings)
         if settings.retry_failed:
-            store.forget_failures()
-        changes, unreadable = _look(store, settings)
-        diff.apply(store, changes, lambda id: columns_of(id)[0], _now(), force=settings.force)
-        store.describe(columns_of)
+            catalog.queue.retry_failed()
+        changes, unreadable = _compare(catalog, settings)
+        diff.apply(catalog, changes, lambda id: columns_of(id)[0], _now(), force=settings.force)
+        catalog.update_columns(columns_of)
         scanned = time.monotonic()
-        tally = _hear(store, settings, spec)
-        store.purge()
-        failures = store.failures() + [Failure(id, reason) for id, reason in unreadable.reasons.items()]
-        heard = time.monotonic()
-        opened, published = _publish(store, settings, spec, model_dir, failures)
+        tally = _embed_pending(catalog, settings, spec)
+        catalog.queue.delete_unused()
+        failures = catalog.failures() + [Failure(id, reason) for id, reason in unreadable.reasons.items()]
+        embedded = time.monotonic()
+        opened, published = _publish(catalog, settings, spec, model_dir, failures)
         ended = time.monotonic()
         report = Report(
             model_dir=model_dir,
@@ -122,36 +141,38 @@ def index(settings: IndexSettings) -> Report:
             n_items=opened.header.n_items if opened else 0,
             n_rows=opened.header.n_rows if opened else 0,
             scan_s=scanned - began,
-            publish_s=ended - heard,
+            publish_s=ended - embedded,
             wall_s=ended - began,
         )
-        store.end_run(run, _now(), "failures" if failures else "done", report.to_json())
+        catalog.end_run(run, _now(), "failures" if failures else "done", report.to_json())
     return report
 
 
-def plan(settings: IndexSettings) -> diff.Changes:
+def plan(settings: IndexSettings) -> Changes:
     """What `index` would do; nothing is written."""
-    model_dir, settings = _decide(settings)
-    path = model_dir / catalog.FILE
+    model_dir, settings = _with_model_dir(settings)
+    path = model_dir / CATALOG_FILE
     if not path.is_file():
-        with Catalog(Path(":memory:")) as store:
-            return _look(store, _complete(store, settings))[0]
-    with files.writing(model_dir), Catalog(path) as store:
-        return _look(store, _complete(store, settings))[0]
+        ids = sorted(found.id for found in _scan(_with_defaults(settings, _LastRun()), scan.Unreadable()))
+        if not ids:
+            raise _no_sounds(settings)
+        return Changes(new=ids)
+    with files.lock_for_writing(model_dir), Catalog(path) as catalog:
+        return _compare(catalog, _with_defaults(settings, _LastRun.read(catalog)))[0]
 
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _decide(settings: IndexSettings) -> tuple[Path, IndexSettings]:
+def _with_model_dir(settings: IndexSettings) -> tuple[Path, IndexSettings]:
     """The model directory, and the settings with the encoder's name filled in."""
     if not settings.wav_dir.is_dir():
         raise CorpusError(f"{settings.wav_dir} is not a folder: give the folder that holds the sounds")
     name = settings.encoder
-    if name is None and settings.model_dir is not None and (settings.model_dir / catalog.FILE).is_file():
-        with Catalog(settings.model_dir / catalog.FILE) as store:
-            bound = binding.binding_of(store)
+    if name is None and settings.model_dir is not None and (settings.model_dir / CATALOG_FILE).is_file():
+        with Catalog(settings.model_dir / CATALOG_FILE) as catalog:
+            bound = read_binding(catalog)
         name = bound.encoder if bound else None
     name = name or (encoder.DEFAULT if settings.pt_path else encoder.WITHOUT_CHECKPOINT)
     encoder.find(name)
@@ -164,20 +185,19 @@ def _decide(settings: IndexSettings) -> tuple[Path, IndexSettings]:
     return model_dir, replace(settings, encoder=name)
 
 
-def _refuse(model_dir: Path, settings: IndexSettings) -> None:
-    """Refuse what can be told beforehand, so that nothing is written then: above all, no empty model directory."""
+def _check_before_writing(model_dir: Path, settings: IndexSettings) -> None:
+    """Raise what can be known beforehand, so that no empty model directory is left behind."""
     resolve_device(settings.device)
-    if (model_dir / catalog.FILE).is_file():
+    if (model_dir / CATALOG_FILE).is_file():
         return
-    with Catalog(Path(":memory:")) as store:
-        settings = _complete(store, settings)
+    settings = _with_defaults(settings, _LastRun())
     if settings.pt_path is not None or encoder.find(str(settings.encoder)).needs_checkpoint:
         encoder.create(str(settings.encoder), settings.pt_path)
-    if next(_found(settings, scan.Unreadable()), None) is None:
-        raise _nothing(settings)
+    if next(_scan(settings, scan.Unreadable()), None) is None:
+        raise _no_sounds(settings)
 
 
-def _found(settings: IndexSettings, unreadable: scan.Unreadable) -> Iterator[scan.Found]:
+def _scan(settings: IndexSettings, unreadable: scan.Unreadable) -> Iterator[scan.FoundFile]:
     return scan.walk(
         settings.wav_dir,
         stream.SUFFIXES,
@@ -187,24 +207,26 @@ def _found(settings: IndexSettings, unreadable: scan.Unreadable) -> Iterator[sca
     )
 
 
-def _nothing(settings: IndexSettings) -> CorpusError:
+def _no_sounds(settings: IndexSettings) -> CorpusError:
     globs = " that --include and --exclude let through" if settings.include or settings.exclude else ""
     kinds = ", ".join(sorted(stream.SUFFIXES))
     return CorpusError(f"{settings.wav_dir} holds no sounds{globs}; boiler looks for {kinds}")
 
 
-def _complete(store: Catalog, settings: IndexSettings) -> IndexSettings:
-    """The settings with what was not said filled in from the last time."""
-    before = json.loads(store.get("settings") or "{}")
+def _with_defaults(settings: IndexSettings, last: _LastRun) -> IndexSettings:
+    """The settings, with those that are None taken from the run before.
+
+    Raises: CatalogError: a value that cannot work.
+    """
     if settings.engine is not None and settings.engine_options is None:
         settings = replace(settings, engine_options={})  # the options of another engine do not carry over
-    unsaid = {key: before.get(key, value) for key, value in FIRST_TIME.items() if getattr(settings, key) is None}
-    settings = replace(settings, **unsaid)
+    filled = {key: last.settings.get(key, value) for key, value in DEFAULTS.items() if getattr(settings, key) is None}
+    settings = replace(settings, **filled)
     settings = replace(settings, engine_options=_engine_choice(settings).options)
-    own, bound = _encoder_windows(store, settings), binding.binding_of(store)
-    if "hop_s" in unsaid and (settings.hop_s is None or (bound and bound.window_spec.window_s != own.window_s)):
+    own, bound = _encoder_windows(settings, last.binding), last.binding
+    if "hop_s" in filled and (settings.hop_s is None or (bound and bound.window_spec.window_s != own.window_s)):
         settings = replace(settings, hop_s=own.hop_s)
-    _url(str(settings.url_template), "a/b.wav")  # a template that cannot work is refused before the work
+    _url(str(settings.url_template), "a/b.wav")  # fails now rather than after the work
     for wrong, message in (
         (settings.batch_size < 1, "batch_size must be at least 1"),
         (settings.workers is not None and settings.workers < 1, "workers must be at least 1"),
@@ -214,7 +236,7 @@ def _complete(store: Catalog, settings: IndexSettings) -> IndexSettings:
         if wrong:
             raise CatalogError(message)
     try:
-        _cut_as(settings, own)
+        _window_spec(settings, own)
     except ValueError as error:
         raise CatalogError(str(error)) from error
     return settings
@@ -224,32 +246,31 @@ def _engine_choice(settings: IndexSettings) -> EngineChoice:
     return EngineChoice(str(settings.engine), settings.engine_options or {})
 
 
-def _encoder_windows(store: Catalog, settings: IndexSettings) -> WindowSpec:
-    """The windows that the encoder takes: as the directory knows them, where its own encoder goes on being used."""
-    bound = binding.binding_of(store)
+def _encoder_windows(settings: IndexSettings, bound: Binding | None) -> WindowSpec:
+    """The windows that the encoder takes; those of the binding while the directory's own encoder stays in use."""
     if bound is not None and bound.encoder == settings.encoder and settings.pt_path is None:
         return bound.window_spec
     return encoder.find(str(settings.encoder)).window_spec(settings.pt_path)
 
 
-def _cut_as(settings: IndexSettings, own: WindowSpec) -> WindowSpec:
-    """The encoder's windows, cut as the settings say. Raises: ValueError: not possible."""
+def _window_spec(settings: IndexSettings, own: WindowSpec) -> WindowSpec:
+    """The encoder's windows, with the hop and the choice of windows of the settings. Raises: ValueError."""
     which = cast(Which, settings.windows)
     return replace(own, hop_s=own.hop_s if settings.hop_s is None else float(settings.hop_s), which=which)
 
 
-def _bind(store: Catalog, settings: IndexSettings) -> WindowSpec:
-    """Bind the catalog to the encoder; how its sounds are cut."""
-    bound = binding.binding_of(store)
+def _bind(catalog: Catalog, settings: IndexSettings) -> WindowSpec:
+    """Bind the catalog to the encoder and its windows, and return these."""
+    bound = read_binding(catalog)
     if settings.pt_path is not None:
         if not settings.pt_path.is_file():
             raise CheckpointError(f"{settings.pt_path}: there is no such checkpoint; boiler train writes vqvae_NNN.pt")
         checkpoint_sha256 = files.sha256_of(settings.pt_path)
-    else:  # the directory knows its own
+    else:  # the directory's own encoder
         checkpoint_sha256 = bound.checkpoint_sha256 if bound and bound.encoder == settings.encoder else ""
-    spec = _cut_as(settings, _encoder_windows(store, settings))
-    binding.bind(
-        store,
+    spec = _window_spec(settings, _encoder_windows(settings, bound))
+    bind_catalog(
+        catalog,
         Binding(
             encoder=str(settings.encoder),
             checkpoint_sha256=checkpoint_sha256,
@@ -260,48 +281,47 @@ def _bind(store: Catalog, settings: IndexSettings) -> WindowSpec:
         ),
         force=settings.force,
     )
-    store.put(settings=json.dumps({key: getattr(settings, key) for key in FIRST_TIME}))
+    catalog.put(settings=json.dumps({key: getattr(settings, key) for key in DEFAULTS}))
     return spec
 
 
-def _look(store: Catalog, settings: IndexSettings) -> tuple[diff.Changes, scan.Unreadable]:
-    """Compare the folder with the catalog."""
+def _compare(catalog: Catalog, settings: IndexSettings) -> tuple[Changes, scan.Unreadable]:
+    """Scan the folder and compare it with the catalog."""
     unreadable = scan.Unreadable()
-    found = _found(settings, unreadable)
-    changes = diff.compare(store, found, unreadable, embed_module.hashes(settings.wav_dir), check=settings.check)
-    if not store.n_files() and not changes.new:
-        raise _nothing(settings)
+    found = _scan(settings, unreadable)
+    changes = diff.compare(catalog, found, unreadable, file_hashes(settings.wav_dir), check=settings.check)
+    if not catalog.n_files() and not changes.new:
+        raise _no_sounds(settings)
     return changes, unreadable
 
 
-def _hear(store: Catalog, settings: IndexSettings, spec: WindowSpec) -> embed_module.Tally:
-    """Embed what is pending; nothing is started where nothing is."""
-    n_pending = store.n_pending()
-    frozen = store.get("encoder_sha256") is not None
-    if not n_pending and frozen:
-        return embed_module.Tally()
-    # One file is never with two of them: to a file of ten hours, a second would be memory and nothing else.
+def _embed_pending(catalog: Catalog, settings: IndexSettings, spec: WindowSpec) -> EmbedTally:
+    """Embed the pending files. Starts no process if there are none."""
+    n_pending = len(catalog.queue)
+    if not n_pending and catalog.get("encoder_sha256") is not None:
+        return EmbedTally()
+    # A file is decoded by one worker, so more workers than files would only take memory.
     workers = min(settings.workers or os.cpu_count() or 1, max(n_pending, 1))
     limits = stream.Limits(max_seconds=settings.max_file_hours * 3600)
-    kind = encoder.find(str(settings.encoder))
+    encoder_type = encoder.find(str(settings.encoder))
     device = resolve_device(settings.device)
     began = time.monotonic()
     with Decoders(workers, timeout_s=settings.decode_timeout_s, limits=limits) as decoders:
         decoders.start()
-        sample = binding.Sample(
-            store,
+        sample = FitSample(
+            catalog,
             settings.wav_dir,
             decoders,
             spec=spec,
             batch_size=settings.batch_size,
-            n_windows=kind.fit_windows if issubclass(kind, encoder.Fitted) else 0,
+            n_windows=encoder_type.fit_windows if issubclass(encoder_type, encoder.Fitted) else 0,
             seed=settings.seed,
         )
-        path = binding.freeze(store, str(settings.encoder), settings.pt_path, spec, sample)
+        path = bind_encoder(catalog, str(settings.encoder), settings.pt_path, spec, sample)
         with runtime.embedding(path, device) as embed, meter("indexing", n_pending) as shown:
-            tally = embed_module.Tally(prepare_s=time.monotonic() - began)
-            return embed_module.Hearing(
-                catalog=store,
+            tally = EmbedTally(prepare_s=time.monotonic() - began)
+            return EmbedRun(
+                catalog=catalog,
                 root=settings.wav_dir,
                 embed=embed,
                 decoders=decoders,
@@ -313,33 +333,33 @@ def _hear(store: Catalog, settings: IndexSettings, spec: WindowSpec) -> embed_mo
 
 
 def _publish(
-    store: Catalog, settings: IndexSettings, spec: WindowSpec, model_dir: Path, failures: list[Failure]
+    catalog: Catalog, settings: IndexSettings, spec: WindowSpec, model_dir: Path, failures: list[Failure]
 ) -> tuple[generation.Generation | None, bool]:
-    """The current generation, published now when it says something else than the catalog; whether it was."""
-    says = {
+    """The current generation, and whether it was published now: only if its source is not the catalog as it is."""
+    source = {
         "wav_dir": str(settings.wav_dir.resolve()),
-        "catalogue": f"{store.get('birth')}:{store.revision}",
+        "catalogue": f"{catalog.get('birth')}:{catalog.revision}",
         "settings": json.dumps([settings.url_template, settings.seed]),
         "unreadable": str(sum(not failure.sha256 for failure in failures)),
     }
     choice = _engine_choice(settings)
     if choice != EngineChoice():  # absent by default, as in indexes of versions that knew no choice
-        says["engine"] = choice.key()
+        source["engine"] = choice.key()
     try:
         opened = generation.open(model_dir)
     except ModelDirError:
-        opened = None  # none yet, or a damaged one, which is made again
+        opened = None  # none yet, or a damaged one, which is published again
     if opened is not None:
         with opened.items() as database:
-            if database.meta() == says:
+            if database.meta() == source:
                 return opened, False
-    n_rows = store.n_rows()
+    n_rows = catalog.n_rows()
     if not n_rows and opened is None:
-        binding.thaw(store)
+        unbind_encoder(catalog)
         return None, False
     header = Header(
         encoder=str(settings.encoder),
-        dim=int(store.get("dim") or 0),
+        dim=int(catalog.get("dim") or 0),
         sample_rate_hz=spec.sample_rate_hz,
         window_samples=spec.window_samples,
         windows=spec.which,
@@ -347,16 +367,16 @@ def _publish(
         seed=settings.seed,
         url_template=str(settings.url_template),
     )
-    with _gathered(store, model_dir, n_rows, header.dim) as (vectors, rows):
+    with _gather_arrays(catalog, model_dir, n_rows, header.dim) as (vectors, rows):
         opened = generation.publish(
             model_dir,
             header,
             vectors,
             rows,
-            store.items(lambda id: _url(header.url_template, id)),
-            encoder_pt=model_dir / binding.FILE,
+            catalog.items(lambda id: _url(header.url_template, id)),
+            encoder_pt=model_dir / ENCODER_FILE,
             failures=failures,
-            meta=says,
+            meta=source,
             locked=True,
             engine=choice,
         )
@@ -364,26 +384,28 @@ def _publish(
 
 
 @contextmanager
-def _gathered(store: Catalog, model_dir: Path, n_rows: int, dim: int) -> Iterator[tuple[Float32Array, StructuredArray]]:
-    """All vectors [N, D] and rows [N] of the catalog; the vectors in a file aside, so that N may be large."""
+def _gather_arrays(
+    catalog: Catalog, model_dir: Path, n_rows: int, dim: int
+) -> Iterator[tuple[Float32Array, StructuredArray]]:
+    """All vectors [N, D] and rows [N] of the catalog. The vectors are mapped from a temporary file, so N may be large."""
     rows = np.zeros(n_rows, ROW)
-    aside = model_dir / generation.VERSIONS / ".gathered.npy"  # in versions, so that the next run tidies it away
+    aside = model_dir / generation.VERSIONS / ".gathered.npy"  # in versions, where the next run removes leftovers
 
     def blocks() -> Iterator[Float32Array]:
-        for at, (n, start_s, end_s, vector) in enumerate(store.rows()):
+        for at, (n, start_s, end_s, vector) in enumerate(catalog.rows()):
             rows[at] = (n, start_s, end_s)
             yield np.frombuffer(vector, "<f4")
 
     try:
         yield build.save_blocks(aside, (n_rows, dim), blocks()), rows
     except OSError as error:
-        raise ModelDirError(f"{model_dir}: no room to publish ({error}): free some space and run again") from error
+        raise ModelDirError(f"{model_dir}: cannot publish ({error}): free some space and run again") from error
     finally:
         aside.unlink(missing_ok=True)
 
 
 def _url(template: str, id: str) -> str:
-    """The item's address: the template with its fields filled in, quoted where the template is a web address.
+    """The item's URL: the template with its fields filled in, quoted if the template is a web address.
 
     >>> _url("https://example.org/view/{stem}", "loops/2a b.mp4"), _url("{id}", "loops/2a b.mp4")
     ('https://example.org/view/2a%20b', 'loops/2a b.mp4')

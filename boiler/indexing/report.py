@@ -10,7 +10,7 @@ from pathlib import Path
 
 from boiler.catalog.diff import Changes
 from boiler.catalog.items import Failure
-from boiler.indexing.embed import Tally
+from boiler.indexing.embed import EmbedTally
 
 _LISTED = 50
 
@@ -23,7 +23,7 @@ class Report:
     generation: str  # empty where there is nothing to publish
     published: bool
     changes: Changes
-    tally: Tally
+    tally: EmbedTally
     failures: list[Failure]
     n_items: int
     n_rows: int

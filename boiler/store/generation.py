@@ -61,11 +61,11 @@ __all__ = [
     "Item",
     "check",
     "current_name",
+    "lock_for_writing",
     "open",
     "publish",
     "rollback",
     "rows_of",
-    "writing",
 ]
 
 CURRENT = "current"
@@ -236,14 +236,14 @@ def publish(
 
     `vectors`: float32 [N, D], any length but zero (they are made unit length); `rows`: [N] of `ROW`, see `rows_of`;
     `items` in the order of n, taken one by one; an item without rows is a silent one. Without `encoder_pt` the index
-    answers vectors and items, but cannot embed a sound. `locked`: it is called within `writing`.
+    answers vectors and items, but cannot embed a sound. `locked`: it is called within `lock_for_writing`.
     `engine`: the engine that answers; by default it is chosen by the number of rows.
 
     Raises: ValueError: arrays and items do not belong together. CatalogError: another process is writing there.
     ModelDirError: the disk is full or cannot be written; the index there is as it was.
     """
     model_dir = Path(model_dir)
-    with nullcontext() if locked else writing(model_dir):
+    with nullcontext() if locked else lock_for_writing(model_dir):
         versions = model_dir / VERSIONS
         step = 1 + max((int(name.split("-")[0]) for name in names(model_dir)), default=0)
         # The number puts them in order; the rest makes a name that was never used before, so that a reader that
@@ -302,12 +302,12 @@ def _link_top(model_dir: Path, header: Header) -> None:
 
 
 @contextmanager
-def writing(model_dir: Path) -> Iterator[None]:
+def lock_for_writing(model_dir: Path) -> Iterator[None]:
     """Be the one that writes there, in a directory without what a killed writer left.
 
     Raises: CatalogError: another process is writing there.
     """
-    with files_module.writing(model_dir):
+    with files_module.lock_for_writing(model_dir):
         _tidy(model_dir)
         yield
 
@@ -343,7 +343,7 @@ def rollback(model_dir: str | os.PathLike[str]) -> Generation:
     """
     model_dir = Path(model_dir)
     current_name(model_dir)
-    with files_module.writing(model_dir):
+    with files_module.lock_for_writing(model_dir):
         name = before(model_dir)
         if name is None:
             raise ModelDirError(

@@ -28,7 +28,7 @@ from boiler.arrays import Float16Array, Float32Array, Int64Array
 from boiler.audio.decoder_pool import Decoders, Done, Failed, Piece
 from boiler.audio.stream import SUFFIXES
 from boiler.audio.windows import SAMPLE_RATE_HZ, WINDOW_SAMPLES, Window, WindowSpec
-from boiler.catalog.scan import Found, Unreadable, walk
+from boiler.catalog.scan import FoundFile, Unreadable, walk
 from boiler.errors import CorpusError
 from boiler.model.mel import LogMel
 from boiler.progress import meter
@@ -158,8 +158,8 @@ def prepare(wav_dir: Path, cache_dir: Path, workers: int = 2) -> Sounds:
 
 
 def _decode(
-    decoders: Decoders, wav_dir: Path, cache_dir: Path, files: list[Found]
-) -> Iterator[tuple[Found, str | Failure]]:
+    decoders: Decoders, wav_dir: Path, cache_dir: Path, files: list[FoundFile]
+) -> Iterator[tuple[FoundFile, str | Failure]]:
     """Each file with the hash under which it is now in the cache, or with why it is not."""
     kept: dict[str, _Kept] = {}
     by_id = {each.id: each for each in files}
@@ -188,7 +188,7 @@ def _path(cache_dir: Path, sha256: str) -> Path:
     return cache_dir / sha256[:2] / f"{sha256}.int16"
 
 
-def _is_known(found: Found, known: dict[str, list[Any]], cache_dir: Path) -> bool:
+def _is_known(found: FoundFile, known: dict[str, list[Any]], cache_dir: Path) -> bool:
     size_bytes, mtime_ns, sha256 = known.get(found.id, (None, None, None))
     unchanged = (size_bytes, mtime_ns) == (found.size_bytes, found.mtime_ns)
     return unchanged and sha256 is not None and _path(cache_dir, sha256).is_file()

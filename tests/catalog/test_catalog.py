@@ -12,23 +12,23 @@ import numpy as np
 import pytest
 from catalogs import PROBE, add_files, hear
 
-from boiler.catalog import catalog
-from boiler.catalog.catalog import Catalog
+from boiler.catalog import embed_queue
+from boiler.catalog.catalog import CATALOG_FILE, Catalog
 from boiler.errors import CatalogError
 
 
 @pytest.fixture
 def store(tmp_path: Path):
-    with Catalog(tmp_path / catalog.FILE) as store:
+    with Catalog(tmp_path / CATALOG_FILE) as store:
         yield store
 
 
 def test_numbers_follow_the_ids_and_are_never_given_twice(store: Catalog) -> None:
     add_files(store, "b.wav", "a.wav")
-    assert [(one.n, one.found.id) for one in store.pending()] == [(1, "a.wav"), (2, "b.wav")]
-    store.vanished(2)
+    assert [(one.n, one.found.id) for one in store.queue] == [(1, "a.wav"), (2, "b.wav")]
+    store.queue.delete_file(2)
     add_files(store, "c.wav")
-    assert [one.n for one in store.pending()] == [1, 3]
+    assert [one.n for one in store.queue] == [1, 3]
 
 
 def test_what_belongs_together_is_put_and_unset_in_one_statement(store: Catalog) -> None:
@@ -54,53 +54,53 @@ def test_what_was_heard_is_an_item_with_its_windows(store: Catalog) -> None:
         (1, 0.0, [2, 2, 2]),
         (1, 4.096, [3, 3, 3]),
     ]
-    assert store.n_pending() == 0
+    assert len(store.queue) == 0
 
 
 def test_the_same_bytes_are_heard_once_and_are_two_items(store: Catalog) -> None:
     add_files(store, "a.wav", "b.wav")
     hear(store, 1, "aa")
-    store.hashed(2, "aa")
+    store.queue.set_hash(2, "aa")
     assert [item.id for item in store.items(str)] == ["a.wav", "b.wav"]
     assert [n for n, *_ in store.rows()] == [1, 2]
-    assert store.n_pending() == 0
-    store.vanished(1)
-    store.purge()
+    assert len(store.queue) == 0
+    store.queue.delete_file(1)
+    store.queue.delete_unused()
     assert [n for n, *_ in store.rows()] == [2]
 
 
 def test_a_twin_that_is_quicker_wins(store: Catalog) -> None:
     add_files(store, "a.wav", "b.wav")
-    c, _ = store.begin(1)
-    store.add([(c, 0.0, 8.192, np.ones(3, np.float32))])
+    c, _ = store.queue.begin(1)
+    store.queue.add_windows([(c, 0.0, 8.192, np.ones(3, np.float32))])
     hear(store, 2, "aa")
-    store.finish(1, c, "aa", 1, PROBE)
+    store.queue.finish(1, c, "aa", 1, PROBE)
     assert [n for n, *_ in store.rows()] == [1, 2]
 
 
 def test_a_failure_belongs_to_the_bytes_and_a_problem_to_the_file(store: Catalog) -> None:
     add_files(store, "a.wav", "b.wav", "c.wav")
-    store.fail(1, "aa", "is empty")
-    store.hashed(2, "aa")
-    store.problem(3, "no permission")
+    store.queue.fail(1, "aa", "is empty")
+    store.queue.set_hash(2, "aa")
+    store.queue.set_problem(3, "no permission")
     assert [(one.id, one.reason) for one in store.failures()] == [
         ("a.wav", "is empty"),
         ("b.wav", "is empty"),
         ("c.wav", "no permission"),
     ]
-    assert [one.n for one in store.pending()] == [3]
-    store.forget_failures()
-    assert [one.n for one in store.pending()] == [1, 2, 3]
+    assert [one.n for one in store.queue] == [3]
+    store.queue.retry_failed()
+    assert [one.n for one in store.queue] == [1, 2, 3]
 
 
 def test_a_file_that_was_half_heard_goes_on_where_it_was(store: Catalog) -> None:
     add_files(store, "a.wav")
-    c, known = store.begin(1)
+    c, known = store.queue.begin(1)
     assert known == set()
-    store.add([(c, 0.0, 8.192, np.ones(3, np.float32))])
-    assert store.begin(1) == (c, {0.0})
+    store.queue.add_windows([(c, 0.0, 8.192, np.ones(3, np.float32))])
+    assert store.queue.begin(1) == (c, {0.0})
     assert list(store.rows()) == []  # not an item before its end
-    assert store.n_pending() == 1
+    assert len(store.queue) == 1
 
 
 def test_whatever_a_reader_would_see_raises_the_revision(store: Catalog) -> None:
@@ -109,23 +109,23 @@ def test_whatever_a_reader_would_see_raises_the_revision(store: Catalog) -> None
     seen.append(store.revision)
     hear(store, 1, "aa")
     seen.append(store.revision)
-    store.problem(2, "no permission")
+    store.queue.set_problem(2, "no permission")
     seen.append(store.revision)
-    store.describe(lambda id: ("label", {"bpm": 1}))
+    store.update_columns(lambda id: ("label", {"bpm": 1}))
     seen.append(store.revision)
-    store.describe(lambda id: ("label", {"bpm": 1}))
+    store.update_columns(lambda id: ("label", {"bpm": 1}))
     assert store.revision == seen[-1]
     assert seen == sorted(set(seen))
 
 
 def test_a_transaction_is_kept_whole_or_not_at_all(store: Catalog) -> None:
     add_files(store, "a.wav", "b.wav")
-    with pytest.raises(RuntimeError), store.changing():
-        store.vanished(1)
+    with pytest.raises(RuntimeError), store.transaction():
+        store.queue.delete_file(1)
         store.commit()
-        store.vanished(2)
+        store.queue.delete_file(2)
         raise RuntimeError
-    assert [one.n for one in store.pending()] == [2]
+    assert [one.n for one in store.queue] == [2]
 
 
 def test_what_is_no_catalog_is_refused(tmp_path: Path) -> None:
@@ -140,10 +140,10 @@ def test_a_kill_keeps_what_was_committed_and_nothing_else(tmp_path: Path) -> Non
         from pathlib import Path
         sys.path.insert(0, {str(Path(__file__).parents[1])!r})
         from catalogs import add_files, hear
-        from boiler.catalog.catalog import Catalog
+        from boiler.catalog.catalog import CATALOG_FILE, Catalog
         store = Catalog(Path(sys.argv[1]))
         add_files(store, *(f"{{n}}.wav" for n in range(1, 9)))
-        with store.changing():
+        with store.transaction():
             hear(store, 1, "1")
             store.commit()
             hear(store, 2, "2")
@@ -152,46 +152,46 @@ def test_a_kill_keeps_what_was_committed_and_nothing_else(tmp_path: Path) -> Non
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "catalogue.sqlite")], check=False)
     with Catalog(tmp_path / "catalogue.sqlite") as store:
         assert [n for n, *_ in store.rows()] == [1]
-        assert store.n_pending() == 7
+        assert len(store.queue) == 7
 
 
 def test_what_ran_out_of_time_is_tried_three_times_and_then_left(store: Catalog) -> None:
     add_files(store, "a.wav", "b.wav")
     revisions = [store.revision]
-    for _ in range(catalog.MOST_TRIES):
-        assert [one.n for one in store.pending()] == [1, 2]
-        store.fail(1, "aa", "too slow", passing=True)
+    for _ in range(embed_queue.MAX_TRIES):
+        assert [one.n for one in store.queue] == [1, 2]
+        store.queue.fail(1, "aa", "too slow", may_pass=True)
         revisions.append(store.revision)
-    assert [one.n for one in store.pending()] == [2]
+    assert [one.n for one in store.queue] == [2]
     assert [one.reason for one in store.failures()] == ["too slow"]
     # It is told when it fails first, and when it is given up; the try in between changes nothing that is published.
     assert [before != after for before, after in pairwise(revisions)] == [True, False, True]
-    store.forget_failures()
-    assert [one.n for one in store.pending()] == [1, 2]
+    store.queue.retry_failed()
+    assert [one.n for one in store.queue] == [1, 2]
 
 
 def test_a_second_try_may_succeed_or_fail_for_good(store: Catalog) -> None:
     add_files(store, "a.wav", "b.wav")
     for n, sha256 in ((1, "aa"), (2, "bb")):
-        store.fail(n, sha256, "too slow", passing=True)
+        store.queue.fail(n, sha256, "too slow", may_pass=True)
     assert [one.reason for one in store.failures()] == ["too slow; the next run tries again"] * 2
     hear(store, 1, "aa")
-    store.fail(2, "bb", "is empty")
+    store.queue.fail(2, "bb", "is empty")
     assert [item.id for item in store.items(str)] == ["a.wav"]
     assert [(one.id, one.reason) for one in store.failures()] == [("b.wav", "is empty")]
-    assert store.n_pending() == 0
-    store.fail(1, "aa", "too slow", passing=True)  # a twin of it, say: what was heard stays
+    assert len(store.queue) == 0
+    store.queue.fail(1, "aa", "too slow", may_pass=True)  # a twin of it, say: what was heard stays
     assert [n for n, *_ in store.rows()] == [1]
 
 
 def test_what_was_heard_before_time_ran_out_is_kept_for_the_next_try(store: Catalog) -> None:
     add_files(store, "a.wav")
-    c, _ = store.begin(1)
-    store.add([(c, 0.0, 8.192, np.ones(3, np.float32))])
-    store.fail(1, "aa", "too slow", passing=True)
-    store.purge()
-    assert store.begin(1) == (c, {0.0})
-    store.add([(c, 4.096, 12.288, np.ones(3, np.float32))])
-    store.finish(1, c, "aa", 1, PROBE)
+    c, _ = store.queue.begin(1)
+    store.queue.add_windows([(c, 0.0, 8.192, np.ones(3, np.float32))])
+    store.queue.fail(1, "aa", "too slow", may_pass=True)
+    store.queue.delete_unused()
+    assert store.queue.begin(1) == (c, {0.0})
+    store.queue.add_windows([(c, 4.096, 12.288, np.ones(3, np.float32))])
+    store.queue.finish(1, c, "aa", 1, PROBE)
     assert [start_s for _, start_s, _, _ in store.rows()] == [0.0, 4.096]
-    assert store.n_pending() == 0
+    assert len(store.queue) == 0

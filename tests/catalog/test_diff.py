@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from catalogs import hear
 
-from boiler.catalog import catalog, diff, scan
-from boiler.catalog.catalog import Catalog
+from boiler.catalog import diff, scan
+from boiler.catalog.catalog import CATALOG_FILE, Catalog
 from boiler.catalog.diff import Changes
 from boiler.errors import CatalogError
 from boiler.files import sha256_of
@@ -23,7 +23,7 @@ class Folder:
     def __init__(self, tmp_path: Path) -> None:
         self.root = tmp_path / "sounds"
         self.root.mkdir()
-        self.store = Catalog(tmp_path / catalog.FILE)
+        self.store = Catalog(tmp_path / CATALOG_FILE)
         self.unreadable = scan.Unreadable()
         self.n_heard = 0
 
@@ -36,16 +36,16 @@ class Folder:
     def compare(self, check: bool = False) -> Changes:
         self.unreadable.reasons.clear()
         found = scan.walk(self.root, {".wav"}, unreadable=self.unreadable)
-        return diff.compare(self.store, found, self.unreadable, embed.hashes(self.root), check=check)
+        return diff.compare(self.store, found, self.unreadable, embed.file_hashes(self.root), check=check)
 
     def sync(self, *, force: bool = False, check: bool = False) -> Changes:
         changes = self.compare(check)
         diff.apply(self.store, changes, lambda id: None, "now", force=force)
         self.n_heard = 0
-        for pending in list(self.store.pending()):
+        for pending in list(self.store.queue):
             sha256 = sha256_of(pending.found.path(self.root))
-            if self.store.is_heard(sha256):
-                self.store.hashed(pending.n, sha256)
+            if self.store.queue.is_done(sha256):
+                self.store.queue.set_hash(pending.n, sha256)
             else:
                 hear(self.store, pending.n, sha256, size_bytes=pending.found.size_bytes)
                 self.n_heard += 1

@@ -66,13 +66,13 @@ def test_a_catalog_of_version_1_keeps_all_it_holds(tmp_path: Path) -> None:
             assert [(item.id, item.label, item.duration_s) for item in store.items(str)] == [("a.wav", "dog", 12.288)]
             assert [np.frombuffer(row[3], "<f4").tolist() for row in store.rows()] == [[1, 2], [3, 4]]
             # What had been given up for want of time is tried again; what is broken is not.
-            assert [pending.n for pending in store.pending()] == [3, 4]
+            assert [pending.n for pending in store.queue] == [3, 4]
             assert [failure.id for failure in store.failures()] == ["b.wav", "c.wav"]
 
 
 def test_tables_of_an_old_catalog_are_in_the_end_those_of_a_new_one(tmp_path: Path) -> None:
     def tables(path: Path) -> dict[str, set[tuple[object, ...]]]:
-        with closing(schema.opened(path)) as db:
+        with closing(schema.connect(path)) as db:
             names = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")]
             return {name: set(db.execute("SELECT name, type FROM pragma_table_info(?)", (name,))) for name in names}
 
@@ -81,7 +81,7 @@ def test_tables_of_an_old_catalog_are_in_the_end_those_of_a_new_one(tmp_path: Pa
     assert tables(tmp_path / "old.sqlite") == tables(tmp_path / "new.sqlite")
 
 
-@pytest.mark.parametrize("make", [lambda path: None, lambda path: schema.opened(path).close()])
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: schema.connect(path).close()])
 def test_a_newer_catalog_is_refused(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / "c.sqlite")
     with closing(sqlite3.connect(tmp_path / "c.sqlite")) as db:

@@ -13,13 +13,13 @@ from boiler import encoder, files
 from boiler.audio import stream
 from boiler.audio.decoder_pool import Decoders
 from boiler.audio.windows import DEFAULT_WINDOWS, WINDOW_SAMPLES
-from boiler.catalog import catalog, diff, scan
-from boiler.catalog.catalog import Catalog
+from boiler.catalog import diff, scan
+from boiler.catalog.catalog import CATALOG_FILE, Catalog
 from boiler.encoder import runtime
 from boiler.errors import ModelDirError
 from boiler.indexing import binding
 from boiler.indexing import embed as embed_module
-from boiler.indexing.binding import Binding, Sample
+from boiler.indexing.binding import Binding, FitSample
 
 BINDING = Binding("MFCCStats", "", "all", 4.096)
 
@@ -34,10 +34,10 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(root: Path, tmp_path: Path):
-    with Catalog(tmp_path / catalog.FILE) as store:
+    with Catalog(tmp_path / CATALOG_FILE) as store:
         unreadable = scan.Unreadable()
         found = scan.walk(root, stream.SUFFIXES, unreadable=unreadable)
-        changes = diff.compare(store, found, unreadable, embed_module.hashes(root))
+        changes = diff.compare(store, found, unreadable, embed_module.file_hashes(root))
         diff.apply(store, changes, lambda id: None, "now")
         yield store
 
@@ -48,20 +48,20 @@ def decoders():
         yield decoders
 
 
-def sample(store: Catalog, root: Path, decoders: Decoders, seed: int = 0) -> Sample:
-    return Sample(store, root, decoders, spec=DEFAULT_WINDOWS, batch_size=4, n_windows=1000, seed=seed)
+def sample(store: Catalog, root: Path, decoders: Decoders, seed: int = 0) -> FitSample:
+    return FitSample(store, root, decoders, spec=DEFAULT_WINDOWS, batch_size=4, n_windows=1000, seed=seed)
 
 
 def test_a_new_directory_is_bound_and_an_old_one_holds_to_it(store: Catalog) -> None:
-    assert binding.binding_of(store) is None
-    binding.bind(store, BINDING, force=False)
-    binding.bind(store, BINDING, force=False)
-    assert binding.binding_of(store) == BINDING
+    assert binding.read_binding(store) is None
+    binding.bind_catalog(store, BINDING, force=False)
+    binding.bind_catalog(store, BINDING, force=False)
+    assert binding.read_binding(store) == BINDING
     other = Binding("MFCCStats", "ab", "first", 4.096)
     with pytest.raises(ModelDirError, match=r"checkpoint_sha256: .*windows: all there, first now"):
-        binding.bind(store, other, force=False)
-    binding.bind(store, other, force=True)
-    assert binding.binding_of(store) == other
+        binding.bind_catalog(store, other, force=False)
+    binding.bind_catalog(store, other, force=True)
+    assert binding.read_binding(store) == other
 
 
 def test_a_sample_gives_the_same_windows_each_time_in_batches(store: Catalog, root: Path, decoders: Decoders) -> None:
@@ -74,15 +74,17 @@ def test_a_sample_gives_the_same_windows_each_time_in_batches(store: Catalog, ro
 
 
 def test_the_encoder_is_made_once(store: Catalog, root: Path, decoders: Decoders) -> None:
-    path = binding.freeze(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders))
+    path = binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders))
     made = (path.stat().st_mtime_ns, files.sha256_of(path))
-    assert binding.freeze(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders, seed=5)) == path
+    assert (
+        binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders, seed=5)) == path
+    )
     assert (path.stat().st_mtime_ns, files.sha256_of(path)) == made
     assert store.get("encoder_sha256") == made[1]
 
 
 def test_an_encoder_that_learns_has_learned_from_the_folder(store: Catalog, root: Path, decoders: Decoders) -> None:
-    path = binding.freeze(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders))
+    path = binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders))
     windows = next(iter(sample(store, root, decoders)))[:, 0].numpy()
     learned = runtime.embedder(path, "cpu")(windows)
     with torch.inference_mode():
@@ -94,7 +96,7 @@ def test_a_window_gets_the_same_vector_alone_or_in_a_batch_on_one_thread_or_four
     store: Catalog, root: Path, decoders: Decoders
 ) -> None:
     embed = runtime.embedder(
-        binding.freeze(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders)), "cpu"
+        binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders)), "cpu"
     )
     windows = np.concatenate([batch[:, 0].numpy() for batch in sample(store, root, decoders)])
     threads = torch.get_num_threads()
@@ -111,7 +113,7 @@ def test_a_window_gets_the_same_vector_alone_or_in_a_batch_on_one_thread_or_four
 def test_many_batches_give_the_same_vectors_to_the_bit_on_any_number_of_threads(
     store: Catalog, root: Path, decoders: Decoders
 ) -> None:
-    path = binding.freeze(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders))
+    path = binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders))
     windows = np.concatenate([batch[:, 0].numpy() for batch in sample(store, root, decoders)])
     before = torch.get_num_threads()
     found = []

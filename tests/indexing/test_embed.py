@@ -14,10 +14,10 @@ from sounds import tone, write
 from boiler.arrays import Float32Array
 from boiler.audio.decoder_pool import Decoders
 from boiler.audio.windows import DEFAULT_WINDOWS
-from boiler.catalog import catalog, diff, scan
-from boiler.catalog.catalog import Catalog
+from boiler.catalog import diff, scan
+from boiler.catalog.catalog import CATALOG_FILE, Catalog
 from boiler.indexing import embed as embed_module
-from boiler.indexing.embed import Hearing, Tally
+from boiler.indexing.embed import EmbedRun, EmbedTally
 from boiler.progress import meter
 
 DIM = 4
@@ -36,18 +36,18 @@ class Room:
     def __init__(self, tmp_path: Path, decoders: Decoders) -> None:
         self.root = tmp_path / "sounds"
         self.root.mkdir()
-        self.store = Catalog(tmp_path / catalog.FILE)
+        self.store = Catalog(tmp_path / CATALOG_FILE)
         self.decoders = decoders
 
     def look(self) -> None:
         unreadable = scan.Unreadable()
         found = scan.walk(self.root, {".wav"}, unreadable=unreadable)
-        changes = diff.compare(self.store, found, unreadable, embed_module.hashes(self.root))
+        changes = diff.compare(self.store, found, unreadable, embed_module.file_hashes(self.root))
         diff.apply(self.store, changes, lambda id: None, "now", force=True)
 
-    def hear(self, embed: embed_module.Embed = statistics, batch_size: int = 4) -> Tally:
+    def hear(self, embed: embed_module.Embed = statistics, batch_size: int = 4) -> EmbedTally:
         with meter("hearing", None) as shown:
-            return Hearing(self.store, self.root, embed, self.decoders, DEFAULT_WINDOWS, batch_size, shown).run()
+            return EmbedRun(self.store, self.root, embed, self.decoders, DEFAULT_WINDOWS, batch_size, shown).run()
 
     def vectors(self) -> dict[str, list[tuple[float, float, list[float]]]]:
         ids = {item.n: item.id for item in self.store.items(str)}
@@ -150,9 +150,9 @@ def test_a_twin_takes_the_place_of_one_that_vanished(room: Room) -> None:
     write(room.root / "a.wav", tone(440, 1.0, 16_000), 16_000)
     shutil.copy(room.root / "a.wav", room.root / "b.wav")
     room.look()
-    hashes = {pending.n for pending in room.store.pending()}
+    hashes = {pending.n for pending in room.store.queue}
     for n in hashes:  # as after a run that was killed between hashing and decoding
-        room.store.hashed(n, "0" * 64)
+        room.store.queue.set_hash(n, "0" * 64)
     (room.root / "a.wav").unlink()
     room.hear()
     assert list(room.vectors()) == ["b.wav"]
@@ -227,6 +227,6 @@ def test_a_run_that_ends_anywhere_loses_at_most_a_batch_and_goes_on(room: Room) 
     assert sum(embedded) == 24 + 5  # none twice
     assert len(room.vectors()["0.wav"]) == 24
     fresh = room.vectors()
-    room.store.forget_all()
+    room.store.queue.clear()
     room.hear(batch_size=3)
     assert room.vectors() == fresh

@@ -147,7 +147,7 @@ def test_an_index_brought_up_to_date_holds_what_a_fresh_one_holds(
     shutil.copytree(tmp_path / "m", tmp_path / "fresh", symlinks=True)
     # the same encoder, everything heard anew
     with closing(pipeline.Catalog(tmp_path / "fresh" / "catalogue.sqlite")) as store:
-        store.forget_all()
+        store.queue.clear()
     pipeline.index(replace(settings, model_dir=tmp_path / "fresh"))
     one, other = generation.open(tmp_path / "m"), generation.open(tmp_path / "fresh")
     assert (tmp_path / "m" / METADATA).read_bytes() == (tmp_path / "fresh" / METADATA).read_bytes()
@@ -324,7 +324,7 @@ def test_a_lost_encoder_is_refused_not_made_anew(settings: IndexSettings, folder
     for path in (tmp_path / "m").rglob("*encoder.pt"):
         path.unlink()
     write(folder / "newer.wav", tone(600, 1.0, 16_000), 16_000)
-    with pytest.raises(ModelDirError, match="bring it back"):
+    with pytest.raises(ModelDirError, match="restore it"):
         pipeline.index(settings)
 
 
@@ -347,7 +347,7 @@ def test_an_error_of_the_encoder_leaves_the_old_index(
     def fail(self: object, *args: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("boiler.indexing.embed.Hearing._flush", fail)
+    monkeypatch.setattr("boiler.indexing.embed.EmbedRun._flush", fail)
     with pytest.raises(torch.OutOfMemoryError):
         pipeline.index(settings)
     monkeypatch.undo()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from boiler.catalog.diff import Changes
 from boiler.catalog.items import Failure
-from boiler.indexing.embed import Tally
+from boiler.indexing.embed import EmbedTally
 from boiler.indexing.report import Report, plan_lines
 
 
@@ -17,7 +17,7 @@ def report(**changes: object) -> Report:
         "generation": "000001-ab",
         "published": True,
         "changes": Changes(new=["a.wav"]),
-        "tally": Tally(embedded=100, windows=400, sound_s=7200.0, decode_wait_s=5.0, embed_s=30.0),
+        "tally": EmbedTally(embedded=100, windows=400, sound_s=7200.0, decode_wait_s=5.0, embed_s=30.0),
         "failures": [],
         "n_items": 100,
         "n_rows": 400,
@@ -32,12 +32,12 @@ def test_the_speed_and_what_bounds_it_are_told() -> None:
     text = "\n".join(report().lines())
     assert "2.5 files a second, 180 hours of sound an hour; embedding took the time" in text
     assert "decoding took the time" in "\n".join(
-        report(tally=Tally(embedded=1, windows=1, decode_wait_s=2.0, embed_s=1.0)).lines()
+        report(tally=EmbedTally(embedded=1, windows=1, decode_wait_s=2.0, embed_s=1.0)).lines()
     )
 
 
 def test_nothing_done_says_nothing_of_speed() -> None:
-    text = "\n".join(report(tally=Tally(), published=False).lines())
+    text = "\n".join(report(tally=EmbedTally(), published=False).lines())
     assert "files a second" not in text
     assert "nothing changed" in text
 

@@ -229,7 +229,7 @@ def test_a_second_writer_is_refused_and_the_first_named(tmp_path: Path) -> None:
             sys.executable,
             "-c",
             "import sys, pathlib; from boiler import files\n"
-            "with files.writing(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()",
+            "with files.lock_for_writing(pathlib.Path(sys.argv[1])): print('held', flush=True); sys.stdin.read()",
             str(tmp_path / "m"),
         ],
         stdin=subprocess.PIPE,

@@ -1,0 +1,166 @@
+"""Which files of the catalog are still to be embedded, and what came of those that were tried.
+
+Windows and failures belong to the bytes of a file, by their sha256 (see `boiler.catalog.catalog`). Until the bytes were
+read to their end the hash is not known, so partial windows are stored under the file's number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from boiler.arrays import Float32Array
+from boiler.audio.stream import Probe
+from boiler.catalog.database import CatalogDatabase
+from boiler.catalog.scan import FoundFile
+
+MAX_TRIES = 3
+"""How often bytes are tried on which time or memory runs out."""
+
+_DELETE_UNUSED = """
+DELETE FROM contents WHERE
+    sha256 NOT IN (SELECT sha256 FROM files WHERE sha256 IS NOT NULL) OR n NOT IN (SELECT n FROM files)
+"""
+
+
+@dataclass(frozen=True)
+class PendingFile:
+    """A file that is still to be embedded. `sha256` is known if an earlier run read its bytes."""
+
+    n: int
+    found: FoundFile
+    sha256: str | None
+
+
+class EmbedQueue:
+    """The files to embed. Except for `retry_failed`, `clear` and `delete_unused` its methods start no transaction."""
+
+    def __init__(self, database: CatalogDatabase) -> None:
+        self._database = database
+        self._db = database.db
+
+    def __len__(self) -> int:
+        (count,) = self._db.execute("SELECT COUNT(*) FROM pending").fetchone()
+        return int(count)
+
+    def __iter__(self) -> Iterator[PendingFile]:
+        """The pending files in the order of n. The catalog may be changed during the iteration."""
+        last = -1
+        while page := self._db.execute("SELECT * FROM pending WHERE n > ? ORDER BY n LIMIT 1000", (last,)).fetchall():
+            for n, id, size, mtime, file, sha256 in page:
+                yield PendingFile(n, FoundFile(id, size, mtime, file), sha256)
+            last = page[-1][0]
+
+    def is_done(self, sha256: str) -> bool:
+        """Whether these bytes were embedded to their end, or failed for good."""
+        found = self._db.execute("SELECT 1 FROM contents WHERE sha256 = ? AND tries_left = 0", (sha256,))
+        return found.fetchone() is not None
+
+    def may_be_duplicate(self, pending: PendingFile) -> bool:
+        """Whether other bytes of the same size are known: then hashing the file may save decoding it."""
+        size, n = pending.found.size_bytes, pending.n
+        tried = self._db.execute("SELECT 1 FROM contents WHERE size_bytes = ?", (size,))
+        others = self._db.execute("SELECT 1 FROM files WHERE size_bytes = ? AND n != ?", (size, n))
+        return tried.fetchone() is not None or others.fetchone() is not None
+
+    def set_hash(self, n: int, sha256: str) -> None:
+        """Record the hash of file `n`, which takes it from the queue if its bytes are done."""
+        changed = self._db.execute(
+            "UPDATE files SET sha256 = ?, problem = NULL WHERE n = ? AND (sha256 IS NOT ? OR problem IS NOT NULL)",
+            (sha256, n, sha256),
+        )
+        if changed.rowcount:
+            self._database.mark_changed()
+
+    def begin(self, n: int) -> tuple[int, set[float]]:
+        """Begin file `n`, or continue it after a run that was killed: the number to add its windows under, and the
+        start_s of those that are stored already."""
+        row = self._db.execute("SELECT c FROM contents WHERE n = ?", (n,)).fetchone()
+        if row is None:
+            cursor = self._db.execute("INSERT INTO contents (n) VALUES (?)", (n,))
+            assert cursor.lastrowid is not None
+            return cursor.lastrowid, set()
+        starts = self._db.execute("SELECT start_s FROM windows WHERE c = ?", row)
+        return int(row[0]), {start_s for (start_s,) in starts}
+
+    def add_windows(self, windows: Iterable[tuple[int, float, float, Float32Array]]) -> None:
+        """Store windows: (number from `begin`, start_s, end_s, vector [D])."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?)",
+            ((c, start_s, end_s, vector.astype("<f4").tobytes()) for c, start_s, end_s, vector in windows),
+        )
+
+    def finish(self, n: int, c: int, sha256: str, size_bytes: int, probe: Probe) -> None:
+        """All windows of file `n` are stored under `c`. `sha256` and `size_bytes` are of the bytes that were decoded."""
+        if self.is_done(sha256):  # a duplicate finished first
+            self._delete_contents(c)
+        else:
+            self._db.execute("DELETE FROM contents WHERE sha256 = ?", (sha256,))  # earlier failures
+            self._db.execute(
+                "UPDATE contents SET n = NULL, sha256 = ?, size_bytes = ?, duration_s = ?, sample_rate_hz = ?,"
+                " channels = ?, format = ? WHERE c = ?",
+                (sha256, size_bytes, probe.duration_s, probe.sample_rate_hz, probe.channels, probe.format, c),
+            )
+        self.set_hash(n, sha256)
+        self._database.mark_changed()
+
+    def fail(self, n: int, sha256: str, reason: str, *, may_pass: bool = False) -> None:
+        """The bytes of file `n` give no sound. They are not tried again, unless the cause `may_pass` and they were
+        tried less than `MAX_TRIES` times; then the windows stored so far are kept, too."""
+        before = self._failure(sha256)
+        self._db.execute(
+            "INSERT INTO contents (sha256, reason, size_bytes, tries_left)"
+            " VALUES (?, ?, (SELECT size_bytes FROM files WHERE n = ?), ?)"
+            " ON CONFLICT (sha256) DO UPDATE SET reason = excluded.reason,"
+            " tries_left = MAX(0, MIN(excluded.tries_left, tries_left - 1)) WHERE reason IS NOT NULL",
+            (sha256, reason, n, MAX_TRIES - 1 if may_pass else 0),
+        )
+        self.set_hash(n, sha256)
+        if self.is_done(sha256):
+            self.delete_partial(n)
+        if self._failure(sha256) != before:
+            self._database.mark_changed()
+
+    def _failure(self, sha256: str) -> tuple[str, bool] | None:
+        """Why these bytes gave no sound, and whether they will be tried again."""
+        row = self._db.execute("SELECT reason, tries_left > 0 FROM contents WHERE sha256 = ?", (sha256,)).fetchone()
+        return None if row is None else (str(row[0]), bool(row[1]))
+
+    def set_problem(self, n: int, reason: str) -> None:
+        """File `n` could not be read this time; the next run tries again."""
+        self.delete_partial(n)
+        self._db.execute("UPDATE files SET problem = ?, sha256 = NULL WHERE n = ?", (reason, n))
+        self._database.mark_changed()
+
+    def delete_file(self, n: int) -> None:
+        """File `n` disappeared after the folder was scanned."""
+        self.delete_partial(n)
+        self._db.execute("DELETE FROM files WHERE n = ?", (n,))
+        self._database.mark_changed()
+
+    def delete_partial(self, n: int) -> None:
+        """Delete the windows of a file that was not decoded to its end."""
+        for (c,) in self._db.execute("SELECT c FROM contents WHERE n = ?", (n,)).fetchall():
+            self._delete_contents(c)
+
+    def _delete_contents(self, c: int) -> None:
+        self._db.execute("DELETE FROM windows WHERE c = ?", (c,))
+        self._db.execute("DELETE FROM contents WHERE c = ?", (c,))
+
+    def retry_failed(self) -> None:
+        """Put all files that failed back into the queue."""
+        with self._database.transaction():
+            self._db.execute("DELETE FROM contents WHERE reason IS NOT NULL")
+
+    def clear(self) -> None:
+        """Delete all windows and failures, for another encoder or other windows: every file is pending again."""
+        with self._database.transaction():
+            self._db.execute("DELETE FROM windows")
+            self._db.execute("DELETE FROM contents")
+            self._database.mark_changed()
+
+    def delete_unused(self) -> None:
+        """Delete windows and failures of bytes that no file has any more."""
+        with self._database.transaction():
+            self._db.execute(_DELETE_UNUSED)
+            self._db.execute("DELETE FROM windows WHERE c NOT IN (SELECT c FROM contents)")
