@@ -186,7 +186,7 @@ def _words(args: argparse.Namespace) -> tuple[Path, str | None]:
 
 
 def _names_encoder(word: str) -> bool:
-    return word in encoder.TABLE or ":" in word
+    return word in encoder.TABLE or word in encoder.RENAMED or ":" in word
 
 
 def _folder_of(model_dir: Path) -> Path:

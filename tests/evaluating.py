@@ -23,16 +23,16 @@ class Bands(Encoder):
         super().__init__(32)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return self.presence(waveform).mean(dim=2).sqrt()
+        return self.activations(waveform).mean(dim=2).sqrt()
 
     @torch.jit.export
-    def presence(self, waveform: Tensor) -> Tensor:
+    def activations(self, waveform: Tensor) -> Tensor:
         power = torch.fft.rfft(waveform[:, 0]).abs().square()[:, 1:].reshape(waveform.shape[0], 32, -1).sum(2)
         return (power / power.sum(1, keepdim=True)).unsqueeze(2)
 
     @torch.jit.export
     def codes(self, waveform: Tensor) -> Tensor:
-        return self.presence(waveform).squeeze(2).topk(3).indices
+        return self.activations(waveform).squeeze(2).topk(3).indices
 
 
 def indexed(sounds: Path, model_dir: Path, *, embedder: bool = True) -> Path:

@@ -50,6 +50,21 @@ def test_without_a_model_directory_it_goes_under_exp(
     assert generation.open(tmp_path / "exp" / "my sounds" / "MFCCStats").header.n_items == 3
 
 
+def test_an_encoder_by_its_old_name_and_its_directory_go_on(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.warns(DeprecationWarning, match="use JoinedDescriptors"):
+        assert call(folder, "JoinedParts", "--workers", "1") == 0
+    new, old = (tmp_path / "exp" / "my sounds" / name for name in ("JoinedDescriptors", "JoinedParts"))
+    assert generation.open(new).header.encoder == "JoinedDescriptors"
+    new.rename(old)  # where version 0.1 put it
+    capsys.readouterr()
+    assert call(folder, "--workers", "1") == 0
+    assert not new.exists()
+    assert "JoinedParts" in capsys.readouterr().out
+
+
 def test_a_model_directory_alone_is_brought_up_to_date(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,8 @@ from torch import nn
 from boiler import encoder, files
 from boiler.arrays import Float32Array
 from boiler.audio.windows import WindowSpec
-from boiler.encoder import Encoder, runtime
+from boiler.encoder import Encoder
+from boiler.encoder.runtime import EncoderRuntime
 from boiler.errors import CheckpointError, EmbeddingError
 from boiler.model import keras_weights, l3
 from boiler.model.l3 import AudioNetwork, ImageNetwork
@@ -215,7 +216,7 @@ def _of_model_dir(model_dir: Path) -> EncoderModel:
     if not path.is_file() or files.sha256_of(path) != opened.header.encoder_sha256:
         raise CheckpointError(f"{path} is not the encoder that this index was made with: index again")
     header = opened.header
-    return EncoderModel(runtime.embedder(path, "cpu"), header.window_spec, header.dim)
+    return EncoderModel(EncoderRuntime.load(path).embed, header.window_spec, header.dim)
 
 
 def image_model(model: object, input_repr: str, content_type: str, embedding_size: int) -> ImageModel:

@@ -1,10 +1,10 @@
-"""Encoders: a waveform in, a vector of unit length out. The contract, and the table of names.
+"""Encoders: windows of sound to vectors of unit length. The base classes and the table of names.
 
-An encoder takes float `[N, 1, T]`, windows of the length and sampling rate that it names, at any level, and gives float
-`[N, D]` rows of unit length. It scripts, is deterministic, gives the same vector alone and in a batch, and a finite one
-for silence. One file per kind.
+An encoder takes float `[N, 1, T]`, windows of the length and sampling rate that it states, at any level, and returns
+float `[N, D]` rows of unit length. It can be scripted, is deterministic, returns the same vector alone and in a batch,
+and a finite one for silence. There is one file for each kind.
 
-A name is one of `TABLE`, or `module:Class` for an encoder of one's own.
+A name is one of `TABLE`, or `module:Class` for an encoder from another package.
 
 >>> from boiler import encoder
 >>> embed = encoder.create("BagTopVQVAE", Path("exp/mine/vqvae_012.pt"))  # doctest: +SKIP
@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, ClassVar, cast
 
 import torch
@@ -32,36 +33,43 @@ TABLE: dict[str, str] = {
     "PooledVQVAE": "boiler.encoder.pooled:PooledVQVAE",
     "JoinedVQVAE": "boiler.encoder.joined_vqvae:JoinedVQVAE",
     "MFCCStats": "boiler.encoder.mfcc_stats:MFCCStats",
-    "JoinedParts": "boiler.encoder.joined_descriptors:JoinedParts",
+    "JoinedDescriptors": "boiler.encoder.joined_descriptors:JoinedDescriptors",
 }
-"""Name to where its class stands. Imported when asked for."""
+"""Name to `module:Class`. Modules are imported when the name is used."""
+
+RENAMED: dict[str, str] = {"JoinedParts": "JoinedDescriptors"}
+"""Old names, accepted for one version."""
 
 DEFAULT = "JoinedVQVAE"
-"""What `boiler index` and `boiler demo` take when a checkpoint and no name is given: the best of those it holds."""
+"""The most accurate of those built from a checkpoint: used when a checkpoint and no name is given."""
 
-WITHOUT_CHECKPOINT = "JoinedParts"
-"""What `boiler index` takes when neither is given: the best of those that need none."""
+WITHOUT_CHECKPOINT = "JoinedDescriptors"
+"""The most accurate of those that need none: used when neither is given."""
 
-FOLDER_FITTERS: dict[str, str] = {"parts": "boiler.encoder.joined_descriptors:fit"}
-"""Name to the function that learns something from the folder alone, once a training run, before its first step:
+FOLDER_FITTERS: dict[str, str] = {"descriptors": "boiler.encoder.joined_descriptors:fit"}
+"""Name to a function that fits something to the folder alone, once a training run, before its first step:
 `fit(windows)` gets the training windows and returns named tensors."""
 
 FITTERS: dict[str, str] = {"pooled": "boiler.encoder.pooled:fit", "joined": "boiler.encoder.joined_vqvae:fit"}
-"""The same for what depends on the network, for every checkpoint: `fit(windows, learned, network)` gets also what those
-before it in these tables learned, and the network."""
+"""The same for what depends on the network, for every checkpoint: `fit(windows, learned, network)` also gets what the
+fitters before it in these tables returned, and the network."""
 
 Path = str | os.PathLike[str]
 
 
 class Encoder(nn.Module, ABC):
-    """Base of all encoders. Each kind is made by `Kind(pt_path, device)`; one that needs no checkpoint takes None.
+    """Base of all encoders, made by `Kind(pt_path, device)`; one that needs no checkpoint accepts None.
 
-    Attributes: `dim`, the length D of its vectors.
+    An encoder whose vectors are bags of codes also exports `activations(waveform)`, float `[N, K, F]`, each code's
+    share of each of F equal stretches of time, with which `boiler.search.explain` explains a match; and may export
+    `codes(waveform)`, int64 `[N, cells]`.
+
+    Attributes: `dim`, the dimension D of its vectors.
     Shape: float `[N, 1, window_samples]` to float `[N, D]`, rows of unit length.
     """
 
     needs_checkpoint: ClassVar[bool] = False
-    """Whether it is made from a training checkpoint (then `pt_path` must be given)."""
+    """Whether it is built from a training checkpoint (then `pt_path` must be given)."""
 
     sample_rate_hz: ClassVar[int] = DEFAULT_WINDOWS.sample_rate_hz
     """Of the waveform that it takes."""
@@ -70,7 +78,7 @@ class Encoder(nn.Module, ABC):
     """Length T of the waveform that it takes."""
 
     hop_s: ClassVar[float | None] = None
-    """Seconds from the start of one window to the next, unless the user asks otherwise. None: half a window."""
+    """Seconds from the start of one window to the next, unless the user sets it. None: half a window."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -78,7 +86,7 @@ class Encoder(nn.Module, ABC):
 
     @classmethod
     def window_spec(cls, pt_path: Path | None = None) -> WindowSpec:
-        """How sounds are cut for it. To be overridden where the file at `pt_path` decides."""
+        """How sounds are cut for it. Override it where the file at `pt_path` decides."""
         hop_s = cls.window_samples / cls.sample_rate_hz / 2 if cls.hop_s is None else cls.hop_s
         return WindowSpec(cls.sample_rate_hz, cls.window_samples, hop_s)
 
@@ -88,31 +96,43 @@ class Encoder(nn.Module, ABC):
 
 
 class Fitted(Encoder):
-    """An encoder that learns something (a whitening, say) from the folder itself when it is indexed first."""
+    """An encoder that is fitted (its whitening, say) to the folder when that is first indexed."""
 
     fit_windows: ClassVar[int] = 1000
-    """How many windows it wants to learn from, where there are as many."""
+    """How many windows it should be fitted to, if there are as many."""
 
     @abstractmethod
     def fit(self, waveforms: Iterable[Tensor]) -> None:
-        """Learn from batches of windows, each float `[B, 1, window_samples]`. Once, before `forward`."""
+        """Fit to batches of windows, each float `[B, 1, window_samples]`. Once, before `forward`."""
 
 
 def find(name: str) -> type[Encoder]:
-    """The class of that name: one of `TABLE`, or `module:Class` of one's own.
+    """The class of that name: one of `TABLE` or `RENAMED`, or `module:Class`.
 
     Raises: `UnknownNameError`: no such name, or what it names cannot be imported or is no `Encoder`.
     """
+    name = RENAMED.get(name, name)
     if name not in TABLE and ":" not in name:
         raise UnknownNameError("encoder", name, TABLE)
-    module, _, class_name = TABLE.get(name, name).partition(":")
     try:
-        found = getattr(importlib.import_module(module), class_name)
+        found = _imported(TABLE.get(name, name))
     except (ImportError, AttributeError, ValueError) as error:
         raise UnknownNameError("encoder", name, TABLE) from error
     if not (isinstance(found, type) and issubclass(found, Encoder)):
         raise UnknownNameError("encoder", name, TABLE)
     return found
+
+
+def current_name(name: str) -> str:
+    """The name as of this version. Warns of an old one.
+
+    >>> current_name("MFCCStats")
+    'MFCCStats'
+    """
+    if name in RENAMED:
+        message = f"the encoder {name} is deprecated: use {RENAMED[name]}"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+    return RENAMED.get(name, name)
 
 
 def short_name(name: str) -> str:
@@ -125,61 +145,64 @@ def short_name(name: str) -> str:
 
 
 def create(name: str, pt_path: Path | None = None, device: str = "cpu") -> Encoder:
-    """The encoder of that name, ready to embed: eval mode, no gradients.
+    """The encoder of that name in eval mode, without gradients.
 
-    Raises: `UnknownNameError`; `CheckpointError` when it needs a checkpoint and none is given, or one that does not do.
+    Raises: `UnknownNameError`; `CheckpointError`: it needs a checkpoint and none is given, or one that does not fit.
     """
     kind = find(name)
     if kind.needs_checkpoint and pt_path is None:
         raise CheckpointError(
-            f"{name} is learned: give the checkpoint it is to be made from (--pt_path exp/NAME/vqvae_NNN.pt, "
-            "written by boiler train)"
+            f"{name} is built from a training checkpoint: give one (--pt_path exp/NAME/vqvae_NNN.pt, written by "
+            "boiler train)"
         )
     encoder: Encoder = cast(Any, kind)(pt_path, device)
     return encoder.eval().requires_grad_(False)
 
 
 def learn_folder(windows: Iterable[Tensor]) -> dict[str, Tensor]:
-    """What all `FOLDER_FITTERS` learn, each tensor as `fitter.name`.
+    """What all `FOLDER_FITTERS` return, each tensor as `fitter.name`.
 
-    Arguments: `windows`, which can be gone through again and again, gives batches of whole windows, float
-    `[B, 1, window_samples]`.
+    Arguments: `windows` can be iterated more than once and gives batches of windows, float `[B, 1, window_samples]`.
     """
     learned: dict[str, Tensor] = {}
     for name, place in FOLDER_FITTERS.items():
-        learned |= _named(name, _found(place)(windows))
+        learned |= _prefixed(name, _imported(place)(windows))
     return learned
 
 
 def of_folder(learned: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Of what a checkpoint holds that was learned, what `learn_folder` learned."""
+    """Of a checkpoint's `learned`, the tensors that `learn_folder` returned."""
     return {name: value for name, value in learned.items() if name.partition(".")[0] in FOLDER_FITTERS}
 
 
 def learn(windows: Iterable[Tensor], network: nn.Module, of_folder: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What all `FITTERS` learn, and what `learn_folder` did: it all goes into the checkpoint.
+    """What all `FITTERS` return, and `of_folder` (from `learn_folder`): the `learned` of a checkpoint.
 
-    Arguments: `windows` as there; `network` is in eval mode.
+    Arguments: `windows` as in `learn_folder`; `network` is in eval mode.
     """
     learned = dict(of_folder)
     with torch.no_grad():
         for name, place in FITTERS.items():
-            learned |= _named(name, _found(place)(windows, learned, network))
+            learned |= _prefixed(name, _imported(place)(windows, learned, network))
     return learned
 
 
-def _found(place: str) -> Callable[..., dict[str, Tensor]]:
-    module, _, function = place.partition(":")
-    found: Callable[..., dict[str, Tensor]] = getattr(importlib.import_module(module), function)
-    return found
+def _imported(place: str) -> Any:
+    """What `module:name` names."""
+    module, _, name = place.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
-def _named(name: str, found: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {f"{name}.{short}": value.cpu().contiguous() for short, value in found.items()}
+def _prefixed(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {f"{name}.{short}": value.cpu().contiguous() for short, value in tensors.items()}
 
 
 def __getattr__(name: str) -> Any:
-    """`boiler.encoder.NAME` is the class of that name, imported when asked for."""
-    if name in TABLE:
-        return find(name)
+    """`boiler.encoder.NAME` is the class of that name, imported when it is used."""
+    if name in TABLE or name in RENAMED:
+        return find(current_name(name))
+    if name == "WINDOW_SAMPLES":
+        message = "boiler.encoder.WINDOW_SAMPLES is deprecated: use the window_samples of an encoder"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return DEFAULT_WINDOWS.window_samples
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

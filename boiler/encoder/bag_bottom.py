@@ -1,9 +1,9 @@
-"""The bag of bottom words: how much of a sound each of 512 words names, in detail a quarter of the spectrogram's.
+"""Bag of bottom codes: the share of each of the 512 bottom codes, at a quarter of the spectrogram's resolution.
 
-Good for: fine texture (noise, rain, hum), and explanations that point at tenths of a second. Cells are shared out
-softly, and the vector is the square root of each word's share, as in `bag_top`.
+Good for fine texture (noise, rain, hum), and for explanations to a tenth of a second. Cells are softly assigned, and
+the vector is the square root of each code's share, as in `bag_top`.
 
-Measured as `pooled`: ESC-10 .76 / .65 / .51, digits .28 / .24 / .15; 10 ms.
+Measured like `pooled`: ESC-10 .76 / .65 / .51, digits .28 / .24 / .15; 10 ms a window.
 """
 
 from __future__ import annotations
@@ -14,44 +14,45 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from boiler.encoder.vqvae_base import Seeing, fused, opened
+from boiler.encoder.vqvae_base import VQVAEEncoder, fuse_batch_norms, load_network
 
-SOFTNESS = 0.02
-"""Temperature of the cosines. The more words, the harder the choice has to be: with 0.1, as at the top, the 500 that do
-not fit drown the one that does (exp/records/training.md)."""
+SOFT_TEMPERATURE = 0.02
+"""Of the softmax over codes. More codes need a lower one: at 0.1, as for the top codes, the 500 codes that do not fit
+outweigh the one that does (exp/records/training.md)."""
 
 
-class BagBottomVQVAE(Seeing):
-    """Square roots of the shares of the bottom words, D = 512."""
+class BagBottomVQVAE(VQVAEEncoder):
+    """Square roots of the shares of the bottom codes, D = 512."""
 
     def __init__(self, pt_path: str | os.PathLike[str] | None, device: str = "cpu") -> None:
-        network, _ = opened(pt_path)
+        network, _ = load_network(pt_path)
         super().__init__(network, network.bottom.n_codes)
-        self.to_top = fused(network.to_top)
+        self.to_top = fuse_batch_norms(network.to_top)
         self.top = network.top
         self.from_top = network.from_top
-        self.to_bottom = fused(network.to_bottom)
+        self.to_bottom = fuse_batch_norms(network.to_bottom)
         self.bottom = network.bottom
-        self.softness = SOFTNESS
+        self.temperature = SOFT_TEMPERATURE
         self.to(device)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return functional.normalize(self.presence(waveform).mean(dim=2).sqrt(), dim=1)
+        return functional.normalize(self.activations(waveform).mean(dim=2).sqrt(), dim=1)
 
     @torch.jit.export
-    def presence(self, waveform: Tensor) -> Tensor:
-        """Float `[N, 1, T]` to `[N, K, F]`: each word's share of each column of time, the columns of equal length."""
-        return self.bottom.soft_assignment(self.features(waveform), self.softness).mean(dim=1).transpose(1, 2)
+    def activations(self, waveform: Tensor) -> Tensor:
+        """Float `[N, 1, T]` to `[N, K, F]`: each code's share of each of F equal stretches of time."""
+        assignment = self.bottom.soft_assignment(self.bottom_features(waveform), self.temperature)
+        return assignment.mean(dim=1).transpose(1, 2)
 
     @torch.jit.export
     def codes(self, waveform: Tensor) -> Tensor:
-        """Float `[N, 1, T]` to int64 `[N, cells]`: the nearest word of each cell."""
-        codes: Tensor = self.bottom(self.features(waveform)).codes
+        """Float `[N, 1, T]` to int64 `[N, cells]`: the nearest code of each cell."""
+        codes: Tensor = self.bottom(self.bottom_features(waveform)).codes
         return codes.flatten(1)
 
-    def features(self, waveform: Tensor) -> Tensor:
-        """What the bottom words are chosen by."""
-        fine, coarse = self.see(waveform)
+    def bottom_features(self, waveform: Tensor) -> Tensor:
+        """Float `[N, 1, T]` to `[N, D, M/4, F/4]`: the input of the bottom codebook."""
+        fine, coarse = self.encode(waveform)
         top_vectors = self.top(self.to_top(coarse)).vectors
         features: Tensor = self.to_bottom(torch.cat([fine, self.from_top(top_vectors)], dim=1))
         return features

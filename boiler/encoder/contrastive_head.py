@@ -1,14 +1,14 @@
-"""Learning from a collection, without labels, what makes sounds alike: by changing them in ways that do not matter.
+"""A contrastive head: learn from a collection, without labels, which differences between sounds do not matter.
 
-`view` changes the log-mel of a clip as another microphone, room, voice or hand might have. Views of one clip should be
-near each other, those of different clips apart. Learned from that, on features that are given:
+`random_view` alters the log-mel of a clip as another microphone, room, voice or take would. Views of one clip should be
+near each other, those of different clips apart. Two maps are fitted to that, on features that are given:
 
-1. a linear map that shrinks the directions in which views of one clip differ (Fisher's discriminant, with clips as the
-   classes; Hadsell, Chopra and LeCun's idea in closed form), and
-2. a small network on top (NT-Xent: Chen et al., SimCLR, 2020), seconds of work because its input is short. Noise on its
-   input, much of it, keeps it from learning clips by heart: without it, it made the digits worse, with it better.
+1. a linear one that shrinks the directions in which views of one clip differ (Fisher's discriminant with clips as
+   classes; the idea of Hadsell, Chopra and LeCun, 2006, in closed form), and
+2. a small network (NT-Xent: Chen et al., *SimCLR*, 2020), which takes seconds because its input is short. Strong noise
+   on its input keeps it from memorising clips: without it, it made results on digits worse, with it better.
 
-Both outputs are kept, side by side: the linear one holds on sounds of another kind than those learned from.
+Both outputs are kept, side by side: the linear one generalises better to other kinds of sounds.
 """
 
 from __future__ import annotations
@@ -20,67 +20,70 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, gelu, grid_sample, interpolate, normalize
 
-LINEAR, CURVED = 64, 128
-"""How many numbers each of the two gives."""
-HIDDEN = 512
-REDUCED = 256
-"""Directions that the network gets to see."""
-_LEAST = 1e-9
+LINEAR_DIM, PROJECTION_DIM = 64, 128
+"""Dimensions of the two outputs."""
+HIDDEN_DIM = 512
+INPUT_DIM = 256
+"""Dimensions of the network's input: the first directions of the discriminant."""
+_EPSILON = 1e-9
 
 
-def view(loudness: Tensor, draw: torch.Generator) -> Tensor:
-    """Another take of the same sound: cut, stretched, moved in pitch, through another microphone, in other noise.
+def random_view(loudness: Tensor, generator: torch.Generator) -> Tensor:
+    """Another take of the same sound: cropped, stretched, shifted in pitch, filtered, with other noise.
 
     Shape: log-mel [F, M] (log10) to [F', M].
     """
     if loudness.shape[0] > 40:  # longer than a word or a bark: a part of it is still the same sound
-        frames = int(loudness.shape[0] * _between(0.6, 1, draw))
-        loudness = loudness.roll(-int(_between(0, loudness.shape[0], draw)), 0)[:frames]
+        frames = int(loudness.shape[0] * _uniform(0.6, 1, generator))
+        loudness = loudness.roll(-int(_uniform(0, loudness.shape[0], generator)), 0)[:frames]
     bands = loudness.shape[1]
-    frames = max(4, round(loudness.shape[0] * math.exp(_between(-0.25, 0.25, draw))))
-    pitch = torch.arange(bands) * math.exp(_between(-0.1, 0.1, draw)) + _between(-1.5, 1.5, draw)
+    frames = max(4, round(loudness.shape[0] * math.exp(_uniform(-0.25, 0.25, generator))))
+    pitch = torch.arange(bands) * math.exp(_uniform(-0.1, 0.1, generator)) + _uniform(-1.5, 1.5, generator)
     pitch = (pitch / (bands - 1) * 2 - 1).clamp(-1, 1)
     time = torch.linspace(-1, 1, frames)
-    time = time + _between(-0.15, 0.15, draw) * (1 - time * time)  # slower first or last
+    time = time + _uniform(-0.15, 0.15, generator) * (1 - time * time)  # slower at the start or at the end
     grid = torch.stack([pitch.expand(frames, bands), time[:, None].expand(frames, bands)], dim=2)
-    moved = grid_sample(loudness[None, None], grid[None], padding_mode="border", align_corners=True)[0, 0]
-    colour = interpolate(0.25 * torch.randn(1, 1, 5, generator=draw), size=bands, mode="linear", align_corners=True)
-    moved = moved + colour[0, 0] + _between(-0.2, 0.2, draw)
-    if _between(0, 1, draw) < 0.4:  # as from a telephone, or through a low sampling rate
-        moved[:, int(_between(0.6, 0.95, draw) * bands) :] = -9.0
-    if _between(0, 1, draw) < 0.3:  # a finger late on the button
-        moved = torch.cat([torch.full((int(_between(1, 20, draw)), bands), -9.0), moved])
-    tilt = torch.linspace(_between(-0.3, 0.3, draw), _between(-0.3, 0.3, draw), bands)
-    noise = _between(-1.5, 0.7, draw) + tilt
-    return (10**moved + 10**noise).log10()
+    warped = grid_sample(loudness[None, None], grid[None], padding_mode="border", align_corners=True)[0, 0]
+    response = interpolate(
+        0.25 * torch.randn(1, 1, 5, generator=generator), size=bands, mode="linear", align_corners=True
+    )
+    warped = warped + response[0, 0] + _uniform(-0.2, 0.2, generator)
+    if _uniform(0, 1, generator) < 0.4:  # low-pass, as by a telephone or a low sampling rate
+        warped[:, int(_uniform(0.6, 0.95, generator) * bands) :] = -9.0
+    if _uniform(0, 1, generator) < 0.3:  # recording started early
+        warped = torch.cat([torch.full((int(_uniform(1, 20, generator)), bands), -9.0), warped])
+    tilt = torch.linspace(_uniform(-0.3, 0.3, generator), _uniform(-0.3, 0.3, generator), bands)
+    noise = _uniform(-1.5, 0.7, generator) + tilt
+    return (10**warped + 10**noise).log10()
 
 
-def discriminant(views: Tensor, dim: int, shrink: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Mean [d] and matrix [d, dim] after which views of one clip are near each other, compared with those of others.
+def fisher_discriminant(views: Tensor, dim: int, shrink: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Mean [d] and matrix [d, dim] of Fisher's discriminant with clips as classes.
 
-    `shrink` is how much of the mean variance between views is added in every direction: directions that hardly vary at
-    all are not to be believed. Missing directions are zero.
-
-    Shape: `views` [n, K, d], K of each of n clips, K from 2 on.
+    Arguments:
+        views: [n, K, d], K of each of n clips, K at least 2
+        shrink: fraction of the mean variance between views that is added in every direction, against directions whose
+            variance is estimated as nearly zero
+    Columns beyond d are zero.
     """
     n, each, d = views.shape
     rows = views.double()
     mean = rows.mean(dim=(0, 1))
     within = (rows - rows.mean(dim=1, keepdim=True)).reshape(-1, d)
     inner = within.T @ within / (n * (each - 1))
-    inner = inner + (shrink * inner.trace() / d + _LEAST) * torch.eye(d, dtype=torch.float64)
-    spread, turn = torch.linalg.eigh(inner)
-    whiten = turn * spread**-0.5
+    inner = inner + (shrink * inner.trace() / d + _EPSILON) * torch.eye(d, dtype=torch.float64)
+    variances, axes = torch.linalg.eigh(inner)
+    whiten = axes * variances**-0.5
     centred = ((rows - mean) @ whiten).reshape(-1, d)
     _, directions = torch.linalg.eigh(centred.T @ centred)
     matrix = torch.zeros(d, dim, dtype=torch.float64)
-    kept = min(d, dim)
-    matrix[:, :kept] = whiten @ _signed(directions.flip(1)[:, :kept])
+    n_kept = min(d, dim)
+    matrix[:, :n_kept] = whiten @ _signed(directions.flip(1)[:, :n_kept])
     return mean.float(), matrix.float()
 
 
-class Curved(nn.Module):
-    """The small network: one hidden layer. Shape: [N, d] to [N, `CURVED`], unit length."""
+class ProjectionHead(nn.Module):
+    """The small network: one hidden layer. Shape: [N, d] to [N, `PROJECTION_DIM`], unit length."""
 
     def __init__(self, first: Tensor, first_bias: Tensor, second: Tensor, second_bias: Tensor) -> None:
         super().__init__()
@@ -88,58 +91,61 @@ class Curved(nn.Module):
         self.second, self.second_bias = nn.Parameter(second), nn.Parameter(second_bias)
 
     @classmethod
-    def drawn(cls, d: int, draw: torch.Generator) -> Curved:
-        """New, with weights drawn by `draw`."""
-        first = torch.randn(d, HIDDEN, generator=draw) / math.sqrt(3 * d)
-        second = torch.randn(HIDDEN, CURVED, generator=draw) / math.sqrt(3 * HIDDEN)
-        return cls(first, torch.zeros(HIDDEN), second, torch.zeros(CURVED))
+    def random(cls, d: int, generator: torch.Generator) -> ProjectionHead:
+        """Untrained, with input dimension `d`."""
+        first = torch.randn(d, HIDDEN_DIM, generator=generator) / math.sqrt(3 * d)
+        second = torch.randn(HIDDEN_DIM, PROJECTION_DIM, generator=generator) / math.sqrt(3 * HIDDEN_DIM)
+        return cls(first, torch.zeros(HIDDEN_DIM), second, torch.zeros(PROJECTION_DIM))
 
     def forward(self, features: Tensor) -> Tensor:
         hidden = gelu(features @ self.first + self.first_bias)
         return normalize(hidden @ self.second + self.second_bias, dim=1)
 
 
-def train(
+def train_projection(
     views: Tensor,
-    draw: torch.Generator,
+    generator: torch.Generator,
     *,
     steps: int = 500,
     batch: int = 256,
     noise: float = 1.5,
     temperature: float = 0.2,
-    rate: float = 2e-3,
-    step: Callable[[], None] = lambda: None,
-) -> Curved:
-    """A `Curved` that tells clips from one another by any of their views.
+    learning_rate: float = 2e-3,
+    on_step: Callable[[], None] = lambda: None,
+) -> ProjectionHead:
+    """Train a `ProjectionHead` with NT-Xent on two random views of each clip per step.
 
-    `noise` is the deviation of what is added to each number of its input. `step` is called after each of the `steps`.
-
-    Shape: `views` [n, K, d] of unit deviation, K from 2 on.
+    Arguments:
+        views: [n, K, d], K of each of n clips, K at least 2, deviation 1 over all numbers
+        steps: of the optimizer, each with `batch` clips or all there are
+        noise: deviation of the Gaussian noise added to the input
+        temperature: of the softmax over cosines
+        on_step: called after each step
     """
     n, each, d = views.shape
     with torch.enable_grad():
-        network = Curved.drawn(d, draw)
-        optimiser = torch.optim.AdamW(network.parameters(), rate, weight_decay=1e-3)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps)
+        network = ProjectionHead.random(d, generator)
+        optimizer = torch.optim.AdamW(network.parameters(), learning_rate, weight_decay=1e-3)
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, total_steps=steps)
         for _ in range(steps):
-            clips = torch.randperm(n, generator=draw)[:batch]
-            two = torch.rand(len(clips), each, generator=draw).argsort(dim=1)[:, :2]
+            clips = torch.randperm(n, generator=generator)[:batch]
+            two = torch.rand(len(clips), each, generator=generator).argsort(dim=1)[:, :2]
             pairs = torch.cat([views[clips, two[:, 0]], views[clips, two[:, 1]]])
-            out = network(pairs + noise * torch.randn(pairs.shape, generator=draw))
-            likeness = (out @ out.T / temperature).masked_fill(torch.eye(len(out), dtype=torch.bool), -1e9)
-            loss = cross_entropy(likeness, torch.arange(len(out)).roll(len(clips)))
-            optimiser.zero_grad()
+            out = network(pairs + noise * torch.randn(pairs.shape, generator=generator))
+            logits = (out @ out.T / temperature).masked_fill(torch.eye(len(out), dtype=torch.bool), -1e9)
+            loss = cross_entropy(logits, torch.arange(len(out)).roll(len(clips)))
+            optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            optimizer.step()
             schedule.step()
-            step()
+            on_step()
     return network.requires_grad_(False)
 
 
 def _signed(directions: Tensor) -> Tensor:
-    """Each column with its largest number positive: a decomposition leaves the sign open."""
+    """Each column with its largest number positive: an eigenvector's sign is arbitrary."""
     return directions * directions.gather(0, directions.abs().argmax(dim=0)[None]).sign()
 
 
-def _between(low: float, high: float, draw: torch.Generator) -> float:
-    return low + (high - low) * float(torch.rand((), generator=draw))
+def _uniform(low: float, high: float, generator: torch.Generator) -> float:
+    return low + (high - low) * float(torch.rand((), generator=generator))

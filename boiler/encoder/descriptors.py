@@ -1,9 +1,9 @@
-"""What there is to say about a sound: each part looks at the log-mel of a clip in its own way.
+"""Descriptors of a clip's log-mel spectrogram: six vectors that need no network.
 
-A part takes the log-mel of one clip, float [F, M] (frames first, log10 of the magnitude, `MIN_FRAMES` or more), and
-gives one vector. The clip counts as a loop (its end is followed by its beginning), so that where in it a sound begins
-matters little. The parts are not comparable with one another: what joins them (`boiler.encoder.contrastive_head`) weighs them.
-All script, and none keeps anything between calls.
+Input of each is the log-mel of one clip, float [F, M] (frames first, log10 of the magnitude, at least `MIN_FRAMES`
+frames). The clip counts as a loop, its end followed by its beginning, so that it hardly matters where in it a sound
+starts. The vectors have different scales; `boiler.encoder.joined_descriptors` weighs and joins them. All can be
+scripted and are stateless.
 """
 
 from __future__ import annotations
@@ -18,59 +18,59 @@ from torchaudio.functional import create_dct
 
 N_COEFFICIENTS = 20
 FLOOR = 0.0
-"""log10 of the magnitude below which all is background: 48 dB under a sine of full scale."""
+"""log10 of the magnitude; what is below, 48 dB under a sine of full scale, is background and set to it."""
 MIN_FRAMES = 4
 
 
-def repeated(loudness: Tensor, frames: int) -> Tensor:
-    """The first `frames` frames of the loop."""
+def loop_frames(loudness: Tensor, frames: int) -> Tensor:
+    """The first `frames` frames of the loop. Shape: [F, M] to [frames, M]."""
     return loudness.repeat(math.ceil(frames / loudness.shape[0]), 1)[:frames]
 
 
-def sounding(loudness: Tensor, below: float) -> Tensor:
-    """The part of the loop that sounds, from its beginning on: all but its longest gap.
+def cut_longest_gap(loudness: Tensor, below: float) -> Tensor:
+    """The loop without its longest quiet stretch, starting after it.
 
-    A frame sounds when its level is not more than `below` (log10) under the loudest one's.
+    A frame is quiet when its level is more than `below` (log10) under that of the loudest frame.
 
     Shape: [F, M] to [F', M], F' from 1 to F.
     """
     level = (10**loudness).square().sum(dim=1).log10() / 2
-    heard = torch.nonzero(level >= level.amax() - below)[:, 0]
-    gaps = torch.cat([heard[1:], heard[:1] + loudness.shape[0]]) - heard
+    loud = torch.nonzero(level >= level.amax() - below)[:, 0]
+    gaps = torch.cat([loud[1:], loud[:1] + loudness.shape[0]]) - loud
     longest = int(gaps.argmax())
-    first = int(heard[(longest + 1) % heard.shape[0]])
+    first = int(loud[(longest + 1) % loud.shape[0]])
     frames = loudness.shape[0] - int(gaps[longest]) + 1
     return loudness if frames == loudness.shape[0] else loudness.roll(-first, 0)[:frames]
 
 
-class Course(nn.Module):
-    """The course of a sound: MFCC at 8 moments from the beginning to the end of what sounds, however long that takes.
+class MFCCContour(nn.Module):
+    """MFCC at 8 points, evenly spaced over the audible part whatever its length: what tells one word from another.
 
-    What tells one word from another. Shape: [F, M] to [8 * 20].
+    Shape: [F, M] to [8 * 20].
     """
 
-    def __init__(self, n_mels: int, moments: int = 8, below: float = 0.75) -> None:
-        """`below`: 15 dB, so that consonants stay, and room and breath go."""
+    def __init__(self, n_mels: int, points: int = 8, below: float = 0.75) -> None:
+        """`below`: as in `cut_longest_gap`; 0.75 is 15 dB, which keeps consonants and drops room noise and breath."""
         super().__init__()
-        self.moments = moments
+        self.points = points
         self.below = below
         self.floor = FLOOR
         self.register_buffer("dct", create_dct(N_COEFFICIENTS, n_mels, norm="ortho"))
         self.dct: Tensor
 
     def forward(self, loudness: Tensor) -> Tensor:
-        cepstrum = sounding(loudness.clamp(min=self.floor), self.below) @ self.dct
-        if cepstrum.shape[0] < 2 * self.moments:
-            cepstrum = interpolate(cepstrum.T[None], size=2 * self.moments, mode="linear", align_corners=True)[0].T
+        cepstrum = cut_longest_gap(loudness.clamp(min=self.floor), self.below) @ self.dct
+        if cepstrum.shape[0] < 2 * self.points:
+            cepstrum = interpolate(cepstrum.T[None], size=2 * self.points, mode="linear", align_corners=True)[0].T
         frames = cepstrum.shape[0]
-        centres = torch.linspace(0, frames - 1, self.moments, device=loudness.device)
-        away = (torch.arange(frames, device=loudness.device) - centres[:, None]).abs()
-        weights = (1 - away * (self.moments / frames)).clamp(min=0)
+        centres = torch.linspace(0, frames - 1, self.points, device=loudness.device)
+        distance = (torch.arange(frames, device=loudness.device) - centres[:, None]).abs()
+        weights = (1 - distance * (self.points / frames)).clamp(min=0)
         return ((weights / weights.sum(dim=1, keepdim=True)) @ cepstrum).flatten()
 
 
-class Cepstrum(nn.Module):
-    """MFCC over the whole clip: mean, deviation, and the deviation of the first and second difference.
+class MFCCMoments(nn.Module):
+    """MFCC over the whole clip: mean, deviation, and the deviations of the first and second differences.
 
     Shape: [F, M] to [4 * 20].
     """
@@ -83,15 +83,15 @@ class Cepstrum(nn.Module):
 
     def forward(self, loudness: Tensor) -> Tensor:
         cepstrum = loudness.clamp(min=self.floor) @ self.dct
-        speed = cepstrum[1:] - cepstrum[:-1]
-        change = speed[1:] - speed[:-1]
-        return torch.cat([cepstrum.mean(0), cepstrum.std(0), speed.std(0), change.std(0)])
+        delta = cepstrum[1:] - cepstrum[:-1]
+        delta_delta = delta[1:] - delta[:-1]
+        return torch.cat([cepstrum.mean(0), cepstrum.std(0), delta.std(0), delta_delta.std(0)])
 
 
-class Together(nn.Module):
-    """Which MFCC move together: the roots of the covariances of the MFCC and of their differences.
+class MFCCCovariance(nn.Module):
+    """Matrix square roots of the covariances of the MFCC and of their differences.
 
-    The root (of the matrix, not of its numbers) keeps a loud change from drowning the rest.
+    The matrix root keeps one large variance from dominating the vector.
 
     Shape: [F, M] to [2 * 210].
     """
@@ -101,13 +101,14 @@ class Together(nn.Module):
         self.floor = FLOOR
         self.register_buffer("dct", create_dct(N_COEFFICIENTS, n_mels, norm="ortho"))
         self.register_buffer("upper", torch.triu_indices(N_COEFFICIENTS, N_COEFFICIENTS))
-        self.register_buffer("least", 1e-3 * torch.eye(N_COEFFICIENTS))
+        self.register_buffer("ridge", 1e-3 * torch.eye(N_COEFFICIENTS))
         self.dct: Tensor
         self.upper: Tensor
-        self.least: Tensor
+        self.ridge: Tensor
 
     def root(self, centred: Tensor) -> Tensor:
-        variances, directions = torch.linalg.eigh(centred.T @ centred / centred.shape[0] + self.least)
+        """[F, 20] to the upper triangle of the root, [210]."""
+        variances, directions = torch.linalg.eigh(centred.T @ centred / centred.shape[0] + self.ridge)
         root: Tensor = (directions * variances.clamp(min=0).sqrt()) @ directions.T
         upper: Tensor = root[self.upper[0], self.upper[1]]
         return upper
@@ -117,8 +118,8 @@ class Together(nn.Module):
         return torch.cat([self.root(cepstrum - cepstrum.mean(0)), self.root(cepstrum[1:] - cepstrum[:-1])])
 
 
-class Modulation(nn.Module):
-    """How fast each of 16 bands beats: the spectrum of its level over some 2 s, from 0.5 to 15 Hz in 9 steps.
+class ModulationSpectrum(nn.Module):
+    """Modulation spectrum of each of 16 bands: of its level over some 2 s, from 0.5 to 15 Hz in 9 steps.
 
     Shape: [F, M] to [16 * 9].
     """
@@ -134,83 +135,85 @@ class Modulation(nn.Module):
 
     def forward(self, loudness: Tensor) -> Tensor:
         level = adaptive_avg_pool1d(loudness.clamp(min=self.floor)[None], self.bands)[0]
-        level = repeated(level, max(self.segment, level.shape[0]) + self.segment)
+        level = loop_frames(level, max(self.segment, level.shape[0]) + self.segment)
         segments = level.unfold(0, self.segment, self.segment // 2)
-        swing = (segments - segments.mean(dim=2, keepdim=True)) * self.taper
-        power = torch.fft.rfft(swing).abs().square().mean(dim=0)
+        modulation = (segments - segments.mean(dim=2, keepdim=True)) * self.taper
+        power = torch.fft.rfft(modulation).abs().square().mean(dim=0)
         steps = [power[:, low:high].mean(dim=1) for low, high in zip(self.edges[:-1], self.edges[1:])]  # noqa: B905
         power = torch.stack(steps, dim=1)
         return (power + 1e-2).log10().flatten()
 
 
-class Words(nn.Module):
-    """Which of 256 words the clip is made of, each 8 frames (a quarter of a second) of the whole spectrum.
+class PatchCodes(nn.Module):
+    """Soft assignment of the clip's patches, 8 frames (a quarter of a second) of the whole spectrum, to 256 codes.
 
-    Soft: a moment belongs to all words near it. For each word the root of its share, and of its clearest moment.
+    For each code the square root of its mean, and of its maximum, over the patches.
 
     Shape: [F, M] to [2 * 256].
     """
 
     FRAMES = 8
-    WORDS = 256
+    CODES = 256
     DIRECTIONS = 40
 
-    def __init__(self, mean: Tensor, matrix: Tensor, words: Tensor, spread: Tensor) -> None:
-        """What `learn` found: `mean` [8 * M] and `matrix` [8 * M, d] make a patch short, `words` [K, d] stand where
-        patches are dense, `spread` [] is their mean squared distance to the nearest word."""
+    def __init__(self, mean: Tensor, matrix: Tensor, codebook: Tensor, spread: Tensor) -> None:
+        """What `fit` returned: `mean` [8 * M] and `matrix` [8 * M, d] reduce a patch, `codebook` [K, d] are the centres
+        of k-means, `spread` [] is the mean squared distance of a patch to its centre."""
         super().__init__()
         self.floor = FLOOR
         self.frames = self.FRAMES
         self.register_buffer("mean", mean)
         self.register_buffer("matrix", matrix)
-        self.register_buffer("words", words)
+        self.register_buffer("codebook", codebook)
         self.register_buffer("spread", spread)
         self.mean: Tensor
         self.matrix: Tensor
-        self.words: Tensor
+        self.codebook: Tensor
         self.spread: Tensor
 
     @classmethod
-    def learn(cls, clips: Sequence[Tensor], draw: torch.Generator, per_clip: int = 24) -> dict[str, Tensor]:
-        """From clips [F, M]: `per_clip` moments of each, drawn by `draw`."""
-        drawn = []
+    def fit(cls, clips: Sequence[Tensor], generator: torch.Generator, per_clip: int = 24) -> dict[str, Tensor]:
+        """The arguments of a `PatchCodes` fitted to `per_clip` random patches of each clip [F, M]."""
+        chosen = []
         for clip in clips:
             patches = _patches(clip.float().clamp(min=FLOOR), cls.FRAMES)
-            drawn.append(patches[torch.randperm(len(patches), generator=draw)[:per_clip]])
-        patches = torch.cat(drawn)
+            chosen.append(patches[torch.randperm(len(patches), generator=generator)[:per_clip]])
+        patches = torch.cat(chosen)
         mean = patches.mean(0)
         centred = patches - mean
         variances, directions = torch.linalg.eigh((centred.T @ centred).double() / len(patches))
         variances, directions = variances.flip(0)[: cls.DIRECTIONS], directions.flip(1)[:, : cls.DIRECTIONS]
-        # Half-whitened. A direction without variance (few sounds, or all alike) must not be blown up.
+        # Half-whitened. A direction without variance (few sounds, or all alike) must not be amplified.
         matrix = (directions * variances.clamp(min=1e-6 * float(variances[0]) + 1e-12) ** -0.25).float().contiguous()
-        short = centred @ matrix
-        words = k_means(short, cls.WORDS, draw)
-        spread = torch.cdist(short[:8192], words).square().amin(dim=1).mean()
-        # With fewer patches than words each stands on its word, and nothing would be near anything else.
-        least = 0.05 * short.square().sum(dim=1).mean() + 1e-6
-        return {"mean": mean, "matrix": matrix, "words": words, "spread": torch.maximum(spread, least)}
+        reduced = centred @ matrix
+        codebook = k_means(reduced, cls.CODES, generator)
+        spread = torch.cdist(reduced[:8192], codebook).square().amin(dim=1).mean()
+        # With fewer patches than codes each patch is a code, and the spread would be zero.
+        min_spread = 0.05 * reduced.square().sum(dim=1).mean() + 1e-6
+        return {"mean": mean, "matrix": matrix, "codebook": codebook, "spread": torch.maximum(spread, min_spread)}
 
     def forward(self, loudness: Tensor) -> Tensor:
-        short = (_patches(loudness.clamp(min=self.floor), self.frames) - self.mean) @ self.matrix
-        near = 2 * (short @ self.words.T) - self.words.square().sum(dim=1)
-        belongs = torch.softmax(near / self.spread, dim=1)
-        return torch.cat([belongs.mean(0), belongs.amax(0)]).sqrt()
+        reduced = (_patches(loudness.clamp(min=self.floor), self.frames) - self.mean) @ self.matrix
+        # The negative squared distance, up to a term that softmax cancels.
+        logits = 2 * (reduced @ self.codebook.T) - self.codebook.square().sum(dim=1)
+        assignment = torch.softmax(logits / self.spread, dim=1)
+        return torch.cat([assignment.mean(0), assignment.amax(0)]).sqrt()
 
 
-class Shapes(nn.Module):
-    """Which of 256 shapes the spectrogram has in it, each 8 frames by 20 bands, wherever in pitch they stand.
+class PatchFilters(nn.Module):
+    """Response to 256 filters of 8 frames by 20 bands, the largest over all pitches.
 
-    Shapes are learned from the sounds, and matched as by a convolution; for each the root of its mean and of its best
-    match. Shape: [F, M] to [2 * 256].
+    The filters are fitted to the sounds; for each the square root of its mean, and of its maximum, over time.
+
+    Shape: [F, M] to [2 * 256].
     """
 
     FRAMES = 8
     BANDS = 20
-    SHAPES = 256
+    FILTERS = 256
 
     def __init__(self, filters: Tensor) -> None:
-        """What `learn` found: `filters` [256, 1, 8, 20]."""
+        """What `fit` returned: `filters` [256, 1, 8, 20]."""
         super().__init__()
         self.floor = FLOOR
         self.frames = self.FRAMES
@@ -219,57 +222,60 @@ class Shapes(nn.Module):
         self.filters: Tensor
 
     @classmethod
-    def learn(cls, clips: Sequence[Tensor], draw: torch.Generator, per_clip: int = 24) -> dict[str, Tensor]:
-        """From clips [F, M]: patches drawn by `draw`, some 6,000 at most, whitened and grouped by direction."""
+    def fit(cls, clips: Sequence[Tensor], generator: torch.Generator, per_clip: int = 24) -> dict[str, Tensor]:
+        """The arguments of a `PatchFilters` fitted to random patches of the clips [F, M], at most 6,000 of them.
+
+        Patches are whitened and grouped by direction (spherical k-means).
+        """
         patches = min(6000, per_clip * len(clips))
-        found: list[Tensor] = []
+        chosen: list[Tensor] = []
         for _ in range(2 * patches):
-            clip = repeated(clips[_below(len(clips), draw)].float().clamp(min=FLOOR), 2 * cls.FRAMES)
-            frame = _below(len(clip) - cls.FRAMES + 1, draw)
-            band = _below(clip.shape[1] - cls.BANDS + 1, draw)
+            clip = loop_frames(clips[_randint(len(clips), generator)].float().clamp(min=FLOOR), 2 * cls.FRAMES)
+            frame = _randint(len(clip) - cls.FRAMES + 1, generator)
+            band = _randint(clip.shape[1] - cls.BANDS + 1, generator)
             patch = clip[frame : frame + cls.FRAMES, band : band + cls.BANDS]
-            if float(patch.std()) > 0.1:  # else background, which has no shape
-                found.append((patch - patch.mean()).flatten())
-                if len(found) == patches:
+            if float(patch.std()) > 0.1:  # otherwise background, which has no structure
+                chosen.append((patch - patch.mean()).flatten())
+                if len(chosen) == patches:
                     break
         size = cls.FRAMES * cls.BANDS
-        rows = torch.stack(found) if found else torch.randn(cls.SHAPES, size, generator=draw)
+        rows = torch.stack(chosen) if chosen else torch.randn(cls.FILTERS, size, generator=generator)
         variances, directions = torch.linalg.eigh((rows.T @ rows / len(rows)).double())
         scale = (variances.clamp(min=0) + 0.1 * variances.clamp(min=0).mean() + 1e-12) ** -0.5
         whiten = ((directions * scale) @ directions.T).float()
         rows = normalize(rows @ whiten, dim=1)
-        shapes = rows[torch.arange(cls.SHAPES) % len(rows)]
+        centres = rows[torch.arange(cls.FILTERS) % len(rows)]
         for _ in range(10):
-            nearest = (rows @ shapes.T).argmax(dim=1)
-            shapes = normalize(torch.zeros_like(shapes).index_add_(0, nearest, rows) + 1e-6 * shapes, dim=1)
-        filters = shapes @ whiten
+            nearest = (rows @ centres.T).argmax(dim=1)
+            centres = normalize(torch.zeros_like(centres).index_add_(0, nearest, rows) + 1e-6 * centres, dim=1)
+        filters = centres @ whiten
         filters = filters - filters.mean(dim=1, keepdim=True)
-        return {"filters": filters.reshape(cls.SHAPES, 1, cls.FRAMES, cls.BANDS).contiguous()}
+        return {"filters": filters.reshape(cls.FILTERS, 1, cls.FRAMES, cls.BANDS).contiguous()}
 
     def forward(self, loudness: Tensor) -> Tensor:
         # One batch of one channel: [1, 1, F, M] to [256, F', 13]
-        loop = repeated(loudness.clamp(min=self.floor), loudness.shape[0] + self.frames - 1)
-        match = conv2d(loop[None, None], self.filters, stride=[1, self.step_bands])[0]
-        best = match.amax(dim=2).clamp(min=0)
+        loop = loop_frames(loudness.clamp(min=self.floor), loudness.shape[0] + self.frames - 1)
+        response = conv2d(loop[None, None], self.filters, stride=[1, self.step_bands])[0]
+        best = response.amax(dim=2).clamp(min=0)
         return torch.cat([best.mean(dim=1), best.amax(dim=1)]).sqrt()
 
 
-def k_means(rows: Tensor, k: int, draw: torch.Generator, rounds: int = 12) -> Tensor:
-    """Centres [k, d] of the groups of `rows` [n, d]; a centre without a row moves to one drawn. Any n from 1 on."""
-    centres = rows[torch.randperm(len(rows), generator=draw)[torch.arange(k) % len(rows)]].clone()
+def k_means(rows: Tensor, k: int, generator: torch.Generator, rounds: int = 12) -> Tensor:
+    """Centres [k, d] of `rows` [n, d], n at least 1. A centre without rows is replaced by a random row."""
+    centres = rows[torch.randperm(len(rows), generator=generator)[torch.arange(k) % len(rows)]].clone()
     for _ in range(rounds):
         nearest = torch.cat([torch.cdist(some, centres).argmin(dim=1) for some in torch.split(rows, 8192)])
         count = torch.bincount(nearest, minlength=k)[:, None]
         total = torch.zeros_like(centres).index_add_(0, nearest, rows)
-        drawn = rows[torch.randint(len(rows), (k,), generator=draw)]
-        centres = torch.where(count > 0, total / count.clamp(min=1), drawn)
+        random_rows = rows[torch.randint(len(rows), (k,), generator=generator)]
+        centres = torch.where(count > 0, total / count.clamp(min=1), random_rows)
     return centres
 
 
 def _patches(loudness: Tensor, frames: int) -> Tensor:
-    """Every `frames` frames in a row of the loop. Shape: [F, M] to [F, M * frames]."""
-    return repeated(loudness, loudness.shape[0] + frames - 1).unfold(0, frames, 1).flatten(1)
+    """Every stretch of `frames` frames of the loop. Shape: [F, M] to [F, M * frames]."""
+    return loop_frames(loudness, loudness.shape[0] + frames - 1).unfold(0, frames, 1).flatten(1)
 
 
-def _below(bound: int, draw: torch.Generator) -> int:
-    return int(torch.randint(bound, (1,), generator=draw))
+def _randint(bound: int, generator: torch.Generator) -> int:
+    return int(torch.randint(bound, (1,), generator=generator))

@@ -1,12 +1,12 @@
-"""The best that is learned from a folder in a minute or two: no labels, and no training before the index is made.
+"""The best encoder without training: six descriptors, joined by what is fitted to the folder in a minute or two.
 
-Six parts of the log-mel (`boiler.encoder.descriptors`) of the clip itself, not of its repetitions in the window, are
-joined and weighed by what the folder's own sounds have in common with altered copies of themselves
-(`boiler.encoder.contrastive_head`).
+The descriptors (`boiler.encoder.descriptors`) are computed of the clip itself, not of its repetitions in the window.
+How they are weighed and joined is fitted, without labels, to what the folder's sounds have in common with altered
+copies of themselves (`boiler.encoder.contrastive_head`).
 
-Good for a first index without training, and for short sounds. Measured, P@1 / P@10 / mAP (exp/records/encoders.md):
-ESC-10 .84 / .79 / .68, spoken digits of other speakers .87 / .86 / .66; about a minute of one core to learn from 3,400
-clips, 2 to 6 ms a window.
+Good for a first index, and for short sounds. Measured, P@1 / P@10 / mAP (exp/records/encoders.md): ESC-10
+.84 / .79 / .68, spoken digits of other speakers .87 / .86 / .66; fitting to 3,400 clips takes about a minute of one
+core, a window 2 to 6 ms.
 """
 
 from __future__ import annotations
@@ -20,112 +20,113 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from boiler.encoder import Fitted, contrastive_head, descriptors, whitening
-from boiler.encoder.contrastive_head import CURVED, LINEAR, REDUCED, Curved
-from boiler.encoder.loop_length import periods
+from boiler.encoder.contrastive_head import INPUT_DIM, LINEAR_DIM, PROJECTION_DIM, ProjectionHead
+from boiler.encoder.loop_length import loop_lengths
 from boiler.errors import BoilerError
 from boiler.model.device import single_threaded
 from boiler.model.mel import LogMel, MelSettings
 from boiler.progress import Meter, meter
 
-CLIPS = 4000
-"""So many windows are learned from; what comes after them is not looked at."""
-VIEWS = 4
-PER_PART = 128
-"""Directions kept of each part before they are joined."""
+MAX_CLIPS = 4000
+"""Windows that are fitted to; further ones are not read."""
+N_VIEWS = 4
+DIMS_PER_DESCRIPTOR = 128
+"""Principal components kept of each descriptor before they are joined."""
 STEPS = 500
 FLOOR = 1e-2
-"""The parts have a floor of their own, above this one: what a view lifts above it must still be there."""
+"""Of the log-mel. The descriptors have a higher floor of their own; what a view raises above that must be there."""
 SEED = 0
-NAME = "parts"
+NAME = "descriptors"
 
 
-class AllParts(nn.Module):
-    """Every part of one clip. Shape: [F, M] to six vectors."""
+class Descriptors(nn.Module):
+    """All descriptors of one clip. Shape: [F, M] to six vectors."""
 
-    def __init__(self, n_mels: int, words: dict[str, Tensor], shapes: dict[str, Tensor]) -> None:
+    def __init__(self, n_mels: int, patch_codes: dict[str, Tensor], patch_filters: dict[str, Tensor]) -> None:
         super().__init__()
-        self.course = descriptors.Course(n_mels)
-        self.cepstrum = descriptors.Cepstrum(n_mels)
-        self.together = descriptors.Together(n_mels)
-        self.modulation = descriptors.Modulation()
-        self.words = descriptors.Words(**words)
-        self.shapes = descriptors.Shapes(**shapes)
+        self.mfcc_contour = descriptors.MFCCContour(n_mels)
+        self.mfcc_moments = descriptors.MFCCMoments(n_mels)
+        self.mfcc_covariance = descriptors.MFCCCovariance(n_mels)
+        self.modulation = descriptors.ModulationSpectrum()
+        self.patch_codes = descriptors.PatchCodes(**patch_codes)
+        self.patch_filters = descriptors.PatchFilters(**patch_filters)
 
     def forward(self, loudness: Tensor) -> list[Tensor]:
         return [
-            self.course(loudness),
-            self.cepstrum(loudness),
-            self.together(loudness),
+            self.mfcc_contour(loudness),
+            self.mfcc_moments(loudness),
+            self.mfcc_covariance(loudness),
             self.modulation(loudness),
-            self.words(loudness),
-            self.shapes(loudness),
+            self.patch_codes(loudness),
+            self.patch_filters(loudness),
         ]
 
 
-class Head(nn.Module):
-    """Parts in a row to what is kept of them. Shape: [d] to [`LINEAR` + `CURVED`], unit length."""
+class JoiningHead(nn.Module):
+    """Concatenated descriptors to the vector. Shape: [d] to [`LINEAR_DIM` + `PROJECTION_DIM`], unit length."""
 
-    def __init__(self, mean: Tensor, matrix: Tensor, curved: Curved) -> None:
+    def __init__(self, mean: Tensor, matrix: Tensor, projection: ProjectionHead) -> None:
         super().__init__()
         self.register_buffer("mean", mean)
         self.register_buffer("matrix", matrix)
         self.mean: Tensor
         self.matrix: Tensor
-        self.curved = curved
-        self.linear = LINEAR
+        self.projection = projection
+        self.linear_dim = LINEAR_DIM
 
     def forward(self, row: Tensor) -> Tensor:
         reduced = (row - self.mean) @ self.matrix
-        straight = normalize(reduced[: self.linear], dim=0)
-        return normalize(torch.cat([straight, self.curved(reduced[None])[0]]), dim=0)
+        linear = normalize(reduced[: self.linear_dim], dim=0)
+        return normalize(torch.cat([linear, self.projection(reduced[None])[0]]), dim=0)
 
 
-class JoinedParts(Fitted):
-    """Six parts joined by contrast; see the module. D = 192, no checkpoint needed.
+class JoinedDescriptors(Fitted):
+    """Six descriptors, weighed and joined by contrast; see the module. D = 192, no checkpoint needed.
 
-    Before `fit` it is a projection drawn at random.
+    Before `fit` it is a random projection.
     """
 
-    fit_windows = CLIPS
+    fit_windows = MAX_CLIPS
 
     def __init__(self, pt_path: str | os.PathLike[str] | None = None, device: str = "cpu") -> None:
-        """`pt_path` is not read: all that is learned is learned by `fit`."""
-        super().__init__(LINEAR + CURVED)
+        """`pt_path` is not read: everything is fitted by `fit`."""
+        super().__init__(LINEAR_DIM + PROJECTION_DIM)
         settings = MelSettings(floor=FLOOR)
         self.n_mels = settings.n_mels
         self.hop_samples = settings.hop_samples
         self.mel = LogMel(settings)
-        self.least_frames = descriptors.MIN_FRAMES
-        draw = torch.Generator().manual_seed(SEED)
-        self.parts = self._parts_of([torch.randn(64, self.n_mels, generator=draw)], draw)
-        width = sum(len(part) for part in self.parts(torch.zeros(64, self.n_mels)))
-        matrix = torch.randn(width, REDUCED, generator=draw) / math.sqrt(width)
-        self.head = Head(torch.zeros(width), matrix, Curved.drawn(REDUCED, draw).requires_grad_(False))
+        self.min_frames = descriptors.MIN_FRAMES
+        generator = torch.Generator().manual_seed(SEED)
+        self.descriptors = self._fit_descriptors([torch.randn(64, self.n_mels, generator=generator)], generator)
+        width = sum(len(vector) for vector in self.descriptors(torch.zeros(64, self.n_mels)))
+        matrix = torch.randn(width, INPUT_DIM, generator=generator) / math.sqrt(width)
+        projection = ProjectionHead.random(INPUT_DIM, generator).requires_grad_(False)
+        self.head = JoiningHead(torch.zeros(width), matrix, projection)
         self.to(device)
 
     def clip(self, waveform: Tensor, length: int) -> Tensor:
-        """The log-mel of the first `length` samples of a window [T], which are repeated in it, [F, M]."""
+        """The log-mel [F, M] of the first `length` samples of a window [T], the clip that is repeated in it."""
         frames = (length + self.hop_samples - 1) // self.hop_samples
-        frames = max(self.least_frames, min(frames, waveform.shape[0] // self.hop_samples))
+        frames = max(self.min_frames, min(frames, waveform.shape[0] // self.hop_samples))
         # One hop more than the frames kept, so that the last of them is as it is in the whole window.
-        heard = waveform[: (frames + 1) * self.hop_samples]
-        loudness: Tensor = self.mel(heard[None, None])
+        samples = waveform[: (frames + 1) * self.hop_samples]
+        loudness: Tensor = self.mel(samples[None, None])
         return loudness[0, 0, :, :frames].T
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return self.of_clips(waveform, periods(waveform))
+        return self.embed_clips(waveform, loop_lengths(waveform))
 
-    def of_clips(self, waveform: Tensor, lengths: list[int]) -> Tensor:
-        """The vectors of windows whose `periods` are known."""
+    def embed_clips(self, waveform: Tensor, lengths: list[int]) -> Tensor:
+        """The vectors of windows [N, 1, T] whose `loop_lengths` are known."""
         vectors: list[Tensor] = []
-        for one, length in zip(waveform, lengths):  # noqa: B905  # TorchScript knows no strict
-            vectors.append(self.head(torch.cat(self.parts(self.clip(one[0], length)))))
+        for window, length in zip(waveform, lengths):  # noqa: B905  # TorchScript does not know strict
+            vectors.append(self.head(torch.cat(self.descriptors(self.clip(window[0], length)))))
         return torch.stack(vectors)
 
     def fit(self, waveforms: Iterable[Tensor]) -> None:
         """See `Fitted`. Some 15 ms a window on one core, and 10 s at the end; 200 MB at most.
 
-        Raises: BoilerError when there is no window at all.
+        Raises: BoilerError: there is no window.
         """
         device = self.head.mean.device
         self.cpu()
@@ -133,58 +134,62 @@ class JoinedParts(Fitted):
             clips: list[Tensor] = []
             for batch in waveforms:
                 batch = batch.cpu()
-                clips += [self.clip(one[0], length).half() for one, length in zip(batch, periods(batch), strict=True)]
-                if len(clips) >= CLIPS:
+                clips += [
+                    self.clip(window[0], length).half()
+                    for window, length in zip(batch, loop_lengths(batch), strict=True)
+                ]
+                if len(clips) >= MAX_CLIPS:
                     break
             if not clips:
-                raise BoilerError("there is no sound to learn from: give a folder with at least one that sounds")
-            draw = torch.Generator().manual_seed(SEED)
-            self.parts = self._parts_of(clips, draw)
+                raise BoilerError("there is no sound to learn from: give a folder with at least one that is not silent")
+            generator = torch.Generator().manual_seed(SEED)
+            self.descriptors = self._fit_descriptors(clips, generator)
             with meter(f"learning from {len(clips)} windows", len(clips) + STEPS) as progress:
-                self.head = self._head_of(self._views_of(clips, draw, progress), draw, progress)
+                self.head = self._fit_head(self._described_views(clips, generator, progress), generator, progress)
         self.to(device)
 
-    def _parts_of(self, clips: list[Tensor], draw: torch.Generator) -> AllParts:
-        return AllParts(self.n_mels, descriptors.Words.learn(clips, draw), descriptors.Shapes.learn(clips, draw))
+    def _fit_descriptors(self, clips: list[Tensor], generator: torch.Generator) -> Descriptors:
+        codes = descriptors.PatchCodes.fit(clips, generator)
+        return Descriptors(self.n_mels, codes, descriptors.PatchFilters.fit(clips, generator))
 
-    def _views_of(self, clips: list[Tensor], draw: torch.Generator, progress: Meter) -> list[Tensor]:
-        """Each part of each clip as it is and in `VIEWS` views: [n, 1 + VIEWS, d of the part]."""
+    def _described_views(self, clips: list[Tensor], generator: torch.Generator, progress: Meter) -> list[Tensor]:
+        """For each descriptor [n, 1 + N_VIEWS, d]: of each clip, and of its views."""
         rows: list[list[Tensor]] = []
         for clip in clips:
             loudness = clip.float()
-            shown = [loudness, *(contrastive_head.view(loudness, draw) for _ in range(VIEWS))]
-            rows.append([torch.stack(part) for part in zip(*map(self.parts, shown), strict=True)])
+            views = [loudness, *(contrastive_head.random_view(loudness, generator) for _ in range(N_VIEWS))]
+            rows.append([torch.stack(vectors) for vectors in zip(*map(self.descriptors, views), strict=True)])
             progress.step()
-        return [torch.stack(part) for part in zip(*rows, strict=True)]
+        return [torch.stack(vectors) for vectors in zip(*rows, strict=True)]
 
     @staticmethod
-    def _head_of(views: list[Tensor], draw: torch.Generator, progress: Meter) -> Head:
+    def _fit_head(views: list[Tensor], generator: torch.Generator, progress: Meter) -> JoiningHead:
         means, matrices = [], []
-        for part in views:
-            learned = whitening.fit(part, PER_PART)
-            reduced = (part - learned["mean"]) @ learned["matrix"]
+        for vectors in views:
+            fitted = whitening.fit(vectors, DIMS_PER_DESCRIPTOR)
+            reduced = (vectors - fitted["mean"]) @ fitted["matrix"]
             size = reduced.square().sum(dim=2).mean().sqrt().clamp(min=1e-6)
-            means.append(learned["mean"])
-            matrices.append(learned["matrix"] / size)
-        mean, apart = torch.cat(means), torch.block_diag(*matrices)  # type: ignore[no-untyped-call]
-        joined = (torch.cat(views, dim=2) - mean) @ apart
-        centre, directions = contrastive_head.discriminant(joined, REDUCED)
+            means.append(fitted["mean"])
+            matrices.append(fitted["matrix"] / size)
+        mean, reduce = torch.cat(means), torch.block_diag(*matrices)  # type: ignore[no-untyped-call]
+        joined = (torch.cat(views, dim=2) - mean) @ reduce
+        centre, directions = contrastive_head.fisher_discriminant(joined, INPUT_DIM)
         reduced = (joined - centre) @ directions
         scale = reduced.std().clamp(min=1e-6)
-        curved = contrastive_head.train(reduced / scale, draw, steps=STEPS, step=progress.step)
-        # One affine map for all of the linear steps; views are centred already, so `centre` is rounding.
-        return Head(mean, (apart @ directions / scale).contiguous(), curved)
+        projection = contrastive_head.train_projection(reduced / scale, generator, steps=STEPS, on_step=progress.step)
+        # One affine map for all linear steps; the views are centred already, so `centre` is rounding error.
+        return JoiningHead(mean, (reduce @ directions / scale).contiguous(), projection)
 
 
 def fit(windows: Iterable[Tensor]) -> dict[str, Tensor]:
-    """What `JoinedParts` learns from these windows, for the table of what is learned from the folder alone."""
-    made = JoinedParts()
-    made.fit(windows)
-    return made.state_dict()
+    """Fit a `JoinedDescriptors`; an entry of `boiler.encoder.FOLDER_FITTERS`."""
+    fitted = JoinedDescriptors()
+    fitted.fit(windows)
+    return fitted.state_dict()
 
 
-def rebuilt(learned: dict[str, Tensor]) -> JoinedParts:
-    """The encoder of what `fit` learned, ready to embed."""
-    made = JoinedParts()
-    made.load_state_dict(learned)
-    return made.eval().requires_grad_(False)
+def load(learned: dict[str, Tensor]) -> JoinedDescriptors:
+    """The encoder from what `fit` returned, in eval mode."""
+    encoder = JoinedDescriptors()
+    encoder.load_state_dict(learned)
+    return encoder.eval().requires_grad_(False)

@@ -1,8 +1,8 @@
-"""How long a clip really is that was repeated to fill its window.
+"""The length of a clip that was repeated to fill its window.
 
-A short sound reaches an encoder repeated, sample for sample. Whoever averages over the whole window counts the
-copy that was cut at the end more than the rest, and whoever looks at its course in time sees a sound that never ends.
-The repetition is exact, whatever happened to the sound before it, so that the length of the clip can be found exactly.
+A clip shorter than a window is repeated, sample for sample, and the encoder gets the window only. The last copy is cut
+off, so an average over the window counts the beginning of the clip more than its end. Because the repetition is exact,
+the length of the clip can be recovered exactly.
 """
 
 from __future__ import annotations
@@ -11,47 +11,49 @@ import torch
 from torch import Tensor
 
 NEEDLE_SAMPLES = 16
-"""So many samples in a row are looked for. Fewer are alike too often, more cost time."""
-TRIALS = 256
-"""So many places that look alike are tried; with more of them (a square wave, say) the window counts as one clip."""
+"""Length of the sequence that is searched for. A shorter one matches by chance, a longer one costs time."""
+MAX_CANDIDATES = 256
+"""Matches that are verified. With more (a square wave, say) the window counts as one clip."""
 SHORTEST_COPY = 64
-"""The copy that is cut off at the end is at least this part of the window: a few samples are repeated by chance."""
-STEPS = 2.0**24
-"""So many steps a sample is counted in, up to the loudest."""
+"""The last copy, which is cut off, is at least this fraction of the window: a few samples repeat by chance."""
+LEVELS = 2.0**24
+"""Quantisation of samples for hashing, up to the loudest."""
 FACTOR = 1_664_525
 ADDEND = 1_013_904_223
-"""Of a generator modulo 2**32; any odd numbers without a pattern would do."""
+"""Of a linear congruential generator modulo 2**32; any odd numbers without a pattern would do."""
 
 
-def periods(waveform: Tensor) -> list[int]:
-    """`period` of each window. Shape: float [N, 1, T]. Scriptable."""
-    return [period(one[0]) for one in waveform]
+def loop_lengths(waveform: Tensor) -> list[int]:
+    """`loop_length` of each window. Shape: float [N, 1, T]. Scriptable."""
+    return [loop_length(window[0]) for window in waveform]
 
 
-def period(waveform: Tensor, needle_samples: int = NEEDLE_SAMPLES, trials: int = TRIALS) -> int:
-    """The fewest samples P of which `waveform` is an exact repetition; its length when it is none. Scriptable.
+def loop_length(waveform: Tensor, needle_samples: int = NEEDLE_SAMPLES, max_candidates: int = MAX_CANDIDATES) -> int:
+    """The smallest P such that `waveform` is its first P samples repeated; T if there is none. Scriptable.
 
-    Shape: float [T], T more than `needle_samples`. A clip but for its last 64th part repeated counts as one clip.
+    A repetition shorter than the last 64th of the window may be missed.
+
+    Shape: float [T], T more than `needle_samples`.
 
     >>> clip = torch.randn(1000)
-    >>> period(clip.repeat(9)[:8192])
+    >>> loop_length(clip.repeat(9)[:8192])
     1000
     """
     length = waveform.shape[0]
-    # What stands at the end is a copy of something, if anything is. Loud places have few likes, silence has many; so
-    # the loudest place near the end is looked for, and of a longer end when that is silent or has too many likes.
+    # The end of a repeated clip is a copy of something before it. The needle is taken at the loudest place near the
+    # end: loud samples match few others, silence matches many. If that fails, a longer end is tried.
     for part in (64, 8, 1):
         end = max(length // part, needle_samples)
-        place = min(length - end + int(waveform[length - end :].abs().argmax()), length - needle_samples)
-        alike = torch.nonzero(waveform[:place] == waveform[place])[:, 0]
+        needle_at = min(length - end + int(waveform[length - end :].abs().argmax()), length - needle_samples)
+        matches = torch.nonzero(waveform[:needle_at] == waveform[needle_at])[:, 0]
         for offset in range(1, needle_samples):
-            alike = alike[waveform[alike + offset] == waveform[place + offset]]
-        shifts = place - alike.flip(0)
-        for index in range(min(shifts.shape[0], trials)):
+            matches = matches[waveform[matches + offset] == waveform[needle_at + offset]]
+        shifts = needle_at - matches.flip(0)
+        for index in range(min(shifts.shape[0], max_candidates)):
             shift = int(shifts[index])
             if torch.equal(waveform[shift:], waveform[: length - shift]):
                 return shift
-        if shifts.shape[0] <= trials:  # all were tried
+        if shifts.shape[0] <= max_candidates:  # all candidates were verified
             return length
     return length
 
@@ -59,16 +61,16 @@ def period(waveform: Tensor, needle_samples: int = NEEDLE_SAMPLES, trials: int =
 def clip_lengths(
     waveform: Tensor,
     shortest_copy: int = SHORTEST_COPY,
-    steps: float = STEPS,
+    levels: float = LEVELS,
     factor: int = FACTOR,
     addend: int = ADDEND,
 ) -> Tensor:
-    """The fewest samples P of which each window is an exact repetition; its length when it is none.
+    """`loop_lengths` as one computation over all windows and every P, without a loop, so that it traces and exports.
 
-    Shape: float [N, 1, T] to int64 [N]. One computation for all windows and every P, without a loop over either, so it
-    traces and exports; on a processor `periods` is four times as fast. A square wave is as long as its period, where
-    `periods` gives up. A clip but for its last 64th part repeated counts as one clip, and so does one whose
-    copy is silent.
+    On a CPU `loop_lengths` is four times as fast. A square wave has the length of its period, where `loop_lengths` gives
+    up. A repetition shorter than the last 64th of the window is not counted, nor one that is silent.
+
+    Shape: float [N, 1, T] to int64 [N].
 
     >>> clip = torch.randn(1000)
     >>> clip_lengths(clip.repeat(9)[None, None, :8192])
@@ -79,13 +81,13 @@ def clip_lengths(
     places = torch.arange(n_samples, device=samples.device)[None]
     loudness = samples.abs()
     peak = loudness.amax(dim=1, keepdim=True).clamp(min=1e-30)
-    counted = (samples * (steps / peak)).int()
-    # A window repeats after P samples when what follows its first P is what precedes its last P. Hashes tell that for
-    # every P at once: the sum of a number that equal samples share, times a power for its place, modulo 2**32. Equal
-    # parts have equal hashes, so no repetition is missed. The sample on either edge rules out most chance; what is
-    # left is compared in full.
-    powers = torch.full_like(counted[:1], factor).cumprod(1, dtype=torch.int32)
-    sums = ((counted * factor + addend) * counted * powers).cumsum(1, dtype=torch.int32)
+    quantised = (samples * (levels / peak)).int()
+    # A window repeats after P samples if all but its first P samples equal all but its last P. Hashes decide that for
+    # every P at once: the sum over samples of a number made from the sample, times a power for its position, modulo
+    # 2**32. Equal parts have equal hashes, so no repetition is missed. Comparing the samples at both ends rules out
+    # most collisions; the P that remains is verified in full.
+    powers = torch.full_like(quantised[:1], factor).cumprod(1, dtype=torch.int32)
+    sums = ((quantised * factor + addend) * quantised * powers).cumsum(1, dtype=torch.int32)
     before = sums[:, :-1]  # of the first P samples, P = 1 ... T - 1
     repeats = (sums[:, -1:] - before) == before.flip(1) * powers[:, :-1]
     repeats = repeats & (samples[:, 1:] == samples[:, :1]) & (samples[:, :-1] == samples[:, -1:]).flip(1)

@@ -1,8 +1,8 @@
-"""The top level's features, averaged over time in each of its four rows of frequency.
+"""Features of the top level, averaged over time in each of its four rows of frequency.
 
-Good for: overall colour, high and low kept apart; blind to order and to rare events.
+Good for overall timbre with low and high frequencies kept apart; blind to order and to rare events.
 
-Measured as `pooled`: ESC-10 .89 / .85 / .75, digits .73 / .70 / .49; 5 ms.
+Measured like `pooled`: ESC-10 .89 / .85 / .75, digits .73 / .70 / .49; 5 ms a window.
 """
 
 from __future__ import annotations
@@ -12,19 +12,19 @@ import os
 from torch import Tensor
 from torch.nn import functional
 
-from boiler.encoder.vqvae_base import Seeing, fused, opened
+from boiler.encoder.vqvae_base import VQVAEEncoder, fuse_batch_norms, load_network
 from boiler.model.vqvae import TOP_ROWS
 
 
-class MeanFreqTopVQVAE(Seeing):
-    """Mean over time of the features that top words are chosen for, row by row: D = 4 rows of 64."""
+class MeanFreqTopVQVAE(VQVAEEncoder):
+    """Mean over time of the input of the top codebook, row by row: D = 4 rows of 64."""
 
     def __init__(self, pt_path: str | os.PathLike[str] | None, device: str = "cpu") -> None:
-        network, _ = opened(pt_path)
+        network, _ = load_network(pt_path)
         super().__init__(network, TOP_ROWS * network.top.sums.shape[1])
-        self.to_top = fused(network.to_top)
+        self.to_top = fuse_batch_norms(network.to_top)
         self.to(device)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        features = self.to_top(self.see(waveform).coarse)
+        features = self.to_top(self.encode(waveform).coarse)
         return functional.normalize(features.mean(dim=3).flatten(1), dim=1)

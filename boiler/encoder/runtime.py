@@ -1,86 +1,138 @@
-"""Running an encoder: what an `encoder.pt` can do, on plain arrays."""
+"""Run an encoder on numpy arrays. Everything that embeds goes through `EncoderRuntime`.
+
+>>> runtime = EncoderRuntime.load("exp/esc10/MFCCStats/encoder.pt")  # doctest: +SKIP
+>>> runtime.embed(windows).shape, runtime.window_spec.window_s  # doctest: +SKIP
+((16, 80), 8.192)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor, nn
 
-from boiler.arrays import Float32Array
+from boiler.arrays import AnyArray, Float32Array, Int64Array
+from boiler.audio.windows import DEFAULT_WINDOWS, WindowSpec
 from boiler.model import checkpoint
 from boiler.model.device import single_threaded
 
-Embed = Callable[[Float32Array], Float32Array]
-"""[B, T] to [B, D]."""
+# On a CPU a small batch stays in its cache (MFCCStats on one core takes 2.9 ms a window in batches of 16, 1.5 in batches
+# of 2), and a batch of 16 takes 100 MB more memory.
+CPU_BATCH = 2
 
-# On a processor: what stays in its cache is done sooner than a whole batch (MFCCStats on one core, batches of 16: 2.9
-# ms a window, of 2: 1.5), and a batch of 16 takes 100 MB more of memory.
-AT_ONCE_ON_CPU = 2
-
-
-@dataclass(frozen=True)
-class Frozen:
-    """What an `encoder.pt` can do, on plain arrays."""
-
-    embed: Embed
-    presence: Embed | None
-    """[B, T] to [B, K, F]: how much each word sounds in each frame. None where vectors are no bags of words."""
+OLD_METHODS = {"activations": "presence"}
+"""Exported methods that an `encoder.pt` of version 0.1 has under another name."""
 
 
-def opened(path: Path, device: str) -> Frozen:
-    """Load an `encoder.pt`.
+class EncoderRuntime:
+    """An encoder, its header and the device it runs on. Safe to call from several threads.
 
-    Raises: CheckpointError: it is not one.
+    Attributes: `header`, what an `encoder.pt` says about itself.
     """
-    module, _ = checkpoint.load_script(path, device)
 
-    def on_arrays(function: Callable[[torch.Tensor], torch.Tensor]) -> Embed:
-        def run(samples: Float32Array) -> Float32Array:
-            at_once = AT_ONCE_ON_CPU if device == "cpu" else len(samples)
-            if len(samples) > at_once:
-                parts = [run(samples[begin : begin + at_once]) for begin in range(0, len(samples), at_once)]
-                return np.concatenate(parts)
-            # TF32 would cost a thousandth of a cosine between one machine and the next. The flags are not for threads.
-            flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
-            with torch.inference_mode(), nullcontext() if device == "cpu" else flags:
-                numbers: Float32Array = (
-                    function(torch.from_numpy(samples).unsqueeze(1).to(device)).float().cpu().numpy()
-                )
-            return numbers
+    def __init__(self, module: nn.Module, header: Mapping[str, Any] | None = None, device: str = "cpu") -> None:
+        """`module`: scripted or not, in eval mode and on `device`."""
+        self.header = dict(header or {})
+        self._module = module
+        self._device = device
 
-        return run
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], device: str = "cpu") -> EncoderRuntime:
+        """Open an `encoder.pt`. It is code: open only files that you trust.
 
-    # Files written before the method was renamed export `presence`.
-    presence = getattr(module, "activations", None) or getattr(module, "presence", None)
-    return Frozen(on_arrays(module), None if presence is None else on_arrays(presence))
+        Raises: CheckpointError: not an `encoder.pt`.
+        """
+        module, header = checkpoint.load_script(path, device)
+        return cls(module, header, device)
 
+    @property
+    def window_spec(self) -> WindowSpec:
+        """The windows that it takes. A file that does not say has the defaults."""
+        return WindowSpec(
+            self.header.get("sample_rate_hz", DEFAULT_WINDOWS.sample_rate_hz),
+            self.header.get("window_samples", DEFAULT_WINDOWS.window_samples),
+            self.header.get("hop_s", DEFAULT_WINDOWS.hop_s),
+        )
 
-def embedder(path: Path, device: str) -> Embed:
-    """What turns windows [B, T] into vectors [B, D], from an `encoder.pt`."""
-    return opened(path, device).embed
+    @property
+    def has_activations(self) -> bool:
+        """Whether its vectors are bags of codes, with `activations`."""
+        return self._method("activations") is not None
 
+    @property
+    def has_codes(self) -> bool:
+        """Whether it has `codes`."""
+        return self._method("codes") is not None
 
-@contextmanager
-def embedding(path: Path, device: str) -> Iterator[Embed]:
-    """`embedder` for many batches. On a processor as many threads as torch may use are at work, each on windows of its
-    own: beside decoders, two threads that share one window wait for each other most of the time (the joined encoder,
-    two busy cores: 47 ms of processor time a window, 16 in this way). And the vectors are the same to the bit on any
-    number of threads."""
-    embed = embedder(path, device)
-    if device != "cpu":
-        yield embed
-        return
-    n_threads = torch.get_num_threads()
-    with single_threaded(), ThreadPoolExecutor(n_threads) as threads:
+    def embed(self, samples: Float32Array) -> Float32Array:
+        """The vectors of windows, unit length. Shape: [B, T] to [B, D]."""
+        vectors: Float32Array = self.run(self._module, samples)
+        return vectors
 
-        def run(samples: Float32Array) -> Float32Array:
-            begins = range(0, len(samples), AT_ONCE_ON_CPU)
-            parts = threads.map(embed, [samples[begin : begin + AT_ONCE_ON_CPU] for begin in begins])
-            return np.concatenate(list(parts))
+    def activations(self, samples: Float32Array) -> Float32Array:
+        """Each code's share of each of F equal stretches of the windows. Shape: [B, T] to [B, K, F].
 
-        yield run
+        Raises: AttributeError: not `has_activations`.
+        """
+        shares: Float32Array = self.run(self._required("activations"), samples)
+        return shares
+
+    def codes(self, samples: Float32Array) -> Int64Array:
+        """The nearest code of each cell. Shape: [B, T] to [B, cells].
+
+        Raises: AttributeError: not `has_codes`.
+        """
+        codes: Int64Array = self.run(self._required("codes"), samples)
+        return codes
+
+    def run(self, function: Callable[[Tensor], Tensor], samples: Float32Array) -> AnyArray:
+        """Apply a function of tensors [B, 1, T], such as a method of the module, to windows [B, T]."""
+        size = CPU_BATCH if self._device == "cpu" else max(len(samples), 1)
+        if len(samples) > size:
+            parts = [self.run(function, samples[start : start + size]) for start in range(0, len(samples), size)]
+            return np.concatenate(parts)
+        # TF32 would change cosines by a thousandth from one GPU to the next. The flags are not thread-safe, and not
+        # needed on a CPU.
+        flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
+        with torch.inference_mode(), nullcontext() if self._device == "cpu" else flags:
+            result = function(torch.from_numpy(samples).unsqueeze(1).to(self._device))
+            array: AnyArray = (result.float() if result.is_floating_point() else result).cpu().numpy()
+        return array
+
+    @contextmanager
+    def parallel_embed(self) -> Iterator[Callable[[Float32Array], Float32Array]]:
+        """`embed` for bulk work: on a CPU, as many threads as torch may use, each with windows of its own.
+
+        While decoders use the cores too, two threads that share one window mostly wait for each other (the joined
+        encoder on two busy cores: 47 ms of CPU time a window, and 16 this way). The vectors do not depend on the number
+        of threads, to the bit.
+        """
+        if self._device != "cpu":
+            yield self.embed
+            return
+        n_threads = torch.get_num_threads()
+        with single_threaded(), ThreadPoolExecutor(n_threads) as threads:
+
+            def embed(samples: Float32Array) -> Float32Array:
+                batches = [samples[start : start + CPU_BATCH] for start in range(0, len(samples), CPU_BATCH)]
+                return np.concatenate(list(threads.map(self.embed, batches)))
+
+            yield embed
+
+    def _method(self, name: str) -> Callable[[Tensor], Tensor] | None:
+        method: Callable[[Tensor], Tensor] | None = getattr(self._module, name, None)
+        if method is None and name in OLD_METHODS:
+            method = getattr(self._module, OLD_METHODS[name], None)
+        return method
+
+    def _required(self, name: str) -> Callable[[Tensor], Tensor]:
+        method = self._method(name)
+        if method is None:
+            raise AttributeError(f"the encoder {self.header.get('encoder', '')} has no {name}")
+        return method

@@ -1,4 +1,4 @@
-"""The network of a checkpoint, rebuilt for embedding: what every encoder of the VQ-VAE is made from."""
+"""Base classes of the encoders that are built from a trained VQ-VAE checkpoint."""
 
 from __future__ import annotations
 
@@ -9,48 +9,49 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from boiler.encoder import Encoder
-from boiler.encoder.loop_length import periods
-from boiler.encoder.trim_silence import sounding
-from boiler.errors import CheckpointError
+from boiler.encoder.loop_length import loop_lengths
+from boiler.encoder.trim_silence import trim_silence
+from boiler.errors import CheckpointError, first_line
 from boiler.model import checkpoint
 from boiler.model.checkpoint import Checkpoint
 from boiler.model.mel import MelSettings
 from boiler.model.vqvae import VQVAE2, FeatureMaps, NetworkSettings
 
 
-def opened(pt_path: str | os.PathLike[str] | None) -> tuple[VQVAE2, Checkpoint]:
-    """The network of that checkpoint, in eval mode and without gradients, and the rest of what it holds.
+def load_network(pt_path: str | os.PathLike[str] | None) -> tuple[VQVAE2, Checkpoint]:
+    """The network of a checkpoint, in eval mode and without gradients, and the checkpoint's other contents.
 
-    Raises: `CheckpointError`, when there is none, or one that this boiler cannot rebuild.
+    Raises: `CheckpointError`: no path, no such file, or a network that this version cannot build.
     """
     if pt_path is None:
-        raise CheckpointError(
-            "this encoder is learned: give the checkpoint that it is to be made from (a vqvae_NNN.pt)"
-        )
+        raise CheckpointError("this encoder is built from a training checkpoint: give its path (a vqvae_NNN.pt)")
     contents = checkpoint.load(pt_path)
-    return rebuilt(contents, pt_path).eval().requires_grad_(False), contents
+    return build_network(contents, pt_path).eval().requires_grad_(False), contents
 
 
-def rebuilt(contents: Checkpoint, pt_path: str | os.PathLike[str]) -> VQVAE2:
-    """The network of a checkpoint with its weights, in training mode.
+def build_network(contents: Checkpoint, pt_path: str | os.PathLike[str]) -> VQVAE2:
+    """The network of a checkpoint with its weights, in training mode. `pt_path` is for the error.
 
-    Raises: `CheckpointError` when its shape and its weights are not known to this boiler, or do not fit together.
+    Raises: `CheckpointError`: settings that this version does not know, or weights that do not fit them.
     """
     try:
         network = VQVAE2(NetworkSettings(**contents.network), MelSettings(**contents.mel))
         network.load_state_dict(contents.weights)
     except (TypeError, RuntimeError) as error:
         raise CheckpointError(
-            f"{os.fspath(pt_path)}: holds a network that this boiler cannot rebuild ({str(error).splitlines()[0]}). "
+            f"{os.fspath(pt_path)}: holds a network that this boiler cannot rebuild ({first_line(error)}). "
             "Use the boiler that wrote it, or train again"
         ) from error
     return network
 
 
-def fused(module: nn.Module) -> nn.Module:
-    """Normalisations that follow a convolution in a `Sequential`, folded into it: the same numbers, sooner."""
+def fuse_batch_norms(module: nn.Module) -> nn.Module:
+    """Fold each batch norm into the convolution before it, in place: the same output in less time.
+
+    Only pairs that follow each other in an `nn.Sequential` are folded, at any depth.
+    """
     for child in module.children():
-        fused(child)
+        fuse_batch_norms(child)
     if isinstance(module, nn.Sequential):
         for at in range(len(module) - 1):
             first, second = module[at], module[at + 1]
@@ -59,8 +60,11 @@ def fused(module: nn.Module) -> nn.Module:
     return module
 
 
-class Seeing(Encoder):
-    """An encoder that begins with the front end and the trunk of a network (which is changed: see `fused`)."""
+class VQVAEEncoder(Encoder):
+    """Base of encoders that start with the mel front end and the trunk of a network.
+
+    The network is changed in place (`fuse_batch_norms`): it belongs to the encoder from then on.
+    """
 
     needs_checkpoint: ClassVar[bool] = True
 
@@ -68,30 +72,33 @@ class Seeing(Encoder):
         super().__init__(dim)
         self.mel = network.mel
         self.silence = network.silence
-        self.trunk = fused(network.trunk)
+        self.trunk = fuse_batch_norms(network.trunk)
 
-    def see(self, waveform: Tensor) -> FeatureMaps:
+    def encode(self, waveform: Tensor) -> FeatureMaps:
         """Float `[N, 1, T]` to the trunk's `FeatureMaps`."""
         maps: FeatureMaps = self.trunk((self.mel(waveform) - self.silence) / 2)
         return maps
 
 
-def see_sounding(network: VQVAE2, waveform: Tensor) -> FeatureMaps:
-    """What a `SeeingSounding` sees, by the network itself: what is learned for it has to be learned from that."""
-    loudness = sounding(network.mel(waveform), periods(waveform), network.silence, network.mel.hop_samples)
-    maps: FeatureMaps = network.trunk(network.scaled(loudness))
-    return maps
-
-
-class SeeingSounding(Seeing):
-    """One that leaves out the silence around a clip (`boiler.encoder.trim_silence`): for whatever it pools over time."""
+class TrimmedVQVAEEncoder(VQVAEEncoder):
+    """Base of those that pool over time, and therefore leave out the silence around a clip (`trim_silence`)."""
 
     def __init__(self, network: VQVAE2, dim: int) -> None:
         super().__init__(network, dim)
         self.hop_samples = network.mel.hop_samples
 
-    def see_clips(self, waveform: Tensor, lengths: list[int]) -> FeatureMaps:
-        """Float `[N, 1, T]` and the `periods` of it to the trunk's `FeatureMaps`."""
-        loudness = sounding(self.mel(waveform), lengths, self.silence, self.hop_samples)
+    def encode_trimmed(self, waveform: Tensor, lengths: list[int]) -> FeatureMaps:
+        """Float `[N, 1, T]` and its `loop_lengths` to the trunk's `FeatureMaps`."""
+        loudness = trim_silence(self.mel(waveform), lengths, self.silence, self.hop_samples)
         maps: FeatureMaps = self.trunk((loudness - self.silence) / 2)
         return maps
+
+
+def encode_trimmed(network: VQVAE2, waveform: Tensor) -> FeatureMaps:
+    """The same by the network itself, for fitting: a `TrimmedVQVAEEncoder` must be fitted to what it will see.
+
+    Shape: float `[N, 1, T]`.
+    """
+    loudness = trim_silence(network.mel(waveform), loop_lengths(waveform), network.silence, network.mel.hop_samples)
+    maps: FeatureMaps = network.trunk(network.scaled(loudness))
+    return maps

@@ -1,8 +1,8 @@
-"""Half-whitening: the last step of every encoder whose numbers are of different worth and size.
+"""Half-whitening: the last step of encoders whose features differ in scale.
 
-Principal components, each divided by a power of its deviation: 0 leaves the lengths as they are, 1 makes all directions
-equally long (and blows up the noise of the last ones), one half was best wherever it was measured (+1 to +7 points of
-precision at 1). The moments are gathered in one pass, so that memory stays flat.
+Principal components, each divided by a power of its deviation: 0 is plain PCA, 1 is full whitening, which amplifies the
+noise of the last components; one half was best wherever it was measured (+1 to +7 points of precision at 1). The
+moments are accumulated in one pass, in constant memory.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from torch.nn.functional import normalize
 
 from boiler.errors import BoilerError
 
-NEGLIGIBLE = 1e-9
-"""A direction with less than this share of the first one's variance is rounding, not sound."""
+MIN_VARIANCE_SHARE = 1e-9
+"""Of the first component's variance; components with less are rounding errors."""
 
 
 def fit(features: Iterable[Tensor], dim: int, power: float = 0.5) -> dict[str, Tensor]:
-    """Learns `mean` [D_in] and `matrix` [D_in, dim] from batches of features [n, D_in], float32 on the CPU.
+    """Fit `mean` [D_in] and `matrix` [D_in, dim], float32 on the CPU, to batches of features [n, D_in].
 
-    Deterministic: no draw is made, and the sign of each direction is fixed. Where the features have fewer directions
-    than `dim` (few sounds, or all alike) the missing columns are zero.
+    Deterministic; the sign of each component is fixed. If the features have fewer components than `dim` (few sounds, or
+    all alike), the missing columns are zero.
 
-    Raises: BoilerError when there is no feature at all.
+    Raises: BoilerError: there are no features.
     """
     count, total, products = 0, torch.zeros(0), torch.zeros(0)
     for batch in features:
         rows = batch.double().cpu()
         if count == 0:
-            # Sums are taken about the first mean seen: about zero, squares of large means would eat the digits.
+            # Sums are about the mean of the first batch: about zero, squares of large means would cost precision.
             origin = rows.mean(dim=0)
             total, products = torch.zeros_like(origin), origin.new_zeros(len(origin), len(origin))
         rows = rows - origin
@@ -39,23 +39,25 @@ def fit(features: Iterable[Tensor], dim: int, power: float = 0.5) -> dict[str, T
         total += rows.sum(dim=0)
         products += rows.T @ rows
     if count == 0:
-        raise BoilerError("there is no sound to learn the whitening from: give a folder with at least one that sounds")
+        raise BoilerError(
+            "there is no sound to fit the whitening to: give a folder with at least one that is not silent"
+        )
     offset = total / count
     variances, directions = torch.linalg.eigh(products / count - torch.outer(offset, offset))
     variances, directions = variances.flip(0)[:dim], directions.flip(1)[:, :dim]
     largest = directions.abs().argmax(dim=0)
     directions = directions * directions.gather(0, largest[None]).sign()
-    kept = variances > max(NEGLIGIBLE * float(variances[0]), torch.finfo(torch.float32).tiny)
-    scale = torch.where(kept, variances.clamp(min=torch.finfo(torch.float32).tiny) ** (-power / 2), 0.0)
+    significant = variances > max(MIN_VARIANCE_SHARE * float(variances[0]), torch.finfo(torch.float32).tiny)
+    scale = torch.where(significant, variances.clamp(min=torch.finfo(torch.float32).tiny) ** (-power / 2), 0.0)
     matrix = torch.zeros(len(offset), dim, dtype=torch.float64)
     matrix[:, : len(scale)] = directions * scale
     return {"mean": (origin + offset).float(), "matrix": matrix.float().contiguous()}
 
 
 class Whitening(nn.Module):
-    """Takes the mean off, turns and scales by the matrix, and makes unit length.
+    """Subtract the mean, multiply by the matrix, normalise.
 
-    Shape: [N, D_in] to [N, dim]. A row that is the mean itself stays zero but finite.
+    Shape: [N, D_in] to [N, dim]. A row equal to the mean gives zeros.
     """
 
     def __init__(self, mean: Tensor, matrix: Tensor) -> None:

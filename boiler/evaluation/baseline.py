@@ -20,6 +20,7 @@ from boiler.audio import stream
 from boiler.audio.windows import WindowSpec, cut_windows
 from boiler.encoder import whitening
 from boiler.encoder.mfcc_stats import MFCCStats
+from boiler.encoder.runtime import EncoderRuntime
 from boiler.errors import SilentSoundError
 
 _BATCH = 8
@@ -40,19 +41,20 @@ def vectors_of(
 
     Raises: SoundError: a file cannot be read, or is all silence.
     """
-    encoder = MFCCStats()
+    encoder = MFCCStats().eval()
+    runtime = EncoderRuntime(encoder)
+
+    def unwhitened(waveform: Tensor) -> Tensor:
+        features: Tensor = encoder.statistics(encoder.mel(waveform))
+        return features
 
     def statistics(path: Path) -> Tensor:
         blocks = stream.stream(path, sample_rate_hz=spec.sample_rate_hz)
         windows = (window.samples for window in cut_windows(blocks, spec) if not window.silent)
-        with torch.inference_mode():
-            found = [
-                encoder.statistics(encoder.mel(torch.from_numpy(np.stack(batch))[:, None]))
-                for batch in batches(windows, _BATCH)
-            ]
+        found = [runtime.run(unwhitened, np.stack(batch)) for batch in batches(windows, _BATCH)]
         if not found:
             raise SilentSoundError(str(path), "nothing but silence: index the folder again")
-        return torch.cat(found)
+        return torch.from_numpy(np.concatenate(found))
 
     features = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from boiler.arrays import AnyArray, Float32Array, Int64Array
+from boiler.arrays import Int64Array
 from boiler.audio import stream
 from boiler.audio.windows import fill_window
 from boiler.engine import selection
@@ -24,6 +24,9 @@ from boiler.evaluation.metrics import Words
 from boiler.evaluation.ranking import Collection
 from boiler.evaluation.robustness import Robustness
 from boiler.evaluation.scorecard import EngineRecall
+
+if TYPE_CHECKING:
+    from boiler.encoder.runtime import EncoderRuntime
 
 FLOOR = "MFCCStats"
 FLOOR_UP_TO = 5_000  # sounds: decoding more takes longer than everything else together
@@ -58,7 +61,7 @@ def robustness(index: Labelled, n_sounds: int, seed: int, device: str, step: Ste
     if paths is None or not opened.header.encoder_sha256:
         return f"{'the sounds are' if paths is None else 'the encoder is'} not here"
     numbers = _sample(index, n_sounds, seed)
-    encoder = _encoder(index, device)
+    runtime = _runtime(index, device)
     spec = opened.header.window_spec
     sounds = (stream.load(paths[number], end_s=spec.window_s, sample_rate_hz=spec.sample_rate_hz) for number in numbers)
     originals = opened.vectors[index.first_rows[numbers]]
@@ -68,7 +71,7 @@ def robustness(index: Labelled, n_sounds: int, seed: int, device: str, step: Ste
             numbers.tolist(),
             originals,
             sounds,
-            lambda windows: _run(encoder, windows, device),
+            runtime.embed,
             spec,
             seed=seed,
             step=step,
@@ -86,16 +89,16 @@ def words(index: Labelled, seed: int, device: str) -> Words | None:
     opened, paths = index.opened, index.paths()
     if not opened.header.encoder_sha256:
         return None
-    encoder = _encoder(index, device)
-    if not (hasattr(encoder, "activations") or hasattr(encoder, "presence")):
+    runtime = _runtime(index, device)
+    if not runtime.has_activations:
         return None
-    if paths is None or not hasattr(encoder, "codes"):
+    if paths is None or not runtime.has_codes:
         return metrics.words(np.square(np.asarray(opened.vectors), dtype=np.float64), least=USED)
     spec, counts = opened.header.window_spec, []
     for number in _sample(index, WORD_SOUNDS, seed):
         samples = stream.load(paths[number], end_s=spec.window_s, sample_rate_hz=spec.sample_rate_hz)
         window = fill_window(samples, spec.window_samples)
-        counts.append(np.bincount(_run(encoder.codes, window[None], device)[0], minlength=opened.header.dim))
+        counts.append(np.bincount(runtime.codes(window[None])[0], minlength=opened.header.dim))
     return metrics.words(np.stack(counts))
 
 
@@ -105,18 +108,11 @@ def _sample(index: Labelled, n_sounds: int, seed: int) -> Int64Array:
     return np.sort(np.random.default_rng(seed).permutation(starts)[:n_sounds])
 
 
-def _encoder(index: Labelled, device: str) -> Any:
-    from boiler.model import checkpoint  # brings torch
+def _runtime(index: Labelled, device: str) -> EncoderRuntime:
+    # Imported here because it imports torch, which the other checks do not need.
+    from boiler.encoder.runtime import EncoderRuntime
 
-    return checkpoint.load_script(index.opened.path / "encoder.pt", device)[0]
-
-
-def _run(function: Callable[..., Any], windows: Float32Array, device: str) -> AnyArray:
-    import torch
-
-    with torch.inference_mode():
-        found: AnyArray = function(torch.from_numpy(windows)[:, None].to(device)).cpu().numpy()
-    return found
+    return EncoderRuntime.load(index.opened.path / "encoder.pt", device)
 
 
 def engine_recall(index: Labelled, seed: int) -> EngineRecall:

@@ -13,7 +13,7 @@ import random
 import shutil
 from collections.abc import Generator, Iterator
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +59,10 @@ class Binding:
 def read_binding(catalog: Catalog) -> Binding | None:
     """The binding of the catalog; None for a new one."""
     text = catalog.get("binding")
-    return None if text is None else Binding(**json.loads(text))
+    if text is None:
+        return None
+    bound = Binding(**json.loads(text))
+    return replace(bound, encoder=encoder.RENAMED.get(bound.encoder, bound.encoder))
 
 
 def bind_catalog(catalog: Catalog, binding: Binding, *, force: bool) -> None:

@@ -32,7 +32,7 @@ from boiler.catalog import diff, metadata, scan
 from boiler.catalog.catalog import CATALOG_FILE, Catalog
 from boiler.catalog.diff import Changes
 from boiler.catalog.items import Failure, folder_of
-from boiler.encoder import runtime
+from boiler.encoder.runtime import EncoderRuntime
 from boiler.engine import selection
 from boiler.engine.selection import EngineChoice
 from boiler.errors import CatalogError, CheckpointError, CorpusError, ModelDirError, UnknownNameError
@@ -174,15 +174,23 @@ def _with_model_dir(settings: IndexSettings) -> tuple[Path, IndexSettings]:
         with Catalog(settings.model_dir / CATALOG_FILE) as catalog:
             bound = read_binding(catalog)
         name = bound.encoder if bound else None
-    name = name or (encoder.DEFAULT if settings.pt_path else encoder.WITHOUT_CHECKPOINT)
+    name = encoder.current_name(name or (encoder.DEFAULT if settings.pt_path else encoder.WITHOUT_CHECKPOINT))
     encoder.find(name)
     if settings.model_dir is not None:
         model_dir = settings.model_dir
     elif settings.pt_path is not None:
-        model_dir = settings.pt_path.with_suffix("") / encoder.short_name(name)
+        model_dir = _default_model_dir(settings.pt_path.with_suffix(""), name)
     else:
-        model_dir = Path("exp") / settings.wav_dir.resolve().name / encoder.short_name(name)
+        model_dir = _default_model_dir(Path("exp") / settings.wav_dir.resolve().name, name)
     return model_dir, replace(settings, encoder=name)
+
+
+def _default_model_dir(parent: Path, name: str) -> Path:
+    """A folder named after the encoder, or after its old name where that index exists already."""
+    for old in (old for old, new in encoder.RENAMED.items() if new == name):
+        if (parent / old / CATALOG_FILE).is_file():
+            return parent / old
+    return parent / encoder.short_name(name)
 
 
 def _check_before_writing(model_dir: Path, settings: IndexSettings) -> None:
@@ -318,7 +326,7 @@ def _embed_pending(catalog: Catalog, settings: IndexSettings, spec: WindowSpec) 
             seed=settings.seed,
         )
         path = bind_encoder(catalog, str(settings.encoder), settings.pt_path, spec, sample)
-        with runtime.embedding(path, device) as embed, meter("indexing", n_pending) as shown:
+        with EncoderRuntime.load(path, device).parallel_embed() as embed, meter("indexing", n_pending) as shown:
             tally = EmbedTally(prepare_s=time.monotonic() - began)
             return EmbedRun(
                 catalog=catalog,

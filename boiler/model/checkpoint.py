@@ -126,6 +126,19 @@ _NETWORK_OF_1 = {
     "contrast_length": "projection_dim",
     "bottom_drop": "bottom_dropout",
 }
+_LEARNED_OF_1 = {
+    "parts.parts.course.": "descriptors.descriptors.mfcc_contour.",
+    "parts.parts.cepstrum.": "descriptors.descriptors.mfcc_moments.",
+    "parts.parts.together.least": "descriptors.descriptors.mfcc_covariance.ridge",
+    "parts.parts.together.": "descriptors.descriptors.mfcc_covariance.",
+    "parts.parts.words.words": "descriptors.descriptors.patch_codes.codebook",
+    "parts.parts.words.": "descriptors.descriptors.patch_codes.",
+    "parts.parts.shapes.": "descriptors.descriptors.patch_filters.",
+    "parts.parts.": "descriptors.descriptors.",
+    "parts.head.curved.": "descriptors.head.projection.",
+    "parts.": "descriptors.",
+}
+"""Prefixes of the names in `learned`; the first that fits is replaced."""
 
 
 def _upgrade_from_1(contents: PlainDict) -> PlainDict:
@@ -147,7 +160,16 @@ def _upgrade_from_1(contents: PlainDict) -> PlainDict:
             f"decoder.{key.removeprefix('draw.')}" if key.startswith("draw.") else key: value
             for key, value in contents["weights"].items()
         }
+    if "learned" in contents:
+        upgraded["learned"] = {_learned_name(key): value for key, value in contents["learned"].items()}
     return upgraded
+
+
+def _learned_name(key: str) -> str:
+    for old, new in _LEARNED_OF_1.items():
+        if key.startswith(old):
+            return new + key.removeprefix(old)
+    return key
 
 
 def save_script(module: nn.Module, path: Path, header: PlainDict) -> None:

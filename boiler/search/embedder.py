@@ -1,10 +1,9 @@
-"""How a sound becomes vectors that an index can be asked with: by the index's own encoder, cut as the index was.
+"""Embedding sounds for a query: with the index's own encoder, cut into windows as the index was.
 
->>> from pathlib import Path
 >>> from boiler.audio import stream
 >>> from boiler.store import generation
 >>> opened = generation.open("exp/esc10/MFCCStats")  # doctest: +SKIP
->>> Ear("cpu").embed(opened, stream.stream("dog.wav"), "dog.wav")[0].window  # doctest: +SKIP
+>>> Embedder("cpu").embed(opened, stream.stream("dog.wav"), "dog.wav")[0].window  # doctest: +SKIP
 TimeSpan(start_s=0.0, end_s=5.0)
 """
 
@@ -24,7 +23,7 @@ from boiler.errors import ModelDirError, SilentSoundError
 from boiler.store.generation import Generation
 
 if TYPE_CHECKING:
-    from boiler.encoder.runtime import Frozen
+    from boiler.encoder.runtime import EncoderRuntime
 
 BATCH_WINDOWS = 16
 
@@ -43,30 +42,33 @@ class Embedded(NamedTuple):
     vector: Float32Array
 
 
-class Ear:
-    """The encoder of an index, loaded when a sound is first heard, and again when an index has another.
+class Embedder:
+    """The encoder of an index, loaded when the first sound is embedded, and again when an index has another encoder.
 
-    `device`: a device of torch's, or `auto`. Many threads may ask at a time.
+    `device`: a torch device, or `auto`. Safe to use from several threads.
     """
 
     def __init__(self, device: str = "cpu") -> None:
         self._device = device
         self._lock = threading.Lock()
         self._sha256 = ""
-        self._frozen: Frozen | None = None
+        self._runtime: EncoderRuntime | None = None
 
     def embed(
         self, opened: Generation, blocks: Iterable[stream.Samples], name: str, from_s: float = 0.0
     ) -> list[Embedded]:
-        """The vector of each window that is not silent. `blocks`, at the rate of the index, are decoded as they are
-        asked for; `from_s` is added to the times; `name` is for errors.
+        """The vector of each window that is not silent.
 
-        Raises: what decoding raises; SilentSoundError; ModelDirError: there is no encoder, or not the index's own.
+        Arguments:
+            blocks: samples at the rate of the index; iterated only as far as needed
+            name: of the sound, for errors
+            from_s: seconds added to all times
+        Raises: what `blocks` raises; SilentSoundError; ModelDirError: the encoder is missing or not the index's own.
         """
-        sounding = (window for window in cut_windows(blocks, opened.header.window_spec) if not window.silent)
+        audible = (window for window in cut_windows(blocks, opened.header.window_spec) if not window.silent)
         embedded: list[Embedded] = []
-        for batch in batches(sounding, BATCH_WINDOWS):
-            vectors = self.hear(opened, np.stack([window.samples for window in batch]))
+        for batch in batches(audible, BATCH_WINDOWS):
+            vectors = self.embed_windows(opened, np.stack([window.samples for window in batch]))
             embedded += [
                 Embedded(TimeSpan(from_s + window.start_s, from_s + window.end_s), vector)
                 for window, vector in zip(batch, vectors, strict=True)
@@ -75,57 +77,57 @@ class Ear:
             raise SilentSoundError(name, "it is silent from beginning to end, so it has no neighbours")
         return embedded
 
-    def hear(self, opened: Generation, samples: Float32Array) -> Float32Array:
-        """The vectors of a few windows, unit length. Shape: [B, T] -> [B, D].
+    def embed_windows(self, opened: Generation, samples: Float32Array) -> Float32Array:
+        """The vectors of a few windows, unit length. Shape: [B, T] to [B, D].
 
         Raises: ModelDirError: as `embed`.
         """
-        dim = opened.header.dim
-        vectors = engine.normalize(self._of(opened).embed(samples))
-        if vectors.shape != (len(samples), dim) or not np.isfinite(vectors).all():
-            raise _other(opened)
+        vectors = engine.normalize(self._runtime_of(opened).embed(samples))
+        if vectors.shape != (len(samples), opened.header.dim) or not np.isfinite(vectors).all():
+            raise _wrong_output(opened)
         return vectors
 
-    def presence(self, opened: Generation, samples: Float32Array) -> Float32Array | None:
-        """How much each word sounds in each frame of a few windows; None where vectors are no bags of words.
+    def activations(self, opened: Generation, samples: Float32Array) -> Float32Array | None:
+        """Each code's share of each stretch of a few windows; None if vectors are not bags of codes.
 
-        Shape: [B, T] -> [B, D, F].
+        Shape: [B, T] to [B, D, F].
 
         Raises: ModelDirError: as `embed`.
         """
-        presence = self._of(opened).presence
-        if presence is None:
+        runtime = self._runtime_of(opened)
+        if not runtime.has_activations:
             return None
-        found = presence(samples)
-        if found.ndim != 3 or found.shape[:2] != (len(samples), opened.header.dim) or not np.isfinite(found).all():
-            raise _other(opened)
-        return found
+        shares = runtime.activations(samples)
+        if shares.ndim != 3 or shares.shape[:2] != (len(samples), opened.header.dim) or not np.isfinite(shares).all():
+            raise _wrong_output(opened)
+        return shares
 
-    def _of(self, opened: Generation) -> Frozen:
+    def _runtime_of(self, opened: Generation) -> EncoderRuntime:
         with self._lock:
-            if self._frozen is None or self._sha256 != opened.header.encoder_sha256:
-                self._frozen = self._load(opened)
+            if self._runtime is None or self._sha256 != opened.header.encoder_sha256:
+                self._runtime = self._load(opened)
                 self._sha256 = opened.header.encoder_sha256
-            return self._frozen
+            return self._runtime
 
-    def _load(self, opened: Generation) -> Frozen:
+    def _load(self, opened: Generation) -> EncoderRuntime:
         path = opened.path / "encoder.pt"
         if not opened.header.encoder_sha256:
             raise ModelDirError(
-                f"{opened.path} was published without an encoder: it answers vectors and items, not sounds"
+                f"{opened.path} was published without an encoder: it can be searched by vector and by item, not by sound"
             )
-        # encoder.pt is code: looked at again, for it may have been replaced since the index was opened.
+        # encoder.pt is code. It is hashed again here because it may have been replaced since the index was opened.
         if not path.is_file() or files.sha256_of(path) != opened.header.encoder_sha256:
             raise ModelDirError(
-                f"{path} is not the encoder this index was made with: bring that one back, or index again"
+                f"{path} is missing, or not the encoder this index was made with: restore it, or index again"
             )
-        from boiler.encoder import runtime  # brings torch, which searching does without
+        # Imported here because it imports torch, which searching does not need.
+        from boiler.encoder.runtime import EncoderRuntime
         from boiler.model.device import resolve_device
 
-        return runtime.opened(path, resolve_device(self._device))
+        return EncoderRuntime.load(path, resolve_device(self._device))
 
 
-def _other(opened: Generation) -> ModelDirError:
+def _wrong_output(opened: Generation) -> ModelDirError:
     return ModelDirError(
-        f"{opened.path / 'encoder.pt'} does not give {opened.header.dim} numbers a window: run boiler index again"
+        f"{opened.path / 'encoder.pt'} does not return {opened.header.dim} numbers a window: run boiler index again"
     )

@@ -6,7 +6,7 @@
 (0.93, 17, 0.31, (TimeSpan(start_s=0.0, end_s=2.5),))
 
 The best pair of windows speaks for two sounds, as in every search. Where the encoder is a bag of words (its script has
-`presence`), the cosine of that pair is a sum over the words, `query[w] * answer[w]`: these are the shares, nothing is
+`activations`), the cosine of that pair is a sum over the words, `query[w] * answer[w]`: these are the shares, nothing is
 estimated. A word's parts are the seconds at which it sounds at least half as much as where it sounds most.
 
 The courses work with any encoder: each short stretch of the one sound, repeated to fill a window as a short sound is,
@@ -29,7 +29,7 @@ from boiler.audio.windows import DEFAULT_WINDOWS, fill_window, is_silent
 from boiler.errors import QueryError
 from boiler.progress import ProgressCallback
 from boiler.search import seeds
-from boiler.search.embedder import BATCH_WINDOWS, Ear, TimeSpan
+from boiler.search.embedder import BATCH_WINDOWS, Embedder, TimeSpan
 from boiler.search.seeds import ByItem, BySamples, BySound, ByWindows, QueryInput
 from boiler.store.generation import Generation
 
@@ -142,22 +142,24 @@ def samples_reader(seed: BySamples, sample_rate_hz: int) -> Callable[[float, flo
     return read
 
 
-def explain(query: Sound, answer: Sound, ear: Ear, opened: Generation, on_progress: ProgressCallback) -> Explanation:
+def explain(
+    query: Sound, answer: Sound, embedder: Embedder, opened: Generation, on_progress: ProgressCallback
+) -> Explanation:
     """Why these two are similar, by the encoder of this index. `on_progress` is told how far it is.
 
-    Raises: QueryError: a sound is not what it was when it was indexed; ModelDirError: as `Ear.embed`; SoundError; and
-    what `on_progress` raises.
+    Raises: QueryError: a sound is not what it was when it was indexed; ModelDirError: as `Embedder.embed`; SoundError;
+    and what `on_progress` raises.
     """
     on_progress(0.0)
     cosines = query.vectors.astype(np.float64) @ answer.vectors.astype(np.float64).T
     matched = _matched(cosines)
     asked, answered = matched[0]
-    both = _Matched(query, asked, ear, opened), _Matched(answer, answered, ear, opened)
-    presence = ear.presence(opened, np.stack([one.window for one in both]))
+    both = _Matched(query, asked, embedder, opened), _Matched(answer, answered, embedder, opened)
+    activations = embedder.activations(opened, np.stack([one.window for one in both]))
     return Explanation(
-        kind="windows" if presence is None else "words",
+        kind="windows" if activations is None else "words",
         similarity=float(cosines[asked, answered]),
-        words=() if presence is None else _words(both, presence, opened.header.window_spec.window_s),
+        words=() if activations is None else _words(both, activations, opened.header.window_spec.window_s),
         windows=tuple(WindowMatch(query.windows[of], answer.windows[to], float(cosines[of, to])) for of, to in matched),
         query_course=both[0].course(answer.vectors, lambda share: on_progress(share / 2)),
         answer_course=both[1].course(query.vectors, lambda share: on_progress((1 + share) / 2)),
@@ -167,9 +169,9 @@ def explain(query: Sound, answer: Sound, ear: Ear, opened: Generation, on_progre
 class _Matched:
     """One of the two sounds, read around the window that matched."""
 
-    def __init__(self, sound: Sound, at: int, ear: Ear, opened: Generation) -> None:
+    def __init__(self, sound: Sound, at: int, embedder: Embedder, opened: Generation) -> None:
         self.vector, self.part = sound.vectors[at].astype(np.float64), sound.windows[at]
-        self._ear, self._opened = ear, opened
+        self._embedder, self._opened = embedder, opened
         first = min(part.start_s for part in sound.windows)
         last = max(part.end_s for part in sound.windows)
         self._spec = spec = opened.header.window_spec
@@ -182,7 +184,7 @@ class _Matched:
         window = self._samples[offset : offset + round((self.part.end_s - self.part.start_s) * rate_hz)]
         size = spec.window_samples
         self.window = fill_window(window, size) if len(window) else np.zeros(size, np.float32)
-        if ear.hear(opened, self.window[None])[0] @ self.vector < SAME:
+        if embedder.embed_windows(opened, self.window[None])[0] @ self.vector < SAME:
             raise QueryError(f"{sound.name} is not what it was when it was indexed: run boiler index to take it up")
 
     def course(self, others: Float32Array, on_progress: ProgressCallback) -> tuple[Moment, ...]:
@@ -199,7 +201,7 @@ class _Matched:
             on_progress(at / len(heard))
             some = heard[at : at + BATCH_WINDOWS]
             filled = [fill_window(stretches[one], self._spec.window_samples) for one in some]
-            vectors = self._ear.hear(self._opened, np.stack(filled))
+            vectors = self._embedder.embed_windows(self._opened, np.stack(filled))
             similarity[some] = (vectors @ others.T).max(axis=1)
         times = [(self._begins + cut) / self._spec.sample_rate_hz for cut in cuts]
         return tuple(map(Moment, times, times[1:], similarity.tolist()))
@@ -215,10 +217,10 @@ def _matched(cosines: Float64Array) -> list[tuple[int, int]]:
     return [(to, one) if turned else (one, to) for one, to in pairs]
 
 
-def _words(both: tuple[_Matched, _Matched], presence: Float32Array, window_s: float) -> tuple[WordShare, ...]:
-    """The shares, with the seconds. Shape: presence [2, D, F]."""
+def _words(both: tuple[_Matched, _Matched], activations: Float32Array, window_s: float) -> tuple[WordShare, ...]:
+    """The shares, with the seconds. Shape: activations [2, D, F]."""
     shares = both[0].vector * both[1].vector
-    folded = [_folded(bag.astype(np.float64), one.part, window_s) for bag, one in zip(presence, both, strict=True)]
+    folded = [_folded(bag.astype(np.float64), one.part, window_s) for bag, one in zip(activations, both, strict=True)]
     return tuple(
         WordShare(
             word,
@@ -230,25 +232,25 @@ def _words(both: tuple[_Matched, _Matched], presence: Float32Array, window_s: fl
     )
 
 
-def _folded(presence: Float64Array, part: TimeSpan, window_s: float) -> Float64Array:
+def _folded(activations: Float64Array, part: TimeSpan, window_s: float) -> Float64Array:
     """A short sound fills its window several times: the mean over its repetitions.
 
     Shape: [K, F] of a window to [K, F'] of the sound, F' frames (at least one) of equal length that fill `part`.
     """
-    frames = presence.shape[1]
+    frames = activations.shape[1]
     seconds = part.end_s - part.start_s
     bins = max(1, min(frames, int(seconds * frames / window_s + 1e-6)))
     middles = (np.arange(frames) + 0.5) * window_s / frames
     # Frames are no longer than bins, so that each bin has the middle of one at least.
     into = np.minimum((middles % seconds / seconds * bins).astype(int), bins - 1)
-    total = np.zeros((len(presence), bins))
-    np.add.at(total.T, into, presence.T)
+    total = np.zeros((len(activations), bins))
+    np.add.at(total.T, into, activations.T)
     total /= np.bincount(into, minlength=bins)
     return total
 
 
 def _sounding(course: Float64Array, part: TimeSpan) -> tuple[TimeSpan, ...]:
-    """The parts of a sound in which a word sounds, whose presence over it is `course` [F']."""
+    """The parts of a sound in which a word sounds, whose activation over it is `course` [F']."""
     sounding = np.concatenate([[False], course >= SOUNDING * course.max(), [False]])
     edges = np.flatnonzero(sounding[1:] != sounding[:-1]).reshape(-1, 2)
     second = (part.end_s - part.start_s) / len(course)

@@ -47,7 +47,7 @@ from boiler.search import duplicates, explain, relevance_feedback, seeds
 from boiler.search import locate as locate_module
 from boiler.search import query as query_module
 from boiler.search.duplicates import DuplicateGroup
-from boiler.search.embedder import Ear, Embedded, TimeSpan
+from boiler.search.embedder import Embedded, Embedder, TimeSpan
 from boiler.search.explain import Explanation
 from boiler.search.feedback import FeedbackStore, FeedbackSummary
 from boiler.search.locate import LocateResult, Occurrence
@@ -101,7 +101,7 @@ class Nearest:
         self.model_dir = Path(model_dir)
         self._wav_dir = None if wav_dir is None else Path(wav_dir)
         self._engine_name = engine
-        self._ear = Ear(device)
+        self._embedder = Embedder(device)
         self._reader = reader
         self._refreshing = threading.Lock()
         self.feedback = FeedbackStore(self.model_dir)
@@ -370,7 +370,7 @@ class Nearest:
             snapshot,
             samples,
             lambda: np.stack(
-                [one.vector for one in self._ear.embed(snapshot.generation, [samples], "the sound sought")]
+                [one.vector for one in self._embedder.embed(snapshot.generation, [samples], "the sound sought")]
             ),
             self.path,
             k,
@@ -412,7 +412,7 @@ class Nearest:
                 name, read = stream.name_of(source), explain.reading(source, self._reader, rate_hz)
         vectors, parts, _ = self._heard(snapshot, seed)
         asked = explain.Sound(name, vectors, parts or [], read)
-        return explain.explain(asked, found, self._ear, snapshot.generation, on_progress)
+        return explain.explain(asked, found, self._embedder, snapshot.generation, on_progress)
 
     @renamed_arguments(who="user")
     def add_feedback(self, question: QueryInput, answer: str | int, *, like: bool, user: str | None = None) -> int:
@@ -488,7 +488,7 @@ class Nearest:
                 embedded = self._embed_part(snapshot, source, start_s, end_s)
             case BySamples():
                 samples = seeds.samples_of(seed, snapshot.generation.header.sample_rate_hz)
-                embedded = self._ear.embed(snapshot.generation, [samples], "the samples given", seed.start_s)
+                embedded = self._embedder.embed(snapshot.generation, [samples], "the samples given", seed.start_s)
             case ByWindows():
                 windows = seeds.windows_of(seed, snapshot.generation.header.dim)
                 embedded = [Embedded(TimeSpan(*times), one) for times, one in zip(seed.times, windows, strict=True)]
@@ -510,7 +510,7 @@ class Nearest:
 
         Raises: what the blocks raise; SilentSoundError; ModelDirError.
         """
-        return self._ear.embed(self._snapshot.generation, blocks, name, from_s)
+        return self._embedder.embed(self._snapshot.generation, blocks, name, from_s)
 
     def embed_samples(self, samples: Any) -> list[Embedded]:
         """The same for samples that are decoded already: float [T], mono at `header.sample_rate_hz`, any
@@ -521,7 +521,7 @@ class Nearest:
         generation = self._snapshot.generation
         rate_hz = generation.header.sample_rate_hz
         mono = seeds.samples_of(BySamples(samples, rate_hz), rate_hz)
-        return self._ear.embed(generation, [mono], "the samples given")
+        return self._embedder.embed(generation, [mono], "the samples given")
 
     def _embed_part(
         self, snapshot: Snapshot, source: stream.Source, start_s: float, end_s: float | None
@@ -529,7 +529,7 @@ class Nearest:
         seeds.part_checked(start_s, end_s)
         rate_hz = snapshot.generation.header.sample_rate_hz
         blocks = self._reader.stream(source, start_s=start_s, end_s=end_s, sample_rate_hz=rate_hz)
-        return self._ear.embed(snapshot.generation, blocks, stream.name_of(source), start_s)
+        return self._embedder.embed(snapshot.generation, blocks, stream.name_of(source), start_s)
 
 
 def _wav_dir(snapshot: Snapshot) -> Path | None:

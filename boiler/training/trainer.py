@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 
 from boiler import encoder
-from boiler.encoder.vqvae_base import rebuilt
+from boiler.encoder.vqvae_base import build_network
 from boiler.errors import CheckpointError, CorpusError, SettingsError
 from boiler.model import checkpoint
 from boiler.model.checkpoint import Checkpoint
@@ -136,7 +136,7 @@ class Run:
         self.split = Split(self.sounds, settings.held_share, settings.seed)
         torch.manual_seed(settings.seed)
         self.mel = MelSettings(**before.mel) if before else MelSettings(n_mels=settings.n_mel_channels)
-        self.network = rebuilt(before, str(settings.load_path)) if before else VQVAE2(settings.network, self.mel)
+        self.network = build_network(before, str(settings.load_path)) if before else VQVAE2(settings.network, self.mel)
         self.settings = replace(settings, network=self.network.settings)  # what is so, not what was asked for
         self.network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimiser = torch.optim.AdamW(_groups(self.network), lr=settings.lr, betas=(0.9, 0.98))

@@ -24,8 +24,8 @@ from torch.nn.functional import normalize
 from boiler import encoder
 from boiler.audio import stream, synthesis, windows
 from boiler.encoder import joined_descriptors, whitening
-from boiler.encoder.joined_descriptors import JoinedParts
-from boiler.encoder.loop_length import period
+from boiler.encoder.joined_descriptors import JoinedDescriptors
+from boiler.encoder.loop_length import loop_length
 from boiler.evaluation import robustness
 from boiler.progress import meter
 
@@ -43,10 +43,10 @@ class Collection:
         return Collection(self.name, [self.sounds[i] for i in places], self.labels[which], self.groups[which])
 
 
-def clip_of(made: JoinedParts, window: stream.Samples) -> Tensor:
+def clip_of(made: JoinedDescriptors, window: stream.Samples) -> Tensor:
     """The log-mel of the clip that fills a window, without its repetitions: [F, M]."""
     waveform = torch.from_numpy(window)
-    return made.clip(waveform, period(waveform))
+    return made.clip(waveform, loop_length(waveform))
 
 
 def esc(folder: Path) -> Collection:
@@ -119,8 +119,8 @@ def fit(made: encoder.Fitted, learned_from: list[Collection], seed: int) -> floa
 def halves(vectors: Tensor) -> dict[str, Tensor]:
     return {
         "all 192": vectors,
-        "linear 64": vectors[:, : joined_descriptors.LINEAR],
-        "curved 128": vectors[:, joined_descriptors.LINEAR :],
+        "linear 64": vectors[:, : joined_descriptors.LINEAR_DIM],
+        "projection 128": vectors[:, joined_descriptors.LINEAR_DIM :],
         "int8": (vectors * 127 / vectors.abs().max()).round(),
         "192 bits": vectors.sign(),
     }
@@ -137,25 +137,25 @@ def dev(folder: Path, seeds: int) -> None:
     learned_from = [one.some(np.isin(one.labels, list(CHOOSING))) for one in (esc(folder), fsdd(folder))]
     learned_from[1] = learned_from[1].some(np.arange(len(learned_from[1].sounds)) % 2 == 0)
     collections = [*learned_from, made_up(12)]
-    made = JoinedParts()
+    made = JoinedDescriptors()
     with torch.inference_mode(False), torch.no_grad():
         clips = {
             one.name: [clip_of(made, windows.fill_window(sound)) for sound in one.sounds] for one in collections
         }
         draw = torch.Generator().manual_seed(0)
         all_clips = [clip for one in learned_from for clip in clips[one.name]]
-        made.parts = made._parts_of(all_clips, draw)
+        made.descriptors = made._fit_descriptors(all_clips, draw)
         with meter("views", len(all_clips)) as progress:
-            views = made._views_of(all_clips, draw, progress)
+            views = made._described_views(all_clips, draw, progress)
         parts = {
-            name: [torch.stack(part) for part in zip(*(made.parts(c) for c in some), strict=True)]
+            name: [torch.stack(part) for part in zip(*(made.descriptors(c) for c in some), strict=True)]
             for name, some in clips.items()
         }
-        names = ["course", "cepstrum", "together", "modulation", "words", "shapes"]
+        names = ["mfcc_contour", "mfcc_moments", "mfcc_covariance", "modulation", "patch_codes", "patch_filters"]
         for at, name in enumerate(names):
-            white = whitening.Whitening(**whitening.fit([views[at].flatten(0, 1)], joined_descriptors.PER_PART))
+            white = whitening.Whitening(**whitening.fit([views[at].flatten(0, 1)], joined_descriptors.DIMS_PER_DESCRIPTOR))
             line(f"{name} alone, half-whitened", {key: white(value[at]) for key, value in parts.items()}, collections)
-        white = [whitening.Whitening(**whitening.fit([v.flatten(0, 1)], joined_descriptors.PER_PART)) for v in views]
+        white = [whitening.Whitening(**whitening.fit([v.flatten(0, 1)], joined_descriptors.DIMS_PER_DESCRIPTOR)) for v in views]
         line(
             "all six, each half-whitened, joined",
             {key: torch.cat([w(v) for w, v in zip(white, value, strict=True)], 1) for key, value in parts.items()},
@@ -164,14 +164,14 @@ def dev(folder: Path, seeds: int) -> None:
         for left_out in [None, *range(6)]:
             kept = [i for i in range(6) if i != left_out]
             with meter("training", joined_descriptors.STEPS) as progress:
-                head = made._head_of([views[i] for i in kept], torch.Generator().manual_seed(1), progress)
+                head = made._fit_head([views[i] for i in kept], torch.Generator().manual_seed(1), progress)
             rows = {
                 key: torch.stack([head(row) for row in torch.cat([value[i] for i in kept], 1)])
                 for key, value in parts.items()
             }
             if left_out is None:
                 for what, some in {
-                    w: {k: halves(v)[w] for k, v in rows.items()} for w in ("linear 64", "curved 128")
+                    w: {k: halves(v)[w] for k, v in rows.items()} for w in ("linear 64", "projection 128")
                 }.items():
                     line(f"all six, {what}", some, collections)
             line("all six by contrast" if left_out is None else f"without {names[left_out]}", rows, collections)
@@ -185,10 +185,10 @@ def whole(folder: Path, seeds: int) -> None:
     fit(classic, collections[:2], 0)
     show(classic, "MFCCStats", collections)
     for seed in range(seeds):
-        made = JoinedParts()
+        made = JoinedDescriptors()
         took = fit(made, collections[:2], seed)
-        rows = show(made, f"JoinedParts, seed {seed}, {took:.0f} s", collections)
-        for what in ("linear 64", "curved 128", "int8", "192 bits"):
+        rows = show(made, f"JoinedDescriptors, seed {seed}, {took:.0f} s", collections)
+        for what in ("linear 64", "projection 128", "int8", "192 bits"):
             line(what, {key: halves(value)[what] for key, value in rows.items()}, collections)
         for one, other in zip(aside, collections[:2], strict=True):
             rows[one.name] = rows[one.name][torch.from_numpy(~np.isin(other.labels, list(CHOOSING)))]
@@ -204,7 +204,7 @@ def unseen(folder: Path, seeds: int) -> None:
     speakers = np.unique(digits.groups)
     known = np.isin(digits.groups, speakers[::2])
     tested = [environment.some(folds > 3), digits.some(~known), made_up()]
-    for name in ("MFCCStats", "JoinedParts"):
+    for name in ("MFCCStats", "JoinedDescriptors"):
         made = encoder.create(name)
         fit(made, [environment.some(folds <= 3), digits.some(known)], 0)
         show(made, f"{name}, learned from others", tested)

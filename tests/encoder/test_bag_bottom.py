@@ -1,4 +1,4 @@
-"""The bottom bag is that of the network: the folded path gives the words that training chose."""
+"""`BagBottomVQVAE` assigns codes as the network itself does, although its norms are folded."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 import torch
 
 from boiler.encoder.bag_bottom import BagBottomVQVAE
-from boiler.encoder.vqvae_base import opened
+from boiler.encoder.vqvae_base import load_network
 
 
-def test_its_words_are_those_of_the_network(checkpoint_path: Path) -> None:
-    network, _ = opened(checkpoint_path)
+def test_activations_are_those_of_the_network(checkpoint_path: Path) -> None:
+    network, _ = load_network(checkpoint_path)
     sound = torch.randn(1, 1, 2**17, generator=torch.Generator().manual_seed(0))
     fine, coarse = network.encode(sound)
     top_vectors = network.top(network.to_top(coarse)).vectors
     shares = network.bottom.soft_assignment(
-        network.bottom_features(fine, top_vectors), BagBottomVQVAE(checkpoint_path).softness
+        network.bottom_features(fine, top_vectors), BagBottomVQVAE(checkpoint_path).temperature
     )
     torch.testing.assert_close(
-        BagBottomVQVAE(checkpoint_path).presence(sound), shares.mean(dim=1).transpose(1, 2), atol=1e-4, rtol=0
+        BagBottomVQVAE(checkpoint_path).activations(sound), shares.mean(dim=1).transpose(1, 2), atol=1e-4, rtol=0
     )

@@ -142,3 +142,16 @@ def test_what_is_learned_stands_under_the_name_of_its_fitter(monkeypatch: pytest
     assert learned == {"first.mean": torch.zeros(1), "one.mean": torch.ones(1), "two.mean": torch.ones(1)}
     assert seen == [["first.mean"], ["first.mean", "one.mean"]]
     assert encoder.of_folder(learned) == {"first.mean": torch.zeros(1)}
+
+
+def test_the_old_name_of_an_encoder_still_works_and_warns() -> None:
+    assert encoder.find("JoinedParts") is encoder.JoinedDescriptors
+    with pytest.warns(DeprecationWarning, match="use JoinedDescriptors"):
+        assert encoder.JoinedParts is encoder.JoinedDescriptors
+    with pytest.warns(DeprecationWarning, match="use JoinedDescriptors"):
+        assert encoder.current_name("JoinedParts") == "JoinedDescriptors"
+
+
+def test_the_old_constant_of_the_window_still_works_and_warns() -> None:
+    with pytest.warns(DeprecationWarning, match="window_samples"):
+        assert encoder.WINDOW_SAMPLES == 2**17

@@ -1,4 +1,4 @@
-"""The joined encoder: what it must not care about, and that it is better than the classic."""
+"""`JoinedDescriptors`: its invariances, and that it is better than MFCC statistics."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from boiler import encoder
 from boiler.audio import synthesis
 from boiler.audio.windows import WINDOW_SAMPLES
 from boiler.encoder import Fitted
-from boiler.encoder.joined_descriptors import JoinedParts
+from boiler.encoder.joined_descriptors import JoinedDescriptors
 from boiler.errors import BoilerError
 
 KINDS = ["pluck", "siren", "chirp", "tick", "snare", "wind"]
@@ -35,31 +35,31 @@ def windows(seed: int) -> torch.Tensor:
 
 
 def precision(vectors: torch.Tensor) -> float:
-    """At 3, each sound asked for the others."""
+    """Precision at 3, leave-one-out."""
     kind = torch.arange(len(vectors)) // PER_KIND
     nearest = (vectors @ vectors.T - 2 * torch.eye(len(vectors))).topk(3, dim=1).indices
     return float((kind[nearest] == kind[:, None]).float().mean())
 
 
-def fitted(name: str, learned_from: torch.Tensor) -> Fitted:
+def fitted(name: str, sounds_fitted: torch.Tensor) -> Fitted:
     made = encoder.create(name)
     assert isinstance(made, Fitted)
-    made.fit(learned_from.split(16))
+    made.fit(sounds_fitted.split(16))
     return made
 
 
 @pytest.fixture(scope="module")
 def joined() -> Fitted:
-    return fitted("JoinedParts", windows(0))
+    return fitted("JoinedDescriptors", windows(0))
 
 
-def test_sounds_that_it_did_not_learn_from_are_found_better_than_by_the_classic(joined: Fitted) -> None:
+def test_held_out_sounds_are_found_at_least_as_well_as_by_mfcc_statistics(joined: Fitted) -> None:
     unseen = windows(1)
-    classic = fitted("MFCCStats", windows(0))
-    assert precision(joined(unseen)) >= max(0.6, precision(classic(unseen)))
+    baseline = fitted("MFCCStats", windows(0))
+    assert precision(joined(unseen)) >= max(0.6, precision(baseline(unseen)))
 
 
-def test_a_short_sound_is_the_same_behind_silence_and_at_any_level(joined: Fitted) -> None:
+def test_leading_silence_and_level_hardly_change_a_short_sound(joined: Fitted) -> None:
     bark = sounds(2)[2 * PER_KIND][:12_000]
     vector = joined(window(bark))
     later = joined(window(0.1 * np.concatenate([np.zeros(8192, np.float32), bark])))
@@ -74,31 +74,31 @@ def test_scripted_and_eager_agree(joined: Fitted) -> None:
     torch.testing.assert_close(scripted(some), joined(some), rtol=0, atol=1e-5)
 
 
-def test_learning_is_the_same_again_and_within_inference_mode() -> None:
+def test_fitting_is_deterministic_also_in_inference_mode() -> None:
     few = windows(4)[::7]
-    one = fitted("JoinedParts", few)
+    one = fitted("JoinedDescriptors", few)
     with torch.inference_mode():
-        two = fitted("JoinedParts", few)
+        two = fitted("JoinedDescriptors", few)
         assert torch.equal(two(few), one(few))
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_one_sound_or_two_are_enough(count: int) -> None:
+def test_one_or_two_sounds_are_enough_to_fit(count: int) -> None:
     few = windows(5)[:count]
-    vectors = fitted("JoinedParts", few)(few)
+    vectors = fitted("JoinedDescriptors", few)(few)
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(count), atol=1e-4, rtol=0)
 
 
-def test_no_sound_at_all_is_refused() -> None:
+def test_fitting_to_no_sound_is_refused() -> None:
     with pytest.raises(BoilerError, match="no sound"):
-        JoinedParts().fit([])
+        JoinedDescriptors().fit([])
 
 
-def test_learning_leaves_the_threads_as_they_were() -> None:
+def test_fitting_restores_the_number_of_threads() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
-        fitted("JoinedParts", windows(4)[::7])
+        fitted("JoinedDescriptors", windows(4)[::7])
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

@@ -1,4 +1,4 @@
-"""What the network sees and what needs none, in one vector."""
+"""`JoinedVQVAE`: the pooled features and the descriptors in one vector."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import torch
 
 from boiler import encoder
 from boiler.encoder import joined_descriptors, joined_vqvae
-from boiler.encoder.joined_vqvae import DIM, WEIGHT, JoinedVQVAE
-from boiler.encoder.vqvae_base import opened
+from boiler.encoder.joined_vqvae import DESCRIPTOR_WEIGHT, DIM, JoinedVQVAE
+from boiler.encoder.vqvae_base import load_network
 from boiler.errors import CheckpointError
 from boiler.model import checkpoint
 
@@ -21,28 +21,28 @@ def windows(n: int = 12) -> list[torch.Tensor]:
     return list(sounds.split(4))
 
 
-def test_its_cosines_are_those_of_its_two_halves_together(checkpoint_path: Path) -> None:
-    """Principal components turn, they do not scale: about the common mean, nothing of either is lost."""
+def test_cosines_are_those_of_both_vectors_joined(checkpoint_path: Path) -> None:
+    """About the common mean: principal components rotate, they do not scale."""
     sounds = torch.cat(windows())
-    _, contents = opened(checkpoint_path)
+    _, contents = load_network(checkpoint_path)
     by_network = encoder.create("PooledVQVAE", checkpoint_path)(sounds)
-    by_parts = joined_descriptors.rebuilt(contents.learned_by("parts"))(sounds)
-    network, _ = opened(checkpoint_path)
-    of_those = joined_vqvae.fit([sounds], contents.learned, network)
-    both = torch.cat([by_network, WEIGHT * by_parts], dim=1)
+    by_descriptors = joined_descriptors.load(contents.learned_by("descriptors"))(sounds)
+    network, _ = load_network(checkpoint_path)
+    fitted = joined_vqvae.fit([sounds], contents.learned, network)
+    both = torch.cat([by_network, DESCRIPTOR_WEIGHT * by_descriptors], dim=1)
     centred = torch.nn.functional.normalize(both - both.mean(dim=0), dim=1)
-    given = torch.cat([by_network, by_parts], dim=1)
-    turned = torch.nn.functional.normalize((given - of_those["mean"]) @ of_those["matrix"], dim=1)
-    torch.testing.assert_close(turned @ turned.T, centred @ centred.T, atol=1e-4, rtol=0)
+    given = torch.cat([by_network, by_descriptors], dim=1)
+    rotated = torch.nn.functional.normalize((given - fitted["mean"]) @ fitted["matrix"], dim=1)
+    torch.testing.assert_close(rotated @ rotated.T, centred @ centred.T, atol=1e-4, rtol=0)
 
 
-def test_the_checkpoint_holds_all_that_it_needs(checkpoint_path: Path) -> None:
+def test_it_is_built_from_the_checkpoint_alone(checkpoint_path: Path) -> None:
     vectors = JoinedVQVAE(checkpoint_path)(torch.cat(windows()))
     assert vectors.shape == (12, DIM)
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(12))
 
 
-def test_a_checkpoint_from_before_it_says_what_to_do(checkpoint_path: Path, tmp_path: Path) -> None:
+def test_a_checkpoint_without_its_tensors_is_refused(checkpoint_path: Path, tmp_path: Path) -> None:
     contents = checkpoint.load(checkpoint_path)
     for name in [name for name in contents.learned if not name.startswith("pooled.")]:
         del contents.learned[name]

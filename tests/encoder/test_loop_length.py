@@ -1,11 +1,11 @@
-"""The length of a clip that was repeated to fill its window."""
+"""The length of a clip is recovered from the window that it was repeated to fill."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
-from boiler.encoder.loop_length import clip_lengths, period, periods
+from boiler.encoder.loop_length import clip_lengths, loop_length, loop_lengths
 
 WINDOW = 2**14
 
@@ -16,7 +16,7 @@ def noise(samples: int, seed: int = 0) -> torch.Tensor:
 
 def lengths_of(waveform: torch.Tensor) -> list[int]:
     """By either search."""
-    return [period(waveform), int(clip_lengths(waveform[None, None]))]
+    return [loop_length(waveform), int(clip_lengths(waveform[None, None]))]
 
 
 def filled(clip: torch.Tensor) -> torch.Tensor:
@@ -28,7 +28,7 @@ def test_the_length_of_the_clip_is_found(samples: int) -> None:
     assert lengths_of(filled(noise(samples))) == [samples, samples]
 
 
-def test_what_is_not_repeated_is_one_clip() -> None:
+def test_a_window_without_repetition_is_one_clip() -> None:
     assert lengths_of(noise(WINDOW)) == [WINDOW, WINDOW]
 
 
@@ -37,11 +37,11 @@ def test_silence_around_the_sound_belongs_to_the_clip() -> None:
     assert lengths_of(filled(clip)) == [1700, 1700]
 
 
-def test_a_clipped_sound_is_no_puzzle() -> None:
+def test_a_distorted_sound_with_equal_samples_is_found() -> None:
     assert lengths_of(filled(noise(3000).clamp(-0.5, 0.5))) == [3000, 3000]
 
 
-def test_two_copies_with_one_wrong_sample_are_one_clip() -> None:
+def test_an_inexact_repetition_is_one_clip() -> None:
     waveform = filled(noise(WINDOW // 2))
     waveform[-1] += 0.01
     assert lengths_of(waveform) == [WINDOW, WINDOW]
@@ -51,7 +51,7 @@ def test_every_window_of_a_batch_has_its_own_length() -> None:
     lengths = [17, 5000, WINDOW, WINDOW - 1000, 100]
     windows = torch.stack([filled(noise(length, seed)) for seed, length in enumerate(lengths)])[:, None]
     assert clip_lengths(windows).tolist() == lengths
-    assert periods(windows) == lengths
+    assert loop_lengths(windows) == lengths
     assert clip_lengths(1e-6 * windows).tolist() == lengths
 
 
@@ -60,13 +60,13 @@ def test_a_square_wave_is_as_long_as_its_period() -> None:
     assert clip_lengths(wave[None, None]).tolist() == [40]
 
 
-def test_a_copy_that_is_silent_is_no_copy() -> None:
+def test_a_silent_copy_does_not_count() -> None:
     sound = torch.cat([torch.zeros(2000), noise(WINDOW - 4000), torch.zeros(2000)])
     assert lengths_of(sound) == [WINDOW, WINDOW]
 
 
-def test_levels_that_differ_by_less_than_a_step_are_not_the_same() -> None:
-    """The search counts in steps of the loudest sample; what it finds is compared in full."""
+def test_samples_that_differ_by_less_than_a_quantisation_level_differ() -> None:
+    """The search hashes quantised samples; what it finds is verified exactly."""
     waveform = filled(noise(3000))
     waveform[WINDOW - 100] = torch.nextafter(waveform[WINDOW - 100], torch.tensor(10.0))
     assert lengths_of(waveform) == [WINDOW, WINDOW]
@@ -79,11 +79,11 @@ def test_traced_and_eager_agree_on_other_windows() -> None:
 
 
 @pytest.mark.parametrize("waveform", [torch.zeros(WINDOW), torch.full((WINDOW,), torch.nan)])
-def test_silence_and_nonsense_do_not_matter(waveform: torch.Tensor) -> None:
+def test_silence_and_nan_give_some_length(waveform: torch.Tensor) -> None:
     assert all(1 <= length <= WINDOW for length in lengths_of(waveform))
 
 
 def test_scripted_and_eager_agree() -> None:
-    scripted = torch.jit.script(period)
+    scripted = torch.jit.script(loop_length)
     for waveform in (noise(WINDOW), filled(noise(1234)), torch.zeros(WINDOW)):
-        assert scripted(waveform) == period(waveform)
+        assert scripted(waveform) == loop_length(waveform)

@@ -1,4 +1,4 @@
-"""The mean over time does not know order, and keeps high and low apart."""
+"""`MeanFreqTopVQVAE`: the mean over time, row by row."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 
 from boiler.encoder.mean_freq_top import MeanFreqTopVQVAE
-from boiler.encoder.vqvae_base import opened
+from boiler.encoder.vqvae_base import load_network
 
 
 def test_it_is_the_mean_of_the_features_in_each_row(checkpoint_path: Path) -> None:
-    network, _ = opened(checkpoint_path)
+    network, _ = load_network(checkpoint_path)
     sound = torch.randn(2, 1, 2**17, generator=torch.Generator().manual_seed(0))
     features = network.to_top(network.encode(sound).coarse)
     assert features.shape[2] == 4

@@ -1,4 +1,4 @@
-"""MFCC statistics: the contract of an encoder, and that the classic does what a classic does."""
+"""`MFCCStats`: fitting, and that it finds sounds of the same kind."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from boiler.encoder.mfcc_stats import MFCCStats
 
 
 def windows(kinds: list[str], per_kind: int) -> torch.Tensor:
-    """Made-up sounds repeated to fill a window: [kinds * per_kind, 1, 2**17]."""
+    """Synthetic sounds repeated to fill a window: [kinds * per_kind, 1, 2**17]."""
     rng = np.random.default_rng(5)
     made = [np.resize(synthesis.make(kind, rng), WINDOW_SAMPLES) for kind in kinds for _ in range(per_kind)]
     return torch.from_numpy(np.stack(made))[:, None]
@@ -32,7 +32,7 @@ def fitted(sounds: torch.Tensor) -> MFCCStats:
     return made
 
 
-def test_it_keeps_the_contract(fitted: MFCCStats, sounds: torch.Tensor) -> None:
+def test_rows_have_unit_length_and_do_not_depend_on_the_batch(fitted: MFCCStats, sounds: torch.Tensor) -> None:
     vectors = fitted(sounds)
     assert vectors.shape == (16, fitted.dim)
     assert vectors.dtype == torch.float32
@@ -48,12 +48,12 @@ def test_silence_is_finite(fitted: MFCCStats) -> None:
     assert torch.isfinite(fitted(torch.zeros(1, 1, WINDOW_SAMPLES))).all()
 
 
-def test_it_works_before_it_has_learned_anything(sounds: torch.Tensor) -> None:
+def test_it_works_before_it_is_fitted(sounds: torch.Tensor) -> None:
     vectors = encoder.create("MFCCStats")(sounds[:2])
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(2))
 
 
-def test_the_same_sounds_teach_the_same(fitted: MFCCStats, sounds: torch.Tensor) -> None:
+def test_fitting_does_not_depend_on_the_batches(fitted: MFCCStats, sounds: torch.Tensor) -> None:
     again = encoder.create("MFCCStats")
     assert isinstance(again, MFCCStats)
     again.fit([sounds])

@@ -1,4 +1,4 @@
-"""The pooled vector is the whitened join of its parts, each of the same weight."""
+"""`PooledVQVAE`: three features of equal variance, joined and whitened."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
-from boiler.encoder.pooled import DIM, Parts, PooledVQVAE, fit
-from boiler.encoder.vqvae_base import opened, see_sounding
+from boiler.encoder.pooled import DIM, PooledFeatures, PooledVQVAE, fit
+from boiler.encoder.vqvae_base import encode_trimmed, load_network
 
 
 def windows(n: int = 12) -> list[torch.Tensor]:
@@ -16,12 +16,12 @@ def windows(n: int = 12) -> list[torch.Tensor]:
     return list(sounds.split(4))
 
 
-def test_each_part_has_the_same_weight_before_it_is_whitened(checkpoint_path: Path) -> None:
-    network, _ = opened(checkpoint_path)
+def test_the_whitening_is_fitted_to_the_joined_features(checkpoint_path: Path) -> None:
+    network, _ = load_network(checkpoint_path)
     learned = fit(windows(), {}, network)
     parts = [
         torch.cat(part)
-        for part in zip(*(Parts(network)(see_sounding(network, batch)) for batch in windows()), strict=True)
+        for part in zip(*(PooledFeatures(network)(encode_trimmed(network, batch)) for batch in windows()), strict=True)
     ]
     joined = torch.cat(parts, dim=1)
     assert learned["mean"].shape == (joined.shape[1],)
@@ -32,13 +32,13 @@ def test_each_part_has_the_same_weight_before_it_is_whitened(checkpoint_path: Pa
     assert (whitened.var(dim=0) > 1e-8).sum() == len(joined) - 1
 
 
-def test_two_windows_are_enough_to_learn_from(checkpoint_path: Path) -> None:
-    network, _ = opened(checkpoint_path)
+def test_two_windows_are_enough_to_fit(checkpoint_path: Path) -> None:
+    network, _ = load_network(checkpoint_path)
     learned = fit([windows()[0][:2]], {}, network)
     assert all(value.isfinite().all() for value in learned.values())
 
 
-def test_the_checkpoint_holds_what_the_encoder_needs(checkpoint_path: Path) -> None:
+def test_it_is_built_from_the_checkpoint_alone(checkpoint_path: Path) -> None:
     vectors = PooledVQVAE(checkpoint_path)(torch.cat(windows()))
     assert vectors.shape == (12, DIM)
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(12))

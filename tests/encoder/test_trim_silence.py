@@ -1,11 +1,11 @@
-"""The silence around a clip is left out, and nothing else."""
+"""The silence at the ends of a clip is cut, and nothing else."""
 
 from __future__ import annotations
 
 import torch
 
-from boiler.encoder.loop_length import periods
-from boiler.encoder.trim_silence import LEAST_FRAMES, sounding
+from boiler.encoder.loop_length import loop_lengths
+from boiler.encoder.trim_silence import MIN_FRAMES, trim_silence
 from boiler.model.mel import LogMel, MelSettings
 
 SETTINGS = MelSettings()
@@ -28,18 +28,18 @@ def silence(frames: int) -> torch.Tensor:
     return torch.zeros(frames * HOP)
 
 
-def seen(waveform: torch.Tensor) -> torch.Tensor:
-    return sounding(MEL(waveform), periods(waveform), 0.0, HOP)
+def trimmed(waveform: torch.Tensor) -> torch.Tensor:
+    return trim_silence(MEL(waveform), loop_lengths(waveform), 0.0, HOP)
 
 
-def test_a_sound_that_fills_its_window_stays_as_it_is() -> None:
+def test_a_sound_that_fills_its_window_is_unchanged() -> None:
     waveform = noise(WINDOW // HOP)[None, None]
-    assert torch.equal(seen(waveform), MEL(waveform))
+    assert torch.equal(trimmed(waveform), MEL(waveform))
 
 
-def test_silence_before_and_after_is_gone() -> None:
+def test_silence_at_both_ends_is_cut() -> None:
     waveform = window(silence(16), noise(20), silence(30))
-    found = seen(waveform)
+    found = trimmed(waveform)
     assert found.shape == (1, 1, SETTINGS.n_mels, WINDOW // HOP)
     assert found.amax(dim=2).min() > 0
     frames = int((MEL(waveform)[..., :66].amax(dim=2) > 0).sum())
@@ -47,33 +47,33 @@ def test_silence_before_and_after_is_gone() -> None:
     torch.testing.assert_close(found[..., frames : 2 * frames], found[..., :frames])
 
 
-def test_it_does_not_matter_how_much_silence_there_was() -> None:
-    one, other = (seen(window(silence(before), noise(24), silence(after))) for before, after in ((8, 40), (50, 3)))
+def test_the_amount_of_silence_does_not_matter() -> None:
+    one, other = (trimmed(window(silence(before), noise(24), silence(after))) for before, after in ((8, 40), (50, 3)))
     # where in its first frame a sound begins differs by nothing: whole frames were put before it
     torch.testing.assert_close(one[..., 1:20], other[..., 1:20], atol=1e-4, rtol=0)
 
 
 def test_silence_between_two_sounds_belongs_to_the_clip() -> None:
-    found = seen(window(noise(10), silence(12), noise(10, seed=1)))
+    found = trimmed(window(noise(10), silence(12), noise(10, seed=1)))
     assert (found.amax(dim=2)[0, 0, :32] == 0).sum() >= 10
 
 
-def test_silence_alone_and_a_click_stay_as_they_are() -> None:
+def test_silence_and_a_click_are_unchanged() -> None:
     click = torch.zeros(1, 1, WINDOW)
     click[..., 20 * HOP] = 1.0
     for waveform in (torch.zeros(1, 1, WINDOW), click):
-        assert (MEL(waveform).amax(dim=2) > 0).sum() < LEAST_FRAMES
-        assert torch.equal(seen(waveform), MEL(waveform))
+        assert (MEL(waveform).amax(dim=2) > 0).sum() < MIN_FRAMES
+        assert torch.equal(trimmed(waveform), MEL(waveform))
 
 
-def test_each_window_of_a_batch_is_cut_by_itself() -> None:
+def test_windows_of_a_batch_are_independent() -> None:
     windows = torch.cat([window(silence(9), noise(20)), torch.zeros(1, 1, WINDOW), noise(WINDOW // HOP)[None, None]])
-    together = seen(windows)
+    batch = trimmed(windows)
     for number in range(3):
-        torch.testing.assert_close(together[number], seen(windows[number : number + 1])[0], atol=1e-5, rtol=0)
+        torch.testing.assert_close(batch[number], trimmed(windows[number : number + 1])[0], atol=1e-5, rtol=0)
 
 
 def test_scripted_is_eager() -> None:
     windows = torch.cat([window(silence(9), noise(20)), torch.zeros(1, 1, WINDOW)])
-    scripted = torch.jit.script(sounding)
-    torch.testing.assert_close(scripted(MEL(windows), periods(windows), 0.0, HOP), seen(windows))
+    scripted = torch.jit.script(trim_silence)
+    torch.testing.assert_close(scripted(MEL(windows), loop_lengths(windows), 0.0, HOP), trimmed(windows))

@@ -1,4 +1,4 @@
-"""Half-whitening: its maths against numpy's, its edges, its unit rows."""
+"""Half-whitening: against numpy, with few or equal rows, and unit length."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def spread(rows: int, seed: int = 0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(("power", "deviations"), [(0.0, "kept"), (0.5, "root"), (1.0, "one")])
-def test_the_power_says_how_much_of_the_deviation_is_left(power: float, deviations: str) -> None:
+def test_the_power_decides_how_much_of_the_deviation_remains(power: float, deviations: str) -> None:
     features = spread(5000)
     learned = fit([features], 6, power)
     left = ((features - learned["mean"]) @ learned["matrix"]).std(0)
@@ -26,7 +26,7 @@ def test_the_power_says_how_much_of_the_deviation_is_left(power: float, deviatio
     torch.testing.assert_close(left, expected, rtol=0.05, atol=0)
 
 
-def test_batches_give_what_the_whole_gives_and_numpy_agrees() -> None:
+def test_batches_agree_with_the_whole_and_with_numpy() -> None:
     features = spread(1000)
     whole, parts = fit([features], 4), fit(features.split(37), 4)
     torch.testing.assert_close(whole["matrix"], parts["matrix"], rtol=1e-4, atol=1e-6)
@@ -35,7 +35,7 @@ def test_batches_give_what_the_whole_gives_and_numpy_agrees() -> None:
     np.testing.assert_allclose(np.abs(whole["matrix"].numpy()), np.abs(numpys), rtol=1e-3, atol=1e-5)
 
 
-def test_rows_are_of_unit_length_also_with_fewer_sounds_than_directions() -> None:
+def test_rows_have_unit_length_also_with_fewer_sounds_than_dimensions() -> None:
     features = spread(3)
     whitening = Whitening(**fit([features], 6))
     rows = whitening(features)
@@ -43,13 +43,13 @@ def test_rows_are_of_unit_length_also_with_fewer_sounds_than_directions() -> Non
     torch.testing.assert_close(rows.norm(dim=1), torch.ones(3))
 
 
-def test_features_all_alike_stay_finite() -> None:
+def test_equal_features_give_finite_rows() -> None:
     features = torch.ones(5, 4)
     whitening = Whitening(**fit([features], 4))
     assert torch.isfinite(whitening(features)).all()
     assert torch.isfinite(whitening(features + 1)).all()
 
 
-def test_nothing_to_learn_from_is_refused() -> None:
+def test_fitting_to_nothing_is_refused() -> None:
     with pytest.raises(BoilerError, match="no sound"):
         fit([], 4)

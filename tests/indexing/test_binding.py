@@ -15,7 +15,7 @@ from boiler.audio.decoder_pool import Decoders
 from boiler.audio.windows import DEFAULT_WINDOWS, WINDOW_SAMPLES
 from boiler.catalog import diff, scan
 from boiler.catalog.catalog import CATALOG_FILE, Catalog
-from boiler.encoder import runtime
+from boiler.encoder.runtime import EncoderRuntime
 from boiler.errors import ModelDirError
 from boiler.indexing import binding
 from boiler.indexing import embed as embed_module
@@ -64,6 +64,12 @@ def test_a_new_directory_is_bound_and_an_old_one_holds_to_it(store: Catalog) -> 
     assert binding.read_binding(store) == other
 
 
+def test_a_catalog_of_version_0_1_is_bound_to_the_encoder_by_its_new_name(store: Catalog) -> None:
+    store.put(binding='{"encoder": "JoinedParts", "checkpoint_sha256": "", "windows": "all", "hop_s": 4.096}')
+    assert binding.read_binding(store) == Binding("JoinedDescriptors", "", "all", 4.096)
+    binding.bind_catalog(store, Binding("JoinedDescriptors", "", "all", 4.096), force=False)
+
+
 def test_a_sample_gives_the_same_windows_each_time_in_batches(store: Catalog, root: Path, decoders: Decoders) -> None:
     batches = list(sample(store, root, decoders))
     assert [tuple(batch.shape) for batch in batches[:-1]] == [(4, 1, WINDOW_SAMPLES)] * (len(batches) - 1)
@@ -86,7 +92,7 @@ def test_the_encoder_is_made_once(store: Catalog, root: Path, decoders: Decoders
 def test_an_encoder_that_learns_has_learned_from_the_folder(store: Catalog, root: Path, decoders: Decoders) -> None:
     path = binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders))
     windows = next(iter(sample(store, root, decoders)))[:, 0].numpy()
-    learned = runtime.embedder(path, "cpu")(windows)
+    learned = EncoderRuntime.load(path).embed(windows)
     with torch.inference_mode():
         plain = encoder.create("MFCCStats")(torch.from_numpy(windows)[:, None]).numpy()
     assert (learned * plain).sum(axis=1).max() < 0.99
@@ -95,9 +101,8 @@ def test_an_encoder_that_learns_has_learned_from_the_folder(store: Catalog, root
 def test_a_window_gets_the_same_vector_alone_or_in_a_batch_on_one_thread_or_four(
     store: Catalog, root: Path, decoders: Decoders
 ) -> None:
-    embed = runtime.embedder(
-        binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders)), "cpu"
-    )
+    path = binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders))
+    embed = EncoderRuntime.load(path).embed
     windows = np.concatenate([batch[:, 0].numpy() for batch in sample(store, root, decoders)])
     threads = torch.get_num_threads()
     together = embed(windows)
@@ -120,11 +125,11 @@ def test_many_batches_give_the_same_vectors_to_the_bit_on_any_number_of_threads(
     try:
         for n_threads in (1, 4):
             torch.set_num_threads(n_threads)
-            with runtime.embedding(path, "cpu") as embed:
+            with EncoderRuntime.load(path).parallel_embed() as embed:
                 assert torch.get_num_threads() == 1
                 found.append(embed(windows))
             assert torch.get_num_threads() == n_threads
     finally:
         torch.set_num_threads(before)
     assert np.array_equal(*found)
-    assert (found[0] * runtime.embedder(path, "cpu")(windows)).sum(axis=1).min() > 0.99999
+    assert (found[0] * EncoderRuntime.load(path).embed(windows)).sum(axis=1).min() > 0.99999

@@ -13,7 +13,7 @@ from boiler.audio import stream
 from boiler.catalog.items import Item
 from boiler.errors import ModelDirError, SilentSoundError
 from boiler.model import checkpoint
-from boiler.search.embedder import Ear, TimeSpan
+from boiler.search.embedder import Embedder, TimeSpan
 from boiler.store import generation
 from boiler.store.generation import Generation, Header, rows_of
 
@@ -54,13 +54,13 @@ def noise(seconds: float, seed: int = 0) -> stream.Samples:
 def test_windows_are_cut_as_the_index_was_and_silent_ones_left_out(tmp_path: Path) -> None:
     index = opened(tmp_path, Bands(), hop_s=8.192)
     sound = np.concatenate([noise(8.192), np.zeros(2**17, np.float32), noise(8.192, 1)])
-    embedded = Ear().embed(index, [sound], "long", from_s=100.0)
+    embedded = Embedder().embed(index, [sound], "long", from_s=100.0)
     assert [one.window for one in embedded] == [
         TimeSpan(100.0, pytest.approx(108.192)),
         TimeSpan(pytest.approx(116.384), pytest.approx(124.576)),
     ]
     for one, samples in zip(embedded, (sound[: 2**17], sound[-(2**17) :]), strict=True):
-        alone = Ear().embed(index, [samples], "alone")[0].vector
+        alone = Embedder().embed(index, [samples], "alone")[0].vector
         np.testing.assert_allclose(one.vector, alone, atol=1e-6)
         assert one.vector.dtype == np.float32
         assert np.linalg.norm(one.vector) == pytest.approx(1, abs=1e-6)
@@ -75,13 +75,13 @@ def test_an_index_of_first_windows_hears_the_first_window(tmp_path: Path) -> Non
             read.append(second)
             yield noise(1, second)
 
-    assert len(Ear().embed(index, blocks(), "long")) == 1
+    assert len(Embedder().embed(index, blocks(), "long")) == 1
     assert len(read) < 30  # and no more of it is decoded than that takes
 
 
 def test_more_windows_than_a_batch_keep_their_order(tmp_path: Path) -> None:
     index = opened(tmp_path, Bands(), hop_s=0.5)
-    embedded = Ear().embed(index, [noise(20)], "long")
+    embedded = Embedder().embed(index, [noise(20)], "long")
     assert len(embedded) > 16
     starts = [one.window.start_s for one in embedded]
     assert starts == sorted(starts)
@@ -89,7 +89,7 @@ def test_more_windows_than_a_batch_keep_their_order(tmp_path: Path) -> None:
 
 def test_silence_has_no_vector(tmp_path: Path) -> None:
     with pytest.raises(SilentSoundError, match="quiet"):
-        Ear().embed(opened(tmp_path, Bands()), [np.zeros(50_000, np.float32)], "quiet")
+        Embedder().embed(opened(tmp_path, Bands()), [np.zeros(50_000, np.float32)], "quiet")
 
 
 def test_only_the_encoder_of_the_index_is_loaded(tmp_path: Path) -> None:
@@ -98,17 +98,17 @@ def test_only_the_encoder_of_the_index_is_loaded(tmp_path: Path) -> None:
     checkpoint.save_script(Broken(), stranger, {"encoder": "Broken", "dim": 4})
     (index.path / "encoder.pt").unlink()
     with pytest.raises(ModelDirError, match="not the encoder this index was made with"):
-        Ear().embed(index, [noise(1)], "sound")
+        Embedder().embed(index, [noise(1)], "sound")
     (index.path / "encoder.pt").write_bytes(stranger.read_bytes())
     with pytest.raises(ModelDirError, match="not the encoder this index was made with"):
-        Ear().embed(index, [noise(1)], "sound")
+        Embedder().embed(index, [noise(1)], "sound")
 
 
 def test_an_encoder_of_another_length_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ModelDirError, match="does not give 8 numbers"):
-        Ear().embed(opened(tmp_path, Broken()), [noise(1)], "sound")
+    with pytest.raises(ModelDirError, match="does not return 8 numbers"):
+        Embedder().embed(opened(tmp_path, Broken()), [noise(1)], "sound")
 
 
 def test_an_index_without_encoder_says_so(tmp_path: Path) -> None:
     with pytest.raises(ModelDirError, match="without an encoder"):
-        Ear().embed(opened(tmp_path, None), [noise(1)], "sound")
+        Embedder().embed(opened(tmp_path, None), [noise(1)], "sound")

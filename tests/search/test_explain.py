@@ -38,10 +38,10 @@ class Bands(Encoder):
         super().__init__(16)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return self.presence(waveform).mean(dim=2).sqrt()
+        return self.activations(waveform).mean(dim=2).sqrt()
 
     @torch.jit.export
-    def presence(self, waveform: Tensor) -> Tensor:
+    def activations(self, waveform: Tensor) -> Tensor:
         pieces = waveform[:, 0].reshape(waveform.shape[0], 64, -1)
         power = torch.fft.rfft(pieces).abs().square()[:, :, 1:].reshape(waveform.shape[0], 64, 16, -1).sum(dim=3)
         power = power + 1e-9
