@@ -177,7 +177,9 @@ def measured(index: Labelled, groups: Int64Array, store: Decode, ask: Decode) ->
 def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments.Parser(description=__doc__)
     parser.add_argument("model_dir", type=Path)
-    parser.add_argument("--corpus", choices=tuple(datasets.TABLE), help="a known data set; by default folders are labels")
+    parser.add_argument(
+        "--corpus", choices=tuple(datasets.TABLE), help="a known data set; by default folders are labels"
+    )
     parser.add_argument("--group", help="what must not answer for each other (default: what the data set suggests)")
     args = parser.parse_args(argv)
     index = labelled_index.open(
