@@ -29,7 +29,7 @@ BATCH_WINDOWS = 16
 
 
 class TimeSpan(NamedTuple):
-    """A part of a sound, in seconds."""
+    """A part of a sound, in seconds from its start."""
 
     start_s: float
     end_s: float

@@ -1,23 +1,24 @@
-"""Why two sounds are similar: which windows matched, which words made the match, and at which seconds.
+"""Why two sounds are similar: which windows match, which codes contribute, and at which seconds.
 
 >>> from boiler.search.nearest import ByItem, Nearest
 >>> why = Nearest("exp/esc10/BagTopVQVAE").explain(ByItem("rain/a.ogg"), "rain/b.ogg")  # doctest: +SKIP
 >>> why.similarity, why.words[0].word, why.words[0].share, why.words[0].answer_parts  # doctest: +SKIP
 (0.93, 17, 0.31, (TimeSpan(start_s=0.0, end_s=2.5),))
 
-The best pair of windows speaks for two sounds, as in every search. Where the encoder is a bag of words (its script has
-`activations`), the cosine of that pair is a sum over the words, `query[w] * answer[w]`: these are the shares, nothing is
-estimated. A word's parts are the seconds at which it sounds at least half as much as where it sounds most.
+As in every search, two sounds are as similar as their best pair of windows. Where the encoder counts the codes of a
+codebook (its script has `activations`), the cosine of that pair is the sum of `query[c] * match[c]` over the codes `c`:
+these products are the shares, exactly. A code is active where its activation is at least half of its maximum.
 
-The courses work with any encoder: each short stretch of the one sound, repeated to fill a window as a short sound is,
-is compared with the windows of the other. They cover the sound or, of a long one, what lies around the window that
-matched. What is too quiet for the encoders to hear beside the rest is like nothing: 0.
+Similarity over time works with every encoder: each short stretch of one sound, repeated until it fills a window as any
+short sound is, is compared with the windows of the other. It covers the sound or, of a long sound, the surroundings of
+the window that matched. A stretch below the noise floor of the encoders has similarity 0.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal
 
@@ -28,32 +29,46 @@ from boiler.audio import stream
 from boiler.audio.windows import DEFAULT_WINDOWS, fill_window, is_silent
 from boiler.errors import QueryError
 from boiler.progress import ProgressCallback
-from boiler.search import seeds
+from boiler.search.context import SearchContext
 from boiler.search.embedder import BATCH_WINDOWS, Embedder, TimeSpan
-from boiler.search.seeds import ByItem, BySamples, BySound, ByWindows, QueryInput
+from boiler.search.resolve import resolve_seed, row_spans
+from boiler.search.seeds import (
+    ByItem,
+    BySamples,
+    BySound,
+    ByVector,
+    ByWindows,
+    QueryInput,
+    mono_samples,
+    to_seeds,
+)
+from boiler.search.snapshot import Snapshot
 from boiler.store.generation import Generation
 
-MOST_MATCHES = 16
+MAX_WINDOW_MATCHES = 16
 COURSE_S = 2 * DEFAULT_WINDOWS.window_s
-"""A course is of a sound up to this long (or two windows, if that is longer), or of so much of it around the window
-that matched."""
+"""Similarity over time covers this much of a sound, or two windows if that is more, around the window that matched."""
 STRETCH_S = 0.5
-"""Enough for most sounds to be themselves: a bark, a syllable, a stroke."""
-LEAST_STRETCH_S = 0.1
-"""A shorter stretch, repeated, would be a buzz of its own pitch."""
-FEW_STRETCHES = 4
-"""Into so many a sound of less than two seconds is cut, as far as `LEAST_STRETCH_S` allows."""
-BACKGROUND = 10 ** (-48 / 20)
-"""48 dB below a window's peak the spectrograms of the encoders end (`mel.MelSettings.floor`)."""
-SOUNDING = 0.5
-"""A word sounds where it is present at least so much as where it is most present."""
-SAME = 0.9
-"""The least cosine between what an item was when indexed and what it is now; another decoder changes less."""
+"""Long enough to recognise most sounds by: a bark, a syllable, a drum stroke."""
+MIN_STRETCH_S = 0.1
+"""A shorter stretch, repeated, would be a tone with a pitch of its own."""
+MIN_STRETCHES = 4
+"""Of a sound shorter than two seconds, as far as `MIN_STRETCH_S` allows."""
+NOISE_FLOOR = 10 ** (-48 / 20)
+"""The encoders' spectrograms are floored 48 dB below the peak of a window (`mel.MelSettings.floor`)."""
+ACTIVE = 0.5
+"""A code is active where its activation is at least this share of its maximum."""
+MIN_SAME_SIMILARITY = 0.9
+"""Least cosine of an item's indexed vector and the vector of its file now; another decoder changes it less."""
 
 
 @dataclass(frozen=True, slots=True)
 class WordShare:
-    """What one word adds to the similarity, and when it sounds in both."""
+    """The contribution of one code of the codebook to the similarity.
+
+    word: the index of the code; share: its summand of the similarity
+    query_parts, answer_parts: when it is active in the query and in the match
+    """
 
     word: int
     share: float
@@ -63,7 +78,7 @@ class WordShare:
 
 @dataclass(frozen=True, slots=True)
 class WindowMatch:
-    """A window of what was asked, one of the answer, and their cosine."""
+    """A window of the query, one of the match, and their cosine similarity."""
 
     query: TimeSpan
     answer: TimeSpan
@@ -72,7 +87,7 @@ class WindowMatch:
 
 @dataclass(frozen=True, slots=True)
 class Moment:
-    """How similar (the cosine) a short stretch of the one sound is to the whole of the other."""
+    """A short stretch of one sound, and its cosine similarity to the nearest window of the other."""
 
     start_s: float
     end_s: float
@@ -83,10 +98,10 @@ class Moment:
 class Explanation:
     """Why two sounds are similar.
 
-    kind: "words" for bags of words, else "windows"
-    similarity: the cosine of the two windows that matched best
-    words: the shares of all words that both have, largest first; they sum to the similarity. Empty for "windows"
-    windows: the best match of each window of the sound that has more of them, best first, at most `MOST_MATCHES`
+    kind: "words" where the encoder counts codes, else "windows"
+    similarity: the cosine of the two windows that match best
+    words: the codes that both sounds have, largest share first; the shares sum to the similarity. Empty for "windows"
+    windows: the best match of each window of the sound that has more of them, best first, at most `MAX_WINDOW_MATCHES`
     query_course, answer_course: similarity over time, in order, without gaps
     """
 
@@ -99,10 +114,10 @@ class Explanation:
 
 
 @dataclass(frozen=True)
-class Sound:
-    """One of the two: its windows as they were compared, [W, D] and their times, and how to read it.
+class ExplainedSound:
+    """One of the two sounds: the vectors of its windows [W, D], their time spans, and how to read its samples.
 
-    `read(start_s, end_s)` gives samples at the rate of the index, fewer where the sound ends.
+    `read(start_s, end_s)` returns samples at the rate of the index, fewer where the sound ends.
     """
 
     name: str
@@ -111,149 +126,192 @@ class Sound:
     read: Callable[[float, float], stream.Samples]
 
 
-def one_sound(question: QueryInput) -> ByItem | BySound | BySamples | ByWindows:
-    """The single sound that a question consists of.
+def explain_match(
+    context: SearchContext, snapshot: Snapshot, query: QueryInput, item: str | int, on_progress: ProgressCallback
+) -> Explanation:
+    """Why an item is similar to the one sound of a query. `on_progress` is first called when both are embedded.
 
-    Raises: QueryError: it is several, or a vector, which nobody can hear.
+    Raises: UnknownItemError; QueryError: several seeds, a vector, or a sound that is not here or changed since it was
+    indexed; SoundError, ModelDirError; and what `on_progress` raises.
     """
-    asked = seeds.to_seeds(question)
-    if len(asked) > 1:
-        raise QueryError("several sounds were asked with: explain the answer by each of them in turn")
-    if isinstance(asked[0], seeds.ByVector) or (isinstance(asked[0], ByWindows) and asked[0].source is None):
-        raise QueryError("a vector has no seconds to explain: ask with the item or the sound it was made of")
-    return asked[0]
+    seed = _single_sound(query)
+    rate_hz = snapshot.generation.header.sample_rate_hz
+    number, rows = snapshot.rows_of(item)
+    match = ExplainedSound(
+        snapshot.item(number).id,
+        snapshot.vectors[rows.start : rows.stop],
+        row_spans(snapshot, rows),
+        _file_reader(context, context.sound_path(snapshot, number), rate_hz),
+    )
+    if isinstance(seed, BySamples):
+        name, read = "the samples given", _samples_reader(seed, rate_hz)
+    elif isinstance(seed, ByItem):
+        name = snapshot.item(seed.id_or_n).id
+        read = _file_reader(context, context.sound_path(snapshot, seed.id_or_n), rate_hz)
+    else:
+        source = seed.source
+        assert source is not None  # refused by `_single_sound`
+        if isinstance(seed, BySound) and not isinstance(source, str | os.PathLike | bytes) and not source.seekable():
+            seed = replace(seed, source=source.read())  # it is read twice
+        name, read = stream.name_of(source), _file_reader(context, seed.source or source, rate_hz)
+    windows = resolve_seed(context, snapshot, seed)
+    sound = ExplainedSound(name, windows.vectors, windows.spans or [], read)
+    return explain(sound, match, context.embedder, snapshot.generation, on_progress)
 
 
-def reading(
-    source: stream.Source, reader: stream.Reader, sample_rate_hz: int
+def _single_sound(query: QueryInput) -> ByItem | BySound | BySamples | ByWindows:
+    given = to_seeds(query)
+    if len(given) > 1:
+        raise QueryError("the query has several seeds: explain the match by one of them at a time")
+    if isinstance(given[0], ByVector) or (isinstance(given[0], ByWindows) and given[0].source is None):
+        raise QueryError("a vector cannot be explained: search with the item or the sound it was made from")
+    return given[0]
+
+
+def _file_reader(
+    context: SearchContext, source: stream.Source, sample_rate_hz: int
 ) -> Callable[[float, float], stream.Samples]:
-    """How to read a file, for a `Sound`."""
-    return lambda start_s, end_s: reader.load(source, start_s=start_s, end_s=end_s, sample_rate_hz=sample_rate_hz)
+    return lambda start_s, end_s: context.reader.load(
+        source, start_s=start_s, end_s=end_s, sample_rate_hz=sample_rate_hz
+    )
 
 
-def samples_reader(seed: BySamples, sample_rate_hz: int) -> Callable[[float, float], stream.Samples]:
-    """How to read samples, for a `Sound`; its times are those of the whole of which the seed may be a part."""
-    samples = seeds.samples_of(seed, sample_rate_hz)
+def _samples_reader(seed: BySamples, sample_rate_hz: int) -> Callable[[float, float], stream.Samples]:
+    """Times are those of the whole, of which the seed may be a part."""
+    samples = mono_samples(seed, sample_rate_hz)
 
     def read(start_s: float, end_s: float) -> stream.Samples:
-        first, last = (round((at - seed.start_s) * sample_rate_hz) for at in (start_s, end_s))
+        first, last = (round((time_s - seed.start_s) * sample_rate_hz) for time_s in (start_s, end_s))
         return samples[first:last]
 
     return read
 
 
 def explain(
-    query: Sound, answer: Sound, embedder: Embedder, opened: Generation, on_progress: ProgressCallback
+    query: ExplainedSound,
+    match: ExplainedSound,
+    embedder: Embedder,
+    opened: Generation,
+    on_progress: ProgressCallback,
 ) -> Explanation:
-    """Why these two are similar, by the encoder of this index. `on_progress` is told how far it is.
+    """Why two sounds are similar, by the encoder of this index.
 
-    Raises: QueryError: a sound is not what it was when it was indexed; ModelDirError: as `Embedder.embed`; SoundError;
-    and what `on_progress` raises.
+    Raises: QueryError: a sound changed since it was indexed; ModelDirError, SoundError; and what `on_progress` raises.
     """
     on_progress(0.0)
-    cosines = query.vectors.astype(np.float64) @ answer.vectors.astype(np.float64).T
-    matched = _matched(cosines)
-    asked, answered = matched[0]
-    both = _Matched(query, asked, embedder, opened), _Matched(answer, answered, embedder, opened)
+    cosines = query.vectors.astype(np.float64) @ match.vectors.astype(np.float64).T
+    pairs = _window_pairs(cosines)
+    best_of_query, best_of_match = pairs[0]
+    both = (
+        _MatchedWindow(query, best_of_query, embedder, opened),
+        _MatchedWindow(match, best_of_match, embedder, opened),
+    )
     activations = embedder.activations(opened, np.stack([one.window for one in both]))
     return Explanation(
         kind="windows" if activations is None else "words",
-        similarity=float(cosines[asked, answered]),
-        words=() if activations is None else _words(both, activations, opened.header.window_spec.window_s),
-        windows=tuple(WindowMatch(query.windows[of], answer.windows[to], float(cosines[of, to])) for of, to in matched),
-        query_course=both[0].course(answer.vectors, lambda share: on_progress(share / 2)),
-        answer_course=both[1].course(query.vectors, lambda share: on_progress((1 + share) / 2)),
+        similarity=float(cosines[best_of_query, best_of_match]),
+        words=() if activations is None else _code_shares(both, activations, opened.header.window_spec.window_s),
+        windows=tuple(
+            WindowMatch(query.windows[one], match.windows[other], float(cosines[one, other])) for one, other in pairs
+        ),
+        query_course=both[0].over_time(match.vectors, lambda share: on_progress(share / 2)),
+        answer_course=both[1].over_time(query.vectors, lambda share: on_progress((1 + share) / 2)),
     )
 
 
-class _Matched:
-    """One of the two sounds, read around the window that matched."""
+class _MatchedWindow:
+    """The window of a sound that matched, and the samples around it."""
 
-    def __init__(self, sound: Sound, at: int, embedder: Embedder, opened: Generation) -> None:
-        self.vector, self.part = sound.vectors[at].astype(np.float64), sound.windows[at]
+    def __init__(self, sound: ExplainedSound, at: int, embedder: Embedder, opened: Generation) -> None:
+        self.vector, self.span = sound.vectors[at].astype(np.float64), sound.windows[at]
         self._embedder, self._opened = embedder, opened
-        first = min(part.start_s for part in sound.windows)
-        last = max(part.end_s for part in sound.windows)
         self._spec = spec = opened.header.window_spec
         rate_hz = spec.sample_rate_hz
+        first_s = min(span.start_s for span in sound.windows)
+        last_s = max(span.end_s for span in sound.windows)
         course_s = max(COURSE_S, 2 * spec.window_s)
-        begins = max(min(sum(self.part) / 2 - course_s / 2, last - course_s), first)
-        self._begins = round(begins * rate_hz)
-        self._samples = sound.read(self._begins / rate_hz, min(begins + course_s, last))
-        offset = round(self.part.start_s * rate_hz) - self._begins
-        window = self._samples[offset : offset + round((self.part.end_s - self.part.start_s) * rate_hz)]
+        start_s = max(min(sum(self.span) / 2 - course_s / 2, last_s - course_s), first_s)
+        self._start = round(start_s * rate_hz)
+        self._samples = sound.read(self._start / rate_hz, min(start_s + course_s, last_s))
+        offset = round(self.span.start_s * rate_hz) - self._start
+        window = self._samples[offset : offset + round((self.span.end_s - self.span.start_s) * rate_hz)]
         size = spec.window_samples
         self.window = fill_window(window, size) if len(window) else np.zeros(size, np.float32)
-        if embedder.embed_windows(opened, self.window[None])[0] @ self.vector < SAME:
-            raise QueryError(f"{sound.name} is not what it was when it was indexed: run boiler index to take it up")
+        if embedder.embed_windows(opened, self.window[None])[0] @ self.vector < MIN_SAME_SIMILARITY:
+            raise QueryError(f"{sound.name} changed since it was indexed: run boiler index to update the index")
 
-    def course(self, others: Float32Array, on_progress: ProgressCallback) -> tuple[Moment, ...]:
-        """How similar each stretch is to the nearest of these windows [W, D]."""
+    def over_time(self, others: Float32Array, on_progress: ProgressCallback) -> tuple[Moment, ...]:
+        """The similarity of each stretch to the nearest of the windows `others` [W, D]."""
         length = len(self._samples)
         seconds = length / self._spec.sample_rate_hz
-        count = max(round(seconds / STRETCH_S), min(FEW_STRETCHES, int(seconds / LEAST_STRETCH_S + 1e-6)), 1)
+        count = max(round(seconds / STRETCH_S), min(MIN_STRETCHES, int(seconds / MIN_STRETCH_S + 1e-6)), 1)
         cuts = [round(at * length / count) for at in range(count + 1)]
         stretches = [self._samples[first:last] for first, last in pairwise(cuts)]
-        background = BACKGROUND * np.abs(self._samples).max()
-        heard = [at for at, one in enumerate(stretches) if not is_silent(one) and np.abs(one).max() >= background]
+        floor = NOISE_FLOOR * np.abs(self._samples).max()
+        audible = [at for at, one in enumerate(stretches) if not is_silent(one) and np.abs(one).max() >= floor]
         similarity = np.zeros(count)
-        for at in range(0, len(heard), BATCH_WINDOWS):
-            on_progress(at / len(heard))
-            some = heard[at : at + BATCH_WINDOWS]
-            filled = [fill_window(stretches[one], self._spec.window_samples) for one in some]
+        for at in range(0, len(audible), BATCH_WINDOWS):
+            on_progress(at / len(audible))
+            batch = audible[at : at + BATCH_WINDOWS]
+            filled = [fill_window(stretches[one], self._spec.window_samples) for one in batch]
             vectors = self._embedder.embed_windows(self._opened, np.stack(filled))
-            similarity[some] = (vectors @ others.T).max(axis=1)
-        times = [(self._begins + cut) / self._spec.sample_rate_hz for cut in cuts]
-        return tuple(map(Moment, times, times[1:], similarity.tolist()))
+            similarity[batch] = (vectors @ others.T).max(axis=1)
+        times_s = [(self._start + cut) / self._spec.sample_rate_hz for cut in cuts]
+        return tuple(map(Moment, times_s, times_s[1:], similarity.tolist()))
 
 
-def _matched(cosines: Float64Array) -> list[tuple[int, int]]:
-    """The best pair of windows first; then, for each other window of the side that has more, its best match."""
-    turned = cosines.shape[0] < cosines.shape[1]
-    of = cosines.T if turned else cosines
-    best = of.argmax(axis=1)
-    order = np.argsort(-of[np.arange(len(of)), best], kind="stable")[:MOST_MATCHES]
+def _window_pairs(cosines: Float64Array) -> list[tuple[int, int]]:
+    """Pairs of windows, the best first: for each window of the sound that has more windows, its best match. [Q, M]"""
+    transposed = cosines.shape[0] < cosines.shape[1]
+    table = cosines.T if transposed else cosines
+    best = table.argmax(axis=1)
+    order = np.argsort(-table[np.arange(len(table)), best], kind="stable")[:MAX_WINDOW_MATCHES]
     pairs = zip(order.tolist(), best[order].tolist(), strict=True)
-    return [(to, one) if turned else (one, to) for one, to in pairs]
+    return [(other, one) if transposed else (one, other) for one, other in pairs]
 
 
-def _words(both: tuple[_Matched, _Matched], activations: Float32Array, window_s: float) -> tuple[WordShare, ...]:
-    """The shares, with the seconds. Shape: activations [2, D, F]."""
+def _code_shares(
+    both: tuple[_MatchedWindow, _MatchedWindow], activations: Float32Array, window_s: float
+) -> tuple[WordShare, ...]:
+    """The share of each code, and when it is active. Shape: activations [2, K, F]"""
     shares = both[0].vector * both[1].vector
-    folded = [_folded(bag.astype(np.float64), one.part, window_s) for bag, one in zip(activations, both, strict=True)]
+    folded = [
+        _fold_repetitions(some.astype(np.float64), one.span, window_s)
+        for some, one in zip(activations, both, strict=True)
+    ]
     return tuple(
         WordShare(
-            word,
-            float(shares[word]),
-            *(_sounding(bag[word], one.part) for bag, one in zip(folded, both, strict=True)),
+            code,
+            float(shares[code]),
+            *(_active_spans(some[code], one.span) for some, one in zip(folded, both, strict=True)),
         )
-        for word in np.argsort(-shares, kind="stable").tolist()
-        if shares[word] != 0
+        for code in np.argsort(-shares, kind="stable").tolist()
+        if shares[code] != 0
     )
 
 
-def _folded(activations: Float64Array, part: TimeSpan, window_s: float) -> Float64Array:
-    """A short sound fills its window several times: the mean over its repetitions.
+def _fold_repetitions(activations: Float64Array, span: TimeSpan, window_s: float) -> Float64Array:
+    """A short sound is repeated until it fills its window: the mean over the repetitions.
 
-    Shape: [K, F] of a window to [K, F'] of the sound, F' frames (at least one) of equal length that fill `part`.
+    Shape: [K, F] of a window to [K, F'] of the sound, F' frames (at least one) of equal length that fill `span`.
     """
     frames = activations.shape[1]
-    seconds = part.end_s - part.start_s
+    seconds = span.end_s - span.start_s
     bins = max(1, min(frames, int(seconds * frames / window_s + 1e-6)))
-    middles = (np.arange(frames) + 0.5) * window_s / frames
-    # Frames are no longer than bins, so that each bin has the middle of one at least.
-    into = np.minimum((middles % seconds / seconds * bins).astype(int), bins - 1)
+    middles_s = (np.arange(frames) + 0.5) * window_s / frames
+    # Frames are not longer than bins, so each bin holds the middle of at least one frame.
+    bin_of = np.minimum((middles_s % seconds / seconds * bins).astype(int), bins - 1)
     total = np.zeros((len(activations), bins))
-    np.add.at(total.T, into, activations.T)
-    total /= np.bincount(into, minlength=bins)
+    np.add.at(total.T, bin_of, activations.T)
+    total /= np.bincount(bin_of, minlength=bins)
     return total
 
 
-def _sounding(course: Float64Array, part: TimeSpan) -> tuple[TimeSpan, ...]:
-    """The parts of a sound in which a word sounds, whose activation over it is `course` [F']."""
-    sounding = np.concatenate([[False], course >= SOUNDING * course.max(), [False]])
-    edges = np.flatnonzero(sounding[1:] != sounding[:-1]).reshape(-1, 2)
-    second = (part.end_s - part.start_s) / len(course)
+def _active_spans(activation: Float64Array, span: TimeSpan) -> tuple[TimeSpan, ...]:
+    """The time spans in which a code is active, of its activation [F'] over `span`."""
+    active = np.concatenate([[False], activation >= ACTIVE * activation.max(), [False]])
+    edges = np.flatnonzero(active[1:] != active[:-1]).reshape(-1, 2)
+    frame_s = (span.end_s - span.start_s) / len(activation)
     return tuple(
-        TimeSpan(part.start_s + first * second, part.start_s + last * second) for first, last in edges.tolist()
+        TimeSpan(span.start_s + first * frame_s, span.start_s + last * frame_s) for first, last in edges.tolist()
     )

@@ -1,9 +1,9 @@
-"""A short sound found inside the recordings of a collection: in which, and when.
+"""Where a short sound occurs inside the recordings of a collection: in which, and when.
 
-Vectors of windows of eight seconds cannot say when, and hardly whether, where other sounds cover what is looked for. So
-the recordings themselves are read and compared sample by sample (`boiler.audio.matched_filter`), which needs their folder. That
-costs time in proportion to what is read; where the collection is longer than `max_read_s`, the index says where to look
-first: at the windows that are nearest to the sound.
+Vectors of windows of eight seconds cannot tell when a sound occurs, and hardly whether, where other sounds mask it. So
+the recordings are read and compared with the sound sample by sample (`boiler.audio.matched_filter`). The cost is
+proportional to what is read; where the collection is longer than `max_read_s`, only the surroundings of the windows
+whose vectors are nearest to the sound are read.
 """
 
 from __future__ import annotations
@@ -20,20 +20,30 @@ from boiler.audio import matched_filter, stream
 from boiler.audio.matched_filter import Pattern
 from boiler.deprecated import RenamedAttribute
 from boiler.errors import QueryError, SoundError, SoundNotHereError
+from boiler.progress import ProgressCallback, ignore_progress
+from boiler.search.context import SearchContext
+from boiler.search.seeds import ByItem, BySamples, BySound, check_span, mono_samples, to_seed
 from boiler.search.snapshot import Snapshot
 
 MAX_READ_S = 4 * 3600.0
-"""How much sound is read by default."""
+"""Seconds of recordings that are read by default."""
 MAX_QUERY_S = matched_filter.MOST_S
+"""Length of the longest sound that can be located."""
+
+SoundInput = ByItem | BySound | BySamples | stream.Source | int
+"""The sound to locate, as a caller gives it: a str is a path."""
 
 
 @dataclass(frozen=True, slots=True)
 class Occurrence:
-    """A place where the sound occurs: from `start_s` to `end_s` of an item. `score`: 0 to 1, how much of what sounds
-    there it is, 1 where it is alone; of what is 6 dB below the rest some .3 to .5, and below .2 it may be a chance
-    likeness, of a near-silent recording above all. `certainty`: how many times as high as chance that is, 8 at least
-    but where a recording is hardly longer than the sound, 1,000 at most. `gain_db`: how much louder it is there than as
-    it was given."""
+    """Where the sound occurs: from `start_s` to `end_s` of an item.
+
+    score: 0 to 1, the share of the sound in what is heard there: 1 alone, .3 to .5 at 6 dB below other sounds; below .2
+        it may be a coincidence, above all in a nearly silent recording
+    certainty: how many times higher the match is than chance, at most 1,000; at least 8, except where the recording is
+        hardly longer than the sound
+    gain_db: the level there relative to the given sound
+    """
 
     id: str
     n: int
@@ -48,8 +58,11 @@ class Occurrence:
 
 @dataclass(frozen=True)
 class LocateResult:
-    """The places, best first. `read_s` seconds of sound were read of the `total_s` that could hold it; `unread` are ids of
-    recordings that could not be read, and why."""
+    """The occurrences, highest score first.
+
+    read_s: seconds of recordings that were read, of the total_s in which the sound could occur
+    unread: id and reason of each recording that could not be read
+    """
 
     occurrences: tuple[Occurrence, ...]
     read_s: float
@@ -61,7 +74,7 @@ class LocateResult:
 
     @property
     def complete(self) -> bool:
-        """Whether it occurs nowhere else: everything was read."""
+        """Whether all was read, so that there are no other occurrences."""
         return self.read_s >= self.total_s and not self.unread
 
 
@@ -75,14 +88,67 @@ class _Recording(NamedTuple):
 class _Stretch(NamedTuple):
     recording: _Recording
     start_s: float
-    end_s: float | None  # None: to its end
+    end_s: float | None  # None: to the end of the recording
 
 
-def locate(
+def locate_sound(
+    context: SearchContext,
+    snapshot: Snapshot,
+    sound: SoundInput,
+    k: int,
+    *,
+    within: Collection[str | int] | None,
+    max_read_s: float | None,
+    stop: Callable[[], bool] | None,
+    on_progress: ProgressCallback,
+) -> LocateResult:
+    """Load a sound, and find its occurrences. The arguments are those of `Nearest.locate_result`.
+
+    Raises: as `find_occurrences`; UnknownItemError; SoundError.
+    """
+    if isinstance(sound, str):
+        sound = BySound(sound)
+    seed = sound if isinstance(sound, ByItem | BySound | BySamples) else to_seed(sound)
+    if not isinstance(seed, ByItem | BySound | BySamples):
+        raise QueryError(f"an item or a sound can be located, not {type(sound).__name__}")
+    numbers = None if within is None else {snapshot.item(one).n for one in within}
+    without = set[int]()
+    rate_hz = snapshot.generation.header.sample_rate_hz
+    if isinstance(seed, BySamples):
+        samples = mono_samples(seed, rate_hz)
+    else:
+        check_span(seed.start_s, seed.end_s)
+        # A second more than can be located, so that a sound that is too long is refused, not cut.
+        end_s = min(seed.start_s + MAX_QUERY_S + 1, np.inf if seed.end_s is None else seed.end_s)
+        source = context.sound_path(snapshot, seed.id_or_n) if isinstance(seed, ByItem) else seed.source
+        samples = context.reader.load(source, start_s=seed.start_s, end_s=end_s, sample_rate_hz=rate_hz)
+        if isinstance(seed, ByItem):
+            without = {snapshot.item(seed.id_or_n).n} - (numbers or set())
+
+    def embed() -> Float32Array:
+        embedded = context.embedder.embed(snapshot.generation, [samples], "the sound to locate")
+        return np.stack([one.vector for one in embedded])
+
+    return find_occurrences(
+        snapshot,
+        samples,
+        embed,
+        lambda n: context.sound_path(snapshot, n),
+        k,
+        reader=context.reader,
+        within=numbers,
+        without=without,
+        max_read_s=max_read_s,
+        stop=stop,
+        on_progress=on_progress,
+    )
+
+
+def find_occurrences(
     snapshot: Snapshot,
     samples: stream.Samples,
     embed: Callable[[], Float32Array],
-    path: Callable[[int], Path],
+    path_of: Callable[[int], Path],
     k: int,
     *,
     reader: stream.Reader = stream,
@@ -90,77 +156,80 @@ def locate(
     without: Collection[int] = (),
     max_read_s: float | None = MAX_READ_S,
     stop: Callable[[], bool] | None = None,
+    on_progress: ProgressCallback = ignore_progress,
 ) -> LocateResult:
-    """The k places where the sound occurs with the highest score.
+    """The k occurrences of the highest score.
 
-    `samples` are at the rate of the index, and so are recordings read. `embed` gives the vectors of the sound and is
-    called where not everything is read; `path` says where an item's sound lies, `reader` reads it. `within`: only in
-    these items; `max_read_s`: read no more than that (None: everything).
-    `stop`: asked at each block that is read; when it says so, what was found until then is the answer, which is not
-    complete.
+    samples: of the sound, at the rate of the index; recordings are read at that rate too
+    embed: returns the vectors of the sound; called only where not everything is read
+    path_of: the path of the item with this number; reader: reads it
+    within, without: numbers of the items to read only, and not to read
+    max_read_s: seconds of recordings to read at most; None: all
+    stop: called for every block that is read; once it returns True the result is what was found until then
+    on_progress: called with the share that is read
 
     Raises: QueryError: the sound is too short, too long or silent; no recording of it can be read (SoundNotHereError:
-    because it is not there).
+    because none is there); and what `on_progress` raises.
     """
     sample_rate_hz = snapshot.generation.header.sample_rate_hz
     try:
         pattern = Pattern(samples, sample_rate_hz)
     except ValueError as error:
         raise QueryError(f"{error}. Give a part of it (start_s, end_s)") from error
-    recordings = _recordings(snapshot, pattern.length / pattern.sample_rate_hz, within, without)
+    recordings = _candidates(snapshot, pattern.length / pattern.sample_rate_hz, within, without)
     total_s = sum(one.duration_s for one in recordings)
     if max_read_s is None or total_s <= max_read_s:
         stretches = [_Stretch(one, 0.0, None) for one in recordings]
     else:
-        stretches = _likely(snapshot, recordings, embed(), pattern, max_read_s)
-    found, read_s, unread = _read(snapshot, stretches, pattern, path, reader, stop or (lambda: False))
+        stretches = _nearest_stretches(snapshot, recordings, embed(), pattern, max_read_s)
+    found, read_s, unread = _read(snapshot, stretches, pattern, path_of, reader, stop or (lambda: False), on_progress)
     best = sorted(found, key=lambda one: (-one.score, one.n, one.start_s))[:k]
     return LocateResult(tuple(best), min(read_s, total_s), total_s, tuple(unread.items()))
 
 
-def _recordings(
-    snapshot: Snapshot, at_least_s: float, within: Collection[int] | None, without: Collection[int]
+def _candidates(
+    snapshot: Snapshot, min_duration_s: float, within: Collection[int] | None, without: Collection[int]
 ) -> list[_Recording]:
-    """The items that the sound could be in, in the order of their numbers."""
-    rows = snapshot.items.records(min_duration_s=at_least_s - 1e-3)
+    """The items in which the sound could occur, in the order of their numbers."""
     return [
         _Recording(row["n"], row["id"], row["duration_s"], range(row["first_row"], row["first_row"] + row["n_rows"]))
-        for row in rows
+        for row in snapshot.items.records(min_duration_s=min_duration_s - 1e-3)
         if row["n"] not in without and (within is None or row["n"] in within)
     ]
 
 
-def _likely(
+def _nearest_stretches(
     snapshot: Snapshot, recordings: Sequence[_Recording], queries: Float32Array, pattern: Pattern, max_read_s: float
 ) -> list[_Stretch]:
-    """What to read where not everything can be: around the windows nearest to the sound, best first."""
+    """At most `max_read_s` of the recordings: the surroundings of the windows nearest to the sound."""
     rows = np.concatenate([np.arange(one.rows.start, one.rows.stop) for one in recordings])
-    owner = np.repeat(np.arange(len(recordings)), [len(one.rows) for one in recordings])
+    recording_of = np.repeat(np.arange(len(recordings)), [len(one.rows) for one in recordings])
     similarity = (snapshot.vectors[rows] @ queries.T).max(axis=1)
     margin_s = pattern.length / pattern.sample_rate_hz
-    chosen: dict[int, list[tuple[float, float]]] = {}
+    spans_of: dict[int, list[tuple[float, float]]] = {}
     left_s = max_read_s
     for at in np.argsort(-similarity, kind="stable").tolist():
+        recording = int(recording_of[at])
         _, start_s, end_s = snapshot.rows[rows[at]].item()
-        last_s = recordings[owner[at]].duration_s
-        wider = (max(0.0, start_s - margin_s), min(last_s, end_s + margin_s))
-        spans = _with(chosen.get(int(owner[at]), []), wider)
-        left_s -= _length(spans) - _length(chosen.get(int(owner[at]), []))
-        if left_s < 0 and chosen:
+        span = (max(0.0, start_s - margin_s), min(recordings[recording].duration_s, end_s + margin_s))
+        before = spans_of.get(recording, [])
+        spans = _union(before, span)
+        left_s -= _total_s(spans) - _total_s(before)
+        if left_s < 0 and spans_of:
             break
-        chosen[int(owner[at])] = spans
-    return [_Stretch(recordings[one], *span) for one, spans in sorted(chosen.items()) for span in spans]
+        spans_of[recording] = spans
+    return [_Stretch(recordings[one], *span) for one, spans in sorted(spans_of.items()) for span in spans]
 
 
-def _with(spans: Sequence[tuple[float, float]], new: tuple[float, float]) -> list[tuple[float, float]]:
-    """The spans and one more, those that touch put together."""
+def _union(spans: Sequence[tuple[float, float]], new: tuple[float, float]) -> list[tuple[float, float]]:
+    """The spans and one more, merged where they touch."""
     apart = [span for span in spans if span[1] < new[0] or span[0] > new[1]]
-    touched = [span for span in spans if span not in apart]
-    whole = (min([new[0], *(span[0] for span in touched)]), max([new[1], *(span[1] for span in touched)]))
-    return sorted([*apart, whole])
+    touching = [span for span in spans if span not in apart]
+    merged = (min([new[0], *(span[0] for span in touching)]), max([new[1], *(span[1] for span in touching)]))
+    return sorted([*apart, merged])
 
 
-def _length(spans: Sequence[tuple[float, float]]) -> float:
+def _total_s(spans: Sequence[tuple[float, float]]) -> float:
     return sum(end_s - start_s for start_s, end_s in spans)
 
 
@@ -168,24 +237,29 @@ def _read(
     snapshot: Snapshot,
     stretches: Sequence[_Stretch],
     pattern: Pattern,
-    path: Callable[[int], Path],
+    path_of: Callable[[int], Path],
     reader: stream.Reader,
     stop: Callable[[], bool],
+    on_progress: ProgressCallback,
 ) -> tuple[list[Occurrence], float, dict[str, str]]:
     found, read_s, unread = list[Occurrence](), 0.0, dict[str, str]()
     errors: list[QueryError | SoundError] = []
-    for recording, start_s, end_s in stretches:
-        reading = _Reading(stop, pattern.sample_rate_hz)
+    lengths_s = [(one.recording.duration_s if one.end_s is None else one.end_s) - one.start_s for one in stretches]
+    planned_s, passed_s = sum(lengths_s), 0.0
+    for (recording, start_s, end_s), length_s in zip(stretches, lengths_s, strict=True):
+        on_progress(passed_s / planned_s)
+        passed_s += length_s
+        stoppable = _Stoppable(stop, pattern.sample_rate_hz)
         try:
             blocks = reader.stream(
-                path(recording.n), start_s=start_s, end_s=end_s, sample_rate_hz=pattern.sample_rate_hz
+                path_of(recording.n), start_s=start_s, end_s=end_s, sample_rate_hz=pattern.sample_rate_hz
             )
-            places = matched_filter.occurrences(pattern, reading.through(blocks))
+            places = matched_filter.occurrences(pattern, stoppable.blocks(blocks))
         except (QueryError, SoundError) as error:
             unread[recording.id] = getattr(error, "reason", str(error))
             errors.append(error)
             continue
-        read_s += reading.read_s if reading.stopped else (recording.duration_s if end_s is None else end_s) - start_s
+        read_s += stoppable.read_s if stoppable.stopped else length_s
         name = snapshot.names([recording.n])[0]
         found += [
             Occurrence(
@@ -195,7 +269,7 @@ def _read(
             )
             for one in places
         ]
-        if reading.stopped:
+        if stoppable.stopped:
             return found, read_s, unread
     if errors and not read_s:
         kind = SoundNotHereError if isinstance(errors[0], SoundNotHereError) else QueryError
@@ -204,16 +278,16 @@ def _read(
     return found, read_s, unread
 
 
-class _Reading:
-    """A recording on its way through, until `stop` says that it is enough."""
+class _Stoppable:
+    """Passes on the blocks of a recording until `stop` returns True, and counts the seconds."""
 
     def __init__(self, stop: Callable[[], bool], sample_rate_hz: int) -> None:
         self._sample_rate_hz = sample_rate_hz
+        self._stop = stop
         self.stopped = False
         self.read_s = 0.0
-        self._stop = stop
 
-    def through(self, blocks: Iterator[stream.Samples]) -> Iterator[stream.Samples]:
+    def blocks(self, blocks: Iterator[stream.Samples]) -> Iterator[stream.Samples]:
         for block in blocks:
             self.stopped = self._stop()
             if self.stopped:

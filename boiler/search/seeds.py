@@ -1,47 +1,49 @@
-"""What can be asked with, and how several things asked with become one question.
+"""Seeds: what a query can be made of, and how several seeds are combined.
 
 ========================  ===========================================================================================
 `ByVector(values)`        a vector of the index's encoder: list, array or tensor, of any length but zero
-`ByItem(id_or_n)`         an item of the index; with `start_s` and `end_s` a part of it
-`BySound(source)`         a sound: path, bytes or file object; or a part of it
-`BySamples(samples, …)`   a sound that is decoded already, with its rate; or a part of it
-`ByWindows(vectors, …)`   a sound that is embedded already: its windows
+`ByItem(id_or_n)`         an item of the index, or a part of it (`start_s`, `end_s`)
+`BySound(source)`         a sound, as a path, bytes or file object; or a part of it
+`BySamples(samples, …)`   decoded samples and their sampling rate; or a part of them
+`ByWindows(vectors, …)`   the vectors of a sound's windows, embedded before
 ========================  ===========================================================================================
 
-One of them asks with each of its windows, and the best match counts. Several of them make one vector: the weighted sum
-of their directions (Rocchio 1971), so that what is near to all of those with positive weight, and far from those with
-negative weight, comes first. "Like these two, less like that one":
+A single seed searches with each of its windows, and an item counts by its best match. Several seeds are combined into
+one vector, the weighted sum of their directions (Rocchio 1971): results are near to those of positive weight and far
+from those of negative weight. "Like these two, less like that one":
 
->>> question = [ByItem("rain/a.wav"), ByItem("rain/b.wav"), ByItem("wind/c.wav", weight=-0.5)]
+>>> query = [ByItem("rain/a.wav"), ByItem("rain/b.wav"), ByItem("wind/c.wav", weight=-0.5)]
 
-Items asked with are left out of the answer.
+Items that are seeds are left out of the results. Where a query is expected, ids, numbers, paths, bytes and vectors do
+as well (`to_seeds`).
 """
 
 from __future__ import annotations
 
 import math
 import operator
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import soxr
 
 from boiler import engine
-from boiler.arrays import Float32Array
+from boiler.arrays import AnyArray, Float32Array
 from boiler.audio import stream
 from boiler.errors import QueryError
 
-MOST_WINDOWS = 256
-"""A sound of more windows than this (some 17 minutes in windows of 8 s) asks with so many of them, evenly spread."""
-LEAST_LENGTH = 1e-3
-"""Of a weighted sum: below this, what is left of the directions is mostly rounding."""
+MAX_WINDOWS = 256
+"""A sound of more windows (about 17 minutes in windows of 8 s) searches with this many, evenly spaced."""
+MIN_LENGTH = 1e-3
+"""A weighted sum of unit vectors that is shorter, relative to the sum of the weights, is mostly rounding error."""
 
 
 @dataclass(frozen=True)
 class ByVector:
-    """A vector [D], and how much it counts: below 0, what the answers should be unlike."""
+    """A vector [D]. `weight`, of every seed: below 0 for what results should be unlike."""
 
     values: Any
     weight: float = 1.0
@@ -49,7 +51,7 @@ class ByVector:
 
 @dataclass(frozen=True)
 class ByItem:
-    """An item by its id or number. A part of it is embedded anew, which needs the folder of the sounds."""
+    """An item by its id or number. A part of it is embedded again, from the file of the sound."""
 
     id_or_n: str | int
     start_s: float = 0.0
@@ -58,13 +60,13 @@ class ByItem:
 
     @property
     def whole(self) -> bool:
-        """Whether all of it asks."""
+        """Whether it is the whole item and not a part."""
         return self.start_s == 0.0 and self.end_s is None
 
 
 @dataclass(frozen=True)
 class BySound:
-    """A sound that need not be in the index."""
+    """A sound, in the index or not: a path, the bytes of a file, or a file object."""
 
     source: stream.Source
     start_s: float = 0.0
@@ -74,7 +76,7 @@ class BySound:
 
 @dataclass(frozen=True)
 class BySamples:
-    """Samples, float [T] mono or [T, channels], and how many there are a second."""
+    """Samples, float [T] (mono) or [T, channels], and their sampling rate."""
 
     samples: Any
     sample_rate_hz: int
@@ -85,8 +87,10 @@ class BySamples:
 
 @dataclass(frozen=True)
 class ByWindows:
-    """A sound that is embedded already, so that it is asked with often and embedded once: the vectors of its windows
-    [W, D], and of each when it is, (start_s, end_s). `source`: where the sound can be read again, to be explained."""
+    """The windows of a sound, embedded before: for repeated queries by one sound.
+
+    vectors: [W, D]; times: (start_s, end_s) of each window; source: the sound itself, needed to explain a match
+    """
 
     vectors: Any
     times: Sequence[tuple[float, float]]
@@ -94,132 +98,161 @@ class ByWindows:
     weight: float = 1.0
 
 
-Seed = ByVector | ByItem | BySound | BySamples | ByWindows
-QueryInput = Seed | Sequence[Seed]
+Seed: TypeAlias = ByVector | ByItem | BySound | BySamples | ByWindows
+QueryInput: TypeAlias = Seed | str | int | os.PathLike[str] | bytes | AnyArray | Sequence[Any]
+"""A query as a caller gives it: a `Seed`, or what `to_seed` turns into one, or a list of these."""
 
 
-def to_seeds(question: QueryInput) -> list[Seed]:
-    """The seeds of a question, whose weights make sense.
+def to_seeds(query: QueryInput) -> list[Seed]:
+    """The seeds of a query, with valid weights.
 
-    Raises: QueryError: none, something else, a weight that is 0 or no number, or all of them negative.
+    Raises: QueryError: no seeds, something else, a weight that is 0 or not finite, or no weight above 0.
+
+    >>> [type(seed).__name__ for seed in to_seeds(["rain/a.wav", 7, b"RIFF...", [0.1, 0.9]])]
+    ['ByItem', 'ByItem', 'BySound', 'ByVector']
     """
-    seeds = [question] if isinstance(question, Seed) else list(question)
+    values = [query] if _is_vector(query) or not isinstance(query, list | tuple) else query
+    seeds = [to_seed(value) for value in values]
     for seed in seeds:
-        if not isinstance(seed, Seed):
-            raise QueryError(
-                "a question is made of ByVector, ByItem, BySound, BySamples and ByWindows,"
-                f" not of {type(seed).__name__}"
-            )
         if not math.isfinite(seed.weight) or seed.weight == 0:
-            raise QueryError(f"a weight is a number other than 0, not {seed.weight}: leave the seed out instead")
+            raise QueryError(f"a weight is a finite number other than 0, not {seed.weight}: leave the seed out instead")
     if not any(seed.weight > 0 for seed in seeds):
-        raise QueryError("nothing is asked for: give one seed at least that has a weight above 0")
+        raise QueryError("a query needs at least one seed with a weight above 0")
     return seeds
 
 
-def combined(directions: Sequence[Float32Array], weights: Sequence[float]) -> Float32Array:
-    """The one vector that several make. `directions`: for each seed its windows, [W, D] of unit length.
+def to_seed(value: Any) -> Seed:
+    """The seed that a value is: an int is the number of an item; a str the path of a file where there is such a file,
+    else the id of an item; a path, bytes or a file object a sound; an array, a tensor or a list of numbers a vector.
 
-    Raises: QueryError: they cancel each other out.
+    Raises: QueryError: anything else.
     """
-    total = np.zeros(directions[0].shape[1])
-    for windows, weight in zip(directions, weights, strict=True):
+    if isinstance(value, Seed):
+        return value
+    if isinstance(value, str):
+        return BySound(value) if os.path.isfile(value) else ByItem(value)  # noqa: PTH113  # Path raises for long names
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return ByItem(int(value))
+    if isinstance(value, os.PathLike | bytes) or hasattr(value, "read"):
+        return BySound(value)
+    if _is_vector(value):
+        return ByVector(value)
+    raise QueryError(
+        "a query is an id, a number, a path, bytes, a vector, or ByItem, BySound, BySamples, ByVector or ByWindows of"
+        f" boiler.api.nearest, or a list of these; not {type(value).__name__}"
+    )
+
+
+def _is_vector(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return bool(value) and all(isinstance(one, float | np.floating) for one in value)
+    return hasattr(value, "shape") and not isinstance(value, np.generic)
+
+
+def combine(windows_of_seeds: Sequence[Float32Array], weights: Sequence[float]) -> Float32Array:
+    """The weighted sum of the directions of several seeds, at unit length; a seed's direction is that of the mean of
+    its windows [W, D].
+
+    Raises: QueryError: the sum is (nearly) zero.
+    """
+    total = np.zeros(windows_of_seeds[0].shape[1])
+    for windows, weight in zip(windows_of_seeds, weights, strict=True):
         total += weight * engine.normalize(windows.astype(np.float64).mean(axis=0))
-    if np.linalg.norm(total) < LEAST_LENGTH * sum(abs(weight) for weight in weights):
-        raise QueryError(
-            "the seeds cancel each other out: nothing is left to ask for. Change a weight, or leave one out"
-        )
+    if np.linalg.norm(total) < MIN_LENGTH * sum(abs(weight) for weight in weights):
+        raise QueryError("the seeds cancel each other out: change a weight, or leave a seed out")
     return engine.normalize(total)
 
 
 def evenly_spaced(windows: Sequence[Any]) -> list[Any]:
-    """All of the windows; of very many, some, evenly spread."""
-    count = min(len(windows), MOST_WINDOWS)
+    """The windows, or `MAX_WINDOWS` of them at even distances where there are more."""
+    count = min(len(windows), MAX_WINDOWS)
     return [windows[at * len(windows) // count] for at in range(count)]
 
 
-def part_checked(start_s: float, end_s: float | None) -> None:
-    """Raises: QueryError: a part that does not begin at 0 or later, or does not end after it begins."""
-    good = 0 <= start_s < math.inf and (end_s is None or start_s < end_s < math.inf)
-    if not good:
-        raise QueryError(f"a part of a sound begins at 0 or later and ends after it begins: not {start_s} to {end_s} s")
+def check_span(start_s: float, end_s: float | None) -> None:
+    """Raises: QueryError: a part of a sound that starts before 0, or does not end after its start."""
+    valid = 0 <= start_s < math.inf and (end_s is None or start_s < end_s < math.inf)
+    if not valid:
+        raise QueryError(
+            f"a part of a sound starts at 0 s or later and ends after its start: not {start_s} to {end_s} s"
+        )
 
 
 def unit_vector(query: Any, dim: int) -> Float32Array:
-    """The query as a unit vector [D].
+    """The vector of a query, [D], at unit length.
 
-    Raises: QueryError: not D numbers, not finite, or without a direction.
+    Raises: QueryError: not D finite numbers, or all zeros.
     """
-    if hasattr(query, "detach"):  # a tensor, whatever its device and whether it is being differentiated
+    if hasattr(query, "detach"):  # a torch tensor on any device, with or without gradient
         query = query.detach().cpu().double().numpy()
     try:
         vector = np.asarray(query)
     except ValueError as error:
-        raise QueryError(f"a vector is a row of {dim} numbers; this one is ragged") from error
-    if vector.ndim == 2 and len(vector) == 1:  # as an encoder gives it for one window
+        raise QueryError(f"a vector has {dim} numbers; this is no rectangular array") from error
+    if vector.ndim == 2 and len(vector) == 1:  # what an encoder returns for one window
         vector = vector[0]
     if vector.ndim != 1:
-        raise QueryError(f"a vector is a row of {dim} numbers; this one has the shape {list(vector.shape)}")
+        raise QueryError(f"a vector has {dim} numbers; this one has the shape {list(vector.shape)}")
     if len(vector) != dim:
         raise QueryError(
             f"the vector has {len(vector)} numbers, this index has {dim}: embed with the encoder of this index"
         )
     if vector.dtype.kind not in "fiu":
-        raise QueryError(f"a vector is a row of {dim} numbers; this one is of {vector.dtype}")
+        raise QueryError(f"a vector has {dim} numbers; this one has the type {vector.dtype}")
     wide = vector.astype(np.float64)
-    square = float(np.vdot(wide, wide))  # which does not warn of what the next line refuses
-    if 1e-200 < square < 1e200:  # as nearly always: finite numbers, with a direction, whose squares are numbers, too
+    square = float(np.vdot(wide, wide))  # unlike np.sum it does not warn about NaN and overflow
+    if 1e-200 < square < 1e200:  # the usual case, kept short
         return np.asarray(wide / math.sqrt(square), np.float32)
     if not np.isfinite(vector).all():
-        raise QueryError("the vector has numbers that are NaN or infinite")
+        raise QueryError("the vector holds NaN or infinite numbers")
     found = engine.normalize(vector)
     if not found.any():
         raise QueryError("the vector is all zeros: it has no direction to compare")
     return found
 
 
-def windows_of(seed: ByWindows, dim: int) -> Float32Array:
-    """The windows as unit vectors [W, D].
+def window_vectors(seed: ByWindows, dim: int) -> Float32Array:
+    """The vectors of the windows, [W, D], at unit length.
 
-    Raises: QueryError: as `unit_vector`; none, or not for each of them its begin and end.
+    Raises: QueryError: as `unit_vector`; no windows, or not one time span for each.
     """
     try:
         vectors = [unit_vector(vector, dim) for vector in seed.vectors]
         times = [(float(start_s), float(end_s)) for start_s, end_s in seed.times]
     except (TypeError, ValueError) as error:
-        raise QueryError(f"a sound has vectors, and for each the seconds from and to which it is: {error}") from error
+        raise QueryError(f"ByWindows needs a vector and (start_s, end_s) for each window: {error}") from error
     if not vectors or len(vectors) != len(times):
-        raise QueryError(f"a sound has a time for each of its windows: {len(vectors)} and {len(times)} were given")
+        raise QueryError(f"ByWindows needs a time span for each window, not {len(times)} for {len(vectors)}")
     for start_s, end_s in times:
-        part_checked(start_s, end_s)
+        check_span(start_s, end_s)
     return np.stack(vectors)
 
 
 def checked_k(k: Any) -> int:
     """`k` as an int.
 
-    Raises: QueryError: not a whole number from 1 on.
+    Raises: QueryError: not an integer of at least 1.
     """
     try:
         whole = 0 if isinstance(k, bool | np.bool_) else operator.index(k)
     except TypeError:
         whole = 0
     if whole < 1:
-        raise QueryError(f"k is a whole number from 1 on, not {k!r}")
+        raise QueryError(f"k is a whole number of at least 1, not {k!r}")
     return int(whole)
 
 
-def samples_of(seed: BySamples, sample_rate_hz: int) -> stream.Samples:
-    """The part asked for of the samples: mono, at `sample_rate_hz`.
+def mono_samples(seed: BySamples, sample_rate_hz: int) -> stream.Samples:
+    """The samples of the seed or of its part, mixed to mono and resampled. Shape: [T]
 
-    Raises: QueryError: not samples, none, not finite, or a rate that cannot be.
+    Raises: QueryError: not float samples, none, not finite, or a sampling rate out of range.
     """
-    part_checked(seed.start_s, seed.end_s)
+    check_span(seed.start_s, seed.end_s)
     samples = np.asarray(seed.samples)
     if samples.ndim not in (1, 2) or samples.dtype.kind != "f":
         raise QueryError(
-            f"samples are float, [T] or [T, channels], not {samples.dtype} of shape {list(samples.shape)}: bring whole"
-            " numbers to -1 to 1 first"
+            f"samples are float, [T] or [T, channels], not {samples.dtype} of shape {list(samples.shape)}: scale"
+            " integers to -1 to 1 first"
         )
     rate = seed.sample_rate_hz
     if not 4_000 <= rate <= 768_000:
@@ -227,7 +260,7 @@ def samples_of(seed: BySamples, sample_rate_hz: int) -> stream.Samples:
     last = None if seed.end_s is None else round(seed.end_s * rate)
     samples = samples[round(seed.start_s * rate) : last]
     if not samples.size:
-        raise QueryError("there are no samples in the part asked for")
+        raise QueryError("there are no samples in this part")
     if not np.isfinite(samples).all():
         raise QueryError("some samples are NaN or infinite")
     mono = np.asarray(samples if samples.ndim == 1 else samples.mean(axis=1), np.float32)

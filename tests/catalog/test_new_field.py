@@ -60,7 +60,7 @@ vectors = np.eye(4, dtype=np.float32)
 generation.publish(sys.argv[2], Header("none", 4), vectors, rows_of(range(4)), items)
 with Nearest(sys.argv[2]) as nearest:
     found = nearest.query(ByItem(0), 4, Options(where=field("mood") == "calm"))
-    database = nearest._snapshot.items
+    database = nearest._context.snapshot.items
     print(json.dumps([
         nearest.item(3).mood, nearest.item(3).tags, nearest.item(0).mood,
         sorted(match.n for match in found.matches), from_json({"mood": "calm"}).sql()[0], database.counts("mood"),

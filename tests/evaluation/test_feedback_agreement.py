@@ -39,7 +39,7 @@ def judged(nearest: Nearest, question: int, likes: list[int], dislikes: list[int
 def test_places_shares_and_pairs_are_those_counted_by_hand(nearest: Nearest) -> None:
     judged(nearest, 0, likes=[1, 3, 20], dislikes=[2, 25])
     judged(nearest, N - 1, likes=[N - 2], dislikes=[])
-    found = agreement(nearest._snapshot, nearest.feedback)
+    found = agreement(nearest._context.snapshot, nearest.feedback)
     assert (found.questions, found.liked, found.disliked, found.unasked) == (2, 4, 2, 0)
     assert (found.liked_place, found.disliked_place) == (2.0, 13.5)  # 1, 1, 3, 20; 2, 25
     assert (found.liked_near, found.disliked_near) == (0.75, 0.5)
@@ -48,7 +48,7 @@ def test_places_shares_and_pairs_are_those_counted_by_hand(nearest: Nearest) -> 
 
 def test_the_ranking_is_not_the_one_that_the_judgements_moved(nearest: Nearest) -> None:
     judged(nearest, 0, likes=[29], dislikes=[1])
-    assert agreement(nearest._snapshot, nearest.feedback).in_order == 0
+    assert agreement(nearest._context.snapshot, nearest.feedback).in_order == 0
 
 
 def test_what_was_taken_back_does_not_count_and_what_cannot_be_asked_is_counted_apart(nearest: Nearest) -> None:
@@ -57,7 +57,7 @@ def test_what_was_taken_back_does_not_count_and_what_cannot_be_asked_is_counted_
     nearest.add_feedback(ByVector([1.0, 0.5]), 3, like=True)
     nearest.feedback.add("item:gone.wav", "05.wav", like=True)
     nearest.feedback.add("item:00.wav", "gone.wav", like=True)
-    found = agreement(nearest._snapshot, nearest.feedback)
+    found = agreement(nearest._context.snapshot, nearest.feedback)
     assert (found.questions, found.liked, found.disliked, found.unasked) == (1, 1, 0, 3)
     assert math.isnan(found.in_order)
     assert found.pairs == 0

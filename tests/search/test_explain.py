@@ -267,15 +267,15 @@ def test_silence_and_what_is_far_below_the_rest_are_like_nothing(nearest: Neares
 @pytest.mark.parametrize("seconds", [0.01, 0.13, 0.4, 1.0, 2.5, 5.0, 7.9, 8.192])
 def test_a_repeated_sound_folds_into_its_own_length(seconds: float) -> None:
     frames, part = 32, TimeSpan(3.0, 3.0 + seconds)
-    steady = explain._folded(np.ones((2, frames)), part, 8.192)
+    steady = explain._fold_repetitions(np.ones((2, frames)), part, 8.192)
     np.testing.assert_allclose(steady, 1)
     assert steady.shape[1] == max(1, int(seconds / 0.256 + 1e-6))
-    assert explain._sounding(steady[0], part) == (pytest.approx(part),)
+    assert explain._active_spans(steady[0], part) == (pytest.approx(part),)
     # A word in the second half of each repetition.
     middles = (np.arange(frames) + 0.5) * 0.256
-    half = explain._folded((middles % seconds >= seconds / 2).astype(float)[None], part, 8.192)[0]
+    half = explain._fold_repetitions((middles % seconds >= seconds / 2).astype(float)[None], part, 8.192)[0]
     if len(half) > 1:
-        assert explain._sounding(half, part) == (pytest.approx((3 + seconds / 2, 3 + seconds), abs=0.4),)
+        assert explain._active_spans(half, part) == (pytest.approx((3 + seconds / 2, 3 + seconds), abs=0.4),)
 
 
 def test_an_encoder_made_before_words_had_seconds_still_explains(sounds: Path, tmp_path: Path) -> None:
@@ -293,27 +293,27 @@ def test_an_encoder_made_before_words_had_seconds_still_explains(sounds: Path, t
 
 
 @pytest.mark.parametrize(
-    ("question", "answer", "error", "said"),
+    ("query", "item", "error", "message"),
     [
-        ([ByItem("a.wav"), ByItem("b.wav")], "a.wav", QueryError, "each of them in turn"),
-        (ByVector([1.0] * 16), "a.wav", QueryError, "a vector has no seconds"),
-        (ByWindows([[1.0] * 16], [(0.0, 2.0)]), "a.wav", QueryError, "a vector has no seconds"),
-        ([], "a.wav", QueryError, "nothing is asked for"),
+        ([ByItem("a.wav"), ByItem("b.wav")], "a.wav", QueryError, "one of them at a time"),
+        (ByVector([1.0] * 16), "a.wav", QueryError, "a vector cannot be explained"),
+        (ByWindows([[1.0] * 16], [(0.0, 2.0)]), "a.wav", QueryError, "a vector cannot be explained"),
+        ([], "a.wav", QueryError, "at least one seed"),
         (ByItem("a.wav"), "nothing.wav", UnknownItemError, "nothing.wav"),
         (ByItem("nothing.wav"), "a.wav", UnknownItemError, "nothing.wav"),
         (ByItem("a.wav"), 99, UnknownItemError, "99"),
         (ByItem("silent.wav"), "a.wav", SilentSoundError, "silent"),
         (ByItem("a.wav"), "silent.wav", SilentSoundError, "silent"),
         (BySamples(np.zeros(RATE), RATE), "a.wav", SilentSoundError, "silent"),
-        (ByItem("a.wav", 3.0, 2.0), "a.wav", QueryError, "ends after it begins"),
+        (ByItem("a.wav", 3.0, 2.0), "a.wav", QueryError, "ends after its start"),
         (BySound(b"no sound"), "a.wav", NotASoundError, "the sound given"),
     ],
 )
-def test_what_cannot_be_explained_is_said(
-    nearest: Nearest, question: Any, answer: Any, error: type[Exception], said: str
+def test_what_cannot_be_explained_is_refused(
+    nearest: Nearest, query: Any, item: Any, error: type[Exception], message: str
 ) -> None:
-    with pytest.raises(error, match=said):
-        nearest.explain(question, answer)
+    with pytest.raises(error, match=message):
+        nearest.explain(query, item)
 
 
 def test_it_says_how_far_it_is_and_ends_when_it_is_told_to(nearest: Nearest) -> None:
@@ -342,17 +342,17 @@ def test_a_sound_that_changed_since_is_told(sounds: Path, tmp_path: Path) -> Non
         (folder / name).write_bytes((sounds / name).read_bytes())
     nearest = Nearest(indexed(Bands(), folder, tmp_path / "model"))
     write(folder / "b.wav", tone(LOW, 2.0, RATE), RATE)
-    with pytest.raises(QueryError, match=r"b\.wav is not what it was when it was indexed"):
+    with pytest.raises(QueryError, match=r"b\.wav changed since it was indexed"):
         nearest.explain(ByItem("a.wav"), "b.wav")
     write(folder / "b.wav", tone(LOW, 0.001, RATE), RATE)
-    with pytest.raises(QueryError, match=r"b\.wav is not what it was when it was indexed"):
+    with pytest.raises(QueryError, match=r"b\.wav changed since it was indexed"):
         nearest.explain(ByItem("a.wav"), "b.wav")
 
 
 def test_without_its_encoder_an_index_does_not_explain(sounds: Path, tmp_path: Path) -> None:
     model_dir = indexed(Bands(), sounds, tmp_path / "model")
     nearest = Nearest(model_dir)
-    (nearest._snapshot.generation.path / "encoder.pt").unlink()
+    (nearest._context.snapshot.generation.path / "encoder.pt").unlink()
     with pytest.raises(ModelDirError, match="not the encoder"):
         nearest.explain(ByItem("a.wav"), "b.wav")
 
@@ -360,6 +360,6 @@ def test_without_its_encoder_an_index_does_not_explain(sounds: Path, tmp_path: P
 def test_a_sound_of_many_windows_is_bounded(nearest: Nearest) -> None:
     samples = np.tile(a_then_b(), 60)  # six minutes
     why = nearest.explain(BySamples(samples, RATE), "b.wav")
-    assert len(why.windows) == explain.MOST_MATCHES
+    assert len(why.windows) == explain.MAX_WINDOW_MATCHES
     assert len(why.query_course) <= round(COURSE_S / explain.STRETCH_S)
-    assert len(seeds.evenly_spaced(range(1000))) > explain.MOST_MATCHES
+    assert len(seeds.evenly_spaced(range(1000))) > explain.MAX_WINDOW_MATCHES

@@ -107,7 +107,7 @@ def test_a_vector_finds_items_by_their_best_window(model_dir: Path, name: str, k
 
 
 def test_a_row_says_all_about_its_item(nearest: Nearest) -> None:
-    vectors = nearest._snapshot.vectors
+    vectors = nearest._context.snapshot.vectors
     match = nearest.search(vectors[2], 1)[0]
     assert (match.id, match.n, match.url, match.label) == ("kind1/sound_1.wav", 10, "u/1", "kind1")
     assert (match.start_s, match.end_s) == (4.0, 12.0)
@@ -122,7 +122,7 @@ def test_lists_arrays_and_tensors_of_any_length_ask_the_same(nearest: Nearest, k
 
 @pytest.mark.parametrize("item", [10, "kind1/sound_1.wav"])
 def test_an_item_asks_with_all_its_windows_and_is_left_out(nearest: Nearest, item: int | str) -> None:
-    vectors = np.asarray(nearest._snapshot.vectors)
+    vectors = np.asarray(nearest._context.snapshot.vectors)
     found = nearest.by_item(item, 100)
     assert [match.n for match in found] != [10]
     assert {match.n for match in found} == {0, 30, 40, 50}
@@ -132,24 +132,24 @@ def test_an_item_asks_with_all_its_windows_and_is_left_out(nearest: Nearest, ite
 
 
 @pytest.mark.parametrize(
-    ("query", "said"),
+    ("query", "message"),
     [
         ([1.0] * 7, "7 numbers"),
         ([], "0 numbers"),
-        (1.0, "a row of 8 numbers"),
+        (1.0, "a vector has 8 numbers"),
         ([float("nan")] * DIM, "NaN"),
         ([1e308 * 10] * DIM, "infinite"),
         ([0.0] * DIM, "all zeros"),
-        (["a"] * DIM, "of <U1"),
-        (["1"] * DIM, "of <U1"),
-        ([True] * DIM, "of bool"),
+        (["a"] * DIM, "the type <U1"),
+        (["1"] * DIM, "the type <U1"),
+        ([True] * DIM, "the type bool"),
         (None, "numbers"),
         ([[1.0] * DIM] * 2, "shape"),
-        ([[1.0] * DIM, [1.0]], "ragged"),
+        ([[1.0] * DIM, [1.0]], "no rectangular array"),
     ],
 )
-def test_what_is_not_a_vector_of_this_index_is_refused(nearest: Nearest, query, said: str) -> None:
-    with pytest.raises(QueryError, match=said):
+def test_an_invalid_vector_is_refused(nearest: Nearest, query, message: str) -> None:
+    with pytest.raises(QueryError, match=message):
         nearest.search(query)
 
 
@@ -209,7 +209,7 @@ def test_items_are_found_by_number_id_text_and_label(nearest: Nearest) -> None:
 
 
 def test_the_path_of_an_item_is_inside_the_folder_of_sounds(model_dir: Path, tmp_path: Path) -> None:
-    with pytest.raises(QueryError, match="name it"):
+    with pytest.raises(QueryError, match="give it with"):
         Nearest(model_dir).path(0)
     (tmp_path / "elsewhere/kind0").mkdir(parents=True)
     write_tone(tmp_path / "elsewhere/kind0/sound_0.wav", 440)
@@ -311,3 +311,25 @@ def test_the_old_names_of_methods_and_arguments_still_work(nearest: Nearest) -> 
         assert result.short == result.shortfall
     with pytest.deprecated_call(match="QueryResult.engine_reason"):
         assert result.why == result.engine_reason
+
+
+def test_plain_values_are_queries_and_what_is_none_names_the_import_path(nearest: Nearest) -> None:
+    by_item = nearest.query(ByItem(0), 3)
+    assert nearest.query(0, 3) == nearest.query("kind0/sound_0.wav", 3) == by_item
+    vector = nearest.query_vector(0)
+    assert [match.n for match in nearest.query(vector, 3).matches] == [match.n for match in nearest.search(vector, 3)]
+    with pytest.raises(QueryError, match=r"ByItem, .* of boiler\.api\.nearest"):
+        nearest.query({"id": 0})  # type: ignore[arg-type]
+
+
+def test_a_result_is_a_table_in_a_notebook_and_an_open_index_has_a_name(tmp_path: Path) -> None:
+    items = [Item(0, "a<b>.wav", label="&"), Item(1, "c.wav")]
+    generation.publish(
+        tmp_path, Header(encoder="Spectrum", dim=2), np.eye(2, dtype=np.float32), rows_of(np.arange(2)), items
+    )
+    with Nearest(tmp_path) as nearest:
+        table = nearest.query([1.0, 0.0])._repr_html_()
+        assert "<td>a&lt;b&gt;.wav</td><td>&amp;</td>" in table
+        assert table.count("<tr>") == 3
+        assert repr(nearest) == f"<Nearest {str(tmp_path)!r}: 2 items, Spectrum, exact>"
+    assert repr(nearest) == f"<Nearest {str(tmp_path)!r}, closed>"

@@ -49,7 +49,7 @@ def nearest(tmp_path_factory: pytest.TempPathFactory) -> Nearest:
 
 def ranking(nearest: Nearest, query: Any) -> list[int]:
     """All items, by brute force."""
-    snapshot = nearest._snapshot
+    snapshot = nearest._context.snapshot
     apart = np.linalg.norm(snapshot.vectors.astype(np.float64) - query, axis=1).astype(np.float32)
     best = np.full(N, np.inf)
     np.minimum.at(best, snapshot.numbers, apart)
@@ -95,7 +95,7 @@ def test_a_least_similarity_cuts_and_says_so(nearest: Nearest) -> None:
 
 
 def test_windows_answer_one_by_one_when_asked_to(nearest: Nearest) -> None:
-    snapshot = nearest._snapshot
+    snapshot = nearest._context.snapshot
     truth = Exact(snapshot.vectors).query(QUERY[None], 40)
     answer = nearest.query(ByVector(QUERY), 40, Options(per_window=True))
     assert [match.distance for match in answer.matches] == truth.distances[0].tolist()
@@ -136,7 +136,7 @@ def test_diversity_spreads_the_answers_and_keeps_the_nearest_first(nearest: Near
     def spread(diversity: float) -> float:
         found = nearest.query(ByVector(QUERY), 10, Options(diversity=diversity)).matches
         assert found[0].n == ranking(nearest, QUERY)[0]
-        snapshot = nearest._snapshot
+        snapshot = nearest._context.snapshot
         rows = [snapshot.rows_of(match.n)[1][int(match.start_s > 0)] for match in found]
         vectors = snapshot.vectors[rows]
         return float((vectors @ vectors.T).mean())

@@ -50,7 +50,7 @@ def queries(n: int, dim: int = 16) -> Any:
 def same(found: tuple[Snapshot, RankedItems], alone: tuple[Snapshot, RankedItems]) -> bool:
     return found[0] is alone[0] and all(
         np.array_equal(getattr(found[1], name), getattr(alone[1], name))
-        for name in ("numbers", "rows", "asked", "distances")
+        for name in ("numbers", "rows", "query_index", "distances")
     )
 
 

@@ -1,0 +1,96 @@
+"""What all searches of one model directory share: the current index, its encoder, and the files of its sounds."""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path, PurePosixPath
+
+from boiler.audio import stream
+from boiler.errors import QueryError, SoundNotHereError
+from boiler.search.embedder import Embedded, Embedder
+from boiler.search.snapshot import Snapshot
+from boiler.store import generation
+
+
+class SearchContext:
+    """The state behind `boiler.search.nearest.Nearest`; its arguments are described there. Thread-safe."""
+
+    def __init__(
+        self,
+        model_dir: str | os.PathLike[str],
+        wav_dir: str | os.PathLike[str] | None,
+        device: str,
+        engine: str | None,
+        reader: stream.Reader,
+    ) -> None:
+        self.model_dir = Path(model_dir)
+        self.reader = reader
+        self.embedder = Embedder(device)
+        self._wav_dir = None if wav_dir is None else Path(wav_dir)
+        self._engine = engine
+        self._refreshing = threading.Lock()
+        self._current: Snapshot | None = Snapshot.open(self.model_dir, engine)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The current snapshot: a search takes it once, and uses it to its end.
+
+        Raises: QueryError: closed.
+        """
+        snapshot = self._current
+        if snapshot is None:
+            raise QueryError(f"{self.model_dir} was closed: open it again with Nearest(...)")
+        return snapshot
+
+    @property
+    def is_open(self) -> bool:
+        """Whether `close` was not called yet."""
+        return self._current is not None
+
+    def refresh(self) -> bool:
+        """Open a newer index, if one was published; whether it did.
+
+        Raises: ModelDirError: the newer index cannot be opened; the current one stays.
+        """
+        with self._refreshing:
+            if generation.current_name(self.model_dir) == self.snapshot.name:
+                return False
+            self._current = Snapshot.open(self.model_dir, self._engine)
+            return True
+
+    def close(self) -> None:
+        """Release the files once the running searches are done."""
+        self._current = None
+
+    def sound_path(self, snapshot: Snapshot, id_or_n: str | int) -> Path:
+        """The file of an item.
+
+        Raises: UnknownItemError; SoundNotHereError: no folder of the sounds, or no such file in it.
+        """
+        item = snapshot.item(id_or_n)
+        indexed = snapshot.items.meta().get("wav_dir")
+        root = self._wav_dir or (Path(indexed) if indexed else None)
+        if root is None or not root.is_dir():
+            raise SoundNotHereError(
+                f"the folder of the sounds{'' if root is None else f', {root},'} is not here: give it with --wav_dir,"
+                " BOILER_WAV_DIR or Nearest(..., wav_dir=...); only searches without sound work without it"
+            )
+        path = item.path(root)
+        # Symbolic links are followed, as they were by boiler index; an id alone must not lead out of the folder.
+        if PurePosixPath(item.id).is_absolute() or ".." in path.relative_to(root).parts:
+            raise QueryError(f"{item.id} is not inside the folder of the sounds")
+        if not path.is_file():
+            raise SoundNotHereError(f"{item.id} is no longer in {root}: run boiler index to update the index")
+        return path
+
+    def embed(
+        self, snapshot: Snapshot, source: stream.Source, start_s: float = 0.0, end_s: float | None = None
+    ) -> list[Embedded]:
+        """The windows of a sound, or of the part of it from `start_s` to `end_s`, embedded.
+
+        Raises: SoundError, ModelDirError.
+        """
+        rate_hz = snapshot.generation.header.sample_rate_hz
+        blocks = self.reader.stream(source, start_s=start_s, end_s=end_s, sample_rate_hz=rate_hz)
+        return self.embedder.embed(snapshot.generation, blocks, stream.name_of(source), start_s)
