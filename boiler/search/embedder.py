@@ -113,7 +113,7 @@ class Embedder:
         path = opened.path / "encoder.pt"
         if not opened.header.encoder_sha256:
             raise ModelDirError(
-                f"{opened.path} was published without an encoder: it can be searched by vector and by item, not by sound"
+                f"{opened.path} was published without an encoder: search it by vector or item, not by sound"
             )
         # encoder.pt is code. It is hashed again here because it may have been replaced since the index was opened.
         if not path.is_file() or files.sha256_of(path) != opened.header.encoder_sha256:
