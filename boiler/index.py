@@ -19,6 +19,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from boiler import arguments, encoder
 from boiler.catalog.catalog import CATALOG_FILE
@@ -37,10 +38,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         metavar="[DIR] [ENCODER]",
         help="the folder of sounds (or a model directory that is to be brought up to date), and the encoder: "
-        f"{', '.join(encoder.TABLE)}, or module:Class for one of your own (default: {encoder.DEFAULT} with --pt_path, {encoder.WITHOUT_CHECKPOINT} without)",
+        f"{', '.join(encoder.TABLE)}, or module:Class for one of your own (default: {encoder.DEFAULT} with --pt_path, "
+        f"{encoder.WITHOUT_CHECKPOINT} without)",
     )
     parser.add_argument("--wav_dir", type=Path, help="the folder of sounds, where it is not given as DIR")
     parser.add_argument("--pt_path", type=Path, help="the checkpoint that the encoder is made from")
+    parser.add_argument(
+        "--sample_rate_hz", type=arguments.at_least_1, help="of ONNXEncoder and TorchScriptEncoder: the rate it takes"
+    )
+    parser.add_argument("--window_s", type=float, help="of the same: seconds of the window that it takes")
+    parser.add_argument("--sha256", help="of TorchScriptEncoder: the hash of the file, which is code")
+    parser.add_argument(
+        "--encoder_option",
+        action="append",
+        metavar="KEY=VALUE",
+        help="a parameter of the encoder, such as tokens=class of ASTEncoder; may be given more than once",
+    )
     parser.add_argument(
         "--model_dir",
         type=Path,
@@ -131,6 +144,7 @@ def run(args: argparse.Namespace) -> int:
         model_dir=model_dir,
         include=None if args.include is None else tuple(args.include),
         exclude=None if args.exclude is None else tuple(args.exclude),
+        encoder_options=_encoder_options(args),
         engine_options=None if args.engine_option is None else selection.parse_options(args.engine_option),
         **{key: getattr(args, key) for key in _AS_GIVEN},
     )
@@ -166,6 +180,12 @@ _AS_GIVEN = (
     "retry_failed",
     "engine",
 )
+
+
+def _encoder_options(args: argparse.Namespace) -> dict[str, Any] | None:
+    options = {} if args.encoder_option is None else selection.parse_options(args.encoder_option)
+    named = {name: getattr(args, name) for name in ("sample_rate_hz", "window_s", "sha256")}
+    return {**options, **{name: value for name, value in named.items() if value is not None}} or None
 
 
 def _words(args: argparse.Namespace) -> tuple[Path, str | None]:

@@ -190,7 +190,8 @@ def test_what_is_no_encoder_is_refused_with_those_known(wrong: str) -> None:
 
 
 def test_the_defaults_are_those_of_boiler_s_own_encoders_and_of_old_headers() -> None:
-    for known in encoder.TABLE:
+    by_file = ("ASTEncoder", "WhisperEncoder", "ONNXEncoder", "TorchScriptEncoder")  # whose file decides
+    for known in encoder.TABLE.keys() - set(by_file):
         assert encoder.find(known).window_spec() == WindowSpec(16_000, 2**17, 4.096)
     now = json.loads(Header(encoder="x", dim=2).to_json())
     before = {key: value for key, value in now.items() if key not in ("sample_rate_hz", "window_samples", "hop_s")}

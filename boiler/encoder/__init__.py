@@ -14,7 +14,9 @@ A name is one of `TABLE`, or `module:Class` for an encoder from another package.
 from __future__ import annotations
 
 import importlib
+import inspect
 import os
+import pathlib
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
@@ -23,8 +25,9 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
+from boiler import files
 from boiler.audio.windows import DEFAULT_WINDOWS, WindowSpec
-from boiler.errors import CheckpointError, UnknownNameError
+from boiler.errors import CheckpointError, SettingsError, UnknownNameError
 
 TABLE: dict[str, str] = {
     "BagTopVQVAE": "boiler.encoder.bag_top:BagTopVQVAE",
@@ -34,6 +37,10 @@ TABLE: dict[str, str] = {
     "JoinedVQVAE": "boiler.encoder.joined_vqvae:JoinedVQVAE",
     "MFCCStats": "boiler.encoder.mfcc_stats:MFCCStats",
     "JoinedDescriptors": "boiler.encoder.joined_descriptors:JoinedDescriptors",
+    "ASTEncoder": "boiler.encoder.ast:ASTEncoder",
+    "WhisperEncoder": "boiler.encoder.whisper:WhisperEncoder",
+    "ONNXEncoder": "boiler.encoder.onnx:ONNXEncoder",
+    "TorchScriptEncoder": "boiler.encoder.torchscript:TorchScriptEncoder",
 }
 """Name to `module:Class`. Modules are imported when the name is used."""
 
@@ -71,10 +78,10 @@ class Encoder(nn.Module, ABC):
     needs_checkpoint: ClassVar[bool] = False
     """Whether it is built from a training checkpoint (then `pt_path` must be given)."""
 
-    sample_rate_hz: ClassVar[int] = DEFAULT_WINDOWS.sample_rate_hz
-    """Of the waveform that it takes."""
+    sample_rate_hz: int = DEFAULT_WINDOWS.sample_rate_hz
+    """Of the waveform that it takes. An encoder made from a file may have its own."""
 
-    window_samples: ClassVar[int] = DEFAULT_WINDOWS.window_samples
+    window_samples: int = DEFAULT_WINDOWS.window_samples
     """Length T of the waveform that it takes."""
 
     hop_s: ClassVar[float | None] = None
@@ -84,11 +91,36 @@ class Encoder(nn.Module, ABC):
         super().__init__()
         self.dim = dim
 
+    traced: ClassVar[bool] = False
+    """Whether its `encoder.pt` is traced: for networks of other libraries, which cannot be scripted."""
+
+    runtime: ClassVar[str] = ""
+    """The library that runs it, if that is not torch: `onnx`."""
+
     @classmethod
-    def window_spec(cls, pt_path: Path | None = None) -> WindowSpec:
-        """How sounds are cut for it. Override it where the file at `pt_path` decides."""
+    def window_spec(cls, pt_path: Path | None = None, **options: Any) -> WindowSpec:
+        """How sounds are cut for it. Override it where the file at `pt_path`, or the user, decides: `options` are those
+        of `create`."""
         hop_s = cls.window_samples / cls.sample_rate_hz / 2 if cls.hop_s is None else cls.hop_s
         return WindowSpec(cls.sample_rate_hz, cls.window_samples, hop_s)
+
+    @classmethod
+    def sha256_of(cls, pt_path: Path) -> str:
+        """The hash of what it is built from, which an index is bound to.
+
+        Raises: `CheckpointError`: there is no such file.
+        """
+        if not pathlib.Path(pt_path).is_file():
+            raise CheckpointError(f"{pt_path}: there is no such checkpoint; boiler train writes vqvae_NNN.pt")
+        return files.sha256_of(pathlib.Path(pt_path))
+
+    def saved_module(self) -> nn.Module:
+        """What `encoder.pt` holds: this module, unless another library runs it."""
+        return self
+
+    def attachments(self) -> dict[str, bytes]:
+        """Files that are kept inside `encoder.pt`, by name."""
+        return {}
 
     @abstractmethod
     def forward(self, waveform: Tensor) -> Tensor:
@@ -144,10 +176,13 @@ def short_name(name: str) -> str:
     return name.rpartition(":")[2]
 
 
-def create(name: str, pt_path: Path | None = None, device: str = "cpu") -> Encoder:
+def create(name: str, pt_path: Path | None = None, device: str = "cpu", **options: Any) -> Encoder:
     """The encoder of that name in eval mode, without gradients.
 
+    Arguments: `options` of its own, by name (`tokens` of `ASTEncoder`, say).
+
     Raises: `UnknownNameError`; `CheckpointError`: it needs a checkpoint and none is given, or one that does not fit.
+        `SettingsError`: an option that it does not have, or a wrong value.
     """
     kind = find(name)
     if kind.needs_checkpoint and pt_path is None:
@@ -155,7 +190,11 @@ def create(name: str, pt_path: Path | None = None, device: str = "cpu") -> Encod
             f"{name} is built from a training checkpoint: give one (--pt_path exp/NAME/vqvae_NNN.pt, written by "
             "boiler train)"
         )
-    encoder: Encoder = cast(Any, kind)(pt_path, device)
+    known = [name for name, one in inspect.signature(kind).parameters.items() if one.kind is one.KEYWORD_ONLY]
+    if unknown := sorted(options.keys() - set(known)):
+        has = f"has {', '.join(known)}" if known else "has none"
+        raise SettingsError(f"{name} has no option {', '.join(unknown)}: it {has}")
+    encoder: Encoder = cast(Any, kind)(pt_path, device, **options)
     return encoder.eval().requires_grad_(False)
 
 

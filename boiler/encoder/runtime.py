@@ -49,6 +49,12 @@ class EncoderRuntime:
         Raises: CheckpointError: not an `encoder.pt`.
         """
         module, header = checkpoint.load_script(path, device)
+        if header.get("runtime") == "onnx":
+            from boiler.encoder import onnx  # needs onnxruntime, an extra
+
+            model = checkpoint.attachment(path, onnx.ATTACHED)
+            settings = checkpoint.attachment(path, onnx.SETTINGS_ATTACHED)
+            return cls(onnx.session_of(model, settings, str(path)), header)
         return cls(module, header, device)
 
     @property

@@ -93,7 +93,7 @@ def parse_options(words: Sequence[str]) -> dict[str, str]:
     for word in words:
         key, equals, value = word.partition("=")
         if not key or not equals:
-            raise EngineError(f"an engine's option is given as KEY=VALUE, not as {word!r}")
+            raise EngineError(f"an option is given as KEY=VALUE, not as {word!r}")
         if key in options:
             raise EngineError(f"the option {key} is given twice")
         options[key] = value

@@ -11,10 +11,11 @@ import itertools
 import json
 import random
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -145,7 +146,14 @@ def _tensor(samples: Float32Array) -> torch.Tensor:
     return torch.from_numpy(samples).unsqueeze(1)
 
 
-def bind_encoder(catalog: Catalog, name: str, pt_path: Path | None, spec: WindowSpec, sample: FitSample) -> Path:
+def bind_encoder(
+    catalog: Catalog,
+    name: str,
+    pt_path: Path | None,
+    spec: WindowSpec,
+    sample: FitSample,
+    options: Mapping[str, Any] | None = None,
+) -> Path:
     """The path of the directory's saved encoder, which is created, and fitted to `sample`, if it does not exist.
 
     Raises: ModelDirError: it is missing or damaged, and there are vectors of it.
@@ -165,7 +173,7 @@ def bind_encoder(catalog: Catalog, name: str, pt_path: Path | None, spec: Window
             f"{path} is missing or damaged, and the vectors here were made with it: restore it (sha256 {saved_sha256}),"
             " or give --force to embed everything again"
         )
-    created = encoder.create(name, pt_path)
+    created = encoder.create(name, pt_path, **(options or {}))
     if isinstance(created, encoder.Fitted) and sample.n_files >= FIT_FILES_AT_LEAST and sample.has_sound():
         created.fit(sample)
     header = {
@@ -176,7 +184,13 @@ def bind_encoder(catalog: Catalog, name: str, pt_path: Path | None, spec: Window
         "hop_s": spec.hop_s,
     }
     with files.replacing(path) as aside:
-        checkpoint.save_script(created, aside, header)
+        checkpoint.save_script(
+            created.saved_module(),
+            aside,
+            header | ({"runtime": created.runtime} if created.runtime else {}),
+            example=torch.rand(2, 1, spec.window_samples) if created.traced else None,
+            attachments=created.attachments(),
+        )
     catalog.put(encoder_sha256=files.sha256_of(path), dim=str(created.dim))
     return path
 

@@ -10,6 +10,7 @@ once, at the end.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import time
@@ -35,7 +36,7 @@ from boiler.catalog.items import Failure, folder_of
 from boiler.encoder.runtime import EncoderRuntime
 from boiler.engine import selection
 from boiler.engine.selection import EngineChoice
-from boiler.errors import CatalogError, CheckpointError, CorpusError, ModelDirError, UnknownNameError
+from boiler.errors import CatalogError, CorpusError, ModelDirError, UnknownNameError
 from boiler.indexing.binding import (
     ENCODER_FILE,
     Binding,
@@ -61,6 +62,7 @@ class IndexSettings:
     wav_dir: Path
     encoder: str | None = None
     pt_path: Path | None = None
+    encoder_options: dict[str, Any] | None = None  # of the encoder's own, by name
     model_dir: Path | None = None
     windows: str | None = None
     hop_s: float | None = None
@@ -178,7 +180,7 @@ def _with_model_dir(settings: IndexSettings) -> tuple[Path, IndexSettings]:
     encoder.find(name)
     if settings.model_dir is not None:
         model_dir = settings.model_dir
-    elif settings.pt_path is not None:
+    elif settings.pt_path is not None and not settings.pt_path.is_dir():
         model_dir = _default_model_dir(settings.pt_path.with_suffix(""), name)
     else:
         model_dir = _default_model_dir(Path("exp") / settings.wav_dir.resolve().name, name)
@@ -200,7 +202,7 @@ def _check_before_writing(model_dir: Path, settings: IndexSettings) -> None:
         return
     settings = _with_defaults(settings, _LastRun())
     if settings.pt_path is not None or encoder.find(str(settings.encoder)).needs_checkpoint:
-        encoder.create(str(settings.encoder), settings.pt_path)
+        encoder.create(str(settings.encoder), settings.pt_path, **(settings.encoder_options or {}))
     if next(_scan(settings, scan.Unreadable()), None) is None:
         raise _no_sounds(settings)
 
@@ -258,7 +260,7 @@ def _encoder_windows(settings: IndexSettings, bound: Binding | None) -> WindowSp
     """The windows that the encoder takes; those of the binding while the directory's own encoder stays in use."""
     if bound is not None and bound.encoder == settings.encoder and settings.pt_path is None:
         return bound.window_spec
-    return encoder.find(str(settings.encoder)).window_spec(settings.pt_path)
+    return encoder.find(str(settings.encoder)).window_spec(settings.pt_path, **(settings.encoder_options or {}))
 
 
 def _window_spec(settings: IndexSettings, own: WindowSpec) -> WindowSpec:
@@ -271,9 +273,10 @@ def _bind(catalog: Catalog, settings: IndexSettings) -> WindowSpec:
     """Bind the catalog to the encoder and its windows, and return these."""
     bound = read_binding(catalog)
     if settings.pt_path is not None:
-        if not settings.pt_path.is_file():
-            raise CheckpointError(f"{settings.pt_path}: there is no such checkpoint; boiler train writes vqvae_NNN.pt")
-        checkpoint_sha256 = files.sha256_of(settings.pt_path)
+        checkpoint_sha256 = encoder.find(str(settings.encoder)).sha256_of(settings.pt_path)
+        if settings.encoder_options:  # they decide what the vectors are, as the file does
+            said = f"{checkpoint_sha256} {json.dumps(settings.encoder_options, sort_keys=True)}"
+            checkpoint_sha256 = hashlib.sha256(said.encode()).hexdigest()
     else:  # the directory's own encoder
         checkpoint_sha256 = bound.checkpoint_sha256 if bound and bound.encoder == settings.encoder else ""
     spec = _window_spec(settings, _encoder_windows(settings, bound))
@@ -325,7 +328,7 @@ def _embed_pending(catalog: Catalog, settings: IndexSettings, spec: WindowSpec) 
             n_windows=encoder_type.fit_windows if issubclass(encoder_type, encoder.Fitted) else 0,
             seed=settings.seed,
         )
-        path = bind_encoder(catalog, str(settings.encoder), settings.pt_path, spec, sample)
+        path = bind_encoder(catalog, str(settings.encoder), settings.pt_path, spec, sample, settings.encoder_options)
         with EncoderRuntime.load(path, device).parallel_embed() as embed, meter("indexing", n_pending) as shown:
             tally = EmbedTally(prepare_s=time.monotonic() - began)
             return EmbedRun(

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, cast
@@ -172,11 +174,63 @@ def _learned_name(key: str) -> str:
     return key
 
 
-def save_script(module: nn.Module, path: Path, header: PlainDict) -> None:
-    """Script `module` (in eval mode, on the CPU) and write it atomically, with `header` inside."""
-    scripted = torch.jit.script(module.eval().cpu())
+def save_script(
+    module: nn.Module,
+    path: Path,
+    header: PlainDict,
+    *,
+    example: Tensor | None = None,
+    attachments: Mapping[str, bytes] | None = None,
+) -> None:
+    """Script `module` (in eval mode, on the CPU) and write it atomically, with `header` and `attachments` inside.
+
+    `example`: trace it with this input instead, a batch of two or more; any batch can be run afterwards.
+    """
+    module = module.eval().cpu()
+    if example is None:
+        scripted = torch.jit.script(module)
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about shapes that do not change, and from other libraries
+            scripted = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
+    extra: dict[str, Any] = {HEADER: json.dumps(header, sort_keys=True), **(attachments or {})}
     with files.replacing(path) as aside:
-        torch.jit.save(scripted, str(aside), _extra_files={HEADER: json.dumps(header, sort_keys=True)})
+        torch.jit.save(scripted, str(aside), _extra_files=extra)
+
+
+def attachment(path: str | os.PathLike[str], name: str) -> bytes:
+    """A file that is kept inside a scripted encoder.
+
+    Raises: `CheckpointError` when there is none of that name.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.namelist():
+                if member.endswith(f"/extra/{name}"):
+                    return archive.read(member)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{path}: not a scripted encoder, or damaged ({first_line(error)})") from error
+    raise CheckpointError(f"{path}: there is no {name} in it. Build the index again")
+
+
+def load_foreign_script(path: str | os.PathLike[str], sha256: str) -> tuple[nn.Module, PlainDict]:
+    """A TorchScript file of any origin, in eval mode on the CPU, and boiler's header if it has one. It is code, so it
+    is loaded only if its hash is `sha256`.
+
+    Raises: `CheckpointError` when it is missing, has another hash, or is no TorchScript.
+    """
+    where = Path(path)
+    if not where.is_file():
+        raise CheckpointError(f"{where}: no such file")
+    found = files.sha256_of(where)
+    if found != sha256.lower():
+        raise CheckpointError(f"{where}: its sha256 is {found}, not {sha256}: it is not run, for it is code")
+    extra: dict[str, Any] = {HEADER: ""}
+    try:
+        module = torch.jit.load(str(where), map_location="cpu", _extra_files=extra)  # type: ignore[no-untyped-call]
+    except (RuntimeError, ValueError, zipfile.BadZipFile) as error:
+        raise CheckpointError(f"{where}: not TorchScript, or damaged ({first_line(error)})") from error
+    return cast(nn.Module, module.eval()), json.loads(extra[HEADER] or "{}")
 
 
 def load_script(path: str | os.PathLike[str], device: str = "cpu") -> tuple[nn.Module, PlainDict]:

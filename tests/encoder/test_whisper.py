@@ -1,0 +1,75 @@
+"""The encoder of Whisper: a small one, saved and run by `transformers` itself, against ours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch.nn.functional import normalize
+
+from boiler import encoder
+from boiler.model import checkpoint
+
+pytestmark = pytest.mark.slow  # importing transformers takes 20 s
+
+WINDOW = 32_000
+
+
+@pytest.fixture(scope="module")
+def library() -> Any:
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.set_verbosity_error()
+    return transformers
+
+
+@pytest.fixture(scope="module")
+def model_path(library: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    where = tmp_path_factory.mktemp("whisper")
+    torch.manual_seed(0)
+    small = {"d_model": 32, "vocab_size": 100, "max_source_positions": 100, "pad_token_id": 0, "bos_token_id": 1}
+    layers = {"encoder_layers": 2, "decoder_layers": 1, "encoder_attention_heads": 4, "decoder_attention_heads": 4}
+    ends = {"eos_token_id": 2, "decoder_start_token_id": 1, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64}
+    library.WhisperModel(library.WhisperConfig(**small, **layers, **ends)).save_pretrained(where)
+    library.WhisperFeatureExtractor(chunk_length=2).save_pretrained(where)
+    return where
+
+
+def noise(samples: int) -> torch.Tensor:
+    return 0.1 * torch.randn(samples, generator=torch.Generator().manual_seed(samples))
+
+
+def test_vectors_are_the_mean_over_the_clip_of_the_librarys_own_pipeline(library: Any, model_path: Path) -> None:
+    extractor = library.WhisperFeatureExtractor.from_pretrained(model_path)
+    model = library.WhisperModel.from_pretrained(model_path).eval()
+    clips = [noise(samples) for samples in (12_345, WINDOW, 3_200)]
+    filled = torch.stack([clip.repeat(WINDOW // len(clip) + 1)[:WINDOW] for clip in clips])[:, None]
+    made = encoder.create("WhisperEncoder", model_path)
+    assert (made.dim, made.sample_rate_hz, made.window_samples) == (32, 16_000, WINDOW)
+    for clip, vector in zip(clips, made(filled), strict=True):
+        with torch.no_grad():
+            inputs = extractor(clip.numpy(), sampling_rate=16_000, return_tensors="pt")
+            hidden = model.encoder(inputs.input_features).last_hidden_state[0]
+        expected = hidden[: -(-len(clip) // 320)].mean(dim=0)
+        assert torch.allclose(vector, normalize(expected, dim=0), atol=1e-4)
+
+
+def test_silence_and_a_wave_that_repeats_at_once_are_finite(model_path: Path) -> None:
+    made = encoder.create("WhisperEncoder", model_path)
+    wave = (torch.arange(WINDOW) % 40 < 20).float()
+    vectors = made(torch.stack([torch.zeros(WINDOW), wave])[:, None])
+    assert torch.isfinite(vectors).all()
+    assert torch.allclose(vectors.norm(dim=1), torch.ones(2))
+
+
+def test_the_traced_encoder_takes_any_batch_and_any_clip(model_path: Path, tmp_path: Path) -> None:
+    made = encoder.create("WhisperEncoder", model_path)
+    example = torch.rand(2, 1, made.window_samples)
+    checkpoint.save_script(made, tmp_path / "encoder.pt", {"encoder": "WhisperEncoder"}, example=example)
+    module, _ = checkpoint.load_script(tmp_path / "encoder.pt")
+    for n in (1, 3):
+        samples = torch.stack([noise(5_000 + at).repeat(7)[:WINDOW] for at in range(n)])[:, None]
+        assert torch.allclose(module(samples), made(samples), atol=1e-5)
