@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import functools
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,12 +77,15 @@ def test_a_room_imports_only_from_lower_layers(module: str) -> None:
             assert LAYER_OF[room_of(other)] < height, f"boiler.{module} imports boiler.{other}, which is not below it"
 
 
-def test_the_package_itself_imports_nothing() -> None:
-    assert not [
-        node
-        for node in ast.walk(ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")))
-        if isinstance(node, ast.Import | ast.ImportFrom)
-    ]
+def test_importing_the_package_imports_nothing_else_until_nearest_is_used() -> None:
+    code = (
+        "import sys; before = {*sys.modules}; import boiler; print({*sys.modules} - before);"
+        " from boiler import Nearest; import boiler.api.nearest; print(Nearest is boiler.api.nearest.Nearest)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["{'boiler'}", "True"]
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        boiler.nothing  # noqa: B018
 
 
 def test_no_circle_within_a_room() -> None:

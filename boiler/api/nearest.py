@@ -1,8 +1,8 @@
-"""The door for Python: ``from boiler.api.nearest import Nearest``. Searching itself is `boiler.search`.
+"""The Python interface. The code is in `boiler.search`.
 
 >>> from boiler.api.nearest import Nearest
 >>> nearest = Nearest("exp/esc10/MFCCStats")  # doctest: +SKIP
->>> nearest.search(vector, k=5)  # doctest: +SKIP
+>>> nearest.query("dog.wav", k=5)  # doctest: +SKIP
 """
 
 from boiler.deprecated import module_getattr

@@ -1,6 +1,6 @@
-"""One command over all the modules: `boiler train` is `python -m boiler.train_vqvae`, and so on.
+"""The `boiler` command: `boiler train` is `python -m boiler.train_vqvae`, and so on.
 
-A module is imported when its command is asked for, so that `boiler --help` answers at once.
+The module of a command is imported when the command is run, so that `boiler --help` is instant.
 """
 
 from __future__ import annotations
@@ -16,31 +16,33 @@ from boiler.errors import UnknownNameError
 
 
 class Command(NamedTuple):
-    """What the one command knows of another before it is imported."""
+    """A command before its module is imported."""
 
     module: str
-    what: str
+    summary: str
     example: str
 
 
 COMMANDS = {
-    "demo": Command("boiler.cli.demo", "from nothing to a first answer, on made-up sounds", "boiler demo"),
+    "demo": Command("boiler.cli.demo", "train, index and search a small collection of synthetic sounds", "boiler demo"),
     "train": Command(
         "boiler.train_vqvae",
-        "learn an encoder from a folder of sounds",
+        "train an encoder on a folder of sounds",
         "boiler train --wav_dir ~/sounds --save_path exp/mine --max_minutes 20",
     ),
     "index": Command(
         "boiler.index",
-        "embed the folder's sounds and make them searchable; again: only what changed",
+        "embed a folder of sounds and make it searchable; later runs update what changed",
         "boiler index --wav_dir ~/sounds --pt_path exp/mine/vqvae_012.pt",
     ),
     "search": Command(
-        "boiler.cli.search", "ask what else sounds like this", "boiler search MODEL_DIR ~/sounds/dog.wav -k 5"
+        "boiler.cli.search",
+        "find sounds that sound like a file or an item",
+        "boiler search MODEL_DIR ~/sounds/dog.wav -k 5",
     ),
     "locate": Command(
         "boiler.cli.locate",
-        "find a short sound inside long recordings, and when",
+        "find where a short sound occurs inside long recordings",
         "boiler locate MODEL_DIR ~/sounds/jingle.wav",
     ),
     "embed": Command(
@@ -48,12 +50,16 @@ COMMANDS = {
         "write embeddings of sounds, pictures or videos to .npz files",
         "boiler embed ~/sounds --output_dir out --model MFCCStats",
     ),
-    "evaluate": Command("boiler.cli.evaluate", "measure how good the neighbours are", "boiler evaluate MODEL_DIR"),
-    "status": Command("boiler.cli.status", "what an index holds, and what failed", "boiler status MODEL_DIR"),
-    "serve": Command("boiler.cli.serve", "answer over HTTP", "boiler serve MODEL_DIR"),
-    "browse": Command("boiler.cli.browse", "look for sounds in a browser", "boiler browse MODEL_DIR"),
+    "evaluate": Command(
+        "boiler.cli.evaluate", "measure how good the nearest neighbours are", "boiler evaluate MODEL_DIR"
+    ),
+    "status": Command(
+        "boiler.cli.status", "show what an index contains, and which files failed", "boiler status MODEL_DIR"
+    ),
+    "serve": Command("boiler.cli.serve", "search over HTTP", "boiler serve MODEL_DIR"),
+    "browse": Command("boiler.cli.browse", "search in a browser", "boiler browse MODEL_DIR"),
 }
-"""Every command by its name, in the order in which a newcomer needs them."""
+"""Every command by its name, in the order in which a new user needs them."""
 
 
 def overview() -> str:
@@ -65,12 +71,12 @@ def overview() -> str:
         "",
     ]
     for name, command in COMMANDS.items():
-        lines += [f"  {name:<9} {command.what}", f"            $ {command.example}"]
+        lines += [f"  {name:<9} {command.summary}", f"            $ {command.example}"]
     return "\n".join(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code: 0 done, 1 done but something failed, 2 refused, 130 stopped."""
+    """Run one command. The exit code is 0 for done, 1 for done with failures, 2 for refused, 130 for interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(overview())

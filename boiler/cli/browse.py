@@ -1,10 +1,10 @@
-"""Look for sounds in a browser.
+"""Search in a browser.
 
     $ boiler browse exp/mine/vqvae_012/BagTopVQVAE
     $ boiler browse exp/mine/vqvae_012/BagTopVQVAE --wav_dir ~/sounds --port 8600
 
-It is ``streamlit run boiler/app.py``, for this machine alone unless another address is asked for. Without a model
-directory (and without BOILER_MODEL_DIR) one is chosen in the sidebar. Ctrl-C stops it.
+It runs ``streamlit run boiler/app.py``, reachable from this machine only unless --host says otherwise. Without a model
+directory and without BOILER_MODEL_DIR, choose one in the sidebar. Ctrl-C stops it.
 """
 
 from __future__ import annotations
@@ -25,30 +25,34 @@ APP = Path(boiler.__file__).parent / "app.py"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of the browser."""
+    """The flags of `boiler browse`."""
     options.add_arguments(parser)
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on; 0.0.0.0 lets others in")
-    parser.add_argument("--port", type=arguments.port, default=8501, help="the port (default: 8501)")
-    parser.add_argument("--headless", action="store_true", help="do not open a window of the browser")
+    parser.add_argument(
+        "--host",
+        default="127.0.0.1",
+        help="address to listen on; 0.0.0.0: also from other machines (default: %(default)s)",
+    )
+    parser.add_argument("--port", type=arguments.port, default=8501, help="port (default: %(default)s)")
+    parser.add_argument("--headless", action="store_true", help="do not open a browser window")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run it until it is stopped.
+    """Run the browser until it is interrupted.
 
-    Raises: ModelDirError: there is nothing to browse at the model directory given.
+    Raises: ModelDirError: no index in the model directory.
     """
     options.set_environment(args)
     if given := options.from_environment():
-        generation.open(given[0])  # refused here and now, not on the page
-    words = command(args.host, args.port, headless=args.headless)
+        generation.open(given[0])  # an error here, not on the page
+    words = streamlit_command(args.host, args.port, headless=args.headless)
     if os.name == "posix":
         sys.stdout.flush()
-        os.execv(words[0], words)  # noqa: S606  # what stops or watches this process then has the server itself
+        os.execv(words[0], words)  # noqa: S606  # whoever stops or watches this process then has the server itself
     return subprocess.run(words, check=False).returncode
 
 
-def command(host: str, port: int, *, headless: bool) -> list[str]:
-    """How the browser is started."""
+def streamlit_command(host: str, port: int, *, headless: bool) -> list[str]:
+    """The command line that runs the browser."""
     return [
         *(sys.executable, "-m", "streamlit", "run", str(APP)),
         *("--server.address", host),
@@ -58,6 +62,7 @@ def command(host: str, port: int, *, headless: bool) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m boiler.cli.browse`: the exit code."""
     return arguments.command(argv, prog="boiler browse", description=__doc__, add_arguments=add_arguments, run=run)
 
 

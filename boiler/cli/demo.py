@@ -1,6 +1,6 @@
-"""From nothing to a first answer: learn from a folder of sounds, index it, ask it, and say how good the answers are.
+"""Train an encoder on a folder of sounds, index the folder, search it, and measure how good the results are.
 
-Without a folder it makes up a few hundred labelled sounds of sixteen kinds first, so that it needs nothing at all.
+Without a folder it synthesizes a few hundred labelled sounds of sixteen kinds first.
 
     $ boiler demo
     $ boiler demo --wav_dir ~/sounds
@@ -37,12 +37,12 @@ TIMES_CHANCE = 5
 K = 5
 MEASURE = f"P@{K}"
 SHOWN_S = 4.0
-"""Seconds of each sound in the picture, from where it matched."""
+"""Seconds of each sound in the picture, from the start of the window that matched."""
 
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """What the demonstration is asked to do. `wav_dir` None: make the sounds up, `per_kind` of each kind."""
+    """Settings of the demo. `wav_dir` None: synthesize the sounds, `per_kind` of each kind."""
 
     wav_dir: Path | None = None
     save_path: Path = Path("exp/demo")
@@ -54,15 +54,15 @@ class DemoSettings:
 
 @dataclass(frozen=True)
 class Precision:
-    """Precision at 5: the share of the first five answers that have the label of what was asked, the mean of all
-    sounds asked in turn."""
+    """Precision at 5: the share of the first five results that have the label of the query, as the mean over all sounds
+    as queries."""
 
     encoder: float
     floor: float
     chance: float
 
     def shortfall(self) -> str | None:
-        """What the answers lack, in a sentence; None when they are as good as promised."""
+        """Why the results are not good enough; None where they are."""
         if self.encoder < TIMES_CHANCE * self.chance:
             return f"precision at {K} is {self.encoder:.2f}, less than {TIMES_CHANCE} times chance ({self.chance:.2f})"
         if self.encoder < self.floor:
@@ -72,7 +72,7 @@ class Precision:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the demonstration made. `precision` is None where no two sounds share a label."""
+    """What the demo produced. `precision` is None where no two sounds share a label."""
 
     model_dir: Path
     wav_dir: Path
@@ -81,20 +81,20 @@ class Outcome:
 
 
 def demo(settings: DemoSettings) -> Outcome:
-    """Sounds, training, index, answers, a picture.
+    """Run the demo: sounds, training, index, results and a picture of them.
 
-    Raises: BoilerError: no sounds in the folder, or what training and indexing refuse.
+    Raises: BoilerError: no sounds in the folder; and what training and indexing raise.
     """
     console = Console()
     wav_dir = settings.wav_dir
     if wav_dir is None:
         wav_dir = settings.save_path / "sounds"
         paths = synthesis.write_collection(wav_dir, per_kind=settings.per_kind, seed=settings.seed)
-        console.print(f"[bold]1[/] made up {len(paths)} sounds of {len(synthesis.KINDS)} kinds in {wav_dir}")
+        console.print(f"[bold]1[/] synthesized {len(paths)} sounds of {len(synthesis.KINDS)} kinds in {wav_dir}")
     else:
         console.print(f"[bold]1[/] the sounds of {wav_dir}")
 
-    console.print(f"[bold]2[/] learning from them, without their labels, for {settings.max_minutes:g} minutes")
+    console.print(f"[bold]2[/] training on them, without their labels, for {settings.max_minutes:g} minutes")
     run = settings.save_path / time.strftime("run-%Y%m%d-%H%M%S")
     checkpoint = train(
         TrainSettings(
@@ -107,24 +107,24 @@ def demo(settings: DemoSettings) -> Outcome:
         console.print(f"  {line}", markup=False)
 
     nearest = Nearest(report.model_dir, wav_dir=wav_dir)
-    console.print("[bold]4[/] what else sounds like this?")
-    asked = [(item, nearest.by_item(item.n, K)) for item in _queries(nearest, settings.n_queries)]
-    console.print(_table(asked))
+    console.print("[bold]4[/] the nearest sounds of some of them")
+    results = [(item, nearest.by_item(item.n, K)) for item in _queries(nearest, settings.n_queries)]
+    console.print(_result_table(results))
     picture = settings.save_path / "neighbours.png"
-    draw(nearest, asked, picture)
+    draw_results(nearest, results, picture)
     console.print(f"  as spectrograms: {picture}")
 
-    precision = measured(report.model_dir)
+    precision = measure_precision(report.model_dir)
     if precision is not None:
-        console.print(f"[bold]5[/] precision at {K}, every sound asked, its label known to nobody until now")
+        console.print(f"[bold]5[/] precision at {K}, leave-one-out over all sounds; labels were not used in training")
         console.print(
             f"  {encoder.DEFAULT} {precision.encoder:.2f}, {FLOOR} {precision.floor:.2f}, chance {precision.chance:.2f}"
         )
     return Outcome(report.model_dir, wav_dir, picture, precision)
 
 
-def measured(model_dir: Path) -> Precision | None:
-    """How good the neighbours are, by the labels that the folders' names give; None where these say nothing."""
+def measure_precision(model_dir: Path) -> Precision | None:
+    """The precision by the labels, which are the names of folders; None where no two sounds share one."""
     try:
         scorecard = evaluate(EvaluateSettings(model_dir, robustness=0, floor="always"))
     except CorpusError:
@@ -135,17 +135,17 @@ def measured(model_dir: Path) -> Precision | None:
 
 
 def _queries(nearest: Nearest, count: int) -> list[Item]:
-    """Sounds that are not silent, spread over the collection, of as many labels as there are."""
+    """Items that are not silent, at even distances in the collection."""
     items = [item for item in nearest.items(limit=len(nearest)) if not item.silent]
     spread = [items[at * len(items) // count] for at in range(min(count, len(items)))]
     return list({item.n: item for item in spread}.values())
 
 
-def _table(asked: Sequence[tuple[Item, list[Match]]]) -> Table:
+def _result_table(results: Sequence[tuple[Item, list[Match]]]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 2))
-    table.add_column("asked")
-    table.add_column("answers, nearest first, with their distance")
-    for item, matches in asked:
+    table.add_column("query")
+    table.add_column("matches, nearest first, with their distance")
+    for item, matches in results:
         found = ", ".join(
             f"[{'green' if match.label == item.label else 'red'}]{match.id.rsplit('/')[-1]}[/] {match.distance:.2f}"
             for match in matches
@@ -154,12 +154,12 @@ def _table(asked: Sequence[tuple[Item, list[Match]]]) -> Table:
     return table
 
 
-def draw(nearest: Nearest, asked: Sequence[tuple[Item, list[Match]]], path: Path) -> None:
-    """A PNG: a row for each query, itself on the left, its answers beside it, as spectrograms."""
-    figure = Figure(figsize=(2.1 * (K + 1), 1.25 * len(asked)), layout="constrained")
+def draw_results(nearest: Nearest, results: Sequence[tuple[Item, list[Match]]], path: Path) -> None:
+    """Write a PNG of spectrograms: a row for each query, the query on the left, its matches beside it."""
+    figure = Figure(figsize=(2.1 * (K + 1), 1.25 * len(results)), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots(len(asked), K + 1, squeeze=False)
-    for row, (item, matches) in zip(axes, asked, strict=True):
+    axes = figure.subplots(len(results), K + 1, squeeze=False)
+    for row, (item, matches) in zip(axes, results, strict=True):
         shown = [(item.n, item.id, 0.0, item.label), *((m.n, m.id, m.start_s, m.label) for m in matches)]
         for axis in row:
             axis.set_axis_off()
@@ -168,7 +168,7 @@ def draw(nearest: Nearest, asked: Sequence[tuple[Item, list[Match]]], path: Path
             axis.set_title(name.rsplit("/")[-1], fontsize=7, color=colour, fontweight="bold" if column == 0 else None)
             try:
                 sound = spectrogram.spectrogram_png(nearest.path(n), 240, 110, start_s=start_s, end_s=start_s + SHOWN_S)
-            except (SoundError, QueryError):  # gone or changed since it was indexed: its place stays empty
+            except (SoundError, QueryError):  # missing or changed since it was indexed: its place stays empty
                 continue
             axis.imshow(Image.open(io.BytesIO(sound)).convert("RGB"), aspect="auto")
     with files.replacing(path) as aside:
@@ -176,14 +176,16 @@ def draw(nearest: Nearest, asked: Sequence[tuple[Item, list[Match]]], path: Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--wav_dir", type=Path, help="a folder of sounds (default: sounds made up on the spot)")
+    parser.add_argument("--wav_dir", type=Path, help="folder of sounds (default: synthesize some)")
     parser.add_argument(
-        "--save_path", type=Path, default=Path("exp/demo"), help="where everything goes (default: %(default)s)"
+        "--save_path", type=Path, default=Path("exp/demo"), help="folder for all that it writes (default: %(default)s)"
     )
     parser.add_argument(
-        "--max_minutes", type=float, default=3.0, help="how long to learn; longer is better (default: %(default)s)"
+        "--max_minutes", type=float, default=3.0, help="minutes of training; more is better (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the sounds and of the learning (default: %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="random seed of the sounds and of the training (default: %(default)s)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -193,14 +195,14 @@ def run(args: argparse.Namespace) -> int:
     )
     model_dir = shlex.quote(str(outcome.model_dir))
     print(f"\nDone in {time.monotonic() - began:.0f} s. Now:")
-    print(f"  boiler browse {model_dir}               look and listen in a browser")
-    print(f"  boiler serve {model_dir}                ask over HTTP")
-    print(f"  boiler search {model_dir} SOUND         ask with a file of yours")
-    print("(without .venv active: .venv/bin/boiler)")
-    # On sounds of one's own the folders' names may mean anything; only the made-up ones are a promise.
+    print(f"  boiler browse {model_dir}               search in a browser")
+    print(f"  boiler serve {model_dir}                search over HTTP")
+    print(f"  boiler search {model_dir} SOUND         search with a file")
+    print("(if .venv is not active: .venv/bin/boiler)")
+    # In a user's folder the names of folders may mean anything; only the synthetic sounds have to reach the precision.
     shortfall = outcome.precision.shortfall() if outcome.precision and args.wav_dir is None else None
     if shortfall is not None:
-        print(f"boiler: not as good as it should be: {shortfall}", file=sys.stderr)
+        print(f"boiler: results are worse than expected: {shortfall}", file=sys.stderr)
         return 1
     return 0
 

@@ -25,7 +25,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from boiler import arguments
+from boiler import arguments, progress
 from boiler.errors import QueryError
 from boiler.search import locate
 from boiler.search.locate import Occurrence
@@ -65,8 +65,17 @@ def run(args: argparse.Namespace) -> int:
         raise QueryError(f"--max_hours is 0 or more, not {args.max_hours}")
     path, part = Path(args.sound).expanduser(), (args.start_s, args.end_s)
     seed = BySound(path, *part) if path.is_file() else ByItem(args.sound, *part)
-    with Nearest(args.model_dir, wav_dir=args.wav_dir, device=args.device) as nearest:
-        result = nearest.locate_result(seed, args.k, within=args.within, max_read_s=args.max_hours * 3600 or None)
+    with (
+        Nearest(args.model_dir, wav_dir=args.wav_dir, device=args.device) as nearest,
+        progress.meter("reading", 1.0) as meter,
+    ):
+        result = nearest.locate_result(
+            seed,
+            args.k,
+            within=args.within,
+            max_read_s=args.max_hours * 3600 or None,
+            on_progress=meter.reach,
+        )
     if args.json:
         print(json.dumps([asdict(one) for one in result.occurrences], ensure_ascii=False, indent=1))
     else:

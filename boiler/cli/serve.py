@@ -1,11 +1,11 @@
-"""Answers over HTTP: the neighbours of a vector, a sound or an item.
+"""Search over HTTP: the nearest items of a vector, a sound or an item.
 
     boiler serve exp/mine/vqvae_012/BagTopVQVAE --workers 2
     curl -F file=@dog.wav 'localhost:8000/nearest/audio?k=5'
 
-/docs describes every path. The same as BOILER_MODEL_DIR=... uvicorn boiler.api.web:app, and besides: the model
-directory is checked before anything starts, workers share their metrics, a stop lets running requests finish, and no
-other address than this machine's own is served without keys. Further settings are BOILER_* variables (boiler.service.settings).
+/docs describes every route. It is BOILER_MODEL_DIR=... uvicorn boiler.api.web:app with some additions: the model
+directory is checked at the start, workers share their metrics, running requests finish when the service stops, and an
+address that other machines can reach needs API keys. All settings are BOILER_* variables (boiler.service.settings).
 """
 
 from __future__ import annotations
@@ -24,32 +24,39 @@ from boiler.errors import SettingsError
 from boiler.service import settings
 from boiler.store import generation
 
-GRACE_S = 30  # for requests that run when the service is told to stop
+GRACE_S = 30  # for running requests when the service stops
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of `boiler serve`."""
-    parser.add_argument("model_dir", nargs="?", type=Path, help="model directory; without: BOILER_MODEL_DIR")
+    parser.add_argument("model_dir", nargs="?", type=Path, help="model directory (default: BOILER_MODEL_DIR)")
     parser.add_argument(
-        "--wav_dir", type=Path, help="the folder of sounds, to play and draw them (default: as indexed)"
+        "--wav_dir", type=Path, help="folder of the sounds, for audio and waveforms (default: as indexed)"
     )
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
-    parser.add_argument("--port", type=arguments.port, default=8000, help="0 takes a free one (default: 8000)")
     parser.add_argument(
-        "--workers", type=arguments.at_least_1, default=1, help="processes; they share the index's memory (default: 1)"
+        "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)"
     )
-    parser.add_argument("--device", help="where uploaded sounds are embedded: cpu, cuda, mps (default: cpu)")
+    parser.add_argument(
+        "--port", type=arguments.port, default=8000, help="port; 0 takes a free one (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--workers",
+        type=arguments.at_least_1,
+        default=1,
+        help="processes, which share the memory of the index (default: %(default)s)",
+    )
+    parser.add_argument("--device", help="device that embeds uploaded sounds: cpu, cuda, mps (default: cpu)")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serves until stopped. 0, or uvicorn's exit code when it could not start."""
+    """Serve until interrupted. Returns 0, or the exit code of uvicorn where it could not start."""
     for name in ("model_dir", "wav_dir", "device"):
         if (value := getattr(args, name)) is not None:
             os.environ[f"{settings.PREFIX}{name.upper()}"] = str(value)
     loaded = settings.load()
     check_host(args.host, loaded)
-    generation.open(loaded.model_dir)  # said once and here, not by each worker
-    # Embedding and numpy would each take all cores in each worker, and then wait for one another.
+    generation.open(loaded.model_dir)  # reported once here, not by each worker
+    # Else torch and numpy use all cores in every worker, and the threads wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // args.workers)))
     import uvicorn
 
@@ -64,30 +71,30 @@ def run(args: argparse.Namespace) -> int:
                 host=args.host,
                 port=args.port,
                 workers=args.workers,
-                # With several workers, asyncio's loop and h11 make a keep-alive client wait 44 ms for each answer.
+                # With several workers, asyncio's loop and h11 delay each response to a keep-alive client by 44 ms.
                 loop="auto" if sys.platform == "win32" else "uvloop",
                 http="boiler.service.http_protocol:Wire",  # httptools, with bounds
-                access_log=False,  # the service writes its own lines
+                access_log=False,  # the service has an access log of its own
                 server_header=False,
-                proxy_headers=False,  # nothing here depends on who asks, or how
+                proxy_headers=False,  # nothing depends on the client address or scheme
                 timeout_graceful_shutdown=GRACE_S,
             )
-        except SystemExit as stop:  # how uvicorn tells that it could not start
+        except SystemExit as stop:  # uvicorn could not start
             return int(stop.code or 0)
     return 0
 
 
 def check_host(host: str, loaded: settings.Settings) -> None:
-    """Raises: SettingsError: other machines could ask, and neither are there keys nor was that said to be meant."""
+    """Raises: SettingsError: other machines can reach the address, without API keys and without `insecure`."""
     if not is_loopback(host) and not loaded.api_keys and not loaded.insecure:
         raise SettingsError(
             f"{host} can be reached from other machines, and there are no keys. Set BOILER_API_KEYS=read:SECRET, or "
-            "BOILER_INSECURE=1 to serve all who can reach it"
+            "BOILER_INSECURE=1 to serve everyone who can reach it"
         )
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address is this machine's own, for itself alone.
+    """Whether only this machine can reach an address.
 
     >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("localhost"), is_loopback("0.0.0.0")
     (True, True, True, False)
@@ -101,8 +108,7 @@ def is_loopback(host: str) -> bool:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m boiler.cli.serve`."""
-    assert __doc__ is not None
+    """`python -m boiler.cli.serve`: the exit code."""
     return arguments.command(argv, prog="boiler serve", description=__doc__, add_arguments=add_arguments, run=run)
 
 

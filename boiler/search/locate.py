@@ -8,6 +8,7 @@ whose vectors are nearest to the sound are read.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -246,10 +247,13 @@ def _read(
     errors: list[QueryError | SoundError] = []
     lengths_s = [(one.recording.duration_s if one.end_s is None else one.end_s) - one.start_s for one in stretches]
     planned_s, passed_s = sum(lengths_s), 0.0
+
+    def report(before_s: float, read_s: float) -> None:
+        on_progress(min((before_s + read_s) / planned_s, 1.0))
+
     for (recording, start_s, end_s), length_s in zip(stretches, lengths_s, strict=True):
-        on_progress(passed_s / planned_s)
+        stoppable = _Stoppable(stop, functools.partial(report, passed_s), pattern)
         passed_s += length_s
-        stoppable = _Stoppable(stop, pattern.sample_rate_hz)
         try:
             blocks = reader.stream(
                 path_of(recording.n), start_s=start_s, end_s=end_s, sample_rate_hz=pattern.sample_rate_hz
@@ -279,11 +283,12 @@ def _read(
 
 
 class _Stoppable:
-    """Passes on the blocks of a recording until `stop` returns True, and counts the seconds."""
+    """Passes on the blocks of a recording until `stop` returns True, and reports the seconds read to `on_read`."""
 
-    def __init__(self, stop: Callable[[], bool], sample_rate_hz: int) -> None:
-        self._sample_rate_hz = sample_rate_hz
+    def __init__(self, stop: Callable[[], bool], on_read: Callable[[float], None], pattern: Pattern) -> None:
+        self._sample_rate_hz = pattern.sample_rate_hz
         self._stop = stop
+        self._on_read = on_read
         self.stopped = False
         self.read_s = 0.0
 
@@ -293,4 +298,5 @@ class _Stoppable:
             if self.stopped:
                 return
             self.read_s += len(block) / self._sample_rate_hz
+            self._on_read(self.read_s)
             yield block

@@ -15,7 +15,6 @@ import numpy as np
 
 from boiler import engine
 from boiler.arrays import Float32Array
-from boiler.errors import UnknownItemError
 from boiler.search.feedback import FeedbackStore
 from boiler.search.query import QueryVectors
 from boiler.search.snapshot import Snapshot
@@ -62,11 +61,8 @@ def _existing(snapshot: Snapshot, ids: Sequence[str]) -> tuple[Float32Array, lis
     """The vectors of those items that are still in the index (of several windows the mean), and their numbers."""
     vectors, numbers = [], []
     for id in ids:
-        try:
-            record = snapshot.record(id)
-        except UnknownItemError:
-            continue  # the feedback is older than this index
-        if record["n_rows"]:
+        record = snapshot.find_record(id)
+        if record is not None and record["n_rows"]:  # feedback outlives items
             vectors.append(snapshot.generation.item_vectors[record["vec_row"]])
             numbers.append(int(record["n"]))
     return np.array(vectors, np.float32).reshape(-1, snapshot.vectors.shape[1]), numbers

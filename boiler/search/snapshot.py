@@ -6,7 +6,10 @@ with this one ends with this one, and its SQLite file is closed when the last qu
 
 from __future__ import annotations
 
+import difflib
+import posixpath
 import sqlite3
+import unicodedata
 import weakref
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -29,6 +32,7 @@ from boiler.store.generation import Generation
 MAX_CACHED_NAMES = 200_000  # some 50 MB
 MAX_CACHED_FILTERS = 32
 LOCAL_NEIGHBOURS = 10  # for CSLS, as in its paper
+_MAX_COMPARED_IDS = 20_000  # to find similar ones in a fraction of a second
 
 
 @dataclass(frozen=True)
@@ -106,13 +110,33 @@ class Snapshot:
     def record(self, id_or_n: str | int) -> sqlite3.Row:
         """The item's row of `meta.sqlite`.
 
-        Raises: UnknownItemError.
+        Raises: UnknownItemError: it names similar ids of this index.
         """
-        by_id = isinstance(id_or_n, str)
-        found = self.items.record(id_or_n if isinstance(id_or_n, str) else _number(id_or_n))
-        if found is None:
-            raise UnknownItemError(f"no item of this index has the {'id' if by_id else 'n'} {id_or_n!r}")
-        return found
+        record = self.find_record(id_or_n)
+        if record is None:
+            what, hint = ("id", self._similar_ids(id_or_n)) if isinstance(id_or_n, str) else ("n", "")
+            raise UnknownItemError(f"no item of this index has the {what} {id_or_n!r}{hint}")
+        return record
+
+    def find_record(self, id_or_n: str | int) -> sqlite3.Row | None:
+        """As `record`; None where there is no such item. An id that is not found as it is written is looked up as a
+        path: with `/` for `\\`, without `./`, and in both normal forms of Unicode, which file systems differ in."""
+        if not isinstance(id_or_n, str):
+            return self.items.record(_number(id_or_n))
+        path = posixpath.normpath(id_or_n.replace("\\", "/"))
+        variants = (id_or_n, path, unicodedata.normalize("NFC", path), unicodedata.normalize("NFD", path))
+        for id in dict.fromkeys(variants):
+            if (record := self.items.record(id)) is not None:
+                return record
+        return None
+
+    def _similar_ids(self, id: str) -> str:
+        """A hint for an error: ids that contain the file name, else ids that are spelled alike."""
+        name = posixpath.basename(posixpath.normpath(id.replace("\\", "/")))
+        similar = [item.id for item in self.items.page(offset=0, limit=3, text=name)]
+        if not similar and len(self.vectors) <= _MAX_COMPARED_IDS:
+            similar = difflib.get_close_matches(id, self.items.column("id"), n=3)
+        return f"; did you mean {' or '.join(map(repr, similar))}?" if similar else ""
 
     def rows_of(self, id_or_n: str | int) -> tuple[int, range]:
         """The number of an item, and its rows.

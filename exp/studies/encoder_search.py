@@ -151,9 +151,14 @@ def dev(folder: Path, seeds: int) -> None:
         }
         names = ["mfcc_contour", "mfcc_moments", "mfcc_covariance", "modulation", "patch_codes", "patch_filters"]
         for at, name in enumerate(names):
-            white = whitening.Whitening(**whitening.fit([views[at].flatten(0, 1)], joined_descriptors.DIMS_PER_DESCRIPTOR))
+            white = whitening.Whitening(
+                **whitening.fit([views[at].flatten(0, 1)], joined_descriptors.DIMS_PER_DESCRIPTOR)
+            )
             line(f"{name} alone, half-whitened", {key: white(value[at]) for key, value in parts.items()}, collections)
-        white = [whitening.Whitening(**whitening.fit([v.flatten(0, 1)], joined_descriptors.DIMS_PER_DESCRIPTOR)) for v in views]
+        white = [
+            whitening.Whitening(**whitening.fit([v.flatten(0, 1)], joined_descriptors.DIMS_PER_DESCRIPTOR))
+            for v in views
+        ]
         line(
             "all six, each half-whitened, joined",
             {key: torch.cat([w(v) for w, v in zip(white, value, strict=True)], 1) for key, value in parts.items()},

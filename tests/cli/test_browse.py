@@ -18,8 +18,8 @@ def test_a_folder_that_is_no_model_directory_is_refused_before_anything_starts(
     assert "run boiler index" in capsys.readouterr().err
 
 
-def test_it_is_streamlit_run_for_this_machine_alone_unless_another_address_is_asked_for() -> None:
-    command = browse.command("127.0.0.1", 8600, headless=True)
+def test_it_runs_streamlit_for_this_machine_only_unless_another_address_is_given() -> None:
+    command = browse.streamlit_command("127.0.0.1", 8600, headless=True)
     assert command[1:5] == ["-m", "streamlit", "run", str(APP)]
     assert command[command.index("--server.address") + 1] == "127.0.0.1"
     assert command[command.index("--server.headless") + 1] == "true"

@@ -1,4 +1,4 @@
-"""One command reaches every module, says what it can do, and answers at once."""
+"""One command runs every module, lists what it can do, and is quick."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_help_shows_every_command_with_an_example(words: tuple[str, ...], capsys
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)
-def test_each_command_has_a_help_of_its_own(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_command_has_its_own_help(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main([name, "--help"])
     assert stop.value.code == 0
@@ -35,7 +35,7 @@ def test_each_command_has_a_help_of_its_own(name: str, capsys: pytest.CaptureFix
     assert "$" in said or "boiler" in said
 
 
-def test_a_mistyped_command_is_told_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistyped_command_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["serach"]) == 2
     assert "did you mean 'search'" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""The demonstration really learns, asks and measures, and says so when its answers are not good enough."""
+"""The demo trains, searches and measures, and reports results that are not good enough."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from boiler.search.nearest import Nearest
 
 
 @pytest.mark.parametrize(
-    ("precision", "said"),
+    ("precision", "message"),
     [
         (Precision(0.9, 0.8, 0.06), None),
         (Precision(0.8, 0.8, 0.16), None),
@@ -25,12 +25,12 @@ from boiler.search.nearest import Nearest
         (Precision(0.7, 0.8, 0.06), "less than the 0.80 of MFCCStats"),
     ],
 )
-def test_it_admits_when_it_is_not_good_enough(precision: Precision, said: str | None) -> None:
+def test_a_precision_that_is_too_low_is_reported(precision: Precision, message: str | None) -> None:
     shortfall = precision.shortfall()
-    assert (shortfall is None) if said is None else (shortfall is not None and said in shortfall)
+    assert (shortfall is None) if message is None else (shortfall is not None and message in shortfall)
 
 
-def test_a_shortfall_on_made_up_sounds_is_exit_code_1(
+def test_a_shortfall_on_synthetic_sounds_is_exit_code_1(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def poor(settings: DemoSettings) -> demo.Outcome:
@@ -38,8 +38,8 @@ def test_a_shortfall_on_made_up_sounds_is_exit_code_1(
 
     monkeypatch.setattr(demo, "demo", poor)
     assert demo.main([]) == 1
-    assert "not as good as it should be" in capsys.readouterr().err
-    # folders of one's own may be named after anything
+    assert "results are worse than expected" in capsys.readouterr().err
+    # a user's folders may be named after anything
     assert demo.main(["--wav_dir", str(tmp_path)]) == 0
 
 
@@ -60,7 +60,7 @@ def test_from_nothing_to_a_first_answer(tmp_path: Path) -> None:
         timeout=280,
     )
     assert done.returncode in (0, 1), done.stderr  # 1: under a minute of learning need not beat MFCC statistics
-    assert "made up 320 sounds of 16 kinds" in done.stdout
+    assert "synthesized 320 sounds of 16 kinds" in done.stdout
     assert "boiler browse" in done.stdout
     picture = np.asarray(Image.open(save_path / "neighbours.png").convert("L"))
     assert picture.shape[1] > 800
@@ -70,7 +70,7 @@ def test_from_nothing_to_a_first_answer(tmp_path: Path) -> None:
     nearest = Nearest(model_dir)
     assert len(nearest) == 320
     assert len(nearest.by_item("bell/bell_003.wav", 5)) == 5
-    measured = demo.measured(model_dir)
+    measured = demo.measure_precision(model_dir)
     assert measured is not None
     assert measured.chance == pytest.approx(19 / 319, abs=0.001)
     assert measured.encoder > 5 * measured.chance

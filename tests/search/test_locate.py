@@ -227,3 +227,16 @@ def test_the_old_names_still_work(nearest: Nearest) -> None:
         assert located.found == located.occurrences
     with pytest.deprecated_call(match="LocateResult.total_s"):
         assert located.of_s == located.total_s
+
+
+def test_progress_is_reported_from_0_to_1_and_may_stop_it(nearest: Nearest) -> None:
+    shares: list[float] = []
+    nearest.locate_result(ByItem("sought.wav"), 3, on_progress=shares.append)
+    assert shares == sorted(shares)
+    assert 0 < shares[0] < shares[-1] == pytest.approx(1, abs=0.01)
+
+    def interrupt(share: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        nearest.locate_result(ByItem("sought.wav"), 3, on_progress=interrupt)

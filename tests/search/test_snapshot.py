@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import re
 import threading
 from pathlib import Path
 
@@ -202,3 +203,44 @@ def test_an_empty_index_answers_nothing(tmp_path: Path) -> None:
     snapshot = published(tmp_path / "model", [0], np.zeros((0, DIM), np.float32))
     assert len(snapshot.nearest_items(engine.normalize(np.ones((1, DIM))), 5).numbers) == 0
     assert snapshot.closer_than(np.array([0.5], np.float32)).tolist() == [0.0]
+
+
+@pytest.fixture(scope="module")
+def named(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    """Four items; the id of one has a combining accent (NFD), of another a backslash."""
+    folder = tmp_path_factory.mktemp("named")
+    ids = ["drums/kick.wav", "drums/snare.wav", "cafe\u0301/a.wav", "back\\slash.wav"]
+    items = [Item(n, id) for n, id in enumerate(ids)]
+    generation.publish(folder, Header("none", 4), np.eye(4, dtype=np.float32), rows_of(np.arange(4)), items)
+    return Snapshot.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("id", "n"),
+    [
+        ("drums/kick.wav", 0),
+        ("./drums/kick.wav", 0),
+        ("drums\\kick.wav", 0),
+        ("drums//x/../snare.wav", 1),
+        ("caf\u00e9/a.wav", 2),
+        ("cafe\u0301/a.wav", 2),
+        ("back\\slash.wav", 3),
+    ],
+)
+def test_an_id_is_found_however_the_path_is_written(named: Snapshot, id: str, n: int) -> None:
+    assert named.item(id).n == named.rows_of(id)[0] == n
+
+
+@pytest.mark.parametrize(
+    ("id", "hint"),
+    [
+        ("kick.wav", "did you mean 'drums/kick.wav'?"),
+        ("snares/kick.wav", "did you mean 'drums/kick.wav'?"),
+        ("drums/kik.wav", "did you mean 'drums/kick.wav'"),
+        ("nothing at all", "has the id 'nothing at all'"),
+    ],
+)
+def test_an_unknown_id_is_answered_with_similar_ids_of_this_index(named: Snapshot, id: str, hint: str) -> None:
+    with pytest.raises(UnknownItemError, match=re.escape(hint)):
+        named.item(id)
+    assert named.find_record(id) is None

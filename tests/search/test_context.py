@@ -1,0 +1,76 @@
+"""All searches of one model directory share the current index, and find the files of its sounds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from boiler.audio import stream
+from boiler.catalog.items import Item
+from boiler.errors import QueryError, SoundNotHereError
+from boiler.search.context import SearchContext
+from boiler.store import generation
+from boiler.store.generation import Header, rows_of
+
+
+def publish(model_dir: Path, *ids: str, wav_dir: Path | None = None) -> None:
+    items = [Item(n, id) for n, id in enumerate(ids)]
+    vectors = np.eye(max(len(ids), 2), dtype=np.float32)[: len(ids)]
+    meta = {} if wav_dir is None else {"wav_dir": str(wav_dir)}
+    generation.publish(
+        model_dir, Header("none", vectors.shape[1]), vectors, rows_of(np.arange(len(ids))), items, meta=meta
+    )
+
+
+def opened(model_dir: Path, wav_dir: Path | None = None) -> SearchContext:
+    return SearchContext(model_dir, wav_dir, "cpu", None, stream)
+
+
+def test_a_newer_index_is_opened_and_a_search_keeps_the_one_it_began_with(tmp_path: Path) -> None:
+    publish(tmp_path, "a.wav", "b.wav")
+    context = opened(tmp_path)
+    snapshot = context.snapshot
+    assert not context.refresh()
+    publish(tmp_path, "a.wav", "c.wav")
+    assert context.refresh()
+    assert context.snapshot.item(1).id == "c.wav"
+    assert snapshot.item(1).id == "b.wav"
+
+
+def test_after_closing_there_is_no_index(tmp_path: Path) -> None:
+    publish(tmp_path, "a.wav", "b.wav")
+    context = opened(tmp_path)
+    assert context.is_open
+    context.close()
+    assert not context.is_open
+    with pytest.raises(QueryError, match="was closed"):
+        _ = context.snapshot
+
+
+def test_sounds_are_in_the_folder_given_else_in_the_one_that_was_indexed(tmp_path: Path) -> None:
+    indexed, moved = tmp_path / "indexed", tmp_path / "moved"
+    for folder in (indexed, moved):
+        folder.mkdir()
+        (folder / "a.wav").write_bytes(b"")
+    publish(tmp_path / "model", "a.wav", "../model/boiler.json", wav_dir=indexed)
+    context = opened(tmp_path / "model")
+    assert context.sound_path(context.snapshot, 0) == indexed / "a.wav"
+    other = opened(tmp_path / "model", moved)
+    assert other.sound_path(other.snapshot, "a.wav") == moved / "a.wav"
+    with pytest.raises(QueryError, match="not inside the folder"):
+        other.sound_path(other.snapshot, 1)
+    (moved / "a.wav").unlink()
+    with pytest.raises(SoundNotHereError, match="no longer in"):
+        other.sound_path(other.snapshot, 0)
+
+
+def test_without_a_folder_of_the_sounds_the_ways_to_give_it_are_named(tmp_path: Path) -> None:
+    publish(tmp_path / "model", "a.wav", "b.wav")
+    context = opened(tmp_path / "model")
+    with pytest.raises(SoundNotHereError, match="--wav_dir, BOILER_WAV_DIR or Nearest"):
+        context.sound_path(context.snapshot, 0)
+    gone = opened(tmp_path / "model", tmp_path / "gone")
+    with pytest.raises(SoundNotHereError, match="gone"):
+        gone.sound_path(gone.snapshot, 0)
