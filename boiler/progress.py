@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TextIO
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 LINE_EVERY_S = 10.0
 
@@ -29,7 +29,7 @@ class Meter:
         self.total = total
         self.done = 0.0
         self._progress = progress
-        self._task = progress.add_task(what, total=total, note="") if progress else None
+        self._task = progress.add_task(what, total=total, note="", left="") if progress else None
         self._stream = stream
         self._began = self._told = time.monotonic()
 
@@ -37,28 +37,36 @@ class Meter:
         """`by` more units are done."""
         self.reach(self.done + by, note)
 
-    def reach(self, done: float, note: str | None = None) -> None:
-        """So many units are done in all."""
+    def reach(self, done: float, note: str | None = None, *, left_s: float | None = None) -> None:
+        """`done` units are done in all. `left_s`: seconds left, where the caller knows better than the mean speed."""
         self.done = done
-        if self._progress is not None and self._task is not None:
-            if note is None:
-                self._progress.update(self._task, completed=done)
-            else:
-                self._progress.update(self._task, completed=done, note=note)
-            return
         now = time.monotonic()
-        if now - self._told >= LINE_EVERY_S:
+        if left_s is None and self.total and self.done:
+            left_s = (now - self._began) * max(self.total - self.done, 0.0) / self.done
+        left = "" if left_s is None else f"{format_duration(left_s)} left"
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, completed=done, left=left)
+            if note is not None:
+                self._progress.update(self._task, note=note)
+        elif now - self._told >= LINE_EVERY_S:
             self._told = now
-            self._line(now, note)
+            share = f"{100 * self.done / self.total:.0f} %" if self.total else f"{self.done:.0f}"
+            elapsed = format_duration(now - self._began)
+            line = f"{self.what}: {share} after {elapsed}{', ' if left else ''}{left}{' ' + note if note else ''}"
+            print(line, file=self._stream, flush=True)
 
-    def _line(self, now: float, note: str | None) -> None:
-        elapsed_s = now - self._began
-        left = ""
-        if self.total and self.done:
-            left = f", {elapsed_s * max(self.total - self.done, 0.0) / self.done:.0f} s left"
-        share = f"{100 * self.done / self.total:.0f} %" if self.total else f"{self.done:.0f}"
-        print(f"{self.what}: {share} after {elapsed_s:.0f} s{left}{' ' + note if note else ''}", file=self._stream)
-        self._stream.flush()
+
+def format_duration(seconds: float) -> str:
+    """A duration in the two largest units that matter.
+
+    >>> [format_duration(seconds) for seconds in (0.4, 59.6, 200, 8807, 200_000)]
+    ['0 s', '1 min', '3 min 20 s', '2 h 27 min', '2 d 8 h']
+    """
+    for size, smaller, large, small in ((86_400, 3600, "d", "h"), (3600, 60, "h", "min"), (60, 1, "min", "s")):
+        if round(seconds) >= size:
+            n_large, n_small = divmod(round(seconds / smaller), size // smaller)
+            return f"{n_large} {large}" + (f" {n_small} {small}" if n_small else "")
+    return f"{round(seconds)} s"
 
 
 @contextmanager
@@ -73,8 +81,7 @@ def meter(what: str, total: float | None, *, stream: TextIO | None = None) -> It
         BarColumn(),
         TaskProgressColumn(),
         TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
+        TextColumn("{task.fields[left]}"),
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=Console(file=stream)) as progress:

@@ -1,41 +1,48 @@
-"""Learn an encoder from a folder of sounds, without labels.
+"""Train an encoder on a folder of sounds, without labels.
 
     python -m boiler.train_vqvae --wav_dir ~/sounds --save_path exp/mine --max_minutes 20
 
-writes exp/mine/vqvae_001.pt, vqvae_002.pt, ... and TensorBoard events (tensorboard --logdir exp). Ctrl-C saves at the
-next step; go on, exactly where it stopped, by
+writes exp/mine/vqvae_001.pt, vqvae_002.pt, ... and TensorBoard events (tensorboard --logdir exp). Ctrl-C saves after
+the current step; resume the run, bit for bit, with
 
     python -m boiler.train_vqvae --wav_dir ~/sounds --save_path exp/mine --load_path exp/mine/vqvae_007.pt
 
-with which flags that are not given are as they were. A --load_path outside of the --save_path starts a new run from
-those weights.
+Flags that are not given are then as they were. A --load_path outside of --save_path starts a new run from those
+weights.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
 from boiler import arguments
+from boiler.evaluation.baseline_comparison import compare_with_baseline
 from boiler.model import checkpoint
-from boiler.training.trainer import MIN_STEPS_PER_EPOCH, Run, TrainSettings
+from boiler.model.device import resolve_device
+from boiler.training import trainer
+from boiler.training.settings import TrainSettings
+from boiler.training.stopping import StopRequested
+from boiler.training.trainer import MIN_STEPS_PER_EPOCH
 
 __all__ = ["TrainSettings", "add_arguments", "main", "run", "train"]
 
 
 def train(settings: TrainSettings) -> Path:
-    """Train until --epoch or --max_minutes ends, or a signal comes: the last checkpoint written.
+    """Train until `epoch` or `max_minutes` is reached, or a signal comes. The path of the last checkpoint.
 
-    Raises: `CorpusError`, `CheckpointError`, `SettingsError`.
+    Raises: `CorpusError`, `CheckpointError`, `SettingsError`; `StopRequested` (a `KeyboardInterrupt`) when a signal
+    comes before there is a network to save.
     """
-    return Run(settings).go()
+    return trainer.train(settings).path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags; a flag that is not given is as in `TrainSettings`, or as it was in the run that goes on."""
+    """Add the flags. A flag that is not given is as in `TrainSettings`, or as it was in the run that is resumed."""
     defaults = {field.name: field.default for field in fields(TrainSettings)}
 
     def flag(name: str, kind: type, what: str) -> None:
@@ -44,56 +51,75 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help=text)
 
     parser.add_argument("--wav_dir", type=Path, required=True, help="the folder of sounds; read, never written to")
-    parser.add_argument("--save_path", type=Path, required=True, help="where the checkpoints go, such as exp/mine")
-    flag("load_path", Path, "a checkpoint to go on from (in --save_path) or to start anew from (elsewhere)")
+    parser.add_argument("--save_path", type=Path, required=True, help="where checkpoints are written, such as exp/mine")
+    flag("load_path", Path, "a checkpoint to resume (in --save_path), or to start a new run from (elsewhere)")
     flag("epoch", int, "epochs in all")
-    flag("max_minutes", float, "minutes of training in all, after up to a minute for what the folder teaches by "
-         "itself; training ends by whichever bound comes first, and the rate falls towards it")  # fmt: skip
+    flag("max_minutes", float, "minutes that the whole command may take, decoding and fitting included (10 %% more at "
+         "most); training ends at the first bound it reaches, and the learning rate falls towards that")  # fmt: skip
     flag("steps_per_epoch", int, f"default: one pass over the sounds, at least {MIN_STEPS_PER_EPOCH} steps")
-    flag("batch_size", int, "sounds a step, two views of each")
-    flag("lr", float, "highest learning rate")
-    flag("latent_loss_weight", float, "weight of the distance between features and their words")
-    flag("contrast_weight", float, "weight of telling sounds from one another; 0 trains a plain VQ-VAE2")
-    flag("n_mel_channels", int, "bands of the spectrogram, a multiple of 16")
-    flag("held_share", float, "share of the sounds that is kept out of training, to measure on")
-    flag("seed", int, "the same seed, the same run")
+    flag("batch_size", int, "sounds per step, two views of each")
+    flag("lr", float, "peak learning rate")
+    flag("latent_loss_weight", float, "weight of the commitment loss: the distance of features to their codes")
+    flag("contrast_weight", float, "weight of the contrastive loss; 0 trains a plain VQ-VAE-2")
+    flag("n_mel_channels", int, "mel bands of the spectrogram, a multiple of 16")
+    flag("held_share", float, "share of the sounds that is held out of training, for validation")
+    flag("seed", int, "the same seed gives the same run")
     flag("device", str, "auto (default): cuda, else mps, else cpu")
-    flag("precision", str, "auto (default): bfloat16 where the processor is made for it; or float32, bfloat16")
-    flag("cache_dir", Path, "where decoded sounds are kept (default: cache in --save_path); may be deleted at any time")
-    flag("workers", int, "processes that decode")
+    flag("precision", str, "auto (default): bfloat16 where the processor has units for it; or float32, bfloat16")
+    flag("cache_dir", Path, "cache of decoded sounds (default: cache in --save_path); may be deleted at any time")
+    flag("workers", int, "decoding processes")
 
 
-def settings_of(args: argparse.Namespace) -> TrainSettings:
-    """The settings that the flags ask for."""
+def settings_from(args: argparse.Namespace) -> TrainSettings:
+    """The settings that the flags give, completed by those of the run that is resumed."""
     names = {field.name for field in fields(TrainSettings)}
     given = {name: value for name, value in vars(args).items() if name in names}
     settings = TrainSettings(**given)
     if settings.load_path is None:
         return settings
-    before = checkpoint.load(settings.load_path)
+    start = checkpoint.load(settings.load_path)
     if settings.resumes:
-        return replace(TrainSettings.from_plain(before.settings), **given)
-    # A new run, but of the same network: what its shape depends on is not for a default to change.
+        return replace(TrainSettings.from_plain(start.settings), **given)
     if "n_mel_channels" in given:
         return settings
-    return replace(settings, n_mel_channels=before.mel["n_mels"])
+    # A new run of the same network: its number of bands is the checkpoint's, not the default.
+    return replace(settings, n_mel_channels=start.mel["n_mels"])
 
 
 def run(args: argparse.Namespace) -> int:
-    """Trains, and says what to do next: 0 done, 130 or 143 stopped by a signal."""
-    course = Run(settings_of(args))
-    if course.sounds.failures:
-        n_failures = len(course.sounds.failures)
-        print(f"boiler: {n_failures} file{'s' * (n_failures > 1)} cannot be used:", file=sys.stderr)
-        for failure in course.sounds.failures:
-            print(f"  {failure.id}: {failure.reason}", file=sys.stderr)
-    path = course.go()
-    print(path)
-    wav_dir, save_path = course.settings.wav_dir, course.settings.save_path
-    if course.stopped_by is not None:
-        print(f"go on: boiler train --wav_dir {wav_dir} --save_path {save_path} --load_path {path}", file=sys.stderr)
-        return 128 + course.stopped_by
-    print(f"next: boiler index --wav_dir {wav_dir} --pt_path {path}", file=sys.stderr)
+    """Train, and print the checkpoint and the next command: 0 done, 130 or 143 stopped by a signal."""
+    started = time.monotonic()
+    settings = settings_from(args)
+    try:
+        result = trainer.train(settings, started=started)
+    except StopRequested as stopped:
+        print(
+            "boiler: stopped while decoding, before the first training step. The sounds decoded so far are kept: the "
+            "same command continues with them",
+            file=sys.stderr,
+        )
+        return 128 + stopped.number
+    print(result.path)
+    wav_dir = result.settings.wav_dir
+    if result.stopped_by is not None:
+        resume = f"--save_path {result.settings.save_path} --load_path {result.path}"
+        print(f"resume: boiler train --wav_dir {wav_dir} {resume}", file=sys.stderr)
+        return 128 + result.stopped_by
+    comparison = compare_with_baseline(
+        result.path,
+        result.dataset,
+        max_s=result.budget.comparison_s(),
+        seed=result.settings.seed,
+        device=resolve_device(result.settings.device),
+    )
+    print(f"boiler: {comparison}", file=sys.stderr)
+    if not comparison.is_better:
+        print(
+            f"boiler: WARNING: that is not better than {comparison.baseline}. Train longer (--load_path {result.path}"
+            f" with more --epoch or --max_minutes), or index without training: boiler index {wav_dir}",
+            file=sys.stderr,
+        )
+    print(f"next: boiler index --wav_dir {wav_dir} --pt_path {result.path}", file=sys.stderr)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""What several test files need. Sound files are made on the spot (`sounds.write`); nothing is downloaded."""
+"""Fixtures of several test files. Sounds are synthesised (`sounds.write`); nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ for verb in ('readable', 'load', 'stream'):
 
 @pytest.fixture
 def hostile(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes that decode suffer from sounds of certain names."""
+    """Decoding processes crash, hang and so on when they open a sound of a certain name."""
     begin, end = worker_process.PROGRAM.split("from importlib")
     assert begin.rstrip().endswith(";")
     monkeypatch.setattr(worker_process, "PROGRAM", f"{begin}\nexec({HOSTILE!r}); from importlib{end}")
@@ -70,7 +70,7 @@ def test_data() -> Path:
 
 @pytest.fixture(scope="session")
 def labelled_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """18 short WAV files of 3 kinds, six each, told apart by ear at once: `<kind>/<kind>-<n>.wav`. Do not write there.
+    """18 short WAV files of 3 kinds, six each, easy to tell apart: `<kind>/<kind>-<n>.wav`. Do not write there.
 
     Lengths 0.4 to 1.4 s, 22.05 kHz, mono; levels and pitches vary within a kind.
     """
@@ -93,7 +93,7 @@ def labelled_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_network() -> NetworkSettings:
-    """The shape of a network that trains in moments."""
+    """A network that trains in moments."""
     from boiler.model.vqvae import NetworkSettings
 
     return NetworkSettings(
@@ -106,11 +106,11 @@ def checkpoint_path(
     labelled_folder: Path, small_network: NetworkSettings, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A training checkpoint of a small network after a few steps on `labelled_folder`. Do not write beside it."""
-    from boiler.training.trainer import Run, TrainSettings
+    from boiler.train_vqvae import TrainSettings, train
 
     save_path = tmp_path_factory.mktemp("run")
-    return Run(
+    return train(
         TrainSettings(
             labelled_folder, save_path, epoch=1, steps_per_epoch=4, batch_size=8, device="cpu", network=small_network
         )
-    ).go()
+    )

@@ -21,7 +21,7 @@ def test_a_log_gets_lines_with_share_and_time_left(monkeypatch: pytest.MonkeyPat
     with progress.meter("embedding", 4, stream=log) as meter:
         meter.step()
         meter.step(note="2 failed")
-    assert log.getvalue() == "embedding: 25 % after 20 s, 60 s left\nembedding: 50 % after 40 s, 40 s left 2 failed\n"
+    assert log.getvalue() == "embedding: 25 % after 20 s, 1 min left\nembedding: 50 % after 40 s, 40 s left 2 failed\n"
 
 
 def test_quick_work_says_nothing_in_a_log() -> None:
@@ -39,3 +39,10 @@ def test_a_terminal_sees_the_work_named_and_its_note() -> None:
     assert "embedding" in screen.getvalue()
     assert "100%" in screen.getvalue()
     assert "all well" in screen.getvalue()
+
+
+def test_the_caller_may_know_the_time_left_better() -> None:
+    screen = Terminal()
+    with progress.meter("training", 1.0, stream=screen) as meter:
+        meter.reach(0.5, left_s=8807)
+    assert "2 h 27 min left" in screen.getvalue()

@@ -1,4 +1,4 @@
-"""The command: its flags, what it prints, what it remembers, and that a signal ends it well."""
+"""The command: its flags, its output, what it remembers of a run, and how a signal ends it."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import pytest
 from boiler import train_vqvae
 from boiler.arguments import Parser
 from boiler.model import checkpoint
-from boiler.train_vqvae import TrainSettings, settings_of
+from boiler.train_vqvae import TrainSettings, settings_from
 
 
 def parsed(*words: str) -> TrainSettings:
     parser = Parser()
     train_vqvae.add_arguments(parser)
-    return settings_of(parser.parse_args(words))
+    return settings_from(parser.parse_args(words))
 
 
-def test_flags_not_given_are_as_the_settings_say() -> None:
+def test_flags_that_are_not_given_have_the_defaults_of_the_settings() -> None:
     assert parsed("--wav_dir", "in", "--save_path", "out") == TrainSettings(Path("in"), Path("out"))
 
 
@@ -33,14 +33,14 @@ def test_every_flag_of_the_contract_reaches_its_setting() -> None:
     assert (found.seed, found.n_mel_channels, found.device, found.max_minutes) == (7, 64, "cpu", 2.5)
 
 
-def test_going_on_remembers_the_flags_of_the_run(checkpoint_path: Path) -> None:
+def test_resuming_remembers_the_flags_of_the_run(checkpoint_path: Path) -> None:
     found = parsed("--wav_dir", "in", "--save_path", str(checkpoint_path.parent), "--load_path", str(checkpoint_path))
     assert (found.batch_size, found.steps_per_epoch, found.device) == (8, 4, "cpu")
     assert found.network == TrainSettings.from_plain(checkpoint.load(checkpoint_path).settings).network
     assert found.wav_dir == Path("in")
 
 
-def test_beginning_anew_takes_weights_and_not_flags(checkpoint_path: Path) -> None:
+def test_a_new_run_takes_weights_and_not_flags(checkpoint_path: Path) -> None:
     found = parsed("--wav_dir", "in", "--save_path", "out", "--load_path", str(checkpoint_path))
     assert (found.batch_size, found.steps_per_epoch) == (TrainSettings.batch_size, None)
 
@@ -52,11 +52,11 @@ def run_command(*words: str, folder: Path, cache_dir: Path) -> list[str]:
     ]  # fmt: skip
 
 
-def test_the_command_trains_and_says_what_comes_next(labelled_folder: Path, tmp_path: Path) -> None:
+def test_the_command_trains_and_prints_the_next_command(labelled_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for path in sorted(labelled_folder.rglob("*.wav")):
         (tmp_path / "in" / path.name).symlink_to(path)
-    (tmp_path / "in" / "broken.wav").write_text("no sound")
+    (tmp_path / "in" / "broken.wav").write_text("not a sound")
     words = run_command("--epoch", "1", "--steps_per_epoch", "1", folder=tmp_path / "in", cache_dir=tmp_path / "cache")
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -68,20 +68,22 @@ def test_the_command_trains_and_says_what_comes_next(labelled_folder: Path, tmp_
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_saves_and_says_how_to_go_on(
+def test_a_signal_saves_and_prints_how_to_resume(
     labelled_folder: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
-    # the command's own process asks to be stopped, in the middle of its second step
+    # The command's own process sends itself the signal, in its second step.
     program = f"""
 import os, sys
 from boiler import train_vqvae
 from boiler.training import trainer
-advance = trainer.Run.advance
-def advance_and_stop(self):
-    if self.step == 1:
+calls = []
+learning_rate = trainer.learning_rate
+def learning_rate_and_signal(*args):
+    calls.append(args)
+    if len(calls) == 2:
         os.kill(os.getpid(), {int(number)})
-    advance(self)
-trainer.Run.advance = advance_and_stop
+    return learning_rate(*args)
+trainer.learning_rate = learning_rate_and_signal
 sys.exit(train_vqvae.main(sys.argv[1:]))
 """
     words = run_command("--epoch", "5", "--steps_per_epoch", "100", folder=labelled_folder, cache_dir=tmp_path / "c")

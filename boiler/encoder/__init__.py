@@ -19,7 +19,7 @@ import os
 import pathlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar, cast
 
 import torch
@@ -55,7 +55,7 @@ WITHOUT_CHECKPOINT = "JoinedDescriptors"
 
 FOLDER_FITTERS: dict[str, str] = {"descriptors": "boiler.encoder.joined_descriptors:fit"}
 """Name to a function that fits something to the folder alone, once a training run, before its first step:
-`fit(windows)` gets the training windows and returns named tensors."""
+`fit(windows, is_enough)` gets the training windows and returns named tensors."""
 
 FITTERS: dict[str, str] = {"pooled": "boiler.encoder.pooled:fit", "joined": "boiler.encoder.joined_vqvae:fit"}
 """The same for what depends on the network, for every checkpoint: `fit(windows, learned, network)` also gets what the
@@ -198,14 +198,16 @@ def create(name: str, pt_path: Path | None = None, device: str = "cpu", **option
     return encoder.eval().requires_grad_(False)
 
 
-def learn_folder(windows: Iterable[Tensor]) -> dict[str, Tensor]:
+def learn_folder(windows: Iterable[Tensor], *, is_enough: Callable[[int], bool] = lambda n: False) -> dict[str, Tensor]:
     """What all `FOLDER_FITTERS` return, each tensor as `fitter.name`.
 
-    Arguments: `windows` can be iterated more than once and gives batches of windows, float `[B, 1, window_samples]`.
+    Arguments:
+        windows: can be iterated more than once and gives batches of windows, float `[B, 1, window_samples]`.
+        is_enough: called with the number of windows done; once it is true, fitters leave out the rest.
     """
     learned: dict[str, Tensor] = {}
     for name, place in FOLDER_FITTERS.items():
-        learned |= _prefixed(name, _imported(place)(windows))
+        learned |= _prefixed(name, _imported(place)(windows, is_enough))
     return learned
 
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -123,8 +123,12 @@ class JoinedDescriptors(Fitted):
             vectors.append(self.head(torch.cat(self.descriptors(self.clip(window[0], length)))))
         return torch.stack(vectors)
 
-    def fit(self, waveforms: Iterable[Tensor]) -> None:
-        """See `Fitted`. Some 15 ms a window on one core, and 10 s at the end; 200 MB at most.
+    def fit(self, waveforms: Iterable[Tensor], *, is_enough: Callable[[int], bool] = lambda n: False) -> None:
+        """See `Fitted`. 15 ms (a short sound) to 150 ms (a full window) of one core each, and 10 s at the end; 200 MB
+        at most.
+
+        Arguments: `is_enough`: called with the number of windows done, after each; once it is true, the rest is left
+        out.
 
         Raises: BoilerError: there is no window.
         """
@@ -145,14 +149,22 @@ class JoinedDescriptors(Fitted):
             generator = torch.Generator().manual_seed(SEED)
             self.descriptors = self._fit_descriptors(clips, generator)
             with meter(f"learning from {len(clips)} windows", len(clips) + STEPS) as progress:
-                self.head = self._fit_head(self._described_views(clips, generator, progress), generator, progress)
+                self.head = self._fit_head(
+                    self._described_views(clips, generator, progress, is_enough), generator, progress
+                )
         self.to(device)
 
     def _fit_descriptors(self, clips: list[Tensor], generator: torch.Generator) -> Descriptors:
         codes = descriptors.PatchCodes.fit(clips, generator)
         return Descriptors(self.n_mels, codes, descriptors.PatchFilters.fit(clips, generator))
 
-    def _described_views(self, clips: list[Tensor], generator: torch.Generator, progress: Meter) -> list[Tensor]:
+    def _described_views(
+        self,
+        clips: list[Tensor],
+        generator: torch.Generator,
+        progress: Meter,
+        is_enough: Callable[[int], bool],
+    ) -> list[Tensor]:
         """For each descriptor [n, 1 + N_VIEWS, d]: of each clip, and of its views."""
         rows: list[list[Tensor]] = []
         for clip in clips:
@@ -160,6 +172,8 @@ class JoinedDescriptors(Fitted):
             views = [loudness, *(contrastive_head.random_view(loudness, generator) for _ in range(N_VIEWS))]
             rows.append([torch.stack(vectors) for vectors in zip(*map(self.descriptors, views), strict=True)])
             progress.step()
+            if is_enough(len(rows)):
+                break
         return [torch.stack(vectors) for vectors in zip(*rows, strict=True)]
 
     @staticmethod
@@ -181,10 +195,10 @@ class JoinedDescriptors(Fitted):
         return JoiningHead(mean, (reduce @ directions / scale).contiguous(), projection)
 
 
-def fit(windows: Iterable[Tensor]) -> dict[str, Tensor]:
+def fit(windows: Iterable[Tensor], is_enough: Callable[[int], bool] = lambda n: False) -> dict[str, Tensor]:
     """Fit a `JoinedDescriptors`; an entry of `boiler.encoder.FOLDER_FITTERS`."""
     fitted = JoinedDescriptors()
-    fitted.fit(windows)
+    fitted.fit(windows, is_enough=is_enough)
     return fitted.state_dict()
 
 

@@ -1,7 +1,7 @@
-"""Waveform to log-mel spectrogram: the first layer of every encoder, so that an `encoder.pt` needs nothing before it.
+"""Waveform to log-mel spectrogram: the first layer of every encoder, so that an `encoder.pt` needs no preprocessing.
 
-Level is taken out here: each window is divided by its own peak. A sound and the same sound at half its volume give the
-same spectrogram, and silence gives a flat, finite one.
+Each window is normalised by its peak, so the level of a sound does not change its spectrogram, and silence gives a
+flat, finite one.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ class MelSettings:
     hop_samples: int = 512
     n_mels: int = 80
     floor: float = 1.0
-    """Magnitudes below this count as this, before the logarithm. A sine of full scale reaches about 256 (half of the
-    sum of the analysis window), so the range kept is about 48 dB. What lies further down is background, and the
-    logarithm would make as much of it as of the sound (exp/records/training.md: a floor of 0.01 costs .06 of P@1)."""
+    """Magnitudes are clamped to at least this before the logarithm. A full-scale sine reaches about 256 (half of the
+    sum of the analysis window), so the dynamic range is about 48 dB. What is lower is background, which the logarithm
+    would weigh like the sound itself (exp/records/training.md: a floor of 0.01 costs .06 of P@1)."""
 
 
 class LogMel(nn.Module):
     """Log-mel spectrogram of peak-normalised windows.
 
-    Shape: float `[B, 1, T]` to `[B, 1, M, F]` with `F = T // hop_samples` (the frame centred on the last sample's
-    edge is left off, so that 2**17 samples are 256 frames); T is more than half of `n_fft`. Values:
-    log10 of magnitude, from `log10(floor)` up.
+    Shape: float `[B, 1, T]`, T more than half of `n_fft`, to `[B, 1, M, F]` with `F = T // hop_samples` (the last
+    frame, centred on the end of the window, is dropped, so that 2**17 samples are 256 frames). Values: log10 of
+    magnitude, at least `log10(floor)`.
 
     >>> LogMel(MelSettings())(torch.zeros(2, 1, 2**17)).shape
     torch.Size([2, 1, 80, 256])
@@ -42,7 +42,7 @@ class LogMel(nn.Module):
         super().__init__()
         self.floor = settings.floor
         self.hop_samples = settings.hop_samples
-        # The smallest normal float32: silence is divided by it, and stays silence.
+        # The smallest normal float32: dividing silence by it leaves silence.
         self.tiny = float(torch.finfo(torch.float32).tiny)
         self.spectrogram = MelSpectrogram(
             sample_rate=settings.sample_rate_hz,

@@ -1,8 +1,8 @@
-"""What training writes down: losses, the life of the codebooks, and pictures, for TensorBoard and for the eye.
+"""Training metrics: running means of the losses, codebook usage, and TensorBoard events.
 
-A codebook dies quietly: the drawings go on getting better while every sound gets the same few words. So perplexity (how
-many words are in use, counted by how evenly) and the share of words used are kept for both levels, and a level that
-collapses is called out.
+A collapsing codebook is easy to miss: reconstructions go on improving while every sound is assigned the same few codes.
+So the perplexity (the exponential of the entropy of the code distribution) and the share of codes in use are recorded
+for both levels, and a level that collapses gives a warning.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 COLLAPSED_SHARE = 0.15
-"""A level whose perplexity is below this share of its words is collapsing."""
+"""A level whose perplexity is below this share of its codebook is collapsing."""
 
 
-class Mean:
-    """Running means of named numbers, kept as tensors until they are asked for (reading one stops an accelerator)."""
+class RunningMeans:
+    """Means of named scalars, kept as tensors until they are read: reading one waits for the accelerator."""
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -31,59 +31,60 @@ class Mean:
             self._sums[name] = self._sums.get(name, torch.zeros_like(value)) + value.detach()
         self._n += 1
 
-    def take(self) -> dict[str, float]:
-        """The means since the last time."""
+    def pop(self) -> dict[str, float]:
+        """The means since the last call, which start again from nothing."""
         means = {name: float(total) / self._n for name, total in self._sums.items()}
         self._sums, self._n = {}, 0
         return means
 
 
-class WordUse:
-    """Counts which words of a codebook are chosen."""
+class CodebookUsage:
+    """Counts how often each code of a codebook is assigned."""
 
     def __init__(self, n_codes: int) -> None:
         self.n_codes = n_codes
         self._counts = torch.zeros(n_codes, dtype=torch.int64)
 
     def add(self, codes: Tensor) -> None:
+        """Count the codes of an int64 tensor of any shape."""
         self._counts = self._counts.to(codes.device) + torch.bincount(codes.flatten(), minlength=self.n_codes)
 
-    def take(self, level: str) -> dict[str, float]:
-        """Perplexity (1 to K) and share of words used since the last time."""
+    def pop(self, level: str) -> dict[str, float]:
+        """Perplexity (1 to `n_codes`) and share of codes used since the last call, which start again from nothing."""
         share = self._counts.double() / self._counts.sum().clamp(min=1)
         perplexity = torch.exp(-torch.special.xlogy(share, share).sum())
         used = (self._counts > 0).double().mean()
         self._counts = torch.zeros_like(self._counts)
-        return {f"perplexity_{level}": float(perplexity), f"words_used_{level}": float(used)}
+        return {f"perplexity_{level}": float(perplexity), f"codes_used_{level}": float(used)}
 
 
-def collapse(measured: Mapping[str, float], n_codes: Mapping[str, int]) -> list[str]:
-    """A warning for each level that is collapsing, by the perplexities in `measured`."""
+def collapse_warnings(metrics: Mapping[str, float], n_codes: Mapping[str, int]) -> list[str]:
+    """A warning for each level whose perplexity in `metrics` shows a collapse. `n_codes`: codebook sizes by level."""
     return [
-        f"the {level} level is collapsing: of its {words} words only some {measured[f'perplexity_{level}']:.1f} are in "
-        "use, so that most sounds look alike to it. More varied sounds, more training, or a smaller --lr may help"
-        for level, words in n_codes.items()
-        if measured[f"perplexity_{level}"] < COLLAPSED_SHARE * words
+        f"the {level} codebook is collapsing: its perplexity is {metrics[f'perplexity_{level}']:.1f} of {size} codes, "
+        "so most sounds look alike to it. More varied sounds, longer training or a smaller --lr may help"
+        for level, size in n_codes.items()
+        if metrics[f"perplexity_{level}"] < COLLAPSED_SHARE * size
     ]
 
 
-class Journal:
-    """TensorBoard's events under `folder`. Going on at a step leaves off what an earlier run wrote after it."""
+class TensorBoardWriter:
+    """Writes events under `folder`. Starting at a later step discards what an earlier sitting wrote after it."""
 
     def __init__(self, folder: Path, step: int) -> None:
         self._writer: Any = SummaryWriter(str(folder), purge_step=step)
 
-    def numbers(self, kind: str, values: Mapping[str, float], step: int) -> None:
-        """Each value as `kind/name`."""
+    def scalars(self, kind: str, values: Mapping[str, float], step: int) -> None:
+        """Each value under the tag `kind/name`."""
         for name, value in values.items():
             self._writer.add_scalar(f"{kind}/{name}", value, step)
 
-    def pictures(self, scaled: Tensor, reconstruction: Tensor, step: int) -> None:
-        """Spectrograms `[B, 1, M, F]` (0 silence, 1 loud), each beside what was drawn from its words; high notes up."""
+    def reconstructions(self, scaled: Tensor, reconstruction: Tensor, step: int) -> None:
+        """Scaled spectrograms `[B, 1, M, F]` (0 silence, 1 loud), each beside its reconstruction, high bands on top."""
         pairs = torch.cat([scaled, reconstruction], dim=-1).float().cpu().flip(2).clamp(0, 1)
         for number, pair in enumerate(pairs):
-            self._writer.add_image(f"input beside reconstruction/{number}", pair, step)
+            self._writer.add_image(f"input and reconstruction/{number}", pair, step)
 
     def close(self) -> None:
-        """Everything to the disk."""
+        """Flush all events to the disk."""
         self._writer.close()

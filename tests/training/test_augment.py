@@ -1,4 +1,4 @@
-"""Views are of the size asked for, never below silence, different from each other, and repeat with the seed."""
+"""Views have the size asked for, are never below silence, differ from each other, and repeat with the seed."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ import pytest
 import torch
 
 from boiler.model.mel import MelSettings
-from boiler.training.augment import Views
+from boiler.training.augment import SpectrogramAugmentation
 
 SETTINGS = MelSettings()
 FRAMES = 48
 
 
-def views() -> Views:
-    return Views(SETTINGS, FRAMES, torch.device("cpu"))
+def augmentation() -> SpectrogramAugmentation:
+    return SpectrogramAugmentation(SETTINGS, FRAMES, torch.device("cpu"))
 
 
 def mel(batch: int = 64) -> torch.Tensor:
-    return 2 * torch.rand(batch, 1, SETTINGS.n_mels, views().frames_before, generator=torch.Generator().manual_seed(0))
+    return 2 * torch.rand(
+        batch, 1, SETTINGS.n_mels, augmentation().input_frames, generator=torch.Generator().manual_seed(0)
+    )
 
 
 @pytest.mark.parametrize("batch", [2, 3, 64])
 def test_views_have_the_size_asked_for_and_stay_above_silence(batch: int) -> None:
     torch.manual_seed(0)
-    altered = views()(mel(batch))
+    altered = augmentation()(mel(batch))
     assert altered.shape == (batch, 1, SETTINGS.n_mels, FRAMES)
     assert altered.isfinite().all()
     assert (altered >= math.log10(SETTINGS.floor)).all()
@@ -33,23 +35,23 @@ def test_views_have_the_size_asked_for_and_stay_above_silence(batch: int) -> Non
 
 def test_two_views_differ_and_the_same_seed_repeats_them() -> None:
     torch.manual_seed(0)
-    first, second = views()(mel()), views()(mel())
+    first, second = augmentation()(mel()), augmentation()(mel())
     torch.manual_seed(0)
-    assert torch.equal(views()(mel()), first)
+    assert torch.equal(augmentation()(mel()), first)
     assert not torch.equal(first, second)
 
 
 def test_a_view_is_still_nearer_to_its_own_sound_than_to_others() -> None:
     torch.manual_seed(0)
     # each sound a band of its own, far from the next
-    sounds = torch.zeros(6, 1, SETTINGS.n_mels, views().frames_before)
+    sounds = torch.zeros(6, 1, SETTINGS.n_mels, augmentation().input_frames)
     for row in range(6):
         sounds[row, :, 4 + 13 * row : 10 + 13 * row] = 2.0
     smooth = torch.nn.AvgPool2d((15, 1), 1, (7, 0))
     originals = smooth(sounds).mean(-1).flatten(1)
     hits = []
     for _ in range(20):
-        found = smooth(views()(sounds)).mean(-1).flatten(1)
+        found = smooth(augmentation()(sounds)).mean(-1).flatten(1)
         centred = [each - each.mean(1, keepdim=True) for each in (found, originals)]
         cosines = torch.nn.functional.normalize(centred[0]) @ torch.nn.functional.normalize(centred[1]).T
         hits.append((cosines.argmax(1) == torch.arange(6)).float().mean())

@@ -1,4 +1,4 @@
-"""Sounds are decoded once, read back as they were, drawn by the seed, and a bad file does not matter."""
+"""SegmentDataset are decoded once, read back unchanged, drawn by the seed, and a bad file does no harm."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from boiler.audio.windows import WINDOW_SAMPLES, Window
 from boiler.errors import CorpusError
 from boiler.model.mel import LogMel, MelSettings
 from boiler.training import dataset
-from boiler.training.dataset import Pairs, Sounds, Split, Windows, prepare
+from boiler.training.dataset import PairSampler, SegmentDataset, Split, WindowBatches, prepare_dataset
 
 RATE_HZ = 16_000
 
@@ -42,23 +42,23 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def sounds(mixed: Path, cache_dir: Path) -> Sounds:
-    return prepare(mixed, cache_dir)
+def sounds(mixed: Path, cache_dir: Path) -> SegmentDataset:
+    return prepare_dataset(mixed, cache_dir)
 
 
-def test_what_can_be_used_is_used_and_the_rest_is_listed(sounds: Sounds) -> None:
+def test_usable_sounds_are_listed_and_so_are_failures(sounds: SegmentDataset) -> None:
     assert sounds.ids == ["deep/long.WAV", "short.wav", "twin.wav"]
     assert sounds.silent == ["silent.wav"]
     assert [failure.id for failure in sounds.failures] == ["broken.wav"]
     assert sounds.failures[0].reason
 
 
-def test_a_long_sound_is_cut_without_a_gap_and_a_short_one_keeps_its_length(sounds: Sounds) -> None:
+def test_a_long_sound_is_cut_without_a_gap_and_a_short_one_keeps_its_length(sounds: SegmentDataset) -> None:
     assert sounds.sound.tolist() == [0, 0, 0, 1, 2]
     assert sounds.length.tolist() == [WINDOW_SAMPLES] * 3 + [RATE_HZ // 2] * 2
 
 
-def test_samples_come_back_as_they_were_but_for_their_level(sounds: Sounds, mixed: Path) -> None:
+def test_samples_are_read_back_up_to_their_level(sounds: SegmentDataset, mixed: Path) -> None:
     for segment, name, start in ((1, "deep/long.WAV", WINDOW_SAMPLES), (3, "short.wav", 0)):
         original = stream.load(mixed / name)
         original = original[start : start + WINDOW_SAMPLES] / np.abs(original).max()
@@ -69,19 +69,19 @@ def test_samples_come_back_as_they_were_but_for_their_level(sounds: Sounds, mixe
         np.testing.assert_allclose(window, expected, atol=2e-4)
 
 
-def test_a_stretch_of_a_short_sound_goes_round(sounds: Sounds) -> None:
-    whole = sounds.stretch(3, 0, RATE_HZ // 2)
-    np.testing.assert_array_equal(sounds.stretch(3, 7000, 3000), np.concatenate([whole[7000:], whole[:2000]]))
+def test_a_short_sound_is_repeated(sounds: SegmentDataset) -> None:
+    whole = sounds.samples(3, 0, RATE_HZ // 2)
+    np.testing.assert_array_equal(sounds.samples(3, 7000, 3000), np.concatenate([whole[7000:], whole[:2000]]))
 
 
-def test_a_second_time_nothing_is_decoded(mixed: Path, cache_dir: Path, sounds: Sounds, monkeypatch) -> None:
+def test_nothing_is_decoded_twice(mixed: Path, cache_dir: Path, sounds: SegmentDataset, monkeypatch) -> None:
     def refuse(*args: object, **kwargs: object) -> None:
         raise AssertionError("it was decoded again")
 
     clean = mixed.parent / "clean"
     shutil.copytree(mixed, clean, ignore=shutil.ignore_patterns("broken.wav"), copy_function=shutil.copy2)
     monkeypatch.setattr(dataset, "Decoders", refuse)
-    assert prepare(clean, cache_dir).ids == sounds.ids
+    assert prepare_dataset(clean, cache_dir).ids == sounds.ids
     shutil.rmtree(clean)
 
 
@@ -89,22 +89,22 @@ def test_a_changed_file_is_decoded_again(tmp_path: Path) -> None:
     path = tmp_path / "in" / "a.wav"
     path.parent.mkdir()
     write(path, tone(440, 0.5, RATE_HZ), RATE_HZ)
-    assert prepare(path.parent, tmp_path / "cache").length.tolist() == [RATE_HZ // 2]
+    assert prepare_dataset(path.parent, tmp_path / "cache").length.tolist() == [RATE_HZ // 2]
     write(path, tone(440, 0.25, RATE_HZ), RATE_HZ)
-    assert prepare(path.parent, tmp_path / "cache").length.tolist() == [RATE_HZ // 4]
+    assert prepare_dataset(path.parent, tmp_path / "cache").length.tolist() == [RATE_HZ // 4]
 
 
-def test_a_cache_that_lost_files_or_its_list_is_filled_again(tmp_path: Path) -> None:
+def test_a_damaged_cache_is_filled_again(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     write(folder / "a.wav", tone(440, 0.5, RATE_HZ), RATE_HZ)
     for spoil in ("known.json", "*/*.int16"):
-        prepare(folder, tmp_path / "cache")
+        prepare_dataset(folder, tmp_path / "cache")
         for path in (tmp_path / "cache").glob(spoil):
             path.unlink()
-        assert prepare(folder, tmp_path / "cache").ids == ["a.wav"]
+        assert prepare_dataset(folder, tmp_path / "cache").ids == ["a.wav"]
     (tmp_path / "cache" / "known.json").write_text("{ broken")
-    assert prepare(folder, tmp_path / "cache").ids == ["a.wav"]
+    assert prepare_dataset(folder, tmp_path / "cache").ids == ["a.wav"]
 
 
 @pytest.mark.parametrize("content", ["nothing", "broken", "silent"])
@@ -116,38 +116,75 @@ def test_a_folder_with_nothing_to_learn_from_is_refused(tmp_path: Path, content:
     if content == "silent":
         write(folder / "a.wav", np.zeros(RATE_HZ), RATE_HZ)
     with pytest.raises(CorpusError, match=str(folder)):
-        prepare(folder, tmp_path / "cache")
+        prepare_dataset(folder, tmp_path / "run" / "cache")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]  # no cache is left behind
+
+
+def test_one_file_is_one_file_in_the_refusal(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"hello")
+    with pytest.raises(CorpusError, match=r"of 1 file, 1 cannot be decoded and 0 are silent: a\.wav: "):
+        prepare_dataset(tmp_path, tmp_path / "cache")
+
+
+def test_decoding_ends_when_its_time_is_over_and_goes_on_in_the_next_run(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for n in range(4):
+        write(folder / f"{n}.wav", tone(200 + n, 0.2, RATE_HZ), RATE_HZ)
+    counts = []
+    for max_s in (0.0, 0.0, float("inf")):
+        dataset = prepare_dataset(folder, tmp_path / "cache", max_s=max_s)
+        assert len(dataset.ids) + dataset.n_skipped == 4
+        counts.append(len(dataset.ids))
+    assert counts == [1, 2, 4]
+
+
+def test_what_is_decoded_when_a_run_is_interrupted_stays_decoded(tmp_path: Path, monkeypatch) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for n in range(3):
+        write(folder / f"{n}.wav", tone(200 + n, 0.2, RATE_HZ), RATE_HZ)
+    decode = dataset._decode
+
+    def interrupted(*args):
+        yield next(decode(*args))
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(dataset, "_decode", interrupted)
+        prepare_dataset(folder, tmp_path / "cache")
+    assert prepare_dataset(folder, tmp_path / "cache", max_s=0.0).n_skipped == 1
 
 
 def test_of_a_very_long_sound_evenly_spread_windows_are_kept(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(dataset, "SEGMENTS_PER_SOUND", 4)
-    kept = dataset._Kept()
+    kept = dataset._EvenSample()
     for n in range(9):
         samples = np.full(WINDOW_SAMPLES, n + 1, np.float32)
         kept.add(Window(samples, n * 8.192, (n + 1) * 8.192, False))
     assert [window[0] for window in kept.windows] == [1, 5, 9]
 
 
-def test_a_split_keeps_whole_sounds_apart_and_repeats(sounds: Sounds) -> None:
-    many = Sounds(sounds.cache_dir, [(str(n), sounds._paths[0]) for n in range(20)], [], [])
+def test_a_split_keeps_whole_sounds_apart_and_repeats(sounds: SegmentDataset) -> None:
+    many = SegmentDataset(sounds.cache_dir, [(str(n), sounds._paths[0]) for n in range(20)], [], [])
     split, again, other = Split(many, 0.2, 0), Split(many, 0.2, 0), Split(many, 0.2, 1)
-    assert len(split.held) == 4 * 3
-    assert not set(many.sound[split.train]) & set(many.sound[split.held])
-    assert split.held.tolist() == again.held.tolist() != other.held.tolist()
+    assert len(split.validation) == 4 * 3
+    assert not set(many.sound[split.train]) & set(many.sound[split.validation])
+    assert split.validation.tolist() == again.validation.tolist() != other.validation.tolist()
 
 
-def test_of_few_sounds_none_is_held_out(sounds: Sounds) -> None:
+def test_of_few_sounds_none_is_held_out(sounds: SegmentDataset) -> None:
     split = Split(sounds, 0.2, 0)
     assert split.n_held_sounds == 0
-    assert split.train.tolist() == split.held.tolist() == [0, 1, 2, 3, 4]
+    assert split.train.tolist() == split.validation.tolist() == [0, 1, 2, 3, 4]
 
 
-def pairs(sounds: Sounds, seed: int = 0, batch: int = 4) -> Pairs:
-    return Pairs(sounds, np.arange(5), LogMel(MelSettings()), batch, 61, seed)
+def pairs(sounds: SegmentDataset, seed: int = 0, batch: int = 4) -> PairSampler:
+    return PairSampler(sounds, np.arange(5), LogMel(MelSettings()), batch, 61, seed)
 
 
-def test_a_batch_holds_two_stretches_of_each_sound(sounds: Sounds) -> None:
-    drawn = pairs(sounds, batch=5).draw(0)
+def test_a_batch_holds_two_crops_of_each_segment(sounds: SegmentDataset) -> None:
+    drawn = pairs(sounds, batch=5).sample(0)
     assert drawn.shape == (10, 1, 80, 61)
     assert drawn.dtype == torch.float32
     loudest = drawn.mean(-1).argmax(-2)[:, 0]  # each segment is a tone of its own pitch
@@ -155,20 +192,20 @@ def test_a_batch_holds_two_stretches_of_each_sound(sounds: Sounds) -> None:
     assert not torch.equal(drawn[:5], drawn[5:])
 
 
-def test_a_step_is_the_same_whatever_was_drawn_before(sounds: Sounds) -> None:
+def test_a_batch_depends_on_the_step_and_not_on_earlier_ones(sounds: SegmentDataset) -> None:
     first, second = pairs(sounds), pairs(sounds)
     for step in range(5):
-        first.draw(step)
-    assert torch.equal(first.draw(5), second.draw(5))
-    assert not torch.equal(first.draw(5), pairs(sounds, seed=1).draw(5))
+        first.sample(step)
+    assert torch.equal(first.sample(5), second.sample(5))
+    assert not torch.equal(first.sample(5), pairs(sounds, seed=1).sample(5))
 
 
-def test_a_batch_is_never_larger_than_the_folder(sounds: Sounds) -> None:
+def test_a_batch_is_never_larger_than_the_folder(sounds: SegmentDataset) -> None:
     assert pairs(sounds, batch=128).batch == 5
 
 
-def test_windows_are_the_same_each_time(sounds: Sounds) -> None:
-    windows = Windows(sounds, np.arange(5), 3, 0, torch.device("cpu"))
+def test_windows_are_the_same_each_time(sounds: SegmentDataset) -> None:
+    windows = WindowBatches(sounds, np.arange(5), 3, 0, torch.device("cpu"))
     assert len(windows) == 1
     first, again = torch.cat(list(windows)), torch.cat(list(windows))
     assert first.shape == (3, 1, WINDOW_SAMPLES)

@@ -1,4 +1,4 @@
-"""Confusion is low when views of one sound agree, a bag has unit length, and the weights weigh."""
+"""NT-Xent is low when views of one sound agree, a bag has unit length, and the total is the weighted sum."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from torch.nn.functional import normalize
 
 from boiler.model.mel import MelSettings
 from boiler.model.vqvae import VQVAE2, NetworkSettings
-from boiler.training.losses import DRAWING_WEIGHT, bag, confusion, losses
+from boiler.training.losses import RECONSTRUCTION_WEIGHT, bag_of_codes, compute_losses, nt_xent
 
 
-def test_confusion_is_that_of_chance_when_all_are_alike() -> None:
-    assert confusion(normalize(torch.ones(8, 4), dim=1)) == pytest.approx(math.log(7), abs=1e-5)
+def test_nt_xent_is_that_of_chance_when_all_are_alike() -> None:
+    assert nt_xent(normalize(torch.ones(8, 4), dim=1)) == pytest.approx(math.log(7), abs=1e-5)
 
 
-def test_confusion_vanishes_when_views_agree_and_sounds_differ() -> None:
+def test_nt_xent_vanishes_when_views_agree_and_sounds_differ() -> None:
     apart = torch.eye(16)
-    assert confusion(torch.cat([apart, apart])) < 0.05
-    assert confusion(torch.cat([apart, apart.roll(1, 0)])) > 6
+    assert nt_xent(torch.cat([apart, apart])) < 0.05
+    assert nt_xent(torch.cat([apart, apart.roll(1, 0)])) > 6
 
 
-def test_a_bag_is_of_unit_length_and_not_negative() -> None:
+def test_a_bag_has_unit_length_and_is_positive() -> None:
     shares = torch.softmax(torch.randn(3, 4, 6, 64, generator=torch.Generator().manual_seed(0)), dim=-1)
-    assert bag(shares).norm(dim=1) == pytest.approx(1.0, abs=1e-4)
-    assert (bag(shares) > 0).all()
+    assert bag_of_codes(shares).norm(dim=1) == pytest.approx(1.0, abs=1e-4)
+    assert (bag_of_codes(shares) > 0).all()
 
 
-def test_a_word_that_no_cell_has_gives_a_finite_gradient() -> None:
+def test_a_code_without_a_cell_gives_a_finite_gradient() -> None:
     shares = torch.zeros(2, 1, 1, 4)
     shares[..., 0] = 1.0
     shares.requires_grad_()
-    bag(shares).sum().backward()
+    bag_of_codes(shares).sum().backward()
     assert shares.grad is not None
     assert shares.grad.isfinite().all()
 
 
 @pytest.mark.parametrize(("latent", "contrast"), [(0.0, 0.0), (0.25, 0.0), (0.0, 1.0)])
-def test_the_weights_weigh(small_network: NetworkSettings, latent: float, contrast: float) -> None:
+def test_the_total_is_the_weighted_sum(small_network: NetworkSettings, latent: float, contrast: float) -> None:
     torch.manual_seed(0)
     network = VQVAE2(small_network, MelSettings()).eval()
     scaled = torch.rand(8, 1, 80, 48)
-    found = losses(network, network(scaled, 4), scaled, latent, contrast)
-    expected = DRAWING_WEIGHT * found.drawing
+    found = compute_losses(network, network(scaled, 4), scaled, latent, contrast)
+    expected = RECONSTRUCTION_WEIGHT * found.reconstruction
     expected = expected + latent * (found.commitment_top + found.commitment_bottom)
     expected = expected + contrast * (found.contrast + 0.5 * found.contrast_bag)
     torch.testing.assert_close(found.total, expected)

@@ -1,4 +1,4 @@
-"""Means, words in use and pictures reach TensorBoard's file, and a collapse is called out."""
+"""Means, codebook usage and images reach TensorBoard's event file, and a collapse gives a warning."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from boiler.training.tensorboard import Journal, Mean, WordUse, collapse
+from boiler.training.tensorboard import CodebookUsage, RunningMeans, TensorBoardWriter, collapse_warnings
 
 
-def test_a_mean_begins_anew_when_it_was_taken() -> None:
-    mean = Mean()
+def test_running_means_start_again_after_pop() -> None:
+    means = RunningMeans()
     for value in (1.0, 3.0):
-        mean.add({"loss": torch.tensor(value, requires_grad=True)})
-    assert mean.take() == {"loss": 2.0}
-    mean.add({"loss": torch.tensor(7.0)})
-    assert mean.take() == {"loss": 7.0}
+        means.add({"loss": torch.tensor(value, requires_grad=True)})
+    assert means.pop() == {"loss": 2.0}
+    means.add({"loss": torch.tensor(7.0)})
+    assert means.pop() == {"loss": 7.0}
 
 
 @pytest.mark.parametrize(
     ("codes", "perplexity", "used"),
     [([0, 0, 0, 0], 1.0, 0.25), ([0, 1, 2, 3], 4.0, 1.0), ([0, 0, 1, 1], 2.0, 0.5)],
 )
-def test_perplexity_counts_words_by_how_evenly_they_are_used(codes: list[int], perplexity: float, used: float) -> None:
-    use = WordUse(4)
-    use.add(torch.tensor(codes[:2]))
-    use.add(torch.tensor(codes[2:]))
-    assert use.take("top") == {"perplexity_top": pytest.approx(perplexity), "words_used_top": pytest.approx(used)}
+def test_perplexity_is_the_effective_number_of_codes(codes: list[int], perplexity: float, used: float) -> None:
+    usage = CodebookUsage(4)
+    usage.add(torch.tensor(codes[:2]))
+    usage.add(torch.tensor(codes[2:]))
+    assert usage.pop("top") == {"perplexity_top": pytest.approx(perplexity), "codes_used_top": pytest.approx(used)}
 
 
-def test_a_collapsing_level_is_called_out_and_a_living_one_is_not() -> None:
-    said = collapse({"perplexity_top": 3.0, "perplexity_bottom": 300.0}, {"top": 64, "bottom": 512})
-    assert len(said) == 1
-    assert "the top level is collapsing" in said[0]
-    assert collapse({"perplexity_top": 50.0}, {"top": 64}) == []
+def test_a_collapsing_level_gives_a_warning_and_a_healthy_one_does_not() -> None:
+    warnings = collapse_warnings({"perplexity_top": 3.0, "perplexity_bottom": 300.0}, {"top": 64, "bottom": 512})
+    assert len(warnings) == 1
+    assert "the top codebook is collapsing" in warnings[0]
+    assert collapse_warnings({"perplexity_top": 50.0}, {"top": 64}) == []
 
 
 def events(folder: Path) -> EventAccumulator:
@@ -44,21 +44,24 @@ def events(folder: Path) -> EventAccumulator:
     return found
 
 
-def test_numbers_and_pictures_are_in_the_events(tmp_path: Path) -> None:
-    journal = Journal(tmp_path, 0)
-    journal.numbers("train", {"drawing": 0.5}, 7)
-    journal.pictures(torch.rand(2, 1, 80, 48), torch.rand(2, 1, 80, 48), 7)
-    journal.close()
+def test_scalars_and_reconstructions_are_in_the_events(tmp_path: Path) -> None:
+    writer = TensorBoardWriter(tmp_path, 0)
+    writer.scalars("train", {"reconstruction": 0.5}, 7)
+    writer.reconstructions(torch.rand(2, 1, 80, 48), torch.rand(2, 1, 80, 48), 7)
+    writer.close()
     found = events(tmp_path)
-    assert [(event.step, event.value) for event in found.Scalars("train/drawing")] == [(7, 0.5)]
-    assert [found.Images(f"input beside reconstruction/{n}")[0].width for n in range(2)] == [96, 96]
+    assert [(event.step, event.value) for event in found.Scalars("train/reconstruction")] == [(7, 0.5)]
+    assert [found.Images(f"input and reconstruction/{n}")[0].width for n in range(2)] == [96, 96]
 
 
-def test_going_on_leaves_off_what_came_after_the_checkpoint(tmp_path: Path) -> None:
+def test_resuming_discards_events_after_the_checkpoint(tmp_path: Path) -> None:
     for step in (0, 5):
-        journal = Journal(tmp_path, step)
+        writer = TensorBoardWriter(tmp_path, step)
         for at in (2, 8):
             if at >= step:
-                journal.numbers("train", {"drawing": float(step)}, at)
-        journal.close()
-    assert [(event.step, event.value) for event in events(tmp_path).Scalars("train/drawing")] == [(2, 0.0), (8, 5.0)]
+                writer.scalars("train", {"reconstruction": float(step)}, at)
+        writer.close()
+    assert [(event.step, event.value) for event in events(tmp_path).Scalars("train/reconstruction")] == [
+        (2, 0.0),
+        (8, 5.0),
+    ]

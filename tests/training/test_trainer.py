@@ -1,212 +1,264 @@
-"""A run that was stopped goes on as if it had not been; its checkpoints are whole; bad settings are refused."""
+"""A resumed run equals the uninterrupted one, every stage leaves a usable checkpoint, and bounds end a run."""
 
 from __future__ import annotations
 
 import os
 import signal
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from boiler import encoder
 from boiler.encoder import joined_descriptors
-from boiler.errors import CheckpointError, CorpusError, SettingsError
+from boiler.errors import CheckpointError, CorpusError
 from boiler.model import checkpoint
-from boiler.model.vqvae import NetworkSettings
-from boiler.training import trainer
-from boiler.training.trainer import Run, TrainSettings
+from boiler.training import budget, saving, trainer
+from boiler.training.settings import TrainSettings
+from boiler.training.state import TrainState
+from boiler.training.stopping import StopRequested
+from boiler.training.trainer import TrainResult, learning_rate, train
+
+pytestmark = pytest.mark.usefixtures("short_fits")
 
 
-@pytest.fixture(autouse=True)
-def brief(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the folder teaches takes its seconds in every run: fewer rounds of it do here."""
-    monkeypatch.setattr(joined_descriptors, "STEPS", 10)
+def stop_at(step: int) -> Callable[[TrainState], None]:
+    """An `on_step` that sends SIGTERM after this step."""
 
-
-@pytest.fixture(scope="session")
-def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("decoded")
-
-
-@pytest.fixture
-def settings(labelled_folder: Path, cache_dir: Path, tmp_path: Path, small_network: NetworkSettings) -> TrainSettings:
-    """Two epochs of three steps."""
-    return TrainSettings(
-        labelled_folder,
-        tmp_path / "run",
-        epoch=2,
-        steps_per_epoch=3,
-        batch_size=4,
-        device="cpu",
-        precision="float32",
-        cache_dir=cache_dir,
-        network=small_network,
-    )
-
-
-def stopped_at(settings: TrainSettings, step: int) -> Path:
-    """Run it, with a SIGTERM in this step."""
-    run = Run(settings)
-    advance = run.advance
-
-    def advance_and_signal() -> None:
-        if run.step + 1 == step:
+    def on_step(state: TrainState) -> None:
+        if state.step == step:
             os.kill(os.getpid(), signal.SIGTERM)
-        advance()
 
-    run.advance = advance_and_signal  # type: ignore[method-assign]
-    path = run.go()
-    assert run.step == step
-    assert run.stopped_by == signal.SIGTERM
-    return path
+    return on_step
 
 
-def same(one: Any, other: Any) -> bool:
-    """Equal to the bit, all the way down."""
+def equal(one: Any, other: Any) -> bool:
+    """Equal to the bit, recursively."""
     if isinstance(one, torch.Tensor):
         return torch.equal(one, other)
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(one[key], other[key]) for key in one)
+        return one.keys() == other.keys() and all(equal(one[key], other[key]) for key in one)
     if isinstance(one, list | tuple):
-        return len(one) == len(other) and all(map(same, one, other))
+        return len(one) == len(other) and all(map(equal, one, other))
     return bool(one == other)
 
 
-@pytest.mark.parametrize("step", [2, 3, 5])
-def test_a_resumed_run_is_the_uninterrupted_one(settings: TrainSettings, tmp_path: Path, step: int) -> None:
-    whole = checkpoint.load(Run(replace(settings, save_path=tmp_path / "whole")).go())
-    half = stopped_at(settings, step)
-    assert checkpoint.load(half).step == step
-    again = checkpoint.load(Run(replace(settings, load_path=half)).go())
-    for name in ("weights", "optimiser", "learned", "epoch", "step", "measured"):
-        if name == "measured":  # of the last epoch, which began before the stop: only the held-out part is of the end
-            assert {key: value for key, value in again.measured.items() if key.startswith("held")} == {
-                key: value for key, value in whole.measured.items() if key.startswith("held")
-            }
-        else:
-            assert same(getattr(again, name), getattr(whole, name)), name
+def usable(path: Path) -> bool:
+    """Whether the default encoder of a checkpoint embeds."""
+    vectors = encoder.create(encoder.DEFAULT, path)(torch.randn(2, 1, 2**17))
+    return bool(vectors.isfinite().all())
 
 
-def test_each_epoch_leaves_a_checkpoint_and_numbers(settings: TrainSettings) -> None:
-    last = Run(settings).go()
-    assert last.name == "vqvae_002.pt"
-    assert sorted(path.name for path in settings.save_path.glob("*.pt")) == ["vqvae_001.pt", "vqvae_002.pt"]
-    events = EventAccumulator(str(settings.save_path))
+@pytest.fixture(scope="module")
+def uninterrupted_path(session_settings: TrainSettings) -> Path:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(joined_descriptors, "STEPS", 10)  # as in short_fits
+        return train(session_settings).path
+
+
+@pytest.fixture
+def uninterrupted(uninterrupted_path: Path) -> checkpoint.Checkpoint:
+    return checkpoint.load(uninterrupted_path)
+
+
+def test_a_resumed_run_equals_the_uninterrupted_one(
+    settings: TrainSettings, uninterrupted: checkpoint.Checkpoint
+) -> None:
+    result, resumed_from = None, None
+    for step in (2, 3, 5, None):
+        on_step = (lambda state: None) if step is None else stop_at(step)
+        result = train(replace(settings, load_path=resumed_from), on_step=on_step)
+        assert result.stopped_by == (None if step is None else signal.SIGTERM)
+        assert checkpoint.load(result.path).step == result.step == (step or 6)
+        resumed_from = result.path
+    assert result is not None
+    found = checkpoint.load(result.path)
+    for name in ("weights", "optimizer", "learned", "epoch", "step"):
+        assert equal(getattr(found, name), getattr(uninterrupted, name)), name
+    # Training metrics are means over what this sitting did, validation metrics are of the end.
+    validation = [name for name in uninterrupted.metrics if name.startswith("validation_")]
+    assert [found.metrics[name] for name in validation] == [uninterrupted.metrics[name] for name in validation] != []
+
+
+def test_each_epoch_leaves_a_checkpoint_and_metrics(uninterrupted_path: Path) -> None:
+    folder = uninterrupted_path.parent
+    assert uninterrupted_path.name == "vqvae_002.pt"
+    assert sorted(path.name for path in folder.glob("*.pt")) == ["vqvae_001.pt", "vqvae_002.pt"]
+    events = EventAccumulator(str(folder))
     events.Reload()
-    for kind in ("train", "held out"):
-        for name in ("total", "drawing", "perplexity_top", "words_used_bottom", "contrast"):
+    for kind in ("train", "validation"):
+        for name in ("total", "reconstruction", "perplexity_top", "codes_used_bottom", "contrast"):
             assert [event.step for event in events.Scalars(f"{kind}/{name}")] == [3, 6]
     assert [event.step for event in events.Scalars("train/lr")] == [3, 6]
-    assert len(events.Images("input beside reconstruction/0")) == 2
+    assert len(events.Images("input and reconstruction/0")) == 2
 
 
-def test_a_checkpoint_says_what_it_is_of(settings: TrainSettings) -> None:
-    found = checkpoint.load(Run(settings).go())
-    assert TrainSettings.from_plain(found.settings) == settings
-    assert found.mel["n_mels"] == 80
-    assert (found.epoch, found.step, found.seed) == (2, 6, 0)
-    assert 1 <= found.measured["perplexity_top"] <= 8
-
-
-def test_another_seed_is_another_run(settings: TrainSettings, tmp_path: Path) -> None:
-    one = checkpoint.load(Run(settings).go())
-    other = checkpoint.load(Run(replace(settings, seed=1, save_path=tmp_path / "other")).go())
-    assert not same(one.weights, other.weights)
-
-
-def test_weights_from_elsewhere_begin_a_new_run(settings: TrainSettings, tmp_path: Path) -> None:
-    first = Run(settings).go()
-    elsewhere = replace(settings, save_path=tmp_path / "new", load_path=first)
-    assert not elsewhere.resumes
-    run = Run(elsewhere)
-    assert (run.step, run.spent_s) == (0, 0.0)
-    assert same(run.network.state_dict(), checkpoint.load(first).weights)
-    assert run.go().name == "vqvae_002.pt"
-
-
-def test_a_folder_with_a_run_is_not_overwritten(settings: TrainSettings) -> None:
-    path = Run(settings).go()
-    with pytest.raises(CheckpointError, match=f"--load_path {path}"):
-        Run(settings)
-
-
-def test_the_rate_falls_to_the_bound_that_ends_first(settings: TrainSettings) -> None:
-    run = Run(replace(settings, epoch=1000, max_minutes=10.0))
-    run.step = 500  # beyond the warm-up
-    rates = []
-    for run.spent_s in (0.0, 300.0, 570.0):
-        rates.append(run.lr())
-    assert rates[0] > 0.9 * settings.lr
-    assert rates[1] < 0.6 * settings.lr
-    assert rates[2] == pytest.approx(trainer.LAST_LR_SHARE * settings.lr)
-    assert run.share_done() == 1.0
-    run.step, run.spent_s = run.last_step, 0.0
-    assert run.lr() == pytest.approx(trainer.LAST_LR_SHARE * settings.lr)
-
-
-def test_the_time_bound_ends_a_run_and_saves_it(settings: TrainSettings) -> None:
-    run = Run(replace(settings, epoch=10_000, steps_per_epoch=10_000, max_minutes=0.02))
-    path = run.go()
-    assert 0 < run.step < 10_000
-    assert path.name == "vqvae_001.pt"
-    assert checkpoint.load(path).step == run.step
-
-
-def test_a_collapsing_level_is_said_aloud(settings: TrainSettings, capsys: pytest.CaptureFixture[str]) -> None:
-    run = Run(settings)
-    run.advance()
-    run.uses["top"].take("top")
-    run.uses["top"].add(torch.zeros(100, dtype=torch.int64))
-    run.close_epoch(2)
-    assert "WARNING: the top level is collapsing" in capsys.readouterr().err
-    assert len(run.warnings) == 1
-
-
-@pytest.mark.parametrize("n_sounds", [1, 2, 3])
-def test_a_very_small_folder_will_do(
-    settings: TrainSettings, labelled_folder: Path, tmp_path: Path, n_sounds: int
+def test_a_checkpoint_holds_settings_and_metrics(
+    session_settings: TrainSettings, uninterrupted: checkpoint.Checkpoint
 ) -> None:
-    folder = tmp_path / "few"
-    folder.mkdir()
-    for path in sorted(labelled_folder.rglob("*.wav"))[:n_sounds]:
-        (folder / path.name).symlink_to(path)
-    few = replace(settings, wav_dir=folder, epoch=1)
-    if n_sounds == 1:
-        with pytest.raises(CorpusError, match="at least two"):
-            Run(few)
-    else:
-        assert Run(few).go().is_file()
+    assert TrainSettings.from_plain(uninterrupted.settings) == session_settings
+    assert uninterrupted.mel["n_mels"] == 80
+    assert (uninterrupted.epoch, uninterrupted.step, uninterrupted.seed) == (2, 6, 0)
+    assert 1 <= uninterrupted.metrics["perplexity_top"] <= 8
+
+
+def test_another_seed_gives_another_run(settings: TrainSettings, uninterrupted: checkpoint.Checkpoint) -> None:
+    assert not equal(checkpoint.load(train(replace(settings, seed=1)).path).weights, uninterrupted.weights)
+
+
+def test_weights_from_elsewhere_start_a_new_run(
+    settings: TrainSettings, uninterrupted: checkpoint.Checkpoint, uninterrupted_path: Path
+) -> None:
+    steps: list[int] = []
+    elsewhere = replace(settings, load_path=uninterrupted_path, lr=1e-12)
+    result = train(elsewhere, on_step=lambda state: steps.append(state.step))
+    assert steps == [1, 2, 3, 4, 5, 6]
+    assert result.path == settings.save_path / "vqvae_002.pt"
+    weights = checkpoint.load(result.path).weights
+    torch.testing.assert_close(weights["trunk.row"], uninterrupted.weights["trunk.row"])
+
+
+def test_a_folder_with_a_run_is_not_overwritten(session_settings: TrainSettings, uninterrupted_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=f"--load_path {uninterrupted_path}"):
+        train(session_settings)
+
+
+def test_the_learning_rate_warms_up_and_falls_to_the_end_of_the_run() -> None:
+    after_warm_up = trainer.WARM_UP_STEPS
+    assert learning_rate(1.0, 0, 0.0) == pytest.approx(1 / after_warm_up)
+    assert learning_rate(1.0, after_warm_up, 0.0) == pytest.approx(1.0)
+    assert learning_rate(1.0, after_warm_up, 0.5) == pytest.approx((1 + trainer.FINAL_LR_SHARE) / 2)
+    assert learning_rate(1.0, after_warm_up, 1.0) == learning_rate(1.0, after_warm_up, 1.7)
+    assert learning_rate(1.0, after_warm_up, 1.0) == pytest.approx(trainer.FINAL_LR_SHARE)
+
+
+def send(*args: object, **kwargs: object) -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def before(function: Callable[..., Any], action: Callable[..., None]) -> Callable[..., Any]:
+    """`function`, with `action` called first."""
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        action()
+        return function(*args, **kwargs)
+
+    return call
 
 
 @pytest.mark.parametrize(
-    "wrong",
+    ("owner", "function", "step"),
     [
-        {"epoch": 0},
-        {"lr": -1.0},
-        {"lr": float("nan")},
-        {"batch_size": 1},
-        {"n_mel_channels": 81},
-        {"n_mel_channels": 16},
-        {"max_minutes": 0.0},
-        {"held_share": 1.0},
-        {"contrast_weight": -1.0},
-        {"precision": "half"},
-        {"device": "abacus"},
+        (encoder, "learn_folder", 0),
+        (trainer, "learning_rate", 1),
+        (trainer, "_evaluate", 3),
+        (saving.checkpoint, "save", 3),
+        (encoder, "learn", 3),
     ],
-    ids=str,
+    ids=["fitting to the folder", "in a step", "validation", "saving", "fitting encoders"],
 )
-def test_bad_settings_are_refused_by_name(settings: TrainSettings, wrong: dict[str, Any]) -> None:
-    with pytest.raises(SettingsError, match=f"--{next(iter(wrong))}"):
-        replace(settings, **wrong)
+def test_a_signal_in_any_stage_leaves_a_usable_checkpoint(
+    settings: TrainSettings, monkeypatch: pytest.MonkeyPatch, owner: object, function: str, step: int
+) -> None:
+    monkeypatch.setattr(owner, function, before(getattr(owner, function), send), raising=True)
+    result = _train_ignoring_later_signals(settings, monkeypatch)
+    assert (result.stopped_by, result.step) == (signal.SIGTERM, step)
+    assert usable(result.path)
 
 
-def test_a_run_outside_of_the_main_thread_needs_no_signals(settings: TrainSettings) -> None:
+def _train_ignoring_later_signals(settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> TrainResult:
+    """The action of a test sends a signal in every call, but only the first may count."""
+    handler = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        return train(settings)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+def test_a_signal_while_decoding_ends_the_run_at_once(
+    settings: TrainSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trainer, "prepare_dataset", before(trainer.prepare_dataset, send))
+    with pytest.raises(StopRequested):
+        train(replace(settings, cache_dir=tmp_path / "cache"))
+    assert not settings.save_path.exists()
+
+
+def test_weights_are_saved_before_encoders_are_fitted_to_them(
+    settings: TrainSettings, monkeypatch: pytest.MonkeyPatch, uninterrupted: checkpoint.Checkpoint
+) -> None:
+    """As after a kill, or a second signal, while fitting: the run is resumed, and ends as if nothing had happened."""
+
+    def killed(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(encoder, "learn", killed)
+        train(settings)
+    path = settings.save_path / "vqvae_001.pt"
+    assert checkpoint.load(path).step == 3
+    with pytest.raises(CheckpointError, match="--load_path"):
+        encoder.create(encoder.DEFAULT, path)
+    found = checkpoint.load(train(replace(settings, load_path=path)).path)
+    assert equal(found.weights, uninterrupted.weights)
+    assert equal(found.learned, uninterrupted.learned)
+
+
+def test_the_time_bound_counts_every_stage(settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a clock on which 20 s are over at the start, and a step takes 10 s."""
+    now = [1000.0]
+    monkeypatch.setattr(budget, "time", SimpleNamespace(monotonic=lambda: now[0]))
+
+    def ten_seconds_later(state: TrainState) -> None:
+        now[0] += 10
+
+    bounded = replace(settings, epoch=10_000, steps_per_epoch=10_000, max_minutes=1.0)
+    result = train(bounded, started=980.0, on_step=ten_seconds_later)
+    assert result.step == 1 + (60 * (1 - budget.FINISHING_SHARE) - 20) // 10
+    assert result.path.name == "vqvae_001.pt"
+    found = checkpoint.load(result.path)
+    assert found.step == result.step
+    assert found.elapsed_s == 20 + 10 * result.step
+
+
+def test_fits_end_early_when_time_is_over(settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a minute spent already, only as few windows as allowed are read."""
+    monkeypatch.setattr(saving, "MIN_FIT_WINDOWS", 2)
+    monkeypatch.setattr(trainer.WindowBatches, "batch_size", 2)
+    n_windows: list[int] = []
+
+    def learn(windows: Any, network: Any, of_folder: Any) -> dict[str, torch.Tensor]:
+        n_windows.append(sum(len(batch) for batch in windows))
+        return dict(of_folder)
+
+    monkeypatch.setattr(encoder, "learn", learn)
+    train(replace(settings, max_minutes=1.0), started=time.monotonic() - 60)
+    assert n_windows == [2]
+
+
+def test_a_folder_of_one_short_sound_is_refused_and_two_will_do(
+    settings: TrainSettings, labelled_folder: Path, tmp_path: Path
+) -> None:
+    few = replace(settings, wav_dir=tmp_path / "few", epoch=1)
+    few.wav_dir.mkdir()
+    for path in sorted(labelled_folder.rglob("*.wav"))[:2]:
+        (few.wav_dir / path.name).symlink_to(path)
+    assert train(few).path.is_file()
+    (few.wav_dir / path.name).unlink()
+    with pytest.raises(CorpusError, match="at least two"):
+        train(replace(few, save_path=tmp_path / "other"))
+
+
+def test_a_run_outside_of_the_main_thread_handles_no_signals(settings: TrainSettings) -> None:
     found: list[Path] = []
-    thread = threading.Thread(target=lambda: found.append(Run(settings).go()))
+    thread = threading.Thread(target=lambda: found.append(train(replace(settings, epoch=1)).path))
     thread.start()
     thread.join()
     assert found[0].is_file()

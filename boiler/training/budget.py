@@ -1,0 +1,81 @@
+"""The wall-clock time of a run: `--max_minutes` bounds the whole command, so every stage gets a share of it."""
+
+from __future__ import annotations
+
+import math
+import time
+
+DECODING_SHARE = 0.4
+FOLDER_FIT_SHARE = 0.12
+"""Of what is left: the most that decoding, and fitting to the folder alone, may take."""
+CHECKPOINT_FIT_SHARE = 0.03
+"""Of the whole: the most that the fits of a checkpoint between epochs may take."""
+FINISHING_SHARE = 0.12
+"""Of the whole: kept for the end, when the encoders are fitted and compared with MFCC statistics."""
+COMPARISON_SHARE = 0.04
+"""Of the whole: the part of `FINISHING_SHARE` for the comparison."""
+
+
+class TimeBudget:
+    """What is spent, and what each stage may spend. Without a bound, every stage may take as long as it needs.
+
+    Arguments:
+        max_minutes: the bound of the whole run, over all its sittings, or None.
+        spent_s: seconds spent by earlier sittings.
+        started: when this sitting began, on `time.monotonic`; by default now.
+    """
+
+    def __init__(self, max_minutes: float | None, spent_s: float = 0.0, started: float | None = None) -> None:
+        self.max_s = math.inf if max_minutes is None else 60 * max_minutes
+        self._spent_s = spent_s
+        self._origin = (time.monotonic() if started is None else started) - spent_s
+        self._loop_began_s = 0.0
+
+    @property
+    def is_bounded(self) -> bool:
+        return self.max_s < math.inf
+
+    def elapsed_s(self) -> float:
+        """Seconds spent by all sittings."""
+        return time.monotonic() - self._origin
+
+    def left_s(self) -> float:
+        """Seconds left to the run, at least 0."""
+        return max(self.max_s - self.elapsed_s(), 0.0)
+
+    def decoding_s(self) -> float:
+        return DECODING_SHARE * self.left_s()
+
+    def folder_fit_s(self) -> float:
+        return FOLDER_FIT_SHARE * self.left_s()
+
+    def checkpoint_fit_s(self) -> float:
+        return CHECKPOINT_FIT_SHARE * self.max_s
+
+    def final_fit_s(self) -> float:
+        return max(self.max_s * (1 - COMPARISON_SHARE) - self.elapsed_s(), 0.0)
+
+    def comparison_s(self) -> float:
+        return COMPARISON_SHARE * self.max_s
+
+    def begin_loop(self) -> None:
+        """From here on, time is spent on training steps."""
+        self._loop_began_s = self.elapsed_s()
+
+    def loop_left_s(self) -> float:
+        """Seconds left to the training steps."""
+        return self.max_s * (1 - FINISHING_SHARE) - self.elapsed_s()
+
+    def loop_share(self) -> float:
+        """How much of the time for the training steps is spent, with earlier sittings, 0 to 1. 0 without a bound."""
+        if not self.is_bounded:
+            return 0.0
+        spent_s, left_s = self._spent_s + self.elapsed_s() - self._loop_began_s, self.loop_left_s()
+        return 1.0 if left_s <= 0 else spent_s / (spent_s + left_s)
+
+    def expected_steps(self, step: int, first_step: int, last_step: int) -> int:
+        """Steps in all, at the mean speed from `first_step` (at `begin_loop`) to `step`; at most `last_step`."""
+        if not self.is_bounded:
+            return last_step
+        s_per_step = (self.elapsed_s() - self._loop_began_s) / (step - first_step)
+        return min(last_step, step + int(max(self.loop_left_s(), 0.0) / max(s_per_step, 1e-9)))

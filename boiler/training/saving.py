@@ -1,0 +1,132 @@
+"""Writing the checkpoints of a run, and fitting the encoders (whitening and the like) that a checkpoint holds.
+
+The weights are written before anything is fitted to them, so a run that is killed while fitting can be resumed. Fitting
+ends early when its time is over or a stop is requested, and goes on with the windows it has read by then.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from boiler import encoder
+from boiler.model import checkpoint
+from boiler.model.checkpoint import Checkpoint
+from boiler.model.mel import MelSettings
+from boiler.progress import Meter, meter
+from boiler.training.budget import TimeBudget
+from boiler.training.dataset import SegmentDataset, Split, WindowBatches
+from boiler.training.settings import TrainSettings
+from boiler.training.state import TrainState
+from boiler.training.stopping import StopSignals
+
+FIT_WINDOWS = 4096
+"""Windows that the encoders are fitted to at the end of a run."""
+QUICK_FIT_WINDOWS = 256
+"""The same for a checkpoint between epochs, and the least after a signal."""
+MIN_FIT_WINDOWS = 64
+"""The least when the time is over."""
+
+
+class CheckpointSaver:
+    """Saves the states of one run under its `save_path`.
+
+    The windows that encoders are fitted to are drawn from `split.train` by the seed.
+    """
+
+    def __init__(
+        self,
+        settings: TrainSettings,
+        mel: MelSettings,
+        dataset: SegmentDataset,
+        split: Split,
+        steps_per_epoch: int,
+        budget: TimeBudget,
+        stop: StopSignals,
+        device: torch.device,
+    ) -> None:
+        self._settings = settings
+        self._mel = mel
+        self._dataset = dataset
+        self._split = split
+        self._steps_per_epoch = steps_per_epoch
+        self._budget = budget
+        self._stop = stop
+        self._device = device
+
+    def epoch(self, step: int) -> int:
+        """The epoch that this step belongs to, from 1."""
+        return max(1, math.ceil(step / self._steps_per_epoch))
+
+    def fit_folder(self) -> dict[str, Tensor]:
+        """Fit what depends on the folder alone, not on the network."""
+        windows = self._windows(FIT_WINDOWS, torch.device("cpu"))
+        deadline = time.monotonic() + self._budget.folder_fit_s()
+        return encoder.learn_folder(
+            windows, is_enough=lambda n: n >= MIN_FIT_WINDOWS and (self._stop.requested or time.monotonic() >= deadline)
+        )
+
+    def save_between(self, state: TrainState, metrics: dict[str, float]) -> Path:
+        """Save a checkpoint while the run goes on, after a quick fit. Its path."""
+        return self._save(state, metrics, QUICK_FIT_WINDOWS, self._budget.checkpoint_fit_s())
+
+    def save_last(self, state: TrainState, metrics: dict[str, float]) -> Path:
+        """Save the checkpoint that ends the run; after a quick fit where a stop was requested. Its path."""
+        n_windows = QUICK_FIT_WINDOWS if self._stop.requested else FIT_WINDOWS
+        return self._save(state, metrics, n_windows, self._budget.final_fit_s())
+
+    def _save(self, state: TrainState, metrics: dict[str, float], n_windows: int, max_s: float) -> Path:
+        path = self._settings.save_path / f"vqvae_{self.epoch(state.step):03d}.pt"
+        checkpoint.save(self._contents(state, metrics, state.folder_fit), path)
+        windows = self._windows(n_windows, self._device)
+        n_passes = len(encoder.FITTERS)
+        with meter("fitting encoders", n_passes * len(windows)) as progress:
+            limited = _LimitedBatches(windows, max_s / n_passes, self._stop, progress)
+            learned = encoder.learn(limited, state.network.eval(), state.folder_fit)
+        checkpoint.save(self._contents(state, metrics, learned), path)
+        return path
+
+    def _windows(self, limit: int, device: torch.device) -> WindowBatches:
+        return WindowBatches(self._dataset, self._split.train, limit, self._settings.seed, device)
+
+    def _contents(self, state: TrainState, metrics: dict[str, float], learned: dict[str, Tensor]) -> Checkpoint:
+        return Checkpoint(
+            network=asdict(state.network.settings),
+            mel=asdict(self._mel),
+            weights={name: value.cpu() for name, value in state.network.state_dict().items()},
+            learned=learned,
+            epoch=self.epoch(state.step),
+            step=state.step,
+            seed=self._settings.seed,
+            settings=self._settings.to_plain(),
+            optimizer=state.optimizer.state_dict(),
+            elapsed_s=self._budget.elapsed_s(),
+            metrics=metrics,
+        )
+
+
+class _LimitedBatches:
+    """Batches of windows, of which every pass ends early after `max_s` seconds, or when a stop is requested."""
+
+    def __init__(self, windows: WindowBatches, max_s: float, stop: StopSignals, progress: Meter) -> None:
+        self._windows = windows
+        self._max_s = max_s
+        self._stop = stop
+        self._progress = progress
+
+    def __iter__(self) -> Iterator[Tensor]:
+        deadline, n_windows = time.monotonic() + self._max_s, 0
+        for batch in self._windows:
+            yield batch
+            self._progress.step()
+            n_windows += len(batch)
+            if self._stop.requested and n_windows >= QUICK_FIT_WINDOWS:
+                return
+            if time.monotonic() >= deadline and n_windows >= MIN_FIT_WINDOWS:
+                return

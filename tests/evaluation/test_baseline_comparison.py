@@ -1,0 +1,65 @@
+"""The comparison tells a good encoder from a bad one, within its time, and says which is better."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from boiler import encoder
+from boiler.encoder.mfcc_stats import MFCCStats
+from boiler.evaluation import baseline_comparison
+from boiler.evaluation.baseline_comparison import BaselineComparison, compare_with_baseline
+from boiler.training.dataset import SegmentDataset, prepare_dataset
+
+
+@pytest.fixture(scope="module")
+def dataset(labelled_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> SegmentDataset:
+    return prepare_dataset(labelled_folder, tmp_path_factory.mktemp("cache"))
+
+
+class Peak(torch.nn.Module):
+    """A bad encoder: all that it knows of a sound is its level, which alterations change."""
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        angle = waveform.abs().amax(dim=(1, 2))
+        return torch.stack([angle.cos(), angle.sin()], dim=1)
+
+
+def use(monkeypatch: pytest.MonkeyPatch, model: torch.nn.Module) -> None:
+    monkeypatch.setattr(encoder, "create", lambda *args: model)
+
+
+def test_a_bad_encoder_is_not_better(dataset: SegmentDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, Peak())
+    found = compare_with_baseline(Path("vqvae_001.pt"), dataset)
+    assert found.found < 0.5 < found.baseline_found
+    assert not found.is_better
+    assert found.n_queries == 18 * 9
+
+
+def test_the_baseline_against_itself_is_no_better(dataset: SegmentDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = MFCCStats()
+    model.fit([torch.from_numpy(baseline_comparison._windows(dataset, list(range(18))))[:, None]])
+    use(monkeypatch, model.eval())
+    found = compare_with_baseline(Path("vqvae_001.pt"), dataset)
+    assert found.found == pytest.approx(found.baseline_found, abs=0.02)
+
+
+def test_without_time_a_few_sounds_are_compared(dataset: SegmentDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(monkeypatch, Peak())
+    assert compare_with_baseline(Path("vqvae_001.pt"), dataset, max_s=0.0).n_queries == 8 * 9
+
+
+def test_a_trained_checkpoint_is_compared(dataset: SegmentDataset, checkpoint_path: Path) -> None:
+    found = compare_with_baseline(checkpoint_path, dataset, max_s=0.0)
+    assert 0 <= found.found <= 1
+    assert str(found).startswith("altered sounds find their original in ")
+    assert f"of 72 queries with {encoder.DEFAULT}" in str(found)
+
+
+@pytest.mark.parametrize(("found", "baseline", "better"), [(0.9, 0.8, True), (0.8, 0.8, False), (1.0, 1.0, True)])
+def test_better_means_more_often_or_always(found: float, baseline: float, better: bool) -> None:
+    assert BaselineComparison("A", "B", found, baseline, 10).is_better is better

@@ -1,0 +1,144 @@
+"""Weights are saved before encoders are fitted, and fitting ends early when time is over or a stop is requested."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+
+import pytest
+import torch
+from torch import Tensor
+
+from boiler import encoder
+from boiler.model import checkpoint
+from boiler.model.mel import MelSettings
+from boiler.model.vqvae import VQVAE2
+from boiler.training import saving
+from boiler.training.budget import TimeBudget
+from boiler.training.dataset import Split, WindowBatches, prepare_dataset
+from boiler.training.saving import CheckpointSaver
+from boiler.training.settings import TrainSettings
+from boiler.training.state import TrainState
+from boiler.training.stopping import StopSignals
+
+
+@pytest.fixture(autouse=True)
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The folder has 17 training windows: fits may end after 4 or, when a stop is requested, 8 of them."""
+    monkeypatch.setattr(WindowBatches, "batch_size", 2)
+    monkeypatch.setattr(saving, "MIN_FIT_WINDOWS", 4)
+    monkeypatch.setattr(saving, "QUICK_FIT_WINDOWS", 8)
+
+
+@pytest.fixture
+def n_fitted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """How many windows each fit read; nothing is learned from them."""
+    counts: list[int] = []
+
+    def learn(windows: Iterable[Tensor], network: VQVAE2, of_folder: dict[str, Tensor]) -> dict[str, Tensor]:
+        counts.append(sum(len(batch) for batch in windows))
+        return of_folder | {"pooled.mean": torch.zeros(1)}
+
+    monkeypatch.setattr(encoder, "learn", learn)
+    return counts
+
+
+@pytest.fixture
+def stop() -> StopSignals:
+    return StopSignals()
+
+
+@pytest.fixture
+def saver_within(settings: TrainSettings, stop: StopSignals) -> Callable[[TimeBudget], CheckpointSaver]:
+    def make(budget: TimeBudget) -> CheckpointSaver:
+        dataset = prepare_dataset(settings.wav_dir, settings.cache_dir or settings.save_path)
+        split = Split(dataset, settings.held_share, settings.seed)
+        settings.save_path.mkdir()
+        return CheckpointSaver(settings, MelSettings(), dataset, split, 3, budget, stop, torch.device("cpu"))
+
+    return make
+
+
+@pytest.fixture
+def state(settings: TrainSettings) -> TrainState:
+    torch.manual_seed(0)
+    network = VQVAE2(settings.network, MelSettings())
+    return TrainState(network, torch.optim.AdamW(network.parameters()), 4, {"parts.mean": torch.ones(1)})
+
+
+Make = Callable[[TimeBudget], CheckpointSaver]
+
+
+def test_epochs_are_counted_from_1(saver_within: Make) -> None:
+    saver = saver_within(TimeBudget(None))
+    assert [saver.epoch(step) for step in (0, 1, 3, 4, 6, 7)] == [1, 1, 1, 2, 2, 3]
+
+
+def test_the_weights_are_on_disk_when_fitting_starts(
+    saver_within: Make, state: TrainState, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[checkpoint.Checkpoint] = []
+
+    def learn(windows: object, network: object, of_folder: dict[str, Tensor]) -> dict[str, Tensor]:
+        seen.append(checkpoint.load(settings.save_path / "vqvae_002.pt"))
+        return of_folder | {"pooled.mean": torch.zeros(1)}
+
+    monkeypatch.setattr(encoder, "learn", learn)
+    path = saver_within(TimeBudget(None)).save_between(state, {"total": 1.0})
+    assert seen[0].step == 4
+    assert set(seen[0].learned) == {"parts.mean"}
+    after = checkpoint.load(path)
+    assert set(after.learned) == {"parts.mean", "pooled.mean"}
+    assert after.metrics == {"total": 1.0}
+    assert all(torch.equal(value, after.weights[name]) for name, value in seen[0].weights.items())
+
+
+def test_the_last_fit_reads_all_windows_and_others_fewer(
+    saver_within: Make, state: TrainState, n_fitted: list[int]
+) -> None:
+    saver = saver_within(TimeBudget(None))
+    saver.save_between(state, {})
+    saver.save_last(state, {})
+    assert n_fitted == [8, 17]
+
+
+def test_a_fit_ends_early_when_time_is_over_or_a_stop_is_requested(
+    saver_within: Make, state: TrainState, n_fitted: list[int], stop: StopSignals
+) -> None:
+    saver = saver_within(TimeBudget(1.0, spent_s=60.0))
+    saver.save_last(state, {})
+    stop.number = 15
+    saver.save_last(state, {})
+    assert n_fitted == [4, 4]
+
+
+def test_a_stop_while_fitting_leaves_a_quick_fit(
+    saver_within: Make, state: TrainState, stop: StopSignals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts: list[int] = []
+
+    def learn(windows: Iterable[Tensor], network: VQVAE2, of_folder: dict[str, Tensor]) -> dict[str, Tensor]:
+        for batch in windows:
+            counts.append(len(batch))
+            stop.number = 15
+        return dict(of_folder)
+
+    monkeypatch.setattr(encoder, "learn", learn)
+    saver_within(TimeBudget(None)).save_last(state, {})
+    assert sum(counts) == 8
+
+
+def test_fitting_to_the_folder_ends_early_too(
+    saver_within: Make, stop: StopSignals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enough: list[list[bool]] = []
+
+    def learn_folder(windows: object, *, is_enough: Callable[[int], bool]) -> dict[str, Tensor]:
+        enough.append([is_enough(n) for n in (3, 4)])
+        return {}
+
+    monkeypatch.setattr(encoder, "learn_folder", learn_folder)
+    saver = saver_within(TimeBudget(None))
+    saver.fit_folder()
+    stop.number = 15
+    saver.fit_folder()
+    assert enough == [[False, False], [False, True]]
