@@ -33,7 +33,14 @@ class _RenamedFlag(argparse.Action):
     """A flag by its old name: says the new one on stderr, then does what that does."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, new: argparse.Action) -> None:
-        super().__init__(option_strings, dest, nargs=new.nargs, type=new.type, help=argparse.SUPPRESS)  # type: ignore[arg-type]
+        super().__init__(
+            option_strings,
+            dest,
+            nargs=new.nargs,
+            type=new.type,  # type: ignore[arg-type]
+            choices=new.choices,
+            help=argparse.SUPPRESS,
+        )
         self.default = argparse.SUPPRESS
         self._new = new
 
@@ -48,7 +55,7 @@ class _RenamedFlag(argparse.Action):
         self._new(parser, namespace, values, option_string)
 
 
-def add_renamed(parser: argparse.ArgumentParser, old: str, new: argparse.Action) -> None:
+def add_renamed(parser: argparse._ActionsContainer, old: str, new: argparse.Action) -> None:
     """Keep the old name of a flag for one version: not in --help, and using it prints the new name on stderr."""
     parser.add_argument(old, dest=new.dest, action=_RenamedFlag, new=new)
 

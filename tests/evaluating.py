@@ -1,4 +1,4 @@
-"""A small index to evaluate: an encoder of a few lines, over sounds made on the spot."""
+"""A small index to evaluate: a simple encoder over a folder of WAV files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from boiler.store.generation import Header, Item, rows_of
 
 
 class Bands(Encoder):
-    """A bag of 32 bands: square roots of the shares of a window's energy; its words are the three strongest."""
+    """A bag of 32 bands: the square root of each band's share of the energy. Its codes are the three strongest."""
 
     def __init__(self) -> None:
         super().__init__(32)
@@ -36,7 +36,7 @@ class Bands(Encoder):
 
 
 def indexed(sounds: Path, model_dir: Path, *, embedder: bool = True) -> Path:
-    """An index of the folder by `Bands`, published from arrays."""
+    """Publish an index of the folder, embedded by `Bands`. Without `embedder`, the index holds vectors only."""
     encoder = Bands()
     paths = sorted(sounds.rglob("*.wav"))
     windows = [[one.samples for one in cut_windows(stream.stream(path))] for path in paths]

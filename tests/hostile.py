@@ -1,4 +1,4 @@
-"""A corpus of hostile files, made on the spot: what people's folders hold, and what someone might put there."""
+"""Hostile files: damaged ones, as folders of sounds hold them, and ones made to do harm."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _tag(n_bytes: int) -> bytes:
 
 
 def _cut_and_flipped(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Files of eight formats, cut at every kind of place, and with bits turned over."""
+    """Files of eight formats, truncated at different places, and with flipped bits."""
     for form in CUT:
         suffix = FORMATS[form].suffix
         sound = np.stack([tone(440, 1.5, 48_000)] * FORMATS[form].channels[0])
@@ -45,7 +45,7 @@ def _cut_and_flipped(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def _headers() -> Iterator[tuple[str, bytes]]:
-    """WAV headers that say what is not so."""
+    """WAV files whose headers are wrong."""
     for rate_hz in (0, 1, 999, 768_001, 2_000_000_000):
         yield f"header/rate of {rate_hz} Hz.wav", wav_bytes(SECOND, rate_hz=rate_hz)
     for channels in (0, 65, 255, 10_000, 65_535):
@@ -68,7 +68,7 @@ def _headers() -> Iterator[tuple[str, bytes]]:
 
 
 def _in_disguise() -> Iterator[tuple[str, bytes]]:
-    """What is no sound, and what is a program for FFmpeg."""
+    """Files that are not sounds, and scripts that FFmpeg would run."""
     noise = random.Random(1).randbytes
     yield "disguised/nothing.mp3", b""
     yield "disguised/one byte.wav", b"R"
@@ -99,7 +99,7 @@ def _in_disguise() -> Iterator[tuple[str, bytes]]:
 
 
 def _bombs(folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Small files that are a lot of sound."""
+    """Small files that decode to a lot of samples."""
     bomb = write(folder / "bomb.flac", np.zeros((8, 96_000 * 60)), 96_000, "flac")
     data = bomb.read_bytes()
     bomb.unlink()
@@ -108,8 +108,8 @@ def _bombs(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def write_corpus(folder: Path) -> list[str]:
-    """Write all of them below `folder`; their ids. With them stand what only a file system can do: a pipe, links to
-    nowhere and in a circle, a name that is not UTF-8, a tree of a hundred folders."""
+    """Write all of them below `folder`, with what needs a file system: a pipe, dangling and circular links, a name that
+    is not UTF-8, a tree of a hundred folders. Their ids."""
     folder.mkdir(parents=True, exist_ok=True)
     ids = []
     for parts in (_cut_and_flipped(folder), _headers(), _in_disguise(), _bombs(folder)):

@@ -1,7 +1,7 @@
-"""Kills the indexer in each of its stages, all of its processes at once, as a power cut does, and looks what is lost.
+"""Kill the indexer in each of its stages, with all of its processes at once as a power cut would, and check the result.
 
-A time drawn beforehand would miss on a machine that is busier than it was. So the stage is drawn, and waited for by
-what can be seen from outside; the clock tells only the moment within it, by how long it took in the runs before.
+A moment drawn beforehand would miss its stage on a machine of another speed. So a stage is drawn, and detected by what
+can be observed from outside; within it, the moment is drawn from how long the stage took in earlier runs.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from boiler.indexing import binding
 from boiler.store import generation
 from boiler.store.projector import METADATA, TENSORS
 
-STAGES = ("starting", "looking", "learning", "embedding", "publishing")
-"""In their order: Python and its imports; comparing the folder with the catalog, under the lock; making the encoder;
-hearing what is pending; writing a generation, and pointing to it."""
-ENDED = "came to its end"
-_LOOK_EVERY_S = 0.001
-_KILLS_EACH = 4  # of one index, before it may come to its end
-_REMEMBERED = 5  # runs of which it is known how long their stages took
+STAGES = ("starting", "scanning", "learning", "embedding", "publishing")
+"""In order: Python and its imports; comparing the folder with the catalog, under the lock; fitting the encoder;
+embedding pending files; writing a generation, and switching to it."""
+ENDED = "ended by itself"
+_POLL_S = 0.001
+_KILLS_EACH = 4  # of one index, before it may end by itself
+_REMEMBERED = 5  # runs from which the duration of a stage is known
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def write_many(folder: Path) -> Path:
-    """Thirty short sounds and a long one."""
+    """Write thirty short sounds and a long one."""
     folder.mkdir()
     for n in range(30):
         write(folder / f"{n}.wav", tone(200 + 30 * n, 0.3 + n / 20, 8_000), 8_000)
@@ -44,7 +44,7 @@ def write_many(folder: Path) -> Path:
 
 
 def start(folder: Path, model_dir: Path) -> subprocess.Popen[bytes]:
-    """`python -m boiler.index` as a group of processes of its own, so that a kill takes all of them."""
+    """Start `python -m boiler.index` in its own process group, so that one kill ends all of its processes."""
     words = ("--workers", "1", "--batch_size", "2")
     return subprocess.Popen(
         [sys.executable, "-m", "boiler.index", str(folder), "MFCCStats", "--model_dir", str(model_dir), *words],
@@ -56,36 +56,36 @@ def start(folder: Path, model_dir: Path) -> subprocess.Popen[bytes]:
 
 
 def same(one: Path, other: Path) -> bool:
-    """metadata.tsv to the byte, vectors to a cosine of 0.99999."""
+    """Whether metadata.tsv is equal to the byte, and vectors to a cosine of 0.99999."""
     vectors = generation.check(one).vectors, generation.check(other).vectors
     return (one / METADATA).read_bytes() == (other / METADATA).read_bytes() and bool(
         ((vectors[0] * vectors[1]).sum(axis=1) > 0.99999).all()
     )
 
 
-def killed_again_and_again(folder: Path, tmp_path: Path, n_kills: int) -> Counter[str]:
-    """Kill runs in stages drawn by chance and take them up again. After each, what is published is whole; what is there
-    in the end is what an uninterrupted run gives. In which stage so many fell, and how often one came to its end."""
+def kill_repeatedly(folder: Path, tmp_path: Path, n_kills: int) -> Counter[str]:
+    """Kill runs in random stages, and run again. After each kill, what is published is complete; in the end it equals
+    that of an uninterrupted run. The number of kills by stage, and of runs that ended by themselves."""
     counts: Counter[str] = Counter()
     chance = random.Random(0)
     reference = Run(folder, tmp_path / "reference")
     reference.end()
-    took_s = {stage: deque([reference.took_s.get(stage, 0.0)], maxlen=_REMEMBERED) for stage in STAGES}
+    duration_s = {stage: deque([reference.duration_s.get(stage, 0.0)], maxlen=_REMEMBERED) for stage in STAGES}
     while counts.total() - counts[ENDED] < n_kills:
         model_dir = tmp_path / "m"
         wanted = min(_KILLS_EACH, n_kills - counts.total() + counts[ENDED])
         for stage in sorted(chance.choices(STAGES, k=wanted), key=STAGES.index):
             run = Run(folder, model_dir)
-            if not run.at_work(stage) or not run.at_work(for_s=chance.random() * max(took_s[stage])):
+            if not run.wait_until(stage) or not run.wait_until(for_s=chance.random() * max(duration_s[stage])):
                 break
-            if not (fell := run.kill()):
+            if not (stage_killed := run.kill()):
                 break
-            counts[fell] += 1
+            counts[stage_killed] += 1
             if (model_dir / generation.CURRENT).exists():
                 opened = generation.check(model_dir)
                 assert len((model_dir / TENSORS).read_text().splitlines()) == opened.header.n_rows
-            for over, s in run.took_s.items():
-                took_s[over].append(s)
+            for over, s in run.duration_s.items():
+                duration_s[over].append(s)
         else:
             run = Run(folder, model_dir)
         run.end()
@@ -96,55 +96,55 @@ def killed_again_and_again(folder: Path, tmp_path: Path, n_kills: int) -> Counte
 
 
 class Run:
-    """The indexer at work, looked at from outside."""
+    """A running indexer, observed from outside."""
 
     def __init__(self, folder: Path, model_dir: Path) -> None:
-        self.took_s: dict[str, float] = {}  # of the stages that are over
+        self.duration_s: dict[str, float] = {}  # by stage, for those that are over
         self._model_dir = model_dir
         self._left = self._unfinished()
         self._process = start(folder, model_dir)
         self._stage, self._since = STAGES[0], time.monotonic()
 
-    def at_work(self, stage: str = STAGES[0], for_s: float = 0.0) -> bool:
-        """Wait until it has come to that stage, or to one after it, and then so long; whether it is still at work."""
+    def wait_until(self, stage: str = STAGES[0], for_s: float = 0.0) -> bool:
+        """Wait until this stage or a later one is reached, and `for_s` longer. Whether the indexer still runs then."""
         until = None
         while self._process.poll() is None:
-            if until is None and STAGES.index(self._look()) >= STAGES.index(stage):
+            if until is None and STAGES.index(self._current_stage()) >= STAGES.index(stage):
                 until = time.monotonic() + for_s
             if until is not None and time.monotonic() >= until:
                 return True
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(_POLL_S)
         return False
 
     def kill(self) -> str:
-        """The stage that it was in; empty where it came to its end before."""
-        stage = self._look()
+        """Kill the indexer. The stage that it was in; empty if it had ended before."""
+        stage = self._current_stage()
         os.killpg(self._process.pid, signal.SIGKILL)
-        self._ended()
+        self._finish()
         return stage if self._process.returncode == -signal.SIGKILL else ""
 
     def end(self) -> None:
-        """Let it come to its end, which must be a good one."""
-        self.at_work(for_s=float("inf"))
-        self.took_s[self._stage] = time.monotonic() - self._since
-        said = self._ended()
-        assert self._process.returncode == 0, said
+        """Wait until the indexer ends; it must succeed."""
+        self.wait_until(for_s=float("inf"))
+        self.duration_s[self._stage] = time.monotonic() - self._since
+        output = self._finish()
+        assert self._process.returncode == 0, output
 
-    def _ended(self) -> str:
-        _, said = self._process.communicate()
-        assert b"Traceback" not in said, said.decode()
-        return said.decode()
+    def _finish(self) -> str:
+        _, output = self._process.communicate()
+        assert b"Traceback" not in output, output.decode()
+        return output.decode()
 
-    def _look(self) -> str:
-        """The stage that it is in: none comes after a later one."""
-        seen = self._seen()
-        if STAGES.index(seen) > STAGES.index(self._stage):
+    def _current_stage(self) -> str:
+        """The current stage. Stages only advance."""
+        observed = self._observed_stage()
+        if STAGES.index(observed) > STAGES.index(self._stage):
             now = time.monotonic()
-            self.took_s[self._stage] = now - self._since
-            self._stage, self._since = seen, now
+            self.duration_s[self._stage] = now - self._since
+            self._stage, self._since = observed, now
         return self._stage
 
-    def _seen(self) -> str:
+    def _observed_stage(self) -> str:
         if self._unfinished() - self._left:
             return "publishing"
         pid = self._process.pid
@@ -152,16 +152,16 @@ class Run:
             if (self._model_dir / files.LOCK_FILE).read_text().split(",")[0] != f"process {pid}":
                 return "starting"
             decoders = Path(f"/proc/{pid}/task/{pid}/children").read_text()
-        except OSError:  # not there yet, or the process has ended
+        except OSError:  # not written yet, or the process has ended
             return "starting"
         if not decoders:
-            return "looking"
+            return "scanning"
         return "embedding" if (self._model_dir / binding.ENCODER_FILE).exists() else "learning"
 
     def _unfinished(self) -> set[tuple[str, int]]:
-        """What a run has not published yet: names, and when they were made or last written."""
+        """What a run has not published yet: names, with modification times."""
         found = set()
         for path in self._model_dir.glob(f"{generation.VERSIONS}/.*"):
-            with suppress(OSError):  # it has its name by now
+            with suppress(OSError):  # it was renamed meanwhile
                 found.add((path.name, path.stat().st_mtime_ns if path.is_file() else 0))
         return found

@@ -1,4 +1,4 @@
-"""For the tests of the service: model directories made in a moment, and real servers on a port of their own."""
+"""Helpers for tests of the service: small model directories, and real servers on free ports."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ import numpy as np
 from boiler.store import generation
 from boiler.store.generation import Header, Item, rows_of
 
-START_S = 240.0  # of a machine that is busy
+START_S = 240.0  # on a busy machine
 
 
 def publish(model_dir: Path, n_items: int = 200, dim: int = 16, seed: int = 0) -> generation.Generation:
-    """A model directory of random vectors: item n is row n, five seconds long, labelled by its last digit."""
+    """A model directory of random vectors: item n is row n, 5 s long, labelled by the last digit of n."""
     vectors = np.random.default_rng(seed).normal(size=(n_items, dim)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     items = [
@@ -36,7 +36,7 @@ def publish(model_dir: Path, n_items: int = 200, dim: int = 16, seed: int = 0) -
 
 
 class Server:
-    """A running service: where it is, its process, and what it has said."""
+    """A running service: its URL, its process and its output."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -53,10 +53,10 @@ class Server:
         self._lines.put(None)
 
     def wait_for(self, pattern: str, times: int = 1) -> re.Match[str]:
-        """The match of the line that is waited for."""
+        """Wait for a line that matches, the last of `times` such lines. Its match."""
         while True:
             line = self._lines.get(timeout=START_S)
-            assert line is not None, "it ended:\n" + "".join(self.said)
+            assert line is not None, "the server ended:\n" + "".join(self.said)
             self.said.append(line)
             if match := re.search(pattern, line):
                 times -= 1
@@ -64,7 +64,7 @@ class Server:
                     return match
 
     def end(self) -> str:
-        """Waits until it has ended, and gives all that it said."""
+        """Wait until the server has ended. All of its output."""
         self.process.wait(START_S)
         while (line := self._lines.get(timeout=START_S)) is not None:
             self.said.append(line)
@@ -73,7 +73,7 @@ class Server:
 
 @contextlib.contextmanager
 def running(command: list[str], environment: dict[str, str], workers: int = 1) -> Iterator[Server]:
-    """Starts a server by a command of which it is known that it prints uvicorn's lines, and stops it at the end."""
+    """Run a command that starts uvicorn, and stop it when the block ends."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("BOILER_")}
     process = subprocess.Popen(
         [sys.executable, "-m", *command],
@@ -85,7 +85,7 @@ def running(command: list[str], environment: dict[str, str], workers: int = 1) -
     server = Server(process)
     try:
         server.url = server.wait_for(r"running on (http://\S+)")[1]
-        if workers > 1:  # their parent says where before they are up
+        if workers > 1:  # the parent process prints the URL before its workers are up
             server.wait_for("Application startup complete", workers)
         yield server
     finally:

@@ -1,4 +1,4 @@
-"""Sound files in every format that boiler reads, made on the spot with PyAV."""
+"""Write sound files in every format that boiler reads, with PyAV."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from boiler.arrays import Float32Array, FloatArray
 
 @dataclass(frozen=True)
 class Format:
-    """How to write a file: its suffix, codec, sample format, and what comes back of it."""
+    """How a format is written, and how exactly it is read back."""
 
     suffix: str
     codec: str
     sample_format: str
-    exact: float | None = None  # the greatest error of a sample in a lossless format; None: lossy
+    exact: float | None = None  # largest error of a sample in a lossless format; None: lossy
     rates_hz: tuple[int, ...] = (8_000, 16_000, 44_100, 48_000)
     channels: tuple[int, ...] = (1, 2, 6)
     bit_rate: int | None = None
     options: dict[str, str] = field(default_factory=dict)
 
 
-# AAC may say "noise of this level" instead of the samples; what comes back is then other noise each time.
-NO_MADE_UP_NOISE = {"aac_pns": "0"}
+# AAC may store "noise of this level" instead of samples, which decodes to different noise each time.
+NO_NOISE_SUBSTITUTION = {"aac_pns": "0"}
 
 FORMATS = {
     "wav-u8": Format(".wav", "pcm_u8", "u8", 2**-7),
@@ -54,10 +54,10 @@ FORMATS = {
     "ogg-vorbis": Format(".ogg", "vorbis", "fltp", channels=(2,), options={"strict": "-2"}),
     "ogg-opus": Format(".opus", "libopus", "flt", rates_hz=(8_000, 16_000, 48_000)),
     "webm-opus": Format(".webm", "libopus", "flt", rates_hz=(8_000, 16_000, 48_000)),
-    "m4a-aac": Format(".m4a", "aac", "fltp", options=NO_MADE_UP_NOISE),
-    "mp4-aac": Format(".mp4", "aac", "fltp", options=NO_MADE_UP_NOISE),
-    "mov-aac": Format(".mov", "aac", "fltp", options=NO_MADE_UP_NOISE),
-    "aac": Format(".aac", "aac", "fltp", options=NO_MADE_UP_NOISE),
+    "m4a-aac": Format(".m4a", "aac", "fltp", options=NO_NOISE_SUBSTITUTION),
+    "mp4-aac": Format(".mp4", "aac", "fltp", options=NO_NOISE_SUBSTITUTION),
+    "mov-aac": Format(".mov", "aac", "fltp", options=NO_NOISE_SUBSTITUTION),
+    "aac": Format(".aac", "aac", "fltp", options=NO_NOISE_SUBSTITUTION),
     "wma": Format(".wma", "wmav2", "fltp", rates_hz=(16_000, 44_100, 48_000), channels=(1, 2), bit_rate=96_000),
 }
 LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 6: "5.1", 8: "7.1"}

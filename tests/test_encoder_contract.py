@@ -171,10 +171,10 @@ def test_the_service_answers_the_same(name: str, client: TestClient, nearest: Ne
 
 
 def test_an_evaluation_measures_it(name: str, model_dir: Path, nearest: Nearest) -> None:
-    scorecard = evaluate(EvaluateSettings(model_dir, floor="always", robustness=3))
+    scorecard = evaluate(EvaluateSettings(model_dir, baseline="always", robustness=3)).scorecard
     assert scorecard.robustness["as it is"].lowest_cosine > 0.999
-    assert scorecard.words is not None
-    assert scorecard.floor_hubness is not None
+    assert scorecard.codebook is not None
+    assert scorecard.baseline_hubness is not None
 
 
 def test_another_window_needs_force(name: str, model_dir: Path, folder: Path) -> None:

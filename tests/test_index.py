@@ -172,7 +172,7 @@ def many(tmp_path: Path) -> Path:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_fifty_kills_in_all_stages_lose_nothing(many: Path, tmp_path: Path) -> None:
-    counts = killing.killed_again_and_again(many, tmp_path, 50)
+    counts = killing.kill_repeatedly(many, tmp_path, 50)
     assert sum(counts[stage] for stage in killing.STAGES) == 50
     assert all(counts[stage] for stage in killing.STAGES)
 

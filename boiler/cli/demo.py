@@ -27,7 +27,7 @@ from boiler import arguments, encoder, files
 from boiler.audio import spectrogram, synthesis
 from boiler.catalog.items import Item
 from boiler.errors import CorpusError, QueryError, SoundError
-from boiler.evaluation.checks import FLOOR
+from boiler.evaluation.checks import BASELINE
 from boiler.evaluation.evaluate import EvaluateSettings, evaluate
 from boiler.indexing.pipeline import IndexSettings, index
 from boiler.search.nearest import Match, Nearest
@@ -58,15 +58,15 @@ class Precision:
     as queries."""
 
     encoder: float
-    floor: float
+    baseline: float
     chance: float
 
     def shortfall(self) -> str | None:
         """Why the results are not good enough; None where they are."""
         if self.encoder < TIMES_CHANCE * self.chance:
             return f"precision at {K} is {self.encoder:.2f}, less than {TIMES_CHANCE} times chance ({self.chance:.2f})"
-        if self.encoder < self.floor:
-            return f"precision at {K} is {self.encoder:.2f}, less than the {self.floor:.2f} of {FLOOR}"
+        if self.encoder < self.baseline:
+            return f"precision at {K} is {self.encoder:.2f}, less than the {self.baseline:.2f} of {BASELINE}"
         return None
 
 
@@ -118,7 +118,7 @@ def demo(settings: DemoSettings) -> Outcome:
     if precision is not None:
         console.print(f"[bold]5[/] precision at {K}, leave-one-out over all sounds; labels were not used in training")
         console.print(
-            f"  {encoder.DEFAULT} {precision.encoder:.2f}, {FLOOR} {precision.floor:.2f}, chance {precision.chance:.2f}"
+            f"  {encoder.DEFAULT} {precision.encoder:.2f}, {BASELINE} {precision.baseline:.2f}, chance {precision.chance:.2f}"
         )
     return Outcome(report.model_dir, wav_dir, picture, precision)
 
@@ -126,12 +126,12 @@ def demo(settings: DemoSettings) -> Outcome:
 def measure_precision(model_dir: Path) -> Precision | None:
     """The precision by the labels, which are the names of folders; None where no two sounds share one."""
     try:
-        scorecard = evaluate(EvaluateSettings(model_dir, robustness=0, floor="always"))
+        scorecard = evaluate(EvaluateSettings(model_dir, robustness=0, baseline="always")).scorecard
     except CorpusError:
         return None
     line = next(line for line in scorecard.tables[0].lines if line.measure == MEASURE)
-    floor = line.encoder if line.floor is None else line.floor
-    return Precision(line.encoder.mean, floor.mean, line.chance)
+    baseline = line.encoder if line.baseline is None else line.baseline
+    return Precision(line.encoder.mean, baseline.mean, line.chance)
 
 
 def _queries(nearest: Nearest, count: int) -> list[Item]:

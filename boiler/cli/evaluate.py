@@ -1,14 +1,14 @@
-"""Measure how good the neighbours of an index are: every labelled item asked, itself left out.
+"""Measure how good the neighbours of an index are: leave-one-out over all labelled items.
 
-    $ boiler evaluate exp/sounds/MFCCStats                                    labels as the folders name them
-    $ boiler evaluate exp/esc10/vqvae_012/BagTopVQVAE --corpus esc10          and folds; other takes left out
-    $ boiler evaluate exp/fsdd/MFCCStats --corpus fsdd --group none --group speaker
+    $ boiler evaluate exp/sounds/MFCCStats                                    labels: names of folders, or metadata
+    $ boiler evaluate exp/esc10/vqvae_012/BagTopVQVAE --dataset esc10         other takes of a recording excluded
+    $ boiler evaluate exp/fsdd/MFCCStats --dataset fsdd --group none --group speaker
     $ boiler evaluate exp/loops/MFCCStats --labels loops.csv --group album
     $ boiler evaluate exp/takes/MFCCStats --group 're:^(.*)_take[0-9]+'
-    $ boiler evaluate exp/loops/MFCCStats --feedback                           likes and dislikes instead of labels
+    $ boiler evaluate exp/loops/MFCCStats --feedback                          likes and dislikes instead of labels
 
-Writes evaluation.json, evaluation.md and pictures to MODEL_DIR/evaluation/GENERATION/, and prints the tables. What the
-measures mean stands in boiler.evaluation.metrics. MFCC statistics and altered sounds need the folder that was indexed; without it
+Prints tables, and writes them with evaluation.json and plots to MODEL_DIR/evaluation/GENERATION/. The measures are
+defined in boiler.evaluation.metrics. The MFCC baseline and the robustness need the folder that was indexed; without it
 the rest is measured, and the notes say so.
 """
 
@@ -20,96 +20,101 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from boiler import arguments
-from boiler import files as files_module
 from boiler.errors import QueryError
 from boiler.evaluation import checks, datasets, metrics
-from boiler.evaluation.evaluate import EvaluateSettings, _evaluate, draw
-from boiler.evaluation.feedback_agreement import agreement
+from boiler.evaluation.evaluate import EvaluateSettings, evaluate
+from boiler.evaluation.feedback_agreement import measure_agreement
+from boiler.evaluation.report import default_folder, write_report
 from boiler.search.feedback import FeedbackStore
 from boiler.search.snapshot import Snapshot
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="what boiler index wrote")
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument("--labels", type=Path, metavar="CSV", help="columns id and label (or labels, parted by ;)")
-    which.add_argument("--corpus", metavar="NAME", help=f"a known data set: {', '.join(datasets.TABLE)}")
-    which.add_argument(
-        "--feedback", action="store_true", help="only: do the stored likes and dislikes agree with the ranking?"
+    parser.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="the index")
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--labels",
+        type=Path,
+        metavar="CSV",
+        help="a table with the columns id and label (or labels, separated by semicolons)",
     )
-    parser.add_argument("--label_column", metavar="NAME", help="the column of the table, or of the metadata, to take")
-    parser.add_argument("--corpus_dir", type=Path, metavar="DIR", help="root of the data set, if not what was indexed")
-    parser.add_argument("--wav_dir", type=Path, metavar="DIR", help="where the indexed folder lies now")
+    dataset = source.add_argument("--dataset", metavar="NAME", help=f"a known data set: {', '.join(datasets.LAYOUTS)}")
+    source.add_argument(
+        "--feedback",
+        action="store_true",
+        help="measure only whether the stored likes and dislikes agree with the ranking",
+    )
+    parser.add_argument("--label_column", metavar="NAME", help="the column of labels, in the table or the metadata")
+    dataset_dir = parser.add_argument(
+        "--dataset_dir", type=Path, metavar="DIR", help="root of the data set, if not the folder that was indexed"
+    )
+    parser.add_argument("--wav_dir", type=Path, metavar="DIR", help="the folder that was indexed, if it has moved")
     parser.add_argument(
         "--group",
         action="append",
         metavar="GROUP",
-        help="what must not answer for each other: a column (recording, speaker, album, ...), folder, none, or"
-        " re:PATTERN on the id; several times for several tables (default: what the data set suggests)",
+        help="items of one group are excluded from each other's answers: a column (recording, speaker, album, ...),"
+        " folder, none, or re:PATTERN on the id; repeat it for more tables (default: what the data set suggests)",
     )
-    parser.add_argument("--top_labels", type=int, metavar="N", help="keep the N most frequent labels alone")
+    parser.add_argument("--top_labels", type=int, metavar="N", help="keep only the N most frequent labels")
     parser.add_argument("--k", type=int, nargs="+", default=list(metrics.KS), help="cut-offs (default 1 5 10)")
     parser.add_argument("--knn", type=int, default=5, metavar="K", help="neighbours that vote, where there are folds")
     parser.add_argument(
-        "--robustness", type=int, default=100, metavar="N", help="sounds to alter and ask for (default 100; 0: none)"
+        "--robustness", type=int, default=100, metavar="N", help="sounds to alter and query (default 100; 0: none)"
     )
-    parser.add_argument(
-        "--floor",
+    baseline = parser.add_argument(
+        "--baseline",
         choices=("auto", "always", "never"),
         default="auto",
-        help=f"MFCC statistics beside it (auto: up to {checks.FLOOR_UP_TO:,} sounds)",
+        help=f"whether to measure MFCC statistics too (auto: for up to {checks.MAX_BASELINE_SOUNDS:,} sounds)",
     )
-    parser.add_argument("--out", type=Path, metavar="DIR", help="where to write (default MODEL_DIR/evaluation/...)")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="output folder (default MODEL_DIR/evaluation/...)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--device", default="cpu", help="where the encoder runs (default cpu)")
+    arguments.add_renamed(source, "--corpus", dataset)
+    arguments.add_renamed(parser, "--corpus_dir", dataset_dir)
+    arguments.add_renamed(parser, "--floor", baseline)
 
 
 def run(args: argparse.Namespace) -> int:
     if args.feedback:
-        return _feedback(args.model_dir)
+        return _print_agreement(args.model_dir)
     for name, least in (("knn", 1), ("robustness", 0), ("top_labels", 1), ("seed", 0)):
         value = getattr(args, name)
         if value is not None and value < least:
-            raise QueryError(f"--{name} {value}: at least {least} is needed")
+            raise QueryError(f"--{name} is {value}: it must be at least {least}")
     if min(args.k) < 1:
-        raise QueryError(f"--k {min(args.k)}: at least 1 is needed")
-    settings = EvaluateSettings(
-        model_dir=args.model_dir,
-        labels=args.labels,
-        label_column=args.label_column,
-        corpus=args.corpus,
-        corpus_dir=args.corpus_dir,
-        wav_dir=args.wav_dir,
-        groups=tuple(args.group or ()),
-        top_labels=args.top_labels,
-        ks=tuple(sorted(set(args.k))),
-        knn=args.knn,
-        robustness=args.robustness,
-        floor=args.floor,
-        seed=args.seed,
-        device=args.device,
+        raise QueryError(f"--k is {min(args.k)}: it must be at least 1")
+    evaluation = evaluate(
+        EvaluateSettings(
+            model_dir=args.model_dir,
+            labels=args.labels,
+            label_column=args.label_column,
+            dataset=args.dataset,
+            dataset_dir=args.dataset_dir,
+            wav_dir=args.wav_dir,
+            groups=tuple(args.group or ()),
+            top_labels=args.top_labels,
+            ks=tuple(sorted(set(args.k))),
+            knn=args.knn,
+            robustness=args.robustness,
+            baseline=args.baseline,
+            seed=args.seed,
+            device=args.device,
+        )
     )
-    scorecard, index = _evaluate(settings)
-    folder = args.out or settings.model_dir / "evaluation" / scorecard.generation
-    markdown = scorecard.to_markdown()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in (("evaluation.json", scorecard.to_json()), ("evaluation.md", markdown)):
-            with files_module.replacing(folder / name) as aside:
-                aside.write_text(text, encoding="utf-8")
-        files = draw(scorecard, index, folder)
-    except OSError as error:
-        raise QueryError(f"{folder} cannot be written ({error}): name another folder with --out") from error
-    print(markdown)
-    print(f"{folder}: evaluation.json, evaluation.md, {', '.join(path.name for path in files)}")
+    folder = args.out or default_folder(args.model_dir, evaluation.scorecard.generation)
+    written = write_report(evaluation, folder)
+    print(evaluation.scorecard.to_markdown())
+    print(f"{folder}: {', '.join(path.name for path in written)}")
     return 0
 
 
-def _feedback(model_dir: Path) -> int:
-    snapshot, store = Snapshot.open(model_dir), FeedbackStore(model_dir)
-    if not store.exists:
-        raise QueryError(f"nothing was judged yet in {model_dir}: like or dislike an answer first")
-    print(agreement(snapshot, store).to_markdown())
+def _print_agreement(model_dir: Path) -> int:
+    snapshot, feedback = Snapshot.open(model_dir), FeedbackStore(model_dir)
+    if not feedback.exists:
+        raise QueryError(f"{model_dir} has no feedback yet: like or dislike an answer first")
+    print(measure_agreement(snapshot, feedback).to_markdown())
     return 0
 
 

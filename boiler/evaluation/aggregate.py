@@ -1,4 +1,4 @@
-"""The tables of a scorecard, made from scores: measures with intervals, classes, confusion, the vote over folds."""
+"""From scores per query to the tables of a scorecard: measures with intervals, classes, confusion, kNN over folds."""
 
 from __future__ import annotations
 
@@ -7,65 +7,69 @@ from collections.abc import Sequence
 import numpy as np
 
 from boiler.evaluation import ground_truth, metrics, ranking
-from boiler.evaluation.ground_truth import Truth
+from boiler.evaluation.ground_truth import GroundTruth
 from boiler.evaluation.metrics import Interval
 from boiler.evaluation.ranking import Collection, Scores
-from boiler.evaluation.scorecard import KNN, ClassLine, Line, Table
+from boiler.evaluation.scorecard import ClassRow, KNNResult, MeasureRow, ResultTable
 
 CLASS_MEASURES = ("P@1", "P@10", "mAP")
 CONFUSION_K = 5
-CONFUSION_UP_TO = 200  # classes: the table has that many squared
+MAX_CONFUSION_CLASSES = 200  # the matrix has that many squared
 
 
-def table(group: str, truth: Truth, found: Sequence[Scores], *, seed: int) -> Table:
-    """Scores of the encoder, and of the floor as a second where there is one, over the same queries."""
-    judged = found[0]
-    names = list(judged.by_query)
-    spans = [metrics.intervals(one.by_query, seed=seed) for one in found]
-    above: dict[str, Interval] = {}
-    if len(found) > 1:
-        differences = {name: judged.by_query[name] - found[1].by_query[name] for name in names}
-        above = metrics.intervals(differences, seed=seed)
+def result_table(group: str, truth: GroundTruth, scores: Sequence[Scores], *, seed: int) -> ResultTable:
+    """The table of one group.
+
+    Arguments: `scores`: of the encoder and, if there is one, of the baseline, over the same queries. `seed`: of the
+    bootstrap.
+    """
+    encoder = scores[0]
+    measures = list(encoder.by_query)
+    intervals = [metrics.bootstrap_intervals(one.by_query, seed=seed) for one in scores]
+    differences: dict[str, Interval] = {}
+    if len(scores) > 1:
+        paired = {name: encoder.by_query[name] - scores[1].by_query[name] for name in measures}
+        differences = metrics.bootstrap_intervals(paired, seed=seed)
     lines = [
-        Line(
-            name,
-            spans[0][name],
-            spans[1][name] if above else None,
-            above.get(name),
-            float(judged.chance[name].mean()),
+        MeasureRow(
+            measure=name,
+            encoder=intervals[0][name],
+            baseline=intervals[1][name] if differences else None,
+            over_baseline=differences.get(name),
+            chance=float(encoder.chance[name].mean()),
         )
-        for name in names
+        for name in measures
     ]
-    tags = truth.tags()[judged.queries]
-    shown = [name for name in CLASS_MEASURES if name in names] or names[:1]
+    class_measures = [name for name in CLASS_MEASURES if name in measures] or measures[:1]
+    tags = truth.tag_matrix()[encoder.queries]
     classes = []
-    for place, label in enumerate(truth.names):
-        asked = tags[:, place]
-        if asked.any():
-            means = [{name: float(one.by_query[name][asked].mean()) for name in shown} for one in found]
-            classes.append(ClassLine(label, int(asked.sum()), means[0], means[1] if above else None))
+    for label, has_label in zip(truth.label_names, tags.T, strict=True):
+        if has_label.any():
+            means = [{name: float(one.by_query[name][has_label].mean()) for name in class_measures} for one in scores]
+            classes.append(ClassRow(label, int(has_label.sum()), means[0], means[1] if differences else None))
     confusion = None
-    if not truth.several and len(truth.names) <= CONFUSION_UP_TO:
-        numbers = truth.numbers()
-        near = judged.neighbours[:, :CONFUSION_K]
-        answered = np.where(near >= 0, numbers[near], -1)
-        confusion = metrics.confusion(numbers[judged.queries], answered, len(truth.names)).round(4).tolist()
-    return Table(group, len(judged.queries), len(judged.unanswerable), lines, classes, confusion, CONFUSION_K)
+    if not truth.multilabel and len(truth.label_names) <= MAX_CONFUSION_CLASSES:
+        labels, near = truth.class_indices(), encoder.neighbours[:, :CONFUSION_K]
+        answered = np.where(near >= 0, labels[near], -1)
+        shares = metrics.confusion_matrix(labels[encoder.queries], answered, len(truth.label_names))
+        confusion = shares.round(4).tolist()
+    return ResultTable(group, len(encoder.queries), len(encoder.unanswerable), lines, classes, confusion, CONFUSION_K)
 
 
-def knn(truth: Truth, collections: Sequence[Collection], k: int) -> KNN | None:
-    """The vote over the folds, by the encoder and the floor; None without folds, or with several labels an item."""
+def knn_result(truth: GroundTruth, collections: Sequence[Collection], k: int) -> KNNResult | None:
+    """kNN accuracy over the folds, of the encoder and, if there is one, the baseline. None without at least two folds,
+    or for multi-label ground truth."""
     names = sorted(set(truth.folds) - {""})
-    if truth.several or len(names) < 2:
+    if truth.multilabel or len(names) < 2:
         return None
-    numbers, folds = truth.numbers(), ground_truth.numbered(truth.folds)
-    found = [ranking.knn_accuracy(one, numbers, folds, k, n_folds=len(names)) for one in collections]
-    shares = np.bincount(numbers) / len(numbers)
-    return KNN(
+    labels, folds = truth.class_indices(), ground_truth.as_indices(truth.folds)
+    accuracies = [ranking.knn_accuracy(one, labels, folds, k, n_folds=len(names)) for one in collections]
+    shares = np.bincount(labels) / len(labels)
+    return KNNResult(
         k=k,
-        folds=dict(zip(names, found[0].tolist(), strict=True)),
-        mean=float(found[0].mean()),
-        deviation=float(found[0].std()),
-        floor=float(found[1].mean()) if len(found) > 1 else None,
+        folds=dict(zip(names, accuracies[0].tolist(), strict=True)),
+        mean=float(accuracies[0].mean()),
+        deviation=float(accuracies[0].std()),
+        baseline=float(accuracies[1].mean()) if len(accuracies) > 1 else None,
         chance=float((shares**2).sum()),
     )

@@ -1,6 +1,6 @@
-"""The floor that a learned encoder has to beat: MFCC statistics of the same sounds, computed beside every evaluation.
+"""The baseline that a learned encoder has to beat: MFCC statistics of the same sounds.
 
-Every file is decoded once: its statistics are kept (80 numbers a window) and whitened at the end, when all are known.
+Every file is decoded once; its statistics (80 numbers a window) are kept, and whitened when all are known.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _BATCH = 8
 
 
 def windows_like(spec: WindowSpec) -> WindowSpec:
-    """The windows of the baseline's encoder beside an index cut as `spec`: as many of a sound, overlapping as much."""
+    """The windows of the baseline's encoder beside an index cut as `spec`: as many per sound, with the same overlap."""
     own = MFCCStats.window_spec()
     return replace(own, hop_s=spec.hop_s / spec.window_s * own.window_s, which=spec.which)
 
 
 def vectors_of(
-    paths: Sequence[Path], spec: WindowSpec, *, step: Callable[[int], None] | None = None
+    paths: Sequence[Path], spec: WindowSpec, *, advance: Callable[[int], None] | None = None
 ) -> tuple[Float32Array, Int64Array]:
-    """Embed the windows of each sound that are not silent.
+    """Embed the windows of each sound, silent ones left out.
 
-    Shape: -> vectors [W, D] of unit length, in order, and [N]: how many of them each sound has
+    Shape: -> vectors [W, D] of unit length, in the order of `paths`, and [N]: how many windows each sound has
 
     Raises: SoundError: a file cannot be read, or is all silence.
     """
@@ -53,15 +53,15 @@ def vectors_of(
         windows = (window.samples for window in cut_windows(blocks, spec) if not window.silent)
         found = [runtime.run(unwhitened, np.stack(batch)) for batch in batches(windows, _BATCH)]
         if not found:
-            raise SilentSoundError(str(path), "nothing but silence: index the folder again")
+            raise SilentSoundError(str(path), "all silence: index the folder again")
         return torch.from_numpy(np.concatenate(found))
 
     features = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for one in pool.map(statistics, paths):
             features.append(one)
-            if step is not None:
-                step(1)
+            if advance is not None:
+                advance(1)
     with torch.inference_mode():
         learned = whitening.fit(features, encoder.dim)
         whiten = whitening.Whitening(learned["mean"], learned["matrix"])

@@ -1,4 +1,7 @@
-"""What a distance means: how the stored distances of random pairs place an answer, and whether they do so rightly."""
+"""Calibration: "closer than 99 % of random pairs" is a percentile of stored distances. Is it right, and is it useful?
+
+The stored pairs are checked against new ones, and the answers of an evaluation are binned by their percentile.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,14 @@ from itertools import pairwise
 import numpy as np
 
 from boiler.arrays import FloatArray, IntArray
-from boiler.evaluation.scorecard import Context
+from boiler.evaluation.scorecard import Calibration
 from boiler.store.random_pairs import closer_than, random_pairs
 
-MARKS = (0.5, 0.9, 0.95, 0.99, 0.998, 0.999)
+PERCENTILES = (0.5, 0.9, 0.95, 0.99, 0.998, 0.999)
 N_NEW_PAIRS = 100_000
 
 
-def context(
+def calibrate(
     pairs: FloatArray,
     vectors: FloatArray,
     item_of_row: IntArray,
@@ -22,28 +25,30 @@ def context(
     gains: FloatArray,
     *,
     seed: int,
-) -> Context:
-    """Check the stored pairs against new ones, and tell how often answers are right by how they stand among them.
+) -> Calibration:
+    """Check the stored pairs against new ones, and bin the answers by the percentile of their distances.
 
-    Shape: pairs [P] ascending, vectors [N, D] with the item of each row [N]; distances and gains of the first answers
-    of every query [Q, k], NaN where there is none.
+    Shape: pairs [P] ascending; vectors [N, D], the item of each row [N]; distances and gains of the first answers of
+    every query [Q, k], NaN where there is none.
     """
-    quantiles = {f"{100 * mark:g} %": float(np.quantile(pairs, 1 - mark)) if len(pairs) else np.nan for mark in MARKS}
-    new = random_pairs(vectors, item_of_row, [seed, 998], N_NEW_PAIRS)  # not the seed of those that are stored
-    closer = np.sort(closer_than(new, pairs))
-    expected = (np.arange(len(closer)) + 0.5) / max(len(closer), 1)
-    standing = closer_than(distances, pairs)
-    edges = (0.0, *MARKS, 1.0)
-    right = []
+    quantiles = {
+        f"{100 * mark:g} %": float(np.quantile(pairs, 1 - mark)) if len(pairs) else np.nan for mark in PERCENTILES
+    }
+    new = random_pairs(vectors, item_of_row, [seed, 998], N_NEW_PAIRS)  # another seed than that of the stored ones
+    observed = np.sort(closer_than(new, pairs))
+    expected = (np.arange(len(observed)) + 0.5) / max(len(observed), 1)
+    percentile = closer_than(distances, pairs)
+    edges = (0.0, *PERCENTILES, 1.0)
+    bins = []
     for low, high in pairwise(edges):
-        here = np.isfinite(gains) & (standing >= low) & ((standing < high) | (high == edges[-1]))
+        here = np.isfinite(gains) & (percentile >= low) & ((percentile < high) | (high == edges[-1]))
         gain = float(gains[here].mean()) if here.any() else float("nan")
-        right.append({"low": low, "high": high, "n": int(here.sum()), "gain": gain})
-    return Context(
+        bins.append({"low": low, "high": high, "n": int(here.sum()), "gain": gain})
+    return Calibration(
         n_pairs=len(pairs),
         quantiles=quantiles,
         n_new_pairs=len(new),
-        deviation=float(np.abs(closer - expected).max(initial=0.0)) if len(new) else float("nan"),
-        closer_than_998=float(np.mean(closer >= 0.998)) if len(new) else float("nan"),
-        right=right,
+        deviation=float(np.abs(observed - expected).max(initial=0.0)) if len(new) else float("nan"),
+        share_closer_than_998=float(np.mean(observed >= 0.998)) if len(new) else float("nan"),
+        bins=bins,
     )

@@ -1,7 +1,7 @@
-"""What needs the encoder itself or the sounds: the floor, altered sounds, words counted, the engine against the truth.
+"""Measurements that need the encoder or the sounds: baseline, robustness, codebook usage; and the engine's recall.
 
-Each function gives what it found, or why it could not: an index copied to another machine has no sounds beside it, and
-one published from vectors alone has no encoder.
+A function that cannot measure returns the reason as text: an index copied to another machine has no sounds beside it,
+and one published from vectors alone has no encoder.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from boiler.engine import selection
 from boiler.errors import SoundError
 from boiler.evaluation import labelled_index, metrics
 from boiler.evaluation import robustness as alterations
-from boiler.evaluation.labelled_index import Labelled
-from boiler.evaluation.metrics import Words
+from boiler.evaluation.labelled_index import LabelledIndex
+from boiler.evaluation.metrics import CodebookStats
 from boiler.evaluation.ranking import Collection
 from boiler.evaluation.robustness import Robustness
 from boiler.evaluation.scorecard import EngineRecall
@@ -28,45 +28,49 @@ from boiler.evaluation.scorecard import EngineRecall
 if TYPE_CHECKING:
     from boiler.encoder.runtime import EncoderRuntime
 
-FLOOR = "MFCCStats"
-FLOOR_UP_TO = 5_000  # sounds: decoding more takes longer than everything else together
+BASELINE = "MFCCStats"
+MAX_BASELINE_SOUNDS = 5_000  # decoding more takes longer than the rest of the evaluation
 ENGINE_QUERIES = 1_000
 ENGINE_K = 10
-WORD_SOUNDS = 200
-USED = 0.01  # counted softly, a word with less than this part of its even share of all sounds is not used
+CODEBOOK_SOUNDS = 200
+UNUSED_SHARE = 0.01  # under soft assignment, a code below this fraction of the uniform share counts as unused
 
-Step = Callable[[int], None]
+Advance = Callable[[int], None]
+"""Progress: called with the number of items done since the last call."""
 
 
-def floor(index: Labelled, wanted: str, step: Step) -> Collection | str:
-    """The same items by MFCC statistics, or why not. `wanted`: auto, always or never."""
+def compute_baseline(index: LabelledIndex, wanted: str, advance: Advance) -> Collection | str:
+    """The same items embedded by MFCC statistics, or the reason why not. `wanted`: auto, always or never."""
     paths = index.paths()
-    if index.opened.header.encoder == FLOOR:
-        return "the encoder is that itself"
+    if index.generation.header.encoder == BASELINE:
+        return "it is the encoder that is evaluated"
     if wanted == "never":
-        return "it was not wanted (--floor never)"
+        return "switched off by --baseline never"
     if paths is None:
-        return "the sounds are not here (--wav_dir names their folder)"
-    if wanted == "auto" and len(paths) > FLOOR_UP_TO:
-        return f"there are more than {FLOOR_UP_TO:,} sounds to decode (--floor always)"
+        return "the sounds are not on this machine (give their folder with --wav_dir)"
+    if wanted == "auto" and len(paths) > MAX_BASELINE_SOUNDS:
+        return f"more than {MAX_BASELINE_SOUNDS:,} sounds would have to be decoded (do so with --baseline always)"
     try:
-        return labelled_index.floor(index, paths, step)
+        return labelled_index.baseline_collection(index, paths, advance)
     except SoundError as error:
         return f"{Path(error.path).name}: {error.reason}"
 
 
-def robustness(index: Labelled, n_sounds: int, seed: int, device: str, step: Step) -> dict[str, Robustness] | str:
-    """Sounds drawn by the seed, altered and asked for, or why not. Only those whose first window was indexed."""
-    opened, paths = index.opened, index.paths()
+def measure_robustness(
+    index: LabelledIndex, n_sounds: int, seed: int, device: str, advance: Advance
+) -> dict[str, Robustness] | str:
+    """Robustness on up to `n_sounds`, drawn by the seed among those whose first window is indexed; or the reason why
+    not."""
+    opened, paths = index.generation, index.paths()
     if paths is None or not opened.header.encoder_sha256:
-        return f"{'the sounds are' if paths is None else 'the encoder is'} not here"
+        return f"the {'sounds are not on this machine' if paths is None else 'index has no encoder'}"
     numbers = _sample(index, n_sounds, seed)
     runtime = _runtime(index, device)
     spec = opened.header.window_spec
     sounds = (stream.load(paths[number], end_s=spec.window_s, sample_rate_hz=spec.sample_rate_hz) for number in numbers)
     originals = opened.vectors[index.first_rows[numbers]]
     try:
-        return alterations.measure(
+        return alterations.measure_alterations(
             index.collection,
             numbers.tolist(),
             originals,
@@ -74,57 +78,57 @@ def robustness(index: Labelled, n_sounds: int, seed: int, device: str, step: Ste
             runtime.embed,
             spec,
             seed=seed,
-            step=step,
+            advance=advance,
         )
     except SoundError as error:
         return f"{Path(error.path).name}: {error.reason}"
 
 
-def words(index: Labelled, seed: int, device: str) -> Words | None:
-    """How the codebook is used, where the encoder is a bag of words; None where it is not.
+def measure_codebook(index: LabelledIndex, seed: int, device: str) -> CodebookStats | None:
+    """Codebook usage of an encoder whose vectors are bags of codes; None for other encoders.
 
-    Counted in a sample of the sounds (the nearest word of each cell: the encoder's `codes`). Where they are not here,
-    the vectors tell, which are the square roots of the words' soft shares.
+    Counts the `codes` of a sample of the sounds. Without the sounds, usage is estimated from the vectors, which are the
+    square roots of the codes' soft shares.
     """
-    opened, paths = index.opened, index.paths()
+    opened, paths = index.generation, index.paths()
     if not opened.header.encoder_sha256:
         return None
     runtime = _runtime(index, device)
     if not runtime.has_activations:
         return None
     if paths is None or not runtime.has_codes:
-        return metrics.words(np.square(np.asarray(opened.vectors), dtype=np.float64), least=USED)
+        return metrics.codebook_stats(np.square(np.asarray(opened.vectors), dtype=np.float64), min_share=UNUSED_SHARE)
     spec, counts = opened.header.window_spec, []
-    for number in _sample(index, WORD_SOUNDS, seed):
+    for number in _sample(index, CODEBOOK_SOUNDS, seed):
         samples = stream.load(paths[number], end_s=spec.window_s, sample_rate_hz=spec.sample_rate_hz)
         window = fill_window(samples, spec.window_samples)
         counts.append(np.bincount(runtime.codes(window[None])[0], minlength=opened.header.dim))
-    return metrics.words(np.stack(counts))
+    return metrics.codebook_stats(np.stack(counts))
 
 
-def _sample(index: Labelled, n_sounds: int, seed: int) -> Int64Array:
-    """Items whose first window was indexed, drawn by the seed, in order."""
-    starts = np.flatnonzero(index.opened.rows["start_s"][index.first_rows] == 0)
+def _sample(index: LabelledIndex, n_sounds: int, seed: int) -> Int64Array:
+    """Up to `n_sounds` items whose first window is indexed, drawn by the seed, sorted."""
+    starts = np.flatnonzero(index.generation.rows["start_s"][index.first_rows] == 0)
     return np.sort(np.random.default_rng(seed).permutation(starts)[:n_sounds])
 
 
-def _runtime(index: Labelled, device: str) -> EncoderRuntime:
+def _runtime(index: LabelledIndex, device: str) -> EncoderRuntime:
     # Imported here because it imports torch, which the other checks do not need.
     from boiler.encoder.runtime import EncoderRuntime
 
-    return EncoderRuntime.load(index.opened.path / "encoder.pt", device)
+    return EncoderRuntime.load(index.generation.path / "encoder.pt", device)
 
 
-def engine_recall(index: Labelled, seed: int) -> EngineRecall:
-    """What the annoy file finds, asked as searches ask it, for a sample of the rows."""
-    opened = index.opened
+def measure_engine_recall(index: LabelledIndex, seed: int) -> EngineRecall:
+    """Recall of the annoy file at the settings of a search, over a sample of the rows as queries."""
+    opened = index.generation
     vectors = np.asarray(opened.vectors)
     rows = np.sort(np.random.default_rng(seed).permutation(len(vectors))[:ENGINE_QUERIES])
     found, exact = (
         selection.load_engine(opened.path, opened.header.engine, name, vectors).query(vectors[rows], ENGINE_K)
         for name in ("annoy", "exact")
     )
-    recall = metrics.engine_recall(vectors[rows], vectors, found.rows, exact.rows)
+    recall = metrics.ann_recall(vectors[rows], vectors, found.rows, exact.rows)
     answers = str(opened.header.engine.get("name", "exact"))
     published = opened.header.engine.get("annoy", {}).get("recall_at_10")
     return EngineRecall(answers, ENGINE_K, len(rows), recall, published)

@@ -1,8 +1,8 @@
-"""Do stored likes and dislikes agree with the ranking? How far up are the liked answers, how far down the disliked?
+"""Do the stored likes and dislikes agree with the ranking?
 
-A question that was an item of the index can be asked again; of one that was a sound or a vector only a mark is kept, so
-its judgements are counted and left out. The ranking is the plain one, not moved by the judgements: else it would be
-asked whether it learned by heart.
+A query that was an item of the index is run again. Of a query that was a sound or a vector, only a key is stored, so
+its judgements are counted and skipped. The ranking is the plain one, without relevance feedback: otherwise the
+judgements would be measured against themselves.
 """
 
 from __future__ import annotations
@@ -19,99 +19,103 @@ from boiler.search import seeds
 from boiler.search.feedback import FeedbackStore
 from boiler.search.snapshot import Snapshot
 
-NEAR = 10
+TOP_K = 10
 
 
 @dataclass(frozen=True)
-class Agreement:
-    """`liked` and `disliked` judgements that stand, of `questions` that could be asked; `unasked` others.
+class FeedbackAgreement:
+    """How far up liked answers are in the ranking, and how far down disliked ones. NaN where there are none.
 
-    `liked_place` and `disliked_place`: the median place of those in the ranking, 1 the nearest; `liked_near` and
-    `disliked_near`: the share of them among the first `NEAR`. `in_order`: of the pairs of a liked and a disliked answer
-    to one question, the share whose liked one is nearer; one half is chance. NaN where there are none.
+    questions: queries that could be run again
+    liked, disliked: their judgements
+    skipped: judgements of queries or answers that are not items of this index
+    liked_median_rank, disliked_median_rank: in the ranking; 1 is the nearest
+    liked_in_top, disliked_in_top: share among the first `TOP_K`
+    pairs: pairs of a liked and a disliked answer to one query
+    in_order: the share of pairs in which the liked answer is nearer; one half is chance
     """
 
     questions: int
     liked: int
     disliked: int
-    unasked: int
-    liked_place: float
-    disliked_place: float
-    liked_near: float
-    disliked_near: float
+    skipped: int
+    liked_median_rank: float
+    disliked_median_rank: float
+    liked_in_top: float
+    disliked_in_top: float
     pairs: int
     in_order: float
 
     def to_markdown(self) -> str:
-        """The table."""
+        """A table and a sentence."""
         return (
-            f"| feedback: {self.questions} questions | judged | median place | among the first {NEAR} |\n"
+            f"| feedback on {self.questions} queries | judgements | median rank | in the first {TOP_K} |\n"
             "| --- | ---: | ---: | ---: |\n"
-            f"| liked | {self.liked} | {self.liked_place:g} | {self.liked_near:.3f} |\n"
-            f"| disliked | {self.disliked} | {self.disliked_place:g} | {self.disliked_near:.3f} |\n\n"
-            f"Of {self.pairs} pairs of a liked and a disliked answer to the same question the liked one is nearer in"
-            f" {100 * self.in_order:.1f} % (chance: 50 %). Not counted: {self.unasked} judgements of questions or"
-            " answers that are no items of this index."
+            f"| liked | {self.liked} | {self.liked_median_rank:g} | {self.liked_in_top:.3f} |\n"
+            f"| disliked | {self.disliked} | {self.disliked_median_rank:g} | {self.disliked_in_top:.3f} |\n\n"
+            f"In {100 * self.in_order:.1f} % of {self.pairs} pairs of a liked and a disliked answer to the same query,"
+            f" the liked one is nearer (chance: 50 %). Skipped: {self.skipped} judgements of queries or answers that"
+            " are not items of this index."
         )
 
 
-def agreement(snapshot: Snapshot, store: FeedbackStore) -> Agreement:
-    """How the judgements that stand agree with the ranking of this index.
+def measure_agreement(snapshot: Snapshot, store: FeedbackStore) -> FeedbackAgreement:
+    """Compare the stored judgements with the ranking of this index.
 
     Raises: QueryError: the judgements cannot be read.
     """
-    asked = {json.loads(line)["question"] for line in store.export()}
-    places: dict[bool, list[int]] = {True: [], False: []}
-    questions = unasked = pairs = 0
+    queries = {json.loads(line)["question"] for line in store.export()}
+    ranks: dict[bool, list[int]] = {True: [], False: []}
+    questions = skipped = pairs = 0
     in_order = 0.0
-    for question in sorted(asked):
+    for question in sorted(queries):
         verdicts = store.verdicts(question)
-        place = _places(snapshot, question)
-        mine = defaultdict[bool, list[int]](list)
+        rank_of = _ranks(snapshot, question)
+        of_query = defaultdict[bool, list[int]](list)
         for like, ids in ((True, verdicts.likes), (False, verdicts.dislikes)):
             for id in ids:
-                found = place.get(id)
-                if found is None:
-                    unasked += 1
+                rank = rank_of.get(id)
+                if rank is None:
+                    skipped += 1
                 else:
-                    mine[like].append(found)
-        questions += bool(mine)
-        places[True] += mine[True]
-        places[False] += mine[False]
-        pairs += len(mine[True]) * len(mine[False])
-        in_order += sum(good < bad for good, bad in product(mine[True], mine[False]))
-    return Agreement(
+                    of_query[like].append(rank)
+        questions += bool(of_query)
+        ranks[True] += of_query[True]
+        ranks[False] += of_query[False]
+        pairs += len(of_query[True]) * len(of_query[False])
+        in_order += sum(liked < disliked for liked, disliked in product(of_query[True], of_query[False]))
+    return FeedbackAgreement(
         questions,
-        len(places[True]),
-        len(places[False]),
-        unasked,
-        _median(places[True]),
-        _median(places[False]),
-        _near(places[True]),
-        _near(places[False]),
+        len(ranks[True]),
+        len(ranks[False]),
+        skipped,
+        _median(ranks[True]),
+        _median(ranks[False]),
+        _in_top(ranks[True]),
+        _in_top(ranks[False]),
         pairs,
         in_order / pairs if pairs else float("nan"),
     )
 
 
-def _places(snapshot: Snapshot, question: str) -> dict[str, int]:
-    """The place of every item in the answer, from 1; empty where the question cannot be asked."""
+def _ranks(snapshot: Snapshot, question: str) -> dict[str, int]:
+    """The rank of every item in the answer, from 1; empty where the query cannot be run again."""
     kind, _, id = question.partition(":")
     if kind != "item":
         return {}
     try:
         number, rows = snapshot.rows_of(id)
-    except (UnknownItemError, SilentSoundError):  # of an older index
+    except (UnknownItemError, SilentSoundError):  # judged in an older index
         return {}
     queries = snapshot.vectors[seeds.evenly_spaced(rows)]
     ranked = snapshot.nearest_items(queries, snapshot.n_searchable, without=[number])
     names = snapshot.names(ranked.numbers.tolist())
-    return {name.id: place for place, name in enumerate(names, start=1)}
+    return {name.id: rank for rank, name in enumerate(names, start=1)}
 
 
-def _median(places: list[int]) -> float:
-    return float(np.median(places)) if places else float("nan")
+def _median(ranks: list[int]) -> float:
+    return float(np.median(ranks)) if ranks else float("nan")
 
 
-def _near(places: list[int]) -> float:
-    return float(np.mean(np.array(places) <= NEAR)) if places else float("nan")
+def _in_top(ranks: list[int]) -> float:
+    return float(np.mean(np.array(ranks) <= TOP_K)) if ranks else float("nan")

@@ -1,9 +1,11 @@
-"""What an evaluation holds to be true of the items of an index: labels, folds, and groups that must not answer for each
-other. From the catalog, from a table of one's own, or from the layout of a known data set.
+"""Ground truth: the labels, folds and groups of the items of an index.
 
-A table (CSV) has a header and one line a sound: a column `id` (also taken: `file_name`, `filename`, `path`, `file`),
-the path as in the index, or a file name that is the only one of its kind; a column `label`, or `labels` with several
-parted by `;`; where there is one, `fold`. Every other column can be named as a group.
+From the catalog, from a CSV table, or from a known data set. Items of one group (the same recording, the same speaker)
+are excluded from each other's answers.
+
+A table has a header and one row per sound: a column `id` (or `file_name`, `filename`, `path`, `file`) with the path as
+in the index, or with a file name that is unique; a column `label`, or `labels` with several separated by semicolons;
+and, if there are folds, a column `fold`. Every other column can be used as a group.
 """
 
 from __future__ import annotations
@@ -26,56 +28,59 @@ from boiler.evaluation import datasets
 ID_COLUMNS = ("id", "file_name", "filename", "path", "file")
 NO_GROUP = "none"
 BY_PATTERN = "re:"
-PARTED_BY = ";"
+LABEL_SEPARATOR = ";"
 
 
 @dataclass(frozen=True)
-class Truth:
-    """For each of N items, in the order of the index.
+class GroundTruth:
+    """The ground truth of N items, in the order of the index.
 
-    `labels`: the names of each, none where nothing is known; `several`: whether they are tags, of which an item may
-    have many; `folds`: its fold, empty for none; `columns`: what groups can be made of, by name; `source`: where all
-    this is from; `default_group`: what is left out unless told otherwise.
+    source: where it is from, for reports
+    labels: the labels of each item, empty where unknown
+    folds: the fold of each item, "" for none
+    columns: the columns that can be groups, by name
+    multilabel: whether an item may have several labels (tags)
+    default_group: the group to exclude unless another is given
     """
 
     source: str
     labels: tuple[tuple[str, ...], ...]
     folds: tuple[str, ...]
     columns: Mapping[str, tuple[str, ...]]
-    several: bool = False
+    multilabel: bool = False
     default_group: str = NO_GROUP
 
     @property
-    def known(self) -> BoolArray:
+    def is_labelled(self) -> BoolArray:
         """Which items have a label. Shape: [N]"""
         return np.array([bool(names) for names in self.labels], bool)
 
     @cached_property
-    def names(self) -> tuple[str, ...]:
-        """All labels, in order: numbers in order where all are numbers."""
+    def label_names(self) -> tuple[str, ...]:
+        """All labels, sorted; those that are numbers come first, by value."""
         every = {name for names in self.labels for name in names}
         return tuple(sorted(every, key=lambda name: (int(name), "") if name.isdecimal() else (1 << 62, name)))
 
-    def numbers(self) -> Int64Array:
-        """One label an item as its place in `names`, the first of several, -1 for none. Shape: [N]"""
-        place = {name: number for number, name in enumerate(self.names)}
+    def class_indices(self) -> Int64Array:
+        """The (first) label of each item as an index into `label_names`, -1 for none. Shape: [N]"""
+        place = {name: number for number, name in enumerate(self.label_names)}
         return np.array([place[names[0]] if names else -1 for names in self.labels], np.int64)
 
-    def tags(self) -> BoolArray:
-        """Whether an item has each label. Shape: [N, L]"""
-        place = {name: number for number, name in enumerate(self.names)}
+    def tag_matrix(self) -> BoolArray:
+        """Which labels each item has. Shape: [N, L]"""
+        place = {name: number for number, name in enumerate(self.label_names)}
         has = np.zeros((len(self.labels), len(place)), bool)
         for item, names in enumerate(self.labels):
             has[item, [place[name] for name in names]] = True
         return has
 
-    def group(self, spec: str, ids: Sequence[str]) -> Int64Array:
-        """Who must not answer for whom, as numbers; -1 for an item that stands alone. Shape: [N]
+    def group_indices(self, spec: str, ids: Sequence[str]) -> Int64Array:
+        """The group of each item as an index, -1 for an item without one. Shape: [N]
 
-        `spec`: a column's name, `folder`, `none`, or `re:PATTERN`, whose first bracket (or whole match) in the id
-        names the group.
+        Arguments: `spec`: a column, `folder`, `none`, or `re:PATTERN`, whose first capture group (or whole match) in
+        the id names the group.
 
-        Raises: UnknownNameError: no such column. CorpusError: not a pattern, or one that no id matches.
+        Raises: UnknownNameError: no such column. CorpusError: the pattern is invalid, or matches no id.
         """
         if spec == NO_GROUP:
             return np.full(len(ids), -1)
@@ -87,10 +92,10 @@ class Truth:
             values = [str(PurePosixPath(id).parent) for id in ids]
         else:
             raise UnknownNameError("group", spec, [*self.columns, "folder", NO_GROUP, f"{BY_PATTERN}PATTERN"])
-        return numbered(values)
+        return as_indices(values)
 
-    def only(self, kept: Sequence[int]) -> Truth:
-        """The same for these items alone."""
+    def select(self, kept: Sequence[int]) -> GroundTruth:
+        """The ground truth of these items alone."""
 
         def chosen(values: Sequence[str]) -> tuple[str, ...]:
             return tuple(values[item] for item in kept)
@@ -102,41 +107,41 @@ class Truth:
             columns={name: chosen(values) for name, values in self.columns.items()},
         )
 
-    def keeping(self, n_labels: int) -> Truth:
-        """The same with the most frequent labels alone."""
+    def with_top_labels(self, n_labels: int) -> GroundTruth:
+        """The same with only the most frequent labels."""
         counts = Counter(name for names in self.labels for name in names)
         kept = {name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:n_labels]}
         return replace(self, labels=tuple(tuple(name for name in names if name in kept) for names in self.labels))
 
 
-def numbered(values: Sequence[str]) -> Int64Array:
-    """Equal words get equal numbers from 0, in their order; the empty word -1. Shape: -> [N]
+def as_indices(values: Sequence[str]) -> Int64Array:
+    """Each value as its index among the sorted distinct ones; "" is -1. Shape: -> [N]
 
-    >>> numbered(["b", "", "a", "b"]).tolist()
+    >>> as_indices(["b", "", "a", "b"]).tolist()
     [1, -1, 0, 1]
     """
-    words = sorted(set(values) - {""})
-    place = {word: number for number, word in enumerate(words)} | {"": -1}
-    return np.array([place[value] for value in values], np.int64)
+    distinct = sorted(set(values) - {""})
+    index_of = {value: index for index, value in enumerate(distinct)} | {"": -1}
+    return np.array([index_of[value] for value in values], np.int64)
 
 
 def _matches(pattern: str, ids: Sequence[str]) -> list[str]:
     try:
         compiled = re.compile(pattern)
     except re.error as error:
-        raise CorpusError(f"--group {BY_PATTERN}{pattern} is not a pattern: {error}") from error
+        raise CorpusError(f"--group {BY_PATTERN}{pattern} is not a regular expression: {error}") from error
     found = [compiled.search(id) for id in ids]
     if ids and not any(found):
-        raise CorpusError(f"--group {BY_PATTERN}{pattern} matches no sound; the first is called {ids[0]}")
+        raise CorpusError(f"--group {BY_PATTERN}{pattern} matches no id; the first id is {ids[0]}")
     return [(one[1] if compiled.groups else one[0]) or "" if one else "" for one in found]
 
 
-def from_catalog(items: Sequence[Item], label_column: str | None = None) -> Truth:
-    """The labels of the index itself (a folder's name, or what its metadata says).
+def from_catalog(items: Sequence[Item], label_column: str | None = None) -> GroundTruth:
+    """The labels of the index itself: the names of folders, or the metadata.
 
-    `label_column`: take that column of the metadata instead.
+    Arguments: `label_column`: a column of the metadata to take as label instead.
 
-    Raises: UnknownNameError: no such column. CorpusError: nothing has a label.
+    Raises: UnknownNameError: no such column. CorpusError: no item has a label.
     """
     names = sorted({name for item in items for name in item.metadata})
     columns = {name: tuple(str(item.metadata.get(name) or "") for item in items) for name in names}
@@ -145,17 +150,17 @@ def from_catalog(items: Sequence[Item], label_column: str | None = None) -> Trut
     words = [item.label or "" for item in items] if label_column is None else list(columns[label_column])
     if not any(words):
         raise CorpusError(
-            "nothing in this index has a label: name a table with --labels CSV (columns id, label), or a known data set"
-            f" with --corpus ({', '.join(datasets.TABLE)})"
+            "no item of this index has a label: give a table with --labels CSV (columns id, label), or a known data set"
+            f" with --dataset ({', '.join(datasets.LAYOUTS)})"
         )
     labels = tuple((word,) if word else () for word in words)
-    return Truth("the catalog", labels, columns.get("fold", ("",) * len(items)), columns)
+    return GroundTruth("the catalog", labels, columns.get("fold", ("",) * len(items)), columns)
 
 
-def from_csv(path: Path, ids: Sequence[str], label_column: str | None = None) -> Truth:
-    """Labels from a table.
+def from_csv(path: Path, ids: Sequence[str], label_column: str | None = None) -> GroundTruth:
+    """Labels, folds and groups from a table (see the module).
 
-    Raises: CorpusError: not readable, without the columns, or about other sounds.
+    Raises: CorpusError: the file cannot be read, lacks a column, or lists none of these ids.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
@@ -172,47 +177,54 @@ def from_csv(path: Path, ids: Sequence[str], label_column: str | None = None) ->
             f"{path} has the columns {', '.join(header) or '(none)'}: it needs one called id (or"
             f" {', '.join(ID_COLUMNS[1:])}) and one called {wanted}"
         )
-    of_id = {datasets.normal(row[id_column] or ""): row for row in rows}
+    of_id = {datasets.normalized_id(row[id_column] or ""): row for row in rows}
     base_names = Counter(PurePosixPath(id).name for id in of_id)
     of_name = {PurePosixPath(id).name: row for id, row in of_id.items() if base_names[PurePosixPath(id).name] == 1}
     found = [of_id.get(id) or of_name.get(PurePosixPath(id).name) for id in ids]
     if not any(found):
-        raise CorpusError(f"{path} names none of the sounds of this index; the first is called {ids[0] if ids else ''}")
+        raise CorpusError(f"{path} lists none of the sounds of this index; the first is {ids[0] if ids else ''}")
 
     def cell(row: Mapping[str, str | None] | None, name: str) -> str:
         return (row.get(name) or "").strip() if row is not None else ""
 
-    several = column == "labels"
+    multilabel = column == "labels"
     labels = tuple(
         tuple(
-            sorted({word.strip() for word in cell(row, column).split(PARTED_BY if several else "\n") if word.strip()})
+            sorted(
+                {
+                    word.strip()
+                    for word in cell(row, column).split(LABEL_SEPARATOR if multilabel else "\n")
+                    if word.strip()
+                }
+            )
         )
         for row in found
     )
     columns = {name: tuple(cell(row, name) for row in found) for name in header if name not in (id_column, column)}
-    return Truth(path.name, labels, columns.get("fold", ("",) * len(ids)), columns, several)
+    return GroundTruth(path.name, labels, columns.get("fold", ("",) * len(ids)), columns, multilabel)
 
 
-def from_corpus(name: str, ids: Sequence[str], corpus_dir: Path | None, wav_dir: Path | None) -> Truth:
-    """Labels, folds and groups of a known data set. `wav_dir`: what the ids are relative to; `corpus_dir`: the root of
-    the data set where that is another folder.
+def from_dataset(name: str, ids: Sequence[str], dataset_dir: Path | None, wav_dir: Path | None) -> GroundTruth:
+    """Labels, folds and groups of a known data set.
 
-    Raises: CorpusError, UnknownNameError: see `corpus.look_up`.
+    Arguments: `dataset_dir`: the root of the data set, if that is not `wav_dir`, which the ids are relative to.
+
+    Raises: CorpusError, UnknownNameError: as `datasets.match_entries`.
     """
-    layout = datasets.find(name)
-    root, below = corpus_dir or wav_dir, ""
-    if corpus_dir is not None and wav_dir is not None and wav_dir.resolve().is_relative_to(corpus_dir.resolve()):
-        below = wav_dir.resolve().relative_to(corpus_dir.resolve()).as_posix()
-    found = datasets.look_up(name, ids, root, below="" if below == "." else below)
-    nothing = datasets.Entry("", ())
-    entries = [entry or nothing for entry in found]
+    layout = datasets.get_layout(name)
+    root, below = dataset_dir or wav_dir, ""
+    if dataset_dir is not None and wav_dir is not None and wav_dir.resolve().is_relative_to(dataset_dir.resolve()):
+        below = wav_dir.resolve().relative_to(dataset_dir.resolve()).as_posix()
+    found = datasets.match_entries(name, ids, root, below="" if below == "." else below)
+    unknown = datasets.DatasetEntry("", ())
+    entries = [entry or unknown for entry in found]
     columns = {group: tuple(entry.groups.get(group, "") for entry in entries) for group in layout.groups}
     columns = {group: values for group, values in columns.items() if any(values)}
-    return Truth(
+    return GroundTruth(
         layout.title,
         tuple(entry.labels for entry in entries),
         tuple(entry.fold for entry in entries),
         columns,
-        layout.several,
+        layout.multilabel,
         next(iter(columns), NO_GROUP),
     )

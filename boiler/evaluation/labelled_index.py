@@ -1,7 +1,7 @@
-"""The labelled part of an index, as arrays that can be ranked: what an evaluation is about.
+"""The labelled part of an index, as arrays that can be ranked.
 
-Items without a label are left out altogether: whether they would be right answers is not known. Items without rows
-(silent ones) are not searched, so they are not here either.
+Items without a label are left out: whether they would be right answers is unknown. Items without rows (silent sounds)
+cannot be found by a search, so they are left out too.
 """
 
 from __future__ import annotations
@@ -15,23 +15,27 @@ import numpy as np
 from boiler.arrays import BoolArray, Float32Array, Int64Array
 from boiler.catalog.items import Item, item_of
 from boiler.errors import CorpusError
-from boiler.evaluation.ground_truth import Truth
+from boiler.evaluation.ground_truth import GroundTruth
 from boiler.evaluation.ranking import Collection
 from boiler.store import generation
 from boiler.store.generation import Generation
 
 
 @dataclass(frozen=True)
-class Labelled:
+class LabelledIndex:
     """N items with their labels and vectors.
 
-    `first_rows` [N]: the first row of each in the index. `n_items`: how many items of the index can be found at all.
-    `wav_dir`: the folder that was indexed, None when it is not here.
+    generation: the index
+    truth: labels, folds and groups of the N items
+    collection: their vectors
+    first_rows: [N], the first row of each item in the index
+    n_items: how many items of the index have rows, labelled or not
+    wav_dir: the folder that was indexed, None when it is not on this machine
     """
 
-    opened: Generation
+    generation: Generation
     items: Sequence[Item]
-    truth: Truth
+    truth: GroundTruth
     collection: Collection
     first_rows: Int64Array
     n_items: int
@@ -43,76 +47,82 @@ class Labelled:
 
     @property
     def labels(self) -> Int64Array | BoolArray:
-        """As `ranking.score` takes them. Shape: [N], or [N, L] for several labels an item"""
-        return self.truth.tags() if self.truth.several else self.truth.numbers()
+        """Labels for `ranking.score_queries`. Shape: class indices [N], or a tag matrix [N, L] if multi-label"""
+        return self.truth.tag_matrix() if self.truth.multilabel else self.truth.class_indices()
 
     def paths(self) -> list[Path] | None:
-        """Where the sounds lie; None when any of them is not there."""
+        """Paths of the sounds; None when any of them is missing."""
         if self.wav_dir is None:
             return None
         found = [item.path(self.wav_dir) for item in self.items]
         return found if all(path.is_file() for path in found) else None
 
 
-def open(model_dir: Path, wav_dir: Path | None, find: Callable[[Sequence[Item], Path | None], Truth]) -> Labelled:
-    """Open the current generation and label its items. `find` is given the items and the folder they were indexed from
-    (None when it is not here); `wav_dir`: where that folder lies now.
+def open_labelled(
+    model_dir: Path, wav_dir: Path | None, label: Callable[[Sequence[Item], Path | None], GroundTruth]
+) -> LabelledIndex:
+    """Open the current generation and label its items.
 
-    Raises: ModelDirError: no index there, or a damaged one; what `find` raises; CorpusError: nothing to find.
+    Arguments:
+        wav_dir: the folder that was indexed, if it has moved.
+        label: returns the labels of the items, given also the folder they were indexed from, or None when that is not
+            on this machine.
+
+    Raises: ModelDirError: no index there, or a damaged one. CorpusError: no item has rows. Whatever `label` raises.
     """
     opened = generation.open(model_dir)
     with opened.items() as database:
         rows, meta = database.records(), database.meta()
     if not rows:
-        raise CorpusError(f"{model_dir} holds no sound that can be found: index a folder that has some")
+        raise CorpusError(f"{model_dir} has no searchable sound: index a folder of sounds that are not silent")
     items = [item_of(row) for row in rows]
-    place = wav_dir or (Path(meta["wav_dir"]) if meta.get("wav_dir") else None)
-    if wav_dir is None and place is not None and not place.is_dir():
-        place = None
-    truth = find(items, place)
-    kept = np.flatnonzero(truth.known)
+    folder = wav_dir or (Path(meta["wav_dir"]) if meta.get("wav_dir") else None)
+    if wav_dir is None and folder is not None and not folder.is_dir():
+        folder = None
+    truth = label(items, folder)
+    kept = np.flatnonzero(truth.is_labelled)
     first = np.array([row["first_row"] for row in rows], np.int64)[kept]
     counts = np.array([row["n_rows"] for row in rows], np.int64)[kept]
     vectors = np.ascontiguousarray(opened.item_vectors[kept])
     windows = np.ascontiguousarray(opened.vectors[_ranges(first, counts)])
-    return Labelled(
-        opened=opened,
+    return LabelledIndex(
+        generation=opened,
         items=[items[number] for number in kept],
-        truth=truth.only(kept.tolist()),
-        collection=collected(vectors, windows, counts),
+        truth=truth.select(kept.tolist()),
+        collection=item_collection(vectors, windows, counts),
         first_rows=first,
         n_items=len(items),
-        wav_dir=place,
+        wav_dir=folder,
     )
 
 
-def collected(vectors: Float32Array, windows: Float32Array, counts: Int64Array) -> Collection:
-    """Items and their windows, `counts` of each. Where each has one, that is all there is to rank."""
+def item_collection(vectors: Float32Array, windows: Float32Array, counts: Int64Array) -> Collection:
+    """A collection of items and their windows, `counts` of each. With one window each, the vectors alone are ranked."""
     if (counts == 1).all():
         return Collection(vectors)
     return Collection(vectors, None, windows, np.concatenate([[0], np.cumsum(counts)[:-1]]))
 
 
-def grouped(collection: Collection, groups: Int64Array) -> Collection:
-    """The same, with who must not answer for whom."""
+def with_groups(collection: Collection, groups: Int64Array) -> Collection:
+    """The same collection; items of one group are excluded from each other's answers. Shape: groups [N]"""
     return replace(collection, groups=groups)
 
 
 def _ranges(first: Int64Array, counts: Int64Array) -> Int64Array:
-    """The numbers `first` to `first + counts` of each, one after the other."""
+    """The ranges `first[i]` to `first[i] + counts[i]`, concatenated."""
     ends = np.cumsum(counts)
     return np.asarray(np.arange(int(ends[-1])) + np.repeat(first - ends + counts, counts), np.int64)
 
 
-def floor(labelled: Labelled, paths: Sequence[Path], step: Callable[[int], None]) -> Collection:
-    """The same items by their MFCC statistics.
+def baseline_collection(labelled: LabelledIndex, paths: Sequence[Path], advance: Callable[[int], None]) -> Collection:
+    """The same items, embedded by MFCC statistics.
 
-    Raises: SoundError: a sound cannot be read, or is silent that was not when it was indexed.
+    Raises: SoundError: a sound cannot be read, or has become silent since it was indexed.
     """
-    from boiler.evaluation import baseline  # brings torch, which the rest does without
+    from boiler.evaluation import baseline  # imports torch, which the rest does without
 
-    spec = baseline.windows_like(labelled.opened.header.window_spec)
-    windows, counts = baseline.vectors_of(paths, spec, step=step)
+    spec = baseline.windows_like(labelled.generation.header.window_spec)
+    windows, counts = baseline.vectors_of(paths, spec, advance=advance)
     means = np.add.reduceat(windows, np.concatenate([[0], np.cumsum(counts)[:-1]]), axis=0)
     means /= np.linalg.norm(means, axis=1, keepdims=True)
-    return collected(means, windows, counts)
+    return item_collection(means, windows, counts)

@@ -1,25 +1,27 @@
-"""How good a ranking is: pure functions on plain numpy arrays, nothing of boiler's, nothing of any collection's.
+"""Measures of a ranking: pure functions of numpy arrays.
 
 Conventions
 -----------
-*Gains* are what an evaluation knows: ``gains[q, r]`` in [0, 1] is how right the answer at rank r (0 first) to query q
-is. With one label an item it is 1 or 0; with several it is the share of tags in common, |a & b| / |a | b| (Jaccard).
-Items that must not answer (the query itself, its group) are not in the ranking: where that leaves queries with fewer
-candidates than others, the row ends in gains of 0 and ``candidates[q]`` says how many there are.
+``gains[q, r]`` in [0, 1] is the relevance of the answer at rank r (from 0) to query q. With single labels it is 1 or 0;
+with tags it is their Jaccard index, |a & b| / |a | b|. Excluded items (the query itself, its group) are not in the
+ranking; where that leaves a query with fewer candidates, its row is padded with gains of 0, and ``candidates[q]`` is
+their number.
 
-Every measure gives one number a query, so that means, classes, intervals and comparisons can be taken afterwards.
-All are higher-is-better and lie in [0, 1].
+Every measure gives one number per query, from which means, classes, intervals and paired differences follow. All are in
+[0, 1], and higher is better.
 
 Measures
 --------
-* ``P@k``      mean gain of the first k answers (of all of them, where there are fewer than k)
-* ``R@k``      gain within the first k, as a share of all the gain there is
-* ``MRR``      1 / rank of the first answer with any gain
-* ``mAP``      average precision over the whole ranking; graded: each precision counts by the gain of its rank
-* ``nDCG@k``   gain discounted by 1 / log2(rank + 1), over that of the best order; ``nDCG`` over the whole ranking
+With g[r] the gain at rank r = 1 ... R, and C the number of candidates:
 
-With gains of 0 and 1 these are the usual definitions (Manning, Raghavan and Schuetze, *Introduction to Information
-Retrieval*, chapter 8; Jaervelin and Kekaelaeinen 2002 for nDCG).
+* ``P@k``     sum of g[1..k] / min(k, C)
+* ``R@k``     sum of g[1..k] / sum of g[1..R]
+* ``MRR``     1 / r of the first r with g[r] > 0
+* ``mAP``     sum over r of (g[r] * P@r) / sum of g[1..R]: average precision, each rank weighted by its gain
+* ``nDCG@k``  sum over r <= k of g[r] / log2(r + 1), over the same sum for the best order; ``nDCG`` is for k = R
+
+With gains of 0 and 1 these are the usual definitions. Sources: Manning, Raghavan and Schuetze, *Introduction to
+Information Retrieval* (2008), chapter 8; for nDCG, Jaervelin and Kekaelaeinen, ACM TOIS 20(4), 2002.
 """
 
 from __future__ import annotations
@@ -43,9 +45,9 @@ def shared_labels(queries: IntArray, items: IntArray) -> Float32Array:
 
 
 def shared_tags(queries: BoolArray, items: BoolArray) -> Float32Array:
-    """Gain for several labels an item: the share of their tags that two items have in common. No tag, no gain.
+    """Jaccard index of the tags of query and item; 0 where neither has a tag.
 
-    Shape: [Q, L], [N, L] -> [Q, N], L the number of tags there are
+    Shape: [Q, L], [N, L] -> [Q, N], with L different tags
 
     >>> shared_tags(np.array([[True, True, False]]), np.array([[True, True, False], [True, False, True]]))
     array([[1.        , 0.33333334]], dtype=float32)
@@ -57,18 +59,18 @@ def shared_tags(queries: BoolArray, items: BoolArray) -> Float32Array:
 
 
 def precision_at(gains: FloatArray, k: int, candidates: IntArray) -> Float64Array:
-    """Shape: gains [Q, R], candidates [Q] -> [Q]"""
+    """P@k. Shape: gains [Q, R], candidates [Q] -> [Q]"""
     return np.asarray(gains[:, :k].sum(1, dtype=np.float64) / np.clip(candidates, 1, k), np.float64)
 
 
 def recall_at(gains: FloatArray, k: int) -> Float64Array:
-    """Shape: [Q, R], the whole ranking -> [Q]. A query without any gain gets 0."""
+    """R@k; 0 for a query without any gain. Shape: gains of the whole ranking [Q, R] -> [Q]"""
     total = gains.sum(1, dtype=np.float64)
     return np.asarray(gains[:, :k].sum(1, dtype=np.float64) / np.where(total > 0, total, 1), np.float64)
 
 
 def reciprocal_rank(gains: FloatArray) -> Float64Array:
-    """Shape: [Q, R] -> [Q]"""
+    """Reciprocal rank of the first answer with any gain; 0 without one. Shape: [Q, R] -> [Q]"""
     hit = gains > 0
     return np.where(hit.any(1), 1.0 / (hit.argmax(1) + 1.0), 0.0)
 
@@ -76,7 +78,7 @@ def reciprocal_rank(gains: FloatArray) -> Float64Array:
 def average_precision(gains: FloatArray) -> Float64Array:
     """Precision at each rank, averaged with the gains as weights.
 
-    Shape: [Q, R], the whole ranking -> [Q]
+    Shape: gains of the whole ranking [Q, R] -> [Q]
 
     >>> average_precision(np.array([[1.0, 0.0, 1.0, 0.0]]))  # (1/1 + 2/3) / 2
     array([0.83333333])
@@ -93,17 +95,17 @@ def discounts(ranks: int) -> Float64Array:
 
 
 def ndcg(gains: FloatArray, best: FloatArray) -> Float64Array:
-    """Discounted gain over that of the best order. For ``nDCG@k``, give the first k columns of both.
+    """Discounted gain over that of the best order. For nDCG@k, give the first k columns of both.
 
-    Shape: gains [Q, R], best [Q, R]: the same gains, greatest first (of the whole ranking) -> [Q]
+    Shape: gains [Q, R]; best [Q, R], the gains of the whole ranking in descending order -> [Q]
     """
     weights = discounts(gains.shape[1])
     ideal = best @ weights
     return np.asarray((gains @ weights) / np.where(ideal > 0, ideal, 1), np.float64)
 
 
-def measures(gains: FloatArray, candidates: IntArray, ks: Sequence[int] = KS) -> dict[str, Float64Array]:
-    """All of the measures by their names, from whole rankings.
+def measure_gains(gains: FloatArray, candidates: IntArray, ks: Sequence[int] = KS) -> dict[str, Float64Array]:
+    """All measures by name, from whole rankings.
 
     Shape: gains [Q, R], candidates [Q] -> each [Q]
     """
@@ -114,8 +116,8 @@ def measures(gains: FloatArray, candidates: IntArray, ks: Sequence[int] = KS) ->
     return found | {"nDCG": ndcg(gains, best), "MRR": reciprocal_rank(gains), "mAP": average_precision(gains)}
 
 
-def measures_of_hits(hits: BoolArray, candidates: IntArray, ks: Sequence[int] = KS) -> dict[str, Float64Array]:
-    """`measures` for gains of 0 and 1, several times faster: it looks at the hits alone.
+def measure_hits(hits: BoolArray, candidates: IntArray, ks: Sequence[int] = KS) -> dict[str, Float64Array]:
+    """`measure_gains` for gains of 0 and 1, several times faster, since it visits only the hits.
 
     Shape: hits [Q, R], candidates [Q] -> each [Q]
     """
@@ -123,7 +125,7 @@ def measures_of_hits(hits: BoolArray, candidates: IntArray, ks: Sequence[int] = 
     queries, places = np.divmod(np.flatnonzero(hits), max(n_ranks, 1))
     totals = hits.sum(1)
     starts = np.cumsum(totals) - totals
-    nth = np.arange(1, len(queries) + 1) - starts[queries]  # the how many-th hit of its query
+    nth = np.arange(1, len(queries) + 1) - starts[queries]  # each hit's count among those of its query, from 1
     weights = discounts(n_ranks)
     reach = np.concatenate([[0.0], np.cumsum(weights)])  # [r]: the discounts of the first r ranks
     some = np.maximum(totals, 1)
@@ -147,11 +149,11 @@ def measures_of_hits(hits: BoolArray, candidates: IntArray, ks: Sequence[int] = 
 
 
 def chance(gains: FloatArray, candidates: IntArray, ks: Sequence[int] = KS) -> dict[str, Float64Array]:
-    """What `measures` gives on average when the candidates come in random order: exact, not drawn.
+    """The exact expectation of `measure_gains` over all orders of the candidates.
 
-    Over all orders, a rank holds each candidate equally often and two ranks each pair, which gives every measure but
-    MRR in closed form; there, the rank of the first of R relevant among C candidates has the negative hypergeometric
-    distribution.
+    In a random order, each rank holds each candidate with equal probability, and each pair of ranks each pair of
+    candidates, which gives every measure but MRR in closed form. The rank of the first of R relevant among C candidates
+    has the negative hypergeometric distribution, which gives MRR.
 
     Shape: gains [Q, R], candidates [Q] -> each [Q]
     """
@@ -171,7 +173,7 @@ def chance(gains: FloatArray, candidates: IntArray, ks: Sequence[int] = KS) -> d
     expected |= {f"R@{k}": reachable * np.minimum(k, n) / n for k in ks}
     expected |= {f"nDCG@{k}": expected_ndcg(k) for k in ks}
     harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, gains.shape[1] + 1))])[candidates]
-    pairs = (total**2 - squares) / np.maximum(n * (n - 1), 1)  # mean product of the gains of two different candidates
+    pairs = (total**2 - squares) / np.maximum(n * (n - 1), 1)  # mean product of the gains of two candidates
     expected["nDCG"] = expected_ndcg(gains.shape[1])
     expected["MRR"] = _expected_reciprocal_rank((gains > 0).sum(1), candidates)
     expected["mAP"] = (squares / n * harmonic + pairs * (n - harmonic)) / np.where(total > 0, total, 1)
@@ -194,34 +196,36 @@ def _expected_reciprocal_rank(relevant: IntArray, candidates: IntArray) -> Float
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean over queries, and between which bounds it would fall, `level` of the times, with other queries."""
+    """A mean over queries, and the bounds of its confidence interval."""
 
     mean: float
     low: float
     high: float
 
 
-def intervals(
+def bootstrap_intervals(
     by_query: Mapping[str, Float64Array], *, level: float = 0.95, resamples: int = 1000, seed: int = 0
 ) -> dict[str, Interval]:
-    """Percentile bootstrap over queries (Efron 1979): the same resamples for every measure, drawn from `seed`.
+    """Percentile bootstrap over queries, with the same resamples for every measure, drawn from `seed`.
 
-    Shape: each [Q] -> one Interval each. Without queries all bounds are NaN.
+    Source: B. Efron, *Bootstrap Methods: Another Look at the Jackknife*, Annals of Statistics 7(1), 1979.
+
+    Shape: each [Q] -> one Interval each, NaN without queries
     """
     values = np.stack(list(by_query.values()), 1).astype(np.float64) if by_query else np.zeros((0, 0))
     n = len(values)
     if n == 0:
         return {name: Interval(float("nan"), float("nan"), float("nan")) for name in by_query}
-    draw = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     means = np.empty((resamples, values.shape[1]))
-    for turn in range(resamples):
-        means[turn] = np.bincount(draw.integers(n, size=n), minlength=n) @ values / n
+    for resample in range(resamples):
+        means[resample] = np.bincount(rng.integers(n, size=n), minlength=n) @ values / n
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2], axis=0)
     centre = values.mean(0)
     return {name: Interval(float(centre[i]), float(low[i]), float(high[i])) for i, name in enumerate(by_query)}
 
 
-def by_class(labels: IntArray, values: Float64Array, n_labels: int) -> Float64Array:
+def mean_by_class(labels: IntArray, values: Float64Array, n_labels: int) -> Float64Array:
     """Mean of `values` over the queries of each label; NaN for a label without queries.
 
     Shape: labels [Q], values [Q] -> [n_labels]
@@ -231,19 +235,20 @@ def by_class(labels: IntArray, values: Float64Array, n_labels: int) -> Float64Ar
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
-def confusion(asked: IntArray, answered: IntArray, n_labels: int) -> Float64Array:
-    """Of the answers to queries of one label, the share that has each label. Answers below 0 are none.
+def confusion_matrix(queries: IntArray, answers: IntArray, n_labels: int) -> Float64Array:
+    """Of the answers to the queries of one label, the share that has each label.
 
-    Shape: asked [Q], answered [Q, k] -> [n_labels, n_labels], rows (what was asked) sum to 1, or 0 without answers
+    Shape: labels of the queries [Q] and of their answers [Q, k], -1 for none -> [n_labels, n_labels]; rows are labels
+    of queries, and sum to 1, or 0 without answers
     """
-    valid = answered >= 0
-    pairs = (asked[:, None] * n_labels + answered)[valid]
+    valid = answers >= 0
+    pairs = (queries[:, None] * n_labels + answers)[valid]
     counts = np.bincount(pairs, minlength=n_labels**2).reshape(n_labels, n_labels).astype(np.float64)
     return np.asarray(counts / np.maximum(counts.sum(1, keepdims=True), 1), np.float64)
 
 
-def vote(neighbours: IntArray) -> Int64Array:
-    """The label that most of the k neighbours have; of several, the one met first. -1 is no neighbour.
+def majority_vote(neighbours: IntArray) -> Int64Array:
+    """The most frequent label among the neighbours; of equally frequent ones, the nearest. -1 is no neighbour.
 
     Shape: labels of the neighbours, nearest first [Q, k] -> [Q]
     """
@@ -254,11 +259,15 @@ def vote(neighbours: IntArray) -> Int64Array:
 
 @dataclass(frozen=True)
 class Hubness:
-    """Whether the same few items answer everything.
+    """Hubness: do a few items answer most queries?
 
-    `skewness` of the k-occurrence (how many of the other items have an item among their k nearest): 0 is even, above
-    1.4 many speak of hubs (Radovanovic, Nanopoulos and Ivanovic, JMLR 11, 2010). `never` is the share of items that
-    no query returns; `most` the largest number of answers one item gives.
+    The k-occurrence of an item is how many other items have it among their k nearest.
+
+    skewness: of the k-occurrences. 0 is symmetric; above 1.4 is usually called hubness
+    never: share of the items that are no one's neighbour
+    most: the largest k-occurrence
+
+    Source: Radovanovic, Nanopoulos and Ivanovic, *Hubs in Space*, JMLR 11, 2010.
     """
 
     k: int
@@ -268,7 +277,7 @@ class Hubness:
 
 
 def hubness(neighbours: IntArray, n_items: int) -> Hubness:
-    """Shape: every item's k nearest, itself left out, as item numbers, -1 for none [N, k]"""
+    """Hubness of a k-nearest-neighbour graph. Shape: each item's k nearest other items [N, k], -1 for none"""
     occurrence = np.bincount(neighbours[neighbours >= 0], minlength=n_items).astype(np.float64)
     centred = occurrence - occurrence.mean()
     spread = np.sqrt(np.mean(centred**2))
@@ -276,11 +285,12 @@ def hubness(neighbours: IntArray, n_items: int) -> Hubness:
     return Hubness(neighbours.shape[1], skewness, float(np.mean(occurrence == 0)), int(occurrence.max(initial=0)))
 
 
-def engine_recall(
+def ann_recall(
     queries: FloatArray, vectors: FloatArray, found: IntArray, exact: IntArray, *, tolerance: float = 1e-5
 ) -> float:
-    """How much of the truth an approximate engine finds: the share of its answers that are as near as the k-th exact
-    one. Distances are worked out again here, so an engine is not believed; ties count as found.
+    """Recall of an approximate engine: the share of its answers that are as near as the k-th exact one.
+
+    Distances are computed from the vectors, not taken from the engine; ties count as found.
 
     Shape: queries [Q, D], vectors [N, D], both of unit length; found, exact: rows [Q, k], -1 for none
     """
@@ -291,18 +301,23 @@ def engine_recall(
 
     wanted = cosines(exact)
     worst = np.where(np.isfinite(wanted), wanted, np.inf).min(1, keepdims=True)
-    distinct = np.ones(found.shape, bool)  # the same row twice is one answer
+    distinct = np.ones(found.shape, bool)  # the same row twice counts once
     for place in range(1, found.shape[1]):
         distinct[:, place] = (found[:, :place] != found[:, place : place + 1]).all(1)
     hits = (distinct & (cosines(found) >= worst - tolerance)).sum(1)
-    asked = np.isfinite(wanted).sum(1)
-    return float(np.mean(np.minimum(hits, asked) / np.maximum(asked, 1)))
+    n_exact = np.isfinite(wanted).sum(1)
+    return float(np.mean(np.minimum(hits, n_exact) / np.maximum(n_exact, 1)))
 
 
 @dataclass(frozen=True)
-class Words:
-    """How a codebook is used: `perplexity` = exp(entropy of the words over all sounds), between 1 (one word says it
-    all) and `size`; `used`, the words that occur; `per_sound`, the mean perplexity of one sound's bag."""
+class CodebookStats:
+    """How a codebook is used.
+
+    size: number of codes
+    perplexity: exp(entropy of the code distribution over all sounds), from 1 (a single code) to `size`
+    used: number of codes in use
+    per_sound: mean perplexity of the code distribution of one sound
+    """
 
     size: int
     perplexity: float
@@ -310,26 +325,29 @@ class Words:
     per_sound: float
 
 
-def words(counts: FloatArray, *, least: float = 0.0) -> Words:
-    """Shape: how often each sound uses each word [N, K]; only the proportions within a sound count, so bags of any
-    length will do, and each sound weighs the same. A sound without any word is left out. A word is used when its share
-    of all is above `least` times the even share 1 / K: where words are assigned softly, none is quite at 0.
+def codebook_stats(counts: FloatArray, *, min_share: float = 0.0) -> CodebookStats:
+    """Codebook usage. Sounds weigh the same, whatever their counts add up to; sounds without codes are left out.
 
-    >>> round(words(np.array([[2, 2, 0], [0, 8, 0]])).perplexity, 3)
+    Shape: counts or shares of the codes of each sound [N, K]
+
+    Arguments: `min_share`: a code is in use if its share is above this fraction of the uniform share 1 / K. (Under soft
+    assignment no share is exactly 0.)
+
+    >>> round(codebook_stats(np.array([[2, 2, 0], [0, 8, 0]])).perplexity, 3)
     1.755
     """
     totals = counts.sum(1, keepdims=True, dtype=np.float64)
     shares = (counts / np.where(totals > 0, totals, 1))[totals[:, 0] > 0]
     if not len(shares):
-        return Words(counts.shape[1], 1.0, 0, 1.0)
+        return CodebookStats(counts.shape[1], 1.0, 0, 1.0)
 
     def perplexity(p: Float64Array) -> Float64Array:
         return np.asarray(np.exp(-(p * np.log(np.where(p > 0, p, 1))).sum(-1)))
 
     whole = shares.mean(0)
-    return Words(
+    return CodebookStats(
         counts.shape[1],
         float(perplexity(whole)),
-        int((whole > least / counts.shape[1]).sum()),
+        int((whole > min_share / counts.shape[1]).sum()),
         float(perplexity(shares).mean()),
     )

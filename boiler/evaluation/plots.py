@@ -1,6 +1,6 @@
-"""The pictures of an evaluation: confusion of classes, precision of each class, the collection in two dimensions.
+"""Plots of an evaluation: confusion matrix, a measure by class, and a map of the items by principal components.
 
-Each function draws one PNG. Shapes and meanings as in `boiler.evaluation.metrics`.
+Each function writes one PNG.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from matplotlib.figure import Figure
 
 from boiler.arrays import Float64Array, FloatArray, IntArray
 
-MOST_CLASSES = 60  # more names than this cannot be read on one picture
-MOST_COLOURS = 20
-MOST_POINTS = 20_000
+MAX_CLASSES = 60  # more names cannot be read in one plot
+MAX_COLORS = 20
+MAX_POINTS = 20_000
 
 
-def confusion(path: Path, shares: FloatArray, names: Sequence[str], title: str) -> None:
-    """What is answered (columns) when a class is asked for (rows), as shares of the answers. Shape: [L, L]"""
+def plot_confusion(path: Path, shares: FloatArray, names: Sequence[str], title: str) -> None:
+    """Plot a confusion matrix. Shape: shares [L, L], rows are labels of queries, columns those of answers"""
     side = 2.5 + 0.28 * len(names)
     figure = _figure(side + 1, side)
     axes = figure.add_subplot()
     image = axes.imshow(shares, vmin=0, vmax=1, cmap="Blues")
     axes.set_xticks(range(len(names)), names, rotation=90)
     axes.set_yticks(range(len(names)), names)
-    axes.set_xlabel("answered")
-    axes.set_ylabel("asked")
+    axes.set_xlabel("label of the answer")
+    axes.set_ylabel("label of the query")
     axes.set_title(title)
     if len(names) <= 20:
         for row, column in np.argwhere(shares >= 0.01):
@@ -42,12 +42,12 @@ def confusion(path: Path, shares: FloatArray, names: Sequence[str], title: str) 
     figure.savefig(path)
 
 
-def per_class(
+def plot_per_class(
     path: Path, names: Sequence[str], values: Mapping[str, FloatArray], chance: float, measure: str, title: str
 ) -> None:
-    """A measure of each class, best first; `values` by the name of the encoder, the one that is judged first."""
-    judged = next(iter(values.values()))
-    order = np.argsort(np.nan_to_num(judged, nan=-1.0), kind="stable")[-MOST_CLASSES:]
+    """Plot a measure by class, best first. `values`: by encoder, ordered by the first; NaN where a class has none."""
+    first = next(iter(values.values()))
+    order = np.argsort(np.nan_to_num(first, nan=-1.0), kind="stable")[-MAX_CLASSES:]
     figure = _figure(8, 1.5 + 0.28 * len(order))
     axes = figure.add_subplot()
     height = 0.8 / len(values)
@@ -63,16 +63,16 @@ def per_class(
     figure.savefig(path)
 
 
-def map_of(path: Path, vectors: FloatArray, labels: IntArray, names: Sequence[str], title: str) -> None:
-    """The items on the two directions in which they differ most (principal components), coloured by class.
+def plot_map(path: Path, vectors: FloatArray, labels: IntArray, names: Sequence[str], title: str) -> None:
+    """Plot the items on their first two principal components, coloured by class.
 
     Shape: vectors [N, D], labels [N], -1 for none
     """
-    chosen = np.random.default_rng(0).permutation(len(vectors))[:MOST_POINTS]
-    points, share = principal(vectors[chosen])
+    chosen = np.random.default_rng(0).permutation(len(vectors))[:MAX_POINTS]
+    points, share = principal_components(vectors[chosen])
     figure = _figure(9, 7)
     axes = figure.add_subplot()
-    frequent = np.argsort(-np.bincount(labels[labels >= 0], minlength=len(names)), kind="stable")[:MOST_COLOURS]
+    frequent = np.argsort(-np.bincount(labels[labels >= 0], minlength=len(names)), kind="stable")[:MAX_COLORS]
     rest = ~np.isin(labels[chosen], frequent)
     size = float(np.clip(4000 / max(len(chosen), 1), 2, 24))
     if rest.any():
@@ -80,20 +80,20 @@ def map_of(path: Path, vectors: FloatArray, labels: IntArray, names: Sequence[st
     colours = colormaps["tab10" if len(frequent) <= 10 else "tab20"]
     for place, label in enumerate(sorted(frequent.tolist())):
         here = labels[chosen] == label
-        colour = colours(place % MOST_COLOURS)
+        colour = colours(place % MAX_COLORS)
         axes.scatter(points[here, 0], points[here, 1], s=size, color=colour, label=names[label], linewidths=0)
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_xlabel(f"{100 * share:.0f} % of the variance lies in these two directions")
+    axes.set_xlabel(f"{100 * share:.0f} % of the variance is in these two components")
     axes.set_title(title)
     if names:
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=1.5, frameon=False)
     figure.savefig(path)
 
 
-def principal(vectors: FloatArray) -> tuple[Float64Array, float]:
-    """The first two principal components, and the share of the variance they hold. The sign of each is settled, so
-    that the same vectors give the same picture everywhere.
+def principal_components(vectors: FloatArray) -> tuple[Float64Array, float]:
+    """The first two principal components, and their share of the variance. Their signs are fixed, so the same vectors
+    give the same plot on every machine.
 
     Shape: [N, D] -> [N, 2]
     """
@@ -109,7 +109,7 @@ def principal(vectors: FloatArray) -> tuple[Float64Array, float]:
 
 
 def _figure(width: float, height: float) -> Figure:
-    """Without pyplot: no state is shared, so pictures can be drawn in any thread."""
+    """A figure without pyplot, which would share state between threads."""
     figure = Figure(figsize=(width, height), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
     return figure

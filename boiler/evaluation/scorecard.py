@@ -1,6 +1,6 @@
-"""What an evaluation found, as rows with names, and how it is told: JSON for programs, Markdown for people.
+"""The results of an evaluation, as dataclasses, and their two forms: JSON for programs, Markdown for people.
 
-In the JSON a figure that does not exist (the mean of nothing) is null.
+In the JSON, a figure that does not exist (the mean of nothing) is null.
 """
 
 from __future__ import annotations
@@ -11,67 +11,91 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from boiler.evaluation.metrics import Hubness, Interval, Words
+from boiler.evaluation.metrics import CodebookStats, Hubness, Interval
 from boiler.evaluation.robustness import Robustness
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+
+_DEPRECATED_KEYS = {
+    "baseline": "floor",
+    "over_baseline": "over_floor",
+    "baseline_hubness": "floor_hubness",
+    "codebook": "words",
+    "calibration": "context",
+    "multilabel": "several",
+    "name": "answers",
+    "bins": "right",
+    "share_closer_than_998": "closer_than_998",
+}
+"""Keys of format 1, written beside the new ones for one version."""
 
 
 @dataclass(frozen=True)
-class Line:
-    """One measure: of the encoder, of the floor where it was computed, how much the encoder is above the floor for the
-    same queries (below 0: beneath it), and of chance."""
+class MeasureRow:
+    """One measure.
+
+    encoder, baseline: mean over the queries, with its interval
+    over_baseline: mean difference of the two over the same queries; negative where the encoder is worse
+    chance: expected value of a random order
+    """
 
     measure: str
     encoder: Interval
-    floor: Interval | None
-    over_floor: Interval | None
+    baseline: Interval | None
+    over_baseline: Interval | None
     chance: float
 
 
 @dataclass(frozen=True)
-class ClassLine:
-    """The measures of the queries that have one label."""
+class ClassRow:
+    """Measures over the queries of one class, by name."""
 
     label: str
     n_queries: int
     encoder: Mapping[str, float]
-    floor: Mapping[str, float] | None
+    baseline: Mapping[str, float] | None
 
 
 @dataclass(frozen=True)
-class Table:
-    """Every item asked, with the items of its `group` left out of the answers.
+class ResultTable:
+    """Leave-one-out over all items, with the items of the query's `group` excluded from the answers too.
 
-    `confusion`: shares of the first `confusion_k` answers, rows asked, columns answered; none for several labels.
+    n_queries: items with at least one relevant answer; n_unanswerable: the others
+    confusion: shares of the labels of the first `confusion_k` answers; rows are the labels of the queries, columns
+        those of the answers. None for multi-label ground truth
     """
 
     group: str
     n_queries: int
     n_unanswerable: int
-    lines: Sequence[Line]
-    classes: Sequence[ClassLine]
+    lines: Sequence[MeasureRow]
+    classes: Sequence[ClassRow]
     confusion: Sequence[Sequence[float]] | None
     confusion_k: int
 
 
 @dataclass(frozen=True)
-class KNN:
-    """Accuracy of the vote of the k nearest items of the other folds, by fold."""
+class KNNResult:
+    """Accuracy of a majority vote of the k nearest items of the other folds, by fold."""
 
     k: int
     folds: Mapping[str, float]
     mean: float
     deviation: float
-    floor: float | None
+    baseline: float | None
     chance: float
 
 
 @dataclass(frozen=True)
 class EngineRecall:
-    """What the engine finds of the nearest `k` rows; `answers` is the engine that answers searches of this index."""
+    """Recall of the approximate engine.
 
-    answers: str
+    name: the engine that answers the searches of this index
+    annoy: the share of the true `k` nearest rows that annoy finds, over `n_queries`
+    published: the same as measured when the index was published
+    """
+
+    name: str
     k: int
     n_queries: int
     annoy: float
@@ -79,27 +103,37 @@ class EngineRecall:
 
 
 @dataclass(frozen=True)
-class Context:
+class Calibration:
     """What a distance means in this collection.
 
-    `quantiles`: the distance that this share of random pairs is closer than. `deviation`: the largest difference
-    between "closer than a share x of random pairs" and the share x it should be, over new random pairs (0 is right;
-    1.63 / sqrt(n) is exceeded by chance once in a hundred). `closer_than_998`: the share of new pairs said to be closer
-    than 99.8 %; it should be .002. `right`: of the first answers said to be closer than `low` to `high` of random
-    pairs, how many there are and the mean gain.
+    n_pairs: random pairs stored in the index
+    quantiles: the distance that is closer than this share of random pairs
+    n_new_pairs: pairs drawn to check them
+    deviation: the largest difference between "closer than a share x of random pairs" and x, over the new pairs; 0 is
+        right, and 1.63 / sqrt(n) is exceeded by chance once in a hundred (the Kolmogorov-Smirnov statistic)
+    share_closer_than_998: the share of new pairs closer than 99.8 % of the stored ones; it should be .002
+    bins: of the first answers closer than `low` to `high` of random pairs: their number `n` and mean `gain`
     """
 
     n_pairs: int
     quantiles: Mapping[str, float]
     n_new_pairs: int
     deviation: float
-    closer_than_998: float
-    right: Sequence[Mapping[str, float]]
+    share_closer_than_998: float
+    bins: Sequence[Mapping[str, float]]
 
 
 @dataclass(frozen=True)
 class Scorecard:
-    """All that one evaluation found."""
+    """All results of one evaluation.
+
+    generation: the generation of the index; n_items: its searchable items; n_rows: its windows
+    n_evaluated, n_without_label: items with and without a label
+    source: where the labels are from; n_labels: how many different ones
+    baseline: the encoder of the baseline
+    notes: what was not measured, and why
+    seconds: wall-clock time by stage
+    """
 
     boiler_version: str
     generation: str
@@ -111,15 +145,15 @@ class Scorecard:
     n_without_label: int
     source: str
     n_labels: int
-    several: bool
-    floor: str
-    tables: Sequence[Table]
-    knn: KNN | None
+    multilabel: bool
+    baseline: str
+    tables: Sequence[ResultTable]
+    knn: KNNResult | None
     hubness: Hubness
-    floor_hubness: Hubness | None
+    baseline_hubness: Hubness | None
     engine: EngineRecall
-    words: Words | None
-    context: Context
+    codebook: CodebookStats | None
+    calibration: Calibration
     robustness: Mapping[str, Robustness]
     notes: Sequence[str]
     seconds: Mapping[str, float]
@@ -127,11 +161,11 @@ class Scorecard:
     format_version: int = FORMAT_VERSION
 
     def to_json(self) -> str:
-        return json.dumps(_plain(asdict(self)), indent=1, allow_nan=False) + "\n"
+        return json.dumps(_to_json_types(asdict(self)), indent=1, allow_nan=False) + "\n"
 
     def to_markdown(self) -> str:
-        """The same as tables."""
-        kinds = f"{self.n_labels} {'tags' if self.several else 'classes'}"
+        """All results as tables."""
+        kinds = f"{self.n_labels} {'tags' if self.multilabel else 'classes'}"
         parts = [
             f"# {self.encoder} on {self.n_evaluated:,} sounds of {kinds}",
             f"Labels from {self.source}. Index {self.generation}: {self.n_items:,} items, {self.n_rows:,} windows,"
@@ -141,51 +175,54 @@ class Scorecard:
             *([self._knn(self.knn)] if self.knn else []),
             self._structure(),
             *([self._robustness()] if self.robustness else []),
-            self._context(),
+            self._calibration(),
             *[self._classes(table) for table in self.tables],
             *([f"Notes: {' '.join(self.notes)}"] if self.notes else []),
-            "Seconds: " + ", ".join(f"{what} {seconds:.1f}" for what, seconds in self.seconds.items()) + ".",
+            "Seconds: " + ", ".join(f"{name} {seconds:.1f}" for name, seconds in self.seconds.items()) + ".",
         ]
         return "\n\n".join(parts) + "\n"
 
-    def _measures(self, table: Table) -> str:
-        left_out = "itself" if table.group == "none" else f"itself and its {table.group}"
-        with_floor = table.lines and table.lines[0].floor is not None
-        header = ["measure", self.encoder, "95 %", *([self.floor, "above it, 95 %"] if with_floor else []), "chance"]
+    def _measures(self, table: ResultTable) -> str:
+        excluded = "itself" if table.group == "none" else f"itself and its {table.group}"
+        with_baseline = table.lines and table.lines[0].baseline is not None
+        header = ["measure", self.encoder, "95 %"]
+        header += [self.baseline, "difference, 95 %", "chance"] if with_baseline else ["chance"]
         rows = []
         for line in table.lines:
-            cells = [line.measure, f"**{_share(line.encoder.mean)}**", _span(line.encoder)]
-            if line.floor is not None and line.over_floor is not None:
-                cells += [_share(line.floor.mean), _span(line.over_floor, signed=True)]
+            cells = [line.measure, f"**{_share(line.encoder.mean)}**", _range(line.encoder)]
+            if line.baseline is not None and line.over_baseline is not None:
+                cells += [_share(line.baseline.mean), _range(line.over_baseline, signed=True)]
             rows.append([*cells, _share(line.chance)])
-        told = f"{table.n_queries:,} queries" + (
-            f", {table.n_unanswerable:,} more that nothing left could answer" if table.n_unanswerable else ""
-        )
-        return f"## Left out of the answers: {left_out}\n\n{told}.\n\n{_table(header, rows)}"
-
-    def _knn(self, knn: KNN) -> str:
-        folds = ", ".join(f"{name} {_share(value)}" for name, value in knn.folds.items())
-        floor = f" {self.floor}: {_share(knn.floor)}." if knn.floor is not None else ""
+        unanswerable = f"; {table.n_unanswerable:,} more have no relevant answer" if table.n_unanswerable else ""
         return (
-            f"## kNN over the folds\n\nThe vote of the {knn.k} nearest of the other folds is right in"
-            f" **{_share(knn.mean)}** (deviation {_share(knn.deviation)}) of the queries; chance"
-            f" {_share(knn.chance)}.{floor} By fold: {folds}."
+            f"## Excluded from the answers: {excluded}\n\n{table.n_queries:,} queries{unanswerable}.\n\n"
+            f"{_table(header, rows)}"
+        )
+
+    def _knn(self, knn: KNNResult) -> str:
+        folds = ", ".join(f"{name} {_share(value)}" for name, value in knn.folds.items())
+        baseline = f" {self.baseline}: {_share(knn.baseline)}." if knn.baseline is not None else ""
+        return (
+            f"## kNN over folds\n\nAccuracy of a majority vote of the {knn.k} nearest items of the other folds:"
+            f" **{_share(knn.mean)}** (standard deviation over folds {_share(knn.deviation)}); chance"
+            f" {_share(knn.chance)}.{baseline} By fold: {folds}."
         )
 
     def _structure(self) -> str:
-        rows = [_hub_row(self.encoder, self.hubness)]
-        if self.floor_hubness is not None:
-            rows.append(_hub_row(self.floor, self.floor_hubness))
-        header = ["", f"k-occurrence skewness, k = {self.hubness.k}", "never returned", "most often"]
-        parts = ["## Structure", _table(header, rows)]
-        recall = f"annoy finds {self.engine.annoy:.3f} of the true {self.engine.k} nearest"
-        parts.append(
-            f"Engine: {recall} ({self.engine.n_queries} queries); searches are answered by {self.engine.answers}."
-        )
-        if self.words is not None:
+        rows = [_hubness_row(self.encoder, self.hubness)]
+        if self.baseline_hubness is not None:
+            rows.append(_hubness_row(self.baseline, self.baseline_hubness))
+        header = ["", f"k-occurrence skewness, k = {self.hubness.k}", "never an answer", "most often"]
+        engine = self.engine
+        parts = [
+            f"## Structure\n\n{_table(header, rows)}",
+            f"Engine: annoy finds {engine.annoy:.3f} of the true {engine.k} nearest ({engine.n_queries} queries);"
+            f" searches are answered by {engine.name}.",
+        ]
+        if self.codebook is not None:
             parts.append(
-                f"Codebook: perplexity {self.words.perplexity:.1f} of {self.words.size}, {self.words.used} words used;"
-                f" one sound's bag {self.words.per_sound:.1f}."
+                f"Codebook: perplexity {self.codebook.perplexity:.1f} of {self.codebook.size},"
+                f" {self.codebook.used} codes used; perplexity within one sound {self.codebook.per_sound:.1f}."
             )
         return "\n\n".join(parts)
 
@@ -193,67 +230,68 @@ class Scorecard:
         rows = [
             [
                 name,
-                f"**{_share(found.first.mean)}**",
-                _span(found.first),
-                f"{found.median_rank:g}",
-                f"{found.worst_rank:,}",
-                f"{found.mean_cosine:.3f}",
-                f"{found.lowest_cosine:.3f}",
+                f"**{_share(result.first.mean)}**",
+                _range(result.first),
+                f"{result.median_rank:g}",
+                f"{result.worst_rank:,}",
+                f"{result.mean_cosine:.3f}",
+                f"{result.lowest_cosine:.3f}",
             ]
-            for name, found in self.robustness.items()
+            for name, result in self.robustness.items()
         ]
-        n_asked = max(found.n_sounds for found in self.robustness.values())
-        header = ["altered by", "original first", "95 %", "median rank", "worst", "mean cosine", "lowest"]
-        return f"## Robustness\n\n{n_asked} sounds, altered, as queries against all {self.n_evaluated:,}.\n\n" + _table(
-            header, rows
+        n_sounds = max(result.n_sounds for result in self.robustness.values())
+        header = ["alteration", "original first", "95 %", "median rank", "worst rank", "mean cosine", "lowest cosine"]
+        return (
+            f"## Robustness\n\n{n_sounds} altered sounds as queries against all {self.n_evaluated:,}.\n\n"
+            f"{_table(header, rows)}"
         )
 
-    def _context(self) -> str:
-        context = self.context
-        marks = _table(
-            ["closer than", *context.quantiles], [["distance", *(f"{d:.3f}" for d in context.quantiles.values())]]
-        )
-        rows = [
+    def _calibration(self) -> str:
+        found = self.calibration
+        distances = [f"{distance:.3f}" for distance in found.quantiles.values()]
+        quantiles = _table(["closer than", *found.quantiles], [["distance", *distances]])
+        bins = [
             [f"{100 * bin['low']:g} to {100 * bin['high']:g} %", f"{bin['n']:,.0f}", _share(bin["gain"])]
-            for bin in context.right
+            for bin in found.bins
         ]
         return (
-            f"## Score in context\n\nOf {context.n_pairs:,} random pairs this share is farther apart:\n\n{marks}\n\n"
-            f"Checked with {context.n_new_pairs:,} new pairs: {100 * context.closer_than_998:.2f} % of them are said to"
-            f" be closer than 99.8 % (right is 0.20 %); the largest deviation anywhere is {context.deviation:.4f}.\n\n"
-            + _table(["answers closer than", "answers", "right"], rows)
+            f"## Calibration of distances\n\nAgainst {found.n_pairs:,} random pairs:\n\n{quantiles}\n\n"
+            f"Of {found.n_new_pairs:,} new pairs, {100 * found.share_closer_than_998:.2f} % are closer than 99.8 % (it"
+            f" should be 0.20 %); the largest deviation of any share is {found.deviation:.4f}.\n\n"
+            + _table(["answers closer than", "answers", "relevant"], bins)
         )
 
-    def _classes(self, table: Table) -> str:
+    def _classes(self, table: ResultTable) -> str:
         measures = list(table.classes[0].encoder) if table.classes else []
-        with_floor = bool(table.classes) and table.classes[0].floor is not None
-        header = ["class", "queries", *measures, *([f"{self.floor} {name}" for name in measures] if with_floor else [])]
+        with_baseline = bool(table.classes) and table.classes[0].baseline is not None
+        header = ["class", "queries", *measures]
+        header += [f"{self.baseline} {name}" for name in measures] if with_baseline else []
         rows = [
             [
-                line.label,
-                f"{line.n_queries:,}",
-                *(_share(line.encoder[name]) for name in measures),
-                *(_share(line.floor[name]) for name in measures if line.floor is not None),
+                row.label,
+                f"{row.n_queries:,}",
+                *(_share(row.encoder[name]) for name in measures),
+                *(_share(row.baseline[name]) for name in measures if row.baseline is not None),
             ]
-            for line in table.classes
+            for row in table.classes
         ]
-        group = "" if table.group == "none" else f", {table.group} left out"
+        group = "" if table.group == "none" else f", {table.group} excluded"
         return f"## By class{group}\n\n{_table(header, rows)}"
 
 
-def _hub_row(name: str, hubs: Hubness) -> list[str]:
-    return [name, f"{hubs.skewness:.2f}", f"{100 * hubs.never:.1f} %", f"{hubs.most:,}"]
+def _hubness_row(name: str, hubness: Hubness) -> list[str]:
+    return [name, f"{hubness.skewness:.2f}", f"{100 * hubness.never:.1f} %", f"{hubness.most:,}"]
 
 
 def _share(value: float) -> str:
-    """A share as .123, the way the tables of this field write it."""
+    """A share as .123, as tables of this field are printed."""
     if math.isnan(value):
         return "-"
     text = f"{abs(value):.3f}"
     return ("-" if value < 0 and float(text) else "") + (text[1:] if text.startswith("0") else text)
 
 
-def _span(interval: Interval, *, signed: bool = False) -> str:
+def _range(interval: Interval, *, signed: bool = False) -> str:
     low, high = (
         _share(bound) if not signed or bound < 0 else "+" + _share(bound) for bound in (interval.low, interval.high)
     )
@@ -265,12 +303,13 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
-def _plain(value: Any) -> Any:
-    """The same for JSON: what is not a number becomes null."""
+def _to_json_types(value: Any) -> Any:
+    """Values that JSON has: NaN and infinity become null. Renamed keys are written under both names."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {key: _plain(one) for key, one in value.items()}
+        plain = {key: _to_json_types(one) for key, one in value.items()}
+        return plain | {_DEPRECATED_KEYS[key]: one for key, one in plain.items() if key in _DEPRECATED_KEYS}
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value]
+        return [_to_json_types(one) for one in value]
     return value

@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import killing
 
 
@@ -19,7 +19,7 @@ def main() -> int:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
         folder = killing.write_many(Path(work) / "many")
-        counts = killing.killed_again_and_again(folder, Path(work), args.kills)
+        counts = killing.kill_repeatedly(folder, Path(work), args.kills)
     ends = counts.pop(killing.ENDED)
     print(
         f"{counts.total()} runs killed with SIGKILL, all processes of each at once (load {os.getloadavg()[0]:.1f}):\n"

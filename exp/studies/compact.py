@@ -21,7 +21,7 @@ from boiler import arguments
 from boiler.arrays import Float32Array, Float64Array, Int64Array
 from boiler.engine import normalize
 from boiler.evaluation import datasets, ground_truth, labelled_index, ranking
-from boiler.evaluation.labelled_index import Labelled
+from boiler.evaluation.labelled_index import LabelledIndex
 
 Decode = Callable[[Float32Array], Float32Array]
 """What is left of vectors [N, D] once they were stored and read again."""
@@ -163,14 +163,14 @@ def lloyd(numbers: Float64Array, count: int, rounds: int = 30) -> Float64Array:
     return level
 
 
-def measured(index: Labelled, groups: Int64Array, store: Decode, ask: Decode) -> Float64Array:
+def measured(index: LabelledIndex, groups: Int64Array, store: Decode, ask: Decode) -> Float64Array:
     """P@1, P@10, mAP when the windows were stored by `store`, and the queries by `ask`."""
     whole = index.collection
     windows = whole.vectors if whole.windows is None else whole.windows
     first = np.arange(len(whole)) if whole.first is None else whole.first
     kept = normalize(store(windows))
     made = ranking.Collection(normalize(ask(whole.vectors)), groups, kept, first)
-    found = ranking.score(made, index.labels).by_query
+    found = ranking.score_queries(made, index.labels).by_query
     return np.array([found[name].mean() for name in MEASURES])
 
 
@@ -178,25 +178,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = arguments.Parser(description=__doc__)
     parser.add_argument("model_dir", type=Path)
     parser.add_argument(
-        "--corpus", choices=tuple(datasets.TABLE), help="a known data set; by default folders are labels"
+        "--corpus", choices=tuple(datasets.LAYOUTS), help="a known data set; by default folders are labels"
     )
     parser.add_argument("--group", help="what must not answer for each other (default: what the data set suggests)")
     args = parser.parse_args(argv)
-    index = labelled_index.open(
+    index = labelled_index.open_labelled(
         args.model_dir,
         None,
         lambda items, place: (
             ground_truth.from_catalog(items)
             if args.corpus is None
-            else ground_truth.from_corpus(args.corpus, [item.id for item in items], None, place)
+            else ground_truth.from_dataset(args.corpus, [item.id for item in items], None, place)
         ),
     )
-    groups = index.truth.group(args.group or index.truth.default_group, index.ids)
+    groups = index.truth.group_indices(args.group or index.truth.default_group, index.ids)
     dim = index.collection.vectors.shape[1]
     learned_from = index.collection.vectors if index.collection.windows is None else index.collection.windows
     whole = measured(index, groups, np.asarray, np.asarray)
     print(
-        f"| {len(index.items):,} items, {index.opened.header.encoder} ({dim}) | bits | both coded: P@1 / P@10 / mAP ",
+        f"| {len(index.items):,} items, {index.generation.header.encoder} ({dim}) | bits | both coded: P@1 / P@10 / mAP ",
         end="",
     )
     print("| P@1 less | query whole: P@1 / P@10 / mAP | P@1 less |\n| --- | ---: | ---: | ---: | ---: | ---: |")

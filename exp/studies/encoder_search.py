@@ -139,7 +139,9 @@ def dev(folder: Path, seeds: int) -> None:
     collections = [*learned_from, made_up(12)]
     made = JoinedDescriptors()
     with torch.inference_mode(False), torch.no_grad():
-        clips = {one.name: [clip_of(made, windows.fill_window(sound)) for sound in one.sounds] for one in collections}
+        clips = {
+            one.name: [clip_of(made, windows.fill_window(sound)) for sound in one.sounds] for one in collections
+        }
         draw = torch.Generator().manual_seed(0)
         all_clips = [clip for one in learned_from for clip in clips[one.name]]
         made.descriptors = made._fit_descriptors(all_clips, draw)
@@ -221,7 +223,7 @@ def robust(made: encoder.Encoder, one: Collection) -> None:
     originals = vectors_of(made, one.sounds)
     asked = torch.arange(0, len(originals), 2)
     print("| alteration | original first | mean cosine | lowest |\n| --- | --- | --- | --- |")
-    for name, alter in robustness.TABLE.items():
+    for name, alter in robustness.ALTERATIONS.items():
         altered = (
             alter(sound[: windows.WINDOW_SAMPLES], np.random.default_rng(place), windows.SAMPLE_RATE_HZ)
             for place, sound in enumerate(one.sounds)

@@ -21,7 +21,7 @@ def test_one_pass_gives_the_vectors_of_the_encoder(labelled_folder: Path, tmp_pa
     write(long, np.random.default_rng(0).standard_normal(20 * 8000) * 0.1, 8000)
     paths = [*sorted(labelled_folder.rglob("*.wav")), long]
     done: list[int] = []
-    vectors, counts = baseline.vectors_of(paths, DEFAULT_WINDOWS, step=done.append)
+    vectors, counts = baseline.vectors_of(paths, DEFAULT_WINDOWS, advance=done.append)
     assert counts.tolist()[:-1] == [1] * (len(paths) - 1)
     assert counts[-1] > 1
     assert sum(done) == len(paths)

@@ -11,7 +11,7 @@ import pytest
 from boiler import engine
 from boiler.catalog.items import Item
 from boiler.cli import evaluate
-from boiler.evaluation.feedback_agreement import agreement
+from boiler.evaluation.feedback_agreement import measure_agreement
 from boiler.search.nearest import ByItem, ByVector, Nearest
 from boiler.store import generation
 from boiler.store.generation import Header, rows_of
@@ -39,16 +39,16 @@ def judged(nearest: Nearest, question: int, likes: list[int], dislikes: list[int
 def test_places_shares_and_pairs_are_those_counted_by_hand(nearest: Nearest) -> None:
     judged(nearest, 0, likes=[1, 3, 20], dislikes=[2, 25])
     judged(nearest, N - 1, likes=[N - 2], dislikes=[])
-    found = agreement(nearest._context.snapshot, nearest.feedback)
-    assert (found.questions, found.liked, found.disliked, found.unasked) == (2, 4, 2, 0)
-    assert (found.liked_place, found.disliked_place) == (2.0, 13.5)  # 1, 1, 3, 20; 2, 25
-    assert (found.liked_near, found.disliked_near) == (0.75, 0.5)
+    found = measure_agreement(nearest._context.snapshot, nearest.feedback)
+    assert (found.questions, found.liked, found.disliked, found.skipped) == (2, 4, 2, 0)
+    assert (found.liked_median_rank, found.disliked_median_rank) == (2.0, 13.5)  # 1, 1, 3, 20; 2, 25
+    assert (found.liked_in_top, found.disliked_in_top) == (0.75, 0.5)
     assert (found.pairs, found.in_order) == (6, pytest.approx(4 / 6))  # 3 and 20 come after 2
 
 
 def test_the_ranking_is_not_the_one_that_the_judgements_moved(nearest: Nearest) -> None:
     judged(nearest, 0, likes=[29], dislikes=[1])
-    assert agreement(nearest._context.snapshot, nearest.feedback).in_order == 0
+    assert measure_agreement(nearest._context.snapshot, nearest.feedback).in_order == 0
 
 
 def test_what_was_taken_back_does_not_count_and_what_cannot_be_asked_is_counted_apart(nearest: Nearest) -> None:
@@ -57,15 +57,15 @@ def test_what_was_taken_back_does_not_count_and_what_cannot_be_asked_is_counted_
     nearest.add_feedback(ByVector([1.0, 0.5]), 3, like=True)
     nearest.feedback.add("item:gone.wav", "05.wav", like=True)
     nearest.feedback.add("item:00.wav", "gone.wav", like=True)
-    found = agreement(nearest._context.snapshot, nearest.feedback)
-    assert (found.questions, found.liked, found.disliked, found.unasked) == (1, 1, 0, 3)
+    found = measure_agreement(nearest._context.snapshot, nearest.feedback)
+    assert (found.questions, found.liked, found.disliked, found.skipped) == (1, 1, 0, 3)
     assert math.isnan(found.in_order)
     assert found.pairs == 0
 
 
 def test_the_command_prints_it_without_labels(nearest: Nearest, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate.main([str(nearest.model_dir), "--feedback"]) == 2
-    assert "nothing was judged yet" in capsys.readouterr().err
+    assert "has no feedback yet" in capsys.readouterr().err
     judged(nearest, 0, likes=[1], dislikes=[2])
     assert evaluate.main([str(nearest.model_dir), "--feedback"]) == 0
     assert "in 100.0 %" in capsys.readouterr().out

@@ -10,7 +10,7 @@ import pytest
 from boiler.catalog.items import Item
 from boiler.errors import CorpusError, UnknownNameError
 from boiler.evaluation import ground_truth
-from boiler.evaluation.ground_truth import Truth
+from boiler.evaluation.ground_truth import GroundTruth
 
 IDS = ["drums/kick_a.wav", "drums/kick_b.wav", "voices/ann_1.wav"]
 
@@ -30,9 +30,9 @@ def table(path: Path, *lines: str) -> Path:
 def test_labels_of_the_catalog_and_its_metadata() -> None:
     truth = ground_truth.from_catalog(items(artist=["x", "y", None], year=[1999, 1999, 2001]))
     assert truth.labels == (("drums",), ("drums",), ("voices",))
-    assert truth.numbers().tolist() == [0, 0, 1]
-    assert truth.group("artist", IDS).tolist() == [0, 1, -1]
-    assert truth.group("year", IDS).tolist() == [0, 0, 1]
+    assert truth.class_indices().tolist() == [0, 0, 1]
+    assert truth.group_indices("artist", IDS).tolist() == [0, 1, -1]
+    assert truth.group_indices("year", IDS).tolist() == [0, 0, 1]
     assert ground_truth.from_catalog(items(artist=["x", "y", None]), "artist").labels == (("x",), ("y",), ())
 
 
@@ -45,21 +45,21 @@ def test_a_catalog_without_labels_says_what_to_do() -> None:
 
 def test_groups_by_folder_pattern_and_none() -> None:
     truth = ground_truth.from_catalog(items())
-    assert truth.group("folder", IDS).tolist() == [0, 0, 1]
-    assert truth.group("none", IDS).tolist() == [-1, -1, -1]
-    assert truth.group(r"re:/([a-z]+)_", IDS).tolist() == [1, 1, 0]
-    assert truth.group(r"re:kick|ann", IDS).tolist() == [1, 1, 0]
-    assert truth.group(r"re:kick_(.)", IDS).tolist() == [0, 1, -1]  # what does not match stands alone
+    assert truth.group_indices("folder", IDS).tolist() == [0, 0, 1]
+    assert truth.group_indices("none", IDS).tolist() == [-1, -1, -1]
+    assert truth.group_indices(r"re:/([a-z]+)_", IDS).tolist() == [1, 1, 0]
+    assert truth.group_indices(r"re:kick|ann", IDS).tolist() == [1, 1, 0]
+    assert truth.group_indices(r"re:kick_(.)", IDS).tolist() == [0, 1, -1]  # what does not match stands alone
 
 
 def test_an_unknown_group_lists_the_known_and_a_bad_pattern_is_refused() -> None:
     truth = ground_truth.from_catalog(items(artist=["x", "y", "z"]))
     with pytest.raises(UnknownNameError, match="artist, folder, none"):
-        truth.group("speaker", IDS)
-    with pytest.raises(CorpusError, match="is not a pattern"):
-        truth.group("re:(", IDS)
-    with pytest.raises(CorpusError, match=r"matches no sound.*drums/kick_a"):
-        truth.group("re:flute", IDS)
+        truth.group_indices("speaker", IDS)
+    with pytest.raises(CorpusError, match="is not a regular expression"):
+        truth.group_indices("re:(", IDS)
+    with pytest.raises(CorpusError, match=r"matches no id.*drums/kick_a"):
+        truth.group_indices("re:flute", IDS)
 
 
 def test_a_table_by_path_and_by_name(tmp_path: Path) -> None:
@@ -74,19 +74,19 @@ def test_a_table_by_path_and_by_name(tmp_path: Path) -> None:
         IDS,
     )
     assert truth.labels == (("low",), (), ("high",))
-    assert truth.known.tolist() == [True, False, True]
+    assert truth.is_labelled.tolist() == [True, False, True]
     assert truth.folds == ("1", "", "2")
-    assert truth.group("album", IDS).tolist() == [0, -1, 1]
-    assert not truth.several
+    assert truth.group_indices("album", IDS).tolist() == [0, -1, 1]
+    assert not truth.multilabel
 
 
 def test_several_labels_a_line(tmp_path: Path) -> None:
     path = table(tmp_path / "l.csv", "id,labels", "drums/kick_a.wav,low; dry;low", "drums/kick_b.wav,dry", "ann_1.wav,")
     truth = ground_truth.from_csv(path, IDS)
-    assert truth.several
+    assert truth.multilabel
     assert truth.labels == (("dry", "low"), ("dry",), ())
-    assert truth.names == ("dry", "low")
-    np.testing.assert_array_equal(truth.tags(), [[1, 1], [1, 0], [0, 0]])
+    assert truth.label_names == ("dry", "low")
+    np.testing.assert_array_equal(truth.tag_matrix(), [[1, 1], [1, 0], [0, 0]])
 
 
 def test_another_column_is_the_label_when_named(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_another_column_is_the_label_when_named(tmp_path: Path) -> None:
     [
         (["name,label", "a,b"], "it needs one called id"),
         (["id,kind", "a,b"], "one called label"),
-        (["id,label", "unheard.wav,x"], "names none of the sounds"),
+        (["id,label", "unheard.wav,x"], "lists none of the sounds"),
         ([""], "the columns"),
     ],
 )
@@ -120,30 +120,30 @@ def test_a_table_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> Non
 
 def test_a_known_data_set_brings_its_folds_and_its_group() -> None:
     ids = ["0_george_0.wav", "0_theo_7.wav", "1_theo_1.wav", "noise.wav"]
-    truth = ground_truth.from_corpus("fsdd", ids, None, None)
+    truth = ground_truth.from_dataset("fsdd", ids, None, None)
     assert truth.labels == (("0",), ("0",), ("1",), ())
     assert truth.folds == ("test", "train", "test", "")
     assert truth.default_group == "speaker"
-    assert truth.group("speaker", ids).tolist() == [0, 1, 1, -1]
+    assert truth.group_indices("speaker", ids).tolist() == [0, 1, 1, -1]
 
 
 def test_the_root_of_a_data_set_may_lie_above_what_was_indexed(tmp_path: Path) -> None:
     (tmp_path / "metadata").mkdir()
     table(tmp_path / "metadata" / "UrbanSound8K.csv", "slice_file_name,fsID,fold,class", "7-3-0-0.wav,7,5,dog_bark")
     (tmp_path / "audio").mkdir()
-    truth = ground_truth.from_corpus("urbansound8k", ["fold5/7-3-0-0.wav"], tmp_path, tmp_path / "audio")
+    truth = ground_truth.from_dataset("urbansound8k", ["fold5/7-3-0-0.wav"], tmp_path, tmp_path / "audio")
     assert truth.labels == (("dog_bark",),)
 
 
 def test_numbers_as_labels_stand_in_their_order() -> None:
-    truth = Truth("x", (("10",), ("9",), ("2",)), ("",) * 3, {})
-    assert truth.names == ("2", "9", "10")
-    assert Truth("x", (("b",), ("10",), ("9",)), ("",) * 3, {}).names == ("9", "10", "b")
+    truth = GroundTruth("x", (("10",), ("9",), ("2",)), ("",) * 3, {})
+    assert truth.label_names == ("2", "9", "10")
+    assert GroundTruth("x", (("b",), ("10",), ("9",)), ("",) * 3, {}).label_names == ("9", "10", "b")
 
 
 def test_keeping_the_most_frequent_labels_and_some_items() -> None:
-    truth = Truth("x", (("a", "b"), ("b",), ("c",)), ("1", "2", ""), {"g": ("x", "y", "z")}, several=True)
-    assert truth.keeping(1).labels == (("b",), ("b",), ())
-    part = truth.only([2, 0])
+    truth = GroundTruth("x", (("a", "b"), ("b",), ("c",)), ("1", "2", ""), {"g": ("x", "y", "z")}, multilabel=True)
+    assert truth.with_top_labels(1).labels == (("b",), ("b",), ())
+    part = truth.select([2, 0])
     assert part.labels == (("c",), ("a", "b"))
     assert (part.folds, part.columns["g"]) == (("", "1"), ("z", "x"))

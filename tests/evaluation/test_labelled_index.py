@@ -29,18 +29,18 @@ def publish(tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-def from_catalog(items: object, _: Path | None) -> ground_truth.Truth:
+def from_catalog(items: object, _: Path | None) -> ground_truth.GroundTruth:
     return ground_truth.from_catalog(items)  # type: ignore[arg-type]
 
 
 def test_items_without_rows_or_labels_are_left_out(publish: Callable[..., Path]) -> None:
     model_dir = publish([2, 0, 1, 3, 1], ["a", "a", None, "b", "a"])
-    found = labelled_index.open(model_dir, None, from_catalog)
+    found = labelled_index.open_labelled(model_dir, None, from_catalog)
     assert found.ids == ["0.wav", "3.wav", "4.wav"]
     assert found.n_items == 4
     assert found.truth.labels == (("a",), ("b",), ("a",))
     assert found.first_rows.tolist() == [0, 3, 6]
-    opened = found.opened
+    opened = found.generation
     assert found.collection.windows is not None
     assert found.collection.first is not None
     np.testing.assert_array_equal(found.collection.windows, opened.vectors[[0, 1, 3, 4, 5, 6]])
@@ -51,7 +51,7 @@ def test_items_without_rows_or_labels_are_left_out(publish: Callable[..., Path])
 
 
 def test_one_window_an_item_is_ranked_by_its_vector_alone(publish: Callable[..., Path]) -> None:
-    found = labelled_index.open(publish([1, 1, 1], ["a", "b", "a"]), None, from_catalog)
+    found = labelled_index.open_labelled(publish([1, 1, 1], ["a", "b", "a"]), None, from_catalog)
     assert found.collection.windows is None
     assert found.labels.tolist() == [0, 1, 0]
 
@@ -59,17 +59,17 @@ def test_one_window_an_item_is_ranked_by_its_vector_alone(publish: Callable[...,
 def test_the_folder_is_the_one_indexed_unless_another_is_named(publish: Callable[..., Path], tmp_path: Path) -> None:
     sounds = tmp_path / "sounds"
     model_dir = publish([1, 1], ["a", "a"], sounds)
-    assert labelled_index.open(model_dir, None, from_catalog).paths() is None
+    assert labelled_index.open_labelled(model_dir, None, from_catalog).paths() is None
     sounds.mkdir()
     (sounds / "0.wav").touch()
-    assert labelled_index.open(model_dir, None, from_catalog).paths() is None  # one of them is missing
+    assert labelled_index.open_labelled(model_dir, None, from_catalog).paths() is None  # one of them is missing
     (sounds / "1.wav").touch()
-    assert labelled_index.open(model_dir, None, from_catalog).paths() == [sounds / "0.wav", sounds / "1.wav"]
-    assert labelled_index.open(model_dir, tmp_path, from_catalog).paths() is None
+    assert labelled_index.open_labelled(model_dir, None, from_catalog).paths() == [sounds / "0.wav", sounds / "1.wav"]
+    assert labelled_index.open_labelled(model_dir, tmp_path, from_catalog).paths() is None
 
 
 def test_no_index_and_no_sounds_are_refused(publish: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(ModelDirError):
-        labelled_index.open(tmp_path / "nowhere", None, from_catalog)
-    with pytest.raises(CorpusError, match="holds no sound"):
-        labelled_index.open(publish([0, 0], ["a", "a"]), None, from_catalog)
+        labelled_index.open_labelled(tmp_path / "nowhere", None, from_catalog)
+    with pytest.raises(CorpusError, match="has no searchable sound"):
+        labelled_index.open_labelled(publish([0, 0], ["a", "a"]), None, from_catalog)

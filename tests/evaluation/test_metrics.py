@@ -76,7 +76,7 @@ def test_ndcg_of_graded_answers_by_hand() -> None:
 )
 def test_recorded_figures_of_another_library(hits: list[int], ap: float, ndcg: float, ndcg_10: float) -> None:
     gains, n = ranking(*hits, n=60), np.array([60])
-    for found in (metrics.measures(gains, n), metrics.measures_of_hits(gains > 0, n)):
+    for found in (metrics.measure_gains(gains, n), metrics.measure_hits(gains > 0, n)):
         assert found["mAP"][0] == pytest.approx(ap, abs=1e-9)
         assert found["nDCG"][0] == pytest.approx(ndcg, abs=1e-6)
         assert found["nDCG@10"][0] == pytest.approx(ndcg_10, abs=1e-6)
@@ -89,7 +89,7 @@ def test_measures_agree_with_plain_python(rows: list[list[float]]) -> None:
     gains = np.zeros((len(rows), max(map(len, rows))), np.float32)
     for place, row in enumerate(rows):
         gains[place, : len(row)] = row
-    found = metrics.measures(gains, np.array([len(row) for row in rows]), ks)
+    found = metrics.measure_gains(gains, np.array([len(row) for row in rows]), ks)
     for place, row in enumerate(rows):
         for name, value in plain(row, ks).items():
             assert found[name][place] == pytest.approx(value, abs=1e-6), name
@@ -102,8 +102,8 @@ def test_hits_alone_give_the_same_measures(rows: list[list[bool]]) -> None:
     for place, row in enumerate(rows):
         hits[place, : len(row)] = row
     candidates = np.array([len(row) for row in rows])
-    slow = metrics.measures(hits.astype(np.float32), candidates, ks)
-    fast = metrics.measures_of_hits(hits, candidates, ks)
+    slow = metrics.measure_gains(hits.astype(np.float32), candidates, ks)
+    fast = metrics.measure_hits(hits, candidates, ks)
     assert list(fast) == list(slow)
     for name in slow:
         np.testing.assert_allclose(fast[name], slow[name], atol=1e-6, err_msg=name)
@@ -113,7 +113,7 @@ def test_hits_alone_give_the_same_measures(rows: list[list[bool]]) -> None:
 def test_every_measure_is_between_0_and_1_and_best_order_is_best(row: list[float]) -> None:
     gains = np.array([row], np.float32)
     n = np.array([len(row)])
-    asked, best = metrics.measures(gains, n), metrics.measures(-np.sort(-gains, axis=1), n)
+    asked, best = metrics.measure_gains(gains, n), metrics.measure_gains(-np.sort(-gains, axis=1), n)
     for name, value in asked.items():
         assert -1e-9 <= value[0] <= best[name][0] + 1e-6 <= 1 + 2e-6, name
 
@@ -159,10 +159,10 @@ def test_one_tag_each_is_the_same_as_a_label() -> None:
 def test_intervals_hold_the_mean_are_seeded_and_shrink_with_more_queries() -> None:
     draw = np.random.default_rng(0)
     few, many = (draw.random(n) < 0.7 for n in (50, 5000))
-    first = metrics.intervals({"P@1": few.astype(float)}, seed=3)["P@1"]
-    assert first == metrics.intervals({"P@1": few.astype(float)}, seed=3)["P@1"]
-    assert first != metrics.intervals({"P@1": few.astype(float)}, seed=4)["P@1"]
-    second = metrics.intervals({"P@1": many.astype(float)})["P@1"]
+    first = metrics.bootstrap_intervals({"P@1": few.astype(float)}, seed=3)["P@1"]
+    assert first == metrics.bootstrap_intervals({"P@1": few.astype(float)}, seed=3)["P@1"]
+    assert first != metrics.bootstrap_intervals({"P@1": few.astype(float)}, seed=4)["P@1"]
+    second = metrics.bootstrap_intervals({"P@1": many.astype(float)})["P@1"]
     for one in (first, second):
         assert one.low <= one.mean <= one.high
     assert second.high - second.low < (first.high - first.low) / 5
@@ -171,8 +171,8 @@ def test_intervals_hold_the_mean_are_seeded_and_shrink_with_more_queries() -> No
 
 
 def test_the_interval_of_a_constant_is_a_point_and_of_nothing_is_not_a_number() -> None:
-    assert metrics.intervals({"x": np.full(9, 0.25)})["x"] == metrics.Interval(0.25, 0.25, 0.25)
-    assert math.isnan(metrics.intervals({"x": np.zeros(0)})["x"].mean)
+    assert metrics.bootstrap_intervals({"x": np.full(9, 0.25)})["x"] == metrics.Interval(0.25, 0.25, 0.25)
+    assert math.isnan(metrics.bootstrap_intervals({"x": np.zeros(0)})["x"].mean)
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
@@ -180,16 +180,16 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
     covered = 0
     for turn in range(200):
         sample = (draw.random(120) < 0.4).astype(float)
-        found = metrics.intervals({"x": sample}, resamples=200, seed=turn)["x"]
+        found = metrics.bootstrap_intervals({"x": sample}, resamples=200, seed=turn)["x"]
         covered += found.low <= 0.4 <= found.high
     assert 0.89 <= covered / 200 <= 0.99
 
 
 def test_by_class_and_confusion_by_hand() -> None:
     asked = np.array([0, 0, 1])
-    assert metrics.by_class(asked, np.array([1.0, 0.0, 1.0]), 3)[:2].tolist() == [0.5, 1.0]
-    assert np.isnan(metrics.by_class(asked, np.array([1.0, 0.0, 1.0]), 3)[2])
-    table = metrics.confusion(asked, np.array([[0, 0], [1, -1], [2, 0]]), 3)
+    assert metrics.mean_by_class(asked, np.array([1.0, 0.0, 1.0]), 3)[:2].tolist() == [0.5, 1.0]
+    assert np.isnan(metrics.mean_by_class(asked, np.array([1.0, 0.0, 1.0]), 3)[2])
+    table = metrics.confusion_matrix(asked, np.array([[0, 0], [1, -1], [2, 0]]), 3)
     np.testing.assert_allclose(table, [[2 / 3, 1 / 3, 0], [0.5, 0, 0.5], [0, 0, 0]])
 
 
@@ -198,7 +198,7 @@ def test_by_class_and_confusion_by_hand() -> None:
     [([1, 2, 2], 2), ([1, 2, 2, 1], 1), ([3], 3), ([0, -1, -1], 0), ([2, 1, 1, -1, -1], 1), ([-1, -1], -1)],
 )
 def test_the_vote_goes_to_the_most_and_of_equals_to_the_nearest(neighbours: list[int], winner: int) -> None:
-    assert metrics.vote(np.array([neighbours])).tolist() == [winner]
+    assert metrics.majority_vote(np.array([neighbours])).tolist() == [winner]
 
 
 def test_hubness_by_hand() -> None:
@@ -215,27 +215,27 @@ def test_engine_recall_believes_no_engine_and_counts_ties() -> None:
     vectors = np.array([[1, 0], [0.8, 0.6], [0.8, 0.6], [0, 1], [-1, 0]], np.float32)
     queries = vectors[:1]
     exact = np.array([[0, 1]])
-    assert metrics.engine_recall(queries, vectors, np.array([[0, 2]]), exact) == 1.0  # as near as the true second
-    assert metrics.engine_recall(queries, vectors, np.array([[0, 3]]), exact) == 0.5
-    assert metrics.engine_recall(queries, vectors, np.array([[0, 0]]), exact) == 0.5  # twice the same is one answer
-    assert metrics.engine_recall(queries, vectors, np.array([[0, -1]]), exact) == 0.5
-    assert metrics.engine_recall(queries, vectors, np.array([[0, 1, -1]]), np.array([[0, 1, -1]])) == 1.0
+    assert metrics.ann_recall(queries, vectors, np.array([[0, 2]]), exact) == 1.0  # as near as the true second
+    assert metrics.ann_recall(queries, vectors, np.array([[0, 3]]), exact) == 0.5
+    assert metrics.ann_recall(queries, vectors, np.array([[0, 0]]), exact) == 0.5  # twice the same is one answer
+    assert metrics.ann_recall(queries, vectors, np.array([[0, -1]]), exact) == 0.5
+    assert metrics.ann_recall(queries, vectors, np.array([[0, 1, -1]]), np.array([[0, 1, -1]])) == 1.0
 
 
 def test_words_used_by_hand() -> None:
-    even = metrics.words(np.full((3, 4), 0.5))
+    even = metrics.codebook_stats(np.full((3, 4), 0.5))
     assert (even.size, even.perplexity, even.used, even.per_sound) == (4, pytest.approx(4), 4, pytest.approx(4))
-    collapsed = metrics.words(np.array([[7, 0], [1, 0]]))
+    collapsed = metrics.codebook_stats(np.array([[7, 0], [1, 0]]))
     assert (collapsed.perplexity, collapsed.used, collapsed.per_sound) == (1.0, 1, 1.0)
     # half the sounds use word 0 alone, half word 1 alone: together two words, each sound one
-    apart = metrics.words(np.array([[23, 0, 0], [0, 1, 0], [0, 0, 0]]))
+    apart = metrics.codebook_stats(np.array([[23, 0, 0], [0, 1, 0], [0, 0, 0]]))
     assert (apart.perplexity, apart.used, apart.per_sound) == (pytest.approx(2), 2, pytest.approx(1))
 
 
 @given(st.integers(1, 8), st.integers(1, 6), st.floats(0.1, 50), st.integers(0, 2**32 - 1))
 def test_words_do_not_depend_on_the_length_of_the_bags(n: int, size: int, factor: float, seed: int) -> None:
     counts = np.random.default_rng(seed).integers(0, 5, (n, size)).astype(float)
-    one, other = metrics.words(counts), metrics.words(counts * factor)
+    one, other = metrics.codebook_stats(counts), metrics.codebook_stats(counts * factor)
     assert one.perplexity == pytest.approx(other.perplexity)
     assert one.used == other.used
     assert 1 <= one.per_sound <= one.perplexity + 1e-9 <= size + 2e-9

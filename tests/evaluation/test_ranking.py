@@ -60,7 +60,7 @@ def collections(draw: st.DrawFn) -> tuple[ranking.Collection, np.ndarray]:
 def test_scores_and_neighbours_agree_with_plain_python(case: tuple[ranking.Collection, np.ndarray]) -> None:
     collection, labels = case
     ks = (1, 3, 10)
-    scores = ranking.score(collection, labels, ks=ks)
+    scores = ranking.score_queries(collection, labels, ks=ks)
     near = ranking.neighbours(collection, 10)
     asked = iter(range(len(scores.queries)))
     for query in range(len(collection)):
@@ -74,7 +74,7 @@ def test_scores_and_neighbours_agree_with_plain_python(case: tuple[ranking.Colle
         assert scores.queries[place] == query
         assert scores.neighbours[place].tolist() == (order + [-1] * 10)[: min(10, len(collection))]
         row, n = np.array([gains], np.float32), np.array([len(gains)])
-        for name, value in metrics.measures(row, n, ks).items():
+        for name, value in metrics.measure_gains(row, n, ks).items():
             assert scores.by_query[name][place] == pytest.approx(value[0]), name
         for name, value in metrics.chance(row, n, ks).items():
             assert scores.chance[name][place] == pytest.approx(value[0]), name
@@ -85,12 +85,12 @@ def test_scores_and_neighbours_agree_with_plain_python(case: tuple[ranking.Colle
 def test_several_tags_agree_with_plain_python(case: tuple[ranking.Collection, np.ndarray], n_tags: int) -> None:
     collection, labels = case
     tags = np.random.default_rng(int(labels.sum())).random((len(collection), n_tags)) < 0.4
-    scores = ranking.score(collection, tags)
+    scores = ranking.score_queries(collection, tags)
     shares = metrics.shared_tags(tags, tags)
     for place, query in enumerate(scores.queries):
         order = plain_order(collection, query)
         row, n = shares[query, order][None], np.array([len(order)])
-        for name, value in metrics.measures(row, n).items():
+        for name, value in metrics.measure_gains(row, n).items():
             assert scores.by_query[name][place] == pytest.approx(value[0], abs=1e-6), name
         for name, value in metrics.chance(row, n).items():
             assert scores.chance[name][place] == pytest.approx(value[0], abs=1e-6), name
@@ -100,9 +100,9 @@ def test_blocks_do_not_change_the_figures(monkeypatch: pytest.MonkeyPatch) -> No
     draw = np.random.default_rng(0)
     labels = draw.integers(0, 5, 300)
     collection = ranking.Collection(unit(draw.standard_normal((300, 8))), draw.integers(0, 100, 300))
-    whole = ranking.score(collection, labels)
+    whole = ranking.score_queries(collection, labels)
     monkeypatch.setattr(ranking, "BLOCK_KEYS", 2100)  # 7 queries at a time
-    parts = ranking.score(collection, labels)
+    parts = ranking.score_queries(collection, labels)
     for name, values in whole.by_query.items():
         np.testing.assert_allclose(values, parts.by_query[name], rtol=1e-9)
     np.testing.assert_array_equal(whole.neighbours, parts.neighbours)
@@ -112,7 +112,7 @@ def test_chance_is_what_random_vectors_score() -> None:
     draw = np.random.default_rng(5)
     labels = draw.integers(0, 4, 800)
     groups = draw.integers(0, 40, 800)
-    scores = ranking.score(ranking.Collection(unit(draw.standard_normal((800, 200))), groups), labels)
+    scores = ranking.score_queries(ranking.Collection(unit(draw.standard_normal((800, 200))), groups), labels)
     for name, values in scores.by_query.items():
         assert values.mean() == pytest.approx(scores.chance[name].mean(), abs=0.03), name
 
@@ -122,16 +122,16 @@ def test_a_subset_of_queries_scores_as_it_does_in_the_whole() -> None:
     labels = draw.integers(0, 3, 60)
     collection = ranking.Collection(unit(draw.standard_normal((60, 5))))
     some = np.array([3, 17, 40])
-    whole, part = ranking.score(collection, labels), ranking.score(collection, labels, queries=some)
+    whole, part = ranking.score_queries(collection, labels), ranking.score_queries(collection, labels, queries=some)
     np.testing.assert_allclose(whole.by_query["mAP"][some], part.by_query["mAP"])
 
 
 def test_a_query_that_nothing_can_answer_is_told_and_not_counted() -> None:
     vectors = unit(np.array([[1, 0], [1, 0.1], [0, 1]]))
-    scores = ranking.score(ranking.Collection(vectors), np.array([0, 0, 1]))
+    scores = ranking.score_queries(ranking.Collection(vectors), np.array([0, 0, 1]))
     assert scores.unanswerable.tolist() == [2]
     assert scores.queries.tolist() == [0, 1]
-    alone = ranking.score(ranking.Collection(vectors), np.array([0, 1, 2]))
+    alone = ranking.score_queries(ranking.Collection(vectors), np.array([0, 1, 2]))
     assert alone.queries.tolist() == []
     assert alone.unanswerable.tolist() == [0, 1, 2]
 
@@ -166,7 +166,7 @@ def test_knn_of_the_fold_agrees_with_plain_python() -> None:
 
 def test_progress_counts_every_query_once() -> None:
     done: list[int] = []
-    ranking.neighbours(ranking.Collection(unit(np.eye(30))), 3, step=done.append)
+    ranking.neighbours(ranking.Collection(unit(np.eye(30))), 3, advance=done.append)
     assert sum(done) == 30
 
 
@@ -176,7 +176,7 @@ def test_memory_stays_flat() -> None:
     collection = ranking.Collection(unit(draw.standard_normal((12_000, 8))))
     labels = draw.integers(0, 50, 12_000)
     tracemalloc.start()
-    ranking.score(collection, labels, queries=np.arange(1200))
+    ranking.score_queries(collection, labels, queries=np.arange(1200))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 400e6

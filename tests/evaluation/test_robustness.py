@@ -32,10 +32,10 @@ def band(samples: np.ndarray, low_hz: float, high_hz: float) -> float:
     return float(power[(hz >= low_hz) & (hz < high_hz)].sum())
 
 
-@pytest.mark.parametrize("name", robustness.TABLE)
+@pytest.mark.parametrize("name", robustness.ALTERATIONS)
 def test_every_alteration_gives_a_sound_of_about_the_same_length(name: str, sound: np.ndarray) -> None:
     before = sound.copy()
-    altered = robustness.TABLE[name](sound, draw())
+    altered = robustness.ALTERATIONS[name](sound, draw())
     np.testing.assert_array_equal(sound, before)  # the one given is left alone
     assert altered.dtype == np.float32
     assert altered.ndim == 1
@@ -46,19 +46,19 @@ def test_every_alteration_gives_a_sound_of_about_the_same_length(name: str, soun
 
 @pytest.mark.parametrize(("name", "factor"), [("gain -12 dB", 0.2512), ("gain +12 dB", 3.981)])
 def test_gain(name: str, factor: float, sound: np.ndarray) -> None:
-    np.testing.assert_allclose(robustness.TABLE[name](sound, draw()), sound * factor, rtol=1e-3)
+    np.testing.assert_allclose(robustness.ALTERATIONS[name](sound, draw()), sound * factor, rtol=1e-3)
 
 
 def test_noise_is_20_db_below_white_and_seeded(sound: np.ndarray) -> None:
-    noise = robustness.noisy(sound, draw(3)) - sound
+    noise = robustness.white_noise(sound, draw(3)) - sound
     ratio = 10 * np.log10(np.mean(sound.astype(float) ** 2) / np.mean(noise.astype(float) ** 2))
     assert ratio == pytest.approx(20, abs=0.1)
     assert band(noise, 0, 4000) == pytest.approx(band(noise, 4000, 8000), rel=0.1)
-    np.testing.assert_array_equal(robustness.noisy(sound, draw(3)), robustness.noisy(sound, draw(3)))
+    np.testing.assert_array_equal(robustness.white_noise(sound, draw(3)), robustness.white_noise(sound, draw(3)))
 
 
 def test_clipping_cuts_at_3_db_below_the_peak_and_nothing_else(sound: np.ndarray) -> None:
-    altered = robustness.clipped(sound, draw())
+    altered = robustness.clip_peaks(sound, draw())
     limit = np.abs(sound).max() * 0.7079
     assert np.abs(altered).max() == pytest.approx(limit, rel=1e-3)
     inside = np.abs(sound) < limit * 0.999
@@ -66,23 +66,23 @@ def test_clipping_cuts_at_3_db_below_the_peak_and_nothing_else(sound: np.ndarray
 
 
 def test_shift_turns_the_sound_and_lead_in_puts_silence_first(sound: np.ndarray) -> None:
-    altered = robustness.shifted(sound, draw())
+    altered = robustness.circular_shift(sound, draw())
     np.testing.assert_array_equal(altered[: len(sound) - RATE], sound[RATE:])
     np.testing.assert_array_equal(np.sort(altered), np.sort(sound))
-    late = robustness.led_in(sound, draw())
+    late = robustness.leading_silence(sound, draw())
     assert not late[: RATE // 2].any()
     np.testing.assert_array_equal(late[RATE // 2 :], sound)
 
 
 def test_8_khz_takes_away_what_is_above_4_khz(sound: np.ndarray) -> None:
-    altered = robustness.narrow(sound, draw())
+    altered = robustness.band_limit(sound, draw())
     assert band(altered, 4200, 8000) < 1e-4 * band(sound, 4200, 8000)
     assert band(altered, 100, 3500) == pytest.approx(band(sound, 100, 3500), rel=0.02)
 
 
 @pytest.mark.parametrize(("name", "kbit"), [("MP3 at 64 kbit/s", 64), ("Opus at 32 kbit/s", 32)])
 def test_codecs_sound_like_the_original_and_are_not_it(name: str, kbit: int, sound: np.ndarray) -> None:
-    altered = robustness.TABLE[name](sound, draw())[: len(sound)]
+    altered = robustness.ALTERATIONS[name](sound, draw())[: len(sound)]
     lag = np.correlate(altered[4000:12000], sound[4000:12000], "full").argmax() - 7999
     aligned = np.roll(altered, -lag)[2000:-4000]
     original = sound[2000:-4000]
@@ -92,20 +92,20 @@ def test_codecs_sound_like_the_original_and_are_not_it(name: str, kbit: int, sou
 
 def test_the_bit_rates_are_what_they_say() -> None:
     noise = (draw(2).standard_normal(20 * RATE) * 0.1).astype(np.float32)
-    mp3 = robustness.encoded(noise, "libmp3lame", "mp3", 44_100, 64_000)
-    opus = robustness.encoded(noise, "libopus", "ogg", 48_000, 32_000)
+    mp3 = robustness.encode_lossy(noise, "libmp3lame", "mp3", 44_100, 64_000)
+    opus = robustness.encode_lossy(noise, "libopus", "ogg", 48_000, 32_000)
     assert len(mp3) * 8 / 20 == pytest.approx(64_000, rel=0.03)
     assert len(opus) * 8 / 20 == pytest.approx(32_000, rel=0.15)
 
 
 def test_a_sound_above_full_scale_is_not_torn_by_a_codec(sound: np.ndarray) -> None:
-    loud = robustness.TABLE["MP3 at 64 kbit/s"](sound * 20, draw())
+    loud = robustness.ALTERATIONS["MP3 at 64 kbit/s"](sound * 20, draw())
     assert np.abs(loud).max() == pytest.approx(1, abs=0.2)
 
 
 def test_a_sound_of_a_few_samples_goes_through_all() -> None:
     short = np.array([0.1, -0.2, 0.3] * 100, np.float32)
-    for name, alter in robustness.TABLE.items():
+    for name, alter in robustness.ALTERATIONS.items():
         assert np.isfinite(alter(short, draw())).all(), name
 
 
@@ -127,14 +127,16 @@ def test_rank_and_cosine_of_altered_sounds() -> None:
         sounds.append(np.fft.irfft(noise).astype(np.float32))
     vectors = spectrum(np.stack([fill_window(one) for one in sounds]))
     seen: list[int] = []
-    found = robustness.measure(Collection(vectors), range(6), vectors, sounds, spectrum, seed=1, step=seen.append)
-    assert list(found) == list(robustness.TABLE)
+    found = robustness.measure_alterations(
+        Collection(vectors), range(6), vectors, sounds, spectrum, seed=1, advance=seen.append
+    )
+    assert list(found) == list(robustness.ALTERATIONS)
     assert sum(seen) == 6
     for name in ("as it is", "gain -12 dB", "gain +12 dB", "shift by 1 s"):
         assert (found[name].first.mean, found[name].worst_rank) == (1.0, 1), name
         assert found[name].lowest_cosine == pytest.approx(1, abs=1e-4), name
     assert found["8 kHz"].lowest_cosine < found["clipping by 3 dB"].lowest_cosine
-    again = robustness.measure(Collection(vectors), range(6), vectors, sounds, spectrum, seed=1)
+    again = robustness.measure_alterations(Collection(vectors), range(6), vectors, sounds, spectrum, seed=1)
     assert again == found
 
 
@@ -145,7 +147,7 @@ def test_the_rank_counts_those_that_are_nearer() -> None:
     def embed(windows: np.ndarray) -> np.ndarray:
         return np.tile(vectors[2], (len(windows), 1))
 
-    found = robustness.measure(Collection(vectors), [0], vectors[:1], [np.ones(100, np.float32)], embed)
+    found = robustness.measure_alterations(Collection(vectors), [0], vectors[:1], [np.ones(100, np.float32)], embed)
     assert found["8 kHz"].median_rank == 2
     assert found["8 kHz"].first.mean == 0
     assert found["8 kHz"].mean_cosine == pytest.approx(0.8)

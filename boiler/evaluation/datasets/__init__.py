@@ -1,16 +1,12 @@
-"""Known data sets, read as their authors lay them out on disk: labels, folds and groups for each sound.
+"""Known data sets, in the layouts of their authors: labels, folds and groups of each sound.
 
-The contract, and the table of names. One file per layout, imported when asked for; nothing is downloaded, and no sound
-is opened. A layout gives an `Entry` for each sound:
-
-* ``labels``  what it is: one name, or several tags
-* ``fold``    the authors' split ("1" ... "10", "train", "test"), empty where they made none
-* ``groups``  what makes two sounds too alike to count as an answer to each other, by the name of the group
-  ("recording", "speaker"); the layout's first group is the one that evaluations leave out unless told otherwise
+One file per layout, imported when it is used. Nothing is downloaded, and no sound is opened: a layout reads tables and
+names of files, and yields a `DatasetEntry` for each sound. To add a data set, subclass `DatasetLayout` in a new file,
+and add it to `LAYOUTS`.
 
 >>> from boiler.evaluation import datasets
->>> datasets.find("fsdd").from_id("7_theo_13.wav")
-Entry(id='7_theo_13.wav', labels=('7',), fold='train', groups={'speaker': 'theo'})
+>>> datasets.get_layout("fsdd").from_id("7_theo_13.wav")
+DatasetEntry(id='7_theo_13.wav', labels=('7',), fold='train', groups={'speaker': 'theo'})
 """
 
 from __future__ import annotations
@@ -27,7 +23,7 @@ from typing import ClassVar
 
 from boiler.errors import CorpusError, UnknownNameError
 
-TABLE: dict[str, str] = {
+LAYOUTS: dict[str, str] = {
     "esc10": "boiler.evaluation.datasets.esc:ESC10",
     "esc50": "boiler.evaluation.datasets.esc:ESC50",
     "fsd50k": "boiler.evaluation.datasets.fsd50k:FSD50K",
@@ -38,12 +34,18 @@ TABLE: dict[str, str] = {
     "speech_commands": "boiler.evaluation.datasets.speech_commands:SpeechCommands",
     "urbansound8k": "boiler.evaluation.datasets.urbansound8k:UrbanSound8K",
 }
-"""Name to where its layout stands."""
+"""Names of data sets, and where their layouts are."""
 
 
 @dataclass(frozen=True)
-class Entry:
-    """What is known of one sound. `id` is its path below the root of the data set, POSIX and NFC."""
+class DatasetEntry:
+    """The ground truth of one sound.
+
+    id: path below the root of the data set, POSIX and NFC
+    labels: one label, or several tags
+    fold: the authors' split ("1" ... "10", "train", "test"), "" if there is none
+    groups: by name ("recording", "speaker"), which other sounds are too alike to count as answers
+    """
 
     id: str
     labels: tuple[str, ...]
@@ -51,40 +53,42 @@ class Entry:
     groups: Mapping[str, str] = field(default_factory=dict)
 
 
-class Layout(ABC):
-    """One data set as it lies on disk.
+class DatasetLayout(ABC):
+    """One data set on disk.
 
-    `title`, `source` (the paper or DOI to find it by) and `laid_out` (in words) go into the message when it is not
-    there; `groups` are the names that `Entry.groups` may have, the one to leave out by default first; `several`:
-    whether a sound has several labels.
+    title: its name
+    source: the paper or DOI to find it by
+    description: its files, for the message when they are missing
+    groups: the possible names in `DatasetEntry.groups`; the first is excluded by default
+    multilabel: whether a sound has several labels
     """
 
     title: ClassVar[str]
     source: ClassVar[str]
-    laid_out: ClassVar[str]
+    description: ClassVar[str]
     groups: ClassVar[tuple[str, ...]] = ()
-    several: ClassVar[bool] = False
+    multilabel: ClassVar[bool] = False
 
     @abstractmethod
-    def entries(self, root: Path) -> Iterator[Entry]:
-        """Every labelled sound below `root`.
+    def entries(self, root: Path) -> Iterator[DatasetEntry]:
+        """All labelled sounds below `root`.
 
-        Raises: CorpusError: it is not there, or not laid out as its authors publish it.
+        Raises: CorpusError: a file is missing or malformed.
         """
 
-    def from_id(self, id: str) -> Entry | None:
-        """What the name of a sound alone tells, for the layouts whose names tell all; else None."""
+    def from_id(self, id: str) -> DatasetEntry | None:
+        """The entry of a sound by its name alone, in layouts whose names hold everything; otherwise None."""
         return None
 
-    def missing(self, root: Path, what: str) -> CorpusError:
+    def not_found(self, root: Path, what: str) -> CorpusError:
         return CorpusError(
-            f"{root} does not hold {self.title}: {what}. Get it from its authors ({self.source}); it should lie there"
-            f" as {self.laid_out}. Where it lies elsewhere, name the folder with --corpus_dir"
+            f"{root} is not {self.title}: {what}. Expected: {self.description}. If it is in another folder, give that"
+            f" with --dataset_dir. Source: {self.source}"
         )
 
-    def named(self, root: Path, suffixes: Sequence[str]) -> Iterator[Entry]:
-        """`entries` of a layout whose names tell all: every file below `root` with such a suffix that
-        `from_id` knows, in the order of their ids."""
+    def entries_by_name(self, root: Path, suffixes: Sequence[str]) -> Iterator[DatasetEntry]:
+        """`entries` for layouts whose names hold everything: the files below `root` with one of these suffixes that
+        `from_id` recognises, sorted by id."""
         found = False
         for path in sorted(files(root, suffixes)):
             entry = self.from_id(path)
@@ -92,86 +96,88 @@ class Layout(ABC):
                 found = True
                 yield entry
         if not found:
-            raise self.missing(root, "no sound there has such a name")
+            raise self.not_found(root, "no file has a name of that form")
 
 
-def find(name: str) -> Layout:
-    """The layout of that name.
+def get_layout(name: str) -> DatasetLayout:
+    """The layout of the data set with this name.
 
     Raises: UnknownNameError.
     """
-    if name not in TABLE:
-        raise UnknownNameError("corpus", name, TABLE)
-    module, _, class_name = TABLE[name].partition(":")
-    kind: type[Layout] = getattr(importlib.import_module(module), class_name)
+    if name not in LAYOUTS:
+        raise UnknownNameError("data set", name, LAYOUTS)
+    module, _, class_name = LAYOUTS[name].partition(":")
+    kind: type[DatasetLayout] = getattr(importlib.import_module(module), class_name)
     return kind()
 
 
 def files(root: Path, suffixes: Sequence[str]) -> Iterator[str]:
-    """The ids of all files below `root` with one of these suffixes, in any case."""
+    """Ids of all files below `root` with one of these suffixes, ignoring case."""
     for folder, _, names in os.walk(root):
         below = Path(folder).relative_to(root)
         for name in names:
             if name.lower().endswith(tuple(suffixes)):
-                yield normal((below / name).as_posix())
+                yield normalized_id((below / name).as_posix())
 
 
-def normal(id: str) -> str:
-    """An id as the catalog writes it: NFC."""
+def normalized_id(id: str) -> str:
+    """An id in NFC, as in the catalog."""
     return unicodedata.normalize("NFC", id)
 
 
-def table(
-    layout: Layout, root: Path, name: str, columns: Sequence[str], delimiter: str = ","
+def read_table(
+    layout: DatasetLayout, root: Path, name: str, columns: Sequence[str], delimiter: str = ","
 ) -> Iterator[dict[str, str]]:
-    """The rows of a table of the data set.
+    """The rows of a CSV file of the data set.
 
-    Raises: CorpusError: no such file, or without these columns.
+    Raises: CorpusError: the file or a column is missing, or a row is incomplete.
     """
     path = root / name
     try:
         stream = path.open(encoding="utf-8-sig", newline="")
     except OSError as error:
-        raise layout.missing(root, f"it has no {name}") from error
+        raise layout.not_found(root, f"it has no {name}") from error
     with stream:
         reader = csv.DictReader(stream, delimiter=delimiter)
         lacking = [column for column in columns if column not in (reader.fieldnames or [])]
         if lacking:
-            raise CorpusError(f"{path} is not the table of {layout.title}: it lacks {', '.join(lacking)}")
+            raise CorpusError(f"{path} is not the table of {layout.title}: it lacks the columns {', '.join(lacking)}")
         for number, row in enumerate(reader, 2):
             if any(row[column] is None for column in columns):
-                raise CorpusError(f"{path} is damaged: line {number} is cut short. Get it again: {layout.source}")
+                raise CorpusError(f"{path} is damaged: line {number} is incomplete. Source: {layout.source}")
             yield row
 
 
-def look_up(name: str, ids: Sequence[str], root: Path | None, *, below: str = "") -> list[Entry | None]:
-    """What the data set `name` knows of sounds with these ids; None for a sound it does not know.
+def match_entries(name: str, ids: Sequence[str], root: Path | None, *, below: str = "") -> list[DatasetEntry | None]:
+    """The entries of sounds by their ids; None for a sound that the data set does not have.
 
-    `root`: where the data set lies, None when it is not on this machine (some layouts tell all in the names). `below`:
-    where the folder that the ids are relative to lies below the root ("audio"), empty when it is the root. An id
-    that is not found at its place is found by its file name, if only one sound of the data set has it.
+    Arguments:
+        root: the root of the data set; None if it is not on this machine, where names alone may do.
+        below: the folder that the ids are relative to, below the root; "" for the root itself.
 
-    Raises: CorpusError: the data set is needed and not there, or knows none of the ids. UnknownNameError.
+    An id that is not found by its path is found by its file name, if that is unique in the data set.
+
+    Raises: CorpusError: the data set is needed but missing, or has none of the ids. UnknownNameError.
     """
-    layout = find(name)
-    keys = [normal(f"{below}/{id}" if below else id) for id in ids]
+    layout = get_layout(name)
+    keys = [normalized_id(f"{below}/{id}" if below else id) for id in ids]
     try:
         if root is None:
-            raise layout.missing(Path("this machine"), "the folder of the sounds is not here")
+            raise layout.not_found(Path("The indexed folder"), "it is not on this machine")
         known = {entry.id: entry for entry in layout.entries(root)}
     except CorpusError:
         by_name = [layout.from_id(key) for key in keys]
         if not any(by_name):
             raise
         return by_name
-    of_name: dict[str, Entry | None] = {}
+    of_name: dict[str, DatasetEntry | None] = {}
     for entry in known.values():
         base = entry.id.rsplit("/", 1)[-1]
         of_name[base] = None if base in of_name else entry
     found = [known.get(key) or of_name.get(key.rsplit("/", 1)[-1]) for key in keys]
     if not any(found):
         raise CorpusError(
-            f"{layout.title} in {root} knows none of the {len(ids)} sounds of this index"
-            f" (the first is {ids[0] if ids else 'none'}): is it another collection?"
+            f"{layout.title} in {root} has none of the {len(ids)} sounds of this index (the first is"
+            f" {ids[0] if ids else 'none'}): is this the right data set?"
         )
     return found

@@ -1,4 +1,4 @@
-"""Every layout on a miniature copy made here, laid out as its authors publish it."""
+"""Every layout is read from a miniature copy in the layout of its authors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from boiler.errors import CorpusError, UnknownNameError
 from boiler.evaluation import datasets
-from boiler.evaluation.datasets import Entry
+from boiler.evaluation.datasets import DatasetEntry
 
 
 def touch(root: Path, *ids: str) -> None:
@@ -29,7 +29,7 @@ def write(path: Path, *lines: str) -> None:
 # Each makes a miniature below `root`, and says what is to be read from it.
 
 
-def esc50(root: Path) -> dict[str, Entry]:
+def esc50(root: Path) -> dict[str, DatasetEntry]:
     touch(root, "audio/1-100032-A-0.wav", "audio/5-9032-A-0.wav", "audio/2-200-B-14.wav")
     write(
         root / "meta" / "esc50.csv",
@@ -39,26 +39,26 @@ def esc50(root: Path) -> dict[str, Entry]:
         "2-200-B-14.wav,2,14,chirping_birds,False,200,B",
     )
     return {
-        "audio/1-100032-A-0.wav": Entry("audio/1-100032-A-0.wav", ("dog",), "1", {"recording": "100032"}),
-        "audio/5-9032-A-0.wav": Entry("audio/5-9032-A-0.wav", ("dog",), "5", {"recording": "9032"}),
-        "audio/2-200-B-14.wav": Entry("audio/2-200-B-14.wav", ("chirping_birds",), "2", {"recording": "200"}),
+        "audio/1-100032-A-0.wav": DatasetEntry("audio/1-100032-A-0.wav", ("dog",), "1", {"recording": "100032"}),
+        "audio/5-9032-A-0.wav": DatasetEntry("audio/5-9032-A-0.wav", ("dog",), "5", {"recording": "9032"}),
+        "audio/2-200-B-14.wav": DatasetEntry("audio/2-200-B-14.wav", ("chirping_birds",), "2", {"recording": "200"}),
     }
 
 
-def esc10(root: Path) -> dict[str, Entry]:
+def esc10(root: Path) -> dict[str, DatasetEntry]:
     found = esc50(root)
     return {id: entry for id, entry in found.items() if entry.labels == ("dog",)}
 
 
-def esc10_in_folders(root: Path) -> dict[str, Entry]:
+def esc10_in_folders(root: Path) -> dict[str, DatasetEntry]:
     touch(root, "dog_bark/1-30226-A.ogg", "002 - Rain/3-157615-B.ogg", "dog_bark/notes.txt", "rain/cover.ogg")
     return {
-        "dog_bark/1-30226-A.ogg": Entry("dog_bark/1-30226-A.ogg", ("dog_bark",), "1", {"recording": "30226"}),
-        "002 - Rain/3-157615-B.ogg": Entry("002 - Rain/3-157615-B.ogg", ("Rain",), "3", {"recording": "157615"}),
+        "dog_bark/1-30226-A.ogg": DatasetEntry("dog_bark/1-30226-A.ogg", ("dog_bark",), "1", {"recording": "30226"}),
+        "002 - Rain/3-157615-B.ogg": DatasetEntry("002 - Rain/3-157615-B.ogg", ("Rain",), "3", {"recording": "157615"}),
     }
 
 
-def urbansound8k(root: Path) -> dict[str, Entry]:
+def urbansound8k(root: Path) -> dict[str, DatasetEntry]:
     touch(root, "audio/fold5/100032-3-0-0.wav", "audio/fold10/77774-4-0-1.wav")
     write(
         root / "metadata" / "UrbanSound8K.csv",
@@ -68,18 +68,18 @@ def urbansound8k(root: Path) -> dict[str, Entry]:
     )
     first, second = "audio/fold5/100032-3-0-0.wav", "audio/fold10/77774-4-0-1.wav"
     return {
-        first: Entry(first, ("dog_bark",), "5", {"recording": "100032"}),
-        second: Entry(second, ("drilling",), "10", {"recording": "77774"}),
+        first: DatasetEntry(first, ("dog_bark",), "5", {"recording": "100032"}),
+        second: DatasetEntry(second, ("drilling",), "10", {"recording": "77774"}),
     }
 
 
-def gtzan(root: Path) -> dict[str, Entry]:
+def gtzan(root: Path) -> dict[str, DatasetEntry]:
     ids = ["genres/blues/blues.00000.wav", "genres/hiphop/hiphop.00099.au"]
     touch(root, *ids, "genres/blues/._blues.00000.txt")
-    return {ids[0]: Entry(ids[0], ("blues",)), ids[1]: Entry(ids[1], ("hiphop",))}
+    return {ids[0]: DatasetEntry(ids[0], ("blues",)), ids[1]: DatasetEntry(ids[1], ("hiphop",))}
 
 
-def magnatagatune(root: Path) -> dict[str, Entry]:
+def magnatagatune(root: Path) -> dict[str, DatasetEntry]:
     first = "b/some_choir-mass-01-kyrie-0-29.mp3"
     second = "b/some_choir-mass-01-kyrie-30-59.mp3"
     third = "f/a_band-loud-07-noise-117-146.mp3"
@@ -101,13 +101,13 @@ def magnatagatune(root: Path) -> dict[str, Entry]:
     mass = {"track": "b/some_choir-mass-01-kyrie", "album": "Some Choir - Mass", "artist": "Some Choir"}
     loud = {"track": "f/a_band-loud-07-noise", "album": "A Band - Loud", "artist": "A Band"}
     return {
-        f"mp3/{first}": Entry(f"mp3/{first}", ("choir", "slow"), "train", mass),
-        f"mp3/{second}": Entry(f"mp3/{second}", ("choir",), "train", mass),
-        f"mp3/{third}": Entry(f"mp3/{third}", ("rock",), "test", loud),
+        f"mp3/{first}": DatasetEntry(f"mp3/{first}", ("choir", "slow"), "train", mass),
+        f"mp3/{second}": DatasetEntry(f"mp3/{second}", ("choir",), "train", mass),
+        f"mp3/{third}": DatasetEntry(f"mp3/{third}", ("rock",), "test", loud),
     }
 
 
-def fsd50k(root: Path) -> dict[str, Entry]:
+def fsd50k(root: Path) -> dict[str, DatasetEntry]:
     dev, evaluation = "FSD50K.dev_audio/64760.wav", "FSD50K.eval_audio/37199.wav"
     touch(root, dev, evaluation)
     truth = root / "FSD50K.ground_truth"
@@ -115,12 +115,12 @@ def fsd50k(root: Path) -> dict[str, Entry]:
     write(truth / "eval.csv", "fname,labels,mids", '37199,"Bark,Animal","/m/05tny_,/m/0jbk"')
     write(root / "FSD50K.metadata" / "dev_clips_info_FSD50K.json", json.dumps({"64760": {"uploader": "one"}}))
     return {
-        dev: Entry(dev, ("Electric_guitar", "Music"), "val", {"uploader": "one"}),
-        evaluation: Entry(evaluation, ("Animal", "Bark"), "test", {}),
+        dev: DatasetEntry(dev, ("Electric_guitar", "Music"), "val", {"uploader": "one"}),
+        evaluation: DatasetEntry(evaluation, ("Animal", "Bark"), "test", {}),
     }
 
 
-def nsynth(root: Path) -> dict[str, Entry]:
+def nsynth(root: Path) -> dict[str, DatasetEntry]:
     found = {}
     for part, name, family in (
         ("train", "guitar_acoustic_001-060-075", "guitar"),
@@ -131,32 +131,32 @@ def nsynth(root: Path) -> dict[str, Entry]:
         instrument = name.split("-")[0]
         note = {"instrument_family_str": family, "instrument_str": instrument, "pitch": 60}
         write(root / f"nsynth-{part}" / "examples.json", json.dumps({name: note}))
-        found[id] = Entry(id, (family,), part, {"instrument": instrument})
+        found[id] = DatasetEntry(id, (family,), part, {"instrument": instrument})
     return found
 
 
-def speech_commands(root: Path) -> dict[str, Entry]:
+def speech_commands(root: Path) -> dict[str, DatasetEntry]:
     ids = ["bed/00176480_nohash_0.wav", "bed/004ae714_nohash_1.wav", "cat/00176480_nohash_0.wav"]
     touch(root, *ids, "_background_noise_/white_noise.wav", "_background_noise_/0a_nohash_0.wav")
     write(root / "validation_list.txt", ids[0])
     write(root / "testing_list.txt", ids[1])
     return {
-        ids[0]: Entry(ids[0], ("bed",), "validation", {"speaker": "00176480"}),
-        ids[1]: Entry(ids[1], ("bed",), "test", {"speaker": "004ae714"}),
-        ids[2]: Entry(ids[2], ("cat",), "train", {"speaker": "00176480"}),
+        ids[0]: DatasetEntry(ids[0], ("bed",), "validation", {"speaker": "00176480"}),
+        ids[1]: DatasetEntry(ids[1], ("bed",), "test", {"speaker": "004ae714"}),
+        ids[2]: DatasetEntry(ids[2], ("cat",), "train", {"speaker": "00176480"}),
     }
 
 
-def fsdd(root: Path) -> dict[str, Entry]:
+def fsdd(root: Path) -> dict[str, DatasetEntry]:
     ids = ["recordings/0_jackson_4.wav", "recordings/9_theo_5.WAV"]
     touch(root, *ids, "recordings/acquire_data.wav")
     return {
-        ids[0]: Entry(ids[0], ("0",), "test", {"speaker": "jackson"}),
-        ids[1]: Entry(ids[1], ("9",), "train", {"speaker": "theo"}),
+        ids[0]: DatasetEntry(ids[0], ("0",), "test", {"speaker": "jackson"}),
+        ids[1]: DatasetEntry(ids[1], ("9",), "train", {"speaker": "theo"}),
     }
 
 
-Maker = Callable[[Path], dict[str, Entry]]
+Maker = Callable[[Path], dict[str, DatasetEntry]]
 MINIATURES: list[tuple[str, Maker]] = [
     ("esc10", esc10),
     ("esc10", esc10_in_folders),
@@ -176,29 +176,29 @@ EVERY = pytest.mark.parametrize(
 
 
 def test_every_name_has_a_miniature_here() -> None:
-    assert {name for name, _ in MINIATURES} == set(datasets.TABLE)
+    assert {name for name, _ in MINIATURES} == set(datasets.LAYOUTS)
 
 
 @EVERY
 def test_labels_folds_and_groups_are_read(name: str, make: Maker, tmp_path: Path) -> None:
     expected = make(tmp_path)
-    assert {entry.id: entry for entry in datasets.find(name).entries(tmp_path)} == expected
+    assert {entry.id: entry for entry in datasets.get_layout(name).entries(tmp_path)} == expected
 
 
 @EVERY
 def test_every_entry_is_a_file_and_keeps_to_the_contract(name: str, make: Maker, tmp_path: Path) -> None:
     make(tmp_path)
-    layout = datasets.find(name)
+    layout = datasets.get_layout(name)
     for entry in layout.entries(tmp_path):
         assert (tmp_path / entry.id).is_file()
         assert set(entry.groups) <= set(layout.groups)
-        assert layout.several or len(entry.labels) == 1
+        assert layout.multilabel or len(entry.labels) == 1
 
 
 @EVERY
 def test_what_a_name_alone_tells_agrees_with_the_folder(name: str, make: Maker, tmp_path: Path) -> None:
     expected = make(tmp_path)
-    layout = datasets.find(name)
+    layout = datasets.get_layout(name)
     for id, entry in expected.items():
         told = layout.from_id(id)
         if told is not None:
@@ -206,64 +206,64 @@ def test_what_a_name_alone_tells_agrees_with_the_folder(name: str, make: Maker, 
             assert told.fold in ("", entry.fold)
 
 
-@pytest.mark.parametrize("name", sorted(datasets.TABLE))
+@pytest.mark.parametrize("name", sorted(datasets.LAYOUTS))
 def test_missing_data_says_what_is_missing_and_where_to_get_it(name: str, tmp_path: Path) -> None:
-    layout = datasets.find(name)
+    layout = datasets.get_layout(name)
     for root in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(CorpusError) as caught:
             list(layout.entries(root))
-        for told in (str(root), layout.title, layout.source, layout.laid_out, "--corpus_dir"):
+        for told in (str(root), layout.title, layout.source, layout.description, "--dataset_dir"):
             assert told in str(caught.value)
 
 
 def test_an_unknown_name_lists_the_known() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'esc50'"):
-        datasets.find("esc-50")
+        datasets.get_layout("esc-50")
 
 
 @EVERY
-def test_look_up_by_the_id_below_the_root(name: str, make: Maker, tmp_path: Path) -> None:
+def test_match_entries_by_the_id_below_the_root(name: str, make: Maker, tmp_path: Path) -> None:
     expected = make(tmp_path)
     ids = [*expected, "somewhere/unheard_of.xyz"]
-    assert datasets.look_up(name, ids, tmp_path) == [*expected.values(), None]
+    assert datasets.match_entries(name, ids, tmp_path) == [*expected.values(), None]
 
 
-def test_look_up_from_a_folder_below_the_root(tmp_path: Path) -> None:
+def test_match_entries_from_a_folder_below_the_root(tmp_path: Path) -> None:
     expected = esc50(tmp_path)
     ids = [id.removeprefix("audio/") for id in expected]
-    assert datasets.look_up("esc50", ids, tmp_path, below="audio") == list(expected.values())
-    assert datasets.look_up("esc50", ids, tmp_path) == list(
+    assert datasets.match_entries("esc50", ids, tmp_path, below="audio") == list(expected.values())
+    assert datasets.match_entries("esc50", ids, tmp_path) == list(
         expected.values()
     )  # by the file's name, which is the only one
 
 
-def test_look_up_does_not_guess_between_two_sounds_of_one_name(tmp_path: Path) -> None:
+def test_match_entries_does_not_guess_between_two_sounds_of_one_name(tmp_path: Path) -> None:
     speech_commands(tmp_path)
-    found = datasets.look_up("speech_commands", ["x/00176480_nohash_0.wav", "x/004ae714_nohash_1.wav"], tmp_path)
+    found = datasets.match_entries("speech_commands", ["x/00176480_nohash_0.wav", "x/004ae714_nohash_1.wav"], tmp_path)
     assert found[0] is None
     assert found[1] is not None
 
 
 def test_names_that_tell_all_need_no_folder() -> None:
-    found = datasets.look_up("fsdd", ["7_theo_13.wav", "readme.wav"], None)
-    assert found == [Entry("7_theo_13.wav", ("7",), "train", {"speaker": "theo"}), None]
-    with pytest.raises(CorpusError, match="the folder of the sounds is not here"):
-        datasets.look_up("urbansound8k", ["audio/fold5/100032-3-0-0.wav"], None)
+    found = datasets.match_entries("fsdd", ["7_theo_13.wav", "readme.wav"], None)
+    assert found == [DatasetEntry("7_theo_13.wav", ("7",), "train", {"speaker": "theo"}), None]
+    with pytest.raises(CorpusError, match="it is not on this machine"):
+        datasets.match_entries("urbansound8k", ["audio/fold5/100032-3-0-0.wav"], None)
 
 
 def test_another_collection_is_refused(tmp_path: Path) -> None:
     urbansound8k(tmp_path)
-    with pytest.raises(CorpusError, match="is it another collection"):
-        datasets.look_up("urbansound8k", ["kick.wav"], tmp_path)
+    with pytest.raises(CorpusError, match="is this the right data set"):
+        datasets.match_entries("urbansound8k", ["kick.wav"], tmp_path)
 
 
 def test_a_table_without_its_columns_or_cut_short_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "metadata" / "UrbanSound8K.csv", "slice_file_name,fold", "a.wav,1")
-    with pytest.raises(CorpusError, match="lacks fsID, class"):
-        list(datasets.find("urbansound8k").entries(tmp_path))
+    with pytest.raises(CorpusError, match="lacks the columns fsID, class"):
+        list(datasets.get_layout("urbansound8k").entries(tmp_path))
     write(tmp_path / "metadata" / "UrbanSound8K.csv", "slice_file_name,fsID,fold,class", "a.wav,7,1,siren", "b.wav,8")
-    with pytest.raises(CorpusError, match="line 3 is cut short"):
-        list(datasets.find("urbansound8k").entries(tmp_path))
+    with pytest.raises(CorpusError, match="line 3 is incomplete"):
+        list(datasets.get_layout("urbansound8k").entries(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -278,12 +278,12 @@ def test_a_damaged_json_is_refused(name: str, file: str, text: str, tmp_path: Pa
     write(tmp_path / "FSD50K.ground_truth" / "dev.csv", "fname,labels,mids,split")
     write(tmp_path / file, text)
     with pytest.raises(CorpusError, match=Path(file).name):
-        list(datasets.find(name).entries(tmp_path))
+        list(datasets.get_layout(name).entries(tmp_path))
 
 
 def test_one_folder_of_nsynth_is_enough(tmp_path: Path) -> None:
     expected = nsynth(tmp_path)
-    (entry,) = datasets.find("nsynth").entries(tmp_path / "nsynth-test")
+    (entry,) = datasets.get_layout("nsynth").entries(tmp_path / "nsynth-test")
     assert entry.id == "audio/bass_electronic_018-022-100.wav"
     assert (entry.labels, entry.fold) == (("bass",), "test")
     assert f"nsynth-test/{entry.id}" in expected
@@ -292,19 +292,19 @@ def test_one_folder_of_nsynth_is_enough(tmp_path: Path) -> None:
 def test_magnatagatune_without_the_table_of_albums_still_knows_the_tracks(tmp_path: Path) -> None:
     magnatagatune(tmp_path)
     (tmp_path / "clip_info_final.csv").unlink()
-    assert {tuple(entry.groups) for entry in datasets.find("magnatagatune").entries(tmp_path)} == {("track",)}
+    assert {tuple(entry.groups) for entry in datasets.get_layout("magnatagatune").entries(tmp_path)} == {("track",)}
 
 
 def test_names_are_compared_as_nfc(tmp_path: Path) -> None:
     touch(tmp_path, unicodedata.normalize("NFD", "bébé/1-1-A.ogg"))  # e and an accent apart, as some disks write it
-    (entry,) = datasets.find("esc10").entries(tmp_path)
+    (entry,) = datasets.get_layout("esc10").entries(tmp_path)
     assert entry.labels == (unicodedata.normalize("NFC", "bébé"),)
 
 
 def test_the_real_collections(test_data: Path) -> None:
-    esc = list(datasets.find("esc10").entries(test_data / "esc10"))
+    esc = list(datasets.get_layout("esc10").entries(test_data / "esc10"))
     assert set(Counter(entry.labels for entry in esc).values()) == {40}
     assert Counter(entry.fold for entry in esc) == dict.fromkeys("12345", 80)
-    digits = list(datasets.find("fsdd").entries(test_data / "fsdd"))
+    digits = list(datasets.get_layout("fsdd").entries(test_data / "fsdd"))
     assert len(digits) == 3000
     assert len({entry.groups["speaker"] for entry in digits}) == 6
