@@ -50,8 +50,10 @@ def collection() -> tuple[Path, Path]:
     chance = np.random.default_rng(5)
     for kind in KINDS:
         for n in range(PER_KIND):
-            write(folder / kind / f"{kind}-{n}.wav", synthesis.make(kind, chance))
-    pieces = [np.resize(synthesis.make(kind, chance), 12 * synthesis.RATE_HZ) for kind in ("bell", "rain", "vowel")]
+            write(folder / kind / f"{kind}-{n}.wav", synthesis.synthesize(kind, chance))
+    pieces = [
+        np.resize(synthesis.synthesize(kind, chance), 12 * synthesis.RATE_HZ) for kind in ("bell", "rain", "vowel")
+    ]
     write(folder / LONG, np.concatenate(pieces))
     write(folder / "quiet" / "nothing.wav", np.zeros(3 * synthesis.RATE_HZ, np.float32))
     (folder / "broken").mkdir()

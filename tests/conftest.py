@@ -42,7 +42,7 @@ def suffering(read):
         suffer(source)
         return read(source, *more, **named)
     return hostile
-for verb in ('readable', 'load', 'stream'):
+for verb in ('open_source', 'load', 'stream'):
     setattr(worker, verb, suffering(getattr(worker, verb)))
 """
 

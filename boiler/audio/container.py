@@ -1,10 +1,10 @@
-"""What lies in a sound file: its track, as blocks of mono float32 at the file's own rate. Everything of PyAV is here.
+"""The audio track of a file, as blocks of mono float32 at the file's own rate, decoded by PyAV (FFmpeg).
 
-FFmpeg reads a hundred formats, and several of them are programs: a playlist named `.mp3` opens other files of the
-machine, a session description opens a socket. So FFmpeg opens nothing by itself here: it is given an open file object,
-no protocol, and only the containers and decoders listed below. The name of a file is never looked at.
+FFmpeg reads a hundred formats, and some of them refer to other resources: a playlist named `.mp3` opens other local
+files, a session description opens a socket. Here FFmpeg is therefore given an open file object, no protocol, and only
+the containers and decoders listed below. The format is detected from the content, never from the file's name.
 
-What PyAV raises (seven kinds of exceptions were met) leaves here as `NotASoundError`.
+PyAV raises many types of exceptions (`DECODE_ERRORS`); they leave this module as `NotASoundError`.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ from boiler.errors import ExhaustedError, NotASoundError, SoundLimitError
 
 Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO
 
-# Containers of recordings. None of them refers to other files; `concat`, `hls`, `sdp`, `dash`, `image2` and their like
-# stay out.
+# Containers of recordings. None of them refers to other files; `concat`, `hls`, `sdp`, `dash`, `image2` and the like do
+# and are left out.
 FORMATS = "wav,w64,flac,mp3,ogg,mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,aac,aiff,asf,caf,au"
-# Decoders that may be tried while a file is looked over: no picture of a video is ever decoded.
+# Audio decoders only, so that probing a video never decodes a frame.
 CODECS = (
     "aac,ac3,adpcm_ima_qt,adpcm_ima_wav,adpcm_ms,alac,amrnb,amrwb,eac3,flac,gsm,gsm_ms,libopus,mp1,mp1float,mp2,"
     "mp2float,mp3,mp3float,opus,pcm_alaw,pcm_f16le,pcm_f24le,pcm_f32be,pcm_f32le,pcm_f64be,pcm_f64le,pcm_mulaw,"
@@ -45,25 +45,25 @@ OPTIONS = {
     "format_whitelist": FORMATS,
     "codec_whitelist": CODECS,
     "protocol_whitelist": "none",
-    # In 16-bit stereo WAV FFmpeg looks for DTS in disguise, by default in 2,500 packets, which takes 20 ms a file.
+    # In 16-bit stereo WAV FFmpeg looks for DTS data, by default in 2,500 packets, which takes 20 ms a file.
     "max_probe_packets": "8",
 }
 READ_BYTES = 2**16
 BLOCK_SAMPLES = 2**15
 
-# Where a seek has led can be told exactly by these codecs, and by `pcm_...`. In WAV and its like only by the latter:
-# their times are reckoned from bytes, and are wrong for everything that is compressed.
+# With these codecs, and with `pcm_...`, timestamps after a seek are exact. In WAV and similar containers only with the
+# latter: timestamps there are computed from byte positions, which is wrong for compressed data.
 TIMED_CODECS = frozenset({"aac", "alac", "flac", "mp3", "opus", "vorbis", "wmav2"})
 BYTE_CONTAINERS = frozenset({"aiff", "au", "w64", "wav"})
-# Codecs whose packets all hold the same number of samples: only for these can a position be told in a container that
-# counts in milliseconds (Matroska, ASF).
+# Codecs whose packets all hold the same number of samples. Only for these is the position known to the sample in a
+# container that counts milliseconds (Matroska, ASF).
 EVEN_CODECS = frozenset({"aac", "mp3", "opus", "wmav2"})
-SEEK_EARLIER_S = 1  # what a lossy decoder needs to be in step again; none of those above needs more than a tenth of it
+SEEK_EARLIER_S = 1  # before the target, for a lossy decoder to settle; those above need a tenth of it at most
 
-BROKEN = (
+DECODE_ERRORS = (
     av.error.FFmpegError,
     ArithmeticError,
-    AttributeError,  # PyAV: a frame or packet without what it should have
+    AttributeError,  # PyAV: a frame or packet without an expected attribute
     EOFError,
     LookupError,
     NotImplementedError,
@@ -74,10 +74,11 @@ BROKEN = (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much sound one source may be. They hold while it is decoded, whatever its header claims.
+    """Limits of one source, enforced while it is decoded, whatever its header claims.
 
-    `max_work_s` is the time that decoding itself may take. `max_bad_packets` may be skipped in any file, and more than
-    that as long as they are fewer than the good ones.
+    max_work_s: wall-clock time spent decoding
+    max_bad_packets: damaged packets that are skipped in any file; more are skipped as long as the good ones outnumber
+        them
     """
 
     max_seconds: float = 86_400.0
@@ -89,7 +90,7 @@ class Limits:
 
 
 class Track:
-    """The sound track of an open container. Made by `opened`."""
+    """The audio track of an open container. Made by `open_track`."""
 
     def __init__(self, name: str, file: BinaryIO, limits: Limits) -> None:
         self.name = name
@@ -99,25 +100,25 @@ class Track:
         self._open()
 
     def _open(self) -> None:
-        with self._refusing("it is not a sound in a format that boiler reads"):
+        with self._as_sound_error("it is not a sound in a format that boiler reads"):
             self._file.seek(0)
-            self._container = cast(Any, demuxed(self._file))
-        with self._refusing("its sound track cannot be decoded"):
+            self._container = cast(Any, open_container(self._file))
+        with self._as_sound_error("its sound track cannot be decoded"):
             self._stream = self._container.streams.best("audio")
             if self._stream is None:
                 raise NotASoundError(self.name, "there is no sound track in it")
             self._codec = self._stream.codec_context
             if self._codec is None:
-                raise NotASoundError(self.name, "its sound is in a coding that boiler does not read")
-            self._codec.thread_count = 1  # one file, one core: files are what runs in parallel
-            self._allow(self.rate_hz, self.channels)
+                raise NotASoundError(self.name, "its sound uses a codec that boiler does not read")
+            self._codec.thread_count = 1  # one core a file: files are decoded in parallel
+            self._check_limits(self.rate_hz, self.channels)
 
     def close(self) -> None:
         self._container.close()
 
     @property
     def rate_hz(self) -> int:
-        """Samples a second, as the container states it."""
+        """Sampling rate in Hz, as the container states it."""
         return int(self._codec.sample_rate)
 
     @property
@@ -126,12 +127,12 @@ class Track:
 
     @property
     def format(self) -> str:
-        """The container and the codec, such as `ogg/vorbis`."""
+        """Container and codec, such as `ogg/vorbis`."""
         return f"{self._container.format.name.split(',')[0]}/{self._codec_name}"
 
     @property
     def stated_s(self) -> float | None:
-        """Seconds of sound as the container states them; None when it does not."""
+        """Duration in seconds as the container states it; None if it does not."""
         if self._stream.duration is not None and self._stream.time_base:
             return max(0.0, float(self._stream.duration * self._stream.time_base))
         if self._container.duration is not None:
@@ -139,37 +140,36 @@ class Track:
         return None
 
     def blocks(self, from_s: int = 0) -> Iterator[tuple[int, Samples]]:
-        """Pairs of a rate in Hz and mono samples [T] at that rate, from second `from_s` on.
+        """Pairs of sampling rate in Hz and mono samples [T], from second `from_s` on. Can be iterated once.
 
-        The first sample is the one at exactly `from_s` (which is whole, so that it falls on a sample at every rate). A
-        track is read once.
+        The first sample is the one at exactly `from_s`, which is an integer so that it falls on a sample at any rate.
 
         Raises:
             NotASoundError: more packets are damaged than the limits allow, or the samples are no numbers.
-            SoundLimitError: rate or channels; ExhaustedError: working time, memory.
+            SoundLimitError: rate or channels. ExhaustedError: decoding time, memory.
         """
         position, frames = self._frames_from(from_s)
-        ahead: int | None = None
+        to_skip: int | None = None
         for rate_hz, mono in self._joined(frames):
-            if ahead is None:
-                ahead = from_s * rate_hz - position
-            if ahead < len(mono):
-                yield rate_hz, mono[ahead:]
-            ahead = max(0, ahead - len(mono))
+            if to_skip is None:
+                to_skip = from_s * rate_hz - position
+            if to_skip < len(mono):
+                yield rate_hz, mono[to_skip:]
+            to_skip = max(0, to_skip - len(mono))
 
     def _joined(self, frames: Iterator[Any]) -> Iterator[tuple[int, Samples]]:
-        """Frames as larger blocks of mono samples: some codecs make frames of 128, and each step costs the same."""
+        """Frames gathered into blocks of mono samples: some codecs have frames of 128, and each step costs."""
         kind: tuple[int, int, str] | None = None
         gathered = av.AudioFifo()
-        with self._refusing("its samples cannot be read"):
+        with self._as_sound_error("its samples cannot be read"):
             for frame in frames:
                 now = (int(frame.sample_rate), int(frame.layout.nb_channels), str(frame.format.name))
                 if now != kind:  # at the beginning, and where recordings of several kinds were joined
-                    self._allow(*now[:2])
+                    self._check_limits(*now[:2])
                     if kind is not None and gathered.samples:
                         yield kind[0], self._mono(gathered)
                     kind, gathered = now, av.AudioFifo()
-                frame.pts = None  # with times the queue would insist that no packet is missing between two
+                frame.pts = None  # with timestamps the FIFO would raise where a packet is missing
                 gathered.write(frame)
                 if gathered.samples >= BLOCK_SAMPLES:
                     yield now[0], self._mono(gathered)
@@ -177,12 +177,12 @@ class Track:
                 yield kind[0], self._mono(gathered)
 
     def _mono(self, gathered: Any) -> Samples:
-        """All that is gathered, as the mean over its channels, scaled to [-1, 1): [T]."""
+        """The contents of the FIFO, averaged over channels and scaled to [-1, 1). Shape: [T]."""
         frame = gathered.read()
         array = frame.to_ndarray()
         if not frame.format.is_planar:
             array = array.reshape(-1, frame.layout.nb_channels).T
-        with np.errstate(over="ignore", invalid="ignore"):  # infinities are refused below
+        with np.errstate(over="ignore", invalid="ignore"):  # infinities are rejected below
             wide = np.float64 if array.dtype == np.float64 else np.float32
             mono = array.mean(axis=0, dtype=wide).astype(np.float32, copy=False)
         if array.dtype == np.uint8:
@@ -198,15 +198,15 @@ class Track:
         return str(self._codec.codec.canonical_name)
 
     def _frames_from(self, from_s: int) -> tuple[int, Iterator[Any]]:
-        """Frames that begin at or before `from_s`, and the sample at which the first of them begins.
+        """Frames from `from_s` or earlier, and the number of samples before the first of them.
 
-        Seeking is a favour of the container. Where it cannot be checked that it led to the right place, the track is
-        decoded from its beginning instead, which is slower and always right.
+        Not every container seeks exactly. If the position after a seek cannot be verified, the track is decoded from
+        its start instead, which is slower and always right.
         """
-        if from_s > SEEK_EARLIER_S and self._is_timed():
+        if from_s > SEEK_EARLIER_S and self._has_exact_timestamps():
             first = next(self._frames(), None)
             if first is not None:
-                with suppress(*BROKEN):
+                with suppress(*DECODE_ERRORS):
                     origin = first.pts * first.time_base
                     self._container.seek(
                         round((from_s - SEEK_EARLIER_S + origin) / self._stream.time_base), stream=self._stream
@@ -220,20 +220,20 @@ class Track:
                 self._open()
         return 0, self._frames()
 
-    def _is_timed(self) -> bool:
+    def _has_exact_timestamps(self) -> bool:
         if self._codec_name.startswith("pcm_"):
             return True
         return self._codec_name in TIMED_CODECS and self._container.format.name not in BYTE_CONTAINERS
 
     def _position(self, frame: Any, first: Any) -> int | None:
-        """The number of samples before `frame`, counted from `first`, the first frame of the track. None: unknown."""
+        """The number of samples before `frame`; None if unknown. `first`: the first frame of the track."""
         if frame.pts is None or frame.sample_rate != first.sample_rate:
             return None
         rate_hz = int(frame.sample_rate)
-        # Times are told from the first frame, not from zero: mp3 counts the delay of its encoder.
-        samples_a_tick: Fraction = frame.time_base * rate_hz
+        # Relative to the first frame, not to zero: MP3 timestamps include the delay of the encoder.
+        samples_per_tick: Fraction = frame.time_base * rate_hz
         position: Fraction = (frame.pts * frame.time_base - first.pts * first.time_base) * rate_hz
-        if samples_a_tick <= 1:
+        if samples_per_tick <= 1:
             return round(position)
         if self._codec_name not in EVEN_CODECS:
             return None
@@ -241,7 +241,7 @@ class Track:
         return n_first + round((position - n_first) / n_each) * n_each
 
     def _frames(self) -> Iterator[Any]:
-        """Decoded frames to the end of what can be read, damaged packets left out."""
+        """Decoded frames up to the end of what can be read, without damaged packets."""
         packets = self._container.demux(self._stream)
         good = bad = 0
         while True:
@@ -257,17 +257,17 @@ class Track:
                 raise ExhaustedError(self.name, "decoding it takes more memory than there is") from None
             except EOFError:
                 return
-            except BROKEN as error:
+            except DECODE_ERRORS as error:
                 bad += 1
                 if bad > self.limits.max_bad_packets and bad > good:
                     raise NotASoundError(self.name, f"most of it is damaged: {_plain(error)}") from error
-                packets = self._container.demux(self._stream)  # an exception ended the one before
+                packets = self._container.demux(self._stream)  # an exception ends the generator
             self._work_s += time.monotonic() - began
             if self._work_s > self.limits.max_work_s:
                 raise ExhaustedError(self.name, f"decoding it takes more than {self.limits.max_work_s:g} s")
             yield from frames
 
-    def _allow(self, rate_hz: int, channels: int) -> None:
+    def _check_limits(self, rate_hz: int, channels: int) -> None:
         limits = self.limits
         if not limits.min_rate_hz <= rate_hz <= limits.max_rate_hz:
             reason = f"{rate_hz} samples a second; {limits.min_rate_hz} to {limits.max_rate_hz} are allowed"
@@ -276,42 +276,42 @@ class Track:
             raise SoundLimitError(self.name, f"{channels} channels; 1 to {limits.max_channels} are allowed")
 
     @contextmanager
-    def _refusing(self, reason: str) -> Iterator[None]:
-        """What PyAV and FFmpeg raise inside becomes one error of ours."""
+    def _as_sound_error(self, reason: str) -> Iterator[None]:
+        """Turn what PyAV and FFmpeg raise into one of boiler's errors, with this reason."""
         try:
             yield
         except MemoryError:
             raise ExhaustedError(self.name, "decoding it takes more memory than there is") from None
-        except BROKEN as error:
+        except DECODE_ERRORS as error:
             raise NotASoundError(self.name, f"{reason} ({_plain(error)})") from error
 
 
-def demuxed(file: BinaryIO) -> av.container.InputContainer:
-    """The container in an open file, as safely as stands above; nothing else of boiler has FFmpeg read what is given.
+def open_container(file: BinaryIO) -> av.container.InputContainer:
+    """The container in an open file, with the restrictions above. All of boiler's reading of files goes through it.
 
-    Raises: one of `BROKEN`; MemoryError.
+    Raises: one of `DECODE_ERRORS`; MemoryError.
     """
-    # Tags are not looked at, and in many files they are not UTF-8: no reason to refuse a sound.
+    # Tags are not used, and in many files they are not valid UTF-8.
     return av.open(file, "r", options=OPTIONS, buffer_size=READ_BYTES, metadata_errors="replace")
 
 
 @contextmanager
-def opened(source: Source, limits: Limits) -> Iterator[Track]:
-    """The sound track of `source`; a file that we opened is closed afterwards, the caller's file object is not.
+def open_track(source: Source, limits: Limits) -> Iterator[Track]:
+    """The audio track of `source`. A path is opened and closed; a file object of the caller is left open.
 
     Raises:
         NotASoundError: no such file, empty, or no sound in a format of `FORMATS`.
-        SoundLimitError: its rate or number of channels.
+        SoundLimitError: its sampling rate or number of channels.
     """
-    name = name_of(source)
+    name = source_name(source)
     with ExitStack() as stack:
-        track = Track(name, stack.enter_context(readable(source)), limits)
+        track = Track(name, stack.enter_context(open_source(source)), limits)
         stack.callback(track.close)
         yield track
 
 
-def name_of(source: Source) -> str:
-    """How errors call the source: its path, the name of the file object, or what it is."""
+def source_name(source: Source) -> str:
+    """The name of a source in errors: its path, or the name of the file object."""
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
     name = getattr(source, "name", None)
@@ -319,16 +319,16 @@ def name_of(source: Source) -> str:
 
 
 @contextmanager
-def readable(source: Source) -> Iterator[BinaryIO]:
-    """The source as an open file. Raises: NotASoundError: no such file, not a file, empty, or not to be read."""
-    name = name_of(source)
+def open_source(source: Source) -> Iterator[BinaryIO]:
+    """The source as an open file. Raises: NotASoundError: no such file, not a regular file, empty, or unreadable."""
+    name = source_name(source)
     with ExitStack() as stack:
         try:
             if isinstance(source, bytes):
                 file: BinaryIO = io.BytesIO(source)
                 size = len(source)
             elif isinstance(source, str | os.PathLike):
-                # Looked at before it is opened: opening a pipe that nobody writes to would wait for ever.
+                # Checked before it is opened: opening a pipe without a writer would block for ever.
                 found = Path(source).stat()
                 if not stat.S_ISREG(found.st_mode):
                     raise NotASoundError(name, "it is not a file")
@@ -345,5 +345,5 @@ def readable(source: Source) -> Iterator[BinaryIO]:
 
 
 def _plain(error: BaseException) -> str:
-    """The reason without the path, which stands beside it already."""
+    """The reason without the path, which the message names already."""
     return str(getattr(error, "strerror", None) or error or type(error).__name__).lower()

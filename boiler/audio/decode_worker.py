@@ -1,18 +1,20 @@
-"""What runs in a decoding process: it reads sounds on request, and may die of one. Its other end is `boiler.audio.decoder_pool`.
+"""The worker's side of `boiler.audio.decoder_pool`: decodes sounds on request, in a process that may die of one.
 
-Whoever takes over this process through a hole in a decoder must not get further. So its answers are numbers and plain
-text (JSON, then raw float32), never pickles. Requests are pickled: they come from the process that started this one.
+An attacker who takes over this process through a hole in a decoder must not get further. So answers are JSON and raw
+float32, never pickles. Requests are pickled: they come from the parent.
 
 A request is `(verb, *arguments)`:
 
-* `("files", paths, spec, limits)`: sounds one after another, cut as `WindowSpec` says, until an answer is full.
-* `("stream", source, start_s, end_s, sample_rate_hz, limits)`: a sound or a part of it, as far as it fits an answer.
-* `("more",)`: go on with the sound that did not fit the answer before.
-* `("load", source, start_s, end_s, sample_rate_hz, limits)` and `("probe", source, limits)`, source being a path or bytes.
+* `("files", paths, spec, limits)`: sounds one after another, at the rate of `spec` (a `WindowSpec`), until an answer is
+  full.
+* `("stream", source, start_s, end_s, sample_rate_hz, limits)`: a sound or a part of it, until an answer is full.
+* `("more",)`: the rest of the sound that the last answer ended in.
+* `("load", source, start_s, end_s, sample_rate_hz, limits)` and `("probe", source, limits)`. A source is a path or
+  bytes.
 
-An answer is a list of parts, one for each sound touched, in the order asked, and the samples of all of them in one
-piece: `samples`, how many of them are its; and, when it is over with it, either `error` (kind, reason) or `probe`,
-`sha256`, `size_bytes`, `mtime_s`; after `stream`, `ended`.
+An answer is a list of parts, one for each sound touched, in the order of the request, and the samples of all of them
+in one array. A part holds `samples`, how many of them are its own; and, if the sound is finished, either `error` (type,
+path, reason) or `probe`, `sha256`, `size_bytes` and `mtime_s`, or, after `stream`, `ended`.
 """
 
 from __future__ import annotations
@@ -31,76 +33,80 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from boiler.audio.container import name_of, opened, readable
-from boiler.audio.stream import Limits, Probe, Samples, Source, blocks_of, load, probe, stream
+from boiler.audio.container import open_source, open_track, source_name
+from boiler.audio.stream import Limits, Probe, Samples, Source, load, probe, stream, track_blocks
 from boiler.audio.windows import SAMPLE_RATE_HZ, WindowSpec
 from boiler.errors import ExhaustedError, NotASoundError, SoundError
 
-Part: TypeAlias = dict[str, Any]
+AnswerPart: TypeAlias = dict[str, Any]
 
 # An answer is sent when it holds this much sound (half a minute at 16 kHz, 2 MB), or after this much time: a slow file
 # is not a hanging one.
 ANSWER_SAMPLES = 32 * SAMPLE_RATE_HZ
-ANSWER_AFTER_S = 2.0
+MAX_ANSWER_S = 2.0
 HASH_BYTES = 2**20
-NOTHING = np.empty(0, np.float32)
-REFUSED = (SoundError, MemoryError, OSError)
+NO_SAMPLES = np.empty(0, np.float32)
+REPORTED_ERRORS = (SoundError, MemoryError, OSError)
 
 
-def serve(handle: int, memory_bytes: int, cpu_s: int, desk: Answers | None = None) -> None:
-    """Answer what is asked over the socket `handle` until it is closed. `desk`: who answers, if not a `Desk`."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+def serve(handle: int, memory_bytes: int, cpu_s: int, handler: RequestHandler | None = None) -> None:
+    """Answer requests over the socket `handle` until it is closed.
+
+    Arguments: `memory_bytes` of address space, `cpu_s` of processor time for each request, `handler`: by default a
+    `DecodeHandler`.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
     with suppress(ValueError, OSError):  # not every system has this limit
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     connection = Connection(handle)
-    desk = desk or Desk()
+    handler = handler or DecodeHandler()
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
         connection.send_bytes(b"ready")
         while True:
             request = connection.recv()
             _allow_cpu(cpu_s)
-            parts, samples = desk.answer(*request)
+            parts, samples = handler.answer(*request)
             connection.send_bytes(json.dumps(parts).encode())
             if samples.size:
                 connection.send_bytes(samples.data.cast("B"))
 
 
-class Answers(Protocol):
-    """Who answers requests."""
+class RequestHandler(Protocol):
+    """Answers the requests that `serve` receives."""
 
-    def answer(self, verb: str, *arguments: Any) -> tuple[list[Part], Samples]:
-        """The parts, and the samples of all of them. Shape: [T]."""
+    def answer(self, verb: str, *arguments: Any) -> tuple[list[AnswerPart], Samples]:
+        """The parts of the answer, and the samples of all of them, [T]."""
 
 
-class Desk:
-    """Answers requests; remembers the sound that it is in the middle of."""
+class DecodeHandler:
+    """Decodes; keeps the sound open that an answer ended in."""
 
     def __init__(self) -> None:
-        self._open: Iterator[Samples | Part] | None = None
+        self._open: Iterator[Samples | AnswerPart] | None = None
 
-    def answer(self, verb: str, *arguments: Any) -> tuple[list[Part], Samples]:
-        """The parts, and the samples of all of them. Shape: [T]."""
-        parts: list[Part] = []
+    def answer(self, verb: str, *arguments: Any) -> tuple[list[AnswerPart], Samples]:
+        """As `RequestHandler.answer`."""
+        parts: list[AnswerPart] = []
         blocks: list[Samples] = []
-        until = time.monotonic() + ANSWER_AFTER_S
+        until = time.monotonic() + MAX_ANSWER_S
         if verb == "files":
             paths, spec, limits = arguments
             for path in paths:
-                self._open = _sound(path, spec, limits)
-                parts.append(self._draw(blocks, until))
+                self._open = _decode_file(path, spec, limits)
+                parts.append(self._fill_answer(blocks, until))
                 if self._open is not None or _full(blocks, until):
                     break
         elif verb == "stream":
-            self._open = _stream(*arguments)
-            parts.append(self._draw(blocks, until))
+            self._open = _decode_stream(*arguments)
+            parts.append(self._fill_answer(blocks, until))
         elif verb == "more":
-            parts.append(self._draw(blocks, until))
+            parts.append(self._fill_answer(blocks, until))
         else:
             part, samples = _once(verb, *arguments)
             return [part], samples
-        return parts, np.concatenate(blocks) if blocks else NOTHING
+        return parts, np.concatenate(blocks) if blocks else NO_SAMPLES
 
-    def _draw(self, blocks: list[Samples], until: float) -> Part:
+    def _fill_answer(self, blocks: list[Samples], until: float) -> AnswerPart:
         assert self._open is not None
         n_samples = 0
         for item in self._open:
@@ -118,66 +124,66 @@ def _full(blocks: list[Samples], until: float) -> bool:
     return sum(map(len, blocks)) >= ANSWER_SAMPLES or time.monotonic() > until
 
 
-def _sound(path: str, spec: WindowSpec, limits: Limits) -> Iterator[Samples | Part]:
-    """Blocks of the sound (empty ones where it only takes time), then what there is to say of it."""
+def _decode_file(path: str, spec: WindowSpec, limits: Limits) -> Iterator[Samples | AnswerPart]:
+    """Blocks of the sound (empty ones while it is hashed), then its last part."""
     try:
-        with readable(path) as file:
+        with open_source(path) as file:
             before = os.fstat(file.fileno())
             digest = hashlib.sha256()
             while block := file.read(HASH_BYTES):
                 digest.update(block)
-                yield NOTHING
-            with opened(file, limits) as track:
+                yield NO_SAMPLES
+            with open_track(file, limits) as track:
                 stated_s = track.stated_s
                 end_s = None
                 if spec.which == "first" and stated_s is not None:
                     # One sample more than a window tells whether there is more.
                     end_s = (spec.window_samples + 1) / spec.sample_rate_hz
                 n_samples = 0
-                for samples in blocks_of(track, end_s=end_s, sample_rate_hz=spec.sample_rate_hz):
+                for samples in track_blocks(track, end_s=end_s, sample_rate_hz=spec.sample_rate_hz):
                     n_samples += len(samples)
                     yield samples
                 duration_s = n_samples / spec.sample_rate_hz
                 if end_s is not None and n_samples > spec.window_samples:
                     duration_s = max(duration_s, stated_s or 0.0)
-                said = Probe(duration_s, track.rate_hz, track.channels, track.format)
+                found = Probe(duration_s, track.rate_hz, track.channels, track.format)
             after = os.fstat(file.fileno())
             if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                 raise NotASoundError(path, "it was changed while it was read; try again when it is complete")
         yield {
-            "probe": astuple(said),
+            "probe": astuple(found),
             "sha256": digest.hexdigest(),
             "size_bytes": before.st_size,
             "mtime_s": before.st_mtime_ns / 1e9,
         }
-    except REFUSED as error:
-        yield {"error": told(error, path)}
+    except REPORTED_ERRORS as error:
+        yield {"error": error_fields(error, path)}
 
 
-def _stream(
+def _decode_stream(
     source: Source, start_s: float, end_s: float | None, sample_rate_hz: int, limits: Limits
-) -> Iterator[Samples | Part]:
-    """Blocks of the sound, then that it has ended."""
+) -> Iterator[Samples | AnswerPart]:
+    """Blocks of the sound, then its last part."""
     try:
         yield from stream(source, start_s=start_s, end_s=end_s, sample_rate_hz=sample_rate_hz, limits=limits)
         yield {"ended": True}
-    except REFUSED as error:
-        yield {"error": told(error, name_of(source))}
+    except REPORTED_ERRORS as error:
+        yield {"error": error_fields(error, source_name(source))}
 
 
-def _once(verb: str, source: Source, *arguments: Any) -> tuple[Part, Samples]:
+def _once(verb: str, source: Source, *arguments: Any) -> tuple[AnswerPart, Samples]:
     try:
         if verb == "load":
             start_s, end_s, sample_rate_hz, limits = arguments
             samples = load(source, start_s=start_s, end_s=end_s, sample_rate_hz=sample_rate_hz, limits=limits)
             return {"samples": len(samples)}, samples
-        return {"samples": 0, "probe": astuple(probe(source, *arguments))}, NOTHING
-    except REFUSED as error:
-        return {"samples": 0, "error": told(error, name_of(source))}, NOTHING
+        return {"samples": 0, "probe": astuple(probe(source, *arguments))}, NO_SAMPLES
+    except REPORTED_ERRORS as error:
+        return {"samples": 0, "error": error_fields(error, source_name(source))}, NO_SAMPLES
 
 
-def told(error: Exception, path: str) -> tuple[str, str, str]:
-    """Kind, path and reason, as an answer tells them."""
+def error_fields(error: Exception, path: str) -> tuple[str, str, str]:
+    """Type, path and reason, as in an answer."""
     if isinstance(error, SoundError):
         return type(error).__name__, error.path, error.reason
     if isinstance(error, MemoryError):
@@ -186,7 +192,7 @@ def told(error: Exception, path: str) -> tuple[str, str, str]:
 
 
 def _allow_cpu(cpu_s: int) -> None:
-    """The kernel ends this process (SIGXCPU) when this request takes more processor time, whatever it hangs in."""
+    """Have the kernel end this process (SIGXCPU) if this request takes more processor time."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     soft = int(used.ru_utime + used.ru_stime) + cpu_s + 1

@@ -1,19 +1,19 @@
-"""Decoding in processes that may die: one bad file (a crash, a hang, a bomb) loses only itself.
+"""Decode in worker processes: a file that crashes, hangs or exhausts its decoder loses only itself.
 
-A worker (`boiler.audio.decode_worker`) is a bare Python that imports numpy, PyAV and soxr, and nothing of the process that started
-it: no torch, no main module. Its memory and processor time are limited before it opens anything. It answers half a
-minute of sound at a time, and is asked for the next answer when the one before is taken: a ten-hour file streams
-through it, and memory stays flat on both sides.
+A worker (`boiler.audio.decode_worker`) is a plain Python process that imports numpy, PyAV and soxr, and nothing of the
+parent: no torch, no main module. Its memory and processor time are limited. An answer holds half a minute of sound at
+most, and the next one is requested when the last is taken, so a ten-hour file streams through in constant memory on
+both sides.
 
     >>> with Decoders(workers=2) as decoders:  # doctest: +SKIP
     ...     for event in decoders.windows([(7, "bird.ogg"), (8, "notes.txt")]):
     ...         match event:
-    ...             case Piece(key, windows): ...  # some windows of it, silent ones left out
-    ...             case Done(key, probe, sha256): ...  # it is complete
-    ...             case Failed(key, error): ...  # throw its pieces away
+    ...             case DecodedWindows(key, windows): ...  # some of its windows, without silent ones
+    ...             case DecodedSound(key, probe, sha256): ...  # it is complete
+    ...             case DecodeFailure(key, error): ...  # discard its windows
 
-Why this is no process pool: a task of one cannot stream, and its workers import the parent's main module, which for
-`python -m boiler.index` is torch (pebble, which outlives a crash as this does, is built on the same start-up).
+A process pool does not do: its tasks cannot stream, and its workers import the parent's main module, which for
+`python -m boiler.index` is torch (pebble, which survives crashes too, starts workers in the same way).
 """
 
 from __future__ import annotations
@@ -31,32 +31,32 @@ from typing import Any, BinaryIO, ClassVar, Generic, NamedTuple, Self, TypeAlias
 
 import numpy as np
 
-from boiler.audio.stream import Limits, Probe, Samples, Source, name_of, sample_range
+from boiler.audio.stream import Limits, Probe, Samples, Source, sample_range, source_name
 from boiler.audio.windows import DEFAULT_WINDOWS, SAMPLE_RATE_HZ, Window, WindowCutter, WindowSpec
-from boiler.audio.worker_process import Lost, Process
+from boiler.audio.worker_process import WorkerLost, WorkerProcess
 from boiler.errors import ExhaustedError, NotASoundError, SoundError, SoundLimitError
 
 Key = TypeVar("Key")
 Path: TypeAlias = str | os.PathLike[str]
 
-FILES_A_REQUEST = 16  # of short sounds; an answer ends where it holds half a minute of sound
-WINDOWS_A_PIECE = 32  # 16 MB, however short the hop
+FILES_PER_REQUEST = 16  # short sounds; an answer is full with half a minute of sound
+MAX_WINDOWS = 32  # of a `DecodedWindows`: 16 MB, however short the hop
 
 
 @dataclass(frozen=True, slots=True)
-class Piece(Generic[Key]):
-    """Windows of a sound, in their order, each [window_samples]; at most WINDOWS_A_PIECE. Silent ones are left out."""
+class DecodedWindows(Generic[Key]):
+    """Windows of a sound in order, each [window_samples], at most MAX_WINDOWS. Silent ones are left out."""
 
     key: Key
     windows: list[Window]
 
 
 @dataclass(frozen=True, slots=True)
-class Done(Generic[Key]):
-    """A sound is complete. `sha256`, `size_bytes` and `mtime_s` are those of the very bytes that were decoded.
+class DecodedSound(Generic[Key]):
+    """A sound is complete. `sha256`, `size_bytes` and `mtime_s` are of the bytes that were decoded.
 
-    `probe.duration_s` is measured; only for a long sound of which the first window was asked it is what the container
-    states. `silent`: no window of it is above silence, so no piece came.
+    `probe.duration_s` is measured, except where only the first window of a longer sound was decoded: there it is what
+    the container states. `silent`: all windows are silent, so there were no `DecodedWindows`.
     """
 
     key: Key
@@ -68,26 +68,26 @@ class Done(Generic[Key]):
 
 
 @dataclass(frozen=True, slots=True)
-class Failed(Generic[Key]):
-    """A sound cannot be used, for the reason in `error`. Pieces of it that came before are to be thrown away."""
+class DecodeFailure(Generic[Key]):
+    """A sound could not be decoded to its end, for the reason in `error`. Discard the windows that came before."""
 
     key: Key
     error: SoundError
 
 
-Event: TypeAlias = Piece[Key] | Done[Key] | Failed[Key]
+DecodeEvent: TypeAlias = DecodedWindows[Key] | DecodedSound[Key] | DecodeFailure[Key]
+
+ERROR_TYPES = {kind.__name__: kind for kind in (SoundError, NotASoundError, SoundLimitError, ExhaustedError)}
 
 
-KINDS = {kind.__name__: kind for kind in (SoundError, NotASoundError, SoundLimitError, ExhaustedError)}
+def _error(fields: list[str]) -> SoundError:
+    """The error whose `error_fields` are these."""
+    kind, path, reason = fields
+    return ERROR_TYPES[kind](path, reason)
 
 
-def _error(told: list[str]) -> SoundError:
-    kind, path, reason = told
-    return KINDS[kind](path, reason)
-
-
-class _Job(Generic[Key]):
-    """A sound on its way through a worker."""
+class _DecodeJob(Generic[Key]):
+    """A sound that is being decoded."""
 
     def __init__(self, turn: int, key: Key, path: str, cutter: WindowCutter) -> None:
         self.turn = turn
@@ -96,92 +96,97 @@ class _Job(Generic[Key]):
         self._cutter = cutter
         self._silent = True
 
-    def events(self, part: dict[str, Any], samples: Samples) -> Iterator[Event[Key]]:
-        """What a part of an answer means for whoever iterates."""
+    def events(self, part: dict[str, Any], samples: Samples) -> Iterator[DecodeEvent[Key]]:
+        """The events that a part of an answer stands for."""
         if "error" in part:
-            yield Failed(self.key, _error(part["error"]))
+            yield DecodeFailure(self.key, _error(part["error"]))
             return
         ended = "probe" in part
         windows = chain(self._cutter.push(samples), self._cutter.end() if ended else ())
-        sounding = (window for window in windows if not window.silent)
-        while piece := list(islice(sounding, WINDOWS_A_PIECE)):
+        audible = (window for window in windows if not window.silent)
+        while some := list(islice(audible, MAX_WINDOWS)):
             self._silent = False
-            yield Piece(self.key, piece)
+            yield DecodedWindows(self.key, some)
         if ended:
             probe = Probe(*part["probe"])
-            yield Done(self.key, probe, part["sha256"], part["size_bytes"], part["mtime_s"], self._silent)
+            yield DecodedSound(self.key, probe, part["sha256"], part["size_bytes"], part["mtime_s"], self._silent)
 
 
-class _Part(NamedTuple):
-    """A part of an answer that has not been handed over yet."""
+class _PendingPart(NamedTuple):
+    """A part of an answer whose events are not yielded yet."""
 
-    job: _Job[Any]
-    said: dict[str, Any]
+    job: _DecodeJob[Any]
+    fields: dict[str, Any]
     samples: Samples
 
     @property
     def last(self) -> bool:
-        return "error" in self.said or "probe" in self.said
+        return "error" in self.fields or "probe" in self.fields
 
 
 class _Lane:
-    """A worker, the sounds given to it, and what it answered."""
+    """A worker with its jobs and its answers."""
 
-    def __init__(self, worker: Process, jobs: Iterator[_Job[Any]], spec: WindowSpec, limits: Limits) -> None:
+    def __init__(
+        self, worker: WorkerProcess, jobs: Iterator[_DecodeJob[Any]], spec: WindowSpec, limits: Limits
+    ) -> None:
         self.worker = worker
-        self.answered: deque[_Part] = deque()
+        self.answered: deque[_PendingPart] = deque()
         self._jobs = jobs
         self._spec = spec
         self._limits = limits
-        self._given: deque[_Job[Any]] = deque()
-        self._in_the_middle = False  # of the first of those given
-        self._one_by_one = 0  # so many of those given are suspects: one of them took the worker along
+        self._sent: deque[_DecodeJob[Any]] = deque()
+        self._in_the_middle = False  # of the first job sent
+        self._n_suspects = 0  # jobs to send one at a time, because one of them killed the worker
 
-    def ask(self) -> None:
-        """Give it work, when there is any."""
+    def send(self) -> None:
+        """Send the next request, if there is work."""
         if self._in_the_middle:
-            self.worker.ask("more")
+            self.worker.send("more")
             return
-        if not self._given:
-            self._given.extend(islice(self._jobs, FILES_A_REQUEST))
-        n_files = 1 if self._one_by_one else len(self._given)
+        if not self._sent:
+            self._sent.extend(islice(self._jobs, FILES_PER_REQUEST))
+        n_files = 1 if self._n_suspects else len(self._sent)
         if n_files:
-            paths = [job.path for job in islice(self._given, n_files)]
-            self.worker.ask("files", paths, self._spec, self._limits)
+            paths = [job.path for job in islice(self._sent, n_files)]
+            self.worker.send("files", paths, self._spec, self._limits)
 
-    def take(self) -> None:
-        """Its answer, or what its death means."""
-        alone = self._in_the_middle or self._one_by_one or len(self._given) == 1
+    def receive(self) -> None:
+        """Take its answer; if it died, fail the job that it was working on, or make its jobs suspects."""
+        alone = self._in_the_middle or self._n_suspects or len(self._sent) == 1
         try:
-            parts, samples = self.worker.take()
-        except Lost as lost:
+            parts, samples = self.worker.receive()
+        except WorkerLost as lost:
             if not alone:
-                self._one_by_one = len(self._given)
+                self._n_suspects = len(self._sent)
                 return
-            job = self._given[0]
+            job = self._sent[0]
             parts = [{"samples": 0, "error": (lost.kind.__name__, job.path, lost.reason)}]
             samples = np.empty(0, np.float32)
         begin = 0
-        for said in parts:
-            end = begin + said["samples"]
-            part = _Part(self._given[0], said, samples[begin:end])
+        for fields in parts:
+            end = begin + fields["samples"]
+            part = _PendingPart(self._sent[0], fields, samples[begin:end])
             begin = end
             self.answered.append(part)
             self._in_the_middle = not part.last
             if part.last:
-                self._given.popleft()
-                self._one_by_one = max(0, self._one_by_one - 1)
+                self._sent.popleft()
+                self._n_suspects = max(0, self._n_suspects - 1)
 
 
 class Decoders:
-    """Workers that decode. A context manager; `close` ends them.
+    """Worker processes that decode. A context manager; `close` ends them. Safe to call from several threads.
 
-    `workers`: processes. `timeout_s`: for one answer, whatever it hangs in (a sound that goes on takes many).
-    `memory_bytes`: of address space for each. `limits`: of each sound.
+    Arguments:
+        workers: processes; they start with the first request
+        timeout_s: for one answer (a long sound takes many)
+        memory_bytes: of address space for each process
+        limits: of each sound
     """
 
     MODULE: ClassVar[str] = "boiler.audio.decode_worker"
-    """What runs in the processes."""
+    """The module whose `serve` runs in the processes."""
 
     def __init__(
         self,
@@ -194,8 +199,8 @@ class Decoders:
         if workers < 1:
             raise ValueError(f"at least one worker is needed, not {workers}")
         self.limits = limits or Limits()
-        self._workers = [Process(timeout_s, memory_bytes, self.MODULE) for _ in range(workers)]
-        self._free: queue.SimpleQueue[Process] = queue.SimpleQueue()
+        self._workers = [WorkerProcess(timeout_s, memory_bytes, self.MODULE) for _ in range(workers)]
+        self._free: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
         for worker in self._workers:
             self._free.put(worker)
 
@@ -209,12 +214,12 @@ class Decoders:
 
     @property
     def pids(self) -> list[int]:
-        """Of the processes that are running."""
+        """Process ids of the running workers."""
         return [worker.pid for worker in self._workers if worker.pid is not None]
 
     def start(self) -> None:
-        """Start the workers now rather than with the first request; does not wait for them."""
-        with self._taken(len(self._workers)) as workers:
+        """Start the workers now, not with the first request; does not wait until they are up."""
+        with self._acquired(len(self._workers)) as workers:
             for worker in workers:
                 worker.start()
 
@@ -248,21 +253,21 @@ class Decoders:
         sample_rate_hz: int = SAMPLE_RATE_HZ,
         limits: Limits | None = None,
     ) -> Generator[Samples]:
-        """`boiler.audio.stream.stream` in a worker, which is an answer ahead. Close it to stop before the end.
+        """`boiler.audio.stream.stream` in a worker, which decodes one answer ahead. Close the generator to stop early.
 
         Raises: as `boiler.audio.stream.stream`.
         """
         sample_range(start_s, end_s, sample_rate_hz)  # now, not at the first block
-        return self._pieces(source, (start_s, end_s, sample_rate_hz, limits or self.limits))
+        return self._stream(source, (start_s, end_s, sample_rate_hz, limits or self.limits))
 
-    def _pieces(self, source: Source, arguments: tuple[Any, ...]) -> Generator[Samples]:
-        name = name_of(source)
-        with self._taken(1) as (worker,):
-            worker.ask("stream", _given(source), *arguments)
-            while worker.asked:
-                said, samples = _only(worker, name)
-                if "ended" not in said:
-                    worker.ask("more")
+    def _stream(self, source: Source, arguments: tuple[Any, ...]) -> Generator[Samples]:
+        name = source_name(source)
+        with self._acquired(1) as (worker,):
+            worker.send("stream", _sendable(source), *arguments)
+            while worker.busy:
+                fields, samples = _only_part(worker, name)
+                if "ended" not in fields:
+                    worker.send("more")
                 if samples.size:
                     yield samples
 
@@ -272,54 +277,52 @@ class Decoders:
 
     def windows(
         self, jobs: Iterable[tuple[Key, Path]], spec: WindowSpec = DEFAULT_WINDOWS, *, ordered: bool = False
-    ) -> Generator[Event[Key]]:
-        """Decode files and cut them into windows, in all workers that are free.
+    ) -> Generator[DecodeEvent[Key]]:
+        """Decode files and cut them into windows, in all free workers.
 
-        For each key: any number of `Piece`, then one `Done` or `Failed`. `ordered`: all of one key before the next, in
-        the order of `jobs`; otherwise as it comes, sounds mixed. `jobs` is read as work is given out, and each worker
-        is at most two answers (of half a minute of sound, or 16 files) ahead of whoever iterates. Close it to stop
-        before the end.
+        For each key: any number of `DecodedWindows`, then one `DecodedSound` or `DecodeFailure`. `ordered`: all events
+        of one key before those of the next, in the order of `jobs`; otherwise as they come, sounds interleaved. `jobs`
+        is iterated as work is sent, and each worker is at most two answers (of half a minute of sound, or 16 files)
+        ahead of the caller. Close the generator to stop early.
 
-        Raises: BoilerError: a worker does not even start.
+        Raises: BoilerError: a worker does not start.
         """
         numbered = enumerate(jobs)
-        queued = (_Job(turn, key, os.fspath(path), WindowCutter(spec)) for turn, (key, path) in numbered)
+        queued = (_DecodeJob(turn, key, os.fspath(path), WindowCutter(spec)) for turn, (key, path) in numbered)
         return self._windows(queued, spec, ordered)
 
-    def _windows(self, jobs: Iterator[_Job[Key]], spec: WindowSpec, ordered: bool) -> Generator[Event[Key]]:
+    def _windows(self, jobs: Iterator[_DecodeJob[Key]], spec: WindowSpec, ordered: bool) -> Generator[DecodeEvent[Key]]:
         turn = 0
-        with self._taken(len(self._workers)) as workers:
+        with self._acquired(len(self._workers)) as workers:
             lanes = [_Lane(worker, jobs, spec, self.limits) for worker in workers]
             while True:
                 waiting = any(lane.answered for lane in lanes)
                 for lane in lanes:
-                    # Asked before its answer is handed over, so that it works while that is made use of. Not when it
-                    # has to wait for its turn anyway: that is what bounds what is held here.
-                    if not lane.worker.asked and (
-                        not lane.answered or lane.answered[0].job.turn == turn or not ordered
-                    ):
-                        lane.ask()
+                    # The next request is sent before the answer is yielded, so that the worker decodes meanwhile. Not
+                    # if its turn has not come: that bounds the memory held here.
+                    if not lane.worker.busy and (not lane.answered or lane.answered[0].job.turn == turn or not ordered):
+                        lane.send()
                 for lane in lanes:
                     while lane.answered and (not ordered or lane.answered[0].job.turn == turn):
-                        job, said, samples = part = lane.answered.popleft()
+                        job, fields, samples = part = lane.answered.popleft()
                         turn += part.last
-                        yield from job.events(said, samples)
-                asked = [lane for lane in lanes if lane.worker.asked]
-                if not asked and not waiting:  # all of them were offered work, and there was none
+                        yield from job.events(fields, samples)
+                busy = [lane for lane in lanes if lane.worker.busy]
+                if not busy and not waiting:  # all were offered work, and there was none
                     return
-                _await([lane.worker for lane in asked])
-                for lane in asked:
-                    if lane.worker.due:
-                        lane.take()
+                _wait_for_any([lane.worker for lane in busy])
+                for lane in busy:
+                    if lane.worker.has_answer:
+                        lane.receive()
 
     def _once(self, verb: str, source: Source, arguments: tuple[Any, ...]) -> tuple[dict[str, Any], Samples]:
-        with self._taken(1) as (worker,):
-            worker.ask(verb, _given(source), *arguments)
-            return _only(worker, name_of(source))
+        with self._acquired(1) as (worker,):
+            worker.send(verb, _sendable(source), *arguments)
+            return _only_part(worker, source_name(source))
 
     @contextmanager
-    def _taken(self, at_most: int) -> Iterator[list[Process]]:
-        """So many workers for oneself: one is waited for, others only taken when they are free."""
+    def _acquired(self, at_most: int) -> Iterator[list[WorkerProcess]]:
+        """Up to `at_most` workers for exclusive use: waits for one, takes more only if they are free."""
         workers = [self._free.get()]
         with suppress(queue.Empty):
             while len(workers) < at_most:
@@ -328,34 +331,34 @@ class Decoders:
             yield workers
         finally:
             for worker in workers:
-                if worker.asked:  # left in the middle of something
+                if worker.busy:  # left with an answer outstanding
                     worker.stop()
                 self._free.put(worker)
 
 
-def _await(workers: list[Process]) -> None:
-    """Until one of them has answered, has died, or is overdue."""
-    left_s = min((worker.left_s for worker in workers), default=0.0)
-    wait([worker.connection for worker in workers if worker.connection], max(0.0, left_s))
+def _wait_for_any(workers: list[WorkerProcess]) -> None:
+    """Wait until one of them has answered, has died, or is overdue."""
+    remaining_s = min((worker.remaining_s for worker in workers), default=0.0)
+    wait([worker.connection for worker in workers if worker.connection], max(0.0, remaining_s))
 
 
-def _given(source: Source) -> str | bytes:
-    """As it is sent to a worker."""
+def _sendable(source: Source) -> str | bytes:
+    """A source as it is sent to a worker: a path or bytes."""
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
     return source if isinstance(source, bytes) else _read(source)
 
 
-def _only(worker: Process, name: str) -> tuple[dict[str, Any], Samples]:
-    """The one part of its answer. Raises: SoundError: it cannot be read, or the worker died of it."""
+def _only_part(worker: WorkerProcess, name: str) -> tuple[dict[str, Any], Samples]:
+    """The only part of its answer. Raises: SoundError: the sound cannot be decoded, or the worker died."""
     try:
-        (said,), samples = worker.take()
-    except Lost as lost:
+        (fields,), samples = worker.receive()
+    except WorkerLost as lost:
         raise lost.kind(name, lost.reason) from None
-    if "error" in said:
-        error = _error(said["error"])
+    if "error" in fields:
+        error = _error(fields["error"])
         raise type(error)(name, error.reason)
-    return said, samples
+    return fields, samples
 
 
 def _read(file: BinaryIO) -> bytes:

@@ -1,8 +1,8 @@
-"""What runs in a drawing process: it reads sounds of the collection to draw and to copy them, and may die of one. Its
-other end is `boiler.audio.media_pool`; how the two talk, and why not by pickles, stands in `boiler.audio.decode_worker`.
+"""The worker's side of `boiler.audio.media_pool`: draws and copies sounds on request, in a process that may die of one.
 
-Requests: ``("kind", path)``, ``("copy", path, target, start_s, end_s)``, ``("peaks", path, points, start_s, end_s)``
-and ``("picture", path, width, height, start_s, end_s)``.
+The protocol is that of `boiler.audio.decode_worker`. Requests: `("media_type", path)`,
+`("copy", path, target, start_s, end_s)`, `("peaks", path, points, start_s, end_s)` and
+`("spectrogram", path, width, height, start_s, end_s)`.
 """
 
 from __future__ import annotations
@@ -14,41 +14,43 @@ from typing import Any
 import numpy as np
 
 from boiler.audio import decode_worker, spectrogram, transcode
-from boiler.audio.decode_worker import NOTHING, REFUSED, Part
+from boiler.audio.decode_worker import NO_SAMPLES, REPORTED_ERRORS, AnswerPart
 from boiler.audio.stream import Samples
 
 
 def serve(handle: int, memory_bytes: int, cpu_s: int) -> None:
-    """Answer what is asked over the socket `handle` until it is closed."""
-    decode_worker.serve(handle, memory_bytes, cpu_s, Easel())
+    """Answer requests over the socket `handle` until it is closed."""
+    decode_worker.serve(handle, memory_bytes, cpu_s, MediaHandler())
 
 
-class Easel:
-    """Answers requests."""
+class MediaHandler:
+    """Makes pictures, waveforms and copies."""
 
-    def answer(self, verb: str, *arguments: Any) -> tuple[list[Part], Samples]:
-        """One part, and what of it is numbers. Shape: [T]."""
+    def answer(self, verb: str, *arguments: Any) -> tuple[list[AnswerPart], Samples]:
+        """One part, and the numbers of a waveform, [T]."""
         path, *rest = arguments
         try:
             part, samples = getattr(self, f"_{verb}")(path, *rest)
-        except REFUSED as error:
-            part, samples = {"error": decode_worker.told(error, path)}, NOTHING
+        except REPORTED_ERRORS as error:
+            part, samples = {"error": decode_worker.error_fields(error, path)}, NO_SAMPLES
         return [part | {"samples": len(samples)}], samples
 
-    def _kind(self, path: str) -> tuple[Part, Samples]:
-        return {"kind": transcode.media_type(Path(path))}, NOTHING
+    def _media_type(self, path: str) -> tuple[AnswerPart, Samples]:
+        return {"media_type": transcode.media_type(Path(path))}, NO_SAMPLES
 
-    def _copy(self, path: str, target: str, start_s: float, end_s: float | None) -> tuple[Part, Samples]:
+    def _copy(self, path: str, target: str, start_s: float, end_s: float | None) -> tuple[AnswerPart, Samples]:
         try:
-            transcode.make(Path(path), Path(target), start_s, end_s)
+            transcode.write_copy(Path(path), Path(target), start_s, end_s)
         except transcode.NoRoomError as error:
-            return {"no_room": str(error)}, NOTHING
-        return {}, NOTHING
+            return {"no_room": str(error)}, NO_SAMPLES
+        return {}, NO_SAMPLES
 
-    def _peaks(self, path: str, points: int, start_s: float, end_s: float | None) -> tuple[Part, Samples]:
+    def _peaks(self, path: str, points: int, start_s: float, end_s: float | None) -> tuple[AnswerPart, Samples]:
         drawn = spectrogram.peaks(path, points, start_s=start_s, end_s=end_s)
         return {"start_s": drawn.start_s, "end_s": drawn.end_s}, np.concatenate([drawn.low, drawn.high])
 
-    def _picture(self, path: str, width: int, height: int, start_s: float, end_s: float | None) -> tuple[Part, Samples]:
+    def _spectrogram(
+        self, path: str, width: int, height: int, start_s: float, end_s: float | None
+    ) -> tuple[AnswerPart, Samples]:
         png = spectrogram.spectrogram_png(path, width, height, start_s=start_s, end_s=end_s)
-        return {"png": base64.b64encode(png).decode()}, NOTHING
+        return {"png": base64.b64encode(png).decode()}, NO_SAMPLES

@@ -1,7 +1,7 @@
-"""A sound as something to look at: its waveform as peaks, its spectrum over time as a PNG.
+"""Pictures of a sound: its waveform as peaks, its spectrogram as a PNG.
 
-Both stream: memory stays flat whatever the length. numpy and Pillow; no torch, and no plotting library whose state
-would be shared between threads.
+Sounds are streamed, in constant memory, and drawn up to 8 kHz whatever the index's encoder takes. Made with numpy and
+Pillow: no torch, and no plotting library, which would share state between threads.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from PIL import Image
 from boiler.arrays import Float32Array
 from boiler.audio import stream
 
-MAX_DRAWN_S = 7_200.0  # a longer sound is drawn part by part: drawing reads every sample of it
+MAX_DRAWN_S = 7_200.0  # longer sounds are drawn part by part, because drawing decodes every sample
 LOWEST_HZ = 50.0
 RANGE_DB = 80.0
 
@@ -25,7 +25,7 @@ _N_FFT = 1_024  # 64 ms at 16 kHz
 _CELLS_PER_COLUMN = 4  # so that a column's edge is right to a quarter of its width
 _FRAMES_AT_ONCE = 512
 
-# Dark to light with lightness rising all the way, so that it reads in grey and by colour-blind eyes alike.
+# Lightness rises all the way, so that the picture can be read in grey and by colour-blind readers.
 _COLOUR_STOPS = (
     (0, 0, 4),
     (45, 17, 96),
@@ -38,8 +38,8 @@ _COLOUR_STOPS = (
 
 
 class Peaks(NamedTuple):
-    """A waveform small enough to draw: ``low`` and ``high`` float32 ``[points]``, columns that cover ``start_s`` to
-    ``end_s`` evenly."""
+    """Lowest and highest sample of each column: ``low`` and ``high`` float32 ``[points]``, evenly from ``start_s`` to
+    ``end_s``."""
 
     low: Float32Array
     high: Float32Array
@@ -87,9 +87,9 @@ def spectrogram_png(
     """
     hop = int(np.clip(_expected_samples(source, start_s, end_s) // (2 * width), _N_FFT // 16, _N_FFT))
     bands = _bands(height)
-    # Of a long sound so many frames are one: all of them, two hours' worth, would be half a gigabyte.
-    together = max(1, _expected_samples(source, start_s, end_s) // hop // (_CELLS_PER_COLUMN * width))
-    rows = _together((spectrum @ bands for spectrum in _spectra(_stream(source, start_s, end_s), hop)), together)
+    # Frames of a long sound are averaged in groups: two hours of them would take half a gigabyte.
+    frames_per_row = max(1, _expected_samples(source, start_s, end_s) // hop // (_CELLS_PER_COLUMN * width))
+    rows = _pooled((spectrum @ bands for spectrum in _spectra(_stream(source, start_s, end_s), hop)), frames_per_row)
     power = _to_columns(np.concatenate(list(rows)), width)
     level_db = 10.0 * np.log10(np.maximum(power, 1e-12))
     shade = (
@@ -107,15 +107,14 @@ def _stream(source: stream.Source, start_s: float, end_s: float | None) -> Itera
 
 
 def _expected_samples(source: stream.Source, start_s: float, end_s: float | None) -> int:
-    """How many samples there may be; a header can be wrong, so it sets how finely is looked, never
-    where things stand."""
+    """An estimate from the header, which can be wrong: it decides the resolution, never positions."""
     if end_s is None:
         end_s = stream.probe(source).duration_s
     return max(1, int((min(end_s - start_s, MAX_DRAWN_S)) * stream.SAMPLE_RATE_HZ))
 
 
 def _chunks(blocks: Iterable[Float32Array], cell: int) -> Iterator[Float32Array]:
-    """The same samples in blocks of whole cells; only the last may end within one."""
+    """The same samples in blocks that are multiples of `cell`, except the last."""
     rest = np.zeros(0, np.float32)
     for block in blocks:
         joined = np.concatenate([rest, block])
@@ -149,8 +148,8 @@ def _spectra(blocks: Iterable[Float32Array], hop: int) -> Iterator[Float32Array]
         rest = rest[len(frames) * hop :]
 
 
-def _together(blocks: Iterable[Float32Array], count: int) -> Iterator[Float32Array]:
-    """The mean of each so many rows; of the last, of those that are left."""
+def _pooled(blocks: Iterable[Float32Array], count: int) -> Iterator[Float32Array]:
+    """The mean of each `count` rows; of the last ones, of those that are left."""
     rest: Float32Array | None = None
     for block in blocks:
         rest = block if rest is None else np.concatenate([rest, block])
@@ -164,7 +163,7 @@ def _together(blocks: Iterable[Float32Array], count: int) -> Iterator[Float32Arr
 
 @functools.lru_cache(maxsize=16)
 def _bands(height: int) -> Float32Array:
-    """``[513, height]``: each row of pixels a triangle over the bins around its frequency."""
+    """Filter bank ``[513, height]``: for each row of pixels a triangle over the bins around its frequency."""
     bin_hz = stream.SAMPLE_RATE_HZ / _N_FFT
     centres = np.geomspace(LOWEST_HZ, stream.SAMPLE_RATE_HZ / 2, height) / bin_hz
     reach = np.maximum(1.0, np.gradient(centres)) if height > 1 else np.array([float(_N_FFT)])
@@ -173,8 +172,8 @@ def _bands(height: int) -> Float32Array:
 
 
 def _to_columns(power: Float32Array, width: int) -> Float32Array:
-    """``[frames, height]`` to ``[width, height]``: the mean where there are more frames than columns, else between
-    the two nearest."""
+    """``[frames, height]`` to ``[width, height]``: the mean of the frames of a column, or interpolated where there are
+    fewer frames than columns."""
     frames = len(power)
     if frames >= width:
         edges = np.arange(width) * frames // width

@@ -2,14 +2,14 @@
 
 Training, indexing, queries and the browser all decode here, so that the same sound is the same samples everywhere:
 
-* `boiler.audio.container` (PyAV) decodes; what a file is is decided by its content, never by its name.
-* **Downmix** is the mean over the channels, by us: FFmpeg's own mono is 0.707 (L + R), which is 3 dB too loud.
+* `boiler.audio.container` (PyAV) decodes; the format is detected from the content, never from the name.
+* **Downmix** is the mean over channels, computed here: FFmpeg's mono is 0.707 (L + R), which is 3 dB too loud.
 * **soxr** (HQ) resamples, streaming.
-* **Limits** hold while streaming, whatever the header claims; memory stays flat however long the sound.
+* **Limits** are enforced while streaming, whatever the header claims; memory does not grow with the length.
 
-Integer samples are scaled to [-1, 1); float samples are taken as they are and may exceed it. A damaged packet is
-skipped, a truncated file gives what is there. Nothing but the errors of `boiler.errors` comes out, with the name of the
-sound and the reason; a decoder that crashes or hangs is the business of `boiler.audio.decoder_pool`.
+Integer samples are scaled to [-1, 1); float samples are kept as they are and may exceed it. A damaged packet is
+skipped; of a truncated file, what is there is decoded. Only errors of `boiler.errors` are raised, with the name of the
+sound and the reason. Decoders that crash or hang are handled by `boiler.audio.decoder_pool`.
 
     >>> samples = load("bird.ogg", start_s=2.0, end_s=4.0)  # doctest: +SKIP
     >>> samples.shape, samples.dtype  # doctest: +SKIP
@@ -25,7 +25,7 @@ from typing import Protocol, cast
 import numpy as np
 import soxr
 
-from boiler.audio.container import Limits, Source, Track, name_of, opened
+from boiler.audio.container import Limits, Source, Track, open_track, source_name
 from boiler.audio.windows import SAMPLE_RATE_HZ, Samples
 from boiler.errors import NotASoundError, SoundError, SoundLimitError
 
@@ -37,28 +37,28 @@ __all__ = [
     "Reader",
     "Samples",
     "Source",
-    "blocks_of",
     "load",
-    "name_of",
     "probe",
     "sample_range",
+    "source_name",
     "stream",
+    "track_blocks",
 ]
 
-# What a folder is searched for; compared in lower case. What is inside decides how a file is read.
+# File name suffixes that a folder is searched for, in lower case. How a file is decoded depends on its content alone.
 SUFFIXES = frozenset(
     {".3gp", ".aac", ".aif", ".aifc", ".aiff", ".asf", ".au", ".caf", ".flac", ".m4a", ".m4b", ".m4v", ".mka", ".mkv"}
     | {".mov", ".mp3", ".mp4", ".oga", ".ogg", ".ogv", ".opus", ".rf64", ".snd", ".spx", ".w64", ".wav", ".wave"}
     | {".weba", ".webm", ".wma", ".wmv"}
 )
 
-# Before a part that is asked for, so that the resampler's filter (a few milliseconds) is filled as in the whole.
+# Decoded before a part, so that the resampler's filter (a few milliseconds) is filled as it is in the whole sound.
 WARM_UP_S = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a sound is: seconds, samples a second, channels, and container/codec such as `ogg/vorbis`."""
+    """What a sound is. `format`: container and codec, such as `ogg/vorbis`."""
 
     duration_s: float
     sample_rate_hz: int
@@ -67,7 +67,7 @@ class Probe:
 
 
 class Reader(Protocol):
-    """What reads sounds: this module, or `boiler.audio.decoder_pool.Decoders`, which does so in processes that may die."""
+    """What decodes sounds: this module, or `boiler.audio.decoder_pool.Decoders`, which does it in other processes."""
 
     def load(
         self, source: Source, *, start_s: float = 0.0, end_s: float | None = None, sample_rate_hz: int = SAMPLE_RATE_HZ
@@ -80,19 +80,21 @@ class Reader(Protocol):
         """`boiler.audio.stream.stream`."""
 
 
-def probe(source: Source, limits: Limits | None = None, *, step: Callable[[], None] = lambda: None) -> Probe:
-    """What the container says of itself, without decoding; where it does not state its length, that is measured:
-    `step` is called after each block of about a second, and ends it by raising.
+def probe(source: Source, limits: Limits | None = None, *, on_block: Callable[[], None] = lambda: None) -> Probe:
+    """What the container states about the sound, without decoding it.
 
-    Raises: NotASoundError, SoundLimitError; what `step` raises.
+    If it does not state a duration, the sound is decoded to measure it; `on_block` is then called after each block of
+    about a second, and may raise to stop.
+
+    Raises: NotASoundError, SoundLimitError; what `on_block` raises.
     """
-    with opened(source, limits or Limits()) as track:
+    with open_track(source, limits or Limits()) as track:
         duration_s = track.stated_s
         if duration_s is None:
             n_samples = 0
-            for block in blocks_of(track):
+            for block in track_blocks(track):
                 n_samples += len(block)
-                step()
+                on_block()
             duration_s = n_samples / SAMPLE_RATE_HZ
         return Probe(duration_s, track.rate_hz, track.channels, track.format)
 
@@ -140,16 +142,16 @@ def stream(
     part = sample_range(start_s, end_s, sample_rate_hz)  # now, not at the first block
 
     def reading() -> Iterator[Samples]:
-        with opened(source, limits or Limits()) as track:
+        with open_track(source, limits or Limits()) as track:
             yield from _cut(track, *part, sample_rate_hz)
 
     return reading()
 
 
-def blocks_of(
+def track_blocks(
     track: Track, *, start_s: float = 0.0, end_s: float | None = None, sample_rate_hz: int = SAMPLE_RATE_HZ
 ) -> Iterator[Samples]:
-    """What `stream` gives, of a track that is open already. Raises: as `stream`."""
+    """`stream` of a track that is open already. Raises: as `stream`."""
     return _cut(track, *sample_range(start_s, end_s, sample_rate_hz), sample_rate_hz)
 
 
@@ -201,7 +203,7 @@ def _resampled(track: Track, from_s: int, rate_hz: int) -> Iterator[Samples]:
         return done
 
     for block_hz, block in track.blocks(from_s):
-        if block_hz != current_hz:  # at the beginning, and where recordings of several rates were joined
+        if block_hz != current_hz:  # at the start, and where recordings of several rates were concatenated
             yield resampled(nothing, last=True)
             current_hz = block_hz
             resampler = None

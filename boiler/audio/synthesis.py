@@ -1,9 +1,9 @@
-"""Made-up sounds of known kinds, for the demonstration and for tests: no recording is needed, every label is true.
+"""Synthetic sounds of known kinds, for the demo and for tests: no recordings are needed, and every label is right.
 
-A sound of a kind varies widely in pitch, length, level and background noise, so that neither loudness nor length nor
-a single frequency gives its kind away. The same seed gives the same sounds.
+Sounds of a kind vary widely in pitch, length, level and background noise, so that no loudness, length or single
+frequency identifies a kind. The same seed gives the same sounds.
 
->>> made = make("bell", np.random.default_rng(1))
+>>> made = synthesize("bell", np.random.default_rng(1))
 >>> made.dtype, made.ndim, bool(np.abs(made).max() <= 1)
 (dtype('float32'), 1, True)
 """
@@ -20,13 +20,13 @@ from boiler.arrays import Float32Array, FloatArray
 from boiler.errors import UnknownNameError
 
 RATE_HZ = 22_050
-"""Not boiler's own rate: the demonstration goes through resampling as real sounds do."""
+"""Not the rate of boiler's encoders, so that the demo resamples as for real sounds."""
 
 Random = np.random.Generator
 
 
 def _times(rng: Random, low_s: float, high_s: float) -> FloatArray:
-    """Sample times of a length drawn between the two, evenly on a logarithmic scale."""
+    """Sample times of a random length, log-uniform between the two."""
     return np.arange(int(_log_uniform(rng, low_s, high_s) * RATE_HZ)) / RATE_HZ
 
 
@@ -51,7 +51,7 @@ def _band(centre_hz: float, width_hz: float) -> Callable[[FloatArray], FloatArra
 
 
 def _faded(sound: FloatArray, in_s: float, out_s: float) -> FloatArray:
-    """The sound with a straight fade at either end."""
+    """The sound with a linear fade at both ends."""
     t = np.arange(len(sound)) / RATE_HZ
     return np.asarray(sound * np.minimum(1, t / in_s) * np.minimum(1, t[::-1] / out_s))
 
@@ -59,7 +59,7 @@ def _faded(sound: FloatArray, in_s: float, out_s: float) -> FloatArray:
 def _repeated(
     rng: Random, total: FloatArray, every_s: float, jitter: float, one: Callable[[], FloatArray]
 ) -> FloatArray:
-    """Events of the same kind laid into silence, `jitter` (0 to 1) of the interval early or late."""
+    """Events repeated every `every_s`, each early or late by up to `jitter` (0 to 1) of the interval."""
     out = np.zeros(len(total))
     start_s = rng.uniform(0, min(every_s, 0.3 * len(out) / RATE_HZ))
     while (start := int(start_s * RATE_HZ)) < len(out):
@@ -70,7 +70,7 @@ def _repeated(
 
 
 def pluck(rng: Random) -> FloatArray:
-    """A plucked string: a burst of noise that runs around a loop and loses its highs (Karplus and Strong, 1983)."""
+    """A plucked string: noise in a delay line with a low-pass filter (Karplus and Strong, 1983)."""
     t = _times(rng, 0.8, 4)
     period = int(RATE_HZ / _log_uniform(rng, 80, 700))
     loop = rng.uniform(-1, 1, period)
@@ -83,7 +83,7 @@ def pluck(rng: Random) -> FloatArray:
 
 
 def organ(rng: Random) -> FloatArray:
-    """Steady harmonics of a chord, drawbars drawn at random."""
+    """Steady harmonics of a chord, with random drawbars."""
     t = _times(rng, 0.8, 6)
     root_hz = _log_uniform(rng, 90, 500)
     chord = [1.0, *rng.choice([1.25, 1.2, 1.5, 4 / 3], size=int(rng.integers(0, 3)), replace=False)]
@@ -97,7 +97,7 @@ def organ(rng: Random) -> FloatArray:
 
 
 def bell(rng: Random) -> FloatArray:
-    """Partials that are no multiples of one another, the high ones dying first."""
+    """Inharmonic partials, the high ones decaying first."""
     t = _times(rng, 1, 6)
     strike_hz = _log_uniform(rng, 200, 1500)
     partials = np.array([0.5, 1, 1.2, 1.5, 2, 2.5, 2.67, 3, 4, 5.3]) * (1 + rng.normal(0, 0.01, 10))
@@ -112,7 +112,7 @@ def bell(rng: Random) -> FloatArray:
 
 
 def kick(rng: Random) -> FloatArray:
-    """A bass drum: a tone that falls fast, with a click in front."""
+    """A bass drum: a tone of falling pitch after a click."""
     t = np.arange(int(0.5 * RATE_HZ)) / RATE_HZ
     low_hz, fall_s, decay_s = rng.uniform(38, 75), rng.uniform(0.02, 0.06), rng.uniform(0.08, 0.25)
     click = rng.uniform(0, 0.4)
@@ -125,7 +125,7 @@ def kick(rng: Random) -> FloatArray:
 
 
 def snare(rng: Random) -> FloatArray:
-    """A snare drum: a short tone under a longer rattle of noise."""
+    """A snare drum: a short tone and a longer burst of noise."""
     t = np.arange(int(0.4 * RATE_HZ)) / RATE_HZ
     head_hz, rattle_s, tone = rng.uniform(150, 280), rng.uniform(0.05, 0.16), rng.uniform(0.3, 1)
 
@@ -137,7 +137,7 @@ def snare(rng: Random) -> FloatArray:
 
 
 def hihat(rng: Random) -> FloatArray:
-    """A hi-hat: the highest noise only, in quick strokes."""
+    """A hi-hat: short bursts of high-pass noise."""
     t = np.arange(int(0.3 * RATE_HZ)) / RATE_HZ
     edge_hz, decay_s = rng.uniform(5000, 8000), _log_uniform(rng, 0.015, 0.09)
 
@@ -148,7 +148,7 @@ def hihat(rng: Random) -> FloatArray:
 
 
 def sweep(rng: Random) -> FloatArray:
-    """Noise through a narrow band that glides up or down."""
+    """Narrow-band noise whose centre glides up or down."""
     t = _times(rng, 1, 6)
     begin_hz, end_hz = rng.permutation([_log_uniform(rng, 200, 600), _log_uniform(rng, 2500, 8000)])
     path = begin_hz * (end_hz / begin_hz) ** (t / t[-1])
@@ -158,7 +158,7 @@ def sweep(rng: Random) -> FloatArray:
 
 
 def chirp(rng: Random) -> FloatArray:
-    """A bird: short calls whose pitch bends, at its own pace."""
+    """A bird: short calls of bending pitch."""
     call_s, base_hz, bend = (
         rng.uniform(0.05, 0.25),
         rng.uniform(1800, 5000),
@@ -174,7 +174,7 @@ def chirp(rng: Random) -> FloatArray:
 
 
 def vowel(rng: Random) -> FloatArray:
-    """A sung vowel: pulses of a voice through the resonances of a throat."""
+    """A sung vowel: a glottal pulse train through three formants."""
     t = _times(rng, 0.4, 3)
     pitch_hz = rng.uniform(85, 280) * (
         1 + 0.02 * np.sin(2 * np.pi * rng.uniform(4, 7) * t) + rng.uniform(-0.2, 0.2) * t / t[-1]
@@ -188,7 +188,7 @@ def vowel(rng: Random) -> FloatArray:
 
 
 def engine(rng: Random) -> FloatArray:
-    """A motor: firing strokes through a hollow body, the speed wandering."""
+    """A motor: firing strokes of varying speed through a resonance."""
     t = _times(rng, 1.5, 9)
     wander = _filtered(rng.normal(0, 1, len(t)), lambda f: 1.0 * (f < 1))
     rate_hz = rng.uniform(18, 70) * (1 + 0.15 * wander / (np.abs(wander).max() + 1e-9))
@@ -199,7 +199,7 @@ def engine(rng: Random) -> FloatArray:
 
 
 def rain(rng: Random) -> FloatArray:
-    """Rain: a hiss with many small drops on it."""
+    """Rain: hiss and many small drops."""
     t = _times(rng, 2, 9)
     drops = (rng.uniform(0, 1, len(t)) < rng.uniform(60, 400) / RATE_HZ) * rng.exponential(1, len(t))
     pitch_hz = rng.uniform(1500, 5000)
@@ -209,7 +209,7 @@ def rain(rng: Random) -> FloatArray:
 
 
 def wind(rng: Random) -> FloatArray:
-    """Wind: low noise that swells and dies."""
+    """Wind: low noise of varying level."""
     t = _times(rng, 2, 9)
     howl = _band(rng.uniform(200, 700), rng.uniform(80, 250))
     blown = _filtered(rng.normal(0, 1, len(t)), lambda f: howl(f) + 0.3 / (1 + (f / 120) ** 2))
@@ -218,7 +218,7 @@ def wind(rng: Random) -> FloatArray:
 
 
 def siren(rng: Random) -> FloatArray:
-    """A siren: one loud tone that rises and falls, or hops between two pitches."""
+    """A siren: a tone that rises and falls, or alternates between two pitches."""
     t = _times(rng, 1.5, 8)
     turn = 2 * np.pi * rng.uniform(0.4, 3) * t
     wave_form = np.sin(turn) if rng.uniform() < 0.5 else np.sign(np.sin(turn))
@@ -228,7 +228,7 @@ def siren(rng: Random) -> FloatArray:
 
 
 def tick(rng: Random) -> FloatArray:
-    """A clock: dry clicks at an even pace, every other one a little different."""
+    """A clock: dry clicks at an even pace, alternating slightly."""
     t = np.arange(int(0.05 * RATE_HZ)) / RATE_HZ
     ring_hz, decay_s = rng.uniform(1800, 4500), rng.uniform(0.002, 0.01)
     sides = iter(range(1_000_000))
@@ -241,7 +241,7 @@ def tick(rng: Random) -> FloatArray:
 
 
 def bow(rng: Random) -> FloatArray:
-    """A bowed string: a saw-tooth that starts slowly and trembles, under the resonances of a wooden body."""
+    """A bowed string: a sawtooth with a slow attack and vibrato, through the resonances of a body."""
     t = _times(rng, 0.8, 5)
     pitch_hz = _log_uniform(rng, 120, 800) * (
         1 + rng.uniform(0.004, 0.012) * np.sin(2 * np.pi * rng.uniform(4.5, 6.5) * t)
@@ -253,7 +253,7 @@ def bow(rng: Random) -> FloatArray:
 
 
 def drip(rng: Random) -> FloatArray:
-    """Dripping water: blips whose pitch jumps up as the bubble closes."""
+    """Dripping water: short tones of rising pitch."""
     t = np.arange(int(0.12 * RATE_HZ)) / RATE_HZ
     bubble_hz = rng.uniform(500, 1500)
 
@@ -273,8 +273,8 @@ KINDS: dict[str, Callable[[Random], FloatArray]] = {
 """Every kind by its name."""
 
 
-def make(kind: str, rng: Random) -> Float32Array:
-    """One sound of a kind, in front of noise 12 to 45 dB below it, at a peak between 0.05 and 0.95.
+def synthesize(kind: str, rng: Random) -> Float32Array:
+    """One sound of a kind, with noise 12 to 45 dB below it, and a peak between 0.05 and 0.95.
 
     Shape: [T] at `RATE_HZ`. Raises: UnknownNameError.
     """
@@ -289,15 +289,17 @@ def make(kind: str, rng: Random) -> Float32Array:
 
 
 def write_collection(folder: Path, *, per_kind: int = 20, seed: int = 0) -> list[Path]:
-    """Writes `per_kind` sounds of every kind as `folder/<kind>/<kind>_<number>.wav` (16 bit, mono) and returns their
-    paths. Files that stand there already are kept, so that a second call costs nothing."""
+    """Write `per_kind` sounds of every kind as `folder/<kind>/<kind>_<number>.wav` (16 bit, mono); the paths.
+
+    Existing files are kept, so that a second call costs nothing.
+    """
     paths = []
     for index, kind in enumerate(KINDS):
         (folder / kind).mkdir(parents=True, exist_ok=True)
         for number in range(per_kind):
             path = folder / kind / f"{kind}_{number:03}.wav"
             if not path.exists():
-                write_wav(path, make(kind, np.random.default_rng((seed, index, number))))
+                write_wav(path, synthesize(kind, np.random.default_rng((seed, index, number))))
             paths.append(path)
     return paths
 

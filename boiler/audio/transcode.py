@@ -1,7 +1,7 @@
-"""A sound in a form that every browser plays: as it is where that will do, else a copy in FLAC.
+"""Sounds that every browser plays: the file itself where browsers play it, otherwise a FLAC copy.
 
-FLAC because it loses nothing, is half the size of WAV, seeks, and plays in every browser of the last years. A copy has
-at most two channels and 48 kHz. It is made once and kept in a bounded folder of temporary files that all workers share.
+FLAC is lossless, half the size of WAV, seekable, and plays in all current browsers. A copy has at most two channels and
+48 kHz. It is made once and cached in a bounded temporary folder that all workers share.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ COPY_TYPE = "audio/flac"
 MAX_COPY_S = 7_200.0
 MAX_KEPT_BYTES = 2 * 1024**3
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
-_SETTLE_S = 5.0  # a decoder needs some sound before it is right again after a seek; what is early is cut
+_SETTLE_S = 5.0  # decoded before the start, because a decoder needs some sound after a seek; it is cut off
 _MAX_DAMAGED = 1_000
-_IN_USE_S = 120.0  # a copy asked for so lately is not thrown away to make room
+_IN_USE_S = 120.0  # a copy used within this time is not evicted
 
-# What Chrome, Firefox and Safari all play in an <audio> element: container, then codecs, and the name it goes by.
+# What Chrome, Firefox and Safari all play in an <audio> element: container, codecs, media type.
 _PLAYED: tuple[tuple[str, frozenset[str], str], ...] = (
     ("wav", frozenset({"pcm_u8", "pcm_s16le", "pcm_s24le", "pcm_f32le"}), "audio/wav"),
     ("mp3", frozenset({"mp3", "mp3float"}), "audio/mpeg"),
@@ -47,57 +47,57 @@ _PLAYED_RATE_HZ = 96_000
 
 
 class NoRoomError(BoilerError):
-    """A copy cannot be kept: the disk is full. It is no fault of the sound's."""
+    """A copy cannot be written because the disk is full or read-only."""
 
     slug = "no-room"
 
 
 def media_type(path: Path) -> str | None:
-    """The media type of a file that browsers play as it is, or None when it needs a copy.
+    """The media type of a file that browsers play as it is; None if it needs a copy.
 
     Raises:
         NotASoundError: it cannot be read as a sound
     """
     try:
-        with path.open("rb") as stored, container.demuxed(stored) as source:
+        with path.open("rb") as stored, container.open_container(stored) as source:
             if not source.streams.audio or source.streams.audio[0].codec_context is None:
                 raise NotASoundError(str(path), "there is no sound track in it")
             moving = [one for one in source.streams.video if not one.disposition & av.stream.Disposition.attached_pic]
             stream = source.streams.audio[0]
             names, codec, rate_hz = source.format.name.split(","), stream.codec_context.name, stream.rate or 0
-    except container.BROKEN as error:
+    except container.DECODE_ERRORS as error:
         raise NotASoundError(str(path), "it cannot be read as a sound") from error
     if moving or rate_hz > _PLAYED_RATE_HZ:
         return None
     return next((kind for name, codecs, kind in _PLAYED if name in names and codec in codecs), None)
 
 
-def copy(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Path:
-    """A FLAC copy of the sound, or of a part of it; made when it is not kept already.
+def flac_copy(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Path:
+    """The path of a FLAC copy of the sound, or of a part of it, from the cache or new.
 
     Raises:
-        NotASoundError: it cannot be read as a sound, or nothing of it lies in the part
+        NotASoundError: it cannot be decoded, or ends before the part
         SoundLimitError: more than `MAX_COPY_S` of it
         NoRoomError: the disk is full
     """
-    found = kept(path, start_s, end_s)
-    if not found.is_file():
-        make(path, found, start_s, end_s)
-    return found
+    target = copy_path(path, start_s, end_s)
+    if not target.is_file():
+        write_copy(path, target, start_s, end_s)
+    return target
 
 
-def make(path: Path, target: Path, start_s: float, end_s: float | None) -> None:
-    """Write the copy, whole or not at all, and make room for it.
+def write_copy(path: Path, target: Path, start_s: float, end_s: float | None) -> None:
+    """Write the copy atomically, then evict old ones.
 
     Raises: as `copy`.
     """
     with files.replacing(target) as aside:
         _write(path, aside, start_s, end_s)
-    _make_room(target.parent)
+    _evict(target.parent)
 
 
-def kept(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Path:
-    """Where that copy is kept, or would be. One that is there counts as used now."""
+def copy_path(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Path:
+    """The path of that copy in the cache, whether it exists or not. Marks an existing one as used."""
     status = path.stat()
     key = f"{path}\0{status.st_mtime_ns}\0{status.st_size}\0{start_s}\0{end_s}"
     name = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
@@ -111,7 +111,7 @@ def _write(path: Path, target: Path, start_s: float, end_s: float | None) -> Non
     try:
         with (
             path.open("rb") as stored,
-            container.demuxed(stored) as source,
+            container.open_container(stored) as source,
             av.open(str(target), "w", format="flac") as copied,
         ):
             stream = source.streams.audio[0]
@@ -139,7 +139,7 @@ def _write(path: Path, target: Path, start_s: float, end_s: float | None) -> Non
             if not written:
                 raise NotASoundError(str(path), "there is no sound in that part of it")
             copied.mux(encoder.encode(None))
-    except container.BROKEN as error:
+    except container.DECODE_ERRORS as error:
         if getattr(error, "errno", None) in _NO_ROOM:
             raise NoRoomError(f"no copy of a sound can be kept in {target.parent}: {error}") from error
         raise NotASoundError(str(path), "it cannot be read as a sound") from error
@@ -148,8 +148,8 @@ def _write(path: Path, target: Path, start_s: float, end_s: float | None) -> Non
 def _blocks(
     source: av.container.InputContainer, stream: av.AudioStream, rate_hz: int, layout: str
 ) -> Iterator[tuple[int, Int16Array]]:
-    """What can be decoded, as ``[samples, channels]``, each block with the sample of the whole that it begins at. A
-    damaged packet is passed over."""
+    """Decoded blocks ``[samples, channels]``, each with its first sample's position in the sound. Damaged packets are
+    skipped."""
     resampler = av.AudioResampler(format="s16", layout=layout, rate=rate_hz)
     assert stream.time_base is not None
     at, damaged = -1, 0
@@ -164,7 +164,7 @@ def _blocks(
         for frame in frames:
             if at < 0:
                 at = max(0, round(float((frame.pts or 0) - (stream.start_time or 0)) * stream.time_base * rate_hz))
-            frame.pts = None  # the resampler counts by itself
+            frame.pts = None  # the resampler keeps its own count
             for block in resampler.resample(frame):
                 samples = _samples(block)
                 yield at, samples
@@ -178,17 +178,17 @@ def _samples(frame: av.AudioFrame) -> Int16Array:
 
 
 def _folder() -> Path:
-    """Ours alone: another user of the machine must not be able to put files where we serve from."""
+    """The cache. No other user of the machine may write to it, because its files are served."""
     folder = Path(tempfile.gettempdir()) / f"boiler-listening-{os.getuid()}"
     folder.mkdir(mode=0o700, exist_ok=True)
     status = folder.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o022:
-        raise PermissionError(f"{folder} is not a folder of ours alone; remove it")
+        raise PermissionError(f"{folder} is not a folder of this user alone; remove it")
     return folder
 
 
-def _make_room(folder: Path) -> None:
-    """Throw away the copies unused for longest until what is kept fits `MAX_KEPT_BYTES`."""
+def _evict(folder: Path) -> None:
+    """Delete the least recently used copies until the rest fits `MAX_KEPT_BYTES`."""
     kept = sorted(((one.stat(), one) for one in folder.glob("*.flac")), key=lambda pair: pair[0].st_mtime)
     total = sum(status.st_size for status, _ in kept)
     for status, one in kept[:-1]:

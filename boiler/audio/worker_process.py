@@ -1,7 +1,7 @@
-"""A decoding process, as the one that started it sees it: it is asked, it answers in time, or it is lost.
+"""The parent's side of a worker process: send a request, receive the answer in time, or lose the worker.
 
-It is a bare Python that runs `boiler.audio.decode_worker` (or another module with a `serve` like its), with this one's import path
-and nothing else of it. It is started when it is first asked, and again after it was lost.
+A worker is a plain Python process that runs `boiler.audio.decode_worker`, or another module with the same `serve`, with
+the parent's import path and no other state of it.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ import numpy as np
 from boiler.audio.windows import Samples
 from boiler.errors import BoilerError, ExhaustedError, SoundError
 
-# The worker gets the parent's import path, and nothing else of it.
+# Not multiprocessing: its workers import the parent's main module, which may be torch.
 PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
     "from importlib import import_module; import_module(sys.argv[5]).serve(*map(int, sys.argv[2:5]))"
 )
 START_WITHIN_S = 120.0
-DYING_S = 10.0  # from its last word to its exit code, which says what it died of (on a busy machine: seconds)
+EXIT_WITHIN_S = 10.0  # after it closed the connection: its exit code tells the cause (on a busy machine: seconds)
 CANNOT_START = "the decoding process cannot start: it ended with code {}; try `python -c 'import {}'`"
-HEAD_BYTES = 2**24  # the longest list of parts that is taken from a worker, which is not to be trusted
+MAX_HEADER_BYTES = 2**24  # of the JSON in front of the samples: a worker is not trusted
 
 
-class Lost(Exception):
-    """The worker died or was ended; the message says why, as a reason to give for a sound."""
+class WorkerLost(Exception):
+    """The worker died or was killed. `kind` and `reason` are those of the error to raise for the sound."""
 
     def __init__(self, kind: type[SoundError], reason: str) -> None:
         super().__init__(reason)
@@ -42,16 +42,19 @@ class Lost(Exception):
         self.reason = reason
 
 
-class Process:
-    """One process, started when it is first asked, started again after it was lost."""
+class WorkerProcess:
+    """One process, started by the first request, and again after it was lost.
+
+    Arguments: `timeout_s` for each answer, `memory_bytes` of address space, `module` with the `serve` function.
+    """
 
     def __init__(self, timeout_s: float, memory_bytes: int, module: str = "boiler.audio.decode_worker") -> None:
         self._module = module
         self._timeout_s = timeout_s
         self._memory_bytes = memory_bytes
         self._process: subprocess.Popen[bytes] | None = None
-        self._asked_s: float | None = None
-        self._ready = False  # it has said that it is up
+        self._sent_s: float | None = None
+        self._ready = False  # it has sent its greeting
         self.connection: Connection | None = None
 
     @property
@@ -59,23 +62,23 @@ class Process:
         return None if self._process is None else self._process.pid
 
     @property
-    def asked(self) -> bool:
-        """An answer is due."""
-        return self._asked_s is not None
+    def busy(self) -> bool:
+        """Whether an answer is outstanding."""
+        return self._sent_s is not None
 
     @property
-    def left_s(self) -> float:
+    def remaining_s(self) -> float:
         """Seconds until its answer is overdue."""
-        assert self._asked_s is not None
-        return self._asked_s + self._timeout_s - time.monotonic()
+        assert self._sent_s is not None
+        return self._sent_s + self._timeout_s - time.monotonic()
 
     @property
-    def due(self) -> bool:
-        """`take` will not wait: the answer is there, or it is overdue, or the process is gone."""
-        return self.connection is not None and (self.connection.poll(0) or self.left_s <= 0)
+    def has_answer(self) -> bool:
+        """Whether `receive` returns at once: the answer is there or overdue, or the process is gone."""
+        return self.connection is not None and (self.connection.poll(0) or self.remaining_s <= 0)
 
     def start(self) -> None:
-        """Without waiting until it is up."""
+        """Start the process, without waiting until it is up."""
         if self._process is not None:
             return
         self._ready = False
@@ -98,10 +101,10 @@ class Process:
                 env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
             )
 
-    def ask(self, *request: Any) -> None:
-        """Raises: BoilerError: the process does not start at all."""
+    def send(self, *request: Any) -> None:
+        """Send a request. Raises: BoilerError: the process does not start."""
         if self._process is not None and self._process.poll() is not None:
-            self.stop()  # it died while it had nothing to do, which is no fault of what is asked now
+            self.stop()  # it died while idle, which is not the fault of this request
         self.start()
         if not self._ready:
             assert self.connection is not None
@@ -113,33 +116,32 @@ class Process:
             except (EOFError, OSError):
                 raise BoilerError(CANNOT_START.format(self.stop(), self._module)) from None
         assert self.connection is not None
-        self._asked_s = time.monotonic()
-        with suppress(OSError):  # it died already: the answer tells
+        self._sent_s = time.monotonic()
+        with suppress(OSError):  # it died already: `receive` reports it
             self.connection.send(request)
 
-    def take(self) -> tuple[list[dict[str, Any]], Samples]:
-        """The parts and samples [T] of the answer, waited for until it is overdue. Raises: Lost."""
+    def receive(self) -> tuple[list[dict[str, Any]], Samples]:
+        """The parts and samples [T] of the answer; waits until it is overdue. Raises: WorkerLost."""
         assert self.connection is not None
         try:
-            if not self.connection.poll(max(0.0, self.left_s)):
+            if not self.connection.poll(max(0.0, self.remaining_s)):
                 self.stop()
-                raise Lost(ExhaustedError, f"decoding it takes more than {self._timeout_s:g} s")
-            parts = json.loads(self.connection.recv_bytes(HEAD_BYTES))
+                raise WorkerLost(ExhaustedError, f"decoding it takes more than {self._timeout_s:g} s")
+            parts = json.loads(self.connection.recv_bytes(MAX_HEADER_BYTES))
             samples = np.empty(sum(part["samples"] for part in parts), np.float32)
             if samples.size and self.connection.recv_bytes_into(samples.data.cast("B")) != samples.nbytes:
                 raise ValueError
         except (EOFError, ConnectionError):
-            raise Lost(*_cause(self.stop(within_s=DYING_S))) from None
+            raise WorkerLost(*_cause(self.stop(within_s=EXIT_WITHIN_S))) from None
         except (OSError, ValueError, LookupError, TypeError, MemoryError, ProcessError):
             self.stop()
-            raise Lost(SoundError, "its decoder gave an answer that makes no sense") from None
-        self._asked_s = None
+            raise WorkerLost(SoundError, "its decoder sent an invalid answer") from None
+        self._sent_s = None
         return parts, samples
 
     def stop(self, within_s: float = 0.2) -> int | None:
-        """End it, if it does not end by itself now that nobody listens; what it was asked is forgotten. Gives its exit
-        code."""
-        self._asked_s = None
+        """Close the connection, and kill the process if it does not exit in time. Returns its exit code."""
+        self._sent_s = None
         if self.connection is not None:
             self.connection.close()
             self.connection = None
@@ -153,7 +155,7 @@ class Process:
 
 
 def _cause(code: int | None) -> tuple[type[SoundError], str]:
-    """What an exit code says of the sound."""
+    """The error that an exit code stands for."""
     if code == -signal.SIGXCPU:
         return ExhaustedError, "decoding it takes more processor time than is allowed"
     if code == -signal.SIGKILL:

@@ -67,8 +67,8 @@ def clip_lengths(
 ) -> Tensor:
     """`loop_lengths` as one computation over all windows and every P, without a loop, so that it traces and exports.
 
-    On a CPU `loop_lengths` is four times as fast. A square wave has the length of its period, where `loop_lengths` gives
-    up. A repetition shorter than the last 64th of the window is not counted, nor one that is silent.
+    On a CPU `loop_lengths` is four times as fast. A square wave has the length of its period, where `loop_lengths`
+    gives up. A repetition shorter than the last 64th of the window is not counted, nor one that is silent.
 
     Shape: float [N, 1, T] to int64 [N].
 

@@ -22,8 +22,8 @@ from boiler.audio.windows import DEFAULT_WINDOWS, WindowSpec
 from boiler.model import checkpoint
 from boiler.model.device import single_threaded
 
-# On a CPU a small batch stays in its cache (MFCCStats on one core takes 2.9 ms a window in batches of 16, 1.5 in batches
-# of 2), and a batch of 16 takes 100 MB more memory.
+# On a CPU a small batch stays in its cache (MFCCStats on one core takes 2.9 ms a window in batches of 16, 1.5 in
+# batches of 2), and a batch of 16 takes 100 MB more memory.
 CPU_BATCH = 2
 
 OLD_METHODS = {"activations": "presence"}

@@ -22,7 +22,7 @@ import torch
 
 from boiler import encoder, files
 from boiler.arrays import Float32Array
-from boiler.audio.decoder_pool import Decoders, Piece
+from boiler.audio.decoder_pool import DecodedWindows, Decoders
 from boiler.audio.windows import DEFAULT_WINDOWS, Which, Window, WindowSpec
 from boiler.catalog.catalog import Catalog
 from boiler.errors import ModelDirError
@@ -135,7 +135,7 @@ class FitSample:
         taken: collections.Counter[int] = collections.Counter()
         with closing(self._decoders.windows(self._files, self._spec, ordered=True)) as events:
             for event in events:
-                if isinstance(event, Piece):
+                if isinstance(event, DecodedWindows):
                     windows = event.windows[: FIT_WINDOWS_PER_FILE - taken[event.key]]
                     taken[event.key] += len(windows)
                     yield from windows

@@ -24,7 +24,7 @@ import numpy as np
 
 from boiler import files as files_module
 from boiler.arrays import Float32Array
-from boiler.audio.decoder_pool import Decoders, Done, Event, Failed, Piece
+from boiler.audio.decoder_pool import DecodedSound, DecodedWindows, DecodeEvent, DecodeFailure, Decoders
 from boiler.audio.windows import Window, WindowSpec
 from boiler.catalog.catalog import Catalog
 from boiler.catalog.embed_queue import PendingFile
@@ -73,7 +73,7 @@ class _OpenFile:
     c: int
     stored_start_s: set[float]
     waiting: int = 0  # decoded windows that are not embedded yet
-    done: Done[int] | None = None
+    done: DecodedSound[int] | None = None
 
 
 @dataclass
@@ -116,12 +116,12 @@ class EmbedRun:
         ):
             while (event := self._next(events)) is not None:
                 match event:
-                    case Piece(key, windows):
+                    case DecodedWindows(key, windows):
                         self._take(key, windows)
-                    case Done(key):
+                    case DecodedSound(key):
                         self._opened(key).done = event
                         self._finish(key)
-                    case Failed(key, error):
+                    case DecodeFailure(key, error):
                         self._failed(key, error)
                 while len(self._batch) >= self.batch_size:
                     self._flush()
@@ -131,11 +131,11 @@ class EmbedRun:
                 self._flush()
         return twins
 
-    def _events(self, threads: ThreadPoolExecutor, twins: set[int]) -> Generator[Event[int]]:
+    def _events(self, threads: ThreadPoolExecutor, twins: set[int]) -> Generator[DecodeEvent[int]]:
         jobs = self._jobs(threads, twins)
         return self.decoders.windows(jobs, self.spec, ordered=True)
 
-    def _next(self, events: Iterator[Event[int]]) -> Event[int] | None:
+    def _next(self, events: Iterator[DecodeEvent[int]]) -> DecodeEvent[int] | None:
         began = time.monotonic()
         event = next(events, None)
         self.tally.decode_wait_s += time.monotonic() - began

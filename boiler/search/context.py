@@ -93,4 +93,4 @@ class SearchContext:
         """
         rate_hz = snapshot.generation.header.sample_rate_hz
         blocks = self.reader.stream(source, start_s=start_s, end_s=end_s, sample_rate_hz=rate_hz)
-        return self.embedder.embed(snapshot.generation, blocks, stream.name_of(source), start_s)
+        return self.embedder.embed(snapshot.generation, blocks, stream.source_name(source), start_s)

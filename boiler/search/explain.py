@@ -153,7 +153,7 @@ def explain_match(
         assert source is not None  # refused by `_single_sound`
         if isinstance(seed, BySound) and not isinstance(source, str | os.PathLike | bytes) and not source.seekable():
             seed = replace(seed, source=source.read())  # it is read twice
-        name, read = stream.name_of(source), _file_reader(context, seed.source or source, rate_hz)
+        name, read = stream.source_name(source), _file_reader(context, seed.source or source, rate_hz)
     windows = resolve_seed(context, snapshot, seed)
     sound = ExplainedSound(name, windows.vectors, windows.spans or [], read)
     return explain(sound, match, context.embedder, snapshot.generation, on_progress)

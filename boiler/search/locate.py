@@ -28,7 +28,7 @@ from boiler.search.snapshot import Snapshot
 
 MAX_READ_S = 4 * 3600.0
 """Seconds of recordings that are read by default."""
-MAX_QUERY_S = matched_filter.MOST_S
+MAX_QUERY_S = matched_filter.MAX_S
 """Length of the longest sound that can be located."""
 
 SoundInput = ByItem | BySound | BySamples | stream.Source | int
@@ -258,7 +258,7 @@ def _read(
             blocks = reader.stream(
                 path_of(recording.n), start_s=start_s, end_s=end_s, sample_rate_hz=pattern.sample_rate_hz
             )
-            places = matched_filter.occurrences(pattern, stoppable.blocks(blocks))
+            places = matched_filter.find_occurrences(pattern, stoppable.blocks(blocks))
         except (QueryError, SoundError) as error:
             unread[recording.id] = getattr(error, "reason", str(error))
             errors.append(error)

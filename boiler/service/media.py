@@ -35,7 +35,7 @@ from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 from boiler.audio import transcode
-from boiler.audio.media_pool import AT_ONCE, looker, studio
+from boiler.audio.media_pool import WORKERS, media_pool, media_type_pool
 from boiler.audio.spectrogram import MAX_DRAWN_S, Peaks, peaks, spectrogram_png
 from boiler.errors import BoilerError, QueryError, UnknownItemError
 from boiler.service import problems
@@ -114,12 +114,12 @@ async def sound(nearest: Sounds, n: int, request: Request) -> Response:
     """The item's sound: as it is where browsers play it, else, or for a part, as FLAC; in ranges of bytes."""
     part = part_of(request.query_params)
     path = await anyio.to_thread.run_sync(path_of, nearest, n)
-    served, media_type = path, await anyio.to_thread.run_sync(looker().kind, path, limiter=_looks())
+    served, media_type = path, await anyio.to_thread.run_sync(media_type_pool().media_type, path, limiter=_looks())
     if media_type is None or not part.whole:
         async with _turn():
             try:
                 served = await anyio.to_thread.run_sync(
-                    functools.partial(studio().copy, path, part.start_s, part.end_s), abandon_on_cancel=False
+                    functools.partial(media_pool().flac_copy, path, part.start_s, part.end_s), abandon_on_cancel=False
                 )
             except transcode.NoRoomError as error:
                 log.error("%s", error)  # it names a folder of this machine, which does not go out
@@ -136,7 +136,7 @@ async def waveform(nearest: Sounds, n: int, request: Request) -> Response:
     path = await anyio.to_thread.run_sync(path_of, nearest, n)
 
     def body() -> bytes:
-        drawn = studio().peaks(path, points, part.start_s, part.end_s)
+        drawn = media_pool().peaks(path, points, part.start_s, part.end_s)
         return orjson.dumps(
             {
                 "n": n,
@@ -157,7 +157,7 @@ async def spectrogram(nearest: Sounds, n: int, request: Request) -> Response:
     width = whole(request.query_params, "width", 800, 16, MAX_PIXELS_WIDE)
     height = whole(request.query_params, "height", 200, 16, MAX_PIXELS_HIGH)
     path = await anyio.to_thread.run_sync(path_of, nearest, n)
-    draw = functools.partial(studio().picture, path, width, height, part.start_s, part.end_s)
+    draw = functools.partial(media_pool().spectrogram_png, path, width, height, part.start_s, part.end_s)
     return await _made(request, path, "image/png", draw)
 
 
@@ -221,7 +221,7 @@ def has(request: Request, tag: str) -> bool:
 
 @functools.cache
 def _turn() -> anyio.CapacityLimiter:
-    return anyio.CapacityLimiter(AT_ONCE)
+    return anyio.CapacityLimiter(WORKERS)
 
 
 @functools.cache

@@ -28,7 +28,7 @@ from torch import Tensor
 
 from boiler import files as files_module
 from boiler.arrays import Float16Array, Float32Array, Int64Array
-from boiler.audio.decoder_pool import Decoders, Done, Failed, Piece
+from boiler.audio.decoder_pool import DecodedSound, DecodedWindows, DecodeFailure, Decoders
 from boiler.audio.stream import SUFFIXES
 from boiler.audio.windows import SAMPLE_RATE_HZ, WINDOW_SAMPLES, Window, WindowSpec
 from boiler.catalog.items import Failure
@@ -198,10 +198,10 @@ def _decode(
     jobs = ((each.id, each.path(wav_dir)) for each in files)
     for event in decoders.windows(jobs, WINDOWS):
         match event:
-            case Piece(id, windows):
+            case DecodedWindows(id, windows):
                 for window in windows:
                     samples.setdefault(id, _EvenSample()).add(window)
-            case Done(id, sha256=sha256):
+            case DecodedSound(id, sha256=sha256):
                 path = _path(cache_dir, sha256)
                 if not path.is_file():
                     path.parent.mkdir(exist_ok=True)
@@ -211,7 +211,7 @@ def _decode(
                         path.touch()  # empty: all silence
                 samples.pop(id, None)
                 yield by_id[id], sha256
-            case Failed(id, error):
+            case DecodeFailure(id, error):
                 samples.pop(id, None)
                 yield by_id[id], Failure(id, error.reason)
 

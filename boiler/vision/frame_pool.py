@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeAlias
 
 from boiler.audio.stream import Samples
-from boiler.audio.worker_process import Lost, Process
+from boiler.audio.worker_process import WorkerLost, WorkerProcess
 from boiler.errors import EmbeddingError
 from boiler.vision.frame_worker import as_pixels
 from boiler.vision.video import FrameSize, Picture
@@ -38,8 +38,8 @@ class FramePool:
     """Processes that read pictures and videos; they start with the first request. Any number of threads may call."""
 
     def __init__(self, workers: int = 1, timeout_s: float = TIMEOUT_S, memory_bytes: int = MEMORY_BYTES) -> None:
-        self._workers = [Process(timeout_s, memory_bytes, MODULE) for _ in range(workers)]
-        self._free: queue.SimpleQueue[Process] = queue.SimpleQueue()
+        self._workers = [WorkerProcess(timeout_s, memory_bytes, MODULE) for _ in range(workers)]
+        self._free: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
         for worker in self._workers:
             self._free.put(worker)
 
@@ -59,7 +59,7 @@ class FramePool:
     def picture(self, source: Source) -> Picture:
         """`boiler.vision.image.read` in a process. Raises: EmbeddingError: it is no picture, or the process died."""
         with self._taken() as worker:
-            worker.ask("picture", _sendable(source))
+            worker.send("picture", _sendable(source))
             part, carried = _answer(worker, _name(source))
         return as_pixels(carried, part["shape"])
 
@@ -73,21 +73,21 @@ class FramePool:
         size = size or FrameSize()
         name = _name(source)
         with self._taken() as worker:
-            worker.ask("frames", _sendable(source), rate_hz, size.short_side, size.crop)
-            while worker.asked:
+            worker.send("frames", _sendable(source), rate_hz, size.short_side, size.crop)
+            while worker.busy:
                 part, carried = _answer(worker, name)
                 if "ended" not in part:
-                    worker.ask("more")
+                    worker.send("more")
                 if carried.size:
                     yield Frames(part["rate_hz"], as_pixels(carried, part["shape"]))
 
     @contextmanager
-    def _taken(self) -> Iterator[Process]:
+    def _taken(self) -> Iterator[WorkerProcess]:
         worker = self._free.get()
         try:
             yield worker
         finally:
-            if worker.asked:  # left in the middle of something
+            if worker.busy:  # left in the middle of something
                 worker.stop()
             self._free.put(worker)
 
@@ -100,10 +100,10 @@ def _name(source: Source) -> str:
     return "the file given" if isinstance(source, bytes) else os.fspath(source)
 
 
-def _answer(worker: Process, name: str) -> tuple[dict[str, Any], Samples]:
+def _answer(worker: WorkerProcess, name: str) -> tuple[dict[str, Any], Samples]:
     try:
-        (part,), carried = worker.take()
-    except Lost as lost:
+        (part,), carried = worker.receive()
+    except WorkerLost as lost:
         raise EmbeddingError(f"{name}: {lost.reason}") from None
     if "refused" in part:
         raise EmbeddingError(part["refused"])

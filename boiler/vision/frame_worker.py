@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from boiler.audio import decode_worker
-from boiler.audio.container import Source, name_of
-from boiler.audio.decode_worker import NOTHING, REFUSED, Part
+from boiler.audio.container import Source, source_name
+from boiler.audio.decode_worker import NO_SAMPLES, REPORTED_ERRORS, AnswerPart
 from boiler.audio.stream import Samples
 from boiler.errors import EmbeddingError
 from boiler.vision import image, video
@@ -36,10 +36,10 @@ class FrameReader:
         self._frames: Iterator[tuple[float, Picture]] = iter(())
         self._name = ""
 
-    def answer(self, verb: str, *arguments: Any) -> tuple[list[Part], Samples]:
+    def answer(self, verb: str, *arguments: Any) -> tuple[list[AnswerPart], Samples]:
         """One part, and the pixels of its pictures."""
-        carried = NOTHING
-        part: Part
+        carried = NO_SAMPLES
+        part: AnswerPart
         try:
             if verb == "picture":
                 part, pixels = self._picture(*arguments)
@@ -50,25 +50,25 @@ class FrameReader:
             carried = as_floats(pixels)
         except EmbeddingError as error:
             part = {"refused": str(error)}
-        except REFUSED as error:
-            part = {"error": decode_worker.told(error, self._name)}
+        except REPORTED_ERRORS as error:
+            part = {"error": decode_worker.error_fields(error, self._name)}
         return [part | {"samples": len(carried)}], carried
 
-    def _picture(self, source: Source) -> tuple[Part, Picture]:
-        self._name = name_of(source)
+    def _picture(self, source: Source) -> tuple[AnswerPart, Picture]:
+        self._name = source_name(source)
         pixels = image.read(source)
         return {"shape": list(pixels.shape)}, pixels
 
     def _begin(self, source: Source, rate_hz: float | None, short_side: int, crop: int) -> None:
-        self._name = name_of(source)
+        self._name = source_name(source)
         self._frames = video.frames(source, rate_hz=rate_hz, size=FrameSize(short_side, crop))
 
-    def _next(self) -> tuple[Part, Picture]:
+    def _next(self) -> tuple[AnswerPart, Picture]:
         some = list(itertools.islice(self._frames, PICTURES_AN_ANSWER))
         if not some:
             return {"shape": [0], "ended": True}, np.empty(0, np.uint8)
         pixels = np.stack([picture for _, picture in some])
-        part: Part = {"shape": list(pixels.shape), "rate_hz": some[0][0]}
+        part: AnswerPart = {"shape": list(pixels.shape), "rate_hz": some[0][0]}
         return part if len(some) == PICTURES_AN_ANSWER else part | {"ended": True}, pixels
 
 

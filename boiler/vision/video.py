@@ -14,7 +14,7 @@ from typing import Any, cast
 import av
 
 from boiler.arrays import UInt8Array
-from boiler.audio.container import BROKEN, CODECS, OPTIONS, Source, name_of, readable
+from boiler.audio.container import CODECS, DECODE_ERRORS, OPTIONS, Source, open_source, source_name
 from boiler.errors import ExhaustedError, NotASoundError, SoundLimitError
 
 VIDEO_CODECS = (
@@ -65,14 +65,14 @@ def frames(
     Raises: NotASoundError: it is no video, or damaged. SoundLimitError: the limits.
     """
     size, limits = size or FrameSize(), limits or VideoLimits()
-    name = name_of(source)
-    with readable(source) as file:
+    name = source_name(source)
+    with open_source(source) as file:
         try:
             file.seek(0)
             container = cast(
                 Any, av.open(file, "r", options=VIDEO_OPTIONS, buffer_size=2**16, metadata_errors="replace")
             )
-        except (*BROKEN, MemoryError) as error:
+        except (*DECODE_ERRORS, MemoryError) as error:
             raise NotASoundError(name, "it is not a video in a format that boiler reads") from error
         with container:
             stream = next(iter(container.streams.video), None)
@@ -112,7 +112,7 @@ def _decoded(container: Any, stream: Any, name: str, limits: VideoLimits) -> Ite
             raise ExhaustedError(name, "decoding it takes more memory than there is") from None
         except EOFError:
             return
-        except BROKEN as error:
+        except DECODE_ERRORS as error:
             bad += 1
             if bad > limits.max_bad_packets and bad > good:
                 raise NotASoundError(name, "most of it is damaged") from error

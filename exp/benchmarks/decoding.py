@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from boiler.audio import stream
-from boiler.audio.decoder_pool import Decoders, Done
+from boiler.audio.decoder_pool import Decoders, DecodedSound
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import sounds
@@ -70,7 +70,9 @@ def by_folder(folder: Path) -> None:
             list(decoders.windows([(0, paths[0])]))
             mine_s = time.process_time()
             began = time.monotonic()
-            done = [event for event in decoders.windows(enumerate(paths), ordered=True) if isinstance(event, Done)]
+            done = [
+                event for event in decoders.windows(enumerate(paths), ordered=True) if isinstance(event, DecodedSound)
+            ]
             wall_s, mine_s = time.monotonic() - began, time.process_time() - mine_s
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -45,7 +45,7 @@ def sounds_of(folder: Path | None) -> list[Samples]:
     """At 16 kHz, without what is silent before and after, at an RMS of 1."""
     if folder is None:
         kinds = [(kind, number) for number in range(20) for kind in synthesis.KINDS]
-        made = (synthesis.make(kind, np.random.default_rng((5, at))) for at, (kind, _) in enumerate(kinds))
+        made = (synthesis.synthesize(kind, np.random.default_rng((5, at))) for at, (kind, _) in enumerate(kinds))
         decoded = [soxr.resample(one, synthesis.RATE_HZ, SAMPLE_RATE_HZ) for one in made]
     else:
         paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in stream_module.SUFFIXES)

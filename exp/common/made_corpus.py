@@ -42,7 +42,7 @@ BROKEN_PER_1000, SILENT_PER_1000, TWINS_PER_1000 = 2, 1, 3
 @cache
 def _pool() -> list[tuple[str, synthesis.Sound]]:
     rng = np.random.default_rng(7)
-    return [(kind, synthesis.make(kind, rng)) for kind in synthesis.KINDS for _ in range(PER_KIND)]
+    return [(kind, synthesis.synthesize(kind, rng)) for kind in synthesis.KINDS for _ in range(PER_KIND)]
 
 
 def _varied(rng: np.random.Generator, rate_hz: int, channels: int) -> synthesis.Sound:

@@ -65,7 +65,7 @@ def made_up(per_kind: int = 24) -> Collection:
     sounds, labels = [], []
     for place, kind in enumerate(synthesis.KINDS):
         for number in range(per_kind):
-            made = synthesis.make(kind, np.random.default_rng((7, place, number)))
+            made = synthesis.synthesize(kind, np.random.default_rng((7, place, number)))
             sounds.append(stream.soxr.resample(made, synthesis.RATE_HZ, stream.SAMPLE_RATE_HZ))
             labels.append(kind)
     return Collection("made up", sounds, labels, [str(i) for i in range(len(sounds))])

@@ -1,4 +1,4 @@
-"""Hostile, damaged and odd files: what can be had of each, or a named error; never a crash, never another file."""
+"""Hostile, damaged and unusual files: samples or a typed error, never a crash, never access to another file."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 from sounds import FORMATS, peak_hz, tone, wav_bytes, write
 
 from boiler.audio import stream as stream_module
-from boiler.audio.container import CODECS, name_of, opened
+from boiler.audio.container import CODECS, open_track, source_name
 from boiler.audio.container import FORMATS as CONTAINERS
 from boiler.audio.stream import SAMPLE_RATE_HZ, SUFFIXES, Limits
 from boiler.audio.windows import cut_windows, is_silent
@@ -60,12 +60,12 @@ REFUSED: dict[str, tuple[bytes, type[SoundError], str]] = {
     "255 channels": (wav_bytes(SECOND, channels=255), SoundLimitError, "channels"),
     "1024 channels": (wav_bytes(SECOND, channels=1024), SoundError, "."),
     "0 bits": (wav_bytes(SECOND, bits=0), SoundError, "."),
-    "unknown codec": (wav_bytes(SECOND, tag=0x4242), NotASoundError, "coding that boiler does not read"),
+    "unknown codec": (wav_bytes(SECOND, tag=0x4242), NotASoundError, "codec that boiler does not read"),
 }
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_no_sound_is_refused_by_name_and_reason(name: str, tmp_path: Path) -> None:
+def test_files_without_sound_are_refused_with_name_and_reason(name: str, tmp_path: Path) -> None:
     data, kind, words = REFUSED[name]
     path = tmp_path / "sound.wav"
     path.write_bytes(data)
@@ -77,7 +77,7 @@ def test_what_is_no_sound_is_refused_by_name_and_reason(name: str, tmp_path: Pat
         assert str(path) not in caught.value.reason
 
 
-def test_a_path_that_leads_to_no_file_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_is_no_regular_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(NotASoundError, match="no such file"):
         stream_module.load(tmp_path / "nothing.wav")
     with pytest.raises(NotASoundError, match="not a file"):
@@ -93,7 +93,9 @@ def test_a_path_that_leads_to_no_file_is_refused(tmp_path: Path) -> None:
         stream_module.load("a\0b.wav")
 
 
-def test_a_name_that_is_a_url_of_ffmpeg_is_a_file_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_name_that_looks_like_an_ffmpeg_url_is_a_file_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("concat:a|b.wav", "-i.wav", "pipe:0", "%03d.wav", "data:audio.wav"):
         Path(name).write_bytes(wav_bytes(SECOND))
@@ -101,7 +103,7 @@ def test_a_name_that_is_a_url_of_ffmpeg_is_a_file_name(tmp_path: Path, monkeypat
 
 
 @pytest.mark.parametrize("name", ["wav-s16", "mp3", "flac", "m4a-aac", "webm-opus"])
-def test_tags_that_are_not_utf8_are_no_reason_to_refuse_a_sound(name: str, tmp_path: Path) -> None:
+def test_tags_that_are_not_utf8_do_not_matter(name: str, tmp_path: Path) -> None:
     path = tmp_path / f"tagged{FORMATS[name].suffix}"
     plain = write(tmp_path / f"plain{FORMATS[name].suffix}", tone(440, 1.0, 48_000), 48_000, name)
     with av.open(plain) as source, av.open(path, "w") as container:
@@ -171,7 +173,7 @@ def test_a_movie_that_refers_to_another_file_does_not_read_it(tmp_path: Path) ->
     assert abs(peak_hz(samples, SAMPLE_RATE_HZ) - 1_000) < 1  # its own samples at most
 
 
-def test_every_container_and_codec_named_here_exists() -> None:
+def test_ffmpeg_knows_every_container_and_codec_listed() -> None:
     assert set(CONTAINERS.split(",")) <= av.formats_available | {"m4a", "3gp", "3g2", "mj2", "mov", "mp4", "webm"}
     assert set(CODECS.split(",")) <= av.codecs_available
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in SUFFIXES)
@@ -184,7 +186,7 @@ def test_every_container_and_codec_named_here_exists() -> None:
 @pytest.mark.parametrize(
     "name", [n for n in FORMATS if n not in ("m4a-aac", "mp4-aac", "mov-aac", "alac", "mov-pcm", "caf")]
 )
-def test_a_truncated_file_gives_what_is_there(name: str, tmp_path: Path) -> None:
+def test_a_truncated_file_is_decoded_as_far_as_it_goes(name: str, tmp_path: Path) -> None:
     form = FORMATS[name]
     rate_hz = 48_000
     sound = np.stack([tone(440, 8.0, rate_hz)] * form.channels[0])
@@ -198,13 +200,13 @@ def test_a_truncated_file_gives_what_is_there(name: str, tmp_path: Path) -> None
         assert np.abs(got[:n] - whole[:n]).max() < 1e-3
 
 
-def test_a_movie_cut_before_its_table_of_contents_is_refused(tmp_path: Path) -> None:
+def test_a_movie_truncated_before_its_index_is_refused(tmp_path: Path) -> None:
     data = write(tmp_path / "x.m4a", tone(440, 4.0, 48_000), 48_000, "m4a-aac").read_bytes()
     with pytest.raises(NotASoundError):
         stream_module.load(data[: len(data) // 2])
 
 
-def test_a_header_that_claims_four_gigabytes_gives_what_is_there() -> None:
+def test_a_header_that_claims_four_gigabytes_is_not_believed() -> None:
     assert len(stream_module.load(wav_bytes(SECOND, claim=2**32 - 1))) == 16_000
     assert len(stream_module.load(wav_bytes(SECOND, claim=0))) in (0, 16_000)
 
@@ -226,7 +228,7 @@ def test_silence_direct_current_and_clipping_are_sounds() -> None:
     assert clipped.max() == 32_767 / 32_768
 
 
-def test_a_picture_of_a_cover_is_no_sound(tmp_path: Path) -> None:
+def test_cover_art_alone_is_no_sound(tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     with av.open(path, "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
@@ -254,7 +256,7 @@ def test_an_mp3_behind_ten_megabytes_of_tags_is_read_and_tags_alone_are_not(tmp_
         stream_module.load(tag)
 
 
-def test_joined_mp3_files_are_one_long_sound(tmp_path: Path) -> None:
+def test_concatenated_mp3_files_are_one_sound(tmp_path: Path) -> None:
     # also one after which the header of the first still states its own length
     first = write(tmp_path / "a.mp3", tone(440, 3.0, 44_100), 44_100, "mp3").read_bytes()
     second = write(tmp_path / "b.mp3", tone(880, 3.0, 44_100), 44_100, "mp3").read_bytes()
@@ -286,7 +288,7 @@ def test_a_rate_that_changes_within_a_sound_stays_in_tune(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["mp3", "ogg-vorbis", "flac", "aac", "ogg-opus"])
-def test_a_hole_in_the_middle_costs_only_what_was_there(name: str, tmp_path: Path) -> None:
+def test_a_damaged_stretch_loses_only_itself(name: str, tmp_path: Path) -> None:
     form = FORMATS[name]
     sound = np.stack([tone(440, 8.0, 48_000)] * form.channels[0])
     data = bytearray(write(tmp_path / f"x{form.suffix}", sound, 48_000, name).read_bytes())
@@ -301,7 +303,7 @@ def test_a_hole_in_the_middle_costs_only_what_was_there(name: str, tmp_path: Pat
 # Limits
 
 
-def test_a_bomb_of_silence_is_stopped_by_its_length_in_flat_memory(tmp_path: Path) -> None:
+def test_a_decompression_bomb_is_stopped_in_constant_memory(tmp_path: Path) -> None:
     path = tmp_path / "bomb.flac"  # 96 kHz, 8 channels: a second of it is 3 MB, and a few hundred bytes in the file
     write(path, np.zeros((8, 96_000 * 40)), 96_000, "flac")
     assert path.stat().st_size < 200_000
@@ -310,13 +312,13 @@ def test_a_bomb_of_silence_is_stopped_by_its_length_in_flat_memory(tmp_path: Pat
             assert block.nbytes < 2**20
 
 
-def test_working_time_is_limited(tmp_path: Path) -> None:
+def test_decoding_time_is_limited(tmp_path: Path) -> None:
     path = write(tmp_path / "x.flac", np.zeros(48_000 * 60), 48_000, "flac")
     with pytest.raises(SoundLimitError, match="decoding it takes more than"):
         stream_module.load(path, limits=Limits(max_work_s=1e-4))
 
 
-def test_time_of_whoever_listens_is_not_working_time(tmp_path: Path) -> None:
+def test_time_spent_by_the_consumer_is_not_decoding_time(tmp_path: Path) -> None:
     path = write(tmp_path / "x.wav", np.zeros(48_000 * 5), 48_000)
     limits = Limits(max_work_s=5.0)
     clock = [0.0]
@@ -331,12 +333,12 @@ def test_time_of_whoever_listens_is_not_working_time(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("limits", [Limits(max_channels=1), Limits(max_rate_hz=44_100), Limits(min_rate_hz=96_000)])
-def test_limits_of_width_and_rate_hold(limits: Limits) -> None:
+def test_channels_and_rate_are_limited(limits: Limits) -> None:
     with pytest.raises(SoundLimitError):
         stream_module.probe(wav_bytes(SECOND, rate_hz=48_000, channels=2), limits)
 
 
-def test_mostly_damaged_is_refused_and_a_little_is_not(tmp_path: Path) -> None:
+def test_a_mostly_damaged_file_is_refused_and_a_slightly_damaged_one_is_not(tmp_path: Path) -> None:
     path = write(tmp_path / "x.m4a", tone(440, 8.0, 44_100), 44_100, "m4a-aac")
     data = bytearray(path.read_bytes())
     begin, end = data.index(b"mdat") + 2_000, data.index(b"moov") - 100  # the table of contents stays whole
@@ -398,13 +400,13 @@ def survive(folder: Path, count: int, seed: int) -> int:
     return decoded
 
 
-def test_two_hundred_mutants_give_samples_or_a_named_error(tmp_path: Path) -> None:
+def test_two_hundred_mutated_files_give_samples_or_a_typed_error(tmp_path: Path) -> None:
     assert survive(tmp_path, 200, seed=11) > 20
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_ten_thousand_mutants_give_samples_or_a_named_error(tmp_path: Path) -> None:
+def test_ten_thousand_mutated_files_give_samples_or_a_typed_error(tmp_path: Path) -> None:
     assert survive(tmp_path, 10_000, seed=12) > 1_000
 
 
@@ -421,7 +423,7 @@ def test_files_are_decoded_from_many_threads_at_once(tmp_path: Path) -> None:
     assert all(np.array_equal(samples, alone) for samples in got)
 
 
-def test_nothing_stays_open(tmp_path: Path) -> None:
+def test_files_are_closed_after_use(tmp_path: Path) -> None:
     path = write(tmp_path / "x.wav", tone(440, 2.0, 44_100), 44_100)
     bad = tmp_path / "bad.wav"
     bad.write_text("no sound")
@@ -435,18 +437,18 @@ def test_nothing_stays_open(tmp_path: Path) -> None:
 
 
 def test_a_source_is_named_as_it_was_given(tmp_path: Path) -> None:
-    assert name_of("a/b.wav") == "a/b.wav"
-    assert name_of(tmp_path / "x.wav") == str(tmp_path / "x.wav")
-    assert name_of(b"RIFF") == "the sound given"
-    assert name_of(io.BytesIO()) == "the sound given"
+    assert source_name("a/b.wav") == "a/b.wav"
+    assert source_name(tmp_path / "x.wav") == str(tmp_path / "x.wav")
+    assert source_name(b"RIFF") == "the sound given"
+    assert source_name(io.BytesIO()) == "the sound given"
     with (tmp_path / "x.wav").open("wb+") as file:
-        assert name_of(file) == str(tmp_path / "x.wav")
+        assert source_name(file) == str(tmp_path / "x.wav")
 
 
-def test_a_track_begins_at_exactly_the_second_asked_for(tmp_path: Path) -> None:
+def test_a_track_starts_at_exactly_the_requested_second(tmp_path: Path) -> None:
     path = write(tmp_path / "x.flac", np.arange(48_000) / 60_000, 8_000, "flac")
     for from_s in range(6):
-        with opened(path, Limits()) as track:
+        with open_track(path, Limits()) as track:
             assert (track.rate_hz, track.channels, track.format, track.stated_s) == (8_000, 1, "flac/flac", 6.0)
             samples = np.concatenate([block for _, block in track.blocks(from_s)])
         assert len(samples) == (6 - from_s) * 8_000

@@ -1,4 +1,4 @@
-"""Decoding in other processes gives what decoding here gives; one that dies takes one sound along."""
+"""`Decoders`: the same windows as in this process; a worker that dies loses one sound."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sounds import tone, wav_bytes, write
 
 from boiler.audio import decoder_pool
 from boiler.audio import stream as stream_module
-from boiler.audio.decoder_pool import Decoders, Done, Event, Failed, Piece
+from boiler.audio.decoder_pool import DecodedSound, DecodedWindows, DecodeEvent, DecodeFailure, Decoders
 from boiler.audio.stream import SAMPLE_RATE_HZ, Limits
 from boiler.audio.windows import DEFAULT_WINDOWS, Window, WindowSpec, cut_windows
 from boiler.errors import ExhaustedError, NotASoundError, SoundError, SoundLimitError
@@ -30,7 +30,7 @@ def two() -> Iterator[Decoders]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A long sound between short ones, a silent one, one that begins silent, and what is no sound."""
+    """A long sound between short ones, a silent one, one that begins silent, and one that is no sound."""
     made = tmp_path_factory.mktemp("sounds")
     for n in range(20):
         write(made / f"a{n:02}.wav", tone(200 + 10 * n, 0.1 + 0.2 * n, 8_000), 8_000)
@@ -57,19 +57,19 @@ def alike(a: list[Window], b: list[Window]) -> bool:
     )
 
 
-def by_key(events: list[Event[str]]) -> dict[str, list[Event[str]]]:
+def by_key(events: list[DecodeEvent[str]]) -> dict[str, list[DecodeEvent[str]]]:
     """Events of each key; that they are pieces and then one end is checked here, for every test."""
-    found: dict[str, list[Event[str]]] = {}
+    found: dict[str, list[DecodeEvent[str]]] = {}
     for event in events:
         found.setdefault(event.key, []).append(event)
     for all_of_it in found.values():
-        assert all(isinstance(event, Piece) for event in all_of_it[:-1])
-        assert isinstance(all_of_it[-1], Done | Failed)
+        assert all(isinstance(event, DecodedWindows) for event in all_of_it[:-1])
+        assert isinstance(all_of_it[-1], DecodedSound | DecodeFailure)
     return found
 
 
-def cut(events: list[Event[str]]) -> list[Window]:
-    return [window for event in events if isinstance(event, Piece) for window in event.windows]
+def cut(events: list[DecodeEvent[str]]) -> list[Window]:
+    return [window for event in events if isinstance(event, DecodedWindows) for window in event.windows]
 
 
 def jobs(folder: Path) -> list[tuple[str, Path]]:
@@ -77,7 +77,7 @@ def jobs(folder: Path) -> list[tuple[str, Path]]:
 
 
 @pytest.mark.parametrize(("workers", "ordered"), [(1, False), (3, False), (3, True)])
-def test_windows_are_those_of_audio(folder: Path, workers: int, ordered: bool) -> None:
+def test_windows_are_the_same_as_in_this_process(folder: Path, workers: int, ordered: bool) -> None:
     with Decoders(workers) as made:
         events = list(made.windows(jobs(folder), ordered=ordered))
     found = by_key(events)
@@ -85,11 +85,11 @@ def test_windows_are_those_of_audio(folder: Path, workers: int, ordered: bool) -
     for name, of_it in found.items():
         end = of_it[-1]
         if name == "e-notes.mp3":
-            assert isinstance(end, Failed)
+            assert isinstance(end, DecodeFailure)
             assert isinstance(end.error, NotASoundError)
             assert end.error.path == str(folder / name)
             continue
-        assert isinstance(end, Done)
+        assert isinstance(end, DecodedSound)
         assert alike(cut(of_it), here(folder / name))
         assert end.probe == stream_module.probe(folder / name)
         assert end.sha256 == hashlib.sha256((folder / name).read_bytes()).hexdigest()
@@ -98,11 +98,11 @@ def test_windows_are_those_of_audio(folder: Path, workers: int, ordered: bool) -
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_in_order_means_all_of_one_before_the_next(folder: Path, two: Decoders, seed: int) -> None:
+def test_ordered_events_are_not_interleaved(folder: Path, two: Decoders, seed: int) -> None:
     given = [job for job in jobs(folder) for _ in range(3)]
     np.random.default_rng(seed).shuffle(given)  # type: ignore[arg-type]
     numbered = [(n, path) for n, (_, path) in enumerate(given)]
-    seen = [(event.key, isinstance(event, Piece)) for event in two.windows(numbered, ordered=True)]
+    seen = [(event.key, isinstance(event, DecodedWindows)) for event in two.windows(numbered, ordered=True)]
     assert seen == sorted(seen, key=lambda told: told[0])
     assert [key for key, piece in seen if not piece] == list(range(len(given)))
 
@@ -112,10 +112,10 @@ def test_the_first_window_of_each(folder: Path, two: Decoders) -> None:
     for name, of_it in found.items():
         if name not in ("e-notes.mp3", "c-silent.wav", "d-late.wav"):
             assert alike(cut(of_it), here(folder / name, FIRST))
-            assert isinstance(end := of_it[-1], Done)
+            assert isinstance(end := of_it[-1], DecodedSound)
             assert end.probe.duration_s == pytest.approx(stream_module.probe(folder / name).duration_s)
     assert [w.end_s for w in cut(found["b-long.flac"])] == [DEFAULT_WINDOWS.window_s]
-    assert isinstance(late := found["d-late.wav"][-1], Done)
+    assert isinstance(late := found["d-late.wav"][-1], DecodedSound)
     assert late.silent
 
 
@@ -126,7 +126,7 @@ def test_another_hop(folder: Path, two: Decoders) -> None:
     assert alike(cut(events), here(path, apart))
     many = list(two.windows([("x", folder / "f-last.wav"), ("y", path)], close))
     assert alike([w for w in cut(many) if w.end_s > 2], here(path, close))
-    assert max(len(event.windows) for event in many if isinstance(event, Piece)) == decoder_pool.WINDOWS_A_PIECE
+    assert max(len(event.windows) for event in many if isinstance(event, DecodedWindows)) == decoder_pool.MAX_WINDOWS
 
 
 @pytest.mark.parametrize("spec", [WindowSpec(48_000, 48_000, 0.5), WindowSpec(16_000, 163_840, 5.12)])
@@ -135,7 +135,7 @@ def test_windows_of_another_rate_or_length(folder: Path, two: Decoders, spec: Wi
     assert alike(cut(list(two.windows([("x", path)], spec))), here(path, spec))
 
 
-def test_nothing_asked_is_nothing_answered(two: Decoders) -> None:
+def test_no_jobs_give_no_events(two: Decoders) -> None:
     assert list(two.windows([])) == []
     with pytest.raises(ValueError, match="at least one worker"):
         Decoders(0)
@@ -167,15 +167,15 @@ def test_a_sound_that_kills_its_worker_loses_only_itself(
     for name, of_it in found.items():
         end = of_it[-1]
         if name in bad:
-            assert isinstance(end, Failed)
+            assert isinstance(end, DecodeFailure)
             assert bad[name] in end.error.reason
             assert isinstance(end.error, ExhaustedError) == (name in ("killed", "hungry"))
             assert end.error.path == str(tmp_path / name)
         else:
-            assert isinstance(end, Done)
+            assert isinstance(end, DecodedSound)
             assert alike(cut(of_it), here(tmp_path / name))
     if ordered:
-        assert [e.key for e in events if not isinstance(e, Piece)] == [key for key, _ in given]
+        assert [e.key for e in events if not isinstance(e, DecodedWindows)] == [key for key, _ in given]
 
 
 @pytest.mark.parametrize("name", ["hang", "spin"])
@@ -185,18 +185,22 @@ def test_a_sound_that_hangs_loses_only_itself(tmp_path: Path, hostile: None, nam
     (tmp_path / name).write_bytes(wav_bytes(bytes(1_000)))
     with Decoders(1, timeout_s=4) as made:
         found = by_key(list(made.windows(jobs(tmp_path))))
-    assert isinstance(end := found.pop(name)[-1], Failed)
+    assert isinstance(end := found.pop(name)[-1], DecodeFailure)
     assert isinstance(end.error, ExhaustedError)
     assert "more than 4 s" in end.error.reason or "processor time" in end.error.reason
-    assert all(isinstance(of_it[-1], Done) for of_it in found.values())
+    assert all(isinstance(of_it[-1], DecodedSound) for of_it in found.values())
 
 
-def test_a_worker_that_talks_nonsense_is_ended(tmp_path: Path, hostile: None) -> None:
+def test_a_worker_that_sends_an_invalid_answer_is_killed(tmp_path: Path, hostile: None) -> None:
     for name in ("good-1", "lie", "z-good"):
         (tmp_path / name).write_bytes(wav_bytes(b"\1\2" * 1_000))
     with Decoders(1, timeout_s=60) as made:
         found = by_key(list(made.windows(jobs(tmp_path))))
-    assert [type(found[name][-1]) for name in ("good-1", "lie", "z-good")] == [Done, Failed, Done]
+    assert [type(found[name][-1]) for name in ("good-1", "lie", "z-good")] == [
+        DecodedSound,
+        DecodeFailure,
+        DecodedSound,
+    ]
 
 
 def test_a_worker_killed_in_the_middle_of_a_long_sound(folder: Path) -> None:
@@ -208,9 +212,9 @@ def test_a_worker_killed_in_the_middle_of_a_long_sound(folder: Path) -> None:
         got += events
     found = by_key(got)
     # The answer that was on its way may still have come; the sound it belongs to is not complete all the same.
-    assert isinstance(end := found["first"][-1], Failed)
+    assert isinstance(end := found["first"][-1], DecodeFailure)
     assert type(end.error) is ExhaustedError
-    assert isinstance(found["second"][-1], Done)
+    assert isinstance(found["second"][-1], DecodedSound)
     assert alike(cut(found["third"]), here(long))
 
 
@@ -236,7 +240,7 @@ def test_memory_of_a_worker_is_limited(tmp_path: Path) -> None:
 # Back-pressure and manners
 
 
-def test_jobs_are_read_as_they_are_needed(folder: Path) -> None:
+def test_jobs_are_iterated_lazily(folder: Path) -> None:
     read = 0
 
     def many() -> Iterator[tuple[int, Path]]:
@@ -250,11 +254,11 @@ def test_jobs_are_read_as_they_are_needed(folder: Path) -> None:
         for _ in range(10):
             next(events)
         events.close()  # type: ignore[attr-defined]
-    assert read <= 2 * 3 * decoder_pool.FILES_A_REQUEST
+    assert read <= 2 * 3 * decoder_pool.FILES_PER_REQUEST
 
 
 @pytest.mark.parametrize("ordered", [False, True])
-def test_stopping_early_leaves_the_workers_fit_for_use(folder: Path, two: Decoders, ordered: bool) -> None:
+def test_workers_can_be_used_after_stopping_early(folder: Path, two: Decoders, ordered: bool) -> None:
     for n in (0, 1, 5):
         events = two.windows(jobs(folder), ordered=ordered)
         for _, _event in zip(range(n), events, strict=False):
@@ -265,7 +269,7 @@ def test_stopping_early_leaves_the_workers_fit_for_use(folder: Path, two: Decode
     assert len(by_key(list(two.windows(jobs(folder), ordered=ordered)))) == 25
 
 
-def test_an_error_in_the_jobs_comes_through(folder: Path, two: Decoders) -> None:
+def test_an_error_of_the_jobs_iterator_is_raised(folder: Path, two: Decoders) -> None:
     def broken() -> Iterator[tuple[str, Path]]:
         yield "x", folder / "a00.wav"
         raise KeyError("the list of files broke off")
@@ -275,13 +279,13 @@ def test_an_error_in_the_jobs_comes_through(folder: Path, two: Decoders) -> None
     assert two.load(folder / "a00.wav").size
 
 
-def test_a_slow_listener_is_no_slow_sound(folder: Path) -> None:
+def test_a_slow_consumer_causes_no_timeout(folder: Path) -> None:
     with Decoders(1) as made:
         (worker,) = made._workers
         events = []
         for event in made.windows([("long", folder / "b-long.flac")]):
             events.append(event)
-            if worker.asked and worker.connection is not None and worker._asked_s is not None:
+            if worker.busy and worker.connection is not None and worker._asked_s is not None:
                 assert worker.connection.poll(60)
                 worker._asked_s -= 1_000  # as if we had listened to the piece for a quarter of an hour
     assert alike(cut(events), here(folder / "b-long.flac"))
@@ -316,7 +320,7 @@ def test_a_part_is_loaded_from_path_bytes_and_file(folder: Path, two: Decoders) 
             assert np.array_equal(two.load(source, start_s=50.5, end_s=52.0), expected)
 
 
-def test_a_stream_is_the_same_samples_in_pieces(folder: Path, two: Decoders) -> None:
+def test_a_stream_gives_the_samples_of_load(folder: Path, two: Decoders) -> None:
     path = folder / "b-long.flac"
     for source, part in ((path, (0.0, None)), (path.read_bytes(), (50.5, 190.0)), (folder / "a00.wav", (0.0, None))):
         pieces = list(two.stream(source, start_s=part[0], end_s=part[1]))
@@ -329,7 +333,7 @@ def test_a_stream_is_the_same_samples_in_pieces(folder: Path, two: Decoders) -> 
         two.stream(path, start_s=-1)
 
 
-def test_a_stream_that_is_left_gives_its_worker_back(folder: Path) -> None:
+def test_an_abandoned_stream_releases_its_worker(folder: Path) -> None:
     with Decoders(1) as made:
         for _ in range(2):
             stream = made.stream(folder / "b-long.flac")
@@ -388,7 +392,7 @@ def resident_mb() -> float:
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("ordered", [False, True])
-def test_ten_hours_pass_through_in_flat_memory(tmp_path: Path, ordered: bool) -> None:
+def test_ten_hours_stream_in_constant_memory(tmp_path: Path, ordered: bool) -> None:
     second = np.random.default_rng(0).integers(0, 256, 8_000 * 60, np.uint8).tobytes()
     path = tmp_path / "ten-hours.wav"
     with path.open("wb") as file:
@@ -401,12 +405,12 @@ def test_ten_hours_pass_through_in_flat_memory(tmp_path: Path, ordered: bool) ->
         for event in made.windows(given, ordered=ordered):
             most_mb = max(most_mb, resident_mb() - before_mb)
             workers_mb = max(workers_mb, *map(peak_mb, made.pids))
-            if isinstance(event, Done):
+            if isinstance(event, DecodedSound):
                 ends.append(event.probe.duration_s)
     assert ends == [36_000.0, 36_000.0]
     assert most_mb < 150
     assert workers_mb < 250
 
 
-def test_samples_arrive_at_our_rate(folder: Path, two: Decoders) -> None:
+def test_samples_are_resampled(folder: Path, two: Decoders) -> None:
     assert len(two.load(folder / "f-last.wav")) == SAMPLE_RATE_HZ

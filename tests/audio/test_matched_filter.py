@@ -1,11 +1,11 @@
-"""A sound is found where it is, whatever covers it, and nowhere else."""
+"""A short sound is found where it occurs, also below other sounds, and nowhere else."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from boiler.audio.matched_filter import MOST_S, Pattern, occurrences
+from boiler.audio.matched_filter import MAX_S, Pattern, find_occurrences
 from boiler.audio.stream import SAMPLE_RATE_HZ, Samples
 
 
@@ -30,9 +30,9 @@ def mixed(at_s: list[float], gain: float, seconds: float = 70.0) -> Samples:
 
 
 @pytest.mark.parametrize("gain_db", [12, 0, -6, -15])
-def test_every_place_is_found_to_the_sample(gain_db: float) -> None:
+def test_every_occurrence_is_found_to_the_sample(gain_db: float) -> None:
     at_s = [0.0, 3.5, 16.0, 31.25, 68.5]  # at both edges, and where blocks meet
-    found = occurrences(Pattern(SOUGHT), [mixed(at_s, 10 ** (gain_db / 20))])
+    found = find_occurrences(Pattern(SOUGHT), [mixed(at_s, 10 ** (gain_db / 20))])
     assert [one.start_s for one in found] == at_s
     share = 1 / np.sqrt(1 + 10 ** (-gain_db / 10))  # of the amplitude of the mix
     assert [one.correlation for one in found] == pytest.approx([share] * 5, rel=0.15)
@@ -40,42 +40,42 @@ def test_every_place_is_found_to_the_sample(gain_db: float) -> None:
     assert [one.gain_db for one in found] == pytest.approx([level_db] * 5, abs=1.0)
 
 
-def test_nothing_is_found_where_it_is_not() -> None:
-    assert occurrences(Pattern(SOUGHT), [mixed([], 0)]) == []
-    assert occurrences(Pattern(SOUGHT), [np.zeros(SAMPLE_RATE_HZ * 40, np.float32)]) == []
-    assert occurrences(Pattern(SOUGHT), [SOUGHT[:-1]]) == []  # a recording shorter than the sound
-    assert occurrences(Pattern(SOUGHT), []) == []
+def test_nothing_is_found_where_it_does_not_occur() -> None:
+    assert find_occurrences(Pattern(SOUGHT), [mixed([], 0)]) == []
+    assert find_occurrences(Pattern(SOUGHT), [np.zeros(SAMPLE_RATE_HZ * 40, np.float32)]) == []
+    assert find_occurrences(Pattern(SOUGHT), [SOUGHT[:-1]]) == []  # a recording shorter than the sound
+    assert find_occurrences(Pattern(SOUGHT), []) == []
 
 
 @pytest.mark.parametrize("size", [1_000, 16_000, 262_144, 300_000])
-def test_how_the_recording_is_cut_does_not_matter(size: int) -> None:
+def test_the_size_of_the_blocks_does_not_matter(size: int) -> None:
     recording = mixed([2.0, 33.0], 0.5)
     blocks = [recording[at : at + size] for at in range(0, len(recording), size)]
-    assert occurrences(Pattern(SOUGHT), blocks) == occurrences(Pattern(SOUGHT), [recording])
+    assert find_occurrences(Pattern(SOUGHT), blocks) == find_occurrences(Pattern(SOUGHT), [recording])
 
 
-def test_upside_down_is_the_same_sound() -> None:
-    assert [one.start_s for one in occurrences(Pattern(-SOUGHT), [mixed([5.0], 1.0)])] == [5.0]
+def test_inverted_phase_is_the_same_sound() -> None:
+    assert [one.start_s for one in find_occurrences(Pattern(-SOUGHT), [mixed([5.0], 1.0)])] == [5.0]
 
 
-def test_silence_around_the_sound_counts_for_its_beginning_alone() -> None:
+def test_silence_around_the_query_only_shifts_its_start() -> None:
     quiet = np.zeros(SAMPLE_RATE_HZ // 2, np.float32)
     padded = np.concatenate([quiet, SOUGHT, quiet])
-    (found,) = occurrences(Pattern(padded), [mixed([5.0], 0.5)])
+    (found,) = find_occurrences(Pattern(padded), [mixed([5.0], 0.5)])
     assert found.start_s == 4.5
-    (plain,) = occurrences(Pattern(SOUGHT), [mixed([5.0], 0.5)])
+    (plain,) = find_occurrences(Pattern(SOUGHT), [mixed([5.0], 0.5)])
     assert found.correlation == pytest.approx(plain.correlation)
 
 
-def test_the_sound_itself_matches_wholly() -> None:
-    (found,) = occurrences(Pattern(SOUGHT), [SOUGHT])
+def test_the_query_itself_has_correlation_one() -> None:
+    (found,) = find_occurrences(Pattern(SOUGHT), [SOUGHT])
     assert found.start_s == 0
     assert found.correlation == pytest.approx(1, abs=0.02)
     assert found.gain_db == pytest.approx(0, abs=0.1)
 
 
 def test_a_repeated_sound_is_found_each_time() -> None:
-    found = occurrences(Pattern(SOUGHT), [np.tile(SOUGHT, 8)])
+    found = find_occurrences(Pattern(SOUGHT), [np.tile(SOUGHT, 8)])
     assert [one.start_s for one in found] == [1.5 * turn for turn in range(8)]
 
 
@@ -85,9 +85,9 @@ def test_a_repeated_sound_is_found_each_time() -> None:
         (np.zeros(20_000, np.float32), "silent"),
         (np.zeros(0, np.float32), "silent"),
         (noise(0.03), "0.05"),
-        (noise(MOST_S + 1), "60"),
+        (noise(MAX_S + 1), "60"),
     ],
 )
-def test_what_cannot_be_looked_for_is_refused(samples: Samples, said: str) -> None:
+def test_queries_that_are_silent_too_short_or_too_long_are_refused(samples: Samples, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         Pattern(samples)

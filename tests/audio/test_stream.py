@@ -1,4 +1,4 @@
-"""A sound is the same samples whatever it comes in, and windows leave nothing of it out."""
+"""A sound gives the same samples in every format, from every kind of source, and in parts."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_every_format_at_every_rate_and_width_keeps_tone_length_and_level(name: 
 
 
 @pytest.mark.parametrize("name", LOSSLESS)
-def test_at_our_own_rate_a_lossless_format_gives_the_very_samples(name: str, tmp_path: Path) -> None:
+def test_without_resampling_lossless_formats_give_the_exact_samples(name: str, tmp_path: Path) -> None:
     form = FORMATS[name]
     sound = noise(20_000) * 0.99
     samples = stream.load(write(tmp_path / f"x{form.suffix}", sound, SAMPLE_RATE_HZ, name))
@@ -76,7 +76,7 @@ def test_any_rate_is_resampled_in_tune(rate_hz: int, tmp_path: Path) -> None:
     assert rms_db(middle) == pytest.approx(-9.03, abs=0.01)
 
 
-def test_what_is_above_our_band_does_not_fold_into_it(tmp_path: Path) -> None:
+def test_resampling_does_not_alias(tmp_path: Path) -> None:
     samples = stream.load(write(tmp_path / "x.wav", tone(9_000, 1.0, 44_100), 44_100))
     assert rms_db(samples[2_000:-2_000]) < -80
 
@@ -113,13 +113,13 @@ class Pipe(io.RawIOBase):
         return self._data.readinto(buffer)
 
 
-def test_a_file_object_that_cannot_be_sought_in_is_read(tmp_path: Path) -> None:
+def test_a_file_object_that_cannot_seek_is_read(tmp_path: Path) -> None:
     path = write(tmp_path / "x.m4a", noise(60_000), 48_000, "m4a-aac")
     assert np.array_equal(stream.load(Pipe(path.read_bytes())), stream.load(path))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", ["wav-s16", "flac", "mp3", "ogg-vorbis", "ogg-opus", "m4a-aac", "webm-opus"])
-def test_the_name_does_not_matter_the_content_does(name: str, tmp_path: Path) -> None:
+def test_the_format_is_detected_from_the_content(name: str, tmp_path: Path) -> None:
     path = write(tmp_path / f"x{FORMATS[name].suffix}", np.stack([noise(48_000)] * 2), 48_000, name)
     whole = stream.load(path)
     for other in ("x.WAV", "x.Mp3", "x.txt", "x", "x.flac.ogg"):
@@ -166,7 +166,7 @@ def test_a_part_of_a_real_recording_is_that_slice_of_it(test_data: Path) -> None
             assert np.abs(part - whole[round(start_s * SAMPLE_RATE_HZ) : last]).max() < 1e-3
 
 
-def test_parts_laid_end_to_end_are_the_whole(tmp_path: Path) -> None:
+def test_concatenated_parts_are_the_whole(tmp_path: Path) -> None:
     path = write(tmp_path / "x.flac", noise(10 * 44_100), 44_100, "flac")
     whole = stream.load(path)
     cuts = [0.0, 1.7, 3.3333, 7.0, 9.99]
@@ -174,7 +174,7 @@ def test_parts_laid_end_to_end_are_the_whole(tmp_path: Path) -> None:
     assert np.abs(np.concatenate(parts) - whole).max() < 1e-6
 
 
-def test_an_end_after_the_sound_is_no_error_but_a_beginning_is(tmp_path: Path) -> None:
+def test_an_end_after_the_sound_is_accepted_but_a_start_is_not(tmp_path: Path) -> None:
     path = write(tmp_path / "x.wav", noise(32_000), 16_000)
     assert len(stream.load(path, start_s=1.0, end_s=99.0)) == 16_000
     for start_s in (2.0, 50.0):
@@ -183,12 +183,12 @@ def test_an_end_after_the_sound_is_no_error_but_a_beginning_is(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("start_s", "end_s"), [(-1.0, None), (1.0, 1.0), (2.0, 1.0), (0.0, 0.0)])
-def test_a_part_that_is_none_is_refused_at_once(start_s: float, end_s: float | None) -> None:
+def test_an_impossible_part_is_refused_at_once(start_s: float, end_s: float | None) -> None:
     with pytest.raises(ValueError, match="a part of a sound"):
         stream.stream(b"never looked at", start_s=start_s, end_s=end_s)
 
 
-def test_probe_says_what_a_sound_is(tmp_path: Path) -> None:
+def test_probe_states_duration_rate_channels_and_format(tmp_path: Path) -> None:
     sound = np.stack([noise(66_150)] * 2)
     assert stream.probe(write(tmp_path / "x.wav", sound, 44_100)) == Probe(1.5, 44_100, 2, "wav/pcm_s16le")
     assert stream.probe(write(tmp_path / "x.flac", sound, 44_100, "flac")) == Probe(1.5, 44_100, 2, "flac/flac")
@@ -197,7 +197,7 @@ def test_probe_says_what_a_sound_is(tmp_path: Path) -> None:
     assert mp3.duration_s == pytest.approx(1.5, abs=0.06)
 
 
-def test_a_length_that_is_not_stated_is_measured(tmp_path: Path) -> None:
+def test_a_duration_that_is_not_stated_is_measured(tmp_path: Path) -> None:
     # FLAC as a live encoder writes it: the number of samples in its header is nought.
     path = write(tmp_path / "x.flac", noise(40_000), 16_000, "flac")
     data = bytearray(path.read_bytes())
@@ -206,7 +206,7 @@ def test_a_length_that_is_not_stated_is_measured(tmp_path: Path) -> None:
     assert stream.probe(bytes(data)).duration_s == pytest.approx(2.5, abs=0.01)
 
 
-def test_longer_than_allowed_is_refused_while_it_streams_whatever_its_header_says(tmp_path: Path) -> None:
+def test_the_duration_is_limited_while_streaming_whatever_the_header_says(tmp_path: Path) -> None:
     path = write(tmp_path / "x.wav", noise(16_000 * 20), 16_000)
     limits = Limits(max_seconds=5)
     got = 0

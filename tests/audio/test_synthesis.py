@@ -1,4 +1,4 @@
-"""Made-up sounds: many kinds, each varied, the same seed the same sounds."""
+"""Synthetic sounds: many kinds, varied within each, and reproducible."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from boiler.audio import synthesis
 from boiler.errors import UnknownNameError
 
 
-def test_there_are_enough_kinds_to_tell_apart() -> None:
+def test_there_are_at_least_as_many_kinds_as_the_demo_needs() -> None:
     assert len(synthesis.KINDS) >= 12
 
 
 @pytest.mark.parametrize("kind", synthesis.KINDS)
 def test_a_kind_is_audible_finite_and_varied(kind: str) -> None:
-    sounds = [synthesis.make(kind, np.random.default_rng(seed)) for seed in range(8)]
+    sounds = [synthesis.synthesize(kind, np.random.default_rng(seed)) for seed in range(8)]
     for sound in sounds:
         assert sound.dtype == np.float32
         assert np.isfinite(sound).all()
@@ -29,15 +29,15 @@ def test_a_kind_is_audible_finite_and_varied(kind: str) -> None:
     assert max(levels_db) - min(levels_db) > 6
 
 
-def test_the_same_seed_gives_the_same_sound_and_another_another() -> None:
-    first, again, other = (synthesis.make("rain", np.random.default_rng(seed)) for seed in (1, 1, 2))
+def test_the_seed_decides_the_sound() -> None:
+    first, again, other = (synthesis.synthesize("rain", np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert len(first) != len(other) or not np.array_equal(first, other)
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'bell'"):
-        synthesis.make("bel", np.random.default_rng(0))
+        synthesis.synthesize("bel", np.random.default_rng(0))
 
 
 def test_a_collection_is_laid_out_by_kind_and_not_written_twice(tmp_path: Path) -> None:

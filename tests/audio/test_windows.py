@@ -27,7 +27,7 @@ from boiler.audio.windows import (
     hop=st.integers(2_000, WINDOW_SAMPLES),
     block=st.integers(5_000, 200_000),
 )
-def test_windows_leave_nothing_out_and_tell_where_they_are(n: int, hop: int, block: int) -> None:
+def test_windows_cover_the_sound_and_state_their_times(n: int, hop: int, block: int) -> None:
     sound = np.arange(1, n + 1, dtype=np.float32)  # a sample tells where it stood; below 2**24 a float is exact
     blocks = [sound[i : i + block] for i in range(0, n, block)]
     windows = list(cut_windows(blocks, WindowSpec(hop_s=hop / SAMPLE_RATE_HZ)))
@@ -47,7 +47,7 @@ def test_windows_leave_nothing_out_and_tell_where_they_are(n: int, hop: int, blo
 
 
 @given(sizes=st.lists(st.integers(1, 90_000), min_size=1, max_size=12))
-def test_windows_do_not_depend_on_how_the_sound_was_cut_into_blocks(sizes: list[int]) -> None:
+def test_windows_do_not_depend_on_the_blocks(sizes: list[int]) -> None:
     sound = noise(sum(sizes))
     whole = list(cut_windows([sound]))
     pieces = list(cut_windows(np.split(sound, np.cumsum(sizes)[:-1])))
@@ -108,7 +108,7 @@ def test_windows_of_any_rate_and_length_are_as_many_as_predicted(
         assert windows[-1].end_s == pytest.approx(n / rate_hz)
 
 
-def test_cutting_a_long_sound_holds_two_windows_of_it() -> None:
+def test_the_cutter_holds_at_most_two_windows() -> None:
     cutter = WindowCutter()
     for n in range(200):
         for window in cutter.push(noise(16_000, n)):
@@ -116,19 +116,19 @@ def test_cutting_a_long_sound_holds_two_windows_of_it() -> None:
         assert len(cutter._held) <= 2 * WINDOW_SAMPLES
 
 
-def test_each_window_is_silent_by_itself() -> None:
+def test_silence_is_decided_for_each_window() -> None:
     sound = np.concatenate([np.zeros(2 * WINDOW_SAMPLES, np.float32), noise(WINDOW_SAMPLES)])
     assert [window.silent for window in cut_windows([sound])] == [True, True, True, False, False]
 
 
-def test_silence_is_what_stays_within_one_step_of_sixteen_bits() -> None:
+def test_silent_means_within_one_step_of_16_bits() -> None:
     assert is_silent(np.zeros(10, np.float32))
     assert is_silent(np.array([0, 2**-15, -(2**-15)], np.float32))
     assert not is_silent(np.array([0, 2**-14], np.float32))
     assert not is_silent(np.full(10, -0.5, np.float32))
 
 
-def test_fill_repeats_or_cuts() -> None:
+def test_fill_window_repeats_or_cuts() -> None:
     assert np.array_equal(fill_window(noise(50_000)), np.resize(noise(50_000), WINDOW_SAMPLES))
     assert np.array_equal(fill_window(noise(200_000)), noise(200_000)[:WINDOW_SAMPLES])
     with pytest.raises(ValueError, match="no sample"):

@@ -1,4 +1,4 @@
-"""A decoding process answers or is lost, says why, and never outlives whoever started it."""
+"""`WorkerProcess`: it answers or is lost for a stated reason, and never outlives its parent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sounds import wav_bytes
 
 from boiler.audio import worker_process
 from boiler.audio.stream import Limits
-from boiler.audio.worker_process import Lost, Process
+from boiler.audio.worker_process import WorkerLost, WorkerProcess
 from boiler.errors import BoilerError, ExhaustedError, SoundError
 
 SOUND = wav_bytes(np.arange(-8_000, 8_000, dtype="<i2").tobytes())
@@ -29,35 +29,35 @@ connection.recv()
 
 
 @pytest.fixture
-def worker() -> Iterator[Process]:
-    made = Process(timeout_s=20, memory_bytes=2**31)
+def worker() -> Iterator[WorkerProcess]:
+    made = WorkerProcess(timeout_s=20, memory_bytes=2**31)
     yield made
     made.stop()
 
 
-def ask_and_take(worker: Process) -> np.ndarray:
-    worker.ask("load", SOUND, 0.0, None, 16_000, Limits())
-    return worker.take()[1]
+def send_and_receive(worker: WorkerProcess) -> np.ndarray:
+    worker.send("load", SOUND, 0.0, None, 16_000, Limits())
+    return worker.receive()[1]
 
 
-def test_it_answers_again_and_again_from_one_process(worker: Process) -> None:
+def test_one_process_answers_many_requests(worker: WorkerProcess) -> None:
     assert worker.pid is None
-    first = ask_and_take(worker)
+    first = send_and_receive(worker)
     pid = worker.pid
     assert np.array_equal(first, np.arange(-8_000, 8_000, dtype=np.float32) / 32_768)
     for _ in range(5):
-        assert np.array_equal(ask_and_take(worker), first)
+        assert np.array_equal(send_and_receive(worker), first)
     assert worker.pid == pid
 
 
-def test_it_may_be_started_ahead_and_is_started_again_after_it_was_stopped(worker: Process) -> None:
+def test_it_can_be_started_early_and_restarts_after_a_stop(worker: WorkerProcess) -> None:
     worker.start()
     pid = worker.pid
-    assert ask_and_take(worker).size == 16_000
+    assert send_and_receive(worker).size == 16_000
     assert worker.pid == pid
     worker.stop()
     assert worker.pid is None
-    assert ask_and_take(worker).size == 16_000
+    assert send_and_receive(worker).size == 16_000
 
 
 @pytest.mark.parametrize(
@@ -68,24 +68,36 @@ def test_it_may_be_started_ahead_and_is_started_again_after_it_was_stopped(worke
         ("os.kill(os.getpid(), signal.SIGXCPU)", ExhaustedError, "processor time"),
         ("sys.exit(9)", SoundError, "code 9"),
         ("time.sleep(1000)", ExhaustedError, "more than 1 s"),
-        ("connection.send_bytes(b'no json'); time.sleep(1000)", SoundError, "no sense"),
-        ("connection.send_bytes(b'[{}]'); time.sleep(1000)", SoundError, "no sense"),
-        ("connection.send_bytes(b'7'); time.sleep(1000)", SoundError, "no sense"),
-        ("connection.send_bytes(json.dumps([{'samples': -5}]).encode()); time.sleep(1000)", SoundError, "no sense"),
-        ("connection.send_bytes(json.dumps([{'samples': 10**15}]).encode()); time.sleep(1000)", SoundError, "no sense"),
-        ("connection.send_bytes(b'[{\"samples\": 2}]'); connection.send_bytes(bytes(4))", SoundError, "no sense"),
-        ("connection.send_bytes(b'[{\"samples\": 2}]'); connection.send_bytes(bytes(40))", SoundError, "no sense"),
-        ("connection.send_bytes(bytes(2**24 + 1)); time.sleep(1000)", SoundError, "no sense"),
+        ("connection.send_bytes(b'no json'); time.sleep(1000)", SoundError, "invalid answer"),
+        ("connection.send_bytes(b'[{}]'); time.sleep(1000)", SoundError, "invalid answer"),
+        ("connection.send_bytes(b'7'); time.sleep(1000)", SoundError, "invalid answer"),
+        (
+            "connection.send_bytes(json.dumps([{'samples': -5}]).encode()); time.sleep(1000)",
+            SoundError,
+            "invalid answer",
+        ),
+        (
+            "connection.send_bytes(json.dumps([{'samples': 10**15}]).encode()); time.sleep(1000)",
+            SoundError,
+            "invalid answer",
+        ),
+        ("connection.send_bytes(b'[{\"samples\": 2}]'); connection.send_bytes(bytes(4))", SoundError, "invalid answer"),
+        (
+            "connection.send_bytes(b'[{\"samples\": 2}]'); connection.send_bytes(bytes(40))",
+            SoundError,
+            "invalid answer",
+        ),
+        ("connection.send_bytes(bytes(2**24 + 1)); time.sleep(1000)", SoundError, "invalid answer"),
     ],
 )
-def test_one_that_dies_hangs_or_talks_nonsense_is_lost_with_the_reason(
+def test_a_worker_that_dies_hangs_or_sends_nonsense_is_lost_for_a_reason(
     does: str, kind: type[SoundError], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = worker_process.PROGRAM
     monkeypatch.setattr(worker_process, "PROGRAM", STAND_IN + does)
-    worker = Process(timeout_s=1 if "more than" in reason else 60, memory_bytes=2**31)
-    with pytest.raises(Lost, match=reason) as caught:
-        ask_and_take(worker)
+    worker = WorkerProcess(timeout_s=1 if "more than" in reason else 60, memory_bytes=2**31)
+    with pytest.raises(WorkerLost, match=reason) as caught:
+        send_and_receive(worker)
     assert caught.value.kind is kind
     assert worker.pid is None
     monkeypatch.setattr(worker_process, "PROGRAM", whole)
@@ -94,19 +106,20 @@ def test_one_that_dies_hangs_or_talks_nonsense_is_lost_with_the_reason(
     worker.stop()
 
 
-def test_one_that_cannot_start_is_told_as_such(worker: Process, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_cannot_start_is_reported(worker: WorkerProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worker_process, "PROGRAM", "raise SystemExit(3)")
     with pytest.raises(BoilerError, match=r"cannot start.*code 3"):
-        ask_and_take(worker)
-    drawing = Process(60, 2**31, "boiler.audio.media_worker")
+        send_and_receive(worker)
+    drawing = WorkerProcess(60, 2**31, "boiler.audio.media_worker")
     with pytest.raises(BoilerError, match=r"import boiler\.audio\.media_worker"):
-        ask_and_take(drawing)
+        send_and_receive(drawing)
 
 
-def test_it_ends_with_the_process_that_started_it() -> None:
+def test_it_ends_with_its_parent() -> None:
     code = (
-        "import os; from boiler.audio.worker_process import Process; made = [Process(9, 2**31) for _ in range(2)]; "
-        "[one.start() for one in made]; print(*(one.pid for one in made), flush=True); os.kill(os.getpid(), 9)"
+        "import os; from boiler.audio.worker_process import WorkerProcess; "
+        "made = [WorkerProcess(9, 2**31) for _ in range(2)]; [one.start() for one in made]; "
+        "print(*(one.pid for one in made), flush=True); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     pids = [int(word) for word in done.stdout.split()]

@@ -35,7 +35,7 @@ def test_a_bag_of_codes_is_explained_by_codes(
     page: AppTest, checkpoint_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n in range(2):
-        write(tmp_path / "sounds" / f"{n}.wav", synthesis.make("bell", np.random.default_rng(n)))
+        write(tmp_path / "sounds" / f"{n}.wav", synthesis.synthesize("bell", np.random.default_rng(n)))
     index_folder(IndexSettings(tmp_path / "sounds", "BagTopVQVAE", model_dir=tmp_path / "m", pt_path=checkpoint_path))
     monkeypatch.setenv(options.MODEL_DIR, str(tmp_path / "m"))
     nearest = indexes.open_index(tmp_path / "m").nearest

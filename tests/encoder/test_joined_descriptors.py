@@ -19,7 +19,7 @@ PER_KIND = 5
 
 def sounds(seed: int) -> list[np.ndarray]:
     return [
-        synthesis.make(kind, np.random.default_rng((seed, place, number)))[:WINDOW_SAMPLES]
+        synthesis.synthesize(kind, np.random.default_rng((seed, place, number)))[:WINDOW_SAMPLES]
         for place, kind in enumerate(KINDS)
         for number in range(PER_KIND)
     ]

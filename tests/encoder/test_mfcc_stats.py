@@ -15,7 +15,7 @@ from boiler.encoder.mfcc_stats import MFCCStats
 def windows(kinds: list[str], per_kind: int) -> torch.Tensor:
     """Synthetic sounds repeated to fill a window: [kinds * per_kind, 1, 2**17]."""
     rng = np.random.default_rng(5)
-    made = [np.resize(synthesis.make(kind, rng), WINDOW_SAMPLES) for kind in kinds for _ in range(per_kind)]
+    made = [np.resize(synthesis.synthesize(kind, rng), WINDOW_SAMPLES) for kind in kinds for _ in range(per_kind)]
     return torch.from_numpy(np.stack(made))[:, None]
 
 

@@ -28,7 +28,7 @@ DIM = 4
 
 
 def made(kind: int, number: int) -> Samples:
-    sound = synthesis.make(KINDS[kind % len(KINDS)], np.random.default_rng((77, kind, number)))
+    sound = synthesis.synthesize(KINDS[kind % len(KINDS)], np.random.default_rng((77, kind, number)))
     return np.asarray(sound / sound.std(), np.float32)
 
 

@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 
 from boiler.audio import stream as stream_module
 from boiler.audio import transcode
-from boiler.audio.media_pool import AT_ONCE
+from boiler.audio.media_pool import WORKERS
 from boiler.audio.spectrogram import _to_columns
 from boiler.errors import NotASoundError
 from boiler.search.nearest import Nearest
@@ -202,34 +202,34 @@ def test_a_part_beyond_the_end_is_a_problem(client: TestClient) -> None:
 def test_a_copy_is_made_once_and_a_changed_file_copied_again(folder: Path, tmp_path: Path) -> None:
     changing = tmp_path / "sound.aiff"
     write(changing, tone(), "aiff", "pcm_s16be")
-    first = transcode.copy(changing)
+    first = transcode.flac_copy(changing)
     made = first.stat().st_ino
-    assert transcode.copy(changing) == first
+    assert transcode.flac_copy(changing) == first
     assert first.stat().st_ino == made
     write(changing, tone(2.0), "aiff", "pcm_s16be")
-    assert transcode.copy(changing) != first
+    assert transcode.flac_copy(changing) != first
     assert first.parent.stat().st_mode & 0o777 == 0o700
 
 
 def test_copies_give_way_to_newer_ones_and_those_in_use_stay(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transcode, "MAX_KEPT_BYTES", 1)
-    old = transcode.copy(folder / "plain.aiff", 0.0, 1.0)
-    new = transcode.copy(folder / "plain.aiff", 0.0, 2.0)
+    monkeypatch.setattr(transcode, "MAX_CACHE_BYTES", 1)
+    old = transcode.flac_copy(folder / "plain.aiff", 0.0, 1.0)
+    new = transcode.flac_copy(folder / "plain.aiff", 0.0, 2.0)
     assert old.exists()  # asked for a moment ago
     monkeypatch.setattr(transcode, "_IN_USE_S", 0.0)
-    newest = transcode.copy(folder / "plain.aiff", 0.0, 2.5)
+    newest = transcode.flac_copy(folder / "plain.aiff", 0.0, 2.5)
     assert not old.exists()
     assert not new.exists()
     assert newest.exists()
 
 
 def test_a_folder_of_copies_that_is_not_ours_is_not_used(folder: Path, tmp_path: Path) -> None:
-    kept = transcode.copy(folder / "plain.aiff", 0.0, 1.0).parent
+    kept = transcode.flac_copy(folder / "plain.aiff", 0.0, 1.0).parent
     kept.chmod(0o777)
     with pytest.raises(PermissionError, match="not a folder of ours alone"):
-        transcode.copy(folder / "plain.aiff", 0.0, 2.0)
+        transcode.flac_copy(folder / "plain.aiff", 0.0, 2.0)
 
 
 @pytest.mark.parametrize("what", ["audio", "waveform", "spectrogram.png"])
@@ -350,7 +350,7 @@ def test_a_tag_that_is_not_utf8_is_no_reason_to_be_silent(tmp_path: Path) -> Non
     (tmp_path / "x.wav").write_bytes(tagged[:4] + (len(tagged) - 8).to_bytes(4, "little") + tagged[8:])
     assert len(stream_module.load(tmp_path / "x.wav")) == SECONDS * stream_module.SAMPLE_RATE_HZ
     assert transcode.media_type(tmp_path / "x.wav") == "audio/wav"
-    copied = transcode.copy(tmp_path / "x.wav", 1.0, 2.0)
+    copied = transcode.flac_copy(tmp_path / "x.wav", 1.0, 2.0)
     assert len(stream_module.load(copied)) == stream_module.SAMPLE_RATE_HZ
 
 
@@ -367,7 +367,7 @@ def test_where_no_copy_can_be_kept_it_is_503_without_paths(
     def full(*_: object) -> tuple[dict[str, str], object]:
         return {"no_room": f"{tmp_path} is full"}, None  # as its process says it
 
-    monkeypatch.setattr(media.studio(), "_once", full)
+    monkeypatch.setattr(media.media_pool(), "_once", full)
     response = client.get(address("plain.wav") + "/audio?start_s=1.25")
     assert_problem(response, 503)
     assert response.json()["type"].endswith(":no-room")
@@ -376,6 +376,6 @@ def test_where_no_copy_can_be_kept_it_is_503_without_paths(
 
 def test_playing_does_not_wait_for_pictures(client: TestClient, folder: Path) -> None:
     os.utime(folder / "plain.wav", (1, 1))  # so that what kind of file it is has to be looked at
-    with media.studio()._taken(AT_ONCE) as drawing:
-        assert len(drawing) == AT_ONCE
+    with media.media_pool()._acquired(WORKERS) as drawing:
+        assert len(drawing) == WORKERS
         assert client.get(address("plain.wav") + "/audio").status_code == 200
