@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
 import contextlib
 import functools
@@ -13,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 import wave
@@ -154,7 +156,7 @@ def recording(seconds: int) -> bytes:
 
 @contextlib.contextmanager
 def served(arguments: list[str], *flags: str) -> Iterator[str]:
-    """`streamlit run boiler/app.py FLAGS -- ARGUMENTS` on a free port, until the block ends; its address."""
+    """`streamlit run boiler/app.py FLAGS -- ARGUMENTS` on a free port, until the block ends; its URL."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -166,7 +168,8 @@ def served(arguments: list[str], *flags: str) -> Iterator[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )
-    address = f"http://127.0.0.1:{port}"
+    base_path = flags[flags.index("--server.baseUrlPath") + 1] if "--server.baseUrlPath" in flags else ""
+    address = f"http://127.0.0.1:{port}/{base_path}".rstrip("/")
     try:
         wait_until_up(address, process)
         yield address
@@ -174,6 +177,55 @@ def served(arguments: list[str], *flags: str) -> Iterator[str]:
         process.terminate()
         output, _ = process.communicate(timeout=60)
         print(output.decode())  # pytest shows it where a test failed
+
+
+@contextlib.contextmanager
+def proxied(address: str, prefix: str) -> Iterator[str]:
+    """A reverse proxy that serves what is at `address` below `prefix`, which it strips, as `location /prefix/ {
+    proxy_pass http://address/; }` of nginx; the URL of the prefix. Other paths are 404."""
+    host, port = address.removeprefix("http://").split(":")
+
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            request, *fields = head.rstrip().split("\r\n")
+            method, path, version = request.split(" ")
+            if path.startswith(f"{prefix}/"):
+                lines = [f"{method} {path.removeprefix(prefix)} {version}", *fields]
+                if not any(line.lower().startswith("upgrade:") for line in fields):  # one request for a connection
+                    lines = [line for line in lines if not line.lower().startswith("connection:")]
+                    lines.append("Connection: close")
+                up_reader, up_writer = await asyncio.open_connection(host, int(port))
+                up_writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+                await asyncio.gather(_copy(reader, up_writer), _copy(up_reader, writer))
+            else:
+                writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                await writer.drain()
+        writer.close()
+
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(asyncio.start_server(handle, "127.0.0.1", 0))
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{prefix}"
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        server.close()
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0.1))
+        loop.close()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while block := await reader.read(2**16):
+            writer.write(block)
+            await writer.drain()
+    with contextlib.suppress(OSError):
+        writer.close()
 
 
 def wait_until_up(address: str, process: subprocess.Popen[bytes], timeout_s: float = 60.0) -> None:

@@ -17,7 +17,8 @@
 ``filter_form``         the "Refine" form
 ``explanation``         why a sound is a result
 ``feedback``            likes and dislikes
-``cards``               the component that draws and plays sounds; its JavaScript and CSS are in ``static/``
+``cards``               sounds as cards that draw and play them
+``component``           Streamlit components made of the JavaScript and CSS in ``static/``
 ``actions``             what a click on a card does
 ``widgets``             widgets that several pages share
 ``background``          long work with a progress bar and a Stop button

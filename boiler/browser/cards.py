@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any, Literal
 from urllib.parse import urlencode
 
 import streamlit as st
 
+from boiler.browser.component import load_component
 from boiler.browser.formatting import format_seconds
 from boiler.browser.url_state import SearchState
 from boiler.catalog.items import Item
@@ -26,8 +27,6 @@ MAX_WHOLE_WAVEFORM_S = 60.0  # of a longer sound the waveform shows the part tha
 WAVEFORM_MARGIN_S = 8.0
 SAME_POSITION_S = 0.05
 IDENTICAL_DISTANCE = 0.001  # embeddings of the same sound differ by rounding
-
-_STATIC = Path(__file__).parent / "static"
 
 
 @dataclass(frozen=True)
@@ -219,11 +218,4 @@ def closer_than_text(share: float) -> str:
     return f"closer than {min(rounded, 99.99):.{digits}f} %"
 
 
-_component = st.components.v2.component(
-    "boiler_cards",
-    html='<section class="cards"></section>',
-    css=(_STATIC / "cards.css").read_text(encoding="utf-8"),
-    js="\n".join(
-        (_STATIC / name).read_text(encoding="utf-8") for name in ("element.js", "player.js", "waveform.js", "cards.js")
-    ),
-)
+_component = load_component("cards", "waveform.js")

@@ -4,13 +4,13 @@ time."""
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
 import streamlit as st
 
 from boiler.browser import actions, background, results
+from boiler.browser.component import load_component
 from boiler.browser.formatting import escape_markdown
 from boiler.browser.indexes import OpenIndex
 from boiler.browser.url_state import SearchState
@@ -20,7 +20,6 @@ from boiler.progress import ProgressCallback
 from boiler.search.explain import Explanation, Moment
 
 MAX_MARKS = 8
-_STATIC = Path(__file__).parent / "static"
 
 
 def show_explanation(index: OpenIndex, state: SearchState, query_item: Item, query_url: str) -> None:
@@ -124,11 +123,4 @@ def _sound_data(role: str, item: Item, sounds_url: str, similarity: Iterable[Mom
     }
 
 
-_component = st.components.v2.component(
-    "boiler_explanation",
-    html='<section class="explanation"></section>',
-    css=(_STATIC / "explanation.css").read_text(encoding="utf-8"),
-    js="\n".join(
-        (_STATIC / name).read_text(encoding="utf-8") for name in ("element.js", "player.js", "explanation.js")
-    ),
-)
+_component = load_component("explanation")

@@ -19,13 +19,13 @@ from boiler.browser import (
     search_page,
     tray_page,
 )
+from boiler.browser.component import STATIC
 from boiler.browser.formatting import escape_markdown
 from boiler.browser.indexes import OpenIndex
 from boiler.browser.tray import total_in_trays
 from boiler.browser.url_state import PathState, SearchState, current_params
 from boiler.errors import BoilerError, ModelDirError, SilentSoundError, SoundError, UnknownItemError
 
-STATIC = Path(__file__).parent / "static"
 log = logging.getLogger("boiler.browser")
 
 HOW_TO_INDEX = """\

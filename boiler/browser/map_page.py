@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from urllib.parse import urlencode
 
 import streamlit as st
 
 from boiler.browser import actions, cards, map_data
+from boiler.browser.component import load_component
 from boiler.browser.indexes import OpenIndex
 from boiler.browser.tray import tray_numbers
 from boiler.browser.url_state import SearchState
 
 COLOUR_BY = {"label": "Labels", "cluster": "Clusters"}
-
-_STATIC = Path(__file__).parent / "static"
 
 
 def show_page(index: OpenIndex) -> None:
@@ -65,11 +63,4 @@ def show_page(index: OpenIndex) -> None:
     )
 
 
-_component = st.components.v2.component(
-    "boiler_map",
-    html='<section class="map"></section>',
-    css=(_STATIC / "map.css").read_text(encoding="utf-8"),
-    js="\n".join(
-        (_STATIC / name).read_text(encoding="utf-8") for name in ("element.js", "player.js", "plot.js", "map.js")
-    ),
-)
+_component = load_component("map", "plot.js")

@@ -46,14 +46,14 @@ WATCH = """
 """
 CLICK = """
 async (place) => {
-  const boards = () => [...boilerStage.boards].map((board) => board.cards()).filter((cards) => cards.length > 1);
-  const card = boards()[0][place % boards()[0].length];
+  const lists = () => [...boilerPlayer.views].map((view) => view.cards()).filter((cards) => cards.length > 1);
+  const card = lists()[0][place % lists()[0].length];
   const n = card.data.n;
-  const asked = () => [...boilerStage.boards].flatMap((board) => board.cards()).some((one) => one.data.selectable && one.data.n === n);
-  const moved = () => asked() && boards().length === 1 && boards()[0].every((one) => one.data.n !== n);
+  const isQuery = () => [...boilerPlayer.views].flatMap((view) => view.cards()).some((one) => one.data.selectable && one.data.n === n);
+  const moved = () => isQuery() && lists().length === 1 && lists()[0].every((one) => one.data.n !== n);
   bench.sent.length = bench.got.length = 0;
   const begin = performance.now();
-  card.element.querySelector("a.ask").click();
+  card.element.querySelector("a.query").click();
   while (!moved()) {
     if (performance.now() - begin > 60000) throw new Error("no answers within a minute");
     await new Promise((done) => setTimeout(done, 2));

@@ -1,7 +1,8 @@
-"""The real browser in a real browser: Chromium, headless, against `streamlit run boiler/app.py`."""
+"""The pages in headless Chromium, served by `streamlit run boiler/app.py`."""
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import re
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browsing import LONG, collection, recording, served, sound_bytes
+from browsing import LONG, collection, proxied, recording, served, sound_bytes
 
 from boiler.search.nearest import Nearest
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.slow
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (pip install -e '.[dev]')")
 CHROMIUM = os.environ.get("BOILER_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
 WAIT_MS = 60_000
-expect = sync_api.expect  # waits: what stood there before may stay a moment after what is new has come
+expect = sync_api.expect  # waits: old elements may stay for a moment after new ones have come
 expect.set_options(timeout=WAIT_MS)
 FLAGS = [
     "--no-sandbox",
@@ -37,7 +38,7 @@ Open = Callable[..., "sync_api.Page"]
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Where the browser is served, with a copy of the test's index: what is liked here is kept with it."""
+    """The URL of the browser, with a copy of the index, which stores likes."""
     folder, model_dir = collection()
     own = tmp_path_factory.mktemp("served") / "own"
     shutil.copytree(model_dir, own, symlinks=True)
@@ -60,10 +61,10 @@ def chromium() -> Iterator[sync_api.Browser]:
         browser.close()
 
 
-@pytest.fixture
-def visit(chromium: sync_api.Browser, address: str) -> Iterator[Open]:
-    """Opens a page of the browser, and at the end holds that nothing went wrong in it: no error of a script, no trace
-    on the page, no word with any other machine."""
+@contextlib.contextmanager
+def visitor(chromium: sync_api.Browser, address: str) -> Iterator[Open]:
+    """Opens a page, and checks at the end that there was no JavaScript error, no traceback and no request to another
+    machine or above the URL of the browser."""
     opened: list[tuple[sync_api.BrowserContext, sync_api.Page]] = []
     wrong: list[str] = []
 
@@ -77,7 +78,7 @@ def visit(chromium: sync_api.Browser, address: str) -> Iterator[Open]:
         context.set_default_timeout(WAIT_MS)
         page = context.new_page()
         page.on("pageerror", lambda error: wrong.append(f"{path}: {error}"))
-        page.on("request", lambda asked: asked.url.startswith((address, "data:", "blob:")) or wrong.append(asked.url))
+        page.on("request", lambda sent: sent.url.startswith((address, "data:", "blob:")) or wrong.append(sent.url))
         page.on("response", lambda answer: answer.status >= 500 and wrong.append(f"{answer.status} {answer.url}"))
         opened.append((context, page))
         page.goto(address + path)
@@ -91,14 +92,32 @@ def visit(chromium: sync_api.Browser, address: str) -> Iterator[Open]:
     assert [one for one in wrong if not one.startswith("ws")] == []
 
 
+@pytest.fixture
+def visit(chromium: sync_api.Browser, address: str) -> Iterator[Open]:
+    with visitor(chromium, address) as open_page:
+        yield open_page
+
+
+@pytest.fixture(scope="module", params=["baseUrlPath", "proxy"])
+def below_path(request: pytest.FixtureRequest, address: str) -> Iterator[str]:
+    """The URL of the browser where it is served below a path: by its own setting, or by a proxy that strips it."""
+    if request.param == "proxy":
+        with proxied(address, "/boiler") as url:
+            yield url
+    else:
+        folder, model_dir = collection()
+        with served([str(model_dir), "--wav_dir", str(folder)], "--server.baseUrlPath", "sounds/boiler") as url:
+            yield url
+
+
 def cards(page: sync_api.Page) -> sync_api.Locator:
-    """The answers, or the items listed; not the large card of what is asked."""
+    """The results, or the items listed; not the large card of the query."""
     return page.locator("article.card:not(.single)")
 
 
 def numbers(page: sync_api.Page) -> list[str]:
     cards(page).first.wait_for()
-    # In one go: what stood there before may go meanwhile.
+    # In one call: old cards may disappear meanwhile.
     return [str(n) for n in cards(page).evaluate_all("cards => cards.map(card => card.dataset.n)")]
 
 
@@ -123,13 +142,17 @@ def wait_for_address(page: sync_api.Page, pattern: str) -> None:
     page.wait_for_url(re.compile(pattern))
 
 
-def test_a_file_is_brought_its_answers_are_heard_and_followed(visit: Open, tmp_path: Path) -> None:
+def upload(page: sync_api.Page, path: Path) -> None:
+    page.get_by_role("button", name="Upload a sound").click()
+    page.locator("input[type=file]").set_input_files(path)
+
+
+def test_a_file_is_uploaded_and_its_results_are_played_and_followed(visit: Open, tmp_path: Path) -> None:
     path = tmp_path / "mine.wav"
     path.write_bytes((collection()[0] / "bell" / "bell-1.wav").read_bytes())
     page = visit("/")
     cards(page).first.wait_for()
-    page.get_by_role("button", name="Upload a sound").click()
-    page.locator("input[type=file]").set_input_files(path)
+    upload(page, path)
     wait_for_address(page, r"\?upload=[0-9a-f]{12}$")
     page.get_by_role("heading", name="mine.wav").wait_for()
     page.get_by_role("heading", name=re.compile("similar sounds?$")).wait_for()
@@ -141,15 +164,14 @@ def test_a_file_is_brought_its_answers_are_heard_and_followed(visit: Open, tmp_p
     wait_for_address(page, rf"\?item={first}$")
 
 
-def test_a_long_recording_is_shown_to_be_worked_on_and_can_be_stopped(visit: Open, tmp_path: Path) -> None:
+def test_embedding_a_long_recording_shows_progress_and_can_be_stopped(visit: Open, tmp_path: Path) -> None:
     path = tmp_path / "long.wav"
     with wave.open(str(path), "wb") as file:
         file.setparams((1, 1, 8_000, 0, "NONE", ""))
         file.writeframes(np.random.default_rng(0).integers(0, 256, 90 * 60 * 8_000, np.uint8).tobytes())
     page = visit("/")
     cards(page).first.wait_for()
-    page.get_by_role("button", name="Upload a sound").click()
-    page.locator("input[type=file]").set_input_files(path)
+    upload(page, path)
     page.get_by_role("heading", name="long.wav").wait_for()
     page.get_by_role("progressbar").wait_for()
     page.get_by_role("button", name="Stop").click()
@@ -157,32 +179,44 @@ def test_a_long_recording_is_shown_to_be_worked_on_and_can_be_stopped(visit: Ope
     expect(cards(page)).to_have_count(0)
     page.get_by_role("button", name="Resume").click()
     page.get_by_role("progressbar").wait_for()
-    page.get_by_role("button", name="Start").click()  # another click stops it as well
+    page.get_by_role("button", name="Start").click()  # any other click stops it, too
     cards(page).first.wait_for()
 
 
-def test_a_recording_that_does_not_say_how_long_it_is_can_be_stopped_while_that_is_found_out(
-    visit: Open, tmp_path: Path
-) -> None:
+def test_reading_a_recording_without_a_stated_duration_can_be_stopped(visit: Open, tmp_path: Path) -> None:
     path = tmp_path / "meeting.webm"
     path.write_bytes(recording(90 * 60))
     page = visit("/")
     cards(page).first.wait_for()
-    page.get_by_role("button", name="Upload a sound").click()
-    page.locator("input[type=file]").set_input_files(path)
+    upload(page, path)
     page.get_by_text("Reading the upload ...").wait_for()
+    expect(page.get_by_role("button", name="Stop")).to_have_count(1)
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("Reading the upload: stopped.").wait_for()
-    cards(page).first.wait_for()  # what was there is there again
+    cards(page).first.wait_for()  # the page is as it was before
     page.get_by_role("button", name="Resume").click()
     page.get_by_role("button", name="Stop").wait_for()
-    page.get_by_role("button", name="Random").click()  # what is asked instead stops it as well
+    page.get_by_role("button", name="Random").click()  # another search stops it, too
     wait_for_address(page, r"\?item=\d+$")
     page.get_by_role("heading", name=re.compile("similar sounds?$")).wait_for()
     expect(page.get_by_text("Reading the upload")).to_have_count(0)
 
 
-def test_the_microphone_is_asked_with(visit: Open) -> None:
+def test_one_stop_button_is_on_the_page_when_embedding_follows_reading(visit: Open, tmp_path: Path) -> None:
+    path = tmp_path / "meeting.webm"
+    path.write_bytes(recording(20 * 60))
+    page = visit("/")
+    cards(page).first.wait_for()
+    upload(page, path)
+    page.get_by_text("Reading the upload ...").wait_for()
+    page.get_by_text("Embedding the sound ...").wait_for()
+    counts = [page.get_by_role("button", name="Stop").count() for _ in range(10)]
+    assert max(counts) <= 1
+    page.get_by_role("button", name="Start").click()
+    cards(page).first.wait_for()
+
+
+def test_a_recording_of_the_microphone_is_the_query(visit: Open) -> None:
     page = visit("/")
     cards(page).first.wait_for()
     page.get_by_role("button", name="Upload a sound").click()
@@ -196,7 +230,7 @@ def test_the_microphone_is_asked_with(visit: Open) -> None:
     assert numbers(page)
 
 
-def test_one_sound_plays_at_a_time_and_the_keys_walk_through_them(visit: Open, nearest: Nearest) -> None:
+def test_one_sound_plays_at_a_time_and_keys_move_between_them(visit: Open, nearest: Nearest) -> None:
     n = nearest.item("rain/rain-0.wav").n
     page = visit(f"/?item={n}")
     answers = numbers(page)
@@ -216,7 +250,7 @@ def test_one_sound_plays_at_a_time_and_the_keys_walk_through_them(visit: Open, n
     wait_for_address(page, rf"\?item={answers[0]}&history={n}$")
 
 
-def test_answers_are_refined_and_the_fields_stay_open_meanwhile(visit: Open, nearest: Nearest) -> None:
+def test_the_refine_form_stays_open_while_results_change(visit: Open, nearest: Nearest) -> None:
     page = visit(f"/?item={nearest.item('bell/bell-0.wav').n}")
     before = numbers(page)
     page.get_by_role("button", name="Refine").click()
@@ -224,7 +258,7 @@ def test_answers_are_refined_and_the_fields_stay_open_meanwhile(visit: Open, nea
     page.get_by_role("option", name="rain").click()
     wait_for_address(page, r"label=rain")
     page.get_by_role("button", name="Clear · 1").wait_for()
-    page.locator("label", has_text="Merge near-duplicates").click()  # it is open still
+    page.locator("label", has_text="Merge near-duplicates").click()  # still open
     wait_for_address(page, r"label=rain.*dedup=0")
     wait_for_numbers(page, [str(item.n) for item in nearest.items(label="rain")], same=False)
     page.keyboard.press("Escape")
@@ -233,7 +267,7 @@ def test_answers_are_refined_and_the_fields_stay_open_meanwhile(visit: Open, nea
     wait_for_numbers(page, before, same=True)
 
 
-def test_answers_are_a_list_or_a_grid_and_grow_on_demand(visit: Open, nearest: Nearest) -> None:
+def test_results_are_a_list_or_a_grid_and_grow_on_demand(visit: Open, nearest: Nearest) -> None:
     page = visit(f"/?item={nearest.item('bell/bell-0.wav').n}")
     before = numbers(page)
     page.locator("[data-testid=stButtonGroup] button").last.click()
@@ -244,7 +278,7 @@ def test_answers_are_a_list_or_a_grid_and_grow_on_demand(visit: Open, nearest: N
     expect(page.locator("article.card.grid:not(.single)")).to_have_count(0)
 
 
-def test_keys_judge_keep_picture_and_explain(visit: Open, nearest: Nearest) -> None:
+def test_keys_dislike_explain_show_a_spectrogram_and_fill_the_tray(visit: Open, nearest: Nearest) -> None:
     page = visit(f"/?item={nearest.item('kick/kick-1.wav').n}")
     first, second = numbers(page)[:2]
     cards(page).first.focus()
@@ -258,11 +292,11 @@ def test_keys_judge_keep_picture_and_explain(visit: Open, nearest: Nearest) -> N
     page.locator(f"article.card.grid[data-n='{second}']").focus()
     page.keyboard.press("d")
     wait_for_address(page, rf"dislike={second}")
-    page.get_by_text("Disliked").wait_for()
+    page.get_by_text("Likes and dislikes").wait_for()
     page.locator(f"article.card.grid[data-n='{second}']").wait_for(state="detached")
 
 
-def test_a_sound_comes_in_ranges_and_begins_where_it_matched(visit: Open, nearest: Nearest) -> None:
+def test_a_sound_is_sent_in_ranges_and_plays_from_the_match(visit: Open, nearest: Nearest) -> None:
     page = visit(f"/?item={nearest.item('vowel/vowel-3.wav').n}")
     n = nearest.item(LONG).n
     card = page.locator(f"article.card.grid[data-n='{n}']")
@@ -273,19 +307,19 @@ def test_a_sound_comes_in_ranges_and_begins_where_it_matched(visit: Open, neares
     assert page.evaluate("document.getElementById('boiler-audio').currentTime") >= 20
 
 
-def test_a_like_moves_the_list_and_back_undoes_it(visit: Open, nearest: Nearest) -> None:
+def test_a_like_moves_the_results_and_the_back_button_undoes_it(visit: Open, nearest: Nearest) -> None:
     page = visit(f"/?item={nearest.item('bell/bell-0.wav').n}")
     before = numbers(page)
     last = cards(page).last
     last.get_by_role("button", name="Like: move the results towards this").click()
     wait_for_address(page, rf"like={before[-1]}$")
-    page.get_by_text("Disliked").wait_for()
+    page.get_by_text("Likes and dislikes").wait_for()
     wait_for_numbers(page, before, same=False)
     page.go_back()
     wait_for_numbers(page, before, same=True)
 
 
-def test_a_part_is_drawn_with_the_mouse_and_asked_with(visit: Open, nearest: Nearest) -> None:
+def test_a_part_selected_with_the_mouse_is_the_query(visit: Open, nearest: Nearest) -> None:
     page = visit(f"/?item={nearest.item(LONG).n}")
     canvas = page.locator("article.card.single canvas")
     cards(page).first.wait_for()
@@ -313,7 +347,7 @@ def test_a_like_is_undone_by_a_key(visit: Open, nearest: Nearest) -> None:
     wait_for_numbers(page, before, same=True)
 
 
-def test_the_map_is_drawn_heard_walked_and_asked(visit: Open, nearest: Nearest) -> None:
+def test_the_map_is_drawn_and_used_by_keyboard_and_mouse(visit: Open, nearest: Nearest) -> None:
     page = visit("/map")
     canvas = page.locator(".map canvas.top")
     page.locator(".map canvas[data-drawn='21']").wait_for()
@@ -339,7 +373,7 @@ def test_the_map_is_drawn_heard_walked_and_asked(visit: Open, nearest: Nearest) 
     assert numbers(page)
 
 
-def test_two_sounds_are_compared_and_the_way_between_them_is_heard_in_order(visit: Open, nearest: Nearest) -> None:
+def test_two_sounds_are_compared_and_the_path_between_them_is_played_in_order(visit: Open, nearest: Nearest) -> None:
     n = nearest.item("bell/bell-0.wav").n
     page = visit(f"/?item={n}")
     answer = numbers(page)[0]
@@ -358,9 +392,7 @@ def test_two_sounds_are_compared_and_the_way_between_them_is_heard_in_order(visi
     wait_for_playing(page, between[1])
 
 
-def test_in_order_each_is_given_its_own_time_and_what_cannot_be_played_is_passed_over(
-    visit: Open, nearest: Nearest
-) -> None:
+def test_a_queue_limits_each_sound_and_skips_what_cannot_be_played(visit: Open, nearest: Nearest) -> None:
     n = nearest.item(LONG).n
     page = visit(f"/path?start={n}&end={nearest.item('bell/bell-0.wav').n}")
     way = numbers(page)
@@ -372,12 +404,12 @@ def test_in_order_each_is_given_its_own_time_and_what_cannot_be_played_is_passed
     page.get_by_role("button", name="Play all in order").click()
     page.wait_for_function("document.getElementById('boiler-audio').currentTime < 5")
     assert page.evaluate("boilerPlayer.startedAt") == 0
-    page.evaluate("document.getElementById('boiler-audio').currentTime = 11")  # more than is heard of each
+    page.evaluate("document.getElementById('boiler-audio').currentTime = 11")  # more than is played of each
     wait_for_playing(page, way[2])
     page.get_by_text("cannot be played").wait_for()
 
 
-def test_the_tray_is_filled_and_carried_away(visit: Open, nearest: Nearest, address: str) -> None:
+def test_the_tray_is_filled_and_exported(visit: Open, nearest: Nearest, address: str) -> None:
     page = visit(f"/?item={nearest.item('kick/kick-0.wav').n}")
     kept = numbers(page)[0]
     keep = cards(page).first.get_by_role("button", name="Add to the tray")
@@ -393,13 +425,13 @@ def test_the_tray_is_filled_and_carried_away(visit: Open, nearest: Nearest, addr
     assert lines[0] == "#EXTM3U"
     assert Path(lines[2]) == nearest.path(int(kept))
     link = page.get_by_role("link", name="Files (ZIP)").get_attribute("href")
-    body = page.request.get(f"{address}{link}").body()
+    body = page.request.get(f"{address}/{link}").body()
     assert zipfile.ZipFile(io.BytesIO(body)).namelist() == [nearest.item(int(kept)).id]
     cards(page).first.get_by_role("link", name="More like this").click()
     wait_for_address(page, rf"\?item={kept}$")
 
 
-def test_what_is_drawn_is_the_sound(visit: Open, nearest: Nearest) -> None:
+def test_waveforms_and_spectrograms_are_drawn(visit: Open, nearest: Nearest) -> None:
     page = visit(f"/?item={nearest.item('bell/bell-0.wav').n}")
     cards(page).first.wait_for()
     page.wait_for_function(
@@ -416,7 +448,7 @@ def test_what_is_drawn_is_the_sound(visit: Open, nearest: Nearest) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("path", ["/", "/?item=12", "/?find=bell", "/tray", "/collection", "/evaluation"])
-def test_a_phone_shows_it_without_scrolling_sideways(visit: Open, path: str, scheme: str) -> None:
+def test_no_page_scrolls_sideways_on_a_phone(visit: Open, path: str, scheme: str) -> None:
     page = visit(path, width=390, height=844, scheme=scheme)
     page.locator("h1, h2, h3").first.wait_for()
     page.wait_for_function(
@@ -425,10 +457,44 @@ def test_a_phone_shows_it_without_scrolling_sideways(visit: Open, path: str, sch
     )
 
 
-def test_a_sound_that_is_brought_is_sent_to_no_one_who_does_not_know_it(visit: Open, address: str) -> None:
+def test_uploads_and_indexes_are_only_sent_to_those_who_know_their_key(visit: Open, address: str) -> None:
     page = visit("/")
     answer = page.request.get(f"{address}/uploads/{int('abcabcabcabc', 16)}/audio")
     assert answer.status == 404
     assert answer.json()["status"] == 404
     assert page.request.get(f"{address}/sounds/00000000/1/audio").status == 404
     assert sound_bytes(440.0)
+
+
+def test_below_a_path_sounds_are_drawn_played_and_exported(
+    chromium: sync_api.Browser, below_path: str, nearest: Nearest
+) -> None:
+    n = nearest.item("kick/kick-0.wav").n
+    with visitor(chromium, below_path) as visit:
+        page = visit(f"/?item={n}")
+        first = numbers(page)[0]
+        page.wait_for_function("() => boilerPlayer.peaks.size > 3")
+        expect(page.get_by_text("No waveform")).to_have_count(0)
+        cards(page).first.get_by_role("button", name="Play").click()
+        wait_for_playing(page, first)
+        cards(page).first.get_by_role("button", name="Add to the tray").click()
+        page.get_by_role("link", name="Tray").click()
+        href = page.get_by_role("link", name="Files (ZIP)").evaluate("link => link.href")
+        body = page.request.get(href).body()
+        assert zipfile.ZipFile(io.BytesIO(body)).namelist() == [nearest.item(int(first)).id]
+        page.get_by_role("link", name="Map").click()
+        page.locator(".map canvas[data-drawn='21']").wait_for()
+        page.get_by_role("link", name="Search").click()
+        cards(page).first.get_by_role("link", name="More like this").click()
+        wait_for_address(page, rf"^{re.escape(below_path)}/?\?item=\d+")
+
+
+def test_a_page_that_does_not_exist_is_reported(visit: Open) -> None:
+    page = visit("/nosuch")
+    page.get_by_text("Page not found").wait_for()
+
+
+def test_links_to_the_measures_of_earlier_versions_open_the_evaluation(visit: Open) -> None:
+    page = visit("/measures")
+    page.get_by_role("heading", name="Evaluation").wait_for()
+    wait_for_address(page, "/evaluation")
