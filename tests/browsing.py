@@ -19,6 +19,7 @@ import time
 import urllib.request
 import wave
 from collections.abc import Iterator
+from concurrent.futures import Future
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -203,20 +204,27 @@ def proxied(address: str, prefix: str) -> Iterator[str]:
                 await writer.drain()
         writer.close()
 
+    started: Future[str] = Future()
+    stop = asyncio.Event()
     loop = asyncio.new_event_loop()
-    server = loop.run_until_complete(asyncio.start_server(handle, "127.0.0.1", 0))
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
+
+    async def serve() -> None:
+        async with await asyncio.start_server(handle, "127.0.0.1", 0) as server:
+            started.set_result(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{prefix}")
+            await stop.wait()
+            server.close()
+
+    def run() -> None:
+        with asyncio.Runner(loop_factory=lambda: loop) as runner:  # cancels open connections at the end
+            runner.run(serve())
+
+    thread = threading.Thread(target=run, daemon=True)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{prefix}"
+        yield started.result(timeout=10)
     finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        server.close()
-        for task in asyncio.all_tasks(loop):
-            task.cancel()
-        loop.run_until_complete(asyncio.sleep(0.1))
-        loop.close()
+        loop.call_soon_threadsafe(stop.set)
+        thread.join(timeout=30)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
