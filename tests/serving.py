@@ -1,8 +1,11 @@
-"""Helpers for tests of the service: small model directories, and real servers on free ports."""
+"""Helpers for tests of the service: model directories of random vectors, real servers on free ports, checks of
+responses."""
 
 from __future__ import annotations
 
 import contextlib
+import io
+import json
 import os
 import queue
 import re
@@ -10,20 +13,24 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import wave
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
+from pydantic import TypeAdapter
 
+from boiler.arrays import FloatArray
+from boiler.search.nearest import Nearest
 from boiler.store import generation
 from boiler.store.generation import Header, Item, rows_of
 
-START_S = 240.0  # on a busy machine
+START_S = 240.0  # generous: the machine may be busy
 
 
 def publish(model_dir: Path, n_items: int = 200, dim: int = 16, seed: int = 0) -> generation.Generation:
-    """A model directory of random vectors: item n is row n, 5 s long, labelled by the last digit of n."""
+    """A model directory of random vectors. Item n is row n, has five seconds, and its last digit as label."""
     vectors = np.random.default_rng(seed).normal(size=(n_items, dim)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     items = [
@@ -35,8 +42,46 @@ def publish(model_dir: Path, n_items: int = 200, dim: int = 16, seed: int = 0) -
     )
 
 
+def wav_bytes(samples: FloatArray, rate_hz: int) -> bytes:
+    """A mono WAV file of samples from -1 to 1."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as written:
+        written.setparams((1, 2, rate_hz, 0, "NONE", ""))
+        written.writeframes((32_767 * samples).clip(-32_768, 32_767).astype("<i2").tobytes())
+    return file.getvalue()
+
+
+def assert_problem(response: Any, status: int) -> str:
+    """Assert that the response is a problem of this status. Returns its slug."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    return str(response.json()["type"].rsplit(":", 1)[1])
+
+
+def assert_matches(response: Any, model: Any) -> Any:
+    """Assert that a 200 matches its response model and has no other fields. Returns its content."""
+    assert response.status_code == 200, response.text
+    validated = TypeAdapter(model).validate_json(response.text)
+    assert json.loads(TypeAdapter(model).dump_json(validated)) == response.json()
+    return response.json()
+
+
+def refreshed_during(nearest: Nearest, method: str, publish_next: Callable[[], object]) -> None:
+    """Make the next call of a method of `nearest` publish and open a newer index before it returns."""
+    original = getattr(nearest, method)
+
+    def replaced(*arguments: Any) -> Any:
+        delattr(nearest, method)
+        result = original(*arguments)
+        publish_next()
+        nearest.refresh()
+        return result
+
+    setattr(nearest, method, replaced)
+
+
 class Server:
-    """A running service: its URL, its process and its output."""
+    """A running server: its URL, its process, and its output."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -53,10 +98,10 @@ class Server:
         self._lines.put(None)
 
     def wait_for(self, pattern: str, times: int = 1) -> re.Match[str]:
-        """Wait for a line that matches, the last of `times` such lines. Its match."""
+        """Wait for a line that matches. Returns the match."""
         while True:
             line = self._lines.get(timeout=START_S)
-            assert line is not None, "the server ended:\n" + "".join(self.said)
+            assert line is not None, "the server has ended:\n" + "".join(self.said)
             self.said.append(line)
             if match := re.search(pattern, line):
                 times -= 1
@@ -64,7 +109,7 @@ class Server:
                     return match
 
     def end(self) -> str:
-        """Wait until the server has ended. All of its output."""
+        """Wait until the process has ended. Returns all of its output."""
         self.process.wait(START_S)
         while (line := self._lines.get(timeout=START_S)) is not None:
             self.said.append(line)
@@ -73,7 +118,7 @@ class Server:
 
 @contextlib.contextmanager
 def running(command: list[str], environment: dict[str, str], workers: int = 1) -> Iterator[Server]:
-    """Run a command that starts uvicorn, and stop it when the block ends."""
+    """Run a server that prints uvicorn's log lines, and stop it at the end."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("BOILER_")}
     process = subprocess.Popen(
         [sys.executable, "-m", *command],
@@ -85,7 +130,7 @@ def running(command: list[str], environment: dict[str, str], workers: int = 1) -
     server = Server(process)
     try:
         server.url = server.wait_for(r"running on (http://\S+)")[1]
-        if workers > 1:  # the parent process prints the URL before its workers are up
+        if workers > 1:  # the parent prints its URL before they have started
             server.wait_for("Application startup complete", workers)
         yield server
     finally:

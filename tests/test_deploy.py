@@ -1,4 +1,4 @@
-"""What the files under deploy/ say of the service is so: meters, keys, paths, ports."""
+"""The files under deploy/ agree with the service: metrics, keys, routes, ports."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from boiler.service import metrics, middleware
-from boiler.service.app import Web
+from boiler.service import metrics
+from boiler.service.app import BoilerApp
+from boiler.service.policy import policy_of
 from boiler.service.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -17,24 +18,24 @@ DEPLOY = ROOT / "deploy"
 
 
 @pytest.mark.parametrize("file", ["alerts.yaml", "grafana/boiler.json"])
-def test_every_meter_that_is_watched_is_one_of_ours(file: str) -> None:
+def test_alerts_and_board_use_existing_metrics(file: str) -> None:
     watched = set(re.findall(r"\bboiler_[a-z_]+", (DEPLOY / file).read_text()))
-    page = metrics.Meters().page().decode()
+    page = metrics.Metrics().render().decode()
     ours = set(re.findall(r"^# TYPE (\S+) ", page, re.MULTILINE))
     ours |= {f"{name}_bucket" for name in ours}
     assert watched
     assert watched - ours == set()
 
 
-def test_the_board_asks_for_routes_that_there_are() -> None:
+def test_board_uses_existing_routes() -> None:
     board = json.loads((DEPLOY / "grafana" / "boiler.json").read_text())
-    routes = set(Web().openapi()["paths"])
-    asked = re.findall(r'route=~?"([^"]+)"', json.dumps(board).replace('\\"', '"'))
-    assert asked
-    assert {one for some in asked for one in some.split("|")} <= routes
+    routes = set(BoilerApp().openapi()["paths"])
+    used = re.findall(r'route=~?"([^"]+)"', json.dumps(board).replace('\\"', '"'))
+    assert used
+    assert {one for some in used for one in some.split("|")} <= routes
 
 
-def test_prometheus_has_the_key_that_the_service_is_given_and_none_is_published() -> None:
+def test_prometheus_and_service_share_a_key_that_is_not_in_a_file() -> None:
     compose = (DEPLOY / "compose.yaml").read_text()
     assert re.search(r"read:\$\{METRICS_KEY:\?[^}]+\}", compose)
     assert re.search(r"secrets:\n  metrics_key:\n    environment: METRICS_KEY\n", compose)
@@ -42,17 +43,18 @@ def test_prometheus_has_the_key_that_the_service_is_given_and_none_is_published(
     assert "credentials_file: /run/secrets/metrics_key" in (DEPLOY / "prometheus.yaml").read_text()
 
 
-def test_the_proxy_lets_uploads_through_that_the_service_takes() -> None:
+def test_proxy_accepts_uploads_of_the_size_that_the_service_accepts() -> None:
     proxy = (DEPLOY / "nginx.conf").read_text()
     allowed = re.search(r"client_max_body_size (\d+)m;", proxy)
     assert allowed is not None
     assert int(allowed[1]) * 2**20 >= Settings(model_dir=Path("x")).max_upload_bytes + 8_192
+    uploads = {route.path for route in BoilerApp().api_routes if policy_of(route).is_upload}
     paths = re.search(r"location ~ \^/\(([^)]+)\)\$", proxy)
     assert paths is not None
-    assert {f"/{path}" for path in paths[1].split("|")} == middleware.UPLOADS
+    assert {f"/{path}" for path in paths[1].split("|")} == uploads
 
 
-def test_the_image_serves_on_port_8000_as_nobody_and_is_built_for_other_processors() -> None:
+def test_image_has_port_user_and_portable_code() -> None:
     image = (ROOT / "Dockerfile").read_text()
     for line in ("EXPOSE 8000", "BOILER_MODEL_DIR=/model", "USER 10001", "HEALTHCHECK", "-march=x86-64-v3"):
         assert line in image

@@ -157,7 +157,7 @@ def routes(nearest: Callable[[], Nearest]) -> list[BaseRoute]:
         return Response(body, media_type="application/octet-stream", headers={"Cache-Control": cache_control})
 
     async def about(request: Request) -> Response:
-        number = media.number(request.path_params["n"])
+        number = media.item_number(request.path_params["n"])
         item = await anyio.to_thread.run_sync(functools.partial(nearest().item, number))
         body = {
             "n": item.n,
@@ -169,8 +169,8 @@ def routes(nearest: Callable[[], Nearest]) -> list[BaseRoute]:
         return Response(orjson.dumps(body), media_type="application/json")
 
     return [
-        Route("/map", media.guarded(points), methods=["GET"], name="map_points"),
-        Route("/{n}/about", media.guarded(about), methods=["GET"], name="item_about"),
+        Route("/map", media.with_problems(points), methods=["GET"], name="map_points"),
+        Route("/{n}/about", media.with_problems(about), methods=["GET"], name="item_about"),
     ]
 
 

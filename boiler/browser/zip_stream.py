@@ -99,7 +99,7 @@ def routes(nearest: Callable[[], Nearest]) -> list[BaseRoute]:
     """The route, to be mounted beside those of the sounds."""
 
     async def files(request: Request) -> Response:
-        numbers = [media.number(word) for word in request.query_params.get("n", "").split(".")[: MAX_FILES + 1]]
+        numbers = [media.item_number(word) for word in request.query_params.get("n", "").split(".")[: MAX_FILES + 1]]
         archive = await anyio.to_thread.run_sync(archive_files, nearest(), dict.fromkeys(numbers))
         headers = {
             "Content-Disposition": 'attachment; filename="boiler-tray.zip"',
@@ -110,4 +110,4 @@ def routes(nearest: Callable[[], Nearest]) -> list[BaseRoute]:
             return Response(None, 200, headers, "application/zip")
         return StreamingResponse(archive, 200, headers, "application/zip")
 
-    return [Route("/files.zip", media.guarded(files), methods=["GET"], name="files_zip")]
+    return [Route("/files.zip", media.with_problems(files), methods=["GET"], name="files_zip")]

@@ -73,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
                 workers=args.workers,
                 # With several workers, asyncio's loop and h11 delay each response to a keep-alive client by 44 ms.
                 loop="auto" if sys.platform == "win32" else "uvloop",
-                http="boiler.service.http_protocol:Wire",  # httptools, with bounds
+                http="boiler.service.http_protocol:BoundedHttpProtocol",  # httptools, with bounds
                 access_log=False,  # the service has an access log of its own
                 server_header=False,
                 proxy_headers=False,  # nothing depends on the client address or scheme

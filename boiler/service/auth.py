@@ -1,7 +1,7 @@
-"""Who may ask: keys by ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``.
+"""API keys: ``Authorization: Bearer KEY`` or ``X-API-Key: KEY``, each with a scope.
 
-Only hashes of the keys are kept in memory; a presented key is compared with every one of them in constant time, so
-that neither which key nor how much of it was right can be measured.
+Only hashes of the keys are kept in memory. A key is compared with every stored hash in constant time, so that response
+times reveal neither which key matched nor how much of it was right.
 """
 
 from __future__ import annotations
@@ -11,42 +11,45 @@ import hmac
 from collections.abc import Iterable
 
 from boiler.service.problems import Problem
-from boiler.service.routes import docs
-from boiler.service.settings import SCOPES, Scope
-
-# Probes and the description of the API need no key: they tell nothing of the collection's sounds.
-OPEN_PATHS = docs.PATHS | {"/livez", "/readyz", "/health"}
+from boiler.service.settings import SCOPES, KeyScope
 
 
-class Keys:
-    """The keys of a service; without any, all may ask."""
+class ApiKeys:
+    """The keys of a service. Falsy when there are none: then every request is allowed."""
 
-    def __init__(self, scoped: Iterable[str]) -> None:
-        """`scoped`: each ``scope:key``."""
-        self._held: list[tuple[bytes, int]] = []
-        for one in scoped:
-            scope, _, key = one.partition(":")
-            self._held.append((_digest(key.encode()), SCOPES.index(scope)))
+    def __init__(self, scoped_keys: Iterable[str]) -> None:
+        """
+        Arguments:
+            scoped_keys: each ``scope:key``, see `boiler.service.settings`
+        """
+        self._digests: list[tuple[bytes, int]] = []
+        for scoped_key in scoped_keys:
+            scope, _, key = scoped_key.partition(":")
+            self._digests.append((_digest(key.encode()), SCOPES.index(scope)))
 
     def __bool__(self) -> bool:
-        return bool(self._held)
+        return bool(self._digests)
 
-    def check(self, needed: Scope, authorization: bytes | None, x_api_key: bytes | None) -> None:
-        """Raises: Problem: 401 without a right key, 403 with one of too narrow a scope."""
-        presented = x_api_key
+    def require(self, scope: KeyScope, authorization: bytes | None, x_api_key: bytes | None) -> None:
+        """Check the key of a request, given by its headers. A bearer token takes precedence over ``X-API-Key``.
+
+        Raises:
+            Problem: 401 without a valid key, 403 when the key's scope is too narrow
+        """
+        key = x_api_key
         if authorization is not None:
-            kind, _, rest = authorization.partition(b" ")
-            if kind.lower() == b"bearer":
-                presented = rest.strip()
-        if presented is None:
-            raise _unauthorised("a key is needed: send it as Authorization: Bearer KEY, or X-API-Key: KEY")
-        digest, allowed = _digest(presented), -1
-        for held, scope in self._held:  # all of them, always
-            allowed = max(allowed, scope if hmac.compare_digest(held, digest) else -1)
-        if allowed < 0:
-            raise _unauthorised("this key is not one of the service's")
-        if allowed < SCOPES.index(needed):
-            raise Problem(403, "scope", f"this key may {SCOPES[allowed]}; this needs one that may {needed}")
+            scheme, _, credentials = authorization.partition(b" ")
+            if scheme.lower() == b"bearer":
+                key = credentials.strip()
+        if key is None:
+            raise _unauthorised("an API key is required: send Authorization: Bearer KEY, or X-API-Key: KEY")
+        digest, granted = _digest(key), -1
+        for stored, stored_scope in self._digests:  # no early exit: constant time
+            granted = max(granted, stored_scope if hmac.compare_digest(stored, digest) else -1)
+        if granted < 0:
+            raise _unauthorised("the API key is not valid")
+        if granted < SCOPES.index(scope):
+            raise Problem(403, "scope", f"the API key has the scope {SCOPES[granted]}; this request needs {scope}")
 
 
 def _digest(key: bytes) -> bytes:

@@ -1,9 +1,9 @@
-"""Searches by a vector that come at the same time are answered in one go.
+"""Searches by vector that arrive together are answered by one matrix product.
 
-Several queries in one product take about two thirds as long each as one after another (measured at 10,000 rows of 64
-numbers: 26 to 32 microseconds each of 4 to 8, 41 of one; all of it hot in the processor's caches). A request
-stands in line for one turn of the event loop, which it would hardly notice; whoever is first in the next turn answers
-all that ask for as many neighbours. One that comes alone is answered alone; at once, where the server says that it is.
+Measured at 10,000 rows of 64 numbers: 26 to 32 microseconds per query for 4 to 8 queries at once, 41 for one alone. A
+request waits for one iteration of the event loop; whichever runs first in the next iteration answers all waiting
+requests with the same k. A request that is alone does not wait where the server reports that it is alone
+(`requests.is_only_request`).
 """
 
 from __future__ import annotations
@@ -22,40 +22,41 @@ from boiler.search.snapshot import RankedItems, Snapshot
 
 
 @dataclass(eq=False)
-class _Asked:
-    """One that stands in line. `vector`: of unit length."""
+class _PendingQuery:
+    """A waiting request. `vector` has unit length; `result` is set by whichever request answers the batch."""
 
     vector: Float32Array
-    answer: tuple[Snapshot, RankedItems] | None = None
+    result: tuple[Snapshot, RankedItems] | None = None
 
 
-class Batches:
-    """The line of one worker. For small indexes: the search runs on the event loop."""
+class QueryBatcher:
+    """Batches the searches of one worker. For small indexes: it searches on the event loop."""
 
     def __init__(self, nearest: Nearest) -> None:
         self._nearest = nearest
-        self._lines: dict[int, list[_Asked]] = {}  # by k
+        self._pending: dict[int, list[_PendingQuery]] = {}  # by k
 
     async def ranked(self, query: object, k: int, *, alone: bool = False) -> tuple[Snapshot, RankedItems]:
-        """As `Nearest.rank`. `alone`: no other request is at work.
+        """As `Nearest.rank`. With `alone` it searches at once.
 
-        Raises: QueryError: as `Nearest.rank`.
+        Raises: QueryError: as `Nearest.rank`
         """
         if alone:
             return self._nearest.rank(query, k)
-        mine = _Asked(seeds.unit_vector(query, self._nearest.dim))
-        self._lines.setdefault(k, []).append(mine)
+        pending = _PendingQuery(seeds.unit_vector(query, self._nearest.dim))
+        self._pending.setdefault(k, []).append(pending)
         await asyncio.sleep(0)
-        if mine.answer is None:
-            self._answer(self._lines.pop(k, []), k)
-        return mine.answer or self._nearest.rank(query, k)  # not the vector: its last digits would not be the same
+        if pending.result is None:
+            self._search_batch(self._pending.pop(k, []), k)
+        # By the query, not `pending.vector`: normalised twice, its last digits would differ.
+        return pending.result or self._nearest.rank(query, k)
 
-    def _answer(self, line: list[_Asked], k: int) -> None:
-        """All in the line, if they are several; where that fails, each asks for itself."""
-        if len(line) < 2:
+    def _search_batch(self, batch: list[_PendingQuery], k: int) -> None:
+        """Set the results of a batch of two or more. If that fails they stay None and each request searches alone."""
+        if len(batch) < 2:
             return
-        # A newer index may have been taken up meanwhile, whose vectors have another length.
+        # ValueError: a newer index, whose vectors have another length, may have been opened meanwhile.
         with contextlib.suppress(QueryError, ValueError):
-            snapshot, each = self._nearest.rank_many(np.stack([one.vector for one in line]), k)
-            for one, ranked in zip(line, each, strict=True):
-                one.answer = snapshot, ranked
+            snapshot, ranked = self._nearest.rank_many(np.stack([one.vector for one in batch]), k)
+            for pending, result in zip(batch, ranked, strict=True):
+                pending.result = snapshot, result

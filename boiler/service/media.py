@@ -1,15 +1,15 @@
-"""The sound of an item, its waveform and its spectrogram, over HTTP: used by the service and by the browser.
+"""The sound of an item, its waveform and its spectrogram, over HTTP: used by the service and the browser.
 
 ====================================  ================================================================================
-``GET {prefix}/{n}/audio``            the sound, by range request, so that a player seeks; what browsers cannot play
-                                      comes as FLAC
-``GET {prefix}/{n}/waveform``         lowest and highest sample of each of ``points`` columns, as JSON
-``GET {prefix}/{n}/spectrogram.png``  the spectrum over time, log frequency, no axes
+``GET {prefix}/{n}/audio``            the audio file, with range requests for seeking; FLAC where browsers cannot play
+                                      the format
+``GET {prefix}/{n}/waveform``         smallest and largest sample in each of ``points`` columns, as JSON
+``GET {prefix}/{n}/spectrogram.png``  spectrogram with logarithmic frequency, without axes
 ====================================  ================================================================================
 
-``start_s`` and ``end_s`` take a part of it. ``n`` is the item's number in the catalog: a path never comes in, and
-only files that the catalog knows go out. Errors are problem details. No torch here, and a sound is read in a process
-that may die of it, never whole in memory.
+``start_s`` and ``end_s`` select a part. ``n`` is the item's number in the catalog: no request contains a path, and only
+files of the catalog are served. Errors are problem documents. Files are decoded in worker processes, in blocks; torch
+is not imported.
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ import logging
 import os
 import re
 import stat
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +28,7 @@ import anyio
 import anyio.to_thread
 import numpy as np
 import orjson
+from pydantic import Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
@@ -36,16 +36,13 @@ from starlette.routing import Route
 
 from boiler.audio import transcode
 from boiler.audio.media_pool import WORKERS, media_pool, media_type_pool
-from boiler.audio.spectrogram import MAX_DRAWN_S, Peaks, peaks, spectrogram_png
 from boiler.errors import BoilerError, QueryError, UnknownItemError
-from boiler.service import problems
+from boiler.service import problems, requests
+from boiler.service.schemas import PartQuery
 
 MAX_POINTS = 10_000
-MAX_PIXELS_WIDE = 4_000
-MAX_PIXELS_HIGH = 1_024
-LEAST_PART_S = 0.001
-
-__all__ = ["MAX_DRAWN_S", "Peaks", "peaks", "routes", "spectrogram_png"]
+MAX_WIDTH = 4_000
+MAX_HEIGHT = 1_024
 
 _RANGE = re.compile(r"bytes=(?:(\d{1,18})-(\d{1,18})?|-(\d{1,18}))")
 
@@ -54,226 +51,197 @@ log = logging.getLogger("boiler.service")
 Handler = Callable[[Request], Awaitable[Response]]
 
 
-class Sounds(Protocol):
-    """What knows where the sounds of items lie; a `Nearest` does."""
+class WaveformQuery(PartQuery):
+    """A waveform of a part of a sound."""
+
+    points: int = Field(800, ge=1, le=MAX_POINTS, description="number of columns")
+
+
+class SpectrogramQuery(PartQuery):
+    """A spectrogram of a part of a sound."""
+
+    width: int = Field(800, ge=16, le=MAX_WIDTH, description="width in pixels")
+    height: int = Field(200, ge=16, le=MAX_HEIGHT, description="height in pixels")
+
+
+class FileLocator(Protocol):
+    """Finds the audio file of an item; `Nearest` does."""
 
     def path(self, id_or_n: str | int) -> Path:
-        """The file of an item. Raises: UnknownItemError; QueryError: it is not at hand."""
+        """The path of an item's file. Raises: UnknownItemError; QueryError: the file is not available."""
 
 
-@dataclass(frozen=True)
-class Part:
-    """Which part of a sound is asked for; ``end_s`` None is its end."""
-
-    start_s: float = 0.0
-    end_s: float | None = None
-
-    @property
-    def whole(self) -> bool:
-        return self.start_s == 0.0 and self.end_s is None
-
-
-def routes(nearest: Callable[[], Sounds], *, prefix: str = "/items") -> list[Route]:
-    """The three routes, to be mounted in any Starlette application.
+def routes(nearest: Callable[[], FileLocator], *, prefix: str = "/items") -> list[Route]:
+    """The three routes, for any Starlette application.
 
     Arguments:
-        nearest: gives the opened model directory; asked at each request, so that a new one is taken up
-        prefix: what stands before ``/{n}``
+        nearest: returns the opened index; called for each request
+        prefix: path before ``/{n}``
     """
 
-    def route(path: str, name: str, answer: Callable[[Sounds, int, Request], Awaitable[Response]]) -> Route:
-        @functools.wraps(answer)
-        async def handler(request: Request) -> Response:
-            return await answer(nearest(), number(request.path_params["n"]), request)
+    async def audio(request: Request) -> Response:
+        return await audio_response(request, nearest(), _n(request), requests.parse_query(request, PartQuery))
 
-        return Route(prefix + path, guarded(handler), methods=["GET"], name=name)
+    async def waveform(request: Request) -> Response:
+        return await waveform_response(request, nearest(), _n(request), requests.parse_query(request, WaveformQuery))
+
+    async def spectrogram(request: Request) -> Response:
+        query = requests.parse_query(request, SpectrogramQuery)
+        return await spectrogram_response(request, nearest(), _n(request), query)
 
     return [
-        route("/{n}/audio", "item_audio", sound),
-        route("/{n}/waveform", "item_waveform", waveform),
-        route("/{n}/spectrogram.png", "item_spectrogram", spectrogram),
+        Route(prefix + path, with_problems(handler), methods=["GET"], name=name)
+        for path, name, handler in (
+            ("/{n}/audio", "item_audio", audio),
+            ("/{n}/waveform", "item_waveform", waveform),
+            ("/{n}/spectrogram.png", "item_spectrogram", spectrogram),
+        )
     ]
 
 
-def guarded(handler: Handler) -> Handler:
-    """The handler, with what boiler refuses answered as a problem, whatever application it is mounted in."""
+def with_problems(handler: Handler) -> Handler:
+    """The handler with its errors returned as problem documents, for applications without exception handlers."""
 
     @functools.wraps(handler)
-    async def answer(request: Request) -> Response:
+    async def wrapped(request: Request) -> Response:
         try:
             return await handler(request)
         except BoilerError as error:
-            return problems.response(problems.of_boiler(error))
+            return problems.response(problems.from_boiler_error(error))
         except HTTPException as error:
-            return problems.response(problems.of_http(error))
+            return problems.response(problems.from_http_exception(error))
 
-    return answer
+    return wrapped
 
 
-async def sound(nearest: Sounds, n: int, request: Request) -> Response:
-    """The item's sound: as it is where browsers play it, else, or for a part, as FLAC; in ranges of bytes."""
-    part = part_of(request.query_params)
-    path = await anyio.to_thread.run_sync(path_of, nearest, n)
-    served, media_type = path, await anyio.to_thread.run_sync(media_type_pool().media_type, path, limiter=_looks())
-    if media_type is None or not part.whole:
-        async with _turn():
+async def audio_response(request: Request, files: FileLocator, n: int, part: PartQuery) -> Response:
+    """The sound of item `n`: the file itself where browsers can play it, else, or for a part, FLAC. Supports ranges."""
+    path = await anyio.to_thread.run_sync(find_file, files, n)
+    served, media_type = path, await anyio.to_thread.run_sync(media_type_pool().media_type, path, limiter=_probe_limiter())
+    if media_type is None or not part.is_whole:
+        async with _render_limiter():
             try:
                 served = await anyio.to_thread.run_sync(
                     functools.partial(media_pool().flac_copy, path, part.start_s, part.end_s), abandon_on_cancel=False
                 )
             except transcode.NoRoomError as error:
-                log.error("%s", error)  # it names a folder of this machine, which does not go out
-                why = "there is no room to keep a copy that can be played; the service's log says where"
+                log.error("%s", error)  # contains a path, which the response must not
+                why = "there is no disk space for a playable copy; the service's log says where"
                 raise problems.Problem(503, error.slug, why, headers={"Retry-After": "60"}) from None
         media_type = transcode.COPY_TYPE
-    return await _file(request, served, media_type, identity=path)
+    return await _file_response(request, served, media_type, identity=path)
 
 
-async def waveform(nearest: Sounds, n: int, request: Request) -> Response:
-    """The item's waveform as JSON."""
-    part = part_of(request.query_params)
-    points = whole(request.query_params, "points", 800, 1, MAX_POINTS)
-    path = await anyio.to_thread.run_sync(path_of, nearest, n)
+async def waveform_response(request: Request, files: FileLocator, n: int, query: WaveformQuery) -> Response:
+    """The waveform of item `n` as JSON."""
+    path = await anyio.to_thread.run_sync(find_file, files, n)
 
-    def body() -> bytes:
-        drawn = media_pool().peaks(path, points, part.start_s, part.end_s)
+    def render() -> bytes:
+        drawn = media_pool().peaks(path, query.points, query.start_s, query.end_s)
         return orjson.dumps(
             {
                 "n": n,
                 "start_s": round(drawn.start_s, 4),
                 "end_s": round(drawn.end_s, 4),
-                "points": points,
+                "points": query.points,
                 "low": [round(float(value), 4) for value in np.clip(drawn.low, -1, 1)],
                 "high": [round(float(value), 4) for value in np.clip(drawn.high, -1, 1)],
             }
         )
 
-    return await _made(request, path, "application/json", body)
+    return await _rendered_response(request, path, "application/json", render)
 
 
-async def spectrogram(nearest: Sounds, n: int, request: Request) -> Response:
-    """The item's spectrogram as PNG."""
-    part = part_of(request.query_params)
-    width = whole(request.query_params, "width", 800, 16, MAX_PIXELS_WIDE)
-    height = whole(request.query_params, "height", 200, 16, MAX_PIXELS_HIGH)
-    path = await anyio.to_thread.run_sync(path_of, nearest, n)
-    draw = functools.partial(media_pool().spectrogram_png, path, width, height, part.start_s, part.end_s)
-    return await _made(request, path, "image/png", draw)
+async def spectrogram_response(request: Request, files: FileLocator, n: int, query: SpectrogramQuery) -> Response:
+    """The spectrogram of item `n` as PNG."""
+    path = await anyio.to_thread.run_sync(find_file, files, n)
+    render = functools.partial(media_pool().spectrogram_png, path, query.width, query.height, query.start_s, query.end_s)
+    return await _rendered_response(request, path, "image/png", render)
 
 
-def path_of(nearest: Sounds, n: int) -> Path:
-    """The file of an item. Raises: Problem: 404 without the folder or the file; where it should be is not told."""
+def find_file(files: FileLocator, n: int) -> Path:
+    """The file of item `n`.
+
+    Raises:
+        UnknownItemError: there is no such item
+        Problem: 404 the file is not available; without its path
+    """
     try:
-        return nearest.path(n)
+        return files.path(n)
     except UnknownItemError:
         raise
     except QueryError:
-        why = f"the sound of item {n} is not at hand: this service has no folder of sounds, or the file is gone"
+        why = f"the file of item {n} is not available: this service has no folder of sounds, or the file was deleted"
         raise problems.Problem(404, "no-sound", why) from None
 
 
-async def _made(request: Request, path: Path, media_type: str, make: Callable[[], bytes]) -> Response:
-    """What is computed from a file; not computed again for a client that has it."""
-    tag = _etag(path.stat(), f"{request.url.path}?{request.url.query}")
-    headers = {"ETag": tag, "Cache-Control": "private, max-age=3600"}
-    if has(request, tag):
+async def _rendered_response(request: Request, path: Path, media_type: str, render: Callable[[], bytes]) -> Response:
+    """What is rendered from a file, or 304. `render` runs in a thread."""
+    etag = _etag(path.stat(), f"{request.url.path}?{request.url.query}")
+    headers = {"ETag": etag, "Cache-Control": "private, max-age=3600"}
+    if not_modified(request, etag):
         return Response(None, 304, headers)
-    async with _turn():
-        body = await anyio.to_thread.run_sync(make)
+    async with _render_limiter():
+        body = await anyio.to_thread.run_sync(render)
     return Response(body, 200, headers, media_type)
 
 
-async def _file(request: Request, path: Path, media_type: str, identity: Path) -> Response:
-    """A file, whole or one range of it. A Range header that is malformed, of several ranges or of other units is
-    passed over, as RFC 9110 14.2 lets a server do; Starlette answers some of these with a bare 400."""
+async def _file_response(request: Request, path: Path, media_type: str, identity: Path) -> Response:
+    """A file or one range of it. The ETag is that of `identity`, of which `path` may be a copy.
+
+    A Range header that is malformed, has several ranges or another unit is ignored, as RFC 9110 14.2 allows; Starlette
+    responds to some of these with a bare 400.
+    """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
-        raise problems.Problem(404, "unknown-item", "the item's sound is not a file any more")
-    tag = _etag(identity.stat(), f"{media_type}{request.url.query}")
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
-    if has(request, tag):
+        raise problems.Problem(404, "unknown-item", "the item's path is not a file any more")
+    etag = _etag(identity.stat(), f"{media_type}{request.url.query}")
+    headers = {"ETag": etag, "Cache-Control": "private, no-cache", "X-Content-Type-Options": "nosniff"}
+    if not_modified(request, etag):
         return Response(None, 304, headers)
-    asked = _RANGE.fullmatch(request.headers.get("range", "").strip())
-    backwards = asked is not None and asked[1] and asked[2] and int(asked[1]) > int(asked[2])
-    if asked is None or backwards or request.headers.get("if-range", tag) != tag:
+    wanted = _RANGE.fullmatch(request.headers.get("range", "").strip())
+    reversed_ = wanted is not None and wanted[1] and wanted[2] and int(wanted[1]) > int(wanted[2])
+    if wanted is None or reversed_ or request.headers.get("if-range", etag) != etag:
         request.scope["headers"] = [pair for pair in request.scope["headers"] if pair[0] != b"range"]
-    elif int(asked[1] or 0) >= status.st_size or asked[3] == "0":
+    elif int(wanted[1] or 0) >= status.st_size or wanted[3] == "0":
         raise problems.Problem(
             416,
             "range-not-satisfiable",
-            f"the sound has {status.st_size} bytes",
+            f"the file has {status.st_size} bytes",
             headers={"Content-Range": f"bytes */{status.st_size}"},
         )
     return FileResponse(path, 200, headers, media_type, stat_result=status)
 
 
-def _etag(status: os.stat_result, more: str) -> str:
-    """Changes when the file does, and tells apart what is made of it."""
-    text = f"{status.st_mtime_ns}-{status.st_size}-{more}"
+def _etag(status: os.stat_result, variant: str) -> str:
+    """Changes with the file and with the variant that is made of it."""
+    text = f"{status.st_mtime_ns}-{status.st_size}-{variant}"
     return f'"{hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()}"'
 
 
-def has(request: Request, tag: str) -> bool:
-    """Whether the client holds this very thing already (If-None-Match, compared weakly)."""
-    held = request.headers.get("if-none-match", "")
-    return held.strip() == "*" or tag in (one.strip().removeprefix("W/") for one in held.split(","))
+def not_modified(request: Request, etag: str) -> bool:
+    """Whether `If-None-Match` contains the ETag (weak comparison)."""
+    known = request.headers.get("if-none-match", "")
+    return known.strip() == "*" or etag in (one.strip().removeprefix("W/") for one in known.split(","))
 
 
 @functools.cache
-def _turn() -> anyio.CapacityLimiter:
+def _render_limiter() -> anyio.CapacityLimiter:
     return anyio.CapacityLimiter(WORKERS)
 
 
 @functools.cache
-def _looks() -> anyio.CapacityLimiter:
-    """Of its own, so that those who wait here hold none of the threads of others."""
+def _probe_limiter() -> anyio.CapacityLimiter:
+    """A separate limiter: probing file formats must not exhaust the shared thread pool."""
     return anyio.CapacityLimiter(2)
 
 
-def number(text: str) -> int:
-    """The item number in an address."""
+def item_number(text: str) -> int:
+    """The item number in a path. Raises: Problem: 404"""
     if not re.fullmatch(r"[0-9]{1,18}", text):
-        raise problems.Problem(404, "unknown-item", "an item is addressed by its number")
+        raise problems.Problem(404, "unknown-item", "items are addressed by their number")
     return int(text)
 
 
-def part_of(query: Mapping[str, str]) -> Part:
-    """`start_s` and `end_s` of an address."""
-    part = Part(_seconds(query, "start_s") or 0.0, _seconds(query, "end_s"))
-    check_part(part.start_s, part.end_s)
-    return part
-
-
-def check_part(start_s: float, end_s: float | None) -> None:
-    """Raises: Problem: 422 a part that ends before it begins, or at once"""
-    if end_s is not None and end_s < start_s + LEAST_PART_S:
-        raise _refused("end_s", f"must be greater than start_s, by {LEAST_PART_S:g} s at least")
-
-
-def whole(query: Mapping[str, str], name: str, default: int, least: int, most: int) -> int:
-    """A whole number of an address, within bounds."""
-    text = query.get(name)
-    if text is None:
-        return default
-    if not re.fullmatch(r"[0-9]{1,9}", text) or not least <= int(text) <= most:
-        raise _refused(name, f"must be a whole number from {least} to {most}")
-    return int(text)
-
-
-def _seconds(query: Mapping[str, str], name: str) -> float | None:
-    text = query.get(name)
-    if text is None:
-        return None
-    if not re.fullmatch(r"[0-9.eE+-]{1,32}", text):
-        raise _refused(name, "must be a number of seconds, 0 or more")
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = -1.0
-    if not 0.0 <= seconds < 1e9:
-        raise _refused(name, "must be a number of seconds, 0 or more")
-    return seconds
-
-
-def _refused(name: str, why: str) -> problems.Problem:
-    return problems.Problem(422, "invalid-request", f"{name} {why}", errors=[{"parameter": name, "detail": why}])
+def _n(request: Request) -> int:
+    return item_number(request.path_params["n"])

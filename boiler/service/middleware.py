@@ -1,8 +1,6 @@
-"""What every request passes on its way in and out, before and after the routes.
+"""The middleware around the routes: request ids, metrics and the access log; then API keys, capacity and body limits.
 
-A request gets an id (its own ``X-Request-ID`` when that is a plain one), shows its key where keys are asked, and is
-refused early when it is too large, too slow, or one too many. On its way out it is counted, timed and logged, with
-nothing of its content. Written as plain ASGI: a layer of `BaseHTTPMiddleware` costs more than the search.
+Plain ASGI: a layer of Starlette's `BaseHTTPMiddleware` costs more than a search.
 """
 
 from __future__ import annotations
@@ -13,6 +11,7 @@ import itertools
 import re
 import secrets
 import types
+from collections import Counter
 from collections.abc import Awaitable, Generator
 from time import perf_counter
 from typing import Any
@@ -20,33 +19,32 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from boiler.service import problems
-from boiler.service.access_log import LogLines
-from boiler.service.auth import OPEN_PATHS, Keys
-from boiler.service.metrics import Meters
-from boiler.service.settings import Scope as KeyScope
+from boiler.service.access_log import AccessLog
+from boiler.service.auth import ApiKeys
+from boiler.service.metrics import Metrics
+from boiler.service.policy import Policy, RouteTable, policy_of
 from boiler.service.settings import Settings
 
-# Answered whatever the load: a probe that has to wait gets the service killed.
-PROBES = frozenset({"/livez", "/readyz", "/health", "/metrics"})
-UPLOADS = frozenset({"/nearest/audio", "/embed", "/locate"})
-_FORM_OVERHEAD_BYTES = 8_192  # what multipart adds to a file
+SEND_TIMEOUT_S = 120.0
+"""A paused media player reads nothing for a while; afterwards it requests the rest as a range."""
 
-SEND_TIMEOUT_S = 120.0  # a paused player reads nothing for a while; then it asks again, by range
-
+_FORM_OVERHEAD_BYTES = 8_192  # added to a file by the multipart encoding
 _PLAIN_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-# Counted from a place that no other worker counts from; a random one for each request is a call of the system.
+# Counted from a random start, which no other worker has; a random id per request would be a system call.
 _IDS = itertools.count(secrets.randbits(63))
 
 
-class Edge:
-    """Wraps the application of one worker."""
+class RequestMiddleware:
+    """Gives each request an id (its own ``X-Request-ID`` where that is plain), and records it in the metrics and the
+    access log when it is finished. One per worker.
 
-    def __init__(self, app: ASGIApp, settings: Settings, meters: Meters | None, lines: LogLines | None) -> None:
+    `scope["state"]` has `request_id`, and `stages`: the seconds spent in each stage, which routes add to.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics | None, access_log: AccessLog | None) -> None:
         self.app = app
-        self.settings = settings
-        self.meters = meters
-        self.lines = lines
-        self.keys = Keys(key.get_secret_value() for key in settings.api_keys)
+        self.metrics = metrics
+        self.access_log = access_log
         self.in_progress = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,14 +52,13 @@ class Edge:
             await self.app(scope, receive, send)
             return
         started = perf_counter()
-        given = {name: value for name, value in scope["headers"] if name in _INTEREST}
-        asked_id = given.get(b"x-request-id")
-        request_id = asked_id.decode() if asked_id and _PLAIN_ID.fullmatch(asked_id) else f"{next(_IDS):016x}"
+        given_id = next((value for name, value in scope["headers"] if name == b"x-request-id"), None)
+        request_id = given_id.decode() if given_id and _PLAIN_ID.fullmatch(given_id) else f"{next(_IDS):016x}"
         stages: dict[str, float] = {}
         scope.setdefault("state", {}).update(request_id=request_id, stages=stages)
-        status = 500  # until an answer has begun
+        status = 500  # until a response has started
 
-        async def out(message: Message) -> None:
+        async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
@@ -74,66 +71,91 @@ class Edge:
                 await send(message)
 
         self.in_progress += 1
-        body = _Bounded(receive, self.settings.max_body_s)
         try:
-            try:
-                body.limit_bytes = self._admitted(scope["path"], scope["method"], given)
-            except problems.Problem as problem:
-                await problems.response(problem, request_id)(scope, receive, out)
-                return
-            await self.app(scope, body, out)
+            await self.app(scope, receive, send_with_id)
         except TimeoutError:
-            status = 499  # a reader that stopped reading: the connection is closed on it
+            status = 499
             raise ConnectionAbortedError("the client stopped reading") from None
         finally:
-            body.end()
             self.in_progress -= 1
             route = getattr(scope.get("route"), "path", None) or "unmatched"
             seconds = perf_counter() - started
-            if self.meters is not None:
-                self.meters.answered(route, status, seconds, stages)
-                self.meters.in_progress = self.in_progress
-            if self.lines is not None:
-                self.lines.add(scope["method"], route, status, seconds, request_id, stages)
+            if self.metrics is not None:
+                self.metrics.observe_request(route, status, seconds, stages)
+                self.metrics.in_progress = self.in_progress
+            if self.access_log is not None:
+                self.access_log.add(scope["method"], route, status, seconds, request_id, stages)
 
-    def _admitted(self, path: str, method: str, given: dict[bytes, bytes]) -> int:
-        """How many bytes the body may have.
 
-        Raises: Problem: no key, too busy, or a body that is declared too large
-        """
-        if self.keys and path not in OPEN_PATHS and method != "OPTIONS":
-            self.keys.check(needed_scope(path, method), given.get(b"authorization"), given.get(b"x-api-key"))
-        if self.in_progress > self.settings.max_requests and path not in PROBES:
-            raise problems.Problem(
-                503, "busy", "too many requests are being worked on; try again", headers={"Retry-After": "1"}
-            )
+class AdmissionMiddleware:
+    """Refuses requests without a sufficient API key, over the capacity of the worker, and with bodies that are too
+    large or too slow. One per worker.
+
+    A request occupies one of `max_requests` slots from when its body is complete, so that slow clients cannot occupy
+    them. Bodies that do not arrive together with their head are limited separately, per client address and in all.
+    """
+
+    def __init__(self, app: ASGIApp, settings: Settings, routes: RouteTable) -> None:
+        self.app = app
+        self.settings = settings
+        self.keys = ApiKeys(key.get_secret_value() for key in settings.api_keys)
+        self._routes = routes
+        self.working = 0
+        self.receiving: Counter[str] = Counter()  # by client address
+        self.n_receiving = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        headers = {name: value for name, value in scope["headers"] if name in _RELEVANT_HEADERS}
+        policy = policy_of(self._routes.find(scope))
+        body = _BoundedReceive(self, receive, scope, policy)
+        try:
+            try:
+                self._check_key(policy, scope["method"], headers)
+                body.limit_bytes = self._body_limit(policy, headers)
+                if scope["method"] != "POST" or not _has_body(headers):  # only POST routes read a body
+                    body.take_slot()
+            except problems.Problem as problem:
+                await problems.response(problem, scope["state"]["request_id"])(scope, receive, send)
+                return
+            await self.app(scope, body, send)
+        finally:
+            body.release()
+
+    def _check_key(self, policy: Policy, method: str, headers: dict[bytes, bytes]) -> None:
+        # OPTIONS: browsers send no key with a preflight request.
+        if self.keys and policy.scope is not None and method != "OPTIONS":
+            self.keys.require(policy.scope, headers.get(b"authorization"), headers.get(b"x-api-key"))
+
+    def _body_limit(self, policy: Policy, headers: dict[bytes, bytes]) -> int:
+        """The largest allowed body in bytes. Raises: Problem: 413 for a declared size above it"""
         limit = self.settings.max_body_bytes
-        if path in UPLOADS:
+        if policy.is_upload:
             limit = self.settings.max_upload_bytes + _FORM_OVERHEAD_BYTES
-        length = given.get(b"content-length", b"0")
+        length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length[:19]) > limit:
             raise too_large(limit)
         return limit
 
 
-def needed_scope(path: str, method: str) -> KeyScope:
-    """What a key must allow: to judge takes another than to ask, and to read what all have judged yet another."""
-    if path != "/feedback" and not path.startswith("/feedback/"):
-        return "read"
-    return "admin" if method in ("GET", "HEAD") else "feedback"
+def too_large(limit_bytes: int) -> problems.Problem:
+    """The response to a body over its limit. The connection is closed, because the rest of the body is not read."""
+    why = f"the body has more than {limit_bytes} bytes"
+    return problems.Problem(413, "too-large", why, headers={"Connection": "close"})
 
 
-def too_large(limit: int) -> problems.Problem:
-    """The answer to a body that passes its limit. The connection closes: the rest of the body is not read."""
-    return problems.Problem(413, "too-large", f"the body may have {limit} bytes", headers={"Connection": "close"})
+_RELEVANT_HEADERS = frozenset({b"content-length", b"transfer-encoding", b"authorization", b"x-api-key"})
 
 
-_INTEREST = frozenset({b"x-request-id", b"content-length", b"authorization", b"x-api-key"})
+def _has_body(headers: dict[bytes, bytes]) -> bool:
+    return b"transfer-encoding" in headers or headers.get(b"content-length", b"0") != b"0"
 
 
 @types.coroutine
-def _rest(steps: Generator[Any, None, Message], waited_for: Any) -> Generator[Any, None, Message]:
-    """Goes on with an awaitable whose first step has been taken; which said what it waits for."""
+def _resume(steps: Generator[Any, None, Message], waited_for: Any) -> Generator[Any, None, Message]:
+    """Continue an awaitable whose first step was taken and yielded `waited_for`."""
     while True:
         try:
             yield waited_for
@@ -142,74 +164,125 @@ def _rest(steps: Generator[Any, None, Message], waited_for: Any) -> Generator[An
             step = functools.partial(steps.throw, error)
         try:
             waited_for = step()
-        except StopIteration as there:
-            message: Message = there.value
+        except StopIteration as finished:
+            message: Message = finished.value
             return message
 
 
-class _Bounded:
-    """The messages of a request as they come in; a Problem is raised when the body grows over its limit or takes too
-    long to come, counted from when there was first more of it to wait for."""
+class _BoundedReceive:
+    """The `receive` of one request.
 
-    def __init__(self, receive: Receive, limit_s: float) -> None:
+    Raises:
+        Problem: 413 the body grows over `limit_bytes`; 408 it is not complete `max_body_s` after the first wait for it;
+            503 there is no slot for the request, or too many bodies are being received
+    """
+
+    def __init__(self, admission: AdmissionMiddleware, receive: Receive, scope: Scope, policy: Policy) -> None:
         self.limit_bytes = 0
+        self._admission = admission
         self._receive = receive
-        self._limit_s = limit_s
+        self._scope = scope
+        self._needs_slot = not policy.is_probe
+        self._has_slot = False
+        self._client: str | None = None  # while its body is being received
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: asyncio.Task[object] | None = None  # for the next message
         self._seen_bytes = 0
-        self._done = self._late = False
+        self._is_complete = self._is_late = False
 
     async def __call__(self) -> Message:
-        if self._done:
-            return await self._receive()  # waits for the client to leave: that may take as long as it likes
-        if self._late:
-            raise self._slow()
+        if self._is_complete:
+            return await self._receive()  # a disconnect; without limit of time
+        if self._is_late:
+            raise self._too_slow()
         steps = self._receive().__await__()
         try:
-            first = next(steps)
-        except StopIteration as there:  # most bodies come with their head: there is nothing to wait for, or to time
-            message: Message = there.value
+            waited_for = next(steps)
+        except StopIteration as finished:  # most bodies arrive with their head
+            message: Message = finished.value
         else:
-            message = await self._in_time(_rest(steps, first))
+            try:
+                self._start_receiving()
+            except problems.Problem:
+                steps.close()
+                raise
+            message = await self._in_time(_resume(steps, waited_for))
         self._seen_bytes += len(message.get("body", b""))
         if self._seen_bytes > self.limit_bytes:
             raise too_large(self.limit_bytes)
         if message.get("more_body", False):
-            self._time()
+            self._start_receiving()
         else:
-            self._done = True
-            self.end()
+            self._is_complete = True
+            self._stop_receiving()
+            if message["type"] == "http.request":
+                self.take_slot()
         return message
 
-    def _time(self) -> None:
-        if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(self._limit_s, self._too_late)
+    def take_slot(self) -> None:
+        """Take a slot, if the request needs one and has none. Raises: Problem: 503"""
+        if self._has_slot or not self._needs_slot:
+            return
+        if self._admission.working >= self._admission.settings.max_requests:
+            raise _busy("too many requests are in progress; try again")
+        self._admission.working += 1
+        self._has_slot = True
+
+    def release(self) -> None:
+        """The request is finished."""
+        self._stop_receiving()
+        if self._has_slot:
+            self._admission.working -= 1
+            self._has_slot = False
+
+    def _start_receiving(self) -> None:
+        if self._client is not None:
+            return
+        admission, settings = self._admission, self._admission.settings
+        client = (self._scope.get("client") or ("",))[0]
+        if admission.receiving[client] >= settings.max_receiving_per_client:
+            raise _busy("too many request bodies from this address are incomplete; try again", close=True)
+        if admission.n_receiving >= settings.max_receiving:
+            raise _busy("too many request bodies are incomplete; try again", close=True)
+        self._client = client
+        admission.receiving[client] += 1
+        admission.n_receiving += 1
+        self._timer = asyncio.get_running_loop().call_later(settings.max_body_s, self._time_out)
+
+    def _stop_receiving(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._client is not None:
+            self._admission.n_receiving -= 1
+            self._admission.receiving[self._client] -= 1
+            if not self._admission.receiving[self._client]:
+                del self._admission.receiving[self._client]
+            self._client = None
 
     async def _in_time(self, receiving: Awaitable[Message]) -> Message:
-        """What comes while the time lasts."""
-        self._time()
+        """Wait for the next message. Raises: Problem: 408"""
         task = self._waiting = asyncio.current_task()
         assert task is not None
         try:
             return await receiving
         except asyncio.CancelledError:
-            if self._late and task.uncancel() == 0:  # else someone else wants it to end
-                raise self._slow() from None
+            if self._is_late and task.uncancel() == 0:  # otherwise the task was cancelled by somebody else, too
+                raise self._too_slow() from None
             raise
         finally:
             self._waiting = None
 
-    def end(self) -> None:
-        """The request is over."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _too_late(self) -> None:
-        self._late = True
+    def _time_out(self) -> None:
+        self._is_late = True
         if self._waiting is not None:
             self._waiting.cancel()
 
-    def _slow(self) -> problems.Problem:
-        why = f"the body did not come within {self._limit_s:g} s"
+    def _too_slow(self) -> problems.Problem:
+        why = f"the body did not arrive within {self._admission.settings.max_body_s:g} s"
         return problems.Problem(408, "slow-body", why, headers={"Connection": "close"})
+
+
+def _busy(why: str, *, close: bool = False) -> problems.Problem:
+    headers = {"Retry-After": "1"} | ({"Connection": "close"} if close else {})
+    return problems.Problem(503, "busy", why, headers=headers)

@@ -1,4 +1,4 @@
-"""The OpenAPI description of the service: what FastAPI cannot know of it, and examples that work on this index."""
+"""The OpenAPI description: what FastAPI cannot derive from the routes, and examples that work on the served index."""
 
 from __future__ import annotations
 
@@ -6,73 +6,108 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from boiler.service import problems, schemas
-from boiler.service.auth import OPEN_PATHS
-from boiler.service.routes import feedback
+from pydantic import BaseModel
+
+from boiler.service import problems
 from boiler.service.settings import Settings
 from boiler.service.state import Service
 
+_BODY_MODELS: list[type[BaseModel]] = []
 
-def describe(schema: dict[str, Any], service: Service | None) -> None:
-    """Complete the description in place; of a started service with its own lengths, limits and items in it."""
-    _describe(schema, service.nearest.dim if service else 64)
+SOUND_FORM: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "a sound file: WAV, FLAC, OGG, Opus, MP3, AIFF, M4A, MP4, WebM ...",
+                        }
+                    },
+                }
+            }
+        },
+    }
+}
+"""`openapi_extra` of a route that takes an upload."""
+
+
+def json_body(model: type[BaseModel]) -> dict[str, Any]:
+    """`openapi_extra` of a route whose body is read by `requests.read_json`."""
+    _BODY_MODELS.append(model)
+    schema = {"$ref": f"#/components/schemas/{model.__name__}"}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def complete(schema: dict[str, Any], service: Service | None, open_paths: set[str]) -> None:
+    """Complete the description in place.
+
+    Arguments:
+        service: the started service, whose vector length, limits and items are filled in; None before it is started
+        open_paths: the paths that need no API key
+    """
+    _add_bodies(schema, service.nearest.dim if service else 64)
     if service is not None:
-        _describe_bounds(schema, service.nearest.dim, service.settings)
-        _describe_items(schema, [item.n for item in service.nearest.items(limit=2)])
+        _add_limits(schema, service.nearest.dim, service.settings)
+        _add_item_examples(schema, [item.n for item in service.nearest.items(limit=2)])
     if service is None or service.settings.api_keys:
-        _describe_keys(schema)
+        _add_security(schema, open_paths)
 
 
-def _describe(schema: dict[str, Any], dim: int) -> None:
-    """Writes into the description what FastAPI does not know: the bodies that are read by `asking`, and examples that
-    work with vectors of this length."""
-    known = schema["components"]["schemas"]
-    for model in (schemas.NearestRequest, schemas.BatchRequest, schemas.QueryRequest, feedback.JudgementRequest):
+def _add_bodies(schema: dict[str, Any], dim: int) -> None:
+    """Add the models of bodies that FastAPI does not read, examples with vectors of this length, and summaries."""
+    components = schema["components"]["schemas"]
+    for model in _BODY_MODELS:
         own = model.model_json_schema(ref_template="#/components/schemas/{model}")
-        known.update(own.pop("$defs", {}))
-        known[model.__name__] = own
-    example = [round(1.0 / dim**0.5, 4)] * dim
-    known["NearestRequest"]["example"] = {"embedding": example}
-    known["BatchRequest"]["example"] = {"queries": [{"embedding": example}], "k": 3}
-    known["JudgementRequest"]["example"] = {"question": {"embedding": example}, "answer": 0, "like": True}
-    known["QueryRequest"]["example"] = {"seeds": [{"embedding": example}], "k": 3, "diversity": 0.3}
+        components.update(own.pop("$defs", {}))
+        components[model.__name__] = own
+    vector = [round(1.0 / dim**0.5, 4)] * dim
+    components["NearestRequest"]["example"] = {"embedding": vector}
+    components["BatchRequest"]["example"] = {"queries": [{"embedding": vector}], "k": 3}
+    components["QueryRequest"]["example"] = {"seeds": [{"embedding": vector}], "k": 3, "diversity": 0.3}
+    components["FeedbackRequest"]["example"] = {"query": {"embedding": vector}, "answer": 0, "like": True}
     for path in schema["paths"].values():
         for operation in path.values():
             operation["summary"] = re.split("[.;:]", " ".join(operation["description"].split()))[0]
             for response in operation["responses"].values():
-                described = response.get("content", {}).get("application/json")
-                if described and described["schema"].get("$ref", "").endswith("/ProblemDetails"):
-                    response["content"] = {problems.MEDIA_TYPE: described}
+                content = response.get("content", {}).get("application/json")
+                if content and content["schema"].get("$ref", "").endswith("/ProblemDetails"):
+                    response["content"] = {problems.PROBLEM_MEDIA_TYPE: content}
     for parameter in _parameters(schema):
         if examples := parameter["schema"].get("examples"):
-            parameter.setdefault("example", examples[0])  # which is what the page fills in
+            parameter.setdefault("example", examples[0])  # Swagger UI fills in only `example`
 
 
-def _describe_bounds(schema: dict[str, Any], dim: int, settings: Settings) -> None:
-    """How long this index's vectors are, and how much this service takes and gives."""
-    known = schema["components"]["schemas"]
-    known["NearestRequest"]["properties"]["embedding"] |= {"minItems": dim, "maxItems": dim}
-    for vector in known["SeedRequest"]["properties"]["embedding"]["anyOf"]:
+def _add_limits(schema: dict[str, Any], dim: int, settings: Settings) -> None:
+    """Add the length of the index's vectors and the limits of this service."""
+    components = schema["components"]["schemas"]
+    components["NearestRequest"]["properties"]["embedding"] |= {"minItems": dim, "maxItems": dim}
+    for vector in components["SeedRequest"]["properties"]["embedding"]["anyOf"]:
         if vector.get("type") == "array":
             vector |= {"minItems": dim, "maxItems": dim}
-    for asked in ("BatchRequest", "QueryRequest"):
-        known[asked]["properties"]["k"]["maximum"] = settings.max_k
-    known["BatchRequest"]["properties"]["queries"]["maxItems"] = settings.max_batch
+    for name in ("BatchRequest", "QueryRequest"):
+        components[name]["properties"]["k"]["maximum"] = settings.max_k
+    components["BatchRequest"]["properties"]["queries"]["maxItems"] = settings.max_batch
     for parameter in _parameters(schema):
         if parameter["name"] == "k":
             parameter["schema"]["maximum"] = settings.max_k
 
 
-def _describe_items(schema: dict[str, Any], numbers: list[int]) -> None:
-    """Examples with items that there are. `numbers`: of two of them, or fewer."""
+def _add_item_examples(schema: dict[str, Any], numbers: list[int]) -> None:
+    """Use the numbers of existing items in examples. `numbers`: at most two."""
     if not numbers:
         return
     first, last = numbers[0], numbers[-1]
-    here = {"n": first, "answer": last, "from_n": first, "to_n": last}
+    examples = {"n": first, "answer": last, "from_n": first, "to_n": last}
     for parameter in _parameters(schema):
-        if parameter["name"] in here:
-            parameter["example"] = here[parameter["name"]]
-    schema["components"]["schemas"]["JudgementRequest"]["example"]["answer"] = last
+        if parameter["name"] in examples:
+            parameter["example"] = examples[parameter["name"]]
+    schema["components"]["schemas"]["FeedbackRequest"]["example"]["answer"] = last
 
 
 def _parameters(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -81,13 +116,13 @@ def _parameters(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
             yield from operation.get("parameters", ())
 
 
-def _describe_keys(schema: dict[str, Any]) -> None:
-    """That keys are asked, by two ways, and where they are not."""
+def _add_security(schema: dict[str, Any], open_paths: set[str]) -> None:
+    """Describe the two ways to send an API key, and the paths that need none."""
     schema["components"]["securitySchemes"] = {
         "key": {"type": "apiKey", "in": "header", "name": "X-API-Key"},
         "bearer": {"type": "http", "scheme": "bearer"},
     }
     schema["security"] = [{"key": []}, {"bearer": []}]
-    for path in OPEN_PATHS & schema["paths"].keys():
+    for path in open_paths & schema["paths"].keys():
         for operation in schema["paths"][path].values():
             operation["security"] = []

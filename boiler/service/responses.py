@@ -1,34 +1,51 @@
-"""From what was found to the answer: rendered by orjson from plain rows, with engine and generation in the head.
+"""From results to responses: rendered by orjson from plain dicts, with engine and generation in the headers.
 
-FastAPI's own way, a response model filled and encoded, costs more than the search; the models in `boiler.service.schemas`
-say what the rows look like, and a test holds the rows to them.
+FastAPI's own way, a response model that is filled and encoded, costs more than the search. The models in
+`boiler.service.schemas` describe the responses, and tests validate the responses against them.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Any, Generic, NamedTuple, TypeVar
 
+import numpy as np
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from boiler.catalog.items import SERVED, Item
 from boiler.search.nearest import Match, Nearest
-from boiler.service.row_renderer import ENGINE, GENERATION
-from boiler.service.state import Service, of_request
+from boiler.service.row_renderer import ENGINE_HEADER, GENERATION_HEADER
+from boiler.service.state import Service, service_of_request
 
 Results = TypeVar("Results")
 
 
-def json(content: Any, headers: dict[str, str] | None = None, status: int = 200) -> Response:
-    """Any plain content as JSON; NaN cannot be in it."""
+def json_response(content: Any, headers: dict[str, str] | None = None, status: int = 200) -> Response:
+    """Plain content as JSON. orjson renders NaN as null."""
     return Response(orjson.dumps(content), status, headers, "application/json")
 
 
-def rows(matches: Iterable[Match]) -> list[dict[str, Any]]:
+def to_json(value: Any) -> Any:
+    """Plain content of a dataclass or named tuple: objects with their fields, numbers rounded to 6 decimals.
+
+    >>> to_json(((1.0000001, "x"), None))
+    [[1.0, 'x'], None]
+    """
+    if dataclasses.is_dataclass(value):
+        return {field.name: to_json(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if hasattr(value, "_asdict"):
+        return {name: to_json(one) for name, one in value._asdict().items()}
+    if isinstance(value, list | tuple):
+        return [to_json(one) for one in value]
+    return round(float(value), 6) if isinstance(value, float | np.floating) else value
+
+
+def neighbour_rows(matches: Iterable[Match]) -> list[dict[str, Any]]:
     """The rows of `POST /nearest`."""
     return [
         {
@@ -45,72 +62,75 @@ def rows(matches: Iterable[Match]) -> list[dict[str, Any]]:
     ]
 
 
-def full_rows(matches: Iterable[Match]) -> list[dict[str, Any]]:
-    """The rows of `POST /nearest/query`: those of `rows`, and what is known besides."""
+def query_rows(matches: Iterable[Match]) -> list[dict[str, Any]]:
+    """The rows of `POST /nearest/query`: those of `neighbour_rows` with further fields."""
     matches = list(matches)
     return [
         row
         | {
             "closer_than": round(match.closer_than, 6),
+            "query_start_s": match.query_start_s,
+            "query_end_s": match.query_end_s,
+            "folded": list(match.folded),
             "asked_start_s": match.query_start_s,
             "asked_end_s": match.query_end_s,
-            "folded": list(match.folded),
         }
-        for row, match in zip(rows(matches), matches, strict=True)
+        for row, match in zip(neighbour_rows(matches), matches, strict=True)
     ]
 
 
-def heads(engine: str, generation: str) -> dict[str, str]:
-    """What every answer of a search carries in its head."""
-    return {ENGINE: engine, GENERATION: generation}
+def search_headers(engine: str, generation: str) -> dict[str, str]:
+    """The headers of every search response."""
+    return {ENGINE_HEADER: engine, GENERATION_HEADER: generation}
 
 
-def item(one: Item) -> dict[str, Any]:
-    """What goes out of an item: never where its file lies."""
-    return {name: getattr(one, name) for name in SERVED}
+def item_row(item: Item) -> dict[str, Any]:
+    """An item without its path on this machine."""
+    return {name: getattr(item, name) for name in SERVED}
 
 
-async def neighbours(request: Request, search: Callable[[], list[Match]]) -> Response:
-    """Asks, and answers the bare list of rows."""
-    service = of_request(request)
-    found = await searched(request, service, search)
-    started = perf_counter()
-    answer = json(rows(found.results), heads(found.engine, found.generation))
-    stages(request)["render"] = perf_counter() - started
-    return answer
-
-
-class Found(NamedTuple, Generic[Results]):
-    """What a search gave, and from which engine and index."""
+class SearchResult(NamedTuple, Generic[Results]):
+    """The results of a search, and the engine and generation that produced all of them."""
 
     results: Results
     engine: str
     generation: str
 
 
-async def searched(request: Request, service: Service, search: Callable[[], Results]) -> Found[Results]:
-    """The results of a search, all of one index, and which one that was."""
+async def neighbours_response(request: Request, search: Callable[[], list[Match]]) -> Response:
+    """Search, and respond with a list of rows."""
+    service = service_of_request(request)
+    found = await short_search(request, service, search)
     started = perf_counter()
-    found = await service.ask(functools.partial(_steady, service.nearest, search))
-    stages(request)["search"] = perf_counter() - started
-    service.searched(found.engine)
+    response = json_response(neighbour_rows(found.results), search_headers(found.engine, found.generation))
+    stage_times(request)["render"] = perf_counter() - started
+    return response
+
+
+async def short_search(request: Request, service: Service, search: Callable[[], Results]) -> SearchResult[Results]:
+    """Run a search of milliseconds, with metrics."""
+    started = perf_counter()
+    found = await service.run_short(functools.partial(_search_one_generation, service.nearest, search))
+    stage_times(request)["search"] = perf_counter() - started
+    service.count_searches(found.engine)
     return found
 
 
-async def searched_long(service: Service, search: Callable[[], Results]) -> Found[Results]:
-    """The same for what takes its time."""
-    return await service.long(functools.partial(_steady, service.nearest, search))
+async def long_search(service: Service, search: Callable[[], Results]) -> SearchResult[Results]:
+    """Run a search of seconds. Raises: Problem: 503"""
+    return await service.run_long(functools.partial(_search_one_generation, service.nearest, search))
 
 
-def _steady(nearest: Nearest, search: Callable[[], Results]) -> Found[Results]:
+def _search_one_generation(nearest: Nearest, search: Callable[[], Results]) -> SearchResult[Results]:
+    """Repeats the search if a newer index was opened meanwhile."""
     while True:
         generation, engine = nearest.generation, nearest.engine_name
         results = search()
-        if nearest.generation == generation:  # else a newer index was taken up meanwhile: ask that one
-            return Found(results, engine, generation)
+        if nearest.generation == generation:
+            return SearchResult(results, engine, generation)
 
 
-def stages(request: Request) -> dict[str, float]:
-    """Seconds spent in each stage of this request: the edge counts and logs them when it is over."""
-    spent: dict[str, float] = request.scope["state"]["stages"]
-    return spent
+def stage_times(request: Request) -> dict[str, float]:
+    """The seconds spent in each stage of this request so far; to be added to. See `RequestMiddleware`."""
+    stages: dict[str, float] = request.scope["state"]["stages"]
+    return stages

@@ -1,152 +1,233 @@
-"""Every body that the service takes and every answer it gives, as pydantic models with examples.
+"""Pydantic models of the request bodies, query parameters and responses that several routes share.
 
-What comes in is read strictly: no unknown keys, no ``"1"`` for 1, no ``true`` for 1.0, no NaN or Infinity.
+Bodies are validated strictly: no unknown keys, no ``"1"`` for 1, no ``true`` for 1.0, no NaN or infinity. A renamed
+    field
+stays for one version: requests accept the old name, responses contain both, and OpenAPI marks it deprecated.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, create_model, model_validator
+from pydantic_core import PydanticCustomError
 
 from boiler.catalog.items import FIELDS
-from boiler.service import media
 
-Number = Annotated[float, Field(allow_inf_nan=False)]
-ItemNumber = Annotated[int, Field(ge=0, lt=2**63, description="the item's stable number in the catalog")]
+MIN_PART_S = 0.001
+MAX_SECONDS = 1e9
+
+
+def _end_after_start(end_s: float | None, info: ValidationInfo) -> float | None:
+    start_s = info.data.get("start_s")
+    if end_s is not None and start_s is not None and end_s < start_s + MIN_PART_S:
+        raise PydanticCustomError("part", "must be greater than start_s by at least {least} s", {"least": MIN_PART_S})
+    return end_s
+
+
+FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]
+ItemNumber = Annotated[int, Field(ge=0, lt=2**63, description="the item's number in the catalog")]
 Vector = Annotated[
-    list[Number],
-    Field(min_length=1, max_length=65_536, description="as long as the index's vectors: see `dim` of GET /model"),
+    list[FiniteNumber],
+    Field(min_length=1, max_length=65_536, description="a vector of the index's length: `dim` of GET /model"),
 ]
+StartSeconds = Annotated[
+    float, Field(ge=0, lt=MAX_SECONDS, allow_inf_nan=False, description="where the part begins, seconds")
+]
+EndSeconds = Annotated[
+    float | None,
+    Field(
+        ge=MIN_PART_S,
+        lt=MAX_SECONDS,
+        allow_inf_nan=False,
+        description="where the part ends, seconds; default: at the sound's end",
+    ),
+    AfterValidator(_end_after_start),
+]
+UserName = Annotated[str | None, Field(min_length=1, max_length=200)]
+EngineName = Annotated[str, Field(description="the search engine that answered", examples=["exact"])]
+GenerationName = Annotated[str, Field(description="the index that answered", examples=["20260101T000000Z-1a2b3c4d"])]
 
 
-class Part(BaseModel):
-    """Which part of a sound is meant, in the address of a request."""
+class RequestModel(BaseModel):
+    """Base of all request models. `RENAMED` maps old field names to new ones; both are fields of the model."""
 
     model_config = ConfigDict(extra="forbid")
+    RENAMED: ClassVar[Mapping[str, str]] = {}
 
-    start_s: float = Field(0.0, ge=0, lt=1e9, allow_inf_nan=False, description="where the part begins, seconds")
-    end_s: float | None = Field(
-        None,
-        ge=media.LEAST_PART_S,
-        lt=1e9,
-        allow_inf_nan=False,
-        description="where it ends, seconds; without: at the sound's end",
-    )
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_old_names(cls, data: Any) -> Any:
+        if not cls.RENAMED or not isinstance(data, dict):
+            return data
+        data = dict(data)
+        for old, new in cls.RENAMED.items():
+            if old in data:
+                if new in data:
+                    raise PydanticCustomError(
+                        "renamed", "{old} is the old name of {new}: give only {new}", {"old": old, "new": new}
+                    )
+                data[new] = data.pop(old)
+        return data
 
 
-class Asked(BaseModel):
-    """What a client sends."""
+class BodyModel(RequestModel):
+    """Base of all JSON bodies."""
 
     model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, frozen=True)
 
 
-class Answer(BaseModel):
-    """What a client gets."""
+class ResponseModel(BaseModel):
+    """Base of all responses."""
 
     model_config = ConfigDict(frozen=True)
 
 
-class NearestRequest(Asked):
-    """A vector to find neighbours of; its length counts for nothing, only its direction."""
+class KQuery(RequestModel):
+    """How many results to return."""
+
+    k: int = Field(10, ge=1, description="number of results, at most `max_k` of GET /model", examples=[12])
+
+
+class PartQuery(RequestModel):
+    """A part of a sound; by default all of it."""
+
+    start_s: StartSeconds = 0.0
+    end_s: EndSeconds = None
+
+    @property
+    def is_whole(self) -> bool:
+        return self.start_s == 0.0 and self.end_s is None
+
+
+class NearestRequest(BodyModel):
+    """A vector to search by. Only its direction counts, not its length."""
 
     embedding: Vector
 
 
-class Neighbour(Answer):
-    """An item near to what was asked, with where in it the sound is that matched."""
+class Neighbour(ResponseModel):
+    """A search result: an item, and the part of it that matched best."""
 
-    id: str = Field(description="path below the folder that was indexed", examples=["dog/1-100032-A.ogg"])
-    n: int = Field(description="the item's stable number, for addresses", examples=[17])
-    url: str = Field(description="what the index's URL template made of the id", examples=["dog/1-100032-A.ogg"])
-    label: str | None = Field(description="its label, where the collection has labels", examples=["dog"])
-    start_s: float = Field(description="where the part that matched begins, seconds", examples=[0.0])
+    id: str = Field(description="path relative to the indexed folder", examples=["dog/1-100032-A.ogg"])
+    n: int = Field(description="the item's number, as in /items/{n}", examples=[17])
+    url: str = Field(description="the id as expanded by the index's URL template", examples=["dog/1-100032-A.ogg"])
+    label: str | None = Field(description="the item's label, if it has one", examples=["dog"])
+    start_s: float = Field(description="where the matching part begins, seconds", examples=[0.0])
     end_s: float = Field(description="where it ends, seconds", examples=[5.0])
-    distance: float = Field(description="sqrt(2 (1 - similarity)): 0 the same, 2 the opposite", examples=[0.37])
-    similarity: float = Field(description="the cosine: 1 the same, -1 the opposite", examples=[0.931])
+    distance: float = Field(description="sqrt(2 (1 - similarity)), 0 to 2; smaller is nearer", examples=[0.37])
+    similarity: float = Field(description="cosine similarity, -1 to 1", examples=[0.931])
 
 
-class SeedRequest(Asked):
-    """What a query starts from: a vector, or an item or a part of one."""
+class SeedRequest(BodyModel):
+    """A seed of a query: either a vector, or an item or a part of one."""
 
     embedding: Vector | None = None
     n: ItemNumber | None = None
-    start_s: Annotated[float, Field(ge=0, lt=1e9, description="where the part of the item begins, seconds")] = 0.0
-    end_s: Annotated[float | None, Field(ge=0.001, lt=1e9, description="where it ends; without: at its end")] = None
-    weight: Annotated[float, Field(ge=-100, le=100, description="how much it counts; below 0: unlike this")] = 1.0
+    start_s: StartSeconds = 0.0
+    end_s: EndSeconds = None
+    weight: Annotated[float, Field(ge=-100, le=100, description="weight of the seed; negative: unlike it")] = 1.0
+
+    @property
+    def is_whole(self) -> bool:
+        return self.start_s == 0.0 and self.end_s is None
 
 
-class BatchRequest(Asked):
-    """Several queries in one request."""
+class BatchRequest(BodyModel):
+    """Several searches in one request."""
 
     queries: Annotated[list[SeedRequest], Field(min_length=1, max_length=10_000)]
-    k: Annotated[int, Field(ge=1, description="neighbours of each")] = 10
+    k: Annotated[int, Field(ge=1, description="number of results of each query")] = 10
 
 
-class BatchAnswer(Answer):
-    """One list of neighbours for each query, in the order asked."""
+class BatchResponse(ResponseModel):
+    """A list of results for each query, in the order of the queries."""
 
     results: list[list[Neighbour]]
-    engine: str = Field(examples=["exact"])
-    generation: str = Field(examples=["000003-1a2b3c4d"])
+    engine: EngineName
+    generation: GenerationName
 
 
-class GroupCap(Asked):
-    """No group fills the list."""
+GroupSize = Annotated[int, Field(ge=1, lt=2**31, description="maximal number of results with the same value")]
+
+
+class GroupCap(BodyModel):
+    """At most `limit` results with the same value of a field."""
+
+    RENAMED = {"most": "limit"}
 
     field: Annotated[str, Field(max_length=200, description="label, folder, or metadata.NAME", examples=["label"])] = (
         "folder"
     )
-    most: Annotated[int, Field(ge=1, lt=2**31, description="answers of one group, at most")] = 1
+    limit: GroupSize = 1
+    most: Annotated[GroupSize, Field(deprecated=True, description="old name of limit")] = 1
 
 
-class QueryRequest(Asked):
-    """All that search offers: several seeds with weights, filters, and what the list should be like."""
+DedupDistance = Annotated[
+    float | None,
+    Field(
+        ge=0,
+        le=2,
+        description="merge results of equal duration that are nearer to each other than this; default: merge none",
+    ),
+]
+CSLS = Annotated[
+    bool, Field(description="correct for hubs, items that are near to everything (cross-domain local scaling)")
+]
+FeedbackUser = Annotated[UserName, Field(description="use only the feedback of this user; default: of all users")]
+
+
+class QueryRequest(BodyModel):
+    """A search with several seeds, filters and reranking."""
+
+    RENAMED = {"fold_nearer_than": "dedup_distance", "set_back_hubs": "csls", "who": "user"}
 
     seeds: Annotated[list[SeedRequest], Field(min_length=1, max_length=100)]
-    k: Annotated[int, Field(ge=1, description="answers, at most `max_k` of GET /model")] = 10
+    k: Annotated[int, Field(ge=1, description="number of results, at most `max_k` of GET /model")] = 10
     where: Annotated[
         dict[str, Any] | None,
         Field(
-            description='only items that pass: {"label": "dog"}, {"duration_s": {"<": 5}}, {"under": "loops"}, '
-            '{"and": [...]}, {"or": [...]}, {"not": {...}}; fields are those of an item, and metadata.NAME',
+            description='only items that match this filter: {"label": "dog"}, {"duration_s": {"<": 5}}, '
+            '{"under": "loops"}, {"and": [...]}, {"or": [...]}, {"not": {...}}; fields are those of GET /items/{n} '
+            "and metadata.NAME",
             examples=[{"duration_s": {">=": 0.5}}],
         ),
     ] = None
-    without: Annotated[
-        list[ItemNumber], Field(max_length=10_000, description="items to leave out, such as those heard already")
-    ] = []
-    min_similarity: Annotated[float | None, Field(ge=-1, le=1, description="only what is at least so similar")] = None
-    per_window: Annotated[bool, Field(description="each window that matches is an answer, not each item")] = False
-    fold_nearer_than: Annotated[
-        float | None,
-        Field(ge=0, le=2, description="items nearer to each other than this, and equally long, are one answer"),
-    ] = None
-    per_group: Annotated[GroupCap | None, Field(description="at most so many answers of a group")] = None
-    diversity: Annotated[float, Field(ge=0, le=1, description="how unlike those before it an answer should be")] = 0.0
-    set_back_hubs: Annotated[bool, Field(description="what is near to everything must be nearer to be taken")] = False
-    feedback: Annotated[bool, Field(description="heed what was judged of answers to this question")] = True
-    who: Annotated[
-        str | None, Field(min_length=1, max_length=200, description="heed the judgements of this person alone")
-    ] = None
+    without: Annotated[list[ItemNumber], Field(max_length=10_000, description="numbers of items to leave out")] = []
+    min_similarity: Annotated[float | None, Field(ge=-1, le=1, description="smallest cosine similarity")] = None
+    per_window: Annotated[bool, Field(description="return matching windows instead of items")] = False
+    dedup_distance: DedupDistance = None
+    per_group: Annotated[GroupCap | None, Field(description="limit the results of each group")] = None
+    diversity: Annotated[float, Field(ge=0, le=1, description="prefer results that are unlike those before them")] = 0.0
+    csls: CSLS = False
+    feedback: Annotated[bool, Field(description="take earlier feedback on this query into account")] = True
+    user: FeedbackUser = None
+    fold_nearer_than: Annotated[DedupDistance, Field(deprecated=True, description="old name of dedup_distance")] = None
+    set_back_hubs: Annotated[CSLS, Field(deprecated=True, description="old name of csls")] = False
+    who: Annotated[FeedbackUser, Field(deprecated=True, description="old name of user")] = None
 
 
-class QueryMatch(Neighbour):
-    """An answer of a query, with what is known of the match besides."""
+class QueryNeighbour(Neighbour):
+    """A result of a query, with further information on the match."""
 
     closer_than: float = Field(description="share of random pairs that are farther apart, 0 to 1", examples=[0.98])
-    asked_start_s: float | None = Field(description="where in the sound asked with it matched", examples=[0.0])
-    asked_end_s: float | None = Field(description="where that ends", examples=[5.0])
-    folded: list[str] = Field(description="ids of near-duplicates that it stands for", examples=[[]])
+    query_start_s: float | None = Field(
+        description="where the matching part of the seed begins, seconds", examples=[0.0]
+    )
+    query_end_s: float | None = Field(description="where it ends, seconds", examples=[5.0])
+    folded: list[str] = Field(description="ids of near-duplicates that were merged into this result", examples=[[]])
+    asked_start_s: float | None = Field(description="old name of query_start_s", examples=[0.0], deprecated=True)
+    asked_end_s: float | None = Field(description="old name of query_end_s", examples=[5.0], deprecated=True)
 
 
-class QueryAnswer(Answer):
-    """The answers of a query, best first."""
+class QueryResponse(ResponseModel):
+    """The results of a query, best first."""
 
-    results: list[QueryMatch]
-    engine: str = Field(examples=["exact"])
-    generation: str = Field(examples=["000003-1a2b3c4d"])
-    reason: str | None = Field(description="why there are fewer than asked, when there are", examples=[None])
+    results: list[QueryNeighbour]
+    engine: EngineName
+    generation: GenerationName
+    reason: str | None = Field(description="why there are fewer than k results, if so", examples=[None])
 
 
 _ITEM_FIELDS: dict[str, Any] = {
@@ -154,18 +235,18 @@ _ITEM_FIELDS: dict[str, Any] = {
     for field in FIELDS
     if field.served
 }
-Item = create_model("Item", __base__=Answer, __doc__="What the index knows of one sound.", **_ITEM_FIELDS)
+ItemRow = create_model("ItemRow", __base__=ResponseModel, __doc__="An item of the index.", **_ITEM_FIELDS)
 
 
-class ItemPage(Answer):
-    """A page of the items, in the order of their numbers."""
+class ItemPage(ResponseModel):
+    """A page of items, ordered by number."""
 
-    items: list[Item]  # type: ignore[valid-type]  # made of the fields of an item
+    items: list[ItemRow]  # type: ignore[valid-type]  # created at run time
     offset: int = Field(examples=[0])
-    more: bool = Field(description="whether there are items after these", examples=[True])
+    more: bool = Field(description="whether there are items after this page", examples=[True])
 
 
-class Waveform(Answer):
+class Waveform(ResponseModel):
     """A waveform to draw: column ``i`` reaches from ``low[i]`` to ``high[i]``."""
 
     n: int = Field(examples=[17])
@@ -176,80 +257,82 @@ class Waveform(Answer):
     high: list[float] = Field(description="-1 to 1", examples=[[0.69, 0.21]])
 
 
-class EmbeddedWindow(Answer):
-    """A stretch of the sound and its vector."""
+class EmbeddedWindow(ResponseModel):
+    """A window of a sound and its vector."""
 
     start_s: float = Field(examples=[0.0])
     end_s: float = Field(examples=[5.0])
     embedding: list[float] | str = Field(
-        description="unit length: numbers, or with `encoding=base64` little-endian float32 in base64",
+        description="unit vector: numbers, or with `encoding=base64` little-endian float32 in base64",
         examples=[[0.6, 0.8]],
     )
 
 
-class EmbedAnswer(Answer):
+class EmbedResponse(ResponseModel):
     """The vectors of a sound, one for each window that is not silent."""
 
     windows: list[EmbeddedWindow]
-    dim: int = Field(examples=[64])
+    dim: int = Field(description="length of a vector", examples=[64])
     encoder: str = Field(examples=["BagTopVQVAE"])
-    generation: str = Field(examples=["20260101T000000Z-1a2b3c4d"])
+    generation: GenerationName
 
 
-class Model(Answer):
-    """What answers: the index and the encoder it is bound to."""
+class ModelResponse(ResponseModel):
+    """The index and its encoder."""
 
     encoder: str = Field(examples=["BagTopVQVAE"])
-    encoder_sha256: str = Field(description="empty: sounds cannot be embedded here", examples=["5e88…"])
+    encoder_sha256: str = Field(description="hash of encoder.pt; empty: sounds cannot be embedded", examples=["5e88…"])
     dim: int = Field(description="length of a vector", examples=[64])
     sample_rate_hz: int = Field(examples=[16_000])
-    window_samples: int = Field(description="samples of one window", examples=[131_072])
-    windows: str = Field(description="which windows of a sound were indexed", examples=["all"])
-    hop_s: float = Field(examples=[4.096])
+    window_samples: int = Field(description="length of a window", examples=[131_072])
+    windows: str = Field(description="which windows of each sound were indexed: all, or the first", examples=["all"])
+    hop_s: float = Field(description="distance between the starts of two windows, seconds", examples=[4.096])
     distance: str = Field(examples=["angular"])
-    engine: str = Field(examples=["exact"])
-    generation: str = Field(examples=["20260101T000000Z-1a2b3c4d"])
+    engine: EngineName
+    generation: GenerationName
     created: str = Field(examples=["2026-01-01T00:00:00Z"])
     n_items: int = Field(examples=[400])
-    n_rows: int = Field(examples=[400])
-    boiler_version: str = Field(description="that made the index", examples=["0.1.0"])
-    limits: dict[str, float] = Field(description="what one request may ask for", examples=[{"max_k": 1000}])
+    n_rows: int = Field(description="number of indexed windows", examples=[400])
+    boiler_version: str = Field(description="version of boiler that built the index", examples=["0.1.0"])
+    limits: dict[str, float] = Field(description="limits of one request", examples=[{"max_k": 1000}])
 
 
-class Health(Answer):
-    """Whether the service answers, with what."""
+class Health(ResponseModel):
+    """The state of the service."""
 
     status: Literal["ok"] = "ok"
-    generation: str = Field(examples=["20260101T000000Z-1a2b3c4d"])
-    engine: str = Field(examples=["exact"])
+    generation: GenerationName
+    engine: EngineName
     n_items: int = Field(examples=[400])
     dim: int = Field(examples=[64])
     boiler_version: str = Field(examples=["0.1.0"])
     refused: str | None = Field(
-        None, description="why a newer index was not taken up, when there is one that cannot be", examples=[None]
+        None,
+        description="why a newer index could not be opened, if so; the current one is still served",
+        examples=[None],
     )
 
 
-class Alive(Answer):
-    """The process answers."""
+class Alive(ResponseModel):
+    """The process responds."""
 
     status: Literal["ok"] = "ok"
 
 
-class Fault(Answer):
-    """Which part of the request is meant, and what is wrong with it."""
+class Fault(ResponseModel):
+    """A faulty part of the request."""
 
     pointer: str | None = Field(None, description="JSON pointer into the body", examples=["/embedding/3"])
-    parameter: str | None = Field(None, description="name of a parameter of the address", examples=["k"])
+    parameter: str | None = Field(None, description="name of a query parameter", examples=["k"])
     detail: str = Field(examples=["must be a finite number"])
 
 
-class ProblemDetails(Answer):
+class ProblemDetails(ResponseModel):
     """Problem details, RFC 9457."""
 
-    type: str = Field(description="stable; tell errors apart by this", examples=["urn:boiler:problem:query-error"])
-    title: str = Field(examples=["Unprocessable Content"])
-    status: int = Field(examples=[422])
-    detail: str = Field(examples=["the vector has 3 numbers, this index has 64"])
-    errors: list[Fault] = Field(default=[], examples=[[]])
-    request_id: str | None = Field(None, examples=["2f1c9a40d3b86e57"])
+    type: str = Field(description="stable identifier of the kind of error", examples=["urn:boiler:problem:query-error"])
+    title: str = Field(description="name of the HTTP status", examples=["Unprocessable Content"])
+    status: int = Field(description="HTTP status", examples=[422])
+    detail: str = Field(description="explanation for people", examples=["the vector has 3 numbers, this index has 64"])
+    errors: list[Fault] = Field(default=[], description="the faulty parts of the request", examples=[[]])
+    request_id: str | None = Field(None, description="id of the request in the log", examples=["2f1c9a40d3b86e57"])

@@ -1,27 +1,33 @@
-"""What the service is told by its environment: ``BOILER_MODEL_DIR`` and the other ``BOILER_*`` variables.
+"""The settings of the service, from environment variables: ``BOILER_MODEL_DIR`` and other ``BOILER_*`` variables.
 
 =============================  ==========  =============================================================================
-``BOILER_MODEL_DIR``           (needed)    the model directory, as `boiler index` printed it
-``BOILER_WAV_DIR``             as indexed  the folder of sounds, for playing and drawing them
-``BOILER_DEVICE``              cpu         where uploaded sounds are embedded: cpu, cuda, mps
-``BOILER_ENGINE``              by size     the engine that answers, by name
-``BOILER_API_KEYS``            none        ``scope:key`` by commas, scope read, feedback or admin; none: open to all
-``BOILER_CORS_ORIGINS``        none        origins whose pages may ask, by commas; ``*`` is any
-``BOILER_INSECURE``            0           1: serve other machines without keys, on purpose
-``BOILER_MAX_K``               1000        neighbours one may ask for
-``BOILER_MAX_BATCH``           32          queries in one request
-``BOILER_MAX_BODY_BYTES``      1048576     a request's JSON
-``BOILER_MAX_UPLOAD_BYTES``    52428800    an uploaded sound
-``BOILER_MAX_UPLOAD_S``        600         its length when decoded
-``BOILER_MAX_BODY_S``          60          time a client may take to send its request
-``BOILER_MAX_REQUESTS``        64          requests worked on at once by a worker; more are told to come back
-``BOILER_MAX_WAITING``         8           uploads that wait for their turn in a worker; more are told to come back
-``BOILER_DECODER_WORKERS``     1           processes of each worker that decode uploads; two more read the collection
-``BOILER_DECODE_TIMEOUT_S``    30          time that decoding an upload, or a piece of a sound, may take
-``BOILER_REFRESH_S``           1           how often a new index is looked for
-``BOILER_LOG``                 json        json or plain: one line per request; none: no such lines
+variable                       default     meaning
+=============================  ==========  =============================================================================
+``BOILER_MODEL_DIR``           (required)  the model directory, as printed by `boiler index`
+``BOILER_WAV_DIR``             as indexed  the folder of sounds, to play and draw them
+``BOILER_DEVICE``              cpu         device on which uploads are embedded: cpu, cuda, mps
+``BOILER_ENGINE``              by size     name of the search engine
+``BOILER_API_KEYS``            none        comma-separated ``scope:key``, scopes read, feedback, admin; none: no key
+needed
+``BOILER_CORS_ORIGINS``        none        comma-separated origins that browsers may call from; ``*`` allows any
+``BOILER_INSECURE``            0           1: allow other machines without API keys
+``BOILER_ROOT_PATH``           none        prefix under which a proxy serves the API, such as /api
+``BOILER_MAX_K``               1000        largest k of a request
+``BOILER_MAX_BATCH``           32          queries in one batch
+``BOILER_MAX_BODY_BYTES``      1048576     size of a JSON body
+``BOILER_MAX_UPLOAD_BYTES``    52428800    size of an upload
+``BOILER_MAX_UPLOAD_S``        600         duration of an upload, decoded
+``BOILER_MAX_BODY_S``          60          time for a client to send its body
+``BOILER_MAX_REQUESTS``        64          requests in progress per worker; more get 503
+``BOILER_MAX_RECEIVING``       128         bodies that a worker receives at once; more get 503
+``BOILER_MAX_RECEIVING_PER_CLIENT``  32    the same, from one address
+``BOILER_MAX_WAITING``         8           uploads, or long searches, that wait per worker; more get 503
+``BOILER_DECODER_WORKERS``     1           processes per worker that decode uploads; two more decode indexed sounds
+``BOILER_DECODE_TIMEOUT_S``    30          time to decode an upload, or one block of an indexed sound
+``BOILER_REFRESH_S``           1           interval between checks for a new index, at most 2
+``BOILER_LOG``                 json        access log: json, plain or none
 ``BOILER_METRICS``             1           0: no ``GET /metrics``
-``BOILER_METRICS_DIR``         none        an empty folder by which several workers tell of all of them
+``BOILER_METRICS_DIR``         none        an empty folder in which several workers share their metrics
 =============================  ==========  =============================================================================
 """
 
@@ -39,12 +45,12 @@ from boiler.errors import SettingsError
 
 PREFIX = "BOILER_"
 
-Scope = Literal["read", "feedback", "admin"]
-SCOPES: tuple[Scope, ...] = ("read", "feedback", "admin")  # each may do what those before it may
+KeyScope = Literal["read", "feedback", "admin"]
+SCOPES: tuple[KeyScope, ...] = ("read", "feedback", "admin")  # each includes those before it
 
 
 class Settings(BaseSettings):
-    """The settings of one service, checked and frozen. Made by `load`, or directly with values in a test."""
+    """The settings of one service, validated and frozen. `load` reads them from the environment."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
@@ -55,6 +61,7 @@ class Settings(BaseSettings):
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     insecure: bool = False
+    root_path: str = ""
     max_k: int = Field(1_000, ge=1)
     max_batch: int = Field(32, ge=1)
     max_body_bytes: int = Field(2**20, ge=1_024)
@@ -62,51 +69,61 @@ class Settings(BaseSettings):
     max_upload_s: float = Field(600.0, gt=0)
     max_body_s: float = Field(60.0, gt=0)
     max_requests: int = Field(64, ge=1)
+    max_receiving: int = Field(128, ge=1)
+    max_receiving_per_client: int = Field(32, ge=1)
     max_waiting: int = Field(8, ge=0)
     decoder_workers: int = Field(1, ge=1)
     decode_timeout_s: float = Field(30.0, gt=0)
-    refresh_s: float = Field(1.0, gt=0, le=2.0)  # a new index is served within 2 s
+    refresh_s: float = Field(1.0, gt=0, le=2.0)  # promised: a new index is served within 2 s
     log: Literal["json", "plain", "none"] = "json"
     metrics: bool = True
     metrics_dir: Path | None = None
 
     @field_validator("api_keys", "cors_origins", mode="before")
     @classmethod
-    def _by_commas(cls, value: Any) -> Any:
+    def _split_at_commas(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
     @field_validator("wav_dir", "metrics_dir")
     @classmethod
-    def _a_folder(cls, folder: Path | None) -> Path | None:
+    def _require_folder(cls, folder: Path | None) -> Path | None:
         if folder is not None and not folder.is_dir():
             raise ValueError(f"{folder} is not a folder")
         return folder
 
     @field_validator("api_keys")
     @classmethod
-    def _with_scope(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    def _require_scoped_keys(cls, keys: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         for key in keys:
             scope, colon, secret = key.get_secret_value().partition(":")
             if not colon or scope not in SCOPES:
-                raise ValueError(f"each key is written scope:key, the scope one of {', '.join(SCOPES)}")
+                raise ValueError(f"each key has the form scope:key, with a scope of {', '.join(SCOPES)}")
             if len(secret) < 16 or not secret.isascii() or not secret.isprintable():
-                raise ValueError("a key has 16 plain characters or more")
+                raise ValueError("a key has at least 16 printable ASCII characters")
         return keys
+
+    @field_validator("root_path")
+    @classmethod
+    def _require_prefix(cls, prefix: str) -> str:
+        prefix = prefix.rstrip("/")
+        if prefix and (not prefix.startswith("/") or "?" in prefix or "#" in prefix):
+            raise ValueError(f"a root path begins with /, like /api; got {prefix!r}")
+        return prefix
 
     @field_validator("cors_origins")
     @classmethod
-    def _origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+    def _require_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
         for origin in origins:
             if origin != "*" and (not origin.startswith(("http://", "https://")) or origin.count("/") != 2):
-                raise ValueError(f"an origin is like https://example.org, without a path; got {origin!r}")
+                raise ValueError(f"an origin has the form https://example.org, without a path; got {origin!r}")
         return origins
 
 
 def load() -> Settings:
-    """The settings that the environment gives.
+    """Read the settings from the environment.
 
     Raises:
-        SettingsError: a variable is missing, wrong, or looks like a known one misspelt
+        SettingsError: a variable is missing, has a wrong value, or looks like a misspelt name
     """
     known = [PREFIX + name.upper() for name in Settings.model_fields]
     for name in sorted(os.environ.keys() - set(known)):
@@ -114,12 +131,12 @@ def load() -> Settings:
             raise SettingsError(f"{name} is not a setting; did you mean {near[0]}?")
     if not os.environ.get(f"{PREFIX}MODEL_DIR"):
         raise SettingsError(
-            f"{PREFIX}MODEL_DIR is not set. Set it to a model directory, as in the line that `boiler index` printed: "
+            f"{PREFIX}MODEL_DIR is not set. Set it to a model directory, as in the line that `boiler index` prints: "
             f"export {PREFIX}MODEL_DIR=exp/NAME/vqvae_NNN/ENCODER"
         )
     try:
-        return Settings()  # type: ignore[call-arg]  # model_dir comes from the environment
+        return Settings()  # type: ignore[call-arg]  # model_dir is read from the environment
     except ValidationError as error:
-        # The value is not repeated: it could be a key.
+        # Without the value: it may be a key.
         wrong = [f"{PREFIX}{str(one['loc'][0]).upper()}: {one['msg']}" for one in error.errors()]
         raise SettingsError("; ".join(wrong)) from None

@@ -1,8 +1,11 @@
-"""Long work: its result, or with ``Accept: text/event-stream`` where it is, as server-sent events; none when the client
-has left.
+"""Responses to requests that take long: with ``Accept: text/event-stream`` as server-sent events that report progress.
+The work is cancelled when the client disconnects.
 
-Events: ``progress`` with ``{"stage": "embedding", "done": 3, "of": 70}`` (stages waiting, decoding, embedding,
-searching), then one ``result`` with what the path answers otherwise, or one ``error`` with a problem.
+Events: ``progress`` with ``{"stage": "embedding", "done": 3, "total": 70}`` (stages: waiting, decoding, embedding,
+searching), then one ``result`` with what the route returns otherwise, or one ``error`` with a problem document.
+
+sse-starlette is not used: it replaces uvicorn's signal handler and cuts streams off at a shutdown, where running
+requests are to be finished, and would save only the keep-alive comments; FastAPI formats the events.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import orjson
+from fastapi.sse import KEEPALIVE_COMMENT, format_sse_event
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response, StreamingResponse
@@ -22,82 +26,85 @@ from boiler.errors import BoilerError
 from boiler.service import problems, requests
 from boiler.service.uploads import StageCallback
 
-MEDIA_TYPE = "text/event-stream"
-COMFORT_S = 15.0  # without news, a comment is sent, so that nobody between takes the silence for the end
+EVENT_STREAM = "text/event-stream"
+KEEPALIVE_S = 15.0
+"""Without news for so long, a comment is sent: proxies close connections that are silent."""
 
 log = logging.getLogger("boiler.service")
 
 Work = Callable[[StageCallback], Awaitable[Response]]
-Result = TypeVar("Result")
+TaskResult = TypeVar("TaskResult")
 
-EVENTS: dict[str, Any] = {
-    MEDIA_TYPE: {
-        "schema": {"type": "string", "description": "events progress, and result or error, when asked for by Accept"},
-        "example": 'event: progress\ndata: {"stage":"embedding","done":3,"of":70}\n\nevent: result\ndata: [...]\n\n',
+EVENT_STREAM_CONTENT: dict[str, Any] = {
+    EVENT_STREAM: {
+        "schema": {"type": "string", "description": "events progress, then result or error"},
+        "example": 'event: progress\ndata: {"stage":"embedding","done":3,"total":70}\n\nevent: result\ndata: [...]\n\n',
     }
 }
+"""OpenAPI content of the 200 of such a route."""
 
 
-async def answer(request: Request, work: Work) -> Response:
-    """The answer of the work, or the events of it, as the request wants it.
+async def respond(request: Request, work: Work) -> Response:
+    """Run the work, and respond with its result or, if the client accepts them, with events.
 
-    Raises: ClientDisconnect: nobody waits for it any more; and what the work raises.
+    Raises:
+        ClientDisconnect: the client has left; and what the work raises
     """
-    if not wants_events(request):
-        async with _running(work(lambda stage, done, of: None)) as task:
-            await _until_gone(request, task)
+    if not accepts_events(request):
+        async with _cancelled_on_exit(work(lambda stage, done, total: None)) as task:
+            await _wait_or_disconnect(request, task)
             return task.result()
-    head = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_events(request, work), 200, head, MEDIA_TYPE)
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(_events(request, work), 200, headers, EVENT_STREAM)
 
 
-def wants_events(request: Request) -> bool:
-    """Whether the client takes events, and says so by name."""
-    return requests.takes(request.headers.get("accept", ""), MEDIA_TYPE)
+def accepts_events(request: Request) -> bool:
+    """Whether `Accept` lists event streams explicitly."""
+    return requests.accepts(request.headers.get("accept", ""), EVENT_STREAM)
 
 
 async def _events(request: Request, work: Work) -> AsyncIterator[bytes]:
-    news: asyncio.Queue[bytes | None] = asyncio.Queue()
+    queue: asyncio.Queue[bytes | None] = asyncio.Queue()
 
-    def on_progress(stage: str, done: int, of: int) -> None:
-        news.put_nowait(_event("progress", orjson.dumps({"stage": stage, "done": done, "of": of})))
+    def on_progress(stage: str, done: int, total: int) -> None:
+        # "of" is the old name of "total", kept for one version.
+        progress = orjson.dumps({"stage": stage, "done": done, "total": total, "of": total})
+        queue.put_nowait(format_sse_event(event="progress", data_str=progress.decode()))
 
-    async with _running(work(on_progress)) as task:
-        task.add_done_callback(lambda _: news.put_nowait(None))
+    async with _cancelled_on_exit(work(on_progress)) as task:
+        task.add_done_callback(lambda _: queue.put_nowait(None))
         while True:
             try:
-                async with asyncio.timeout(COMFORT_S):
-                    one = await news.get()
+                async with asyncio.timeout(KEEPALIVE_S):
+                    event = await queue.get()
             except TimeoutError:
-                one = b": still at work\n\n"
-            if one is None:
+                event = KEEPALIVE_COMMENT
+            if event is None:
                 break
-            yield one
-        yield _last(request, task)
+            yield event
+        yield _last_event(request, task)
 
 
-def _last(request: Request, task: asyncio.Task[Response]) -> bytes:
-    """The event that the work ends with."""
+def _last_event(request: Request, task: asyncio.Task[Response]) -> bytes:
+    """The event with the result or the error."""
     request_id = request.scope["state"]["request_id"]
     try:
-        return _event("result", bytes(task.result().body))
+        return format_sse_event(event="result", data_str=bytes(task.result().body).decode())
     except BoilerError as error:
-        problem = problems.of_boiler(error)
+        problem = problems.from_boiler_error(error)
+        if problem.status_code >= 500:
+            log.error("%s: %s", request_id, error)
     except HTTPException as error:
-        problem = problems.of_http(error)
+        problem = problems.from_http_exception(error)
     except Exception:
         log.exception("%s", request_id)
-        problem = problems.Problem(500, "internal-error", "The service could not answer; its log says why.")
-    return _event("error", bytes(problems.response(problem, request_id).body))
-
-
-def _event(name: str, data: bytes) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (name.encode(), data)
+        problem = problems.internal_error()
+    return format_sse_event(event="error", data_str=bytes(problems.response(problem, request_id).body).decode())
 
 
 @asynccontextmanager
-async def _running(work: Awaitable[Result]) -> AsyncIterator[asyncio.Task[Result]]:
-    """The work as a task, which does not outlive this."""
+async def _cancelled_on_exit(work: Awaitable[TaskResult]) -> AsyncIterator[asyncio.Task[TaskResult]]:
+    """The work as a task, which has ended when the context is left."""
     task = asyncio.ensure_future(work)
     assert isinstance(task, asyncio.Task)
     try:
@@ -108,21 +115,18 @@ async def _running(work: Awaitable[Result]) -> AsyncIterator[asyncio.Task[Result
             await asyncio.wait({task})
 
 
-async def _until_gone(request: Request, task: asyncio.Task[Any]) -> None:
-    """Until the task is done.
+async def _wait_or_disconnect(request: Request, task: asyncio.Task[Any]) -> None:
+    """Wait for the task. Raises: ClientDisconnect: the client has left before"""
 
-    Raises: ClientDisconnect: the client left before.
-    """
-
-    async def gone() -> None:
+    async def disconnect() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    leaving = asyncio.ensure_future(gone())
+    disconnecting = asyncio.ensure_future(disconnect())
     try:
-        await asyncio.wait({task, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, disconnecting}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise ClientDisconnect
     finally:
-        leaving.cancel()
-        await asyncio.wait({leaving})
+        disconnecting.cancel()
+        await asyncio.wait({disconnecting})

@@ -150,7 +150,7 @@ def test_a_new_index_is_taken_up_by_every_worker_and_a_damaged_one_refused(model
         # a pointer that leads nowhere: the index before serves on, and /health says that there is something wrong
         (model_dir / "current").unlink()
         (model_dir / "current").symlink_to("versions/nothing")
-        server.wait_for("a newer index was refused")
+        server.wait_for("newer index refused")
         health = json.loads(once(server, "/health")[2])
         until(second.name, 5)
         assert health["status"] == "ok"

@@ -1,4 +1,4 @@
-"""The service as a client sees it: the rows of POST /nearest, and every mistake answered as a problem, never a 500."""
+"""Responses as a client sees them: the rows of POST /nearest, invalid requests, and the OpenAPI description."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from starlette.testclient import TestClient
 from boiler.errors import ModelDirError
 from boiler.search.nearest import Nearest
 from boiler.service import responses, schemas
-from boiler.service.app import Web
+from boiler.service.app import BoilerApp
 from boiler.service.settings import Settings
 from boiler.store import generation
 
@@ -38,7 +38,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def client(model_dir: Path) -> Iterator[TestClient]:
-    with TestClient(Web(Settings(model_dir=model_dir, log="none")), raise_server_exceptions=False) as client:
+    with TestClient(BoilerApp(Settings(model_dir=model_dir, log="none")), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -55,10 +55,10 @@ def assert_problem(response: Any, status: int, slug: str | None = None) -> dict[
     return problem
 
 
-# ------------------------------------------------------------------------------------------------- the answer
+# ------------------------------------------------------------------------------------------------- results
 
 
-def test_nearest_answers_a_bare_list_nearest_first_with_engine_and_generation_in_the_head(
+def test_nearest_returns_a_list_nearest_first_with_engine_and_generation_in_the_headers(
     client: TestClient, model_dir: Path
 ) -> None:
     opened = generation.open(model_dir)
@@ -80,16 +80,16 @@ def test_nearest_answers_a_bare_list_nearest_first_with_engine_and_generation_in
     assert response.headers["x-boiler-generation"] == opened.name
 
 
-def test_the_rows_rendered_at_once_are_those_rendered_one_by_one(client: TestClient, model_dir: Path) -> None:
+def test_cached_rows_equal_plain_rows(client: TestClient, model_dir: Path) -> None:
     query = np.random.default_rng(3).normal(size=DIM)
-    plain = responses.rows(Nearest(model_dir).search(query, 40))
-    for _ in range(2):  # rows rendered anew, and rows that are ready
+    plain = responses.neighbour_rows(Nearest(model_dir).search(query, 40))
+    for _ in range(2):  # without and with cached rows
         response = client.post("/nearest?k=40", json={"embedding": query.tolist()})
         assert response.json() == plain
         assert int(response.headers["content-length"]) == len(response.content)
 
 
-def test_the_length_of_a_vector_counts_for_nothing(client: TestClient) -> None:
+def test_only_the_direction_of_a_vector_counts(client: TestClient) -> None:
     query = np.random.default_rng(2).normal(size=DIM)
     answers = [
         client.post("/nearest", json={"embedding": (query * scale).tolist()}).json()
@@ -99,23 +99,23 @@ def test_the_length_of_a_vector_counts_for_nothing(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize(("k", "expected"), [(None, 10), (1, 1), (N, N), (1000, N)])
-def test_as_many_rows_as_asked_and_there_are(client: TestClient, k: int | None, expected: int) -> None:
+def test_number_of_rows(client: TestClient, k: int | None, expected: int) -> None:
     response = client.post("/nearest" if k is None else f"/nearest?k={k}", json={"embedding": [1.0] * DIM})
     assert len(response.json()) == expected
 
 
-def test_whole_numbers_are_numbers(client: TestClient) -> None:
+def test_integers_are_accepted_in_vectors(client: TestClient) -> None:
     assert client.post("/nearest", json={"embedding": [1] * DIM}).status_code == 200
 
 
-def test_an_item_is_asked_by_its_number_and_left_out(client: TestClient, model_dir: Path) -> None:
+def test_neighbours_of_an_item_exclude_it(client: TestClient, model_dir: Path) -> None:
     opened = generation.open(model_dir)
     rows = client.get("/items/7/nearest?k=5").json()
     truth = [n for n in np.argsort(-(opened.vectors @ opened.vectors[7]), kind="stable").tolist() if n != 7]
     assert [row["n"] for row in rows] == truth[:5]
 
 
-def test_a_batch_answers_what_single_questions_do(client: TestClient) -> None:
+def test_batch_equals_single_searches(client: TestClient) -> None:
     vector = [float(value) for value in range(1, DIM + 1)]
     response = client.post("/nearest/batch", json={"queries": [{"embedding": vector}, {"n": 3}], "k": 4})
     answer = response.json()
@@ -124,7 +124,7 @@ def test_a_batch_answers_what_single_questions_do(client: TestClient) -> None:
     assert answer["engine"] == response.headers["x-boiler-engine"]
 
 
-def test_items_come_in_pages_that_meet(client: TestClient) -> None:
+def test_pages_of_items(client: TestClient) -> None:
     seen, offset = [], 0
     while True:
         page = client.get("/items", params={"offset": offset, "limit": 75}).json()
@@ -137,24 +137,24 @@ def test_items_come_in_pages_that_meet(client: TestClient) -> None:
     assert [item["n"] for item in client.get("/items?text=s00042").json()["items"]] == [42]
 
 
-def test_answers_are_of_the_forms_that_the_description_promises(client: TestClient) -> None:
+def test_responses_match_their_models(client: TestClient) -> None:
     for path, form in {
         "/health": schemas.Health,
         "/readyz": schemas.Health,
         "/livez": schemas.Alive,
-        "/model": schemas.Model,
+        "/model": schemas.ModelResponse,
         "/items?limit=3": schemas.ItemPage,
-        "/items/0": schemas.Item,
+        "/items/0": schemas.ItemRow,
         "/items/0/nearest": list[schemas.Neighbour],
     }.items():
         response = client.get(path)
         assert response.status_code == 200
         known = TypeAdapter(form).validate_json(response.text)
-        # nothing is answered that the description does not tell of
+        # no undescribed fields
         assert json.loads(TypeAdapter(form).dump_json(known)) == response.json()
 
 
-def test_no_answer_holds_a_path_of_this_machine(client: TestClient, model_dir: Path) -> None:
+def test_no_response_has_a_path_of_this_machine(client: TestClient, model_dir: Path) -> None:
     paths = ["/health", "/model", "/items", "/items/0", "/items/0/audio", "/items/0/waveform", "/openapi.json"]
     for path in paths:
         assert str(model_dir.parent) not in client.get(path).text
@@ -192,18 +192,18 @@ def test_no_answer_holds_a_path_of_this_machine(client: TestClient, model_dir: P
         (b'{"embedding": ' + b"[" * 100_000, "invalid-json"),
     ],
 )
-def test_a_wrong_body_is_said_to_a_person(client: TestClient, body: bytes, slug: str) -> None:
+def test_invalid_body(client: TestClient, body: bytes, slug: str) -> None:
     problem = assert_problem(client.post("/nearest", content=body, headers=JSON), 422, slug)
     assert len(json.dumps(problem)) < 2_000
 
 
-def test_the_message_names_both_lengths(client: TestClient) -> None:
+def test_wrong_length_names_both_lengths(client: TestClient) -> None:
     problem = assert_problem(client.post("/nearest", json={"embedding": [1.0, 2.0, 3.0]}), 422)
     assert problem["detail"] == f"the vector has 3 numbers, this index has {DIM}"
     assert problem["errors"] == [{"pointer": "/embedding", "detail": problem["detail"]}]
 
 
-def test_a_wrong_vector_is_not_sent_back(client: TestClient) -> None:
+def test_invalid_vector_is_not_repeated(client: TestClient) -> None:
     response = client.post("/nearest", json={"embedding": ["secret"] * 20_000})
     assert_problem(response, 422)
     assert "secret" not in response.text
@@ -214,13 +214,13 @@ def test_a_wrong_vector_is_not_sent_back(client: TestClient) -> None:
     "query",
     ["k=0", "k=-1", "k=1.5", "k=1e400", "k=x", "k=", "k=1001", "k=" + "9" * 4_000, "k=%00", "k=٣", "K=3", "kk=3"],
 )
-def test_a_wrong_k_or_a_parameter_there_is_not_is_refused(client: TestClient, query: str) -> None:
+def test_invalid_k_or_unknown_parameter(client: TestClient, query: str) -> None:
     assert_problem(client.post(f"/nearest?{query}", json={"embedding": [1.0] * DIM}), 422)
     if not query.startswith(("k=1.", "k=1e")):
         assert_problem(client.get(f"/items/0/nearest?{query}"), 422)
 
 
-def test_only_json_is_read_as_json(client: TestClient) -> None:
+def test_content_type_must_be_json(client: TestClient) -> None:
     body = json.dumps({"embedding": [1.0] * DIM})
     for kind in ("application/x-www-form-urlencoded", "text/plain", ""):
         response = client.post("/nearest", content=body, headers={"Content-Type": kind})
@@ -255,17 +255,17 @@ def test_only_json_is_read_as_json(client: TestClient) -> None:
         ("POST", "/embed", 415),
     ],
 )
-def test_every_error_is_a_problem(client: TestClient, method: str, path: str, status: int) -> None:
+def test_errors_are_problems(client: TestClient, method: str, path: str, status: int) -> None:
     assert_problem(client.request(method, path), status)
 
 
-def test_a_wrong_method_is_told_all_the_right_ones(client: TestClient) -> None:
-    assert client.request("PUT", "/feedback").headers["allow"] == "GET, POST"
+def test_allow_lists_all_methods_of_a_path(client: TestClient) -> None:
+    assert client.request("PUT", "/feedback").headers["allow"] == "GET, HEAD, POST"
     assert client.get("/feedback/1").headers["allow"] == "DELETE"
     assert client.get("/nearest").headers["allow"] == "POST"
 
 
-def test_a_batch_is_bounded_and_its_mistakes_are_pointed_at(client: TestClient) -> None:
+def test_batch_is_limited_and_errors_have_pointers(client: TestClient) -> None:
     vector = [1.0] * DIM
     assert_problem(client.post("/nearest/batch", json={"queries": [{"n": 0}] * 33}), 422)
     assert_problem(client.post("/nearest/batch", json={"queries": []}), 422)
@@ -287,16 +287,16 @@ RIGHT: dict[str, dict[str, Any]] = {
         "without": [2, 3],
         "min_similarity": -1,
         "per_window": False,
-        "fold_nearer_than": 0.1,
-        "per_group": {"field": "label", "most": 2},
+        "dedup_distance": 0.1,
+        "per_group": {"field": "label", "limit": 2},
         "diversity": 0.2,
-        "set_back_hubs": False,
+        "csls": False,
         "feedback": True,
-        "who": "ann",
+        "user": "ann",
     },
-    "/feedback": {"question": {"n": 1}, "answer": 2, "like": True, "who": "ann"},
+    "/feedback": {"query": {"n": 1}, "answer": 2, "like": True, "user": "ann"},
 }
-# As they stand in the body, also where that is no JSON any more.
+# Inserted into the body literally, even if it is not JSON any more.
 HOSTILE = [
     *(
         "NaN",
@@ -330,10 +330,10 @@ HOSTILE = [
 
 
 class Token(str):
-    """Stands in the body as it is."""
+    """Inserted into the body literally."""
 
 
-def test_what_is_right_is_answered_on_every_path_that_takes_json(client: TestClient) -> None:
+def test_valid_bodies_of_all_json_routes(client: TestClient) -> None:
     for path, body in RIGHT.items():
         assert client.post(path, json=body).status_code in (200, 201), path
     takes = {
@@ -349,9 +349,7 @@ def test_what_is_right_is_answered_on_every_path_that_takes_json(client: TestCli
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(data=strategies.data())
-def test_whatever_stands_in_the_json_the_answer_is_rows_or_a_problem(
-    client: TestClient, path: str, data: strategies.DataObject
-) -> None:
+def test_any_json_gets_results_or_a_problem(client: TestClient, path: str, data: strategies.DataObject) -> None:
     tokens = strategies.one_of(
         strategies.sampled_from(HOSTILE),
         strategies.floats().map(repr),
@@ -377,32 +375,32 @@ def test_whatever_stands_in_the_json_the_answer_is_rows_or_a_problem(
             inside[at] = token
     response = client.post(path, content=rendered(body).encode("utf-8", "surrogatepass"), headers=JSON)
     if response.status_code in (200, 201):
-        json.loads(response.content, parse_constant=pytest.fail)  # NaN and Infinity are no JSON
+        json.loads(response.content, parse_constant=pytest.fail)  # NaN and Infinity are not JSON
     else:
         assert response.status_code in (404, 422), response.text
         assert_problem(response, response.status_code)
 
 
 class Pairs(list[tuple[str, Any]]):
-    """An object whose keys may come twice."""
+    """An object that may have duplicate keys."""
 
 
 def pairs_of(value: Any) -> Any:
-    """A copy, with its objects as pairs."""
+    """A copy, with objects as pairs."""
     if isinstance(value, dict):
         return Pairs((name, pairs_of(one)) for name, one in value.items())
     return [pairs_of(one) for one in value] if isinstance(value, list) else value
 
 
 def places_of(value: Any) -> Iterator[tuple[list[Any], int]]:
-    """Where something stands: the list or object, and the position in it."""
+    """All positions: the list or object, and the index in it."""
     for at, one in enumerate(value if isinstance(value, list) else []):
         yield value, at
         yield from places_of(one[1] if isinstance(value, Pairs) else one)
 
 
 def rendered(value: Any) -> str:
-    """As JSON, but for the tokens."""
+    """JSON with literal tokens."""
     if isinstance(value, Token):
         return str(value)
     if isinstance(value, Pairs):
@@ -411,7 +409,7 @@ def rendered(value: Any) -> str:
 
 
 @pytest.mark.parametrize("path", RIGHT)
-def test_random_bytes_are_never_a_500(client: TestClient, path: str) -> None:
+def test_random_bytes_get_422(client: TestClient, path: str) -> None:
     dice = random.Random(0)
     for length in (1, 3, 17, 400):
         for _ in range(20):
@@ -421,14 +419,14 @@ def test_random_bytes_are_never_a_500(client: TestClient, path: str) -> None:
 # ------------------------------------------------------------------------------------------------- the description
 
 
-def test_every_example_of_the_description_works(client: TestClient) -> None:
+def test_examples_of_the_description_work(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
-    asked = 0
+    n_requests = 0
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             content = operation.get("requestBody", {}).get("content", {})
             if "multipart/form-data" in content:
-                continue  # a sound; tested where sounds are embedded
+                continue  # an upload; see test_sound_routes
             body = None
             if content:
                 name = content["application/json"]["schema"]["$ref"].rsplit("/", 1)[1]
@@ -438,14 +436,14 @@ def test_every_example_of_the_description_works(client: TestClient) -> None:
             query = {one["name"]: one["example"] for one in parameters if one["in"] == "query" and "example" in one}
             assert all("example" in one for one in parameters if one.get("required"))
             if (path.startswith("/items/{n}/") and "nearest" not in path) or path == "/explain" or method == "delete":
-                continue  # needs the folder of sounds, or a judgement; tested in test_media and test_relating
+                continue  # needs sound files or feedback; see routes/
             response = client.request(method, filled, params=query, json=body)
             assert response.status_code in (200, 201), (method, path, response.text)
-            asked += 1
-    assert asked >= 10
+            n_requests += 1
+    assert n_requests >= 10
 
 
-def test_the_description_knows_this_index_and_its_limits(client: TestClient) -> None:
+def test_description_has_the_limits_of_this_index(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     embedding = document["components"]["schemas"]["NearestRequest"]["properties"]["embedding"]
     assert (embedding["minItems"], embedding["maxItems"]) == (DIM, DIM)
@@ -460,38 +458,38 @@ def test_the_description_knows_this_index_and_its_limits(client: TestClient) -> 
             assert list(operation["responses"]["4XX"]["content"]) == ["application/problem+json"]
 
 
-def test_keys_are_described_where_they_are_asked(client: TestClient, model_dir: Path) -> None:
+def test_description_says_which_routes_need_a_key(client: TestClient, model_dir: Path) -> None:
     assert "security" not in client.get("/openapi.json").json()
     keys = (SecretStr("read:0123456789abcdef"),)
-    with TestClient(Web(Settings(model_dir=model_dir, log="none", api_keys=keys))) as asked:
-        document = asked.get("/openapi.json").json()
+    with TestClient(BoilerApp(Settings(model_dir=model_dir, log="none", api_keys=keys))) as locked:
+        document = locked.get("/openapi.json").json()
         assert document["security"] == [{"key": []}, {"bearer": []}]
         assert set(document["components"]["securitySchemes"]) == {"key", "bearer"}
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
                 if operation.get("security") == []:
-                    assert asked.request(method, path).status_code == 200
+                    assert locked.request(method, path).status_code == 200
                 else:
-                    assert asked.request(method, path.format(n=1, id=1)).status_code == 401
+                    assert locked.request(method, path.format(n=1, id=1)).status_code == 401
 
 
-def test_the_first_page_leads_to_the_description(client: TestClient) -> None:
+def test_root_redirects_to_docs(client: TestClient) -> None:
     assert client.get("/", follow_redirects=False).headers["location"] == "docs"
     assert "swagger" in client.get("/docs").text
 
 
-# ------------------------------------------------------------------------------------------------- what it does not do
+# ------------------------------------------------------------------------------------------------- the rest
 
 
-def test_no_torch_until_a_sound_is_embedded(model_dir: Path) -> None:
+def test_torch_is_not_imported_without_uploads(model_dir: Path) -> None:
     script = f"""
 import sys
 from starlette.testclient import TestClient
 from boiler.search.nearest import Nearest
-from boiler.api.web import Web
+from boiler.api.web import BoilerApp
 from boiler.errors import ModelDirError
 from boiler.service.settings import Settings
-with TestClient(Web(Settings(model_dir={str(model_dir)!r}))) as client:
+with TestClient(BoilerApp(Settings(model_dir={str(model_dir)!r}))) as client:
     assert client.post("/nearest", json={{"embedding": [1.0] * {DIM}}}).status_code == 200
     assert client.get("/items/0/nearest").status_code == 200
     assert client.get("/openapi.json").status_code == 200
@@ -501,13 +499,13 @@ print(sorted(name for name in sys.modules if name.split(".")[0] in ("torch", "to
     assert done.stdout.strip() == "[]"
 
 
-def test_what_an_answer_keeps_to_itself_stands_in_the_log(
+def test_reasons_that_a_response_hides_are_logged(
     model_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def lost(*_: object, **__: object) -> None:
         raise ModelDirError("the disk with the index is gone")
 
-    with TestClient(Web(Settings(model_dir=model_dir, log="none")), raise_server_exceptions=False) as client:
+    with TestClient(BoilerApp(Settings(model_dir=model_dir, log="none")), raise_server_exceptions=False) as client:
         monkeypatch.setattr(Nearest, "item", lost)
         with caplog.at_level("ERROR", logger="boiler"):
             answer = client.get("/items/1")

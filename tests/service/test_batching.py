@@ -1,4 +1,4 @@
-"""Searches that come at once: each gets what it would get alone, and none suffers by another."""
+"""Batched searches give the results of single ones, and do not affect each other."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serving import publish
 from boiler.errors import QueryError
 from boiler.search.nearest import Nearest
 from boiler.search.snapshot import RankedItems, Snapshot
-from boiler.service.batching import Batches
+from boiler.service.batching import QueryBatcher
 from boiler.store import generation
 from boiler.store.generation import Header, Item, rows_of
 
@@ -24,8 +24,8 @@ def nearest(tmp_path: Path) -> Nearest:
     return Nearest(tmp_path)
 
 
-class Watched:
-    """A `Nearest` whose searches are noted: how many queries in each."""
+class Recording:
+    """A `Nearest` that records the number of queries of each search."""
 
     def __init__(self, nearest: Nearest) -> None:
         self._nearest = nearest
@@ -54,51 +54,51 @@ def same(found: tuple[Snapshot, RankedItems], alone: tuple[Snapshot, RankedItems
     )
 
 
-def batches(nearest: Any) -> Batches:
-    return Batches(nearest)
+def batcher_of(nearest: Any) -> QueryBatcher:
+    return QueryBatcher(nearest)
 
 
-def test_those_that_come_at_once_are_answered_in_one_go_each_with_its_own(nearest: Nearest) -> None:
-    watched = Watched(nearest)
-    line = batches(watched)
+def test_simultaneous_queries_are_one_search(nearest: Nearest) -> None:
+    recording = Recording(nearest)
+    batcher = batcher_of(recording)
 
     async def main() -> list[tuple[Snapshot, RankedItems]]:
-        return await asyncio.gather(*(line.ranked(query, 7) for query in queries(20)))
+        return await asyncio.gather(*(batcher.ranked(query, 7) for query in queries(20)))
 
     found = asyncio.run(main())
-    assert watched.searches == [20]
+    assert recording.searches == [20]
     assert all(same(one, nearest.rank(query, 7)) for one, query in zip(found, queries(20), strict=True))
 
 
-def test_one_alone_is_asked_alone(nearest: Nearest) -> None:
-    watched = Watched(nearest)
-    for query in queries(50):  # a vector made unit length twice differs from it, now and then
-        watched.searches.clear()
-        found = asyncio.run(batches(watched).ranked(query, 7))
-        assert watched.searches == [1]
+def test_single_query_is_searched_alone(nearest: Nearest) -> None:
+    recording = Recording(nearest)
+    for query in queries(50):  # normalising twice changes the last digits of some
+        recording.searches.clear()
+        found = asyncio.run(batcher_of(recording).ranked(query, 7))
+        assert recording.searches == [1]
         assert same(found, nearest.rank(query, 7))
 
 
-def test_who_wants_more_does_not_make_the_others_wait_for_it(nearest: Nearest) -> None:
-    watched = Watched(nearest)
-    line = batches(watched)
+def test_each_k_is_a_batch(nearest: Nearest) -> None:
+    recording = Recording(nearest)
+    batcher = batcher_of(recording)
 
     async def main() -> list[tuple[Snapshot, RankedItems]]:
-        return await asyncio.gather(*(line.ranked(query, 3 + at % 2) for at, query in enumerate(queries(9))))
+        return await asyncio.gather(*(batcher.ranked(query, 3 + at % 2) for at, query in enumerate(queries(9))))
 
     found = asyncio.run(main())
-    assert sorted(watched.searches) == [4, 5]
+    assert sorted(recording.searches) == [4, 5]
     assert [len(ranked.rows) for _, ranked in found] == [3, 4] * 4 + [3]
 
 
-def test_a_wrong_one_and_one_that_leaves_are_not_in_the_way(nearest: Nearest) -> None:
-    line = batches(nearest)
+def test_invalid_and_cancelled_queries_do_not_affect_others(nearest: Nearest) -> None:
+    batcher = batcher_of(nearest)
 
     async def main() -> list[Any]:
-        asked = [asyncio.create_task(line.ranked(query, 5)) for query in [*queries(4), [1.0, 2.0]]]
+        tasks = [asyncio.create_task(batcher.ranked(query, 5)) for query in [*queries(4), [1.0, 2.0]]]
         await asyncio.sleep(0)
-        asked[1].cancel()
-        return await asyncio.gather(*asked, return_exceptions=True)
+        tasks[1].cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
 
     *found, wrong = asyncio.run(main())
     assert isinstance(wrong, QueryError)
@@ -106,17 +106,17 @@ def test_a_wrong_one_and_one_that_leaves_are_not_in_the_way(nearest: Nearest) ->
     assert all(same(one, nearest.rank(queries(4)[at], 5)) for one, at in zip(found, (0, 2, 3), strict=True))
 
 
-def test_an_index_of_another_length_that_comes_meanwhile_is_said_to_each(nearest: Nearest, tmp_path: Path) -> None:
-    line = batches(nearest)
+def test_index_of_another_dim_opened_meanwhile_is_an_error_for_each(nearest: Nearest, tmp_path: Path) -> None:
+    batcher = batcher_of(nearest)
 
     async def main() -> list[Any]:
-        asked = [asyncio.create_task(line.ranked(query, 5)) for query in queries(3)]
+        tasks = [asyncio.create_task(batcher.ranked(query, 5)) for query in queries(3)]
         await asyncio.sleep(0)
         items = [Item(n, f"s{n}.wav") for n in range(9)]
         header = Header(encoder="other", dim=9)
         generation.publish(tmp_path, header, np.eye(9, dtype=np.float32), rows_of(np.arange(9)), items)
         assert nearest.refresh()
-        return await asyncio.gather(*asked, return_exceptions=True)
+        return await asyncio.gather(*tasks, return_exceptions=True)
 
     assert [str(one) for one in asyncio.run(main())] == [
         "the vector has 16 numbers, this index has 9: embed with the encoder of this index"

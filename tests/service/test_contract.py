@@ -1,5 +1,4 @@
-"""The service keeps to its own description: schemathesis makes right and wrong requests from it and looks at every
-answer; and the description does not change unseen."""
+"""The API description: schemathesis compares the service with it, and its changes are reviewed in docs/openapi.json."""
 
 from __future__ import annotations
 
@@ -17,7 +16,7 @@ from serving import Server, running
 
 from boiler.audio.synthesis import write_collection
 from boiler.indexing.pipeline import IndexSettings, index
-from boiler.service.app import Web
+from boiler.service.app import BoilerApp
 
 KEPT = Path(__file__).parents[2] / "docs" / "openapi.json"
 
@@ -33,36 +32,36 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.mark.slow
-def test_every_answer_fits_the_description_and_none_is_a_500(server: Server, tmp_path: Path) -> None:
+def test_responses_match_the_description_and_none_is_a_500(server: Server, tmp_path: Path) -> None:
     command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{server.url}/openapi.json"]
-    # A request can fit the schema and make no sense (a vector of zeros, a part that ends before it begins, a picture as
-    # a sound): that is a 422 here, so the one check that forbids it is left out.
+    # A request can match the schema and still be invalid (a vector of zeros, a part that ends before it begins, a
+    # picture as a sound) and gets 422, which this check does not allow.
     checks = ["--checks", "all", "--exclude-checks", "positive_data_acceptance"]
     options = ["--phases", "examples,coverage,fuzzing,stateful", "--max-examples", "25", "--seed", "20", "--no-color"]
-    # The first sound loads torch and starts processes: on a busy machine that takes longer than ten seconds.
-    patience = ["--request-timeout", "120", "--max-response-time", "120"]
+    # The first upload loads torch and starts processes, which can take more than the default of ten seconds.
+    timeouts = ["--request-timeout", "120", "--max-response-time", "120"]
     done = subprocess.run(
-        [*command, *checks, *options, *patience], cwd=tmp_path, capture_output=True, text=True, timeout=280
+        [*command, *checks, *options, *timeouts], cwd=tmp_path, capture_output=True, text=True, timeout=280
     )
     assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
 
 
-def test_the_description_is_the_one_that_is_kept() -> None:
-    """A change of the contract is seen in the diff of docs/openapi.json; BOILER_KEEP_OPENAPI=1 takes it up."""
-    document = Web().openapi()
-    document["info"]["version"] = "kept"  # releases alone do not change the contract
+def test_description_equals_docs_openapi_json() -> None:
+    """Update the file with BOILER_KEEP_OPENAPI=1, and review its diff."""
+    document = BoilerApp().openapi()
+    document["info"]["version"] = "kept"  # a release alone does not change the API
     text = json.dumps(document, indent=1, sort_keys=True) + "\n"
     if os.environ.get("BOILER_KEEP_OPENAPI"):
         KEPT.write_text(text)
-    assert KEPT.read_text() == text, "the API's description changed: look at the diff, then BOILER_KEEP_OPENAPI=1"
+    assert KEPT.read_text() == text, "the API changed: set BOILER_KEEP_OPENAPI=1 and review the diff"
 
 
 def blocks(language: str) -> list[str]:
-    """The code in docs/http.md."""
+    """The code blocks of docs/http.md."""
     return re.findall(rf"^```{language}\n(.*?)^```", (KEPT.parent / "http.md").read_text(), re.MULTILINE | re.DOTALL)
 
 
-def test_the_client_of_the_documentation_runs(server: Server, tmp_path: Path) -> None:
+def test_client_of_the_documentation_runs(server: Server, tmp_path: Path) -> None:
     [client] = blocks("python")
     (tmp_path / "client.py").write_text(client)
     done = subprocess.run(
@@ -75,7 +74,7 @@ def test_the_client_of_the_documentation_runs(server: Server, tmp_path: Path) ->
     assert lines[-1] == "422 the vector has 3 numbers, this index has 80"
 
 
-def test_the_commands_of_the_documentation_run(server: Server, tmp_path: Path) -> None:
+def test_commands_of_the_documentation_run(server: Server, tmp_path: Path) -> None:
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("curl")]

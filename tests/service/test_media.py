@@ -19,7 +19,7 @@ from starlette.testclient import TestClient
 from boiler.audio import stream as stream_module
 from boiler.audio import transcode
 from boiler.audio.media_pool import WORKERS
-from boiler.audio.spectrogram import _to_columns
+from boiler.audio.spectrogram import _to_columns, peaks, spectrogram_png
 from boiler.errors import NotASoundError
 from boiler.search.nearest import Nearest
 from boiler.service import media
@@ -259,7 +259,7 @@ def test_errors_never_name_the_folder(client: TestClient, folder: Path) -> None:
 
 def test_peaks_are_the_extremes_of_each_column(folder: Path) -> None:
     samples = stream_module.load(folder / "plain.wav")
-    drawn = media.peaks(folder / "plain.wav", 30)
+    drawn = peaks(folder / "plain.wav", 30)
     blocks = np.array_split(samples, 30)
     np.testing.assert_allclose(drawn.low, [block.min() for block in blocks], atol=0.02)
     np.testing.assert_allclose(drawn.high, [block.max() for block in blocks], atol=0.02)
@@ -267,7 +267,7 @@ def test_peaks_are_the_extremes_of_each_column(folder: Path) -> None:
 
 
 def test_more_columns_than_samples_and_a_part_of_a_sound(folder: Path) -> None:
-    drawn = media.peaks(folder / "plain.wav", 5_000, start_s=1.2, end_s=1.3)
+    drawn = peaks(folder / "plain.wav", 5_000, start_s=1.2, end_s=1.3)
     assert drawn.low.shape == drawn.high.shape == (5_000,)
     assert (drawn.start_s, drawn.end_s) == (1.2, pytest.approx(1.3, abs=1e-3))
     assert drawn.high.max() == pytest.approx(0.5, abs=0.02)
@@ -315,7 +315,7 @@ def test_any_length_fills_the_picture(tmp_path: Path, seconds: float) -> None:
     write(
         path, np.random.default_rng(0).normal(0, 0.1, round(seconds * RATE_HZ)).astype(np.float32), "wav", "pcm_s16le"
     )
-    drawn = picture(media.spectrogram_png(path, 200, 64))
+    drawn = picture(spectrogram_png(path, 200, 64))
     assert drawn.shape == (64, 200)
     assert (drawn.max(axis=0) > 50).all()
 
@@ -323,8 +323,8 @@ def test_any_length_fills_the_picture(tmp_path: Path, seconds: float) -> None:
 def test_silence_is_dark_and_the_same_sound_gives_the_same_picture(tmp_path: Path, folder: Path) -> None:
     path = tmp_path / "silence.wav"
     write(path, np.zeros(RATE_HZ, np.float32), "wav", "pcm_s16le")
-    assert picture(media.spectrogram_png(path, 50, 50)).max() < 10
-    assert media.spectrogram_png(folder / "lossy.mp3") == media.spectrogram_png((folder / "lossy.mp3").read_bytes())
+    assert picture(spectrogram_png(path, 50, 50)).max() < 10
+    assert spectrogram_png(folder / "lossy.mp3") == spectrogram_png((folder / "lossy.mp3").read_bytes())
 
 
 def test_columns_are_means_of_frames_or_stand_between_them() -> None:
@@ -335,7 +335,7 @@ def test_columns_are_means_of_frames_or_stand_between_them() -> None:
 
 
 def test_what_is_no_sound_is_refused_by_name(folder: Path) -> None:
-    for draw in (media.peaks, media.spectrogram_png):
+    for draw in (peaks, spectrogram_png):
         with pytest.raises(NotASoundError, match="broken"):
             draw(folder / "broken.wav")
 

@@ -1,4 +1,4 @@
-"""Counting: the page that Prometheus reads, of one worker and of several, also after one of them ended."""
+"""The page that Prometheus reads: of one worker, of several, and after a worker has ended."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from boiler.service.metrics import Meters
+from boiler.service.metrics import Metrics
 
 
-def page(meters: Meters) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """Every sample of the page, as Prometheus' own parser reads it."""
-    families = text_string_to_metric_families(meters.page().decode())
+    families = text_string_to_metric_families(metrics.render().decode())
     return {(one.name, frozenset(one.labels.items())): one.value for family in families for one in family.samples}
 
 
@@ -20,11 +20,11 @@ def labelled(name: str, **labels: str) -> tuple[str, frozenset[tuple[str, str]]]
     return name, frozenset(labels.items())
 
 
-def test_times_fall_into_the_bucket_that_holds_them() -> None:
-    meters = Meters()
+def test_histogram_buckets_are_cumulative_and_include_their_bound() -> None:
+    metrics = Metrics()
     for seconds in (0.0001, 0.00011, 0.3, 99.0):
-        meters.answered("/x", 200, seconds, {"search": seconds / 2})
-    read = page(meters)
+        metrics.observe_request("/x", 200, seconds, {"search": seconds / 2})
+    read = samples(metrics)
     assert read[labelled("boiler_requests_total", route="/x", status="200")] == 4
     counts = {
         bound: read[labelled("boiler_request_seconds_bucket", route="/x", le=bound)]
@@ -36,22 +36,22 @@ def test_times_fall_into_the_bucket_that_holds_them() -> None:
     assert read[labelled("boiler_stage_seconds_bucket", stage="search", le="0.0001")] == 2
 
 
-def test_an_empty_page_is_one() -> None:
-    assert page(Meters())[labelled("boiler_items")] == 0
+def test_page_before_the_first_request() -> None:
+    assert samples(Metrics())[labelled("boiler_items")] == 0
 
 
-def test_any_worker_tells_of_all(tmp_path: Path) -> None:
-    one, other = Meters(tmp_path), Meters(tmp_path)
-    one.answered("/x", 200, 0.01, {})
-    other.answered("/x", 200, 0.01, {"embed": 1.0})
-    other.answered("/y", 503, 0.01, {})
-    other.searched("exact")
+def test_every_worker_renders_the_sum(tmp_path: Path) -> None:
+    one, other = Metrics(tmp_path), Metrics(tmp_path)
+    one.observe_request("/x", 200, 0.01, {})
+    other.observe_request("/x", 200, 0.01, {"embed": 1.0})
+    other.observe_request("/y", 503, 0.01, {})
+    other.count_searches("exact")
     one.items, other.items, one.created_s, other.created_s = 5, 7, 2e9, 1e9
     one.in_progress, other.in_progress = 1, 2
-    one.share()
-    other.share()
-    assert page(one) == page(other)
-    read = page(one)
+    one.write_shared()
+    other.write_shared()
+    assert samples(one) == samples(other)
+    read = samples(one)
     assert read[labelled("boiler_requests_total", route="/x", status="200")] == 2
     assert read[labelled("boiler_request_seconds_bucket", route="/x", le="0.01")] == 2
     assert read[labelled("boiler_searches_total", engine="exact")] == 1
@@ -60,14 +60,14 @@ def test_any_worker_tells_of_all(tmp_path: Path) -> None:
     assert read[labelled("boiler_generation_created_seconds")] == 1e9
 
 
-def test_one_that_ended_keeps_its_counts_and_works_on_nothing(tmp_path: Path) -> None:
-    one, gone = Meters(tmp_path), Meters(tmp_path)
-    gone.answered("/x", 200, 0.01, {})
-    gone.in_progress, gone.items, gone.created_s = 3, 9, 1e9
-    gone.share()
+def test_worker_that_ended_keeps_its_counters_but_not_its_gauges(tmp_path: Path) -> None:
+    one, ended = Metrics(tmp_path), Metrics(tmp_path)
+    ended.observe_request("/x", 200, 0.01, {})
+    ended.in_progress, ended.items, ended.created_s = 3, 9, 1e9
+    ended.write_shared()
     for file in tmp_path.iterdir():
         os.utime(file, (1, 1))
-    read = page(one)
+    read = samples(one)
     assert read[labelled("boiler_requests_total", route="/x", status="200")] == 1
     assert read[labelled("boiler_requests_in_progress")] == 0
     assert read[labelled("boiler_items")] == 0

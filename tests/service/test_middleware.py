@@ -1,4 +1,4 @@
-"""What every request passes: ids, keys, origins, sizes, numbers of requests, metrics and log lines."""
+"""The middleware: request ids, API keys, CORS, limits of bodies and requests, metrics, and the access log."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 from serving import publish
+from starlette.requests import Request
+from starlette.routing import Route
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
-from boiler.service.app import Web
-from boiler.service.auth import Keys
-from boiler.service.middleware import Edge
+from boiler.service.app import BoilerApp
+from boiler.service.auth import ApiKeys
+from boiler.service.middleware import AdmissionMiddleware, RequestMiddleware
+from boiler.service.policy import RouteTable, requires
 from boiler.service.problems import Problem
 from boiler.service.settings import SCOPES, Settings
 
@@ -27,19 +30,19 @@ READ, FEEDBACK = "reader-0123456789abcdef", "feeder-0123456789abcdef"
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("edge") / "model"
+    folder = tmp_path_factory.mktemp("middleware") / "model"
     publish(folder, 20, DIM)
     return folder
 
 
-def opened(model_dir: Path, **values: Any) -> TestClient:
+def client_of(model_dir: Path, **values: Any) -> TestClient:
     values.setdefault("log", "none")
-    return TestClient(Web(Settings(model_dir=model_dir, **values)), raise_server_exceptions=False)
+    return TestClient(BoilerApp(Settings(model_dir=model_dir, **values)), raise_server_exceptions=False)
 
 
 @pytest.fixture(scope="module")
 def client(model_dir: Path) -> Iterator[TestClient]:
-    with opened(model_dir) as client:
+    with client_of(model_dir) as client:
         yield client
 
 
@@ -51,14 +54,14 @@ def slug(response: Any) -> str:
 # ------------------------------------------------------------------------------------------------- ids
 
 
-def test_a_plain_request_id_comes_back_and_any_other_is_replaced(client: TestClient) -> None:
+def test_plain_request_id_is_returned_and_any_other_replaced(client: TestClient) -> None:
     assert client.get("/livez", headers={"X-Request-ID": "abc-1.2_Z"}).headers["x-request-id"] == "abc-1.2_Z"
     for strange in ("", "a b", "<script>", "x" * 65, "ä".encode()):
         made = client.get("/livez", headers={"X-Request-ID": strange}).headers["x-request-id"]
         assert re.fullmatch("[0-9a-f]{16}", made)
 
 
-def test_every_request_has_an_id_of_its_own(client: TestClient) -> None:
+def test_request_ids_are_unique(client: TestClient) -> None:
     assert len({client.get("/nowhere").json()["request_id"] for _ in range(20)}) == 20
 
 
@@ -68,11 +71,11 @@ def test_every_request_has_an_id_of_its_own(client: TestClient) -> None:
 @pytest.fixture(scope="module")
 def locked(model_dir: Path) -> Iterator[TestClient]:
     keys = (SecretStr(f"read:{READ}"), SecretStr(f"feedback:{FEEDBACK}"))
-    with opened(model_dir, api_keys=keys) as client:
+    with client_of(model_dir, api_keys=keys) as client:
         yield client
 
 
-def test_without_a_key_nothing_of_the_collection_is_told(locked: TestClient) -> None:
+def test_every_route_but_probes_and_docs_needs_a_key(locked: TestClient) -> None:
     document = locked.get("/openapi.json").json()
     unlocked = {"/livez", "/readyz", "/health"}
     for path, operations in document["paths"].items():
@@ -94,7 +97,7 @@ def test_without_a_key_nothing_of_the_collection_is_told(locked: TestClient) -> 
         {"X-API-Key": FEEDBACK},
     ],
 )
-def test_a_right_key_opens(locked: TestClient, headers: dict[str, str]) -> None:
+def test_valid_key(locked: TestClient, headers: dict[str, str]) -> None:
     assert locked.get("/items", headers=headers).status_code == 200
     assert locked.get("/metrics", headers=headers).status_code == 200
 
@@ -112,31 +115,31 @@ def test_a_right_key_opens(locked: TestClient, headers: dict[str, str]) -> None:
         {"Authorization": "Bearer wrong", "X-API-Key": READ},
     ],
 )
-def test_a_wrong_key_does_not(locked: TestClient, headers: dict[str, str]) -> None:
+def test_invalid_key(locked: TestClient, headers: dict[str, str]) -> None:
     assert slug(locked.get("/items", headers=headers)) == "unauthorised"
 
 
-def test_a_scope_holds_those_before_it() -> None:
-    keys = Keys(f"{scope}:{scope * 16}" for scope in SCOPES)
+def test_scope_includes_narrower_scopes() -> None:
+    keys = ApiKeys(f"{scope}:{scope * 16}" for scope in SCOPES)
     for held in range(len(SCOPES)):
         for needed in range(len(SCOPES)):
             key = (SCOPES[held] * 16).encode()
             if needed <= held:
-                keys.check(SCOPES[needed], None, key)
+                keys.require(SCOPES[needed], None, key)
             else:
                 with pytest.raises(Problem) as refused:
-                    keys.check(SCOPES[needed], b"Bearer " + key, None)
+                    keys.require(SCOPES[needed], b"Bearer " + key, None)
                 assert (refused.value.status_code, refused.value.slug) == (403, "scope")
 
 
-def test_keys_are_not_kept_as_they_are() -> None:
-    keys = Keys([f"read:{READ}"])
+def test_only_hashes_of_keys_are_kept() -> None:
+    keys = ApiKeys([f"read:{READ}"])
     assert READ not in repr(vars(keys))
-    assert not Keys([])
+    assert not ApiKeys([])
 
 
-def test_keys_and_what_is_asked_stand_in_no_log_line(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with opened(model_dir, api_keys=(SecretStr(f"read:{READ}"),), log="json") as client:
+def test_access_log_has_neither_keys_nor_queries(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with client_of(model_dir, api_keys=(SecretStr(f"read:{READ}"),), log="json") as client:
         client.get("/items?text=intimate", headers={"X-API-Key": READ})
         client.get("/items/3", headers={"X-API-Key": "wrong-key-wrong-key"})
     written = capsys.readouterr().err
@@ -147,13 +150,13 @@ def test_keys_and_what_is_asked_stand_in_no_log_line(model_dir: Path, capsys: py
         assert secret not in written
 
 
-# ------------------------------------------------------------------------------------------------- origins
+# ------------------------------------------------------------------------------------------------- CORS
 
 
-def test_no_page_of_another_origin_may_ask_unless_it_is_listed(client: TestClient, model_dir: Path) -> None:
+def test_cors_allows_only_listed_origins(client: TestClient, model_dir: Path) -> None:
     asking = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
     assert "access-control-allow-origin" not in client.get("/items", headers=asking).headers
-    with opened(model_dir, cors_origins=("https://a.example",)) as listed:
+    with client_of(model_dir, cors_origins=("https://a.example",)) as listed:
         assert listed.get("/items", headers=asking).headers["access-control-allow-origin"] == "https://a.example"
         preflight = listed.options("/nearest", headers=asking)
         assert preflight.status_code == 200
@@ -162,17 +165,17 @@ def test_no_page_of_another_origin_may_ask_unless_it_is_listed(client: TestClien
         assert listed.options("/nearest", headers=other).status_code == 400
 
 
-# ------------------------------------------------------------------------------------------------- sizes
+# ------------------------------------------------------------------------------------------------- body size
 
 
 def padded(size_bytes: int) -> bytes:
-    """A right body of so many bytes."""
+    """A valid body of this size."""
     body = json.dumps({"embedding": [1.0] * DIM}).encode()
     return body + b" " * (size_bytes - len(body))
 
 
-def test_a_body_may_be_as_large_as_the_limit_and_no_byte_larger(model_dir: Path) -> None:
-    with opened(model_dir, max_body_bytes=2_048) as client:
+def test_body_limit_is_exact(model_dir: Path) -> None:
+    with client_of(model_dir, max_body_bytes=2_048) as client:
 
         def post(size_bytes: int, *, chunked: bool) -> Any:
             body = padded(size_bytes)
@@ -186,28 +189,35 @@ def test_a_body_may_be_as_large_as_the_limit_and_no_byte_larger(model_dir: Path)
             assert refused.headers["connection"] == "close"
 
 
-def test_a_declared_size_is_refused_before_a_byte_is_read(model_dir: Path) -> None:
-    with opened(model_dir) as client:
+def test_declared_size_is_refused_before_the_body(model_dir: Path) -> None:
+    with client_of(model_dir) as client:
         for length in ("1048577", "9" * 30):
             refused = client.post("/nearest", content=b"", headers={"Content-Length": length})
             assert (refused.status_code, slug(refused)) == (413, "too-large")
-        # an upload may be larger than a JSON body
+        # uploads have a larger limit
         assert client.post("/embed", content=b"", headers={"Content-Length": "1048577"}).status_code == 415
 
 
-# ------------------------------------------------------------------------------------------------- the wrapper alone
+# ------------------------------------------------------------------------------------------------- without a server
 
 
-def scope_of(path: str = "/x", method: str = "GET") -> Scope:
-    return {"type": "http", "path": path, "method": method, "headers": []}
+def scope_of(path: str = "/x", method: str = "GET", headers: tuple[tuple[bytes, bytes], ...] = ()) -> Scope:
+    scope = {"type": "http", "path": path, "method": method, "headers": list(headers)}
+    return scope | {"client": ("1.2.3.4", 5), "state": {"request_id": "x", "stages": {}}}
 
 
-class Wire:
-    """The two ends of one request, without a server."""
+CHUNKED = ((b"transfer-encoding", b"chunked"),)
+
+
+class Exchange:
+    """The server's side of one request."""
 
     def __init__(self) -> None:
         self.sent: list[Message] = []
         self.body: asyncio.Queue[Message] = asyncio.Queue()
+
+    def feed(self, body: bytes, *, more: bool = False) -> None:
+        self.body.put_nowait({"type": "http.request", "body": body, "more_body": more})
 
     async def receive(self) -> Message:
         return await self.body.get()
@@ -220,81 +230,164 @@ class Wire:
         return int(self.sent[0]["status"])
 
 
-def edge(app: Any, **values: Any) -> Edge:
-    return Edge(app, Settings(model_dir=Path("unused"), log="none", **values), None, None)
+def admission(app: Any, **values: Any) -> AdmissionMiddleware:
+    settings = Settings(model_dir=Path("unused"), log="none", **values)
+
+    @requires(scope=None, is_probe=True)
+    async def livez(request: Request) -> None: ...
+
+    return AdmissionMiddleware(app, settings, RouteTable([Route("/livez", livez)]))
 
 
-def test_one_request_too_many_is_told_to_come_back_and_probes_are_answered() -> None:
+async def respond(send: Send, status: int = 200, headers: Any = None) -> None:
+    pairs = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
+    await send({"type": "http.response.start", "status": status, "headers": pairs})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def read_body(scope: Scope, receive: Receive, send: Send) -> None:
+    """Reads the body and responds; with the status of the problem if that fails."""
+    try:
+        while (await receive()).get("more_body"):
+            pass
+    except Problem as problem:
+        await respond(send, problem.status_code, problem.headers)
+    else:
+        await respond(send)
+
+
+def test_requests_over_the_capacity_get_503_but_probes_are_answered() -> None:
     async def main() -> None:
         release = asyncio.Event()
 
-        async def held(scope: Scope, receive: Receive, send: Send) -> None:
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["path"] == "/held":
                 await release.wait()
-            await send({"type": "http.response.start", "status": 200, "headers": []})
-            await send({"type": "http.response.body", "body": b""})
+            await respond(send)
 
-        wrapped = edge(held, max_requests=2)
-        wires = [Wire() for _ in range(4)]
-        holding = [asyncio.create_task(wrapped(scope_of("/held"), wire.receive, wire.send)) for wire in wires[:2]]
+        wrapped = admission(app, max_requests=2)
+        exchanges = [Exchange() for _ in range(4)]
+        held = [asyncio.create_task(wrapped(scope_of("/held"), one.receive, one.send)) for one in exchanges[:2]]
         await asyncio.sleep(0)
-        await wrapped(scope_of("/more"), wires[2].receive, wires[2].send)
-        assert wires[2].status == 503
-        assert (b"retry-after", b"1") in wires[2].sent[0]["headers"]
-        await wrapped(scope_of("/livez"), wires[3].receive, wires[3].send)
-        assert wires[3].status == 200
+        await wrapped(scope_of("/more"), exchanges[2].receive, exchanges[2].send)
+        assert exchanges[2].status == 503
+        assert (b"retry-after", b"1") in exchanges[2].sent[0]["headers"]
+        await wrapped(scope_of("/livez"), exchanges[3].receive, exchanges[3].send)
+        assert exchanges[3].status == 200
         release.set()
-        await asyncio.gather(*holding)
-        assert [wire.status for wire in wires[:2]] == [200, 200]
-        after = Wire()
+        await asyncio.gather(*held)
+        assert [one.status for one in exchanges[:2]] == [200, 200]
+        after = Exchange()
         await wrapped(scope_of("/more"), after.receive, after.send)
         assert after.status == 200
-        assert wrapped.in_progress == 0
+        assert wrapped.working == 0
 
     asyncio.run(main())
 
 
-def test_a_body_that_does_not_come_is_given_up() -> None:
+def test_incomplete_bodies_occupy_no_slot_and_are_limited_per_client_and_in_all() -> None:
     async def main() -> None:
-        async def reader(scope: Scope, receive: Receive, send: Send) -> None:
-            with pytest.raises(Problem) as refused:
-                while (await receive()).get("more_body"):
-                    pass
-            assert (refused.value.status_code, refused.value.slug) == (408, "slow-body")
-            await send({"type": "http.response.start", "status": 408, "headers": []})
-            await send({"type": "http.response.body", "body": b""})
+        wrapped = admission(read_body, max_requests=1, max_receiving_per_client=2, max_receiving=3)
+        tasks: list[asyncio.Task[None]] = []
 
-        wire = Wire()
-        # drop by drop: each comes in time, all of them do not
+        async def begin(client: str, body: bytes = b"", *, more: bool = True) -> Exchange:
+            exchange = Exchange()
+            if body or not more:
+                exchange.feed(body, more=more)
+            scope = scope_of(method="POST", headers=CHUNKED) | {"client": (client, 1)}
+            tasks.append(asyncio.create_task(wrapped(scope, exchange.receive, exchange.send)))
+            for _ in range(4):
+                await asyncio.sleep(0)
+            return exchange
+
+        slow = [await begin("a"), await begin("a", b"x")]
+        assert (await begin("a")).status == 503  # a third of one client
+        slow.append(await begin("b"))
+        refused = await begin("c")
+        assert refused.status == 503  # a fourth in all
+        assert (b"connection", b"close") in refused.sent[0]["headers"]
+        assert (await begin("a", b"whole", more=False)).status == 200  # it is no slow one
+        assert wrapped.working == 0
+        for one in slow:
+            assert one.sent == []
+            one.feed(b"end")
+        await asyncio.gather(*tasks)
+        assert [one.status for one in slow] == [200, 200, 200]
+        assert (wrapped.working, wrapped.n_receiving, dict(wrapped.receiving)) == (0, 0, {})
+
+    asyncio.run(main())
+
+
+def test_slot_is_taken_when_the_body_is_complete() -> None:
+    async def main() -> None:
+        release = asyncio.Event()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["method"] == "GET":
+                await release.wait()
+                await respond(send)
+            else:
+                await read_body(scope, receive, send)
+
+        wrapped = admission(app, max_requests=1)
+        slow, working = Exchange(), Exchange()
+        receiving = asyncio.create_task(wrapped(scope_of(method="POST", headers=CHUNKED), slow.receive, slow.send))
+        await asyncio.sleep(0)
+        running = asyncio.create_task(wrapped(scope_of(), working.receive, working.send))
+        await asyncio.sleep(0)
+        assert wrapped.working == 1
+        slow.feed(b"end")
+        await receiving
+        assert slow.status == 503
+        # A body that nobody reads keeps no request from taking a slot.
+        unread = Exchange()
+        await wrapped(scope_of(headers=((b"content-length", b"5"),)), unread.receive, unread.send)
+        assert unread.status == 503
+        release.set()
+        await running
+        assert (working.status, wrapped.working) == (200, 0)
+
+    asyncio.run(main())
+
+
+def test_slow_body_times_out() -> None:
+    async def main() -> None:
+        exchange = Exchange()
+        # Each piece comes in time, all of them together do not.
         for _ in range(3):
-            wire.body.put_nowait({"type": "http.request", "body": b"x", "more_body": True})
-        await edge(reader, max_body_s=0.05)(scope_of(method="POST"), wire.receive, wire.send)
-        assert wire.status == 408
+            exchange.feed(b"x", more=True)
+        wrapped = admission(read_body, max_body_s=0.05)
+        await wrapped(scope_of(method="POST", headers=CHUNKED), exchange.receive, exchange.send)
+        assert exchange.status == 408
+        assert wrapped.n_receiving == 0
 
     asyncio.run(main())
 
 
-def test_the_time_of_a_body_is_over_also_while_nobody_waits_for_it() -> None:
+def test_body_times_out_while_nobody_waits_for_it() -> None:
     async def main() -> None:
-        async def reader(scope: Scope, receive: Receive, send: Send) -> None:
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await receive()
             await asyncio.sleep(0.1)
             with pytest.raises(Problem) as refused:
                 await receive()
             assert refused.value.slug == "slow-body"
+            await respond(send)
 
-        wire = Wire()
-        wire.body.put_nowait({"type": "http.request", "body": b"x", "more_body": True})
-        await edge(reader, max_body_s=0.05)(scope_of(method="POST"), wire.receive, wire.send)
+        exchange = Exchange()
+        exchange.feed(b"x", more=True)
+        wrapped = admission(app, max_body_s=0.05)
+        await wrapped(scope_of(method="POST", headers=CHUNKED), exchange.receive, exchange.send)
+        assert exchange.status == 200
 
     asyncio.run(main())
 
 
-def test_a_body_that_has_to_be_waited_for_comes_whole() -> None:
+def test_body_that_comes_in_pieces_is_complete() -> None:
     async def main() -> None:
         read = b""
 
-        async def reader(scope: Scope, receive: Receive, send: Send) -> None:
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
             nonlocal read
             more = True
             while more:
@@ -302,54 +395,57 @@ def test_a_body_that_has_to_be_waited_for_comes_whole() -> None:
                 read += message["body"]
                 more = message["more_body"]
 
-        wire = Wire()
-        under_way = asyncio.create_task(edge(reader)(scope_of(method="POST"), wire.receive, wire.send))
+        exchange = Exchange()
+        task = asyncio.create_task(
+            admission(app)(scope_of(method="POST", headers=CHUNKED), exchange.receive, exchange.send)
+        )
         for at in range(4):
             await asyncio.sleep(0.01)
-            wire.body.put_nowait({"type": "http.request", "body": b"%d" % at, "more_body": at < 3})
-        await under_way
+            exchange.feed(b"%d" % at, more=at < 3)
+        await task
         assert read == b"0123"
 
     asyncio.run(main())
 
 
 @pytest.mark.parametrize("swallowed", [False, True])
-def test_who_waits_for_a_body_can_be_stopped_and_what_gives_it_is_told(swallowed: bool) -> None:
+def test_cancellation_reaches_what_is_awaited(swallowed: bool) -> None:
     async def main() -> None:
-        told: list[str] = []
+        events: list[str] = []
 
         async def receive() -> Message:
             try:
                 await asyncio.sleep(60)
             except asyncio.CancelledError:
-                told.append("cancelled")
+                events.append("cancelled")
                 if not swallowed:
                     raise
-                await asyncio.sleep(0.01)  # it may even go on
+                await asyncio.sleep(0.01)  # and continues
             return {"type": "http.disconnect"}
 
-        async def reader(scope: Scope, receive: Receive, send: Send) -> None:
-            told.append((await receive())["type"])
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            events.append((await receive())["type"])
 
-        under_way = asyncio.create_task(edge(reader)(scope_of(method="POST"), receive, Wire().send))
+        scope = scope_of(method="POST", headers=CHUNKED)
+        task = asyncio.create_task(admission(app)(scope, receive, Exchange().send))
         await asyncio.sleep(0.01)
-        under_way.cancel()
+        task.cancel()
         if swallowed:
-            await under_way
-            assert told == ["cancelled", "http.disconnect"]
+            await task
+            assert events == ["cancelled", "http.disconnect"]
         else:
             with pytest.raises(asyncio.CancelledError):
-                await under_way
-            assert told == ["cancelled"]
+                await task
+            assert events == ["cancelled"]
 
     asyncio.run(main())
 
 
-def test_a_reader_that_stops_reading_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_response_that_is_not_read_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("boiler.service.middleware.SEND_TIMEOUT_S", 0.05)
 
     async def main() -> None:
-        async def writer(scope: Scope, receive: Receive, send: Send) -> None:
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
             await send({"type": "http.response.start", "status": 200, "headers": []})
             await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
 
@@ -357,23 +453,23 @@ def test_a_reader_that_stops_reading_is_let_go(monkeypatch: pytest.MonkeyPatch) 
             if message["type"] == "http.response.body":
                 await asyncio.Event().wait()
 
-        wrapped = edge(writer)
+        wrapped = RequestMiddleware(app, None, None)
         with pytest.raises(ConnectionAbortedError):
-            await wrapped(scope_of(), Wire().receive, stuck)
+            await wrapped(scope_of(), Exchange().receive, stuck)
         assert wrapped.in_progress == 0
 
     asyncio.run(main())
 
 
-# ------------------------------------------------------------------------------------------------- faults of our own
+# ------------------------------------------------------------------------------------------------- errors
 
 
-def test_a_fault_of_our_own_is_a_problem_that_tells_nothing_of_the_inside(model_dir: Path) -> None:
-    app = Web(Settings(model_dir=model_dir, log="none"))
+def test_unhandled_exception_is_a_problem_without_details(model_dir: Path) -> None:
+    app = BoilerApp(Settings(model_dir=model_dir, log="none"))
 
     @app.get("/fault")
     async def fault() -> None:
-        raise RuntimeError("a secret of the inside")
+        raise RuntimeError("a secret")
 
     with TestClient(app, raise_server_exceptions=False) as client:
         response = client.get("/fault")
@@ -382,8 +478,8 @@ def test_a_fault_of_our_own_is_a_problem_that_tells_nothing_of_the_inside(model_
         assert response.headers["x-request-id"] == response.json()["request_id"]
 
 
-def test_before_the_start_and_after_the_end_it_is_not_ready(model_dir: Path) -> None:
-    app = Web(Settings(model_dir=model_dir, log="none"))
+def test_not_ready_before_startup_and_after_shutdown(model_dir: Path) -> None:
+    app = BoilerApp(Settings(model_dir=model_dir, log="none"))
     client = TestClient(app, raise_server_exceptions=False)
     assert (client.get("/health").status_code, client.get("/livez").status_code) == (503, 200)
     with client:
@@ -399,7 +495,7 @@ def value(page: str, meter: str) -> float:
     return float(found[1]) if found else 0.0
 
 
-def test_requests_are_counted_by_route_and_status_and_stages_are_timed(client: TestClient) -> None:
+def test_metrics_by_route_status_and_stage(client: TestClient) -> None:
     def page() -> str:
         return client.get("/metrics").text
 
@@ -426,7 +522,7 @@ def test_requests_are_counted_by_route_and_status_and_stages_are_timed(client: T
     assert value(after, "boiler_items") == 20
 
 
-def test_metrics_can_be_switched_off(model_dir: Path) -> None:
-    with opened(model_dir, metrics=False) as client:
+def test_metrics_can_be_disabled(model_dir: Path) -> None:
+    with client_of(model_dir, metrics=False) as client:
         assert client.get("/metrics").status_code == 404
         assert client.post("/nearest", json={"embedding": [1.0] * DIM}).status_code == 200

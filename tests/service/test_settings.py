@@ -1,4 +1,4 @@
-"""The environment is read whole and strictly, and what is wrong is said by the variable's name."""
+"""Settings from the environment: strict, documented, and with errors that name the variable."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def only_a_model_dir(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOILER_MODEL_DIR", "/somewhere")
 
 
-def test_the_model_dir_is_all_that_must_be_set() -> None:
+def test_only_the_model_dir_is_required() -> None:
     assert settings.load() == settings.Settings(model_dir=Path("/somewhere"))
 
 
-def test_every_setting_stands_in_the_table_with_its_default() -> None:
+def test_docstring_lists_every_setting_with_its_default() -> None:
     assert settings.__doc__ is not None
     for name, field in settings.Settings.model_fields.items():
         row = next(row for row in settings.__doc__.splitlines() if f"``BOILER_{name.upper()}``" in row)
@@ -36,7 +36,7 @@ def test_every_setting_stands_in_the_table_with_its_default() -> None:
 
 
 @pytest.mark.parametrize("value", [None, ""])
-def test_without_a_model_dir_the_message_says_what_to_do(monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
+def test_missing_model_dir(monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
     if value is None:
         monkeypatch.delenv("BOILER_MODEL_DIR")
     else:
@@ -58,15 +58,17 @@ def test_without_a_model_dir_the_message_says_what_to_do(monkeypatch: pytest.Mon
         ("API_KEYS", "read:short"),
         ("CORS_ORIGINS", "example.org"),
         ("CORS_ORIGINS", "https://example.org/page"),
+        ("ROOT_PATH", "api"),
+        ("ROOT_PATH", "/api?x"),
     ],
 )
-def test_a_wrong_value_is_refused_by_name(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+def test_wrong_value_names_the_variable(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(f"BOILER_{name}", value)
     with pytest.raises(SettingsError, match=f"BOILER_{name}: "):
         settings.load()
 
 
-def test_a_misspelt_setting_is_an_error_and_a_stranger_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_misspelt_variable_is_an_error_but_an_unrelated_one_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOILER_TEST_DATA", "/data")
     settings.load()
     monkeypatch.setenv("BOILER_MAX_UPLOAD_BYTE", "1")
@@ -74,7 +76,7 @@ def test_a_misspelt_setting_is_an_error_and_a_stranger_is_not(monkeypatch: pytes
         settings.load()
 
 
-def test_lists_are_written_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lists_are_comma_separated(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOILER_CORS_ORIGINS", "https://a.example, http://localhost:3000 ,")
     monkeypatch.setenv("BOILER_API_KEYS", f"{KEY},admin:{'a' * 16}")
     loaded = settings.load()
@@ -82,7 +84,7 @@ def test_lists_are_written_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(loaded.api_keys) == 2
 
 
-def test_a_key_never_stands_in_text_or_message(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keys_are_in_neither_repr_nor_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BOILER_API_KEYS", KEY)
     assert "kkkk" not in repr(settings.load()) + str(settings.load())
     monkeypatch.setenv("BOILER_API_KEYS", "wrong:" + "k" * 20)

@@ -1,4 +1,4 @@
-"""What can be asked of a service that has an encoder: uploaded sounds, parts of sounds, and queries of many seeds."""
+"""Routes that need an encoder or several seeds: uploads, parts of sounds, POST /nearest/query."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serving import publish
+from serving import assert_problem, publish
 from sounds import tone, write
 from starlette.testclient import TestClient
 
@@ -20,7 +20,7 @@ from boiler.audio.synthesis import write_collection
 from boiler.indexing.pipeline import IndexSettings, index
 from boiler.search.nearest import Nearest
 from boiler.service import schemas
-from boiler.service.app import Web
+from boiler.service.app import BoilerApp
 from boiler.service.settings import Settings
 
 PER_KIND = 2
@@ -49,7 +49,7 @@ def nearest(model_dir: Path) -> Iterator[Nearest]:
 @pytest.fixture(scope="session")
 def client(model_dir: Path) -> Iterator[TestClient]:
     settings = Settings(model_dir=model_dir, log="none", max_upload_s=20.0, max_upload_bytes=2_000_000)
-    with TestClient(Web(settings), raise_server_exceptions=False) as client:
+    with TestClient(BoilerApp(settings), raise_server_exceptions=False) as client:
         yield client
 
 
@@ -57,18 +57,10 @@ def upload(client: TestClient, path: str, sound: bytes, name: str = "sound.wav")
     return client.post(path, files={"file": (name, sound)})
 
 
-def slug(response: Any, status: int) -> str:
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    return str(response.json()["type"].rsplit(":", 1)[1])
-
-
 # ------------------------------------------------------------------------------------------------- uploads
 
 
-def test_an_uploaded_sound_finds_itself_and_what_python_finds(
-    client: TestClient, nearest: Nearest, folder: Path
-) -> None:
+def test_upload_finds_itself_and_equals_nearest(client: TestClient, nearest: Nearest, folder: Path) -> None:
     for item in nearest.items(limit=100)[::7]:
         response = upload(client, "/nearest/audio?k=5", (folder / item.id).read_bytes())
         rows = response.json()
@@ -81,10 +73,10 @@ def test_an_uploaded_sound_finds_itself_and_what_python_finds(
         assert response.headers["x-boiler-generation"] == nearest.generation
 
 
-def test_the_vectors_of_a_sound_ask_as_the_sound_does(client: TestClient, folder: Path) -> None:
+def test_searching_by_an_embedded_vector_equals_searching_by_its_sound(client: TestClient, folder: Path) -> None:
     path = next(folder.rglob("*.wav"))
     answer = upload(client, "/embed", path.read_bytes()).json()
-    schemas.EmbedAnswer.model_validate(answer, strict=True)
+    schemas.EmbedResponse.model_validate(answer, strict=True)
     [window] = answer["windows"]
     assert len(window["embedding"]) == answer["dim"]
     assert np.linalg.norm(window["embedding"]) == pytest.approx(1, abs=1e-5)
@@ -94,7 +86,7 @@ def test_the_vectors_of_a_sound_ask_as_the_sound_does(client: TestClient, folder
     np.testing.assert_array_equal(np.frombuffer(base64.b64decode(packed), "<f4"), np.float32(window["embedding"]))
 
 
-def test_a_part_is_told_in_the_times_of_the_whole(client: TestClient, tmp_path: Path) -> None:
+def test_times_of_a_part_are_relative_to_the_whole(client: TestClient, tmp_path: Path) -> None:
     path = tmp_path / "long.wav"
     sound = np.concatenate([np.zeros(8_000), tone(440.0, 2.0, 16_000), tone(1_500.0, 2.0, 16_000)])
     write(path, sound, 16_000)
@@ -119,28 +111,33 @@ def test_a_part_is_told_in_the_times_of_the_whole(client: TestClient, tmp_path: 
         (b"%PDF-1.7 " + bytes(range(256)) * 40, 422, "not-a-sound"),
     ],
 )
-def test_what_is_no_sound_is_said_so(client: TestClient, path: str, sound: bytes, status: int, expected: str) -> None:
+def test_not_a_sound(client: TestClient, path: str, sound: bytes, status: int, expected: str) -> None:
     response = upload(client, path, sound, "../../../etc/passwd")
-    assert slug(response, status) == expected
+    assert assert_problem(response, status) == expected
     assert "passwd" not in response.text
     assert "/" not in response.json()["detail"]
 
 
-def test_silence_and_too_much_sound_are_said_so(client: TestClient, tmp_path: Path) -> None:
+def test_silent_and_too_long_sounds(client: TestClient, tmp_path: Path) -> None:
     write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
-    assert slug(upload(client, "/nearest/audio", (tmp_path / "silent.wav").read_bytes()), 422) == "silent-sound"
+    assert (
+        assert_problem(upload(client, "/nearest/audio", (tmp_path / "silent.wav").read_bytes()), 422) == "silent-sound"
+    )
     write(tmp_path / "long.wav", np.zeros(16_000 * 25), 16_000)
-    assert slug(upload(client, "/nearest/audio", (tmp_path / "long.wav").read_bytes()), 413) == "sound-limit"
+    assert assert_problem(upload(client, "/nearest/audio", (tmp_path / "long.wav").read_bytes()), 413) == "sound-limit"
     beyond = upload(client, "/nearest/audio?start_s=99", next(tmp_path.glob("silent.wav")).read_bytes())
     assert beyond.status_code == 422
 
 
-def test_forms_of_other_makes_are_refused(client: TestClient, folder: Path) -> None:
+def test_invalid_forms(client: TestClient, folder: Path) -> None:
     sound = next(folder.rglob("*.wav")).read_bytes()
     post = client.post
-    assert slug(post("/embed", content=sound, headers={"Content-Type": "audio/wav"}), 415) == "unsupported-media-type"
-    assert slug(post("/embed", files={"other": ("a.wav", sound)}), 422) == "invalid-request"
-    assert slug(post("/embed", data={"file": "text"}, files={"x": b""}), 422) == "invalid-request"
+    assert (
+        assert_problem(post("/embed", content=sound, headers={"Content-Type": "audio/wav"}), 415)
+        == "unsupported-media-type"
+    )
+    assert assert_problem(post("/embed", files={"other": ("a.wav", sound)}), 422) == "invalid-request"
+    assert assert_problem(post("/embed", data={"file": "text"}, files={"x": b""}), 422) == "invalid-request"
     assert post("/embed", files=[("file", ("a", sound)), ("file", ("b", sound))]).status_code == 400
     assert post("/embed", files=[(f"p{n}", (None, b"x")) for n in range(1_500)]).status_code == 400
     for head in ("multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=x"):
@@ -150,7 +147,7 @@ def test_forms_of_other_makes_are_refused(client: TestClient, folder: Path) -> N
 
 
 @pytest.mark.parametrize("name", ["\0.wav", "a" * 4_096, "‮vaw.exe", "", "C:\\x.wav", "\udcff.wav"])
-def test_the_name_of_an_upload_counts_for_nothing(client: TestClient, folder: Path, name: str) -> None:
+def test_file_name_of_an_upload_is_ignored(client: TestClient, folder: Path, name: str) -> None:
     sound = next(folder.rglob("*.wav")).read_bytes()
     body = io.BytesIO()
     body.write(b'--B\r\nContent-Disposition: form-data; name="file"; filename="')
@@ -160,8 +157,8 @@ def test_the_name_of_an_upload_counts_for_nothing(client: TestClient, folder: Pa
     assert response.status_code == 200 if name else response.status_code in (200, 422)
 
 
-def test_an_upload_may_be_as_large_as_the_limit_alone(client: TestClient) -> None:
-    assert slug(upload(client, "/embed", b"x" * 2_100_000), 413) == "too-large"
+def test_upload_over_the_limit(client: TestClient) -> None:
+    assert assert_problem(upload(client, "/embed", b"x" * 2_100_000), 413) == "too-large"
 
     def chunks() -> Iterator[bytes]:
         yield b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
@@ -169,28 +166,28 @@ def test_an_upload_may_be_as_large_as_the_limit_alone(client: TestClient) -> Non
             yield b"x" * 65_536
 
     head = {"Content-Type": "multipart/form-data; boundary=B"}
-    assert slug(client.post("/embed", content=chunks(), headers=head), 413) == "too-large"
+    assert assert_problem(client.post("/embed", content=chunks(), headers=head), 413) == "too-large"
 
 
-def test_more_uploads_than_can_wait_are_told_to_come_back(model_dir: Path, folder: Path) -> None:
+def test_uploads_over_the_queue_get_503(model_dir: Path, folder: Path) -> None:
     sound = next(folder.rglob("*.wav")).read_bytes()
     settings = Settings(model_dir=model_dir, log="none", max_waiting=0)
-    with TestClient(Web(settings), raise_server_exceptions=False) as client, ThreadPoolExecutor(12) as pool:
-        # the first of them also wait for the decoding process and the encoder to start
+    with TestClient(BoilerApp(settings), raise_server_exceptions=False) as client, ThreadPoolExecutor(12) as pool:
+        # the first ones also wait for the decoder and the encoder to start
         answers = list(pool.map(lambda _: upload(client, "/embed", sound), range(12)))
         assert {answer.status_code for answer in answers} == {200, 503}
         for answer in answers:
             if answer.status_code == 503:
-                assert slug(answer, 503) == "busy"
+                assert assert_problem(answer, 503) == "busy"
                 assert int(answer.headers["retry-after"]) >= 1
         assert upload(client, "/embed", sound).status_code == 200
 
 
-def test_an_index_without_its_encoder_says_that_it_cannot_hear(tmp_path: Path, folder: Path) -> None:
+def test_upload_without_an_encoder(tmp_path: Path, folder: Path) -> None:
     publish(tmp_path / "model", 20, 8)
-    with TestClient(Web(Settings(model_dir=tmp_path / "model", log="none"))) as client:
+    with TestClient(BoilerApp(Settings(model_dir=tmp_path / "model", log="none"))) as client:
         for path in ("/embed", "/nearest/audio"):
-            assert slug(upload(client, path, next(folder.rglob("*.wav")).read_bytes()), 422) == "no-encoder"
+            assert assert_problem(upload(client, path, next(folder.rglob("*.wav")).read_bytes()), 422) == "no-encoder"
 
 
 # ------------------------------------------------------------------------------------------------- queries
@@ -199,11 +196,25 @@ def test_an_index_without_its_encoder_says_that_it_cannot_hear(tmp_path: Path, f
 def query(client: TestClient, **body: Any) -> Any:
     response = client.post("/nearest/query", json=body)
     if response.status_code == 200:
-        schemas.QueryAnswer.model_validate_json(response.text)
+        schemas.QueryResponse.model_validate_json(response.text)
     return response
 
 
-def test_a_query_of_one_item_is_its_neighbours(client: TestClient) -> None:
+def test_old_field_names_of_queries(client: TestClient) -> None:
+    old = query(client, seeds=[{"n": 3}], k=6, fold_nearer_than=1.2, set_back_hubs=True, who="ann").json()
+    new = query(client, seeds=[{"n": 3}], k=6, dedup_distance=1.2, csls=True, user="ann").json()
+    assert old == new
+    assert new != query(client, seeds=[{"n": 3}], k=6).json()
+    for row in new["results"]:
+        assert (row["asked_start_s"], row["asked_end_s"]) == (row["query_start_s"], row["query_end_s"])
+    groups = [{"field": "label", name: 1} for name in ("most", "limit")]
+    old, new = (query(client, seeds=[{"n": 3}], k=6, per_group=group).json() for group in groups)
+    assert old == new
+    both = query(client, seeds=[{"n": 3}], csls=True, set_back_hubs=True)
+    assert assert_problem(both, 422) == "invalid-request"
+
+
+def test_query_of_one_item_equals_its_neighbours(client: TestClient) -> None:
     answer = query(client, seeds=[{"n": 3}], k=6)
     plain = client.get("/items/3/nearest?k=6").json()
     assert [row["n"] for row in answer.json()["results"]] == [row["n"] for row in plain]
@@ -212,20 +223,20 @@ def test_a_query_of_one_item_is_its_neighbours(client: TestClient) -> None:
     assert all(0 <= row["closer_than"] <= 1 for row in answer.json()["results"])
 
 
-def test_filters_caps_and_what_is_left_out(client: TestClient, nearest: Nearest) -> None:
+def test_filters_group_limits_and_exclusions(client: TestClient, nearest: Nearest) -> None:
     label = nearest.item(5).label
     of_label = query(client, seeds=[{"n": 5}], k=50, where={"label": label}).json()
     assert {row["label"] for row in of_label["results"]} == {label}
-    assert len(of_label["results"]) == PER_KIND - 1  # itself is left out
+    assert len(of_label["results"]) == PER_KIND - 1  # without itself
     assert of_label["reason"]
-    capped = query(client, seeds=[{"n": 5}], k=8, per_group={"field": "label", "most": 1}).json()["results"]
+    capped = query(client, seeds=[{"n": 5}], k=8, per_group={"field": "label", "limit": 1}).json()["results"]
     assert len({row["label"] for row in capped}) == 8
     first = query(client, seeds=[{"n": 5}], k=1).json()["results"][0]["n"]
     assert query(client, seeds=[{"n": 5}], k=1, without=[first]).json()["results"][0]["n"] != first
     assert query(client, seeds=[{"n": 5}], min_similarity=1.0).json()["results"] == []
 
 
-def test_several_seeds_with_weights_and_a_part_of_an_item(client: TestClient, nearest: Nearest) -> None:
+def test_weighted_seeds_and_a_part_of_an_item(client: TestClient, nearest: Nearest) -> None:
     both = query(client, seeds=[{"n": 2}, {"n": 4, "weight": 0.5}], k=5).json()["results"]
     assert not {2, 4} & {row["n"] for row in both}
     away = query(client, seeds=[{"n": 2}, {"n": both[0]["n"], "weight": -2.0}], k=5).json()["results"]
@@ -258,18 +269,18 @@ def test_several_seeds_with_weights_and_a_part_of_an_item(client: TestClient, ne
         ({"seeds": [{"n": 1}], "where": {"label'; DROP TABLE items; --": "x"}}, 422),
         ({"seeds": [{"n": 1}], "where": {"n": 10**30}}, 422),
         ({"seeds": [{"n": 1}], "per_group": {"field": "nonsense"}}, 422),
-        ({"seeds": [{"n": 1}], "per_window": True, "fold_nearer_than": 0.1}, 422),
+        ({"seeds": [{"n": 1}], "per_window": True, "dedup_distance": 0.1}, 422),
         ({"seeds": [{"n": 1}], "nonsense": 1}, 422),
         ({"seeds": [{"n": 1}] * 101}, 422),
     ],
 )
-def test_a_query_that_makes_no_sense_is_said_to_a_person(client: TestClient, body: dict[str, Any], status: int) -> None:
+def test_invalid_queries(client: TestClient, body: dict[str, Any], status: int) -> None:
     response = query(client, **body)
-    assert slug(response, status)
+    assert assert_problem(response, status)
     assert len(response.json()["detail"]) > 8
 
 
-def test_numbers_that_are_none_and_deep_filters_are_refused(client: TestClient) -> None:
+def test_not_a_number_and_deep_filters(client: TestClient) -> None:
     for text in (
         '{"seeds": [{"n": 1}], "where": {"duration_s": NaN}}',
         '{"seeds": [{"n": 1}], "where": {"duration_s": {"<": 1e999}}}',
@@ -282,15 +293,15 @@ def test_numbers_that_are_none_and_deep_filters_are_refused(client: TestClient) 
         response = client.post("/nearest/query", content=text, headers={"Content-Type": "application/json"})
         assert response.status_code in (200, 422), text[:80]
         if response.status_code == 422:
-            slug(response, 422)
+            assert_problem(response, 422)
 
 
-def test_sql_in_a_filter_is_a_value(client: TestClient) -> None:
+def test_sql_in_a_filter_is_only_a_value(client: TestClient) -> None:
     for text in ("' OR 1=1 --", '"; DROP TABLE items', "%", "_"):
         answer = query(client, seeds=[{"n": 1}], where={"label": text})
         assert answer.json()["results"] == []
-        if text != "_":  # which stands in the ids
+        if text != "_":  # which the ids contain
             assert client.get("/items", params={"text": text}).json()["items"] == []
         assert client.get("/items", params={"label": text}).json()["items"] == []
-    assert slug(client.get("/items?text=%00"), 422)
+    assert assert_problem(client.get("/items?text=%00"), 422)
     assert len(client.get("/items?limit=100").json()["items"]) > 10

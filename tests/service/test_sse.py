@@ -1,21 +1,19 @@
-"""Long work over a real connection: events of where it is, and none of it left when the client has gone."""
+"""Long requests over a real connection: progress events, and cancellation when the client disconnects."""
 
 from __future__ import annotations
 
 import contextlib
 import http.client
-import io
 import json
 import socket
 import time
-import wave
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
-from serving import START_S, Server, running
+from serving import START_S, Server, running, wav_bytes
 
 from boiler.audio.synthesis import write_collection
 from boiler.indexing.pipeline import IndexSettings, index
@@ -23,7 +21,7 @@ from boiler.indexing.pipeline import IndexSettings, index
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    folder = tmp_path_factory.mktemp("telling")
+    folder = tmp_path_factory.mktemp("sse")
     write_collection(folder / "sounds", per_kind=1)
     index(IndexSettings(wav_dir=folder / "sounds", encoder="MFCCStats", model_dir=folder / "model", device="cpu"))
     environment = {
@@ -37,13 +35,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def sound(seconds: float) -> bytes:
-    """Noise as a WAV at 8 kHz."""
-    noise = np.random.default_rng(0).integers(-9_000, 9_000, round(8_000 * seconds), np.int16)
-    file = io.BytesIO()
-    with wave.open(file, "wb") as written:
-        written.setparams((1, 2, 8_000, 0, "NONE", ""))
-        written.writeframes(noise.astype("<i2").tobytes())
-    return file.getvalue()
+    """Noise as a WAV file at 8 kHz."""
+    return wav_bytes(np.random.default_rng(0).uniform(-0.3, 0.3, round(8_000 * seconds)), 8_000)
 
 
 def form(content: bytes) -> tuple[bytes, dict[str, str]]:
@@ -75,25 +68,25 @@ def events(body: bytes) -> list[tuple[str, object]]:
 
 
 @pytest.mark.parametrize("path", ["/nearest/audio?k=3", "/embed"])
-def test_events_tell_each_stage_and_end_with_what_is_answered_otherwise(server: Server, path: str) -> None:
+def test_events_report_each_stage_and_end_with_the_result(server: Server, path: str) -> None:
     content = sound(100)
     response, body = posted(server, path, content, "text/event-stream")
     assert response.headers["content-type"].startswith("text/event-stream")
-    *told, (last, result) = events(body)
+    *progress, (last, result) = events(body)
     assert last == "result"
     assert result == json.loads(posted(server, path, content, "application/json")[1])
-    stages = [str(data["stage"]) for name, data in told if isinstance(data, dict) and name == "progress"]
+    stages = [str(data["stage"]) for name, data in progress if isinstance(data, dict) and name == "progress"]
     wanted = ["waiting", "decoding", "embedding"] + (["searching"] if "nearest" in path else [])
     assert list(dict.fromkeys(stages)) == wanted
     windows = [
-        (data["done"], data["of"]) for _, data in told if isinstance(data, dict) and data["stage"] == "embedding"
+        (data["done"], data["total"]) for _, data in progress if isinstance(data, dict) and data["stage"] == "embedding"
     ]
     assert windows == sorted(windows)
     assert len(windows) > 5
     assert windows[-1][0] == windows[-1][1] == 24
 
 
-def test_an_error_is_an_event_with_a_problem(server: Server) -> None:
+def test_error_event_is_a_problem(server: Server) -> None:
     response, body = posted(server, "/embed", b"no sound", "text/event-stream, application/json;q=0.5")
     assert response.status == 200
     name, problem = events(body)[-1]
@@ -103,14 +96,14 @@ def test_an_error_is_an_event_with_a_problem(server: Server) -> None:
     assert problem["request_id"] == response.headers["x-request-id"]
     refused = posted(server, "/embed", sound(1), "text/event-stream;q=0, application/json")[0]
     assert refused.headers["content-type"] == "application/json"
-    # what is wrong with the request itself is known before any work
+    # errors of the request itself are found before the work begins
     assert posted(server, "/embed?end_s=0", b"", "text/event-stream")[0].status == 422
 
 
 def decoding(server: Server) -> list[str]:
-    """The processes of the service that decode."""
+    """The decoding processes of the service."""
     found = []
-    with contextlib.suppress(OSError):  # a thread or a process has just ended
+    with contextlib.suppress(OSError):  # a thread or process has just ended
         for children in Path(f"/proc/{server.process.pid}/task").glob("*/children"):
             for child in children.read_text().split():
                 if b"boiler.audio.decode_worker" in Path(f"/proc/{child}/cmdline").read_bytes():
@@ -119,7 +112,7 @@ def decoding(server: Server) -> list[str]:
 
 
 def counted(server: Server, name: str) -> float:
-    """A number of /metrics."""
+    """The value of a metric."""
     with contextlib.closing(connected(server)) as connection:
         connection.request("GET", "/metrics")
         page = connection.getresponse().read().decode()
@@ -139,10 +132,10 @@ def until(true: object, server: Server) -> None:
 
 
 @pytest.mark.parametrize("accept", ["text/event-stream", "application/json"])
-def test_a_client_that_leaves_takes_the_work_along(server: Server, accept: str) -> None:
+def test_disconnect_cancels_decoding(server: Server, accept: str) -> None:
     if not Path("/proc/self/task").exists():
-        pytest.skip("this system does not tell which processes there are")
-    assert posted(server, "/embed", sound(1), "application/json")[0].status == 200  # now there is a decoding process
+        pytest.skip("needs /proc")
+    assert posted(server, "/embed", sound(1), "application/json")[0].status == 200  # starts a decoding process
     body, headers = form(sound(1_500))
     (before,) = decoding(server)
     where = urlsplit(server.url)
@@ -152,14 +145,14 @@ def test_a_client_that_leaves_takes_the_work_along(server: Server, accept: str) 
         wire.sendall("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
         until(lambda: waiting(server) == 1, server)
     until(lambda: waiting(server) == 0, server)
-    assert before not in decoding(server)  # it was killed in the middle of its work
+    assert before not in decoding(server)  # it was killed
     assert posted(server, "/embed", sound(1), "application/json")[0].status == 200
 
 
-def test_embedding_ends_too(server: Server) -> None:
-    """Left when the first windows are embedded; the rest is not waited for."""
+def test_disconnect_cancels_embedding(server: Server) -> None:
+    """After the first windows are embedded."""
     assert posted(server, "/embed", sound(1), "application/json")[0].status == 200
-    embedded = 'boiler_stage_seconds_count{stage="embed"}'  # of those that were embedded to their end
+    embedded = 'boiler_stage_seconds_count{stage="embed"}'  # counts only uploads that were embedded completely
     before = counted(server, embedded)
     body, headers = form(sound(1_500))
     connection = connected(server)
@@ -168,11 +161,11 @@ def test_embedding_ends_too(server: Server) -> None:
     seen = b""
     while b'"stage":"embedding","done":1' not in seen:
         seen += response.readline()
-    of = json.loads(seen.splitlines()[-1].removeprefix(b"data: "))["of"]
+    progress = json.loads(seen.splitlines()[-1].removeprefix(b"data: "))
+    assert progress["of"] == progress["total"] > 300  # "of" is the old name
     connection.sock.shutdown(socket.SHUT_RDWR)
     connection.close()
     until(lambda: waiting(server) == 0, server)
-    assert of > 300
     assert counted(server, embedded) == before
     assert posted(server, "/embed", sound(1), "application/json")[0].status == 200
     assert counted(server, embedded) == before + 1

@@ -1,6 +1,6 @@
-"""`/docs`: the description of the API to read and to try, with nothing loaded from other hosts.
+"""`/docs`: the API description as a page (Swagger UI), with all of its files served from here.
 
-The page is drawn by Swagger UI (Apache-2.0; `docs/` holds its script and style, whole, with the licence).
+`boiler/service/static/` has Swagger UI's script and style sheet (Apache-2.0), unchanged, with its licence.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from fastapi import APIRouter
 from fastapi.openapi.docs import get_swagger_ui_html
 from starlette.responses import FileResponse, RedirectResponse, Response
 
+from boiler.service.policy import requires
 from boiler.service.problems import Problem
 
-FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
-PATHS = frozenset({"/", "/docs", "/openapi.json", *(f"/docs/{name}" for name in FILES)})
-"""They need no key: they tell nothing of the collection's sounds."""
+STATIC_FILES = {"swagger-ui-bundle.js": "text/javascript", "swagger-ui.css": "text/css"}
 
 _FOLDER = Path(__file__).parents[1] / "static"
 
@@ -23,13 +22,15 @@ router = APIRouter(include_in_schema=False)
 
 
 @router.get("/")
-async def first_page() -> Response:
-    """Leads to the description. Addresses are relative, so that a proxy may put the service below a path."""
+@requires(scope=None)
+async def root() -> Response:
+    """Redirects to /docs. Links are relative, so that the service works below a prefix of a proxy."""
     return RedirectResponse("docs")
 
 
 @router.get("/docs")
-async def description() -> Response:
+@requires(scope=None)
+async def swagger_ui() -> Response:
     """The page."""
     return get_swagger_ui_html(
         openapi_url="openapi.json",
@@ -47,8 +48,11 @@ async def description() -> Response:
 
 
 @router.get("/docs/{name}")
-async def file(name: str) -> Response:
-    """What the page is drawn with; `name` is one of a table and never a path."""
-    if name not in FILES:
+@requires(scope=None)
+async def static_file(name: str) -> Response:
+    """A script or style sheet of the page. `name` is looked up in a table; it is never used as a path."""
+    if name not in STATIC_FILES:
         raise Problem(404, "not-found", "there is no such page")
-    return FileResponse(_FOLDER / name, media_type=FILES[name], headers={"Cache-Control": "public, max-age=86400"})
+    return FileResponse(
+        _FOLDER / name, media_type=STATIC_FILES[name], headers={"Cache-Control": "public, max-age=86400"}
+    )

@@ -1,4 +1,4 @@
-"""Whether the service lives, is ready, and what it serves: for probes, dashboards and clients that begin."""
+"""Routes for probes, monitoring, and clients that need the index's properties."""
 
 from __future__ import annotations
 
@@ -6,27 +6,29 @@ from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from boiler import __version__
-from boiler.service import metrics as metrics_module
-from boiler.service import responses, schemas
+from boiler.service import metrics, responses, schemas
+from boiler.service.policy import requires
 from boiler.service.problems import Problem
-from boiler.service.state import of_request
+from boiler.service.state import service_of_request
 
 router = APIRouter(tags=["service"])
 
 
 @router.get("/livez", operation_id="livez", response_model=schemas.Alive)
+@requires(scope=None, is_probe=True)
 async def livez() -> Response:
-    """The process answers. Restart it when this does not."""
-    return responses.json({"status": "ok"})
+    """Liveness: the process responds. Restart it when it does not."""
+    return responses.json_response({"status": "ok"})
 
 
 @router.get("/readyz", operation_id="readyz", response_model=schemas.Health)
 @router.get("/health", operation_id="health", response_model=schemas.Health)
+@requires(scope=None, is_probe=True)
 async def health(request: Request) -> Response:
-    """The index is open and has answered a search of its own; else 503, and why. `refused` says when a newer index
-    cannot be taken up and the one before serves on."""
-    service = of_request(request)
-    return responses.json(
+    """Readiness: the index is open and has answered a test query; otherwise 503. `refused` says why a newer index could
+    not be opened, while the current one is still served."""
+    service = service_of_request(request)
+    return responses.json_response(
         {
             "status": "ok",
             "generation": service.nearest.generation,
@@ -39,12 +41,12 @@ async def health(request: Request) -> Response:
     )
 
 
-@router.get("/model", operation_id="get_model", response_model=schemas.Model)
-async def model(request: Request) -> Response:
-    """What answers: the encoder, the index, and what one request may ask for."""
-    service = of_request(request)
+@router.get("/model", operation_id="get_model", response_model=schemas.ModelResponse)
+async def get_model(request: Request) -> Response:
+    """The encoder, the index, and the limits of one request."""
+    service = service_of_request(request)
     header, settings = service.nearest.header, service.settings
-    return responses.json(
+    return responses.json_response(
         {
             "encoder": header.encoder,
             "encoder_sha256": header.encoder_sha256,
@@ -74,9 +76,10 @@ async def model(request: Request) -> Response:
 @router.get(
     "/metrics", operation_id="metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}}
 )
-async def metrics(request: Request) -> Response:
-    """Counts and times for Prometheus."""
-    kept = of_request(request).meters
-    if kept is None:
+@requires(is_probe=True)
+async def get_metrics(request: Request) -> Response:
+    """Metrics for Prometheus."""
+    own = service_of_request(request).metrics
+    if own is None:
         raise Problem(404, "not-found", "metrics are switched off (BOILER_METRICS=0)")
-    return Response(kept.page(), 200, media_type=metrics_module.CONTENT_TYPE)
+    return Response(own.render(), 200, media_type=metrics.CONTENT_TYPE)

@@ -1,4 +1,4 @@
-"""The paths of the items: the list, one of them, its neighbours, its sound and its pictures."""
+"""Routes for the items of the index: listing, neighbours, audio, waveform and spectrogram."""
 
 from __future__ import annotations
 
@@ -6,74 +6,53 @@ import functools
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from starlette.responses import Response
 
 from boiler.service import media, responses, schemas
-from boiler.service.state import of_request
+from boiler.service.schemas import KQuery, PartQuery, RequestModel
+from boiler.service.state import service_of_request
 
 router = APIRouter()
 
-Number = Annotated[int, Path(ge=0, lt=2**63, description="the item's stable number", examples=[0])]
+ItemPath = Annotated[int, Path(ge=0, lt=2**63, description="the item's number", examples=[0])]
 
 
-class Page(BaseModel):
-    """Which items are wanted."""
+class PageQuery(RequestModel):
+    """Which items to list."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    offset: int = Field(0, ge=0, lt=2**53, description="how many to pass over")
-    limit: int = Field(50, ge=1, le=1_000, description="how many at most")
+    offset: int = Field(0, ge=0, lt=2**53, description="number of items to skip")
+    limit: int = Field(50, ge=1, le=1_000, description="maximal number of items")
     # SQLite ends a pattern at a NUL.
     text: str | None = Field(
-        None, min_length=1, max_length=200, pattern=r"^[^\x00]*$", description="only ids that hold this text"
+        None, min_length=1, max_length=200, pattern=r"^[^\x00]*$", description="only items whose id contains this text"
     )
-    label: str | None = Field(None, min_length=1, max_length=200, description="only items of this label")
-
-
-class Neighbours(BaseModel):
-    """How many neighbours are wanted."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    k: int = Field(10, ge=1, description="neighbours, at most `max_k` of GET /model")
-
-
-class Columns(schemas.Part):
-    """A waveform's columns."""
-
-    points: int = Field(800, ge=1, le=media.MAX_POINTS, description="columns")
-
-
-class Pixels(schemas.Part):
-    """A picture's size."""
-
-    width: int = Field(800, ge=16, le=media.MAX_PIXELS_WIDE, description="pixels")
-    height: int = Field(200, ge=16, le=media.MAX_PIXELS_HIGH, description="pixels")
+    label: str | None = Field(None, min_length=1, max_length=200, description="only items with this label")
 
 
 @router.get("/items", operation_id="list_items", tags=["items"], response_model=schemas.ItemPage)
-async def items(request: Request, page: Annotated[Page, Query()]) -> Response:
-    """A page of the items, in the order of their numbers."""
-    service = of_request(request)
-    ask = functools.partial(
+async def list_items(request: Request, page: Annotated[PageQuery, Query()]) -> Response:
+    """A page of items, ordered by number."""
+    service = service_of_request(request)
+    select = functools.partial(
         service.nearest.items, offset=page.offset, limit=page.limit + 1, text=page.text, label=page.label
     )
-    found = await service.in_thread(ask)
-    return responses.json(
+    items = await service.in_thread(select)
+    return responses.json_response(
         {
-            "items": [responses.item(one) for one in found[: page.limit]],
+            "items": [responses.item_row(item) for item in items[: page.limit]],
             "offset": page.offset,
-            "more": len(found) > page.limit,
+            "more": len(items) > page.limit,
         }
     )
 
 
-@router.get("/items/{n}", operation_id="get_item", tags=["items"], response_model=schemas.Item)
-async def item(request: Request, n: Number) -> Response:
-    """What the index knows of one sound."""
-    service = of_request(request)
-    return responses.json(responses.item(await service.in_thread(functools.partial(service.nearest.item, n))))
+@router.get("/items/{n}", operation_id="get_item", tags=["items"], response_model=schemas.ItemRow)
+async def get_item(request: Request, n: ItemPath) -> Response:
+    """One item."""
+    service = service_of_request(request)
+    item = await service.in_thread(functools.partial(service.nearest.item, n))
+    return responses.json_response(responses.item_row(item))
 
 
 @router.get(
@@ -82,38 +61,43 @@ async def item(request: Request, n: Number) -> Response:
     tags=["search"],
     response_model=list[schemas.Neighbour],
 )
-async def nearest_to_item(request: Request, n: Number, asked: Annotated[Neighbours, Query()]) -> Response:
-    """The items nearest to this one, itself left out, nearest first."""
-    service = of_request(request)
-    service.check_k(asked.k)
-    return await responses.neighbours(request, functools.partial(service.nearest.by_item, n, asked.k))
+async def nearest_to_item(request: Request, n: ItemPath, query: Annotated[KQuery, Query()]) -> Response:
+    """The items nearest to an item, without itself, nearest first."""
+    service = service_of_request(request)
+    service.check_k(query.k)
+    return await responses.neighbours_response(request, functools.partial(service.nearest.by_item, n, query.k))
 
 
-_PARTIAL: dict[int | str, dict[str, Any]] = {
+_AUDIO: dict[int | str, dict[str, Any]] = {
     200: {"description": "The sound.", "content": {"audio/*": {"schema": {"type": "string", "format": "binary"}}}},
-    206: {"description": "The range of bytes asked for."},
-    304: {"description": "The client has it already."},
-    416: {"description": "There are no such bytes.", "model": schemas.ProblemDetails},
+    206: {"description": "The requested range."},
+    304: {"description": "Not modified."},
+    416: {"description": "The range is beyond the end of the file.", "model": schemas.ProblemDetails},
+}
+_PNG: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The spectrogram.",
+        "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+    }
 }
 
 
-@router.get("/items/{n}/audio", operation_id="item_audio", tags=["items"], responses=_PARTIAL, response_class=Response)
-async def audio(request: Request, n: Number, part: Annotated[schemas.Part, Query()]) -> Response:
-    """The sound itself, in ranges of bytes, so that a player seeks. What browsers do not play, and any part of a
-    sound, comes as FLAC."""
-    return await media.sound(of_request(request).nearest, n, request)
+@router.get("/items/{n}/audio", operation_id="item_audio", tags=["items"], responses=_AUDIO, response_class=Response)
+async def item_audio(request: Request, n: ItemPath, part: Annotated[PartQuery, Query()]) -> Response:
+    """The item's sound, with range requests for seeking. Formats that browsers cannot play, and parts, come as FLAC."""
+    return await media.audio_response(request, service_of_request(request).nearest, n, part)
 
 
 @router.head("/items/{n}/audio", include_in_schema=False)
-async def audio_head(request: Request, n: Number, part: Annotated[schemas.Part, Query()]) -> Response:
-    """The head of the answer alone."""
-    return await media.sound(of_request(request).nearest, n, request)
+async def item_audio_head(request: Request, n: ItemPath, part: Annotated[PartQuery, Query()]) -> Response:
+    """The headers of the item's sound."""
+    return await media.audio_response(request, service_of_request(request).nearest, n, part)
 
 
 @router.get("/items/{n}/waveform", operation_id="item_waveform", tags=["items"], response_model=schemas.Waveform)
-async def waveform(request: Request, n: Number, columns: Annotated[Columns, Query()]) -> Response:
-    """The lowest and the highest sample of each column of a waveform."""
-    return await media.waveform(of_request(request).nearest, n, request)
+async def item_waveform(request: Request, n: ItemPath, query: Annotated[media.WaveformQuery, Query()]) -> Response:
+    """The smallest and largest sample in each column of a waveform."""
+    return await media.waveform_response(request, service_of_request(request).nearest, n, query)
 
 
 @router.get(
@@ -121,13 +105,10 @@ async def waveform(request: Request, n: Number, columns: Annotated[Columns, Quer
     operation_id="item_spectrogram",
     tags=["items"],
     response_class=Response,
-    responses={
-        200: {
-            "description": "The picture.",
-            "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
-        }
-    },
+    responses=_PNG,
 )
-async def spectrogram(request: Request, n: Number, pixels: Annotated[Pixels, Query()]) -> Response:
-    """The spectrum over time: time to the right, frequency upwards from 50 Hz to 8 kHz by ratio, no axes."""
-    return await media.spectrogram(of_request(request).nearest, n, request)
+async def item_spectrogram(
+    request: Request, n: ItemPath, query: Annotated[media.SpectrogramQuery, Query()]
+) -> Response:
+    """The spectrogram: time from left to right, frequency from 50 Hz to 8 kHz, logarithmic, upwards; without axes."""
+    return await media.spectrogram_response(request, service_of_request(request).nearest, n, query)
