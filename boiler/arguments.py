@@ -1,8 +1,7 @@
-"""How every command reads its flags: `--wav_dir` and `--wav-dir` are the same flag, in all of them.
+"""Command-line parsing for all commands. `--wav_dir` and `--wav-dir` are the same flag.
 
 A command is a module with `add_arguments(parser)`, `run(args) -> int` (the exit code) and `main(argv=None) -> int`;
-`boiler.cli` puts the same two functions under one command, so that `boiler index` and `python -m boiler.index`
-cannot drift apart.
+`boiler.cli` uses the same functions, so `boiler index` and `python -m boiler.index` are the same command.
 """
 
 from __future__ import annotations
@@ -16,8 +15,8 @@ from boiler.errors import BoilerError
 
 
 class Parser(argparse.ArgumentParser):
-    """An `argparse.ArgumentParser` that takes `-` for `_` in the names of flags, keeps the layout of its help, and
-    refuses abbreviations (a flag added later must not change what an old script means)."""
+    """An `argparse.ArgumentParser` that accepts `-` for `_` in flags, keeps the layout of its description, and
+    refuses abbreviations, so that a new flag cannot change the meaning of an existing script."""
 
     def __init__(self, *args: object, **kwargs: object) -> None:
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
@@ -30,7 +29,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class _RenamedFlag(argparse.Action):
-    """A flag by its old name: says the new one on stderr, then does what that does."""
+    """A flag under its old name: names the new one on stderr, then acts like it."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, new: argparse.Action) -> None:
         super().__init__(
@@ -61,15 +60,15 @@ def add_renamed(parser: argparse._ActionsContainer, old: str, new: argparse.Acti
 
 
 def port(text: str) -> int:
-    """The type of a flag that names a port: 0 (take a free one) to 65535."""
+    """The argparse type of a port: 0 (any free one) to 65535."""
     number = int(text)
     if not 0 <= number <= 65_535:
-        raise argparse.ArgumentTypeError(f"{number} is no port: give one from 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{number} is not a port: give one from 0 to 65535")
     return number
 
 
 def at_least_1(text: str) -> int:
-    """The type of a flag that counts something there must be one of."""
+    """The argparse type of a count that must be at least 1."""
     number = int(text)
     if number < 1:
         raise argparse.ArgumentTypeError(f"it must be at least 1, not {number}")
@@ -77,7 +76,7 @@ def at_least_1(text: str) -> int:
 
 
 def underscored(word: str) -> str:
-    """The word as the parsers know it: dashes inside a long flag's name become underscores, its value stays.
+    """The word with the dashes inside a long flag replaced by underscores; the value of the flag is unchanged.
 
     >>> underscored("--wav-dir=my-sounds"), underscored("my-sounds"), underscored("--")
     ('--wav_dir=my-sounds', 'my-sounds', '--')
@@ -96,15 +95,15 @@ def command(
     add_arguments: Callable[[argparse.ArgumentParser], None],
     run: Callable[[argparse.Namespace], int],
 ) -> int:
-    """Parse and run one command as a program: its exit code, an error of boiler's as one sentence on stderr (code 2),
-    Ctrl-C as 130."""
+    """Parse the arguments, run a command and return its exit code: 2 for an error of boiler, whose message goes to
+    stderr, 130 for Ctrl-C."""
     parser = Parser(prog=prog, description=description)
     add_arguments(parser)
     return guarded(run, parser.parse_args(argv))
 
 
 def guarded(run: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
-    """`run(args)`, with what boiler refuses told as a sentence instead of a trace."""
+    """`run(args)`, with an error of boiler printed as a message instead of a traceback."""
     try:
         return run(args)
     except BoilerError as error:

@@ -1,27 +1,25 @@
-"""Everything that boiler refuses, by name.
-
-A message says what is wrong, where, and what to do about it. ::
+"""The exceptions of boiler. A message says what is wrong, where, and what to do about it. ::
 
     BoilerError
     ├── SoundError            a sound cannot be used                  (path, reason)
     │   ├── NotASoundError    empty, mis-named, damaged, or no audio in it
     │   ├── SoundLimitError   longer, wider or faster than the limits allow
-    │   │   └── ExhaustedError  time or memory ran out while it was decoded; another time it may do
-    │   └── SilentSoundError  nothing but silence: there is nothing to compare
+    │   │   └── ExhaustedError  time or memory ran out while it was decoded; it may work another time
+    │   └── SilentSoundError  silent from beginning to end: there is nothing to compare
     ├── EmbeddingError        samples or pixels that cannot be embedded: empty, of a wrong shape, rate or kind
-    ├── CheckpointError       not a checkpoint or encoder of ours, or of another version
+    ├── CheckpointError       not a checkpoint or encoder of boiler, or of another version
     ├── ModelDirError         a model directory lacks a file, is damaged, or is of another version
-    ├── CatalogError          the catalog is locked, damaged, or a sync was refused
-    ├── CorpusError           a known data set is not at the place named, or not laid out as it should be
-    ├── QueryError            a question that cannot be answered: wrong length, NaN, k out of range
+    ├── CatalogError          the catalog is locked or damaged, or too many files are gone
+    ├── CorpusError           a folder of sounds or a data set is missing, empty or laid out otherwise
+    ├── QueryError            an invalid query: wrong length, NaN, k out of range
     │   ├── UnknownItemError  no such item in this index
-    │   ├── SoundNotHereError the folder of the sounds, or one of its files, is not here
-    │   └── FeedbackError     judgements cannot be read or kept: the file is damaged, or cannot be written
-    ├── SettingsError         a BOILER_* variable is missing or wrong
+    │   ├── SoundNotHereError the folder of the sounds, or one of its files, is missing
+    │   └── FeedbackError     feedback cannot be read or stored
+    ├── SettingsError         a setting is missing or invalid
     ├── EngineError           not a search engine, or an option of one has a wrong value
     └── UnknownNameError      a name (encoder, engine, corpus, setting) that is not in its table
 
-``slug`` is the stable machine name of each; the service makes its problem types of it.
+``slug`` is the stable machine-readable name; the problem types of the HTTP service are made from it.
 """
 
 from __future__ import annotations
@@ -34,13 +32,13 @@ from boiler.deprecated import module_getattr
 
 
 class BoilerError(Exception):
-    """The root: catch this to catch all that boiler raises on purpose."""
+    """Base class of all exceptions that boiler raises on purpose."""
 
     slug: ClassVar[str] = "boiler-error"
 
 
 class SoundError(BoilerError):
-    """A sound cannot be used. ``path`` is how the sound was named, ``reason`` why, both plain text."""
+    """A sound cannot be used. ``path`` names the sound, ``reason`` says why; both are plain text."""
 
     slug = "sound-error"
 
@@ -54,26 +52,25 @@ class SoundError(BoilerError):
 
 
 class NotASoundError(SoundError):
-    """Empty, mis-named, damaged beyond reading, or a file without audio."""
+    """An empty or damaged file, or one without audio."""
 
     slug = "not-a-sound"
 
 
 class SoundLimitError(SoundError):
-    """More seconds, channels, samples a second or working time than the limits allow."""
+    """The duration, channels, sample rate or decoding time exceed the limits."""
 
     slug = "sound-limit"
 
 
 class ExhaustedError(SoundLimitError):
-    """Time or memory ran out while it was decoded. Unlike the others, this may be no fault of the sound's: on a busy
-    machine a good one is met by it, too."""
+    """Time or memory ran out during decoding. On a busy machine this happens to good sounds, too."""
 
     slug = "exhausted"
 
 
 class SilentSoundError(SoundError):
-    """All silence: it has no neighbours."""
+    """A silent sound: it has no neighbours."""
 
     slug = "silent-sound"
 
@@ -85,31 +82,31 @@ class EmbeddingError(BoilerError):
 
 
 class CheckpointError(BoilerError):
-    """Not a checkpoint or encoder of ours, damaged, or of another version."""
+    """Not a checkpoint or encoder of boiler, damaged, or of another version."""
 
     slug = "checkpoint-error"
 
 
 class ModelDirError(BoilerError):
-    """A model directory that lacks a file, is damaged, or belongs to another version or encoder."""
+    """A model directory lacks a file, is damaged, or belongs to another version or encoder."""
 
     slug = "model-dir-error"
 
 
 class CatalogError(BoilerError):
-    """The catalog is in use, damaged, of another version, or a sync was refused."""
+    """The catalog is locked, damaged or of another version, or too many files are gone."""
 
     slug = "catalog-error"
 
 
 class CorpusError(BoilerError):
-    """A known data set is not there, or not laid out as published."""
+    """A folder of sounds or a data set is missing, empty or not laid out as published."""
 
     slug = "corpus-error"
 
 
 class QueryError(BoilerError):
-    """A question that cannot be answered as asked."""
+    """An invalid query."""
 
     slug = "query-error"
 
@@ -121,19 +118,19 @@ class UnknownItemError(QueryError):
 
 
 class SoundNotHereError(QueryError):
-    """The folder of the sounds is not here, or a sound is not in it any more."""
+    """The folder of the sounds is missing, or a sound is no longer in it."""
 
     slug = "no-sound"
 
 
 class FeedbackError(QueryError):
-    """Judgements cannot be read or kept."""
+    """Feedback cannot be read or stored."""
 
     slug = "feedback-error"
 
 
 class SettingsError(BoilerError):
-    """A setting of the service is missing or wrong; the message names the variable."""
+    """A setting is missing or invalid; the message names it."""
 
     slug = "settings-error"
 
@@ -145,7 +142,7 @@ class EngineError(BoilerError):
 
 
 class UnknownNameError(BoilerError, LookupError):
-    """A name that is not in its table; the message lists those that are.
+    """A name that is not known; the message lists those that are.
 
     >>> raise UnknownNameError("encoder", "BagTop", ["BagTopVQVAE"])
     Traceback (most recent call last):

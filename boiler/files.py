@@ -1,12 +1,11 @@
 """Atomic replacement of files and links, hashes, and the lock that allows one writer per model directory.
 
 Replacement survives a power cut: write to a temporary file, fsync it, rename it over the target, fsync the folder. The
-lock is held by the kernel, so it ends with the process that holds it, and a kill leaves nothing to clean up.
+kernel holds the lock (flock), so it ends with its process, and a kill leaves nothing to clean up.
 """
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import time
@@ -15,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from boiler.errors import CatalogError
 
 LOCK_FILE = ".lock"
@@ -22,7 +23,7 @@ _HASH_BLOCK_BYTES = 1 << 20
 
 
 def fsync(path: Path) -> None:
-    """Bring a file, or a folder's list of names, to the disk."""
+    """Flush a file, or the entries of a folder, to the disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -32,8 +33,8 @@ def fsync(path: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yields a path aside, in the same folder and with the same suffix, to write to; when the block ends well, that
-    file takes the place of `path`. When it does not, `path` is as it was and nothing is left over.
+    """Yields a temporary path in the same folder and with the same suffix, to write to. When the block ends, that file
+    replaces `path`; if it raises, `path` is unchanged and the temporary file is deleted.
 
     >>> with replacing(Path("figures.json")) as aside:  # doctest: +SKIP
     ...     aside.write_text("{}")
@@ -49,8 +50,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def relink(link: Path, target: str) -> None:
-    """Make `link` a symbolic link to `target` (as written, so a relative one stays portable), replacing what it was
-    in one step."""
+    """Make `link` a symbolic link to `target`, atomically. A relative target stays relative, so the folder can be
+    moved."""
     aside = link.with_name(f".{link.name}-{uuid.uuid4().hex[:8]}")
     try:
         aside.symlink_to(target)
@@ -61,7 +62,7 @@ def relink(link: Path, target: str) -> None:
 
 
 def sha256_of(path: Path) -> str:
-    """The file's SHA-256 in hex, read in blocks, so that a large file costs no memory."""
+    """The SHA-256 of a file in hex, read in blocks."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(_HASH_BLOCK_BYTES):
@@ -71,22 +72,19 @@ def sha256_of(path: Path) -> str:
 
 @contextmanager
 def lock_for_writing(model_dir: Path) -> Iterator[None]:
-    """Hold the model directory for writing; it is made when missing.
+    """Lock the model directory for writing; it is created if missing.
 
-    Raises: CatalogError: another process (or another part of this one) is writing there; the message names it.
+    Raises: CatalogError: another process, or another part of this one, is writing there; the message names it.
     """
     model_dir.mkdir(parents=True, exist_ok=True)
-    handle = os.open(model_dir / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    path = model_dir / LOCK_FILE
+    # No fallback to a lock file without the kernel's lock: that one would survive a killed process.
+    lock = FileLock(path, timeout=0, fallback_to_soft=False)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            holder = os.pread(handle, 200, 0).decode("utf-8", "replace").strip() or "another process"
-            raise CatalogError(
-                f"{model_dir} is being written by {holder}: let it end, or stop it, then try again"
-            ) from error
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, f"process {os.getpid()}, at work since {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode(), 0)
+        lock.acquire()
+    except Timeout as error:
+        holder = path.read_text(encoding="utf-8", errors="replace").strip() or "another process"
+        raise CatalogError(f"{model_dir} is being written by {holder}: wait until it ends, or stop it") from error
+    with lock:
+        path.write_text(f"process {os.getpid()}, running since {time.strftime('%Y-%m-%d %H:%M:%S')}\n", "utf-8")
         yield
-    finally:
-        os.close(handle)

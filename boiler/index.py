@@ -6,8 +6,8 @@
     $ boiler index exp/sounds --engine hnsw --engine_option width=64
     $ boiler index exp/sounds --rollback
 
-Run it again whenever the folder changed. A run that was stopped, even killed, goes on where it was. A file that gives
-no sound is listed at the end, with the reason, and makes the exit code 1; all others are indexed.
+Run it again whenever the folder changed. A run that was stopped or killed continues where it stopped. Files that cannot
+be decoded are listed at the end with the reason and make the exit code 1; all others are indexed.
 """
 
 from __future__ import annotations
@@ -37,12 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "words",
         nargs="*",
         metavar="[DIR] [ENCODER]",
-        help="the folder of sounds (or a model directory that is to be brought up to date), and the encoder: "
-        f"{', '.join(encoder.TABLE)}, or module:Class for one of your own (default: {encoder.DEFAULT} with --pt_path, "
-        f"{encoder.WITHOUT_CHECKPOINT} without)",
+        help="the folder of sounds (or a model directory to update), and the encoder: "
+        f"{', '.join(encoder.TABLE)}, or module:Class for one of your own "
+        f"(default: {encoder.DEFAULT} with --pt_path, {encoder.WITHOUT_CHECKPOINT} without)",
     )
-    parser.add_argument("--wav_dir", type=Path, help="the folder of sounds, where it is not given as DIR")
-    parser.add_argument("--pt_path", type=Path, help="the checkpoint that the encoder is made from")
+    parser.add_argument("--wav_dir", type=Path, help="the folder of sounds, if not given as DIR")
+    parser.add_argument("--pt_path", type=Path, help="the training checkpoint of the encoder")
     parser.add_argument(
         "--sample_rate_hz", type=arguments.at_least_1, help="of ONNXEncoder and TorchScriptEncoder: the rate it takes"
     )
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model_dir",
         type=Path,
-        help="where the index goes (default: beside the checkpoint; without one exp/FOLDER/ENCODER)",
+        help="where to write the index (default: beside the checkpoint; without one exp/FOLDER/ENCODER)",
     )
     parser.add_argument(
         "--windows", choices=("all", "first"), help="all windows of each sound, or only its first one (default: all)"
@@ -68,19 +68,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="seconds from one window to the next (default: what the encoder says, mostly half a window)",
     )
     parser.add_argument(
-        "--url_template", help="the address of an item, of {id}, {stem}, {name}, {folder} (default: {id})"
+        "--url_template", help="the URL of an item, from {id}, {stem}, {name}, {folder} (default: {id})"
     )
     parser.add_argument(
         "--metadata",
         type=Path,
-        help="a table (.csv, .tsv, .parquet) with a column id, path or file_name; label and further columns",
+        help="a table (.csv, .tsv, .parquet) of labels and further columns, with a column id, path or file_name",
     )
-    parser.add_argument(
-        "--include", action="append", metavar="GLOB", help="only what fits; may be given more than once"
-    )
-    parser.add_argument(
-        "--exclude", action="append", metavar="GLOB", help="nothing that fits; may be given more than once"
-    )
+    parser.add_argument("--include", action="append", metavar="GLOB", help="only files that match; may be repeated")
+    parser.add_argument("--exclude", action="append", metavar="GLOB", help="no file that matches; may be repeated")
     parser.add_argument(
         "--batch_size", type=arguments.at_least_1, default=16, help="windows embedded at once (default: %(default)s)"
     )
@@ -101,19 +97,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seed",
         type=int,
         default=0,
-        help="of the sample an encoder learns from, and of annoy's trees (default: %(default)s)",
+        help="random seed of the sample an encoder is fitted to, and of the engines (default: %(default)s)",
     )
     parser.add_argument(
-        "--check", action="store_true", help="read the bytes of all files, not only of those whose size or time changed"
+        "--check", action="store_true", help="hash all files, not only those whose size or time changed"
     )
-    parser.add_argument("--retry_failed", action="store_true", help="try again the files that gave no sound")
+    parser.add_argument("--retry_failed", action="store_true", help="try the files again that could not be decoded")
     parser.add_argument(
         "--force",
         action="store_true",
-        help="drop what is gone though it is more than half; embed anew with another encoder",
+        help="remove files that are gone even if they are more than half; embed again with another encoder",
     )
-    parser.add_argument("--dry_run", action="store_true", help="say what would be done, and do nothing")
-    parser.add_argument("--rollback", action="store_true", help="bring back the index before the current one")
+    parser.add_argument("--dry_run", action="store_true", help="print what would be done, and do nothing")
+    parser.add_argument("--rollback", action="store_true", help="go back to the previous index")
     parser.add_argument(
         "--engine",
         metavar="NAME",
@@ -189,7 +185,7 @@ def _encoder_options(args: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def _words(args: argparse.Namespace) -> tuple[Path, str | None]:
-    """The folder and the encoder's name, from the words on the line: either may be missing."""
+    """The folder and the encoder's name from the positional arguments, of which either may be missing."""
     words = list(args.words)
     if len(words) > 2:
         raise CorpusError(f"too many words: {' '.join(words)}; give a folder and an encoder")
@@ -199,7 +195,7 @@ def _words(args: argparse.Namespace) -> tuple[Path, str | None]:
     if folder is None and args.model_dir is not None:
         folder = _folder_of(args.model_dir)
     if folder is None:
-        raise CorpusError("which folder? Give it as DIR or --wav_dir: boiler index ~/sounds")
+        raise CorpusError("no folder given: give it as DIR or --wav_dir, as in boiler index ~/sounds")
     if len(words) > 1:
         raise CorpusError(f"the folder is given twice: {words[0]} and --wav_dir {folder}")
     return folder, words[0] if words else None
@@ -210,7 +206,7 @@ def _names_encoder(word: str) -> bool:
 
 
 def _folder_of(model_dir: Path) -> Path:
-    """The folder that a model directory was made from."""
+    """The folder that was indexed into a model directory."""
     with generation.open(model_dir).items() as database:
         return Path(database.meta()["wav_dir"])
 

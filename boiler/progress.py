@@ -1,4 +1,4 @@
-"""How far long work has come: a bar with the time left on a terminal, a line now and then in a log."""
+"""Progress of long work: a bar with the time left on a terminal, a line every ten seconds in a log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def ignore_progress(share: float) -> None:
 
 
 class Meter:
-    """What the work calls: `step()` for each unit done, with a note to show beside the bar."""
+    """A progress display. Call `step()` for each unit that is done, with an optional note to show beside the bar."""
 
     def __init__(self, what: str, total: float | None, progress: Progress | None, stream: TextIO) -> None:
         self.what = what
@@ -31,14 +31,14 @@ class Meter:
         self._progress = progress
         self._task = progress.add_task(what, total=total, note="", left="") if progress else None
         self._stream = stream
-        self._began = self._told = time.monotonic()
+        self._began = self._last_line = time.monotonic()
 
     def step(self, by: float = 1.0, note: str | None = None) -> None:
-        """`by` more units are done."""
+        """Add `by` units."""
         self.reach(self.done + by, note)
 
     def reach(self, done: float, note: str | None = None, *, left_s: float | None = None) -> None:
-        """`done` units are done in all. `left_s`: seconds left, where the caller knows better than the mean speed."""
+        """Set the number of units that are done. `left_s`: seconds left, where the caller knows better than the mean speed."""
         self.done = done
         now = time.monotonic()
         if left_s is None and self.total and self.done:
@@ -48,8 +48,8 @@ class Meter:
             self._progress.update(self._task, completed=done, left=left)
             if note is not None:
                 self._progress.update(self._task, note=note)
-        elif now - self._told >= LINE_EVERY_S:
-            self._told = now
+        elif now - self._last_line >= LINE_EVERY_S:
+            self._last_line = now
             share = f"{100 * self.done / self.total:.0f} %" if self.total else f"{self.done:.0f}"
             elapsed = format_duration(now - self._began)
             line = f"{self.what}: {share} after {elapsed}{', ' if left else ''}{left}{' ' + note if note else ''}"
@@ -71,7 +71,7 @@ def format_duration(seconds: float) -> str:
 
 @contextmanager
 def meter(what: str, total: float | None, *, stream: TextIO | None = None) -> Iterator[Meter]:
-    """Shows `what` until the block ends. `total` None: how much there is to do is not known."""
+    """Show the progress of `what` until the block ends. `total`: the number of units; None if it is not known."""
     stream = sys.stderr if stream is None else stream
     if not stream.isatty():
         yield Meter(what, total, None, stream)

@@ -1,13 +1,15 @@
-"""A reader finds the old file or the new one, never a part of either."""
+"""Files are replaced whole, and a model directory has one writer at a time."""
 
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
 
 from boiler import files
+from boiler.errors import CatalogError
 
 
 def test_a_finished_block_replaces_the_file(tmp_path: Path) -> None:
@@ -44,3 +46,23 @@ def test_the_hash_is_that_of_the_whole_file(tmp_path: Path) -> None:
     data = bytes(range(256)) * 10_000
     (tmp_path / "large").write_bytes(data)
     assert files.sha256_of(tmp_path / "large") == hashlib.sha256(data).hexdigest()
+
+
+def test_a_second_writer_is_refused_while_the_first_holds_the_lock(tmp_path: Path) -> None:
+    with files.lock_for_writing(tmp_path / "m"):
+        with (
+            pytest.raises(CatalogError, match=f"process {os.getpid()}, running since"),
+            files.lock_for_writing(tmp_path / "m"),
+        ):
+            pass
+        with files.lock_for_writing(tmp_path / "other"):
+            pass
+    with files.lock_for_writing(tmp_path / "m"):
+        pass
+
+
+def test_an_error_inside_releases_the_lock(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), files.lock_for_writing(tmp_path):
+        raise RuntimeError
+    with files.lock_for_writing(tmp_path):
+        pass

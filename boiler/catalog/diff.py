@@ -1,6 +1,6 @@
-"""What changed on disk since the catalog was last written: new, changed, moved, gone. Nothing is decoded here.
+"""Compare a folder with the catalog: which files are new, changed, moved or gone. Nothing is decoded.
 
-`compare` looks and changes nothing; `apply` takes over what it found. The cases are those of `boiler.catalog.catalog`.
+`compare` changes nothing; `apply` updates the catalog. `boiler.catalog.catalog` lists the cases.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from boiler.catalog.scan import FoundFile, Unreadable
 from boiler.errors import CatalogError
 
 Hasher = Callable[[list[FoundFile]], Iterable[str | None]]
-"""Gives the sha256 of each file, in order; None for one that cannot be read."""
+"""Returns the sha256 of each file, in order; None for a file that cannot be read."""
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What a sync found, as ids (moved: from and to). `unchanged` is a count."""
+    """Ids of the files that differ (moved: from, to), and the number of those that do not."""
 
     new: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
@@ -30,8 +30,7 @@ class Changes:
 def compare(
     catalog: Catalog, found: Iterable[FoundFile], unreadable: Unreadable, hashes: Hasher, *, check: bool = False
 ) -> Changes:
-    """What of the catalog differs from what was found on disk; nothing is changed. `check`: read the bytes of
-    every file that looks unchanged, too."""
+    """Compare the catalog with the files found on disk. `check`: also hash files of unchanged size and time."""
     db = catalog.db
     db.execute("DROP TABLE IF EXISTS temp.found")
     db.execute("CREATE TEMP TABLE found (id TEXT PRIMARY KEY, file BLOB, size_bytes INT, mtime_ns INT) WITHOUT ROWID")
@@ -85,16 +84,16 @@ def compare(
 def apply(
     catalog: Catalog, changes: Changes, label_of: Callable[[str], str | None], run: str, *, force: bool = False
 ) -> None:
-    """Take over what `compare` found.
+    """Update the catalog with the changes that `compare` found. `run` is the time of the run.
 
-    Raises: CatalogError: more than half of all items would be dropped, and `force` is not given.
+    Raises: CatalogError: more than half of all files are gone, and `force` is not given.
     """
     db = catalog.db
     n_files = catalog.n_files()
     if len(changes.gone) * 2 > n_files and not force:
         raise CatalogError(
-            f"{len(changes.gone)} of {n_files} files are gone, among them {changes.gone[0]}: is the folder"
-            " the right one, and all of it there? If they are to be dropped, say --force"
+            f"{len(changes.gone)} of {n_files} files are gone, among them {changes.gone[0]}: is this the"
+            " right folder, and complete? To remove them from the index, give --force"
         )
     look = "SELECT id, file, size_bytes, mtime_ns FROM temp.found WHERE id = ?"
     with catalog.transaction():
@@ -125,8 +124,8 @@ def apply(
 
 
 def _moves(new: list[FoundFile], gone: Mapping[str, tuple[int, str | None]], hashes: Hasher) -> list[tuple[str, str]]:
-    """Pairs (from, to) of files that have gone and files of the same bytes that have come. Only files of a size that
-    has gone are read."""
+    """Pairs (from, to) of a file that is gone and a new file of the same bytes. Hashes only new files of the same size
+    as one that is gone."""
     by_hash: dict[str, list[str]] = {}
     for id, (_, sha256) in gone.items():
         if sha256:

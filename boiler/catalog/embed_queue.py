@@ -91,7 +91,7 @@ class EmbedQueue:
         )
 
     def finish(self, n: int, c: int, sha256: str, size_bytes: int, probe: Probe) -> None:
-        """All windows of file `n` are stored under `c`. `sha256` and `size_bytes` are of the bytes that were decoded."""
+        """All windows of file `n` are stored under `c`. `sha256` and `size_bytes`: of the bytes that were decoded."""
         if self.is_done(sha256):  # a duplicate finished first
             self._delete_contents(c)
         else:

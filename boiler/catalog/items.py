@@ -1,10 +1,12 @@
 """The fields of an item, in one table, and `meta.sqlite`, the file in which a published index keeps its items.
 
-`Item` is the table: each of its fields says its SQL type, what it means, an example, and who uses it. The columns of
-`meta.sqlite`, the fields of filters (`boiler.search.filters`), the HTTP model (`boiler.service.schemas`) and the columns
-of exported tables are derived from `FIELDS`. To add a field, add it here, with a default, and give it a value: in the
-catalog (a migration in `boiler.catalog.schema`, whose view `heard` then has a column of that name) or in
-`Catalog.items`. Files published before lack its column and give the default.
+`Item` is the table: each of its fields has its SQL type, a description, an example, and flags for who uses it. `FIELDS`
+is derived from it, and from that the columns of `meta.sqlite`, the fields of filters (`boiler.search.filters`), the
+HTTP model (`boiler.service.schemas`) and the columns of exported tables.
+
+To add a field, add it here, with a default, and give it a value: in the catalog (a migration in
+`boiler.catalog.schema`, whose view `heard` then has a column of that name) or in `Catalog.items`. Files published
+before lack its column and give the default.
 
 `meta.sqlite` is written once, inside a generation, and never changed. ::
 

@@ -1,8 +1,8 @@
-"""Labels and further columns for items: the folder's name, or a table given beside the sounds.
+"""Labels and further columns of items, from folder names or from a table.
 
 A table (CSV, TSV, Parquet) has one row per sound and a key column called `id`, `path` or `file_name` (as in the
-audiofolder layout): the path below the folder of sounds. A column `label` becomes the label; every other one is kept
-with the item, to filter by.
+audiofolder layout): the path below the folder of sounds. A column `label` becomes the label; all other
+columns become the metadata of the item, which filters may use.
 
 >>> folder_label("dog/1.ogg"), folder_label("1.ogg")
 ('dog', None)
@@ -25,7 +25,7 @@ Columns = Callable[[str], tuple[str | None, Mapping[str, object]]]
 
 
 def folder_label(id: str) -> str | None:
-    """The name of the folder that holds the sound; None at the top, where no folder names anything."""
+    """The name of the folder that contains the sound; None for a sound at the top."""
     return PurePosixPath(id).parent.name or None
 
 
@@ -34,7 +34,7 @@ def from_folders(id: str) -> tuple[str | None, Mapping[str, object]]:
 
 
 def from_table(path: Path) -> Columns:
-    """Columns as the table at `path` gives them; a sound that is not in it keeps its folder's label.
+    """Columns from the table at `path`. A sound that is not in it has its folder's label.
 
     Raises: CatalogError: no such table, no key column, or a key twice.
     """
@@ -82,7 +82,7 @@ def _read(path: Path) -> Iterable[dict[str, object]]:
 
 
 def plain(value: object) -> object:
-    """A value as JSON can hold it."""
+    """The value, if JSON can represent it; None for NaN and infinity, else its text."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, str | int | float | bool | None) else str(value)

@@ -1,11 +1,11 @@
-"""Which sounds a folder holds: the walk that indexing and training share.
+"""Find the sound files in a folder, for indexing and training.
 
-Left out: hidden names (a leading dot), what systems leave in folders (`SYSTEM`), and files whose suffix is not that of
-a sound. Symbolic links are followed; a folder that is reached twice, by a link or a loop of links, is walked once, and
-its real place wins over a link to it.
+Skipped are hidden names (a leading dot), system folders (`SYSTEM_FOLDERS`), and files whose suffix is not that of a
+sound. Symbolic links are followed. A folder that is reached twice, by a link or a loop of links, is walked once, under
+its real path.
 
-An **id** is the path below the root, with `/`, in Unicode's NFC: the same name typed on another system is the same id.
-A name that is not UTF-8 keeps its odd bytes as `\\xNN` in the id; the name on disk travels beside it.
+An **id** is the path below the root, with `/`, in Unicode NFC, so it is the same on every system. Bytes of a name that
+are not UTF-8 become `\\xNN` in the id; `FoundFile.file` holds the name on disk.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 
 from boiler.errors import CorpusError
 
-SYSTEM = frozenset(
+SYSTEM_FOLDERS = frozenset(
     {
         "$recycle.bin",
         "#recycle",
@@ -30,12 +30,12 @@ SYSTEM = frozenset(
         "system volume information",
     }
 )
-"""Folders (lower case) in which systems and storage boxes keep their own things."""
+"""Folders of operating systems and network storage, in lower case."""
 
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A sound file below the root. `file` is its name on disk, as bytes, where that is not the id."""
+    """A sound file below the root. `file`: its path on disk in bytes, if that differs from the id."""
 
     id: str
     size_bytes: int
@@ -48,18 +48,18 @@ class FoundFile:
 
 @dataclass
 class Unreadable:
-    """What a walk could not look into: id of the file or folder, and why. A sound below such a folder is not gone, it
-    cannot be seen."""
+    """Files and folders that a walk could not read, by id, each with the reason. Sounds below such a folder must not be
+    taken for deleted."""
 
     reasons: dict[str, str] = field(default_factory=dict)
 
     def hides(self, id: str) -> bool:
-        """Whether this id stands at or below a place that could not be looked into."""
+        """Whether this id is one that could not be read, or below one."""
         return any(id == place or id.startswith(f"{place}/") or not place for place in self.reasons)
 
 
 def id_of(relative: str) -> str:
-    """The id of a path below the root, given as Python gives names of files (odd bytes as surrogates).
+    """The id of a path below the root, given as by `os.fsdecode` (undecodable bytes as surrogates).
 
     >>> id_of("drums/cafe\\u0301.wav") == "drums/caf\\u00e9.wav", id_of("caf\\udce9.wav")
     (True, 'caf\\\\xe9.wav')
@@ -69,8 +69,8 @@ def id_of(relative: str) -> str:
 
 
 def matches(id: str, patterns: Sequence[str]) -> bool:
-    """Whether one of the globs fits the id, a folder above it, or, for a glob without `/`, one of its names. `*` runs
-    across folders.
+    """Whether one of the globs matches the id, a folder above it, or, for a glob without `/`, one of the names in it.
+    `*` matches `/`, too.
 
     >>> one = "drums/snare/one.wav"
     >>> matches(one, ["drums/*"]), matches(one, ["snare"]), matches(one, ["*.mp3"])
@@ -88,7 +88,7 @@ def matches(id: str, patterns: Sequence[str]) -> bool:
 
 
 def _suffix(name: str) -> str:
-    return os.path.splitext(name)[1].lower()  # noqa: PTH122  # a tenth of the price of a Path, for every file
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122  # ten times as fast as Path
 
 
 def walk(
@@ -99,8 +99,10 @@ def walk(
     exclude: Sequence[str] = (),
     unreadable: Unreadable | None = None,
 ) -> Iterator[FoundFile]:
-    """Every sound file below `root`, in no particular order. `suffixes`: lower case, with the dot. `include`: only what
-    fits one of these globs; `exclude`: nothing that fits one of these. What could not be read is put into `unreadable`.
+    """Yield every sound file below `root`, in no particular order.
+
+    Arguments: `suffixes`: lower case, with the dot; `include`: only files that match one of these globs; `exclude`: no
+    file that matches one of these; `unreadable`: receives what could not be read.
 
     Raises: CorpusError: `root` is not a folder, or cannot be listed.
     """
@@ -109,7 +111,7 @@ def walk(
     unreadable = Unreadable() if unreadable is None else unreadable
     walked: set[tuple[int, int]] = set()
     ids: set[str] = set()
-    # Links to folders wait until every real folder has been walked, so that the real place wins.
+    # Links to folders are walked last, so that a folder gets its real path.
     waiting, links = [""], list[str]()
     while waiting or links:
         relative = waiting.pop() if waiting else links.pop(0)
@@ -126,7 +128,7 @@ def walk(
             unreadable.reasons[id_of(relative)] = f"the folder cannot be listed: {error.strerror}"
             continue
         for entry in entries:
-            if entry.name.startswith(".") or entry.name.lower() in SYSTEM:
+            if entry.name.startswith(".") or entry.name.lower() in SYSTEM_FOLDERS:
                 continue
             below = f"{relative}/{entry.name}" if relative else entry.name
             id = id_of(below)
@@ -140,16 +142,16 @@ def walk(
                     continue
                 if not entry.is_file():
                     if entry.is_symlink():
-                        unreadable.reasons[id] = "a link that leads nowhere"
+                        unreadable.reasons[id] = "a broken link"
                     continue
                 stat = entry.stat()
             except OSError as error:  # a link to itself, or no permission
                 if _suffix(entry.name) in suffixes or not entry.is_symlink():
-                    unreadable.reasons[id] = f"cannot be looked at: {error.strerror}"
+                    unreadable.reasons[id] = f"cannot be read: {error.strerror}"
                 continue
             if id in ids:
                 unreadable.reasons[f"{id} ({os.fsencode(below)!r})"] = (
-                    "another file has the same name but for its spelling in Unicode"
+                    "another file has the same name in another Unicode normalisation"
                 )
                 continue
             ids.add(id)

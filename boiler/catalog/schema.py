@@ -1,7 +1,7 @@
-"""The tables of the catalog, and how a catalog of an older boiler is brought up to them.
+"""The tables of the catalog, and migrations from older versions.
 
-`connect` returns a connection in WAL mode whose tables are those of `VERSION`; what they mean is said in
-`boiler.catalog.catalog`, which alone uses them.
+`connect` returns a connection in WAL mode with the tables of `VERSION`. `boiler.catalog.catalog` describes them.
+`heard` lists the files that were embedded to their end, `pending` those that are still to be.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from boiler.errors import CatalogError
 
 VERSION = 2
-_PATIENCE_S = 5.0  # as SQLite waits for a lock elsewhere
+_BUSY_TIMEOUT_S = 5.0  # as SQLite waits for other locks
 
 _TABLES = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -32,8 +32,8 @@ CREATE TABLE contents (
     duration_s REAL NOT NULL DEFAULT 0, sample_rate_hz INTEGER NOT NULL DEFAULT 0, channels INTEGER NOT NULL DEFAULT 0,
     format TEXT NOT NULL DEFAULT '',
     size_bytes INTEGER,
-    n INTEGER UNIQUE,  -- the file whose bytes are being heard, and not to their end yet; then sha256 is NULL
-    tries_left INTEGER NOT NULL DEFAULT 0  -- where the reason is that time or memory ran out
+    n INTEGER UNIQUE,  -- the file whose bytes are not decoded to their end yet; then sha256 is NULL
+    tries_left INTEGER NOT NULL DEFAULT 0  -- more than 0 where time or memory ran out
 );
 CREATE INDEX contents_size ON contents (size_bytes);
 CREATE TABLE windows (
@@ -53,29 +53,29 @@ CREATE VIEW pending AS SELECT n, id, size_bytes, mtime_ns, file, sha256 FROM fil
     WHERE NOT EXISTS (SELECT 1 FROM contents WHERE contents.sha256 = files.sha256 AND tries_left = 0);
 """
 
-# Version 1 gave up at once what ran out of time or memory: it gets another try.
-_SECOND = """
+# Version 1 never tried again what ran out of time or memory: it gets another try.
+_TO_VERSION_2 = """
 ALTER TABLE contents ADD COLUMN tries_left INTEGER NOT NULL DEFAULT 0;
 UPDATE contents SET tries_left = 1
     WHERE reason LIKE 'decoding it takes more %' OR reason LIKE 'its decoder was killed%';
 """
-# Version found -> what brings it one further; from 0, a new catalog, to the last at once.
-_STEPS = {1: (_SECOND, _PENDING)}
+# Version of a file -> scripts that migrate it to the next one.
+_MIGRATIONS = {1: (_TO_VERSION_2, _PENDING)}
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A connection to the catalog at `path`, which is made when it is not there.
+    """Open the catalog at `path`, which is created if missing, and migrate it to `VERSION`.
 
     Raises: CatalogError: it was written by a newer boiler. sqlite3.Error: it cannot be opened or written.
     """
     db = sqlite3.connect(path, isolation_level=None)
     try:
-        _write_ahead(db)
-        # FULL: what was committed is there after a power cut, too.
+        _set_wal_mode(db)
+        # FULL: a committed transaction survives a power cut.
         db.execute("PRAGMA synchronous=FULL")
         if _version(db, path) != VERSION:
             with transaction(db):
-                _bring_up(db, path)
+                _migrate(db, path)
     except BaseException:
         db.close()
         raise
@@ -84,7 +84,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """One transaction: all that is done in the block is kept, or none of it."""
+    """One transaction: all changes of the block are kept, or none of them."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -95,9 +95,9 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
-def _write_ahead(db: sqlite3.Connection) -> None:
-    """WAL mode. Where two open a new file at once, SQLite refuses one of them at once instead of waiting."""
-    until = time.monotonic() + _PATIENCE_S
+def _set_wal_mode(db: sqlite3.Connection) -> None:
+    """Retries, because of two processes that open a new file at once SQLite refuses one instead of waiting."""
+    until = time.monotonic() + _BUSY_TIMEOUT_S
     while True:
         try:
             db.execute("PRAGMA journal_mode=WAL")
@@ -108,17 +108,17 @@ def _write_ahead(db: sqlite3.Connection) -> None:
             time.sleep(0.01)
 
 
-def _bring_up(db: sqlite3.Connection, path: Path) -> None:
-    # Asked again: of two that open a new catalog at the same time, the second waits here and finds it made.
+def _migrate(db: sqlite3.Connection, path: Path) -> None:
+    # Read again under the lock: another process may have created or migrated the file meanwhile.
     version = _version(db, path)
     if version == 0:
         _run(db, _TABLES)
         _run(db, _PENDING)
-        # It tells revision 7 of this catalog from that of one made anew.
+        # Distinguishes revision 7 of this catalog from revision 7 of one that was created again.
         db.execute("INSERT INTO meta VALUES ('birth', ?)", (uuid.uuid4().hex,))
         version = VERSION
     for step in range(version, VERSION):
-        for script in _STEPS[step]:
+        for script in _MIGRATIONS[step]:
             _run(db, script)
     db.execute(f"PRAGMA user_version = {VERSION}")
 
@@ -131,7 +131,7 @@ def _version(db: sqlite3.Connection, path: Path) -> int:
 
 
 def _run(db: sqlite3.Connection, script: str) -> None:
-    """Statement by statement, within the transaction: `executescript` would end it first."""
+    """Run the statements within the current transaction, which `executescript` would commit first."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

@@ -1,13 +1,13 @@
-"""What an index holds: counts, hours, formats, duplicates, what failed and why, size on disk.
+"""Show what an index contains: counts, hours, formats, duplicates, failures, size on disk.
 
     $ boiler status exp/sounds
     $ boiler status exp/sounds --check
     $ boiler status exp/sounds --near
     $ boiler status exp/sounds --json
 
-`--check` compares every byte of the index with the hashes made at publication. Duplicates are proposed, never merged:
-files of the same bytes, and files that sound the same and are of about the same length. Among many sounds the latter
-are looked for only with `--near`, which asks the index for the neighbours of each.
+`--check` compares every byte of the index with the hashes made at publication. Duplicates are listed, never merged:
+files of the same bytes, and near-duplicates, which sound the same and have about the same duration. In a large
+collection near-duplicates are searched only with `--near`.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from boiler.search.snapshot import Snapshot
 from boiler.search.statistics import collection_statistics
 from boiler.store.generation import Generation
 
-NEAR_UP_TO_ITEMS = 30_000  # the neighbours of each are asked for: of 30,000 that takes some seconds
+NEAR_UP_TO_ITEMS = 30_000  # takes some seconds: the neighbours of every item are searched
 _LISTED = 20
 _OF_A_GROUP = 4
 
 
 @dataclass(frozen=True)
 class Status:
-    """An index in figures. Ids are paths below the folder of sounds."""
+    """Figures of an index. Ids are paths below the folder of sounds."""
 
     model_dir: str
     generation: str
-    kept: list[str]  # the generations on disk, oldest first
+    kept: list[str]  # stored generations, oldest first
     created: str
     encoder: str
     engine: str
@@ -50,7 +50,7 @@ class Status:
     labels: dict[str, int]
     size_bytes: int
     same_bytes: list[list[str]]
-    near: list[tuple[str, str, float]] | None  # (id, id, distance); None: too many items to compare unasked
+    near: list[tuple[str, str, float]] | None  # (id, id, distance); None: not searched among so many
     failures: dict[str, str]
 
     def lines(self) -> Iterator[str]:
@@ -69,12 +69,12 @@ class Status:
             yield f"{sum(map(len, self.same_bytes))} files share their bytes with another:"
             yield from _some([_group(group) for group in self.same_bytes])
         if self.near is None:
-            yield "files that sound the same were not looked for among so many: --near does it"
+            yield "near-duplicates were not searched among so many files: give --near"
         elif self.near:
-            yield f"{len(self.near)} pairs sound the same and are of about the same length:"
+            yield f"{len(self.near)} pairs of near-duplicates:"
             yield from _some([f"{one} ~ {other} (distance {distance:.3f})" for one, other, distance in self.near])
         if self.failures:
-            yield f"{len(self.failures)} files give no sound:"
+            yield f"{len(self.failures)} files could not be decoded:"
             yield from (f"  {id}: {reason}" for id, reason in self.failures.items())
 
 
@@ -95,7 +95,7 @@ def _some(lines: list[str]) -> Iterator[str]:
 
 
 def status(model_dir: Path, *, check: bool = False, near: bool = False) -> Status:
-    """The state of the current generation. `near`: look for near-duplicates among however many sounds.
+    """The state of the current generation. `near`: search near-duplicates in a collection of any size.
 
     Raises: ModelDirError: nothing published there, or it is damaged.
     """
@@ -133,7 +133,7 @@ def near_duplicates(opened: Generation) -> list[tuple[str, str, float]]:
 
 
 def _size(model_dir: Path) -> int:
-    """Bytes on disk of all that lies in the model directory, a file with several names counted once."""
+    """Bytes on disk of all files in the model directory; hard links count once."""
     sizes = {}
     for path in model_dir.rglob("*"):
         if path.is_file() and not path.is_symlink():
@@ -143,12 +143,10 @@ def _size(model_dir: Path) -> int:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="what boiler index made")
+    parser.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="the model directory")
     parser.add_argument("--check", action="store_true", help="compare every byte with its hash")
-    parser.add_argument(
-        "--near", action="store_true", help="look for files that sound the same, also where there are many"
-    )
-    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    parser.add_argument("--near", action="store_true", help="search near-duplicates in a collection of any size")
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def run(args: argparse.Namespace) -> int:

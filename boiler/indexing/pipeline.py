@@ -398,7 +398,7 @@ def _publish(
 def _gather_arrays(
     catalog: Catalog, model_dir: Path, n_rows: int, dim: int
 ) -> Iterator[tuple[Float32Array, StructuredArray]]:
-    """All vectors [N, D] and rows [N] of the catalog. The vectors are mapped from a temporary file, so N may be large."""
+    """All vectors [N, D], mapped from a temporary file, and rows [N] of the catalog."""
     rows = np.zeros(n_rows, ROW)
     aside = model_dir / generation.VERSIONS / ".gathered.npy"  # in versions, where the next run removes leftovers
 

@@ -1,4 +1,4 @@
-"""What an indexing run tells at its end, for people and for programs."""
+"""The report of an indexing run, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _LISTED = 50
 
 @dataclass(frozen=True)
 class Report:
-    """What an index run did, and what the index holds now."""
+    """What a run did, and what the index contains now."""
 
     model_dir: Path
-    generation: str  # empty where there is nothing to publish
+    generation: str  # empty if there is nothing to publish
     published: bool
     changes: Changes
     tally: EmbedTally
@@ -33,7 +33,7 @@ class Report:
 
     @property
     def files_per_s(self) -> float:
-        """Files heard per second of the whole run."""
+        """Files embedded per second of the whole run."""
         return self.tally.embedded / self.wall_s if self.wall_s else 0.0
 
     @property
@@ -59,25 +59,25 @@ class Report:
             f" {len(changes.gone) + tally.vanished} gone, {changes.unchanged} unchanged"
         )
         if tally.embedded or tally.reused or tally.failed:
-            yield f"  {tally.embedded} embedded, {tally.reused} known already, {tally.failed} failed"
+            yield f"  {tally.embedded} embedded, {tally.reused} already known, {tally.failed} failed"
         if tally.windows:
             yield (
                 f"  {self.files_per_s:.1f} files a second, {self.sound_per_time:.0f} hours of sound an hour;"
-                f" {tally.bottleneck} took the time"
+                f" {tally.bottleneck} was the bottleneck"
             )
         yield (
-            f"  {self.wall_s:.1f} s: looking {self.scan_s:.1f}, encoder {tally.prepare_s:.1f},"
+            f"  {self.wall_s:.1f} s: scanning {self.scan_s:.1f}, encoder {tally.prepare_s:.1f},"
             f" waiting for decoders {tally.decode_wait_s:.1f}, embedding {tally.embed_s:.1f},"
             f" writing {tally.write_s:.1f}, publishing {self.publish_s:.1f}"
         )
         if not self.published:
-            yield "  nothing to publish" if not self.generation else "  nothing changed: the index stays as it is"
+            yield "  nothing to publish" if not self.generation else "  nothing changed: the index is unchanged"
 
     def failure_lines(self) -> Iterator[str]:
-        """Every file that gives no sound, with the reason; the first of them where there are many."""
+        """The first files that could not be decoded, each with the reason."""
         if not self.failures:
             return
-        yield f"{len(self.failures)} files give no sound:"
+        yield f"{len(self.failures)} files could not be decoded:"
         for failure in self.failures[:_LISTED]:
             yield f"  {failure.id}: {failure.reason}"
         if len(self.failures) > _LISTED:
@@ -85,7 +85,7 @@ class Report:
 
 
 def plan_lines(changes: Changes) -> Iterator[str]:
-    """What a run would do, one line for each file."""
+    """What a run would do, a line for each file."""
     for id in changes.new:
         yield f"new      {id}"
     for id in changes.changed:

@@ -193,11 +193,11 @@ class Nearest:
         return self._context.snapshot.items.page(offset=offset, limit=limit, text=text, label=label, folder=folder)
 
     def map(self) -> Map | None:
-        """The positions of the items in two dimensions, see `boiler.store.layout`; None in an index without them."""
+        """The map of the collection, see `boiler.store.layout`; None if the index has none."""
         snapshot = self._context.snapshot
-        if snapshot.generation.places is None:
+        if snapshot.generation.map_points is None:
             return None
-        return layout.of(snapshot.generation.places, tuple(snapshot.items.column("label")))
+        return layout.collection_map(snapshot.generation.map_points, tuple(snapshot.items.column("label")))
 
     def path(self, id_or_n: str | int) -> Path:
         """The file of an item.

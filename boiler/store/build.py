@@ -1,9 +1,9 @@
-"""The files of one generation, made from arrays and items in a folder aside.
+"""Write the files of one generation from arrays and items.
 
-Which engines are written, and which of them answers, is decided in `boiler.engine.selection`.
+`boiler.engine.selection` decides which engines are written and which of them answers.
 
-The same input and seed give the same bytes in every file but `boiler.json`, the manifest that hashes it, and an engine
-that was built on several threads.
+The same input and seed give the same bytes in every file except `boiler.json`, the manifest, and an engine that was
+built on several threads.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from boiler.catalog import items as items_module
 from boiler.catalog.items import Failure, Item, PlacedItem
 from boiler.engine import normalize, selection
 from boiler.engine.selection import EngineChoice
-from boiler.store import layout as mapping
-from boiler.store import manifest, projector
+from boiler.store import layout, manifest, projector
 from boiler.store.header import ROW, Header
 from boiler.store.random_pairs import random_pairs
 
@@ -40,7 +39,7 @@ FILES = (
 _BLOCK_ROWS = 8_192
 
 
-def write(
+def write_generation(
     folder: Path,
     header: Header,
     vectors: Float32Array,
@@ -53,35 +52,38 @@ def write(
     before: Path | None = None,
     engine: EngineChoice | None = None,
 ) -> Header:
-    """Write every file of a generation into `folder` (empty) and bring them to the disk; the header as completed.
-    `before`: the folder of the generation before, if there is one, whose map the new one keeps to. `engine`: which
-    engine is to answer; by default it is chosen by size.
+    """Write every file of a generation into `folder`, which is empty, and flush them to the disk.
 
-    Raises: ValueError: arrays and items do not belong together.
+    Arguments: `before`: the folder of the previous generation, if there is one, whose map layout is kept; `engine`:
+    which engine answers, by default chosen by size.
+
+    Returns the completed header.
+
+    Raises: ValueError: arrays and items do not match.
     """
     _check_arrays(header, vectors, rows)
     encoder_sha256 = ""
     if encoder_pt is not None:
         _link(encoder_pt, folder / "encoder.pt")
         encoder_sha256 = files.sha256_of(folder / "encoder.pt")
-    unit = save_blocks(folder / "vectors.npy", (len(vectors), header.dim), _unit_blocks(vectors))
+    unit = save_blocks(folder / "vectors.npy", (len(vectors), header.dim), _normalized_blocks(vectors))
     np.save(folder / "rows.npy", np.ascontiguousarray(rows))
-    # Before the map: what lays that out is imported, and stays in memory.
-    _give_back()
+    # Before the map, whose libraries stay in memory once imported.
+    _free_memory()
     engines = selection.write_engines(folder, unit, engine, seed=header.seed)
     firsts = np.flatnonzero(np.diff(rows["n"], prepend=-1))
-    means = save_blocks(folder / "item_vectors.npy", (len(firsts), header.dim), _item_blocks(unit, firsts))
-    _give_back()
-    places = mapping.make(means, rows["n"][firsts].astype(np.int64), seed=header.seed, before=before)
-    _give_back()
-    np.save(folder / mapping.FILE, places)
+    means = save_blocks(folder / "item_vectors.npy", (len(firsts), header.dim), _item_vector_blocks(unit, firsts))
+    _free_memory()
+    places = layout.layout_map(means, rows["n"][firsts].astype(np.int64), seed=header.seed, before=before)
+    _free_memory()
+    np.save(folder / layout.MAP_FILE, places)
     np.save(folder / "pairs.npy", random_pairs(unit, rows["n"], header.seed))
     n_items = _write_items(folder, rows, items, failures, meta)
     projector.write_tensors(folder / projector.TENSORS, unit)
     projector.write_config(folder / projector.CONFIG)
     header = header.completed(encoder_sha256=encoder_sha256, n_rows=len(unit), n_items=n_items, engine=engines)
     (folder / "boiler.json").write_text(header.to_json(), encoding="utf-8")
-    manifest.write(folder)
+    manifest.write_manifest(folder)
     return header
 
 
@@ -91,12 +93,12 @@ def _check_arrays(header: Header, vectors: Float32Array, rows: StructuredArray) 
     if rows.dtype != ROW or rows.shape != vectors.shape[:1]:
         raise ValueError(f"rows must be [{len(vectors)}] of {ROW}, not {list(rows.shape)} of {rows.dtype}")
     if len(rows) and (np.diff(rows["n"]) < 0).any():
-        raise ValueError("rows must stand in the order of n, an item's rows together")
+        raise ValueError("rows must be sorted by n")
 
 
-def _give_back() -> None:
-    """Memory that was freed goes back to the system: glibc would keep it, 70 MB and more after each large stage."""
-    with suppress(OSError, AttributeError):  # another system, which has no such function
+def _free_memory() -> None:
+    """Return freed memory to the system, of which glibc would keep 70 MB and more after each large stage."""
+    with suppress(OSError, AttributeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)
 
 
@@ -108,8 +110,9 @@ def _link(source: Path, target: Path) -> None:
 
 
 def save_blocks(path: Path, shape: tuple[int, int], blocks: Iterable[Float32Array]) -> Float32Array:
-    """An array [N, D] written block by block and mapped for reading: it need not fit into memory. Written as a stream,
-    not through a map: on a full disk a map ends the process, a stream raises OSError."""
+    """Write an array [N, D] block by block, so that it need not fit into memory, and map it for reading.
+
+    Written to a stream: on a full disk that raises OSError, while writing to a memory map kills the process."""
     with path.open("wb") as stream:
         np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
         for block in blocks:
@@ -118,18 +121,18 @@ def save_blocks(path: Path, shape: tuple[int, int], blocks: Iterable[Float32Arra
     return mapped
 
 
-def _unit_blocks(vectors: Float32Array) -> Iterator[Float32Array]:
+def _normalized_blocks(vectors: Float32Array) -> Iterator[Float32Array]:
     for begin in range(0, len(vectors), _BLOCK_ROWS):
         block = vectors[begin : begin + _BLOCK_ROWS]
         if not np.isfinite(block).all():
             raise ValueError("vectors must be finite")
         if not block.any(axis=1).all():
-            raise ValueError("a vector of no length points nowhere: leave its row out")
+            raise ValueError("zero vectors cannot be normalised: leave their rows out")
         yield normalize(block)
 
 
-def _item_blocks(vectors: Float32Array, firsts: Int64Array) -> Iterator[Float32Array]:
-    """The mean of each item's rows, at unit length; `firsts`: the first row of each."""
+def _item_vector_blocks(vectors: Float32Array, firsts: Int64Array) -> Iterator[Float32Array]:
+    """The mean of each item's rows, normalised. `firsts`: the first row of each item."""
     ends = np.append(firsts[1:], len(vectors))
     for begin in range(0, len(firsts), _BLOCK_ROWS):
         first = firsts[begin : begin + _BLOCK_ROWS]
@@ -144,12 +147,12 @@ def _write_items(
     failures: Iterable[Failure],
     meta: Mapping[str, str],
 ) -> int:
-    """meta.sqlite and metadata.tsv, in one pass over the items; how many there were."""
+    """Write meta.sqlite and metadata.tsv in one pass over the items, and return their number."""
     numbers = rows["n"]
     n_items = 0
     (folder / projector.METADATA).parent.mkdir(parents=True)
     with (folder / projector.METADATA).open("w", encoding="utf-8", newline="\n") as table:
-        projector.write_header(table)
+        projector.write_metadata_header(table)
 
         def placed() -> Iterator[PlacedItem]:
             nonlocal n_items
@@ -157,12 +160,12 @@ def _write_items(
             last = -1
             for item in items:
                 if item.n <= last:
-                    raise ValueError("items must come in the order of n, each once")
+                    raise ValueError("items must be sorted by n, each once")
                 last = item.n
                 first = row
                 while row < len(numbers) and numbers[row] == item.n:
                     _, start_s, end_s = rows[row].item()
-                    projector.write_row(table, item.id, item.url, start_s, end_s, item.label)
+                    projector.write_metadata_row(table, item.id, item.url, start_s, end_s, item.label)
                     row += 1
                 yield PlacedItem(item, first, row - first, vec_row)
                 vec_row += row > first

@@ -1,4 +1,4 @@
-"""`boiler.json`: what an index is bound to, and what its arrays look like."""
+"""`boiler.json`: the encoder, windows and arrays of an index, and the layout of its rows."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ FORMAT_VERSION = 1
 # Written from the beginning, but the defaults hold for a file of an earlier version that lacks them.
 MAY_BE_MISSING = frozenset({"sample_rate_hz", "window_samples", "hop_s"})
 
-# One row of an index: a window of item `n`. 16 bytes, so that a million rows map in 16 MB.
+# One row of an index: a window of item `n`, 16 bytes.
 ROW = np.dtype([("n", "<i8"), ("start_s", "<f4"), ("end_s", "<f4")])
 
 
 @dataclass(frozen=True)
 class Header:
-    """`boiler.json`: what the index is bound to. A publisher gives what it knows; `publish` fills in the rest
-    (generation, created, n_rows, n_items, engine, encoder_sha256)."""
+    """The contents of `boiler.json`. The caller of `publish` sets what it knows; `publish` sets generation, created,
+    n_rows, n_items, engine and encoder_sha256."""
 
     encoder: str
     dim: int
     format_version: int = FORMAT_VERSION
     boiler_version: str = __version__
     generation: str = ""
-    encoder_sha256: str = ""  # empty: vectors alone were published, and no sound can be embedded
+    encoder_sha256: str = ""  # empty: published without an encoder, so no sound can be embedded
     sample_rate_hz: int = DEFAULT_WINDOWS.sample_rate_hz
     window_samples: int = DEFAULT_WINDOWS.window_samples
     windows: str = DEFAULT_WINDOWS.which
@@ -55,7 +55,7 @@ class Header:
         return WindowSpec(self.sample_rate_hz, self.window_samples, self.hop_s, which)
 
     def completed(self, **values: Any) -> Header:
-        """The same header with these values filled in."""
+        """A copy with these values set."""
         return replace(self, **values)
 
     def to_json(self) -> str:
@@ -84,7 +84,7 @@ class Header:
 def rows_of(
     numbers: npt.ArrayLike, *, start_s: npt.ArrayLike = 0.0, end_s: npt.ArrayLike = DEFAULT_WINDOWS.window_s
 ) -> StructuredArray:
-    """Rows for `generation.publish`, from the item number of each.
+    """Rows for `generation.publish`, from the item number of each row.
 
     >>> rows_of([0, 1, 1], start_s=[0, 0, 4.096])["n"].tolist()
     [0, 1, 1]

@@ -1,7 +1,7 @@
-"""The manifest of a generation: how many bytes each of its files has, and their sha256.
+"""The manifest of a generation: the size and sha256 of each of its files.
 
-It is written when all the others are on the disk, so where it is, they are. Opening an index compares sizes, which is
-cheap; `changed` reads every byte.
+It is written after all other files have been flushed, so if it exists, they do. Opening an index compares sizes, which
+is cheap; `changed_files` reads every byte.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from typing import TypedDict
 from boiler import files as files_module
 from boiler.errors import ModelDirError
 
-FILE = "manifest.json"
+MANIFEST_FILE = "manifest.json"
 
 
-class Entry(TypedDict):
-    """What is known of one file."""
+class ManifestEntry(TypedDict):
+    """Size and hash of one file."""
 
     bytes: int
     sha256: str
 
 
-def write(folder: Path) -> None:
-    """Hash every file below `folder`, and bring all of them, and the manifest after them, to the disk."""
-    entries: dict[str, Entry] = {}
+def write_manifest(folder: Path) -> None:
+    """Hash every file below `folder`, flush them to the disk, and then write the manifest."""
+    entries: dict[str, ManifestEntry] = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         files_module.fsync(path)
         entries[path.relative_to(folder).as_posix()] = {
             "bytes": path.stat().st_size,
             "sha256": files_module.sha256_of(path),
         }
-    manifest = folder / FILE
+    manifest = folder / MANIFEST_FILE
     manifest.write_text(json.dumps({"files": entries}, indent=1), encoding="utf-8")
     files_module.fsync(manifest)
     for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
@@ -41,15 +41,15 @@ def write(folder: Path) -> None:
     files_module.fsync(folder)
 
 
-def read(folder: Path, needed: Collection[str]) -> dict[str, Entry]:
-    """What the manifest of `folder` says of each file.
+def read_manifest(folder: Path, needed: Collection[str]) -> dict[str, ManifestEntry]:
+    """The entries of the manifest of `folder`, by path.
 
-    Raises: ModelDirError: it is damaged, or does not list what is `needed`. OSError, UnicodeDecodeError: it cannot be
+    Raises: ModelDirError: it is damaged, or does not list all of `needed`. OSError, UnicodeDecodeError: it cannot be
     read.
     """
-    manifest = folder / FILE
+    manifest = folder / MANIFEST_FILE
     try:
-        files: dict[str, Entry] = {
+        files: dict[str, ManifestEntry] = {
             name: {"bytes": int(entry["bytes"]), "sha256": str(entry["sha256"])}
             for name, entry in json.loads(manifest.read_text(encoding="utf-8"))["files"].items()
         }
@@ -60,7 +60,7 @@ def read(folder: Path, needed: Collection[str]) -> dict[str, Entry]:
     return files
 
 
-def check_sizes(folder: Path, files: dict[str, Entry]) -> None:
+def check_sizes(folder: Path, files: dict[str, ManifestEntry]) -> None:
     """Raises: ModelDirError: a file is missing, or of another size."""
     for name, entry in files.items():
         file = folder / name
@@ -70,11 +70,10 @@ def check_sizes(folder: Path, files: dict[str, Entry]) -> None:
             raise ModelDirError(f"{file} is missing: run boiler index again") from error
         if found != entry["bytes"]:
             raise ModelDirError(
-                f"{file} is damaged: it has {found} bytes, it was published with {entry['bytes']}:"
-                " run boiler index again"
+                f"{file} is damaged: it has {found} bytes, the manifest says {entry['bytes']}: run boiler index again"
             )
 
 
-def changed(folder: Path, files: dict[str, Entry]) -> list[str]:
-    """The names of those files whose bytes are not those that were hashed."""
+def changed_files(folder: Path, files: dict[str, ManifestEntry]) -> list[str]:
+    """The names of the files whose hash differs from the manifest."""
     return [name for name, entry in files.items() if files_module.sha256_of(folder / name) != entry["sha256"]]

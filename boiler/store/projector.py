@@ -1,8 +1,8 @@
-"""What TensorBoard reads: `tensorboard --logdir MODEL_DIR` opens a model directory in its projector as it is.
+"""Files for TensorBoard: `tensorboard --logdir MODEL_DIR` shows a model directory in its embedding projector.
 
 `tensors.tsv` and `metadata.tsv` hold the same rows in the same order; the metadata has a header (id, url, start_s,
-end_s, label), which the projector wants as soon as there is more than one column. The events file says how large the
-index was when it was published; TensorBoard shows a folder only when there is one.
+end_s, label), which the projector requires for more than one column. The events file records the size of the index at
+publication; TensorBoard ignores a folder without one.
 """
 
 from __future__ import annotations
@@ -30,26 +30,26 @@ _CONFIG_TEXT = f"""embeddings {{
 _BLOCK_ROWS = 4096
 
 
-def cell(text: str) -> str:
-    """One cell of a TSV: a name with a tab or a line break in it must not shift the table.
+def tsv_cell(text: str) -> str:
+    """One cell of a TSV: tabs and line breaks become spaces.
 
-    >>> cell("a\\tb\\nc")
+    >>> tsv_cell("a\\tb\\nc")
     'a b c'
     """
     return " ".join(text.split()) if any(mark in text for mark in "\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029") else text
 
 
-def write_header(stream: TextIO) -> None:
+def write_metadata_header(stream: TextIO) -> None:
     stream.write("\t".join(COLUMNS) + "\n")
 
 
-def write_row(stream: TextIO, id: str, url: str, start_s: float, end_s: float, label: str | None) -> None:
-    """One line of metadata.tsv; times in seconds, to the millisecond."""
-    stream.write(f"{cell(id)}\t{cell(url)}\t{start_s:.3f}\t{end_s:.3f}\t{cell(label or '')}\n")
+def write_metadata_row(stream: TextIO, id: str, url: str, start_s: float, end_s: float, label: str | None) -> None:
+    """One line of metadata.tsv; times in seconds with three decimals."""
+    stream.write(f"{tsv_cell(id)}\t{tsv_cell(url)}\t{start_s:.3f}\t{end_s:.3f}\t{tsv_cell(label or '')}\n")
 
 
 def write_tensors(path: Path, vectors: Float32Array) -> None:
-    """`vectors` [N, D] as tab-separated text; nine digits give each float32 back exactly."""
+    """`vectors` [N, D] as tab-separated text; nine digits represent each float32 exactly."""
     line = "\t".join(["%.9g"] * vectors.shape[1]) + "\n"
     with path.open("w", encoding="ascii") as stream:
         for begin in range(0, len(vectors), _BLOCK_ROWS):
@@ -61,8 +61,8 @@ def write_config(path: Path) -> None:
 
 
 def write_events(path: Path, scalars: Mapping[str, float], step: int) -> None:
-    """Replace the events file at `path` with one that holds these numbers. Replaced, not appended to: half a record
-    after a power cut would hide all that follows it."""
+    """Replace the events file at `path` by one with these values. Appending could leave half a record after a power
+    cut, which would hide all later ones."""
     from tensorboard.compat.proto.event_pb2 import Event
     from tensorboard.compat.proto.summary_pb2 import Summary
     from tensorboard.summary.writer.record_writer import RecordWriter

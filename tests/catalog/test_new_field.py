@@ -85,10 +85,10 @@ print(json.dumps([schema["mood"]["description"], schema["tags"]["items"], respon
 
 def test_it_is_a_column_of_exported_tables() -> None:
     script = """
-from boiler.browser import tray_page
+from boiler.search import export
 from boiler.catalog.items import EXPORTED, Item
 
-print(json.dumps([EXPORTED[-1], tray_page.items_csv([Item(0, "a.wav", mood="calm")]).decode()]))
+print(json.dumps([EXPORTED[-1], export.items_csv([Item(0, "a.wav", mood="calm")])]))
 """
     last, csv = run(script)
     assert last == "mood"
@@ -96,7 +96,7 @@ print(json.dumps([EXPORTED[-1], tray_page.items_csv([Item(0, "a.wav", mood="calm
     assert csv.splitlines()[1].endswith(",calm")
 
 
-def test_the_catalog_hands_it_on_when_a_migration_has_added_it(tmp_path: Path) -> None:
+def test_the_catalog_returns_it_once_a_migration_has_added_it(tmp_path: Path) -> None:
     script = """
 from catalogs import add_files, hear
 from boiler.catalog.catalog import Catalog

@@ -113,7 +113,7 @@ def test_of_two_spellings_of_one_id_one_is_taken_and_the_other_named(tmp_path: P
     unreadable = scan.Unreadable()
     assert ids(tmp_path, unreadable=unreadable) == ["\u00e9.wav"]
     (reason,) = unreadable.reasons.values()
-    assert "spelling" in reason
+    assert "Unicode" in reason
 
 
 def test_what_cannot_be_listed_hides_what_stands_below_it() -> None:

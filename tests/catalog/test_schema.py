@@ -93,7 +93,7 @@ def test_a_newer_catalog_is_refused(tmp_path: Path, make: Callable[[Path], None]
 def test_an_upgrade_that_fails_leaves_the_old_catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(sqlite3.connect(tmp_path / "c.sqlite")) as old:
         old.executescript(VERSION_1)
-    monkeypatch.setitem(schema._STEPS, 1, ("DROP TABLE runs;", "nonsense;"))
+    monkeypatch.setitem(schema._MIGRATIONS, 1, ("DROP TABLE runs;", "nonsense;"))
     with pytest.raises(CatalogError):
         Catalog(tmp_path / "c.sqlite")
     monkeypatch.undo()

@@ -49,7 +49,7 @@ def test_a_generation_opens_whole(saved: Path, expected: dict[str, Any], kind: s
     assert opened.header.encoder == expected[kind]["encoder"]
     assert opened.header.n_items == len(expected[kind]["items"]) == 10
     assert opened.header.n_rows == 12
-    assert opened.places is not None
+    assert opened.map_points is not None
 
 
 @pytest.mark.parametrize("kind", KINDS)

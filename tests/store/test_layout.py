@@ -10,8 +10,7 @@ import pytest
 from boiler import engine
 from boiler.arrays import Float32Array
 from boiler.search.nearest import Nearest
-from boiler.store import generation
-from boiler.store import layout as mapping
+from boiler.store import generation, layout
 from boiler.store.generation import Header, Item, rows_of
 
 DIM = 16
@@ -41,8 +40,8 @@ def of_its_neighbours(xy: np.ndarray, group: np.ndarray) -> float:
 @pytest.mark.parametrize("n_items", [12, 49, 50, 300])
 def test_what_is_alike_lies_together_and_is_of_one_cluster(n_items: int) -> None:
     vectors, group = groups(n_items)
-    places = mapping.make(vectors, np.arange(n_items))
-    found = mapping.of(places, (None,) * n_items)
+    places = layout.layout_map(vectors, np.arange(n_items))
+    found = layout.collection_map(places, (None,) * n_items)
     assert found.xy.min() >= 0
     assert found.xy.max() <= 1
     assert np.ptp(found.xy, axis=0).max() == pytest.approx(1)
@@ -57,32 +56,32 @@ def test_what_is_alike_lies_together_and_is_of_one_cluster(n_items: int) -> None
 @pytest.mark.parametrize("n_items", [0, 1, 2, 3])
 def test_there_is_a_map_of_nearly_nothing(n_items: int) -> None:
     vectors, _ = groups(n_items)
-    found = mapping.of(mapping.make(vectors, np.arange(n_items)), (None,) * n_items)
+    found = layout.collection_map(layout.layout_map(vectors, np.arange(n_items)), (None,) * n_items)
     assert found.xy.shape == (n_items, 2)
     assert ((found.xy >= 0) & (found.xy <= 1)).all()
 
 
 def test_items_that_are_all_the_same_have_places() -> None:
     vectors = np.repeat(groups(1)[0], 80, axis=0)
-    assert np.isfinite(mapping.of(mapping.make(vectors, np.arange(80)), (None,) * 80).xy).all()
+    assert np.isfinite(layout.collection_map(layout.layout_map(vectors, np.arange(80)), (None,) * 80).xy).all()
 
 
 def test_the_same_vectors_give_the_same_map() -> None:
     vectors, _ = groups(200)
-    assert mapping.make(vectors, np.arange(200)).tobytes() == mapping.make(vectors, np.arange(200)).tobytes()
+    assert layout.layout_map(vectors, np.arange(200)).tobytes() == layout.layout_map(vectors, np.arange(200)).tobytes()
 
 
 def test_beyond_what_is_laid_out_the_others_go_beside_their_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, group = groups(500)
-    monkeypatch.setattr(mapping, "MOST_FITTED", 100)
-    xy = mapping.of(mapping.make(vectors, np.arange(500)), (None,) * 500).xy
+    monkeypatch.setattr(layout, "MAX_FITTED", 100)
+    xy = layout.collection_map(layout.layout_map(vectors, np.arange(500)), (None,) * 500).xy
     assert of_its_neighbours(xy, group) > 0.9
 
 
 def test_neighbours_by_cells_are_nearly_all_the_true_ones() -> None:
     vectors, _ = groups(6_000, n_groups=30)
-    assert len(vectors) > mapping._EXACT_UP_TO
-    rows, distances = mapping._neighbours(vectors, vectors[:100], 10)
+    assert len(vectors) > layout._EXACT_UP_TO
+    rows, distances = layout._neighbours(vectors, vectors[:100], 10)
     truth = np.argsort(-(vectors[:100] @ vectors.T), axis=1)[:, :10]
     assert np.mean([len({*some.tolist()} & {*true.tolist()}) for some, true in zip(rows, truth, strict=True)]) > 9
     assert (np.diff(distances, axis=1) >= -1e-6).all()
@@ -143,9 +142,9 @@ def test_an_index_from_before_there_were_maps_opens_and_has_none(tmp_path: Path)
     vectors, _ = groups(5)
     publish(tmp_path, vectors, np.arange(5)).close()
     current = tmp_path / "current"
-    (current / mapping.FILE).unlink()
+    (current / layout.MAP_FILE).unlink()
     manifest = json.loads((current / "manifest.json").read_text())
-    del manifest["files"][mapping.FILE]
+    del manifest["files"][layout.MAP_FILE]
     (current / "manifest.json").write_text(json.dumps(manifest))
     assert Nearest(tmp_path).map() is None
     assert publish(tmp_path, vectors, np.arange(5)).map() is not None

@@ -16,26 +16,26 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "deep").mkdir()
     (tmp_path / "one").write_bytes(b"abc")
     (tmp_path / "deep" / "two").write_bytes(b"")
-    manifest.write(tmp_path)
+    manifest.write_manifest(tmp_path)
     return tmp_path
 
 
 def test_every_file_is_listed_with_its_bytes_and_hash(folder: Path) -> None:
-    assert manifest.read(folder, ["one", "deep/two"]) == {
+    assert manifest.read_manifest(folder, ["one", "deep/two"]) == {
         "one": {"bytes": 3, "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
         "deep/two": {"bytes": 0, "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
     }
 
 
 def test_a_size_is_noticed_at_once_and_a_byte_when_all_are_read(folder: Path) -> None:
-    files = manifest.read(folder, [])
+    files = manifest.read_manifest(folder, [])
     manifest.check_sizes(folder, files)
-    assert manifest.changed(folder, files) == []
+    assert manifest.changed_files(folder, files) == []
     (folder / "one").write_bytes(b"abd")
     manifest.check_sizes(folder, files)
-    assert manifest.changed(folder, files) == ["one"]
+    assert manifest.changed_files(folder, files) == ["one"]
     (folder / "one").write_bytes(b"ab")
-    with pytest.raises(ModelDirError, match="one is damaged: it has 2 bytes, it was published with 3"):
+    with pytest.raises(ModelDirError, match="one is damaged: it has 2 bytes, the manifest says 3"):
         manifest.check_sizes(folder, files)
     (folder / "one").unlink()
     with pytest.raises(ModelDirError, match="one is missing"):
@@ -46,11 +46,11 @@ def test_a_size_is_noticed_at_once_and_a_byte_when_all_are_read(folder: Path) ->
     "text", ["", "{", "[]", json.dumps({"file": {}}), '{"files": 3}', '{"files": ["a"]}', '{"files": {"a": {}}}']
 )
 def test_what_is_no_manifest_is_refused(folder: Path, text: str) -> None:
-    (folder / manifest.FILE).write_text(text)
+    (folder / manifest.MANIFEST_FILE).write_text(text)
     with pytest.raises(ModelDirError, match="is damaged"):
-        manifest.read(folder, [])
+        manifest.read_manifest(folder, [])
 
 
 def test_what_is_needed_must_be_listed(folder: Path) -> None:
     with pytest.raises(ModelDirError, match="does not list three, four"):
-        manifest.read(folder, ["one", "three", "four"])
+        manifest.read_manifest(folder, ["one", "three", "four"])

@@ -14,7 +14,7 @@ from boiler.store import projector
 @pytest.mark.parametrize("text", ["tab\there", "line\nbreak", "para\u2029graph", "nothing odd"])
 def test_an_odd_name_stays_one_cell(text: str) -> None:
     stream = io.StringIO()
-    projector.write_row(stream, text, "u", 0.0, 8.192, text)
+    projector.write_metadata_row(stream, text, "u", 0.0, 8.192, text)
     (line,) = stream.getvalue().splitlines()
     assert len(line.split("\t")) == len(projector.COLUMNS)
 
