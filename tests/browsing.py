@@ -176,7 +176,12 @@ def served(arguments: list[str], *flags: str) -> Iterator[str]:
         yield address
     finally:
         process.terminate()
-        output, _ = process.communicate(timeout=60)
+        try:
+            output, _ = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+            raise
         print(output.decode())  # pytest shows it where a test failed
 
 

@@ -54,6 +54,9 @@ def probe_file(path: Path, on_progress: ProgressCallback) -> Probe:
             on_progress(0.0)
             thread.join(POLL_S)
     except BaseException:
+        while thread.is_alive():  # more than once: the thread may be about to start the worker
+            decoder.close()
+            thread.join(POLL_S)
         decoder.close()
         raise
     _idle.put(decoder)

@@ -7,7 +7,7 @@ import re
 from boiler.catalog.items import Item
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+!|~$:&=-])")
-_AUTOLINK = re.compile(r"://|www\.|@", re.IGNORECASE)
+_AUTOLINK = re.compile(r"://|www\.|@(?=[-\w]+\.[-\w])", re.IGNORECASE)
 _WORD_JOINER = "\u2060"  # invisible; inside "://" it keeps Markdown from making a link of a bare address
 
 

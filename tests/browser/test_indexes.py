@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 from browsing import collection, publish_random
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 
 from boiler.browser import indexes
 from boiler.browser.indexes import OpenIndex
@@ -43,6 +45,15 @@ def test_model_directories_are_found_at_any_depth_newest_first(tmp_path: Path) -
     assert {path.relative_to(tmp_path).as_posix() for path in found} == {"exp/a", "exp/b/c", "exp/b/c/d"}
     times = [(path / "boiler.json").stat().st_mtime for path in found]
     assert times == sorted(times, reverse=True)
+
+
+@pytest.mark.parametrize(("base_path", "prefix"), [("", ""), ("boiler", "/boiler"), ("/a/b/", "/a/b")])
+def test_sounds_are_served_below_the_base_path(base_path: str, prefix: str, index: OpenIndex) -> None:
+    client = TestClient(Starlette(routes=indexes.routes(base_path)))
+    assert client.get(f"{prefix}/{index.sounds_url}/1/about").json()["n"] == 1
+    assert client.get(f"{prefix}/{index.sounds_url}/1/audio").content[:4] == b"RIFF"
+    assert client.get(f"{prefix}/{index.sounds_url}/map?by=label").status_code == 200
+    assert client.get(f"{prefix}/sounds/00000000/1/audio").json()["detail"] == "this index is not open; reload the page"
 
 
 def test_items_that_are_gone_are_left_out(index: OpenIndex) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from browsing import collection, components, new_page, open_popover, run_page
 from streamlit.testing.v1 import AppTest
 
@@ -28,6 +29,17 @@ def test_a_recording_is_the_query(page: AppTest) -> None:
     page.audio_input[0].upload("recording.wav", (collection()[0] / "kick" / "kick-0.wav").read_bytes()).run()
     query, _ = components(page)
     assert query["cards"][0]["name"] == "Your recording"
+
+
+@pytest.mark.parametrize("params", [{}, {"item": "1"}, {"like": "1"}, {"find": "bell"}, {"browse": "/"}])
+def test_the_progress_bar_of_an_upload_has_a_position_of_its_own_in_every_view(
+    page: AppTest, params: dict[str, str]
+) -> None:
+    """Streamlit keeps the children of a block while another block takes its position in the next run: a Stop button
+    would stay until the end of that run, beside the Stop button of the embedding."""
+    run_page(page, **params)
+    search_bar, warning, progress_bar = list(page.main.children.values())[:3]
+    assert (search_bar.type, warning.type, progress_bar.type) == ("flex_container", "empty", "empty")
 
 
 def test_a_file_that_is_no_sound_is_refused_in_a_sentence(page: AppTest) -> None:
