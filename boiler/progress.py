@@ -38,7 +38,10 @@ class Meter:
         self.reach(self.done + by, note)
 
     def reach(self, done: float, note: str | None = None, *, left_s: float | None = None) -> None:
-        """Set the number of units that are done. `left_s`: seconds left, where the caller knows better than the mean speed."""
+        """Set the number of units that are done.
+
+        `left_s`: seconds left, where the caller knows better than the mean speed.
+        """
         self.done = done
         now = time.monotonic()
         if left_s is None and self.total and self.done:

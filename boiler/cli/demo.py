@@ -118,7 +118,8 @@ def demo(settings: DemoSettings) -> Outcome:
     if precision is not None:
         console.print(f"[bold]5[/] precision at {K}, leave-one-out over all sounds; labels were not used in training")
         console.print(
-            f"  {encoder.DEFAULT} {precision.encoder:.2f}, {BASELINE} {precision.baseline:.2f}, chance {precision.chance:.2f}"
+            f"  {encoder.DEFAULT} {precision.encoder:.2f}, {BASELINE} {precision.baseline:.2f},"
+            f" chance {precision.chance:.2f}"
         )
     return Outcome(report.model_dir, wav_dir, picture, precision)
 

@@ -75,7 +75,7 @@ class Evaluation(NamedTuple):
     """The results, and what they were computed from."""
 
     scorecard: Scorecard
-    index: LabelledIndex
+    labelled: LabelledIndex
 
 
 @dataclass

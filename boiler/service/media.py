@@ -117,7 +117,8 @@ def with_problems(handler: Handler) -> Handler:
 async def audio_response(request: Request, files: FileLocator, n: int, part: PartQuery) -> Response:
     """The sound of item `n`: the file itself where browsers can play it, else, or for a part, FLAC. Supports ranges."""
     path = await anyio.to_thread.run_sync(find_file, files, n)
-    served, media_type = path, await anyio.to_thread.run_sync(media_type_pool().media_type, path, limiter=_probe_limiter())
+    served = path
+    media_type = await anyio.to_thread.run_sync(media_type_pool().media_type, path, limiter=_probe_limiter())
     if media_type is None or not part.is_whole:
         async with _render_limiter():
             try:
@@ -155,7 +156,8 @@ async def waveform_response(request: Request, files: FileLocator, n: int, query:
 async def spectrogram_response(request: Request, files: FileLocator, n: int, query: SpectrogramQuery) -> Response:
     """The spectrogram of item `n` as PNG."""
     path = await anyio.to_thread.run_sync(find_file, files, n)
-    render = functools.partial(media_pool().spectrogram_png, path, query.width, query.height, query.start_s, query.end_s)
+    size, part = (query.width, query.height), (query.start_s, query.end_s)
+    render = functools.partial(media_pool().spectrogram_png, path, *size, *part)
     return await _rendered_response(request, path, "image/png", render)
 
 

@@ -150,7 +150,7 @@ def prepare_dataset(
     created = _create(cache_dir)
     known = _read_known(cache_dir)
     fresh = [each for each in found if not _is_known(each, known, cache_dir)]
-    np.random.default_rng([seed, 4]).shuffle(fresh)  # type: ignore[arg-type]  # a list will do
+    np.random.default_rng([seed, 4]).shuffle(fresh)
     n_decoded, deadline = 0, time.monotonic() + max_s
     if fresh:
         try:
