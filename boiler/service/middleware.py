@@ -92,7 +92,8 @@ class AdmissionMiddleware:
     large or too slow. One per worker.
 
     A request occupies one of `max_requests` slots from when its body is complete, so that slow clients cannot occupy
-    them. Bodies that do not arrive together with their head are limited separately, per client address and in all.
+    them. Incomplete bodies are limited separately, per client address and in all: beyond that the oldest is given up,
+    so that those that arrive quickly are never refused for those that do not.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, routes: RouteTable) -> None:
@@ -101,7 +102,7 @@ class AdmissionMiddleware:
         self.keys = ApiKeys(key.get_secret_value() for key in settings.api_keys)
         self._routes = routes
         self.working = 0
-        self.receiving: Counter[str] = Counter()  # by client address
+        self.receiving: dict[str, dict[_BoundedReceive, None]] = {}  # by client address; the oldest first
         self.n_receiving = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -188,25 +189,21 @@ class _BoundedReceive:
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: asyncio.Task[object] | None = None  # for the next message
         self._seen_bytes = 0
-        self._is_complete = self._is_late = False
+        self._is_complete = False
+        self._failure: problems.Problem | None = None  # why the body was given up
 
     async def __call__(self) -> Message:
         if self._is_complete:
             return await self._receive()  # a disconnect; without limit of time
-        if self._is_late:
-            raise self._too_slow()
+        if self._failure is not None:
+            raise self._failure
         steps = self._receive().__await__()
         try:
             waited_for = next(steps)
         except StopIteration as finished:  # most bodies arrive with their head
             message: Message = finished.value
         else:
-            try:
-                self._start_receiving()
-            except problems.Problem:
-                steps.close()
-                raise
-            message = await self._in_time(_resume(steps, waited_for))
+            message = await self._while_receiving(_resume(steps, waited_for))
         self._seen_bytes += len(message.get("body", b""))
         if self._seen_bytes > self.limit_bytes:
             raise too_large(self.limit_bytes)
@@ -240,12 +237,14 @@ class _BoundedReceive:
             return
         admission, settings = self._admission, self._admission.settings
         client = (self._scope.get("client") or ("",))[0]
-        if admission.receiving[client] >= settings.max_receiving_per_client:
-            raise _busy("too many request bodies from this address are incomplete; try again", close=True)
-        if admission.n_receiving >= settings.max_receiving:
-            raise _busy("too many request bodies are incomplete; try again", close=True)
+        own = admission.receiving.get(client, {})
+        if len(own) >= settings.max_receiving_per_client:
+            next(iter(own)).give_up(_too_many_bodies())
+        elif admission.n_receiving >= settings.max_receiving:
+            most = max(admission.receiving.values(), key=len)
+            next(iter(most)).give_up(_too_many_bodies())
         self._client = client
-        admission.receiving[client] += 1
+        admission.receiving.setdefault(client, {})[self] = None
         admission.n_receiving += 1
         self._timer = asyncio.get_running_loop().call_later(settings.max_body_s, self._time_out)
 
@@ -254,33 +253,41 @@ class _BoundedReceive:
             self._timer.cancel()
             self._timer = None
         if self._client is not None:
-            self._admission.n_receiving -= 1
-            self._admission.receiving[self._client] -= 1
-            if not self._admission.receiving[self._client]:
+            own = self._admission.receiving[self._client]
+            del own[self]
+            if not own:
                 del self._admission.receiving[self._client]
+            self._admission.n_receiving -= 1
             self._client = None
 
-    async def _in_time(self, receiving: Awaitable[Message]) -> Message:
-        """Wait for the next message. Raises: Problem: 408"""
+    async def _while_receiving(self, receiving: Awaitable[Message]) -> Message:
+        """Wait for the next message. Raises: Problem: the body was given up"""
+        self._start_receiving()
         task = self._waiting = asyncio.current_task()
         assert task is not None
         try:
             return await receiving
         except asyncio.CancelledError:
-            if self._is_late and task.uncancel() == 0:  # otherwise the task was cancelled by somebody else, too
-                raise self._too_slow() from None
+            if self._failure is not None and task.uncancel() == 0:  # otherwise it was cancelled by somebody else, too
+                raise self._failure from None
             raise
         finally:
             self._waiting = None
 
-    def _time_out(self) -> None:
-        self._is_late = True
+    def give_up(self, problem: problems.Problem) -> None:
+        """Stop receiving the body: waiting for it raises this problem."""
+        self._failure = problem
+        self._stop_receiving()
         if self._waiting is not None:
             self._waiting.cancel()
 
-    def _too_slow(self) -> problems.Problem:
+    def _time_out(self) -> None:
         why = f"the body did not arrive within {self._admission.settings.max_body_s:g} s"
-        return problems.Problem(408, "slow-body", why, headers={"Connection": "close"})
+        self.give_up(problems.Problem(408, "slow-body", why, headers={"Connection": "close"}))
+
+
+def _too_many_bodies() -> problems.Problem:
+    return _busy("too many request bodies are incomplete, and this is the oldest; try again", close=True)
 
 
 def _busy(why: str, *, close: bool = False) -> problems.Problem:

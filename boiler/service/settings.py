@@ -7,8 +7,7 @@ variable                       default     meaning
 ``BOILER_WAV_DIR``             as indexed  the folder of sounds, to play and draw them
 ``BOILER_DEVICE``              cpu         device on which uploads are embedded: cpu, cuda, mps
 ``BOILER_ENGINE``              by size     name of the search engine
-``BOILER_API_KEYS``            none        comma-separated ``scope:key``, scopes read, feedback, admin; none: no key
-needed
+``BOILER_API_KEYS``            none        comma-separated ``scope:key``; scopes: read, feedback, admin
 ``BOILER_CORS_ORIGINS``        none        comma-separated origins that browsers may call from; ``*`` allows any
 ``BOILER_INSECURE``            0           1: allow other machines without API keys
 ``BOILER_ROOT_PATH``           none        prefix under which a proxy serves the API, such as /api
@@ -19,8 +18,8 @@ needed
 ``BOILER_MAX_UPLOAD_S``        600         duration of an upload, decoded
 ``BOILER_MAX_BODY_S``          60          time for a client to send its body
 ``BOILER_MAX_REQUESTS``        64          requests in progress per worker; more get 503
-``BOILER_MAX_RECEIVING``       128         bodies that a worker receives at once; more get 503
-``BOILER_MAX_RECEIVING_PER_CLIENT``  32    the same, from one address
+``BOILER_MAX_RECEIVING``       128         incomplete bodies per worker; beyond that the oldest gets 503
+``BOILER_MAX_RECEIVING_PER_CLIENT``  32    the same, of one address
 ``BOILER_MAX_WAITING``         8           uploads, or long searches, that wait per worker; more get 503
 ``BOILER_DECODER_WORKERS``     1           processes per worker that decode uploads; two more decode indexed sounds
 ``BOILER_DECODE_TIMEOUT_S``    30          time to decode an upload, or one block of an indexed sound
