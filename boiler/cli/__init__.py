@@ -50,6 +50,11 @@ COMMANDS = {
         "write embeddings of sounds, pictures or videos to .npz files",
         "boiler embed ~/sounds --output_dir out --model MFCCStats",
     ),
+    "export": Command(
+        "boiler.cli.export",
+        "export encoders (ONNX), weights (safetensors), vectors (Parquet) and sounds (audiofolder)",
+        "boiler export MODEL_DIR --parquet vectors.parquet",
+    ),
     "evaluate": Command(
         "boiler.cli.evaluate", "measure how good the nearest neighbours are", "boiler evaluate MODEL_DIR"
     ),

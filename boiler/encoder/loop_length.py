@@ -86,7 +86,13 @@ def clip_lengths(
     # every P at once: the sum over samples of a number made from the sample, times a power for its position, modulo
     # 2**32. Equal parts have equal hashes, so no repetition is missed. Comparing the samples at both ends rules out
     # most collisions; the P that remains is verified in full.
-    powers = torch.full_like(quantised[:1], factor).cumprod(1, dtype=torch.int32)
+    if torch.compiler.is_exporting():  # ONNX has no cumulative product
+        powers = torch.full_like(quantised[:1, :1], factor)
+        while powers.shape[1] < n_samples:
+            powers = torch.cat([powers, powers * powers[:, -1:]], dim=1)
+        powers = powers[:, :n_samples]
+    else:
+        powers = torch.full_like(quantised[:1], factor).cumprod(1, dtype=torch.int32)
     sums = ((quantised * factor + addend) * quantised * powers).cumsum(1, dtype=torch.int32)
     before = sums[:, :-1]  # of the first P samples, P = 1 ... T - 1
     repeats = (sums[:, -1:] - before) == before.flip(1) * powers[:, :-1]

@@ -11,7 +11,6 @@ import itertools
 import re
 import secrets
 import types
-from collections import Counter
 from collections.abc import Awaitable, Generator
 from time import perf_counter
 from typing import Any

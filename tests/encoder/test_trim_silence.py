@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from boiler.encoder.loop_length import loop_lengths
-from boiler.encoder.trim_silence import MIN_FRAMES, trim_silence
+from boiler.encoder.trim_silence import MIN_FRAMES, trim_silence, trim_silence_batch
 from boiler.model.mel import LogMel, MelSettings
 
 SETTINGS = MelSettings()
@@ -77,3 +77,18 @@ def test_scripted_is_eager() -> None:
     windows = torch.cat([window(silence(9), noise(20)), torch.zeros(1, 1, WINDOW)])
     scripted = torch.jit.script(trim_silence)
     torch.testing.assert_close(scripted(MEL(windows), loop_lengths(windows), 0.0, HOP), trimmed(windows))
+
+
+def test_one_computation_for_all_windows_gives_the_same() -> None:
+    rng = torch.Generator().manual_seed(0)
+    loudness = torch.rand(6, 1, 5, 40, generator=rng)
+    loudness[0] = 0  # nothing sounds
+    loudness[1, ..., :7] = 0
+    loudness[2, ..., 12:] = 0
+    loudness[3] = 0
+    loudness[3, ..., 20:22] = 1  # a click
+    loudness[4, ..., :3] = loudness[4, ..., 30:] = 0
+    lengths = [40_000, 2_000, 1_500, 4_000, 3_500, 99]
+    one_by_one = trim_silence(loudness, lengths, 0.5, 100)
+    together = trim_silence_batch(loudness, torch.tensor(lengths), 0.5, 100)
+    assert torch.equal(one_by_one, together)

@@ -1,0 +1,181 @@
+"""Take what boiler holds elsewhere: encoders, weights, vectors and sounds, in formats that others read.
+
+    $ boiler export exp/sounds/MFCCStats --onnx encoder.onnx
+    $ boiler export exp/mine/vqvae_012/PooledVQVAE --onnx encoder.onnx --pt_path exp/mine/vqvae_012.pt
+    $ boiler export exp/sounds/MFCCStats --parquet vectors.parquet --audiofolder ~/dataset
+    $ boiler export exp/mine/vqvae_012.pt --safetensors weights.safetensors
+
+--onnx: the encoder, which runs without boiler and torch. --parquet: a row for each window, with its vector and what
+is known of its sound. --audiofolder: metadata.csv with file_name, and the sounds (links where the disk allows them), as
+the datasets library and `boiler index` read them. --safetensors: the weights of a checkpoint, with its settings as
+metadata.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from boiler import arguments, encoder, files
+from boiler.catalog.items import Item
+from boiler.encoder.onnx_export import export_onnx
+from boiler.encoder.runtime import EncoderRuntime
+from boiler.errors import CheckpointError, SettingsError
+from boiler.model import checkpoint
+from boiler.search.nearest import Nearest
+from boiler.store import generation
+
+BATCH_ROWS = 10_000
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", type=Path, metavar="MODEL_DIR|CHECKPOINT", help="what to export from")
+    parser.add_argument("--onnx", type=Path, metavar="FILE", help="write the encoder of the model directory")
+    parser.add_argument("--pt_path", type=Path, help="for --onnx: the checkpoint that the encoder was built from")
+    parser.add_argument("--parquet", type=Path, metavar="FILE", help="write vectors and metadata")
+    parser.add_argument("--audiofolder", type=Path, metavar="DIR", help="write metadata.csv and the sounds")
+    parser.add_argument("--safetensors", type=Path, metavar="FILE", help="write the weights of the checkpoint")
+
+
+def run(args: argparse.Namespace) -> int:
+    writers: dict[str, Callable[[Path], str]] = {
+        "onnx": lambda path: write_onnx(args.source, path, args.pt_path),
+        "parquet": lambda path: write_parquet(args.source, path),
+        "audiofolder": lambda path: write_audiofolder(args.source, path),
+        "safetensors": lambda path: write_safetensors(args.source, path),
+    }
+    wanted = [(writer, getattr(args, name)) for name, writer in writers.items() if getattr(args, name) is not None]
+    if not wanted:
+        raise SettingsError(f"export what? Give one of {', '.join(f'--{name}' for name in writers)}")
+    for writer, path in wanted:
+        print(f"{path}: {writer(path)}")
+    return 0
+
+
+def write_onnx(model_dir: Path, path: Path, pt_path: Path | None = None) -> str:
+    """The encoder of a model directory as an ONNX model. Returns what was written, in words.
+
+    Raises: ModelDirError: no model directory. CheckpointError: the encoder needs its checkpoint. SettingsError: it
+        cannot be exported.
+    """
+    opened = generation.open(model_dir)
+    script = opened.path / "encoder.pt"
+    if not script.is_file() or files.sha256_of(script) != opened.header.encoder_sha256:
+        raise CheckpointError(f"{script} is not the encoder that this index was made with: index again")
+    header = EncoderRuntime.load(script).header
+    made = encoder.create(header["encoder"], pt_path)
+    # What it was fitted to is in encoder.pt alone.
+    module, _ = checkpoint.load_script(script)
+    try:
+        made.load_state_dict(module.state_dict())
+    except RuntimeError as error:
+        raise CheckpointError(f"{pt_path} is not what the encoder of {model_dir} was built from") from error
+    export_onnx(made, path)
+    return f"{header['encoder']}, {made.window_samples} samples at {made.sample_rate_hz} Hz to {made.dim} numbers"
+
+
+def write_parquet(model_dir: Path, path: Path) -> str:
+    """A row for each window: the fields of its item (further metadata as JSON), `start_s`, `end_s` and `embedding`."""
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    opened = generation.open(model_dir)
+    with Nearest(model_dir) as nearest:
+        items = {item.n: _plain(item) for item in _items(nearest)}
+    with files.replacing(path) as aside:
+        writer: Any = None
+        for start in range(0, len(opened.rows), BATCH_ROWS):
+            rows = opened.rows[start : start + BATCH_ROWS]
+            vectors = opened.vectors[start : start + BATCH_ROWS]
+            table = pa.Table.from_pylist(
+                [
+                    {**items[int(row["n"])], "start_s": float(row["start_s"]), "end_s": float(row["end_s"])}
+                    for row in rows
+                ]
+            )
+            flat = pa.array(vectors.ravel(), pa.float32())
+            table = table.append_column("embedding", pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]))
+            if writer is None:
+                # A column without any value in the first rows may have one later.
+                known = [pa.field(one.name, pa.string()) if pa.types.is_null(one.type) else one for one in table.schema]
+                writer = pyarrow.parquet.ParquetWriter(aside, pa.schema(known))
+            writer.write_table(table.cast(writer.schema))
+        if writer is None:
+            raise SettingsError(f"{model_dir} holds no vectors")
+        writer.close()
+    return f"{len(opened.rows)} vectors of {len(items)} sounds"
+
+
+def write_audiofolder(model_dir: Path, folder: Path) -> str:
+    """`metadata.csv` with `file_name`, `label` and further metadata, and the sounds beside it.
+
+    Raises: SoundNotHereError: the folder that was indexed is not here.
+    """
+    with Nearest(model_dir) as nearest:
+        items = list(_items(nearest))
+        keys = sorted({key for item in items for key in item.metadata} - {"file_name", "label"})
+        for item in items:
+            target = folder / item.id
+            target.parent.mkdir(parents=True, exist_ok=True)
+            source = nearest.path(item.n)
+            if not target.exists():
+                _link_or_copy(source, target)
+    with files.replacing(folder / "metadata.csv") as aside, aside.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, ["file_name", "label", *keys])
+        writer.writeheader()
+        for item in items:
+            further = {key: item.metadata.get(key, "") for key in keys}
+            writer.writerow({"file_name": item.id, "label": item.label or "", **further})
+    return f"{len(items)} sounds and metadata.csv"
+
+
+def write_safetensors(pt_path: Path, path: Path) -> str:
+    """The network's weights and what was fitted beside them (`learned.NAME`); the settings of the network and of the
+    mel front end as JSON in the metadata."""
+    try:
+        library = importlib.import_module("safetensors.torch")
+    except ImportError as error:
+        raise CheckpointError("this takes safetensors: pip install 'boiler[safetensors]'") from error
+    loaded = checkpoint.load(pt_path)
+    tensors = {name: tensor.contiguous() for name, tensor in loaded.weights.items()}
+    tensors |= {f"learned.{name}": tensor.contiguous() for name, tensor in loaded.learned.items()}
+    metadata = {"network": json.dumps(loaded.network), "mel": json.dumps(loaded.mel), "format": "pt"}
+    with files.replacing(path) as aside:
+        library.save_file(tensors, aside, metadata)
+    return f"{len(tensors)} tensors"
+
+
+def _items(nearest: Nearest) -> Iterator[Item]:
+    page = 1_000
+    for offset in range(0, len(nearest), page):
+        yield from nearest.items(offset=offset, limit=page)
+
+
+def _plain(item: Item) -> dict[str, Any]:
+    return {key: json.dumps(value) if isinstance(value, dict) else value for key, value in asdict(item).items()}
+
+
+def _link_or_copy(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or one without hard links
+        shutil.copyfile(source, target)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    return arguments.command(
+        argv, prog="boiler export", description=__doc__ or "", add_arguments=add_arguments, run=run
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
