@@ -285,9 +285,9 @@ def test_a_slow_consumer_causes_no_timeout(folder: Path) -> None:
         events = []
         for event in made.windows([("long", folder / "b-long.flac")]):
             events.append(event)
-            if worker.busy and worker.connection is not None and worker._asked_s is not None:
+            if worker.busy and worker.connection is not None and worker._sent_s is not None:
                 assert worker.connection.poll(60)
-                worker._asked_s -= 1_000  # as if we had listened to the piece for a quarter of an hour
+                worker._sent_s -= 1_000  # as if we had listened to the piece for a quarter of an hour
     assert alike(cut(events), here(folder / "b-long.flac"))
 
 
