@@ -23,7 +23,7 @@ from boiler.indexing import pipeline
 from boiler.indexing.pipeline import IndexSettings
 from boiler.model import checkpoint
 from boiler.search.nearest import ByItem, BySamples, BySound, Nearest
-from boiler.service.app import Web
+from boiler.service.app import BoilerApp
 from boiler.service.settings import Settings
 from boiler.store import generation
 from boiler.store.header import Header
@@ -73,7 +73,7 @@ def nearest(model_dir: Path) -> Iterator[Nearest]:
 
 @pytest.fixture(scope="module")
 def client(model_dir: Path) -> Iterator[TestClient]:
-    with TestClient(Web(Settings(model_dir=model_dir, log="none"))) as made:
+    with TestClient(BoilerApp(Settings(model_dir=model_dir, log="none"))) as made:
         yield made
 
 
