@@ -85,7 +85,7 @@ def test_the_same_input_gives_the_same_files_to_the_byte(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     ("numbers", "ids", "reason"),
-    [([0, 1, 0], "ab", "in the order of n"), ([0, 2], "ab", "not among"), ([0, 1], "a", "not among")],
+    [([0, 1, 0], "ab", "sorted by n"), ([0, 2], "ab", "not among"), ([0, 1], "a", "not among")],
 )
 def test_arrays_and_items_that_do_not_belong_together_are_refused(
     tmp_path: Path, numbers: list[int], ids: str, reason: str
@@ -106,7 +106,7 @@ def test_the_last_two_are_kept_and_the_one_before_comes_back(tmp_path: Path) -> 
     assert generation.names(tmp_path / "m") == [opened[2].name, opened[3].name]
     assert generation.rollback(tmp_path / "m").name == opened[2].name
     assert generation.open(tmp_path / "m").name == opened[2].name
-    with pytest.raises(ModelDirError, match="nothing to go back to"):
+    with pytest.raises(ModelDirError, match="no previous index to roll back to"):
         generation.rollback(tmp_path / "m")
     # what comes next comes after all that were there, and the one that was taken back is not kept for it
     latest = publish(tmp_path / "m", seed=9)
@@ -204,7 +204,7 @@ def test_another_encoder_is_refused_at_opening(tmp_path: Path) -> None:
     opened = publish(tmp_path / "m", encoder_pt=tmp_path / "e.pt")
     (opened.path / "encoder.pt").unlink()
     (opened.path / "encoder.pt").write_bytes(b"WEIGHTS")
-    with pytest.raises(ModelDirError, match="not the encoder this index was made with"):
+    with pytest.raises(ModelDirError, match="not the encoder of this index"):
         generation.open(tmp_path / "m")
 
 
@@ -360,7 +360,7 @@ def test_readers_see_one_generation_whole_while_others_are_published(tmp_path: P
 
 @pytest.mark.parametrize(
     "step",
-    ["boiler.store.generation.folder_of", "boiler.store.manifest.read", "boiler.store.manifest.check_sizes",
+    ["boiler.store.generation.folder_of", "boiler.store.manifest.read_manifest", "boiler.store.manifest.check_sizes",
      "boiler.files.sha256_of", "boiler.store.generation._map"],
 )  # fmt: skip
 def test_a_generation_removed_while_it_is_opened_gives_way_to_the_current_one(
