@@ -1,18 +1,24 @@
-"""Array types for annotations, and batches of any sequence.
+"""Array types for annotations, loading arrays, and batches of any sequence.
 
 The names give the element type; a docstring gives the shape, as in ``vectors [N, D]``.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 T = TypeVar("T")
+
+AST_LOCK = threading.Lock()
+"""Held while Python source is parsed. On 3.11 two threads that parse at once can fail with "SystemError: AST
+constructor recursion depth mismatch", and numpy parses the header of every .npy file that way."""
 
 AnyArray: TypeAlias = npt.NDArray[Any]
 FloatArray: TypeAlias = npt.NDArray[np.floating[Any]]
@@ -41,3 +47,13 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+def map_array(path: Path) -> AnyArray:
+    """Map the array in an .npy file for reading; any threads may do so at once.
+
+    Raises: OSError, ValueError, EOFError: missing or damaged.
+    """
+    with AST_LOCK:
+        array: AnyArray = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import ast
 
+from boiler.arrays import AST_LOCK
 from boiler.errors import QueryError
 from boiler.search.filters import FIELDS, METADATA, Among, And, Compare, Filter, Glob, Not, Or, Under, Value, shortened
 
@@ -24,7 +25,8 @@ def parse(text: str) -> Filter:
     Raises: QueryError: it cannot be parsed; the message quotes the part.
     """
     try:
-        tree = ast.parse(text.strip(), mode="eval")  # parsed, never evaluated
+        with AST_LOCK:
+            tree = ast.parse(text.strip(), mode="eval")  # parsed, never evaluated
         return _read(tree.body, text.strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise QueryError(

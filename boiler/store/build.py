@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from boiler import files
-from boiler.arrays import Float32Array, Int64Array, StructuredArray
+from boiler.arrays import Float32Array, Int64Array, StructuredArray, map_array
 from boiler.catalog import items as items_module
 from boiler.catalog.items import Failure, Item, PlacedItem
 from boiler.engine import normalize, selection
@@ -117,8 +117,7 @@ def save_blocks(path: Path, shape: tuple[int, int], blocks: Iterable[Float32Arra
         np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
         for block in blocks:
             stream.write(np.ascontiguousarray(block, "<f4").data)
-    mapped: Float32Array = np.load(path, mmap_mode="r")
-    return mapped
+    return map_array(path)
 
 
 def _normalized_blocks(vectors: Float32Array) -> Iterator[Float32Array]:

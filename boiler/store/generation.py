@@ -43,7 +43,7 @@ from pathlib import Path
 import numpy as np
 
 from boiler import files as files_module
-from boiler.arrays import AnyArray, Float32Array, StructuredArray
+from boiler.arrays import AnyArray, Float32Array, StructuredArray, map_array
 from boiler.catalog import items as items_module
 from boiler.catalog.items import Failure, Item, ItemDatabase
 from boiler.engine.selection import ALWAYS_WRITTEN, EngineChoice
@@ -183,10 +183,9 @@ def _open(path: Path, name: str) -> Generation:
 
 def _map(file: Path) -> AnyArray:
     try:
-        array: AnyArray = np.load(file, mmap_mode="r", allow_pickle=False)
+        return map_array(file)
     except (OSError, ValueError, EOFError) as error:
         raise ModelDirError(f"{file} is damaged ({error}): run boiler index again") from error
-    return array
 
 
 def check(model_dir: str | os.PathLike[str]) -> Generation:

@@ -26,7 +26,7 @@ from pathlib import Path
 import faiss
 import numpy as np
 
-from boiler.arrays import BoolArray, Float32Array, Int64Array, StructuredArray
+from boiler.arrays import BoolArray, Float32Array, Int64Array, StructuredArray, map_array
 from boiler.engine.distance import angular_distance
 
 MAP_FILE = "map.npy"
@@ -104,8 +104,8 @@ def _previous_points(
     if before is None:
         return points, known
     try:
-        old: StructuredArray = np.load(before / MAP_FILE, allow_pickle=False)
-        old_vectors: Float32Array = np.load(before / "item_vectors.npy", mmap_mode="r", allow_pickle=False)
+        old: StructuredArray = map_array(before / MAP_FILE)
+        old_vectors: Float32Array = map_array(before / "item_vectors.npy")
     except (OSError, ValueError, EOFError):
         return points, known  # none, or damaged: fit from scratch
     if old.dtype != MAP_POINT or old_vectors.shape != (len(old), vectors.shape[1]) or not len(old):
