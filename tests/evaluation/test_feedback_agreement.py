@@ -68,4 +68,4 @@ def test_the_command_prints_it_without_labels(nearest: Nearest, capsys: pytest.C
     assert "has no feedback yet" in capsys.readouterr().err
     judged(nearest, 0, likes=[1], dislikes=[2])
     assert evaluate.main([str(nearest.model_dir), "--feedback"]) == 0
-    assert "in 100.0 %" in capsys.readouterr().out
+    assert "In 100.0 %" in capsys.readouterr().out
