@@ -112,8 +112,8 @@ def test_the_index_before_comes_back(folder: Path, tmp_path: Path, capsys: pytes
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "which folder"),
-        (["MFCCStats"], "which folder"),
+        ([], "no folder given"),
+        (["MFCCStats"], "no folder given"),
         (["missing", "MFCCStats"], "missing is not a folder"),
         (["{folder}", "MFCCStat"], "did you mean 'MFCCStats'"),
         (["--wav_dir", "{folder}", "{folder}"], "no encoder is called"),

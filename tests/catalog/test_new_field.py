@@ -74,8 +74,8 @@ def test_it_is_in_the_http_model_and_in_what_the_service_sends(tmp_path: Path) -
 from boiler.catalog.items import Item
 from boiler.service import responses, schemas
 
-schema = schemas.ItemPage.model_json_schema()["$defs"]["Item"]["properties"]
-print(json.dumps([schema["mood"]["description"], schema["tags"]["items"], responses.item(Item(0, "a", mood="calm"))]))
+schema = schemas.ItemPage.model_json_schema()["$defs"]["ItemRow"]["properties"]
+print(json.dumps([schema["mood"]["description"], schema["tags"]["items"], responses.item_row(Item(0, "a", mood="calm"))]))
 """
     description, items, sent = run(script)
     assert description == "how it feels"
