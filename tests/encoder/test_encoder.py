@@ -27,7 +27,21 @@ def sounds() -> torch.Tensor:
     return torch.stack(rows)[:, None]
 
 
-@pytest.fixture(scope="module", params=sorted(TABLE))
+# Encoders made from a model of another library: its own level, rate and window count, so a file each tests them.
+OTHERS_MODELS = {
+    "ASTEncoder": "test_ast.py",
+    "ONNXEncoder": "test_onnx.py",
+    "TorchScriptEncoder": "test_torchscript.py",
+    "WhisperEncoder": "test_whisper.py",
+}
+
+
+def test_encoders_of_others_models_have_their_own_tests() -> None:
+    assert set(OTHERS_MODELS) <= set(TABLE)
+    assert [name for name in OTHERS_MODELS.values() if not (Path(__file__).parent / name).exists()] == []
+
+
+@pytest.fixture(scope="module", params=sorted(set(TABLE) - set(OTHERS_MODELS)))
 def made(request: pytest.FixtureRequest, checkpoint_path: Path) -> Encoder:
     """Each encoder of the table, fitted where it is to be fitted."""
     found = encoder.create(request.param, checkpoint_path if encoder.find(request.param).needs_checkpoint else None)
