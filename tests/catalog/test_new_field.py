@@ -75,7 +75,8 @@ from boiler.catalog.items import Item
 from boiler.service import responses, schemas
 
 schema = schemas.ItemPage.model_json_schema()["$defs"]["ItemRow"]["properties"]
-print(json.dumps([schema["mood"]["description"], schema["tags"]["items"], responses.item_row(Item(0, "a", mood="calm"))]))
+sent = responses.item_row(Item(0, "a", mood="calm"))
+print(json.dumps([schema["mood"]["description"], schema["tags"]["items"], sent]))
 """
     description, items, sent = run(script)
     assert description == "how it feels"
