@@ -99,6 +99,7 @@ print(json.dumps([EXPORTED[-1], export.items_csv([Item(0, "a.wav", mood="calm")]
 
 def test_the_catalog_returns_it_once_a_migration_has_added_it(tmp_path: Path) -> None:
     script = """
+sys.path.insert(0, sys.argv[3])
 from catalogs import add_files, hear
 from boiler.catalog.catalog import Catalog
 
@@ -112,7 +113,7 @@ with Catalog(Path(sys.argv[2]) / "catalogue.sqlite") as catalog:
     catalog.db.execute(view.replace("metadata,", "metadata, mood,"))
     print(json.dumps([(item.id, item.mood, item.tags) for item in catalog.items(lambda id: id)]))
 """
-    assert run(script, tmp_path) == [["a.wav", "calm", []]]
+    assert run(script, tmp_path, Path(__file__).parents[1]) == [["a.wav", "calm", []]]
 
 
 @pytest.mark.parametrize("kind", ["bag_top", "mfcc"])
