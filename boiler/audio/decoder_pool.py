@@ -19,20 +19,18 @@ A process pool does not do: its tasks cannot stream, and its workers import the 
 from __future__ import annotations
 
 import os
-import queue
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import chain, islice
 from multiprocessing.connection import wait
-from types import TracebackType
-from typing import Any, BinaryIO, ClassVar, Generic, NamedTuple, Self, TypeAlias, TypeVar
+from typing import Any, BinaryIO, ClassVar, Generic, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
 from boiler.audio.stream import Limits, Probe, Samples, Source, sample_range, source_name
 from boiler.audio.windows import DEFAULT_WINDOWS, SAMPLE_RATE_HZ, Window, WindowCutter, WindowSpec
+from boiler.audio.worker_pool import WorkerPool
 from boiler.audio.worker_process import WorkerLost, WorkerProcess
 from boiler.errors import ExhaustedError, NotASoundError, SoundError, SoundLimitError
 
@@ -175,7 +173,7 @@ class _Lane:
                 self._n_suspects = max(0, self._n_suspects - 1)
 
 
-class Decoders:
+class Decoders(WorkerPool):
     """Worker processes that decode. A context manager; `close` ends them. Safe to call from several threads.
 
     Arguments:
@@ -186,7 +184,6 @@ class Decoders:
     """
 
     MODULE: ClassVar[str] = "boiler.audio.decode_worker"
-    """The module whose `serve` runs in the processes."""
 
     def __init__(
         self,
@@ -196,21 +193,8 @@ class Decoders:
         memory_bytes: int = 2 * 2**30,
         limits: Limits | None = None,
     ) -> None:
-        if workers < 1:
-            raise ValueError(f"at least one worker is needed, not {workers}")
+        super().__init__(workers, timeout_s, memory_bytes)
         self.limits = limits or Limits()
-        self._workers = [WorkerProcess(timeout_s, memory_bytes, self.MODULE) for _ in range(workers)]
-        self._free: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
-        for worker in self._workers:
-            self._free.put(worker)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def pids(self) -> list[int]:
@@ -222,11 +206,6 @@ class Decoders:
         with self._acquired(len(self._workers)) as workers:
             for worker in workers:
                 worker.start()
-
-    def close(self) -> None:
-        """End the workers. A later request starts them again."""
-        for worker in self._workers:
-            worker.stop()
 
     def load(
         self,
@@ -319,21 +298,6 @@ class Decoders:
         with self._acquired(1) as (worker,):
             worker.send(verb, _sendable(source), *arguments)
             return _only_part(worker, source_name(source))
-
-    @contextmanager
-    def _acquired(self, at_most: int) -> Iterator[list[WorkerProcess]]:
-        """Up to `at_most` workers for exclusive use: waits for one, takes more only if they are free."""
-        workers = [self._free.get()]
-        with suppress(queue.Empty):
-            while len(workers) < at_most:
-                workers.append(self._free.get_nowait())
-        try:
-            yield workers
-        finally:
-            for worker in workers:
-                if worker.busy:  # left with an answer outstanding
-                    worker.stop()
-                self._free.put(worker)
 
 
 def _wait_for_any(workers: list[WorkerProcess]) -> None:

@@ -8,13 +8,11 @@
 from __future__ import annotations
 
 import os
-import queue
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
-from types import TracebackType
-from typing import Any, NamedTuple, Self, TypeAlias
+from collections.abc import Generator
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 from boiler.audio.stream import Samples
+from boiler.audio.worker_pool import WorkerPool
 from boiler.audio.worker_process import WorkerLost, WorkerProcess
 from boiler.errors import EmbeddingError
 from boiler.vision.frame_worker import as_pixels
@@ -22,7 +20,6 @@ from boiler.vision.video import FrameSize, Picture
 
 Source: TypeAlias = str | os.PathLike[str] | bytes
 
-MODULE = "boiler.vision.frame_worker"
 TIMEOUT_S = 120.0
 MEMORY_BYTES = 4 * 2**30
 
@@ -34,31 +31,17 @@ class Frames(NamedTuple):
     pictures: Picture
 
 
-class FramePool:
+class FramePool(WorkerPool):
     """Processes that read pictures and videos; they start with the first request. Any number of threads may call."""
 
+    MODULE: ClassVar[str] = "boiler.vision.frame_worker"
+
     def __init__(self, workers: int = 1, timeout_s: float = TIMEOUT_S, memory_bytes: int = MEMORY_BYTES) -> None:
-        self._workers = [WorkerProcess(timeout_s, memory_bytes, MODULE) for _ in range(workers)]
-        self._free: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
-        for worker in self._workers:
-            self._free.put(worker)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the processes. A later request starts them again."""
-        for worker in self._workers:
-            worker.stop()
+        super().__init__(workers, timeout_s, memory_bytes)
 
     def picture(self, source: Source) -> Picture:
         """`boiler.vision.image.read` in a process. Raises: EmbeddingError: it is no picture, or the process died."""
-        with self._taken() as worker:
+        with self._acquired(1) as (worker,):
             worker.send("picture", _sendable(source))
             part, carried = _answer(worker, _name(source))
         return as_pixels(carried, part["shape"])
@@ -72,7 +55,7 @@ class FramePool:
         """
         size = size or FrameSize()
         name = _name(source)
-        with self._taken() as worker:
+        with self._acquired(1) as (worker,):
             worker.send("frames", _sendable(source), rate_hz, size.short_side, size.crop)
             while worker.busy:
                 part, carried = _answer(worker, name)
@@ -80,16 +63,6 @@ class FramePool:
                     worker.send("more")
                 if carried.size:
                     yield Frames(part["rate_hz"], as_pixels(carried, part["shape"]))
-
-    @contextmanager
-    def _taken(self) -> Iterator[WorkerProcess]:
-        worker = self._free.get()
-        try:
-            yield worker
-        finally:
-            if worker.busy:  # left in the middle of something
-                worker.stop()
-            self._free.put(worker)
 
 
 def _sendable(source: Source) -> str | bytes:
