@@ -1,14 +1,14 @@
-"""The figures of an evaluation once more, by another hand: plain loops, nothing of boiler's measures.
+"""Compute the figures of an evaluation independently: plain loops, none of boiler's metrics.
 
     $ python notebooks/evaluation_by_hand.py exp/esc10/MFCCStats esc10
     $ python notebooks/evaluation_by_hand.py exp/fsdd/MFCCStats fsdd
 
 Reads what TensorBoard's projector reads (`tensors.tsv`, `metadata.tsv`), takes labels and groups from the names of the
 files, sorts every item's candidates, and compares with evaluation.json of the same index (run `boiler evaluate` first,
-with `--corpus esc10`, or `--corpus fsdd --group none --group speaker`). Exits 1 when a figure is off by more than .01.
+with `--dataset esc10`, or `--dataset fsdd --group none --group speaker`). Exits 1 when a figure is off by more than .01.
 """
 
-# %% What is asked of which index
+# %% Index and data set
 import csv
 import json
 import math
@@ -16,7 +16,7 @@ import re
 import sys
 from pathlib import Path
 
-model_dir, corpus = Path(sys.argv[1]), sys.argv[2]
+model_dir, dataset = Path(sys.argv[1]), sys.argv[2]
 
 # %% Vectors and names, as the projector reads them
 with (model_dir / "00000/default/tensors.tsv").open(encoding="utf-8") as stream:
@@ -27,7 +27,7 @@ if len(set(ids)) != len(ids):
     sys.exit("This compares sounds of one window each; here are longer ones.")
 
 # %% Labels and groups, from the names alone
-if corpus == "esc10":
+if dataset == "esc10":
     labels = [id.split("/")[0] for id in ids]
     groups = {"recording": [re.search(r"/\d-(\d+)-", id)[1] for id in ids]}
 else:
@@ -40,10 +40,10 @@ def similarity(a, b):
     return sum(x * y for x, y in zip(a, b, strict=True))
 
 
-def measured(group):
+def measure(group):
     totals = dict.fromkeys(("P@1", "P@5", "P@10", "R@10", "nDCG@10", "MRR", "mAP"), 0.0)
-    asked = 0
-    # 3,000 times 3,000 products of 80 numbers take Python an hour: those alone are left to numpy, where it is there.
+    n_queries = 0
+    # 3,000 x 3,000 products of 80 numbers take an hour in Python: numpy computes them if it is installed.
     try:
         import numpy
 
@@ -58,7 +58,7 @@ def measured(group):
         hits = sum(right)
         if not hits:
             continue
-        asked += 1
+        n_queries += 1
         for k in (1, 5, 10):
             totals[f"P@{k}"] += sum(right[:k]) / k
         totals["R@10"] += sum(right[:10]) / hits
@@ -71,18 +71,18 @@ def measured(group):
                 found += 1
                 precisions += found / rank
         totals["mAP"] += precisions / hits
-    return {name: total / asked for name, total in totals.items()}
+    return {name: total / n_queries for name, total in totals.items()}
 
 
 # %% Side by side
 generation = json.loads((model_dir / "boiler.json").read_text(encoding="utf-8"))["generation"]
-told = json.loads((model_dir / "evaluation" / generation / "evaluation.json").read_text(encoding="utf-8"))
+report = json.loads((model_dir / "evaluation" / generation / "evaluation.json").read_text(encoding="utf-8"))
 worst = 0.0
-for evaluated in told["tables"]:
+for evaluated in report["tables"]:
     name = evaluated["group"]
     figures = {line["measure"]: line["encoder"]["mean"] for line in evaluated["lines"]}
-    print(f"{told['encoder']} on {corpus}, left out: itself and {name}")
-    for measure, value in measured(groups[name]).items():
+    print(f"{report['encoder']} on {dataset}, group excluded: {name}")
+    for measure, value in measure(groups[name]).items():
         worst = max(worst, abs(value - figures[measure]))
         print(f"  {measure:8} by hand {value:.4f}   evaluate {figures[measure]:.4f}   {value - figures[measure]:+.5f}")
 print(f"The largest difference is {worst:.6f}.")

@@ -10,7 +10,7 @@ checkpoint, or a model directory: then frames are resampled to the encoder's rat
 
 What differs from the published package: a list of files with a bad one among them is finished before the error is
 raised; pictures of unsigned integers reach from -1 to 1 whether they are scaled or not (there only when they are not);
-frames of a video keep their proportions; a sound file is whatever boiler decodes. docs/embeddings.md has it all.
+frames of a video keep their proportions; a sound file is whatever boiler decodes.
 
     >>> import numpy as np
     >>> from boiler.embedding import openl3
