@@ -5,7 +5,8 @@
 
 Reads what TensorBoard's projector reads (`tensors.tsv`, `metadata.tsv`), takes labels and groups from the names of the
 files, sorts every item's candidates, and compares with evaluation.json of the same index (run `boiler evaluate` first,
-with `--dataset esc10`, or `--dataset fsdd --group none --group speaker`). Exits 1 when a figure is off by more than .01.
+with `--dataset esc10`, or `--dataset fsdd --group none --group speaker`). Exits 1 when a figure
+differs by more than .01.
 """
 
 # %% Index and data set
@@ -40,7 +41,7 @@ def similarity(a, b):
     return sum(x * y for x, y in zip(a, b, strict=True))
 
 
-def measure(group):
+def compute_metrics(group):
     totals = dict.fromkeys(("P@1", "P@5", "P@10", "R@10", "nDCG@10", "MRR", "mAP"), 0.0)
     n_queries = 0
     # 3,000 x 3,000 products of 80 numbers take an hour in Python: numpy computes them if it is installed.
@@ -82,7 +83,7 @@ for evaluated in report["tables"]:
     name = evaluated["group"]
     figures = {line["measure"]: line["encoder"]["mean"] for line in evaluated["lines"]}
     print(f"{report['encoder']} on {dataset}, group excluded: {name}")
-    for measure, value in measure(groups[name]).items():
+    for measure, value in compute_metrics(groups[name]).items():
         worst = max(worst, abs(value - figures[measure]))
         print(f"  {measure:8} by hand {value:.4f}   evaluate {figures[measure]:.4f}   {value - figures[measure]:+.5f}")
 print(f"The largest difference is {worst:.6f}.")
