@@ -31,6 +31,7 @@ from pathlib import Path
 import numpy as np
 from playwright.sync_api import sync_playwright
 
+import boiler
 from boiler.catalog.items import Item
 from boiler.search.nearest import Nearest
 from boiler.store import generation
@@ -149,7 +150,7 @@ def measure(room: Path, clicks: int, sessions: int) -> dict[str, object]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    app = Path(generation.__file__).parent / "app.py"
+    app = Path(boiler.__file__).with_name("app.py")
     words = ["-m", "streamlit", "run", str(app), "--server.port", str(port), "--server.headless", "true"]
     server = subprocess.Popen(
         [sys.executable, *words, "--", str(room / "index")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 
 from boiler.audio import stream
-from boiler.audio.decoder_pool import Decoders, DecodedSound
+from boiler.audio.decoder_pool import DecodedSound, Decoders
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 import sounds
 
 RATE_HZ = 48_000
@@ -63,7 +63,9 @@ def by_format(seconds: float) -> None:
 
 def by_folder(folder: Path) -> None:
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in stream.SUFFIXES)
-    took_s = min(processor_s(lambda: [stream.load(path) for path in paths[:50]]) for _ in range(2)) / min(50, len(paths))
+    took_s = min(processor_s(lambda: [stream.load(path) for path in paths[:50]]) for _ in range(2)) / min(
+        50, len(paths)
+    )
     print(f"\n{folder.name}: {len(paths)} files; here {1e3 * took_s:.1f} ms a file, {1 / took_s:.0f} files/s on a core")
     for workers in (1, 2):
         with Decoders(workers) as decoders:

@@ -76,7 +76,9 @@ def clips(wav_dir: Path | None) -> Tensor:
     else:
         paths = [path for path in sorted(wav_dir.rglob("*")) if path.suffix.lower() in stream.SUFFIXES]
         drawn = np.random.default_rng(0).permutation(len(paths))[:CLIPS]
-        rows = [windows.fill_window(stream.load(paths[number], end_s=windows.DEFAULT_WINDOWS.window_s)) for number in drawn]
+        rows = [
+            windows.fill_window(stream.load(paths[number], end_s=windows.DEFAULT_WINDOWS.window_s)) for number in drawn
+        ]
     return torch.from_numpy(np.stack(rows))[:, None, :WINDOW_SAMPLES]
 
 

@@ -35,7 +35,7 @@ import numpy as np
 from exp.common import made_corpus
 from exp.common.process_monitor import Costs, memory, tree, watched
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 import sounds
 
 MB = 2**20
@@ -169,7 +169,9 @@ def rows(work: Path, n_rows: int, dim: int) -> None:
     """Published, opened, served."""
     few, many = work / "rows-1000", work / f"rows-{n_rows}"
     for model_dir, n in ((few, 1_000), (many, n_rows)):
-        costs = watched([sys.executable, __file__, "--publish", str(n), "--dim", str(dim), "--work", model_dir])
+        costs = watched(
+            [sys.executable, "-m", "exp.benchmarks.index", "--publish", str(n), "--dim", str(dim), "--work", model_dir]
+        )
         print(costs.said, end="")
         print(f"Memory while publishing: {_memory(costs)}; {costs.wall_s:.0f} s with starting Python.")
     _opened(many)

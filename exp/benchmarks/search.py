@@ -404,7 +404,9 @@ def _published(vectors: Float32Array, bpm: Any, work: Path) -> Path:
                  metadata={"bpm": one})
             for row, one in enumerate(bpm.tolist())
         )  # fmt: skip
-        generation.publish(model_dir, Header("made up", vectors.shape[1]), vectors, rows_of(np.arange(len(bpm))), items, engine=small)
+        generation.publish(
+            model_dir, Header("made up", vectors.shape[1]), vectors, rows_of(np.arange(len(bpm))), items, engine=small
+        )
     return model_dir
 
 

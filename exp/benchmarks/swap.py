@@ -1,5 +1,7 @@
-"""A service under load takes up new indexes: `python -m exp.benchmarks.swap --swaps 20`. The test of the same
-(`pytest -m slow tests/test_swap.py`), with what it measures."""
+"""How soon a service under load answers from a new index: `python -m exp.benchmarks.swap --swaps 20`.
+
+The slow test `tests/service/test_swap.py`, with the figures it measures.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-import test_swap
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
+from tests.service import test_swap
 
 
 def main() -> int:

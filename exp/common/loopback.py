@@ -30,7 +30,16 @@ class Running(NamedTuple):
 def indexed(folder: Path, per_kind: int) -> Path:
     """A model directory of made-up sounds, which lie in `folder/sounds`."""
     write_collection(folder / "sounds", per_kind=per_kind)
-    command = [sys.executable, "-m", "boiler.index", "--wav_dir", folder / "sounds", "--model_dir", folder / "model", "MFCCStats"]
+    command = [
+        sys.executable,
+        "-m",
+        "boiler.index",
+        "--wav_dir",
+        folder / "sounds",
+        "--model_dir",
+        folder / "model",
+        "MFCCStats",
+    ]
     subprocess.run(command, check=True, capture_output=True)
     return folder / "model"
 
@@ -45,7 +54,10 @@ def running(module: Sequence[str], environment: Mapping[str, str], log: Path | N
     clean = {name: value for name, value in os.environ.items() if not name.startswith("BOILER_")}
     with (log or Path(os.devnull)).open("w") as said:
         process = subprocess.Popen(
-            [sys.executable, "-m", *module, "--port", str(port)], env=clean | dict(environment), stdout=said, stderr=said
+            [sys.executable, "-m", *module, "--port", str(port)],
+            env=clean | dict(environment),
+            stdout=said,
+            stderr=said,
         )
     try:
         _await(process, port)

@@ -20,7 +20,7 @@ import numpy as np
 
 from boiler.audio import synthesis
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 import sounds
 
 # (how to write it, rate in Hz, channels, files of a hundred)

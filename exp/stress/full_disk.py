@@ -1,22 +1,28 @@
-"""What a full disk does: `sudo python -m exp.stress.full_disk`. An index on a small file system of its own (tmpfs), brought up
-to date again and again with less and less room beside it; printed is what was said, and that the old index is whole."""
+"""Index on a disk that fills up: `sudo python -m exp.stress.full_disk`.
+
+Puts an index on a small file system of its own (tmpfs) and updates it again and again with little free space. Prints
+what each run reported, and checks that the previous index is still whole.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
+from boiler import arguments
 from boiler.store import generation
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from sounds import tone, write
 
 SIZE_KB = 6_000
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments.Parser(description=__doc__).parse_args(argv)
     with tempfile.TemporaryDirectory() as work:
         disk, folder = Path(work) / "disk", Path(work) / "sounds"
         disk.mkdir()

@@ -1,5 +1,8 @@
-"""What becomes of hostile files: `python -m exp.stress.hostile_corpus`. Makes them, indexes them among good ones, and prints a
-table of file and outcome in Markdown. The same corpus is part of the tests (`tests/hostile.py`)."""
+"""Index hostile files: `python -m exp.stress.hostile_corpus`.
+
+Writes damaged, oversized and misnamed files, indexes them together with good ones, and prints a table of file and
+outcome in Markdown. The tests use the same files (`tests/hostile.py`).
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,21 @@ import json
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from boiler import arguments
 from boiler.store import generation
 from exp.common.process_monitor import watched
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 import hostile
 from sounds import tone, write
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments.Parser(description=__doc__).parse_args(argv)
     with tempfile.TemporaryDirectory() as work:
         folder, model_dir = Path(work) / "sounds", Path(work) / "index"
         ids = hostile.write_corpus(folder)

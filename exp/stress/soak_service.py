@@ -65,7 +65,12 @@ class Load:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
 
     def ask(
-        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None, key: str = "read"
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: dict[str, str] | None = None,
+        key: str = "read",
     ) -> tuple[int, http.client.HTTPMessage, bytes]:
         head = {"X-API-Key": KEYS[key]} | (headers or {})
         for attempt in (0, 1):
@@ -168,9 +173,14 @@ class Load:
 
     def pictures(self) -> None:
         n = self.dice.randrange(1, 17)
-        for path in ("audio", "waveform?points=200", "spectrogram.png?width=200&height=64", "audio?start_s=0.1&end_s=0.3"):
+        for path in (
+            "audio",
+            "waveform?points=200",
+            "spectrogram.png?width=200&height=64",
+            "audio?start_s=0.1&end_s=0.3",
+        ):
             self.good("GET", f"/items/{n}/{path}")
-        headers, part = self.good("GET", f"/items/{n}/audio", None, {"Range": "bytes=10-109"})
+        _, part = self.good("GET", f"/items/{n}/audio", None, {"Range": "bytes=10-109"})
         if len(part) != 100:
             raise Fault(f"a range of 100 bytes has {len(part)}")
 
@@ -200,7 +210,11 @@ class Load:
             ("/nearest", b'{"embedding": [NaN, Infinity, 1e999]}', JSON),
             ("/nearest", b'{"embedding": ' + b"[" * 100_000, JSON),
             ("/nearest", self.dice.randbytes(500), JSON),
-            ("/nearest/query", b'{"seeds": [{"n": 1}], "where": {"label": "\' OR 1=1 --"}, "per_group": {"field": "x;"}}', JSON),
+            (
+                "/nearest/query",
+                b'{"seeds": [{"n": 1}], "where": {"label": "\' OR 1=1 --"}, "per_group": {"field": "x;"}}',
+                JSON,
+            ),
             ("/nearest/audio", *form(cut)),
             ("/nearest/audio", *form(bytes(mixed))),
             ("/embed", *form(self.dice.randbytes(20_000))),
@@ -208,13 +222,22 @@ class Load:
         ]
         path, body, headers = self.dice.choice(bodies)
         self.ask("POST", path, body, headers)  # may even be a sound: what counts is that it is no fault
-        if self.ask("GET", "/items/..%2f..%2fetc%2fpasswd")[0] < 400 or self.ask("GET", "/items", None, {"X-API-Key": "x"})[0] != 401:
+        if (
+            self.ask("GET", "/items/..%2f..%2fetc%2fpasswd")[0] < 400
+            or self.ask("GET", "/items", None, {"X-API-Key": "x"})[0] != 401
+        ):
             raise Fault("what must be refused was not")
 
     def left(self) -> None:
         body, headers = form(self.dice.choice(self.sounds).read_bytes())
-        lines = [f"POST /nearest/audio?k=2 HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEYS['read']}\r\nContent-Length: {len(body)}"]
-        wire = "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items())]).encode() + b"\r\n\r\n" + body
+        lines = [
+            f"POST /nearest/audio?k=2 HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEYS['read']}\r\nContent-Length: {len(body)}"
+        ]
+        wire = (
+            "\r\n".join([*lines, *(f"{name}: {value}" for name, value in headers.items())]).encode()
+            + b"\r\n\r\n"
+            + body
+        )
         with socket.create_connection(("127.0.0.1", self.port), timeout=60) as one:
             one.sendall(wire[: self.dice.choice([20, 300, len(wire) // 2, len(wire)])])
         self.counts["left"] += 1
@@ -236,7 +259,16 @@ def reindexing(sounds: Path, model_dir: Path, every_s: float, ended: threading.E
             new.unlink()
         else:
             new.write_bytes(first[:-2000] + os.urandom(2000))
-        command = [sys.executable, "-m", "boiler.index", "--wav_dir", str(sounds), "--model_dir", str(model_dir), "MFCCStats"]
+        command = [
+            sys.executable,
+            "-m",
+            "boiler.index",
+            "--wav_dir",
+            str(sounds),
+            "--model_dir",
+            str(model_dir),
+            "MFCCStats",
+        ]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             faults.append(f"boiler index: {done.stderr[-500:]}")
@@ -256,7 +288,10 @@ def main() -> int:
         folder = Path(name)
         model_dir = indexed(folder, per_kind=2)
         sounds = sorted((folder / "sounds").rglob("*.wav"))
-        environment = {"BOILER_API_KEYS": ",".join(f"{scope}:{key}" for scope, key in KEYS.items()), "OMP_NUM_THREADS": "1"}
+        environment = {
+            "BOILER_API_KEYS": ",".join(f"{scope}:{key}" for scope, key in KEYS.items()),
+            "OMP_NUM_THREADS": "1",
+        }
         command = ["boiler.cli.serve", str(model_dir), "--workers", str(args.workers)]
         try:
             with running(command, environment, folder / "log") as service:
@@ -278,7 +313,9 @@ def soak(args: argparse.Namespace, pid: int, load: Load, folder: Path) -> int:
             attempted(load, kind)
     ended, made = threading.Event(), [0]
     indexer = threading.Thread(
-        target=lambda: made.__setitem__(0, reindexing(folder / "sounds", load.model_dir, args.reindex_s, ended, load.faults))
+        target=lambda: made.__setitem__(
+            0, reindexing(folder / "sounds", load.model_dir, args.reindex_s, ended, load.faults)
+        )
     )
     indexer.start()
     begun = time.monotonic()
@@ -294,7 +331,10 @@ def soak(args: argparse.Namespace, pid: int, load: Load, folder: Path) -> int:
     ended.set()
     indexer.join()
     warm = [one for one in memory if one[0] >= args.minutes * 10]
-    early, late = (statistics.median(mb for _, mb, _ in some) for some in (warm[: max(1, len(warm) // 5)], warm[-max(1, len(warm) // 5) :]))
+    early, late = (
+        statistics.median(mb for _, mb, _ in some)
+        for some in (warm[: max(1, len(warm) // 5)], warm[-max(1, len(warm) // 5) :])
+    )
     grown = late / early - 1
     report = {
         "minutes": round((time.monotonic() - begun) / 60, 1), "requests": sum(load.counts.values()), "indexes": made[0],

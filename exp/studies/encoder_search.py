@@ -139,9 +139,7 @@ def dev(folder: Path, seeds: int) -> None:
     collections = [*learned_from, made_up(12)]
     made = JoinedDescriptors()
     with torch.inference_mode(False), torch.no_grad():
-        clips = {
-            one.name: [clip_of(made, windows.fill_window(sound)) for sound in one.sounds] for one in collections
-        }
+        clips = {one.name: [clip_of(made, windows.fill_window(sound)) for sound in one.sounds] for one in collections}
         draw = torch.Generator().manual_seed(0)
         all_clips = [clip for one in learned_from for clip in clips[one.name]]
         made.descriptors = made._fit_descriptors(all_clips, draw)

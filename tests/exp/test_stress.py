@@ -1,4 +1,4 @@
-"""A minute of the mixed load, and some of the attacks, as `exp/` has them for half an hour."""
+"""Every script of `exp/` starts; a minute of mixed load and some of the attacks find no fault."""
 
 from __future__ import annotations
 
@@ -8,13 +8,30 @@ from pathlib import Path
 
 import pytest
 
-EXP = Path(__file__).parent.parent / "exp"
+ROOT = Path(__file__).parents[2]
+
+
+SCRIPTS = sorted(
+    ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    for room in ("benchmarks", "stress", "studies")
+    for path in (ROOT / "exp" / room).glob("*.py")
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_script_says_how_it_is_used(script: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", script, "--help"], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "usage: " in done.stdout
 
 
 @pytest.mark.slow
 def test_a_minute_of_mixed_load_shows_no_fault() -> None:
-    command = [sys.executable, str(EXP / "soak_service.py"), "--minutes", "0.5", "--reindex_s", "15"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280)
+    command = [sys.executable, "-m", "exp.stress.soak_service", "--minutes", "0.5", "--reindex_s", "15"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, cwd=ROOT)
     assert done.returncode == 0, done.stdout[-3_000:] + done.stderr[-3_000:]
 
 
@@ -22,7 +39,8 @@ def test_a_minute_of_mixed_load_shows_no_fault() -> None:
 @pytest.mark.parametrize("kind", ["a vector of", "SQL", "in JSON", "silence", "key"])
 def test_attacks_get_what_they_must(kind: str) -> None:
     done = subprocess.run(
-        [sys.executable, str(EXP / "attack_service.py"), "--only", kind],
+        [sys.executable, "-m", "exp.stress.attack_service", "--only", kind],
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=280,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import doctest
 import json
-import multiprocessing
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,20 +66,20 @@ def test_a_damaged_file_is_reported_in_a_sentence(tmp_path: Path) -> None:
         FeedbackStore(tmp_path).add("q", "a", like=True)
 
 
-def write_many(folder: Path, user: str) -> None:
-    store = FeedbackStore(folder)
-    for n in range(20):
-        store.add("q", f"item{n}", like=True, user=user)
+WRITER = """
+import sys
+from pathlib import Path
+from boiler.search.feedback import FeedbackStore
+
+store = FeedbackStore(Path(sys.argv[1]))
+for n in range(20):
+    store.add("q", f"item{n}", like=True, user=sys.argv[2])
+"""
 
 
 def test_several_processes_write_at_a_time(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    workers = [context.Process(target=write_many, args=(tmp_path, name)) for name in ("ann", "bob")]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-        assert worker.exitcode == 0
+    writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), user]) for user in ("ann", "bob")]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
     assert len(list(FeedbackStore(tmp_path).export())) == 40
 
 
