@@ -137,7 +137,7 @@ def _decode_file(path: str, spec: WindowSpec, limits: Limits) -> Iterator[Sample
                 stated_s = track.stated_s
                 end_s = None
                 if spec.which == "first" and stated_s is not None:
-                    # One sample more than a window tells whether there is more.
+                    # One sample more than a window shows whether the sound continues.
                     end_s = (spec.window_samples + 1) / spec.sample_rate_hz
                 n_samples = 0
                 for samples in track_blocks(track, end_s=end_s, sample_rate_hz=spec.sample_rate_hz):

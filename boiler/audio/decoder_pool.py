@@ -95,7 +95,7 @@ class _DecodeJob(Generic[Key]):
         self._silent = True
 
     def events(self, part: dict[str, Any], samples: Samples) -> Iterator[DecodeEvent[Key]]:
-        """The events that a part of an answer stands for."""
+        """The events of one part of an answer."""
         if "error" in part:
             yield DecodeFailure(self.key, _error(part["error"]))
             return

@@ -2,7 +2,7 @@
 
 Both are whitened by the recording's own spectrum, half a minute at a time, which makes this the optimal detector of a
 known sound in noise of a known colour (the matched filter, North 1943): frequencies that the recording is full of count
-little, and the sum over a second of sound finds what cannot be heard. The peak is a few samples wide.
+little, and the sum over a second of sound detects signals below the noise. The peak is a few samples wide.
 
 It finds *that* sound, as when a sample was mixed into a track: louder or quieter, with inverted phase, masked by other
 sounds, through another codec or equaliser. It does not find other takes of the same sound, nor a copy played at another
@@ -28,7 +28,7 @@ from boiler.arrays import Complex64Array, Float32Array
 from boiler.audio.windows import SAMPLE_RATE_HZ, Samples
 
 MIN_S, MAX_S = 0.05, 60.0
-"""Of the query. A shorter one cannot be told from chance."""
+"""Of the query. The peak of a shorter one does not exceed those of chance."""
 MIN_CORRELATION = 0.12
 """Sounds that only resemble the query, another bell or kick, stay below it (up to .10 was seen)."""
 MIN_CERTAINTY = 8.0

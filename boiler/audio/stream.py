@@ -1,4 +1,4 @@
-"""Decoding: a file, bytes or a file object to mono float32 samples at the rate asked for.
+"""Decoding: a file, bytes or a file object to mono float32 samples at a given rate.
 
 Training, indexing, queries and the browser all decode here, so that the same sound is the same samples everywhere:
 

@@ -28,7 +28,7 @@ PROGRAM = (
     "from importlib import import_module; import_module(sys.argv[5]).serve(*map(int, sys.argv[2:5]))"
 )
 START_WITHIN_S = 120.0
-EXIT_WITHIN_S = 10.0  # after it closed the connection: its exit code tells the cause (on a busy machine: seconds)
+EXIT_WITHIN_S = 10.0  # from closing the connection to its exit code, which gives the cause; seconds on a busy machine
 CANNOT_START = "the decoding process cannot start: it ended with code {}; try `python -c 'import {}'`"
 MAX_HEADER_BYTES = 2**24  # of the JSON in front of the samples: a worker is not trusted
 
@@ -155,7 +155,7 @@ class WorkerProcess:
 
 
 def _cause(code: int | None) -> tuple[type[SoundError], str]:
-    """The error that an exit code stands for."""
+    """The error for an exit code."""
     if code == -signal.SIGXCPU:
         return ExhaustedError, "decoding it takes more processor time than is allowed"
     if code == -signal.SIGKILL:

@@ -27,8 +27,8 @@ STOPPED = "stopped"  # session key: the keys of the jobs that were stopped
 Result = TypeVar("Result")
 
 
-class JobCancelled(Exception):  # not an error: nobody waits for the result any more
-    """Raised inside work that nobody waits for any more."""
+class JobCancelled(Exception):  # no BoilerError: it is not shown to anyone
+    """Raised inside a job to stop it after it was cancelled."""
 
 
 class Job(Generic[Result]):

@@ -32,7 +32,7 @@ IDENTICAL_DISTANCE = 0.001  # embeddings of the same sound differ by rounding
 @dataclass(frozen=True)
 class Card:
     """The data of one card. ``waveform_s``: what the waveform covers; ``match_s``: the part that matched (None: all of
-    it); ``selected_s``: the part that is the query; ``duplicates``: ids of near-duplicates that the card stands for;
+    it); ``selected_s``: the part that is the query; ``duplicates``: ids of near-duplicates merged into the card;
     ``actions``: the buttons. Positions are in seconds, URLs relative to the root of the browser."""
 
     key: str

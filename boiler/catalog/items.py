@@ -425,7 +425,7 @@ class ItemDatabase:
         return Totals(*row)
 
     def counts(self, name: str) -> list[tuple[str, int]]:
-        """The values of a column and how many items have each, most frequent first; "" stands for no value."""
+        """The values of a column and how many items have each, most frequent first; "" means no value."""
         column = f"COALESCE({_known(name)}, '')"
         sql = f"SELECT {column}, COUNT(*) FROM items GROUP BY 1 ORDER BY 2 DESC, 1"  # noqa: S608  # a known column
         return [(str(value), count) for value, count in self._select(sql)]
