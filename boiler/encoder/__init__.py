@@ -76,7 +76,10 @@ class Encoder(nn.Module, ABC):
     """
 
     needs_checkpoint: ClassVar[bool] = False
-    """Whether it is built from a training checkpoint (then `pt_path` must be given)."""
+    """Whether it is built from a file (then `pt_path` must be given)."""
+
+    checkpoint_hint: ClassVar[str] = "a training checkpoint (--pt_path exp/NAME/vqvae_NNN.pt, written by boiler train)"
+    """What that file is, for the error when it is missing."""
 
     sample_rate_hz: int = DEFAULT_WINDOWS.sample_rate_hz
     """Of the waveform that it takes. An encoder made from a file may have its own."""
@@ -186,10 +189,7 @@ def create(name: str, pt_path: Path | None = None, device: str = "cpu", **option
     """
     kind = find(name)
     if kind.needs_checkpoint and pt_path is None:
-        raise CheckpointError(
-            f"{name} is built from a training checkpoint: give one (--pt_path exp/NAME/vqvae_NNN.pt, written by "
-            "boiler train)"
-        )
+        raise CheckpointError(f"{name} needs {kind.checkpoint_hint}")
     known = [name for name, one in inspect.signature(kind).parameters.items() if one.kind is one.KEYWORD_ONLY]
     if unknown := sorted(options.keys() - set(known)):
         has = f"has {', '.join(known)}" if known else "has none"

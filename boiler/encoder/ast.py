@@ -27,6 +27,7 @@ class ASTEncoder(Encoder):
     """An Audio Spectrogram Transformer of `transformers`; see the module. D is the model's hidden size."""
 
     needs_checkpoint: ClassVar[bool] = True
+    checkpoint_hint: ClassVar[str] = "a model of transformers (--pt_path DIR, or its name on the hub)"
     traced: ClassVar[bool] = True
 
     def __init__(self, pt_path: str | os.PathLike[str] | None, device: str = "cpu", *, tokens: str = "mean") -> None:

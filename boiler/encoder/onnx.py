@@ -173,6 +173,7 @@ class ONNXEncoder(Encoder):
     """An ONNX model of anybody's; see the module. An output [N, F, D] is averaged over F."""
 
     needs_checkpoint: ClassVar[bool] = True
+    checkpoint_hint: ClassVar[str] = "an ONNX model (--pt_path FILE.onnx)"
     runtime: ClassVar[str] = "onnx"
 
     def __init__(

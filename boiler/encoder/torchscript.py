@@ -27,6 +27,7 @@ class TorchScriptEncoder(Encoder):
     whose mean over F is taken."""
 
     needs_checkpoint: ClassVar[bool] = True
+    checkpoint_hint: ClassVar[str] = "a TorchScript model (--pt_path FILE.pt --sha256 ITS_HASH)"
 
     def __init__(
         self,

@@ -52,6 +52,7 @@ class WhisperEncoder(Encoder):
     """The encoder of a Whisper model of `transformers`; see the module. D is the model's width."""
 
     needs_checkpoint: ClassVar[bool] = True
+    checkpoint_hint: ClassVar[str] = "a model of transformers (--pt_path DIR, or its name on the hub)"
     traced: ClassVar[bool] = True
 
     def __init__(self, pt_path: str | os.PathLike[str] | None, device: str = "cpu") -> None:

@@ -112,12 +112,13 @@ def test_the_name_is_the_class(name: str, checkpoint_path: Path) -> None:
     kind = getattr(encoder, name)
     assert kind.__name__ == name
     assert kind is encoder.find(name)
-    assert kind(str(checkpoint_path), "cpu")(sounds()[:1]).shape[0] == 1
+    if name not in OTHERS_MODELS:
+        assert kind(str(checkpoint_path), "cpu")(sounds()[:1]).shape[0] == 1
 
 
 @pytest.mark.parametrize("name", [name for name in sorted(TABLE) if encoder.find(name).needs_checkpoint])
 def test_a_learned_encoder_without_checkpoint_is_refused(name: str) -> None:
-    with pytest.raises(CheckpointError, match=r"vqvae_NNN\.pt"):
+    with pytest.raises(CheckpointError, match="model.*--pt_path" if name in OTHERS_MODELS else r"vqvae_NNN\.pt"):
         encoder.create(name)
 
 
@@ -144,7 +145,8 @@ def test_what_is_learned_stands_under_the_name_of_its_fitter(monkeypatch: pytest
         seen.append(sorted(learned))
         return {"mean": torch.cat(list(windows)).mean()[None]}
 
-    def fit_folder(windows):
+    def fit_folder(windows, is_enough):
+        assert not is_enough(len(windows))
         return {"mean": torch.cat(list(windows)).mean()[None] - 1}
 
     monkeypatch.setattr(sys.modules[__name__], "fit", fit, raising=False)

@@ -18,15 +18,6 @@ WINDOW = 32_000
 
 
 @pytest.fixture(scope="module")
-def library() -> Any:
-    import transformers
-
-    transformers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.set_verbosity_error()
-    return transformers
-
-
-@pytest.fixture(scope="module")
 def model_path(library: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     where = tmp_path_factory.mktemp("whisper")
     torch.manual_seed(0)
