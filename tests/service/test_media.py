@@ -214,7 +214,7 @@ def test_a_copy_is_made_once_and_a_changed_file_copied_again(folder: Path, tmp_p
 def test_copies_give_way_to_newer_ones_and_those_in_use_stay(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transcode, "MAX_CACHE_BYTES", 1)
+    monkeypatch.setattr(transcode, "MAX_KEPT_BYTES", 1)
     old = transcode.flac_copy(folder / "plain.aiff", 0.0, 1.0)
     new = transcode.flac_copy(folder / "plain.aiff", 0.0, 2.0)
     assert old.exists()  # asked for a moment ago
@@ -228,7 +228,7 @@ def test_copies_give_way_to_newer_ones_and_those_in_use_stay(
 def test_a_folder_of_copies_that_is_not_ours_is_not_used(folder: Path, tmp_path: Path) -> None:
     kept = transcode.flac_copy(folder / "plain.aiff", 0.0, 1.0).parent
     kept.chmod(0o777)
-    with pytest.raises(PermissionError, match="not a folder of ours alone"):
+    with pytest.raises(PermissionError, match="not a folder of this user alone"):
         transcode.flac_copy(folder / "plain.aiff", 0.0, 2.0)
 
 
