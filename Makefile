@@ -23,7 +23,7 @@ demo: $(READY)
 	$(BIN)/python -m boiler demo $(if $(FOLDER),--wav_dir "$(patsubst ~/%,$(HOME)/%,$(FOLDER))")
 
 test: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2
 
 test-slow: $(READY)
 	$(BIN)/python -m pytest -m slow
