@@ -292,7 +292,7 @@ def test_keys_dislike_explain_show_a_spectrogram_and_fill_the_tray(visit: Open, 
     page.locator(f"article.card.grid[data-n='{second}']").focus()
     page.keyboard.press("d")
     wait_for_address(page, rf"dislike={second}")
-    page.get_by_text("Likes and dislikes").wait_for()
+    page.get_by_text("Likes and dislikes", exact=True).wait_for()
     page.locator(f"article.card.grid[data-n='{second}']").wait_for(state="detached")
 
 
@@ -313,7 +313,7 @@ def test_a_like_moves_the_results_and_the_back_button_undoes_it(visit: Open, nea
     last = cards(page).last
     last.get_by_role("button", name="Like: move the results towards this").click()
     wait_for_address(page, rf"like={before[-1]}$")
-    page.get_by_text("Likes and dislikes").wait_for()
+    page.get_by_text("Likes and dislikes", exact=True).wait_for()
     wait_for_numbers(page, before, same=False)
     page.go_back()
     wait_for_numbers(page, before, same=True)
