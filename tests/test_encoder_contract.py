@@ -124,13 +124,13 @@ def test_a_sound_a_part_of_it_and_its_samples_find_it(name: str, nearest: Neares
 def test_an_explanation_names_the_codes_and_the_seconds(name: str, nearest: Nearest) -> None:
     second = list(KINDS[name])[1]
     why = nearest.explain(ByItem("mixed.wav"), f"{second}/long.wav")
-    assert why.kind == "words"
-    assert why.words[0].share > 0.5
-    (part,) = why.words[0].query_parts
+    assert why.kind == "codes"
+    assert why.codes[0].share > 0.5
+    (part,) = why.codes[0].query_spans
     # In `mixed` the second kind sounds from 4 to 8 s.
     assert part.start_s >= 3.8
     assert part.end_s <= 8.2
-    assert all(moment.similarity > 0.9 for moment in why.query_course if moment.start_s > 4.1 and moment.end_s < 7.9)
+    assert all(moment.similarity > 0.9 for moment in why.query_curve if moment.start_s > 4.1 and moment.end_s < 7.9)
 
 
 def test_a_short_sound_is_located(name: str, nearest: Nearest, folder: Path) -> None:
@@ -162,7 +162,8 @@ def test_the_service_answers_the_same(name: str, client: TestClient, nearest: Ne
     other = nearest.item(f"{kind}/short.wav").n
     why = client.get(f"/explain?n={n}&answer={other}")
     assert why.status_code == 200, why.text
-    assert why.json()["kind"] == "words"
+    assert why.json()["kind"] == "codes"
+    assert [old["word"] for old in why.json()["words"]] == [new["code"] for new in why.json()["codes"]]
     part = client.post("/nearest/query", json={"seeds": [{"n": n, "start_s": 0.5, "end_s": 2.0}], "k": 2})
     assert part.status_code == 200, part.text
     places = client.post("/locate?end_s=1", files=sound)

@@ -78,15 +78,15 @@ def _cached_explanation(
 
 def explanation_data(explained: Explanation, query: tuple[Item, str], result: tuple[Item, str]) -> dict[str, Any]:
     """The data of the component. Positions are in seconds; a mark is `[start, end]`."""
-    if explained.kind == "words":
+    if explained.kind == "codes":
         marks = [
             {
-                "name": f"Code {word.word}",
-                "value": f"{100 * word.share / explained.similarity:.0f} %" if explained.similarity > 0 else "",
-                "query": [[part.start_s, part.end_s] for part in word.query_parts],
-                "result": [[part.start_s, part.end_s] for part in word.answer_parts],
+                "name": f"Code {code.code}",
+                "value": f"{100 * code.share / explained.similarity:.0f} %" if explained.similarity > 0 else "",
+                "query": [[part.start_s, part.end_s] for part in code.query_spans],
+                "result": [[part.start_s, part.end_s] for part in code.answer_spans],
             }
-            for word in explained.words[:MAX_MARKS]
+            for code in explained.codes[:MAX_MARKS]
         ]
     else:
         marks = [
@@ -99,11 +99,11 @@ def explanation_data(explained: Explanation, query: tuple[Item, str], result: tu
             for place, match in enumerate(explained.windows[:MAX_MARKS], 1)
         ]
     return {
-        "kind": "codes" if explained.kind == "words" else "windows",
+        "kind": explained.kind,
         "similarity": f"{explained.similarity:.2f}",
         "marks": marks,
-        "query": _sound_data("Query", *query, explained.query_course),
-        "result": _sound_data("Result", *result, explained.answer_course),
+        "query": _sound_data("Query", *query, explained.query_curve),
+        "result": _sound_data("Result", *result, explained.answer_curve),
     }
 
 

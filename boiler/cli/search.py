@@ -196,13 +196,13 @@ def explanation_text(why: Explanation, id: str) -> str:
     lines = [f"{id}: similarity {why.similarity:.3f}"]
     for window in why.windows[:SHOWN_WINDOWS]:
         lines.append(f"  {_seconds(window.query)} matches {_seconds(window.answer)}: {window.similarity:.3f}")
-    for code in why.words[:SHOWN_CODES]:
-        query, match = (", ".join(map(_seconds, spans)) for spans in (code.query_parts, code.answer_parts))
-        lines.append(f"  code {code.word} adds {code.share:.3f}; query {query}; match {match}")
-    others = why.words[SHOWN_CODES:]
+    for code in why.codes[:SHOWN_CODES]:
+        query, match = (", ".join(map(_seconds, spans)) for spans in (code.query_spans, code.answer_spans))
+        lines.append(f"  code {code.code} adds {code.share:.3f}; query {query}; match {match}")
+    others = why.codes[SHOWN_CODES:]
     if others:
         lines.append(f"  {len(others)} more codes add {sum(code.share for code in others):.3f}")
-    lines += [f"  over time, query: {_digits(why.query_course)}", f"  over time, match: {_digits(why.answer_course)}"]
+    lines += [f"  over time, query: {_digits(why.query_curve)}", f"  over time, match: {_digits(why.answer_curve)}"]
     return "\n".join(lines)
 
 
@@ -210,10 +210,10 @@ def _seconds(span: TimeSpan) -> str:
     return f"{span.start_s:.1f}-{span.end_s:.1f} s"
 
 
-def _digits(course: Sequence[Moment]) -> str:
+def _digits(curve: Sequence[Moment]) -> str:
     """One digit per stretch: its similarity in tenths; negative ones are 0."""
-    digits = "".join(str(min(max(int(10 * moment.similarity), 0), 9)) for moment in course)
-    return f"{digits}  {_seconds(TimeSpan(course[0].start_s, course[-1].end_s))}"
+    digits = "".join(str(min(max(int(10 * moment.similarity), 0), 9)) for moment in curve)
+    return f"{digits}  {_seconds(TimeSpan(curve[0].start_s, curve[-1].end_s))}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:

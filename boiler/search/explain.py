@@ -2,7 +2,7 @@
 
 >>> from boiler.search.nearest import ByItem, Nearest
 >>> why = Nearest("exp/esc10/BagTopVQVAE").explain(ByItem("rain/a.ogg"), "rain/b.ogg")  # doctest: +SKIP
->>> why.similarity, why.words[0].word, why.words[0].share, why.words[0].answer_parts  # doctest: +SKIP
+>>> why.similarity, why.codes[0].code, why.codes[0].share, why.codes[0].answer_spans  # doctest: +SKIP
 (0.93, 17, 0.31, (TimeSpan(start_s=0.0, end_s=2.5),))
 
 As in every search, two sounds are as similar as their best pair of windows. Where the encoder counts the codes of a
@@ -27,6 +27,7 @@ import numpy as np
 from boiler.arrays import Float32Array, Float64Array
 from boiler.audio import stream
 from boiler.audio.windows import DEFAULT_WINDOWS, fill_window, is_silent
+from boiler.deprecated import RenamedAttribute, module_getattr
 from boiler.errors import QueryError
 from boiler.progress import ProgressCallback
 from boiler.search.context import SearchContext
@@ -45,8 +46,10 @@ from boiler.search.seeds import (
 from boiler.search.snapshot import Snapshot
 from boiler.store.generation import Generation
 
+__getattr__ = module_getattr(__name__, {"WordShare": "CodeShare", "COURSE_S": "CURVE_S"})
+
 MAX_WINDOW_MATCHES = 16
-COURSE_S = 2 * DEFAULT_WINDOWS.window_s
+CURVE_S = 2 * DEFAULT_WINDOWS.window_s
 """Similarity over time covers this much of a sound, or two windows if that is more, around the window that matched."""
 STRETCH_S = 0.5
 """Long enough to recognise most sounds by: a bark, a syllable, a drum stroke."""
@@ -63,17 +66,21 @@ MIN_SAME_SIMILARITY = 0.9
 
 
 @dataclass(frozen=True, slots=True)
-class WordShare:
+class CodeShare:
     """The contribution of one code of the codebook to the similarity.
 
-    word: the index of the code; share: its summand of the similarity
-    query_parts, answer_parts: when it is active in the query and in the match
+    code: its index in the codebook; share: its summand of the similarity
+    query_spans, answer_spans: when it is active in the query and in the match
     """
 
-    word: int
+    code: int
     share: float
-    query_parts: tuple[TimeSpan, ...]
-    answer_parts: tuple[TimeSpan, ...]
+    query_spans: tuple[TimeSpan, ...]
+    answer_spans: tuple[TimeSpan, ...]
+
+    word = RenamedAttribute("code")
+    query_parts = RenamedAttribute("query_spans")
+    answer_parts = RenamedAttribute("answer_spans")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,19 +105,23 @@ class Moment:
 class Explanation:
     """Why two sounds are similar.
 
-    kind: "words" where the encoder counts codes, else "windows"
+    kind: "codes" where the encoder counts codes, else "windows"
     similarity: the cosine of the two windows that match best
-    words: the codes that both sounds have, largest share first; the shares sum to the similarity. Empty for "windows"
+    codes: those that both sounds have, largest share first; the shares sum to the similarity. Empty for "windows"
     windows: the best match of each window of the sound that has more of them, best first, at most `MAX_WINDOW_MATCHES`
-    query_course, answer_course: similarity over time, in order, without gaps
+    query_curve, answer_curve: similarity over time, in order, without gaps
     """
 
-    kind: Literal["words", "windows"]
+    kind: Literal["codes", "windows"]
     similarity: float
-    words: tuple[WordShare, ...]
+    codes: tuple[CodeShare, ...]
     windows: tuple[WindowMatch, ...]
-    query_course: tuple[Moment, ...]
-    answer_course: tuple[Moment, ...]
+    query_curve: tuple[Moment, ...]
+    answer_curve: tuple[Moment, ...]
+
+    words = RenamedAttribute("codes")
+    query_course = RenamedAttribute("query_curve")
+    answer_course = RenamedAttribute("answer_curve")
 
 
 @dataclass(frozen=True)
@@ -208,14 +219,14 @@ def explain(
     )
     activations = embedder.activations(opened, np.stack([one.window for one in both]))
     return Explanation(
-        kind="windows" if activations is None else "words",
+        kind="windows" if activations is None else "codes",
         similarity=float(cosines[best_of_query, best_of_match]),
-        words=() if activations is None else _code_shares(both, activations, opened.header.window_spec.window_s),
+        codes=() if activations is None else _code_shares(both, activations, opened.header.window_spec.window_s),
         windows=tuple(
             WindowMatch(query.windows[one], match.windows[other], float(cosines[one, other])) for one, other in pairs
         ),
-        query_course=both[0].over_time(match.vectors, lambda share: on_progress(share / 2)),
-        answer_course=both[1].over_time(query.vectors, lambda share: on_progress((1 + share) / 2)),
+        query_curve=both[0].over_time(match.vectors, lambda share: on_progress(share / 2)),
+        answer_curve=both[1].over_time(query.vectors, lambda share: on_progress((1 + share) / 2)),
     )
 
 
@@ -229,10 +240,10 @@ class _MatchedWindow:
         rate_hz = spec.sample_rate_hz
         first_s = min(span.start_s for span in sound.windows)
         last_s = max(span.end_s for span in sound.windows)
-        course_s = max(COURSE_S, 2 * spec.window_s)
-        start_s = max(min(sum(self.span) / 2 - course_s / 2, last_s - course_s), first_s)
+        curve_s = max(CURVE_S, 2 * spec.window_s)
+        start_s = max(min(sum(self.span) / 2 - curve_s / 2, last_s - curve_s), first_s)
         self._start = round(start_s * rate_hz)
-        self._samples = sound.read(self._start / rate_hz, min(start_s + course_s, last_s))
+        self._samples = sound.read(self._start / rate_hz, min(start_s + curve_s, last_s))
         offset = round(self.span.start_s * rate_hz) - self._start
         window = self._samples[offset : offset + round((self.span.end_s - self.span.start_s) * rate_hz)]
         size = spec.window_samples
@@ -272,7 +283,7 @@ def _window_pairs(cosines: Float64Array) -> list[tuple[int, int]]:
 
 def _code_shares(
     both: tuple[_MatchedWindow, _MatchedWindow], activations: Float32Array, window_s: float
-) -> tuple[WordShare, ...]:
+) -> tuple[CodeShare, ...]:
     """The share of each code, and when it is active. Shape: activations [2, K, F]"""
     shares = both[0].vector * both[1].vector
     folded = [
@@ -280,7 +291,7 @@ def _code_shares(
         for some, one in zip(activations, both, strict=True)
     ]
     return tuple(
-        WordShare(
+        CodeShare(
             code,
             float(shares[code]),
             *(_active_spans(some[code], one.span) for some, one in zip(folded, both, strict=True)),

@@ -3,7 +3,7 @@
     $ python -m exp.benchmarks.explain exp/esc10/BagTopVQVAE --pairs 40
 
 A sound is made of A, then B, as loud as A, and asked with; the answer is B itself. Printed: how often the most similar
-stretch lies in B; how much of the words' shares, spread evenly over the seconds of each word, lies in B (half would be
+stretch lies in B; how much of the codes' shares, spread evenly over the seconds of each code, lies in B (half would be
 chance); and the time an explanation takes.
 """
 
@@ -42,12 +42,12 @@ def main(argv: list[str] | None = None) -> int:
             began = time.perf_counter()
             why = nearest.explain(question, b.n)
             seconds.append(time.perf_counter() - began)
-            right.append(max(why.query_course, key=lambda one: one.similarity).start_s >= HALF_S)
-            if why.words:
-                shares.append(sum(word.share * in_b(word.query_parts) for word in why.words) / why.similarity)
+            right.append(max(why.query_curve, key=lambda one: one.similarity).start_s >= HALF_S)
+            if why.codes:
+                shares.append(sum(code.share * in_b(code.query_spans) for code in why.codes) / why.similarity)
     name = nearest.model_dir.name
-    words = f"{np.mean(shares):.2f} of the words' shares" if shares else "no words"
-    print(f"{name}: {np.mean(right):.3f} of {len(right)} with the best stretch in B; {words}; ", end="")
+    codes = f"{np.mean(shares):.2f} of the codes' shares" if shares else "no codes"
+    print(f"{name}: {np.mean(right):.3f} of {len(right)} with the best stretch in B; {codes}; ", end="")
     print(f"{np.median(seconds):.2f} s each")
     return 0
 

@@ -121,10 +121,10 @@ def test_each_match_is_explained_by_codes_and_seconds(
             why = nearest.explain(BySound(sound), match.n)
             lines = text.splitlines()
             assert lines[0] == f"{match.id}: similarity {match.similarity:.3f}"
-            first = why.words[0]
-            assert f"  code {first.word} adds {first.share:.3f}; query 0.0-{first.query_parts[0].end_s:.1f} s" in text
+            first = why.codes[0]
+            assert f"  code {first.code} adds {first.share:.3f}; query 0.0-{first.query_spans[0].end_s:.1f} s" in text
             digits, seconds, unit = lines[-1].removeprefix("  over time, match: ").split()
             assert [int(digit) for digit in digits] == [
-                min(max(int(10 * one.similarity), 0), 9) for one in why.answer_course
+                min(max(int(10 * one.similarity), 0), 9) for one in why.answer_curve
             ]
-            assert (seconds, unit) == (f"0.0-{why.answer_course[-1].end_s:.1f}", "s")
+            assert (seconds, unit) == (f"0.0-{why.answer_curve[-1].end_s:.1f}", "s")

@@ -22,7 +22,7 @@ from boiler.encoder.mfcc_stats import MFCCStats
 from boiler.errors import ModelDirError, NotASoundError, QueryError, SilentSoundError, UnknownItemError
 from boiler.model import checkpoint
 from boiler.search import explain, seeds
-from boiler.search.explain import COURSE_S, Explanation, Moment
+from boiler.search.explain import CURVE_S, Explanation, Moment
 from boiler.search.nearest import ByItem, BySamples, BySound, ByVector, ByWindows, Nearest, TimeSpan
 from boiler.store import generation
 from boiler.store.generation import Header, Item
@@ -32,7 +32,7 @@ LOW, HIGH = 750.0, 5_250.0  # hertz: A and B
 
 
 class Bands(Encoder):
-    """A bag of 16 words, each a band of 500 Hz, told every 64th of a window."""
+    """Counts 16 codes, each a band of 500 Hz, in every 64th of a window."""
 
     def __init__(self) -> None:
         super().__init__(16)
@@ -108,17 +108,17 @@ def nearest(model_dir: Path) -> Nearest:
     return Nearest(model_dir)
 
 
-def course_within(course: tuple[Moment, ...], start_s: float, end_s: float) -> list[float]:
-    return [one.similarity for one in course if one.start_s >= start_s - 1e-6 and one.end_s <= end_s + 1e-6]
+def curve_within(curve: tuple[Moment, ...], start_s: float, end_s: float) -> list[float]:
+    return [one.similarity for one in curve if one.start_s >= start_s - 1e-6 and one.end_s <= end_s + 1e-6]
 
 
-def tiled(course: tuple[Moment, ...], start_s: float, end_s: float) -> bool:
+def tiled(curve: tuple[Moment, ...], start_s: float, end_s: float) -> bool:
     """Whether the moments cover this part, in order, without gaps."""
-    ends = [course[0].start_s, *(one.end_s for one in course)]
+    ends = [curve[0].start_s, *(one.end_s for one in curve)]
     return (
         abs(ends[0] - start_s) < 1e-3
         and abs(ends[-1] - end_s) < 1e-3
-        and all(one.start_s == end < one.end_s for one, end in zip(course, ends, strict=False))
+        and all(one.start_s == end < one.end_s for one, end in zip(curve, ends, strict=False))
     )
 
 
@@ -142,36 +142,36 @@ def test_it_adds_up_with_every_kind_of_encoder(
             why = nearest.explain(ByItem(question), match.n)
             assert why.similarity == pytest.approx(match.similarity, abs=1e-5)
             if kind is MFCCStats:
-                assert (why.kind, why.words) == ("windows", ())
+                assert (why.kind, why.codes) == ("windows", ())
             else:
-                shares = [one.share for one in why.words]
-                assert why.kind == "words"
+                shares = [one.share for one in why.codes]
+                assert why.kind == "codes"
                 assert sum(shares) == pytest.approx(why.similarity, abs=1e-5)
                 assert shares == sorted(shares, reverse=True)
-                assert all(one.query_parts and one.answer_parts for one in why.words)
+                assert all(one.query_spans and one.answer_spans for one in why.codes)
     # Whatever the encoder, the seconds of b are more like b.
-    course = nearest.explain(ByItem("a_then_b.wav"), "b.wav").query_course
-    in_a, in_b = course_within(course, 0, 3), course_within(course, 3, 6)
+    curve = nearest.explain(ByItem("a_then_b.wav"), "b.wav").query_curve
+    in_a, in_b = curve_within(curve, 0, 3), curve_within(curve, 3, 6)
     assert len(in_a) == len(in_b) == 6
     assert max(in_a) < min(in_b)
 
 
 def test_a_then_b_is_like_b_in_the_seconds_of_b(nearest: Nearest) -> None:
     why = nearest.explain(ByItem("a_then_b.wav"), "b.wav")
-    first = why.words[0]
-    assert first.word == int(HIGH // 500)
+    first = why.codes[0]
+    assert first.code == int(HIGH // 500)
     assert first.share > 0.99 * why.similarity
-    ((start_s, end_s),) = first.query_parts
+    ((start_s, end_s),) = first.query_spans
     assert (start_s, end_s) == pytest.approx((3, 6), abs=0.15)
-    assert first.answer_parts == (pytest.approx((0, 2), abs=1e-9),)
-    assert tiled(why.query_course, 0, 6)
-    assert max(course_within(why.query_course, 0, 2.9)) < 0.1
-    assert min(course_within(why.query_course, 3.1, 6)) > 0.9
+    assert first.answer_spans == (pytest.approx((0, 2), abs=1e-9),)
+    assert tiled(why.query_curve, 0, 6)
+    assert max(curve_within(why.query_curve, 0, 2.9)) < 0.1
+    assert min(curve_within(why.query_curve, 3.1, 6)) > 0.9
     # Each stretch of b is as similar to the whole of the other as b itself.
-    assert [one.similarity for one in why.answer_course] == pytest.approx([why.similarity] * 4, abs=1e-3)
+    assert [one.similarity for one in why.answer_curve] == pytest.approx([why.similarity] * 4, abs=1e-3)
 
 
-def test_the_same_words_however_the_sound_is_asked_with(nearest: Nearest, sounds: Path) -> None:
+def test_every_kind_of_query_gives_the_same_codes(nearest: Nearest, sounds: Path) -> None:
     expected = nearest.explain(ByItem("a_then_b.wav"), "b.wav")
     content = (sounds / "a_then_b.wav").read_bytes()
     samples = stream.load(content)
@@ -193,9 +193,9 @@ def test_the_same_words_however_the_sound_is_asked_with(nearest: Nearest, sounds
 
 def same(why: Explanation, expected: Explanation) -> None:
     assert why.similarity == pytest.approx(expected.similarity, abs=1e-5)
-    assert [one.word for one in why.words[:1]] == [one.word for one in expected.words[:1]]
-    assert why.words[0].query_parts == expected.words[0].query_parts
-    for mine, theirs in ((why.query_course, expected.query_course), (why.answer_course, expected.answer_course)):
+    assert [one.code for one in why.codes[:1]] == [one.code for one in expected.codes[:1]]
+    assert why.codes[0].query_spans == expected.codes[0].query_spans
+    for mine, theirs in ((why.query_curve, expected.query_curve), (why.answer_curve, expected.answer_curve)):
         assert [one.similarity for one in mine] == pytest.approx([one.similarity for one in theirs], abs=1e-5)
 
 
@@ -209,10 +209,10 @@ def test_a_part_keeps_the_times_of_the_whole(nearest: Nearest, sounds: Path, by:
     }[by]
     why = nearest.explain(question, "b.wav")
     assert why.windows[0].query == part
-    assert tiled(why.query_course, *part)
-    assert why.words[0].query_parts == (pytest.approx((30, 34), abs=0.15),)
-    assert max(course_within(why.query_course, 28, 30)) < 0.1
-    assert min(course_within(why.query_course, 30, 34)) > 0.9
+    assert tiled(why.query_curve, *part)
+    assert why.codes[0].query_spans == (pytest.approx((30, 34), abs=0.15),)
+    assert max(curve_within(why.query_curve, 28, 30)) < 0.1
+    assert min(curve_within(why.query_curve, 30, 34)) > 0.9
 
 
 def test_of_a_long_sound_the_course_lies_around_the_window_that_matched(nearest: Nearest) -> None:
@@ -220,11 +220,11 @@ def test_of_a_long_sound_the_course_lies_around_the_window_that_matched(nearest:
     start_s, end_s = why.windows[0].answer
     assert start_s >= 28
     assert end_s <= 44
-    assert why.answer_course[-1].end_s - why.answer_course[0].start_s == pytest.approx(COURSE_S, abs=1e-3)
-    assert why.answer_course[0].start_s <= start_s
-    assert why.answer_course[-1].end_s >= end_s
-    assert min(course_within(why.answer_course, 30.6, 41.4)) > 0.9
-    assert max(course_within(why.answer_course, 0, 29.4), default=0) < 0.1
+    assert why.answer_curve[-1].end_s - why.answer_curve[0].start_s == pytest.approx(CURVE_S, abs=1e-3)
+    assert why.answer_curve[0].start_s <= start_s
+    assert why.answer_curve[-1].end_s >= end_s
+    assert min(curve_within(why.answer_curve, 30.6, 41.4)) > 0.9
+    assert max(curve_within(why.answer_curve, 0, 29.4), default=0) < 0.1
     # One window asked, and each of the answer's is a match, best first.
     assert len(why.windows) == len(list(cut_windows(stream.stream(nearest.path("long.wav")))))
     assert {one.query for one in why.windows} == {TimeSpan(0.0, 2.0)}
@@ -243,25 +243,25 @@ def test_the_windows_are_those_that_the_search_matched(nearest: Nearest) -> None
 def test_each_window_of_the_longer_side_has_its_best_match(nearest: Nearest) -> None:
     forth, back = nearest.explain(ByItem("long.wav"), "b.wav"), nearest.explain(ByItem("b.wav"), "long.wav")
     assert [(one.query, one.answer) for one in forth.windows] == [(one.answer, one.query) for one in back.windows]
-    assert forth.query_course == back.answer_course
+    assert forth.query_curve == back.answer_curve
     assert forth.similarity == pytest.approx(back.similarity, abs=1e-9)
 
 
 @pytest.mark.parametrize(("name", "seconds", "moments"), [("short.wav", 0.3, 3), ("tiny.wav", 0.02, 1)])
-def test_short_sounds_have_a_course_within_their_length(
+def test_short_sounds_have_a_curve_within_their_length(
     nearest: Nearest, name: str, seconds: float, moments: int
 ) -> None:
     why = nearest.explain(ByItem(name), "b.wav")
-    assert tiled(why.query_course, 0, seconds)
-    assert len(why.query_course) == moments
-    assert min(one.similarity for one in why.query_course) > 0.9
-    assert why.words[0].query_parts == (pytest.approx((0, seconds), abs=1e-6),)
+    assert tiled(why.query_curve, 0, seconds)
+    assert len(why.query_curve) == moments
+    assert min(one.similarity for one in why.query_curve) > 0.9
+    assert why.codes[0].query_spans == (pytest.approx((0, seconds), abs=1e-6),)
 
 
 def test_silence_and_what_is_far_below_the_rest_are_like_nothing(nearest: Nearest) -> None:
     why = nearest.explain(ByItem("gap.wav"), "b.wav")
-    assert min(course_within(why.query_course, 0, 1)) > 0.9
-    assert course_within(why.query_course, 1, 3) == [0.0] * 4
+    assert min(curve_within(why.query_curve, 0, 1)) > 0.9
+    assert curve_within(why.query_curve, 1, 3) == [0.0] * 4
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.13, 0.4, 1.0, 2.5, 5.0, 7.9, 8.192])
@@ -271,14 +271,14 @@ def test_a_repeated_sound_folds_into_its_own_length(seconds: float) -> None:
     np.testing.assert_allclose(steady, 1)
     assert steady.shape[1] == max(1, int(seconds / 0.256 + 1e-6))
     assert explain._active_spans(steady[0], part) == (pytest.approx(part),)
-    # A word in the second half of each repetition.
+    # A code in the second half of each repetition.
     middles = (np.arange(frames) + 0.5) * 0.256
     half = explain._fold_repetitions((middles % seconds >= seconds / 2).astype(float)[None], part, 8.192)[0]
     if len(half) > 1:
         assert explain._active_spans(half, part) == (pytest.approx((3 + seconds / 2, 3 + seconds), abs=0.4),)
 
 
-def test_an_encoder_made_before_words_had_seconds_still_explains(sounds: Path, tmp_path: Path) -> None:
+def test_an_encoder_without_activations_explains_by_windows(sounds: Path, tmp_path: Path) -> None:
     class Old(Encoder):
         def __init__(self) -> None:
             super().__init__(16)
@@ -288,8 +288,18 @@ def test_an_encoder_made_before_words_had_seconds_still_explains(sounds: Path, t
             return self.bands(waveform)  # type: ignore[no-any-return]
 
     why = Nearest(indexed(Old(), sounds, tmp_path / "model")).explain(ByItem("a_then_b.wav"), "b.wav")
-    assert (why.kind, why.words) == ("windows", ())
-    assert min(course_within(why.query_course, 3.1, 6)) > 0.9
+    assert (why.kind, why.codes) == ("windows", ())
+    assert min(curve_within(why.query_curve, 3.1, 6)) > 0.9
+
+
+def test_old_names_still_work(nearest: Nearest) -> None:
+    why = nearest.explain(ByItem("a_then_b.wav"), "b.wav")
+    with pytest.deprecated_call(match="Explanation.words"):
+        assert why.words == why.codes
+    with pytest.deprecated_call(match="CodeShare.word"):
+        assert why.codes[0].word == why.codes[0].code
+    with pytest.deprecated_call(match="WordShare"):
+        assert explain.WordShare is explain.CodeShare
 
 
 @pytest.mark.parametrize(
@@ -361,5 +371,5 @@ def test_a_sound_of_many_windows_is_bounded(nearest: Nearest) -> None:
     samples = np.tile(a_then_b(), 60)  # six minutes
     why = nearest.explain(BySamples(samples, RATE), "b.wav")
     assert len(why.windows) == explain.MAX_WINDOW_MATCHES
-    assert len(why.query_course) <= round(COURSE_S / explain.STRETCH_S)
+    assert len(why.query_curve) <= round(CURVE_S / explain.STRETCH_S)
     assert len(seeds.evenly_spaced(range(1000))) > explain.MAX_WINDOW_MATCHES

@@ -92,10 +92,10 @@ def test_an_answer_is_explained_the_same(saved: Path, expected: dict[str, Any], 
         now = nearest.explain(BySound(saved / "sounds" / expected["sound"]), "rain/rain_2.wav")
     assert now.similarity == pytest.approx(old["similarity"], abs=1e-3)
     assert [one.similarity for one in now.windows] == pytest.approx([one["similarity"] for one in old["windows"]], 1e-3)
-    assert [one.similarity for one in now.query_course] == pytest.approx(
+    assert [one.similarity for one in now.query_curve] == pytest.approx(
         [one["similarity"] for one in old["query_course"]], abs=1e-2
     )
-    assert [one.share for one in now.words] == pytest.approx([one["share"] for one in old["words"]], abs=1e-3)
+    assert [one.share for one in now.codes] == pytest.approx([one["share"] for one in old["words"]], abs=1e-3)
 
 
 @pytest.mark.parametrize("name", ["BagTopVQVAE", "BagBottomVQVAE", "PooledVQVAE", "JoinedVQVAE"])

@@ -21,20 +21,30 @@ router = APIRouter(tags=["relations"])
 _FIELDS: dict[str, dict[str, Any]] = {
     "kind": {"description": "codes: the encoder counts codes of a codebook; windows: it does not"},
     "similarity": {"description": "cosine similarity", "examples": [0.93]},
-    "words": {"description": "contribution of each code, largest first"},
-    "word": {"description": "index in the codebook", "examples": [17]},
+    "codes": {"description": "contribution of each code of the codebook, largest first"},
+    "code": {"description": "index in the codebook", "examples": [17]},
     "share": {"description": "contribution to the similarity; all contributions sum to it", "examples": [0.31]},
-    "query_parts": {"description": "where the code occurs in the first sound"},
-    "answer_parts": {"description": "where the code occurs in the second sound"},
+    "query_spans": {"description": "where the code occurs in the first sound"},
+    "answer_spans": {"description": "where the code occurs in the second sound"},
     "windows": {"description": "pairs of windows that match, best first"},
     "query": {"description": "part of the first sound"},
     "answer": {"description": "part of the second sound"},
-    "query_course": {"description": "similarity of each short part of the first sound to the second sound"},
-    "answer_course": {"description": "similarity of each short part of the second sound to the first sound"},
+    "query_curve": {"description": "similarity of each short part of the first sound to the second sound"},
+    "answer_curve": {"description": "similarity of each short part of the second sound to the first sound"},
     "start_s": {"examples": [0.0]},
     "end_s": {"examples": [2.5]},
 }
 """OpenAPI descriptions by field name. Each field of the dataclasses has one."""
+
+_OLD_NAMES = {
+    "codes": "words",
+    "code": "word",
+    "query_spans": "query_parts",
+    "answer_spans": "answer_parts",
+    "query_curve": "query_course",
+    "answer_curve": "answer_course",
+}
+"""Deprecated fields, which responses contain as well for one version."""
 
 
 @functools.cache
@@ -43,6 +53,9 @@ def _model(kind: type) -> type[BaseModel]:
     hints = typing.get_type_hints(kind)
     names = [field.name for field in dataclasses.fields(kind)] if dataclasses.is_dataclass(kind) else kind._fields  # type: ignore[attr-defined]
     fields: dict[str, Any] = {name: (_json_type(hints[name]), Field(**_FIELDS[name])) for name in names}
+    for new, old in _OLD_NAMES.items():
+        if new in fields:
+            fields[old] = (_json_type(hints[new]), Field(description=f"old name of {new}", deprecated=True))
     summary = " ".join((kind.__doc__ or "").split("\n\n")[0].split())
     return create_model(kind.__name__, __base__=schemas.ResponseModel, __doc__=summary, **fields)
 
@@ -54,6 +67,15 @@ def _json_type(hint: Any) -> Any:
     if dataclasses.is_dataclass(hint) or hasattr(hint, "_fields"):
         return _model(hint)
     return hint
+
+
+def _with_old_names(content: Any) -> Any:
+    if isinstance(content, list):
+        return [_with_old_names(one) for one in content]
+    if not isinstance(content, dict):
+        return content
+    fields = {name: _with_old_names(value) for name, value in content.items()}
+    return fields | {old: fields[new] for new, old in _OLD_NAMES.items() if new in fields}
 
 
 ExplanationResponse = _model(explain.Explanation)
@@ -80,4 +102,4 @@ async def explain_items(request: Request, query: Annotated[ExplainQuery, Query()
             why = f"a part has at most {service.settings.max_upload_s:g} s; give a shorter part, or the whole item"
             raise problems.invalid_parameter("end_s", why)
     explanation = await service.run_long(functools.partial(service.nearest.explain, seed, query.answer))
-    return responses.json_response(responses.to_json(explanation))
+    return responses.json_response(_with_old_names(responses.to_json(explanation)))

@@ -22,12 +22,13 @@ def test_explanation_equals_that_of_nearest(client: TestClient, model_dir: Path)
     answer = assert_matches(client.get("/explain?n=1&answer=2"), explain.ExplanationResponse)
     expected = Nearest(model_dir).explain(ByItem(1), 2)
     assert answer["similarity"] == pytest.approx(expected.similarity, abs=1e-5)
-    for name in ("query_course", "answer_course"):
-        course = getattr(expected, name)
-        assert len(answer[name]) == len(course)
+    for name in ("query_curve", "answer_curve"):
+        curve = getattr(expected, name)
+        assert len(answer[name]) == len(curve)
         assert answer[name][0]["start_s"] == 0.0
-        for row, moment in zip(answer[name], course, strict=True):
+        for row, moment in zip(answer[name], curve, strict=True):
             assert row == pytest.approx(dataclasses.asdict(moment), abs=1e-5)
+    assert (answer["words"], answer["query_course"]) == (answer["codes"], answer["query_curve"])
 
 
 def test_errors(client: TestClient) -> None:
@@ -50,9 +51,10 @@ def test_duration_of_a_part_is_limited(model_dir: Path, number: Callable[[str], 
 
 def test_response_models_have_the_fields_of_the_dataclasses() -> None:
     def assert_same_fields(schema: dict[str, Any], kind: type) -> None:
-        assert list(schema["properties"]) == [field.name for field in dataclasses.fields(kind)]
+        names = [name for name, field in schema["properties"].items() if not field.get("deprecated")]
+        assert names == [field.name for field in dataclasses.fields(kind)]
 
     document = explain.ExplanationResponse.model_json_schema()
     assert_same_fields(document, explain_module.Explanation)
-    for kind in (explain_module.WordShare, explain_module.WindowMatch, explain_module.Moment):
+    for kind in (explain_module.CodeShare, explain_module.WindowMatch, explain_module.Moment):
         assert_same_fields(document["$defs"][kind.__name__], kind)
