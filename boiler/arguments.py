@@ -7,6 +7,7 @@ A command is a module with `add_arguments(parser)`, `run(args) -> int` (the exit
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -112,3 +113,18 @@ def guarded(run: Callable[[argparse.Namespace], int], args: argparse.Namespace) 
     except KeyboardInterrupt:
         print("boiler: stopped", file=sys.stderr)
         return 130
+
+
+def is_loopback(address: str | None) -> bool:
+    """Whether a server at this address can be reached from this machine only. None and names other than `localhost`
+    are not.
+
+    >>> [is_loopback(address) for address in ("127.0.0.1", "::1", "localhost", "0.0.0.0", None)]
+    [True, True, True, False, False]
+    """
+    if address == "localhost":
+        return True
+    try:
+        return address is not None and ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False

@@ -88,3 +88,11 @@ def test_the_old_name_of_a_flag_still_works_and_says_the_new_one(capsys: pytest.
     with pytest.raises(SystemExit):
         called("--help")
     assert "--fold" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [("localhost", True), ("::1", True), ("127.0.0.2", True), ("", False), ("example.org", False), ("::", False)],
+)
+def test_only_this_machine_reaches_loopback_addresses(address: str, expected: bool) -> None:
+    assert arguments.is_loopback(address) is expected

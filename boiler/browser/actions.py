@@ -16,12 +16,12 @@ PENDING_PATH = "pending-path"  # session key: the two items that the path page i
 
 
 def set_url(state: SearchState | PathState) -> None:
-    """Make this the state of the page. For callbacks."""
+    """Write the state of the page into the URL. For callbacks."""
     st.query_params.from_dict(state.to_params())
 
 
 def handle_on_search_page(index: OpenIndex, message: Mapping[str, Any]) -> None:
-    """Do what a card on the search page was clicked for; messages are described in `cards.show_cards`."""
+    """Handle a click on a card of the search page; `cards.show_cards` describes the messages."""
     state = SearchState.from_params(st.query_params)
     n = int(message["n"])
     match message.get("action"):
@@ -46,7 +46,7 @@ def handle_on_search_page(index: OpenIndex, message: Mapping[str, Any]) -> None:
 
 
 def handle_on_other_page(index: OpenIndex, message: Mapping[str, Any]) -> None:
-    """The same on the map, path and tray pages, where a search opens the search page."""
+    """Handle a click on the map, path and tray pages, where a query opens the search page."""
     if message.get("action") == "query":
         st.session_state[PENDING_SEARCH] = int(message["n"])
     elif message.get("action") == "tray":

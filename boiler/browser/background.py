@@ -1,4 +1,4 @@
-"""Long work behind a page: it runs in its own thread, with a progress bar and a Stop button on the page.
+"""Background jobs of a page: long work in its own thread, with a progress bar and a Stop button on the page.
 
 The script run of the page waits for the thread. When the run is interrupted (Stop, another click, the page was closed),
 the next progress report of the work raises `JobCancelled`, which ends it. Work that was stopped stays stopped for the
@@ -27,12 +27,12 @@ STOPPED = "stopped"  # session key: the keys of the jobs that were stopped
 Result = TypeVar("Result")
 
 
-class JobCancelled(Exception):  # no BoilerError: it is not shown to anyone
+class JobCancelled(Exception):  # not a BoilerError: visitors never see it
     """Raised inside a job to stop it after it was cancelled."""
 
 
 class Job(Generic[Result]):
-    """Work in its own thread, started at once. `progress` is the share that is done, 0 to 1."""
+    """Work in its own thread, started at once. `progress` is the fraction that is done, 0 to 1."""
 
     def __init__(self, work: Callable[[ProgressCallback], Result]) -> None:
         self.progress = 0.0
@@ -43,7 +43,7 @@ class Job(Generic[Result]):
         self.thread.start()
 
     def wait(self, timeout_s: float) -> bool:
-        """Wait for the end of the work, good or bad; whether it came in time."""
+        """Wait until the work returns or raises. False: it is still running after `timeout_s`."""
         self.thread.join(timeout_s)
         return not self.thread.is_alive()
 
@@ -73,7 +73,7 @@ _running: dict[str, Job[Any]] = {}  # by key: the jobs that at least one visitor
 
 @contextmanager
 def shared_job(key: str, work: Callable[[ProgressCallback], Result]) -> Iterator[Job[Result]]:
-    """The running job with this key, or a new one. Cancelled when the last who entered leaves."""
+    """Context manager: the running job with this key, or a new one. The job is cancelled when its last user exits."""
     with _lock:
         job = _running.get(key)
         if job is None:
@@ -92,7 +92,7 @@ def shared_job(key: str, work: Callable[[ProgressCallback], Result]) -> Iterator
 def run_with_progress(
     key: str, title: str, work: Callable[[ProgressCallback], Result], place: DeltaGenerator | None = None
 ) -> Result | None:
-    """Run the work while its progress is on the page; None if the visitor stopped it.
+    """Run the work with a progress bar on the page. None: the visitor stopped it.
 
     Arguments:
         key: identifies the result: callers with the same key share one job

@@ -23,7 +23,7 @@ from boiler.catalog.items import Item
 from boiler.search.nearest import Match
 
 CardLayout = Literal["grid", "list", "single"]
-MAX_WHOLE_WAVEFORM_S = 60.0  # of a longer sound the waveform shows the part that matters
+MAX_WHOLE_WAVEFORM_S = 60.0  # of a longer sound the waveform shows the match and a margin
 WAVEFORM_MARGIN_S = 8.0
 SAME_POSITION_S = 0.05
 IDENTICAL_DISTANCE = 0.001  # embeddings of the same sound differ by rounding
@@ -66,7 +66,7 @@ class Card:
 def result_card(match: Match, item: Item, sounds_url: str, state: SearchState, tray: Iterable[int]) -> Card:
     """The card of a search result; its sound is served below `sounds_url` (`indexes.OpenIndex.sounds_url`)."""
     part = partial_match(match.start_s, match.end_s, item.duration_s)
-    # Likes alone are no sound that the result could be compared with, or that a path could start from.
+    # Likes without a query sound: nothing to compare the result with, and no start of a path.
     more = ("explain", "path") if state.item is not None else ("explain",) if state.upload is not None else ()
     return _card(
         item,
@@ -167,7 +167,7 @@ def show_cards(
         on_message: called with ``{"action": "query", "n": 7}``; ``action`` is one of the card's actions, ``undo``,
             ``query_part`` (with ``start_s`` and ``end_s``) or ``query_whole``
         title: for screen readers
-        play_each_s: with it there is a button to play all cards in order, at most so many seconds of each
+        play_each_s: adds a button that plays all cards in order, at most this many seconds of each
     """
     _component(
         key=key,
@@ -177,14 +177,15 @@ def show_cards(
 
 
 def dispatch_message(key: str, on_message: Callable[[Mapping[str, Any]], None]) -> None:
-    """Pass on the message of the component with this key. Malformed ones are dropped: a page can send anything."""
+    """Call `on_message` with the message of the component with this key. Malformed messages are dropped: a page can
+    send anything."""
     message = st.session_state[key].message
     if isinstance(message, Mapping) and isinstance(message.get("n"), int | float):
         on_message({**message, "n": int(message["n"])})
 
 
 def waveform_range(duration_s: float, part_s: tuple[float, float] | None) -> tuple[float, float]:
-    """What a waveform covers: a short sound as a whole, of a long one the part with a margin.
+    """Start and end of a waveform: the whole of a short sound; of a long one the part with a margin on both sides.
 
     >>> waveform_range(5.0, (0.0, 5.0)), waveform_range(600.0, (100.0, 108.0)), waveform_range(600.0, None)
     ((0.0, 5.0), (92.0, 116.0), (0.0, 600.0))
@@ -206,8 +207,8 @@ def partial_match(start_s: float, end_s: float, duration_s: float) -> tuple[floa
 
 
 def closer_than_text(share: float) -> str:
-    """How near a result is for this collection: the share of random pairs that are farther apart, rounded down so that
-    the claim always holds.
+    """The share of random pairs of this collection that are farther apart than a result is from the query, rounded down
+    so that the statement is never too strong.
 
     >>> closer_than_text(0.998), closer_than_text(0.5), closer_than_text(1.0), closer_than_text(0.9995)
     ('closer than 99.8 %', 'closer than 50 %', 'closer than 99.99 %', 'closer than 99.95 %')

@@ -31,7 +31,7 @@ _NEAR_DUPLICATES_WANTED = "near-duplicates-wanted"  # session key
 
 
 def show_page(index: OpenIndex) -> None:
-    """The whole page."""
+    """Show the page."""
     statistics = index.statistics()
     st.title("Collection", anchor=False)
     _show_totals(statistics)
@@ -44,7 +44,7 @@ def show_page(index: OpenIndex) -> None:
         _show_duplicates(statistics.same_bytes)
     near_duplicates_place = st.container()
     _show_index(statistics)
-    with near_duplicates_place:  # filled last: the rest need not wait for it
+    with near_duplicates_place:  # computed last, so that the rest of the page is shown first
         _show_near_duplicates(index, statistics.n_items)
 
 
@@ -205,7 +205,7 @@ def _show_index(statistics: CollectionStatistics) -> None:
 
 
 def _table_height_px(n_rows: int) -> int:
-    """The height with which all of a few rows are visible, and no empty one.
+    """The height of a table that shows all its rows, at most `MAX_VISIBLE_ROWS`, without an empty one.
 
     >>> _table_height_px(2), _table_height_px(1_000)
     (107, 387)

@@ -1,5 +1,4 @@
-"""Sounds are decoded in worker processes: a file that crashes or hangs a decoder takes neither the pages nor other
-visitors along."""
+"""Decoding in worker processes: a file that crashes or hangs a decoder affects neither the pages nor other visitors."""
 
 from __future__ import annotations
 
@@ -28,10 +27,10 @@ def shared_decoders() -> Decoders:
 
 
 def probe_file(path: Path, on_progress: ProgressCallback) -> Probe:
-    """What the file says of itself; a duration that it does not state is measured by decoding all of it.
+    """Format and duration of a sound file. A duration that its header lacks is measured by decoding the whole file.
 
     Arguments:
-        on_progress: called regularly with 0.0 (the total is not known); where it raises, the worker is killed
+        on_progress: called regularly with 0.0 (the total is not known); if it raises, the worker is killed
 
     Raises: SoundError: not a sound, or beyond the limits; whatever `on_progress` raises.
     """

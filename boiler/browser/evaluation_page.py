@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from boiler.browser import background, options
+from boiler import arguments
+from boiler.browser import background
 from boiler.browser.formatting import escape_markdown, without_links
 from boiler.browser.indexes import OpenIndex
 from boiler.progress import ProgressCallback, ignore_progress
@@ -24,14 +25,14 @@ Curve = tuple[list[int], list[float]]  # steps and values
 
 
 def show_page(index: OpenIndex) -> None:
-    """The whole page."""
+    """Show the page."""
     st.title("Evaluation", anchor=False)
     generation = index.nearest.generation
     folder = latest_evaluation(index.model_dir, generation)
     if folder is None:
         st.info(
-            "This index was not evaluated yet. Where sounds have labels, the evaluation searches with each of them and "
-            "counts how many results have the same label:\n\n"
+            "This index has not been evaluated yet. The evaluation searches with each labelled sound and counts how "
+            "many results have the same label:\n\n"
             f"```\nboiler evaluate {_local_path(index.model_dir, 'MODEL_DIR')}\n```",
             icon=":material/straighten:",
         )
@@ -41,8 +42,8 @@ def show_page(index: OpenIndex) -> None:
 
 
 def _local_path(path: Path, placeholder: str) -> str:
-    """The path, or the placeholder where other machines can reach the browser: they do not learn paths of this one."""
-    return str(path) if options.is_loopback(st.get_option("server.address")) else placeholder
+    """The path, or the placeholder if other machines can reach the browser: visitors must not see local paths."""
+    return str(path) if arguments.is_loopback(st.get_option("server.address")) else placeholder
 
 
 def latest_evaluation(model_dir: Path, generation: str) -> Path | None:
@@ -50,7 +51,7 @@ def latest_evaluation(model_dir: Path, generation: str) -> Path | None:
     folders = [path.parent for path in (model_dir / "evaluation").glob("*/evaluation.md")]
     if not folders:
         return None
-    # Names of generations begin with a rising number.
+    # Generation names start with an increasing number.
     return next((folder for folder in folders if folder.name == generation), max(folders, key=lambda path: path.name))
 
 
@@ -72,7 +73,7 @@ def _show_evaluation(folder: Path, generation: str) -> None:
 
 
 def _show_training(index: OpenIndex) -> None:
-    """The training curves of the encoder, where the folder of the training run still exists."""
+    """The training curves of the encoder, if the folder of its training run still exists."""
     run = next((path for path in list(index.model_dir.resolve().parents)[:2] if event_files(path)), None)
     if run is None:
         return

@@ -109,7 +109,7 @@ def explanation_data(explained: Explanation, query: tuple[Item, str], result: tu
 
 def _sound_data(role: str, item: Item, sounds_url: str, similarity: Iterable[Moment]) -> dict[str, Any]:
     curve = [[moment.start_s, moment.end_s, round(moment.similarity, 4)] for moment in similarity]
-    # Of a long sound only the part that was compared is shown.
+    # Only the part of a long sound that was compared is shown.
     covered = [curve[0][0], curve[-1][1]] if curve else [0.0, item.duration_s]
     part = {"width": 900, "height": 140, "start_s": f"{covered[0]:.3f}", "end_s": f"{covered[1]:.3f}"}
     return {

@@ -18,7 +18,7 @@ _CLICKS = "feedback-clicks"  # session key: (index key, item, like) in the order
 
 
 def toggle_feedback(index: OpenIndex, state: SearchState, n: int, *, like: bool) -> SearchState:
-    """Like or dislike a result, or take that back; the state that this leads to."""
+    """Like or dislike a result, or undo that. Returns the new state."""
     is_set = n in (state.liked if like else state.disliked)
     new_state = state.toggle_like(n) if like else state.toggle_dislike(n)
     clicks: list[tuple[str, int, bool]] = st.session_state.setdefault(_CLICKS, [])
@@ -31,7 +31,7 @@ def toggle_feedback(index: OpenIndex, state: SearchState, n: int, *, like: bool)
 
 
 def undo_last(index: OpenIndex, state: SearchState) -> SearchState:
-    """Take back the last click that still moves these results."""
+    """Undo the last like or dislike that still moves these results. Returns the new state."""
     clicks: list[tuple[str, int, bool]] = st.session_state.get(_CLICKS, [])
     while clicks:
         key, n, like = clicks.pop()
@@ -49,7 +49,7 @@ def _store(index: OpenIndex, state: SearchState, n: int, *, like: bool | None) -
     """Replace what this session stored for this query and result; `like` None: remove it."""
     query = results.query_seed(index, state)
     if query is None:
-        return  # likes alone: there is no query that they are feedback on
+        return  # likes alone: feedback is stored for a query, and there is none
     stored: dict[tuple[str, str, int], int] = st.session_state.setdefault(_STORED, {})
     key = (index.key, f"{state.item} {state.upload} {state.start_s} {state.end_s}", n)
     if (earlier := stored.pop(key, None)) is not None:

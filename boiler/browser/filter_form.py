@@ -16,9 +16,9 @@ MAX_FOLDER_OPTIONS = 2_000
 
 
 def show_filter_form(statistics: CollectionStatistics, state: SearchState) -> None:
-    """The popover with the form, and a button that resets it. The fields are made when the popover opens: there may be
-    thousands of folders, and the results need not wait for them."""
-    # The label of the popover never changes: with another it would be another popover, and closed.
+    """The popover with the form, and a button that resets it. The fields are created when the popover opens: there may
+    be thousands of folders, which would delay the results."""
+    # The label of the popover never changes: Streamlit would show one with another label as a new, closed popover.
     with st.popover("Refine", icon=":material/tune:", key=REFINE_POPOVER, on_change="rerun") as popover:
         if popover.open:
             _show_fields(statistics, state.refinement)
@@ -35,7 +35,7 @@ def show_filter_form(statistics: CollectionStatistics, state: SearchState) -> No
 
 
 def _show_fields(statistics: CollectionStatistics, refinement: Refinement) -> None:
-    # The URL is the truth, also after the Back button.
+    # The URL has the current values, also after the Back button.
     st.session_state.update(
         refine_label=refinement.label or ANY,
         refine_folder=refinement.folder or ANY,
@@ -118,8 +118,8 @@ def _read_fields() -> None:
     fields = st.session_state
     before = SearchState.from_params(st.query_params).refinement
 
-    def chosen(name: str, now: str | None) -> str | None:
-        value = fields.get(name, now or ANY)  # a field that was not on the page changes nothing
+    def chosen(name: str, current: str | None) -> str | None:
+        value = fields.get(name, current or ANY)  # a field that was not on the page changes nothing
         return None if value == ANY else value
 
     _set_refinement(

@@ -1,6 +1,6 @@
-"""Model directories, opened once per process and shared by all sessions, and the routes that send their sounds.
+"""Model directories, opened once per process and shared by all sessions, and the routes that serve their sounds.
 
-The routes run outside any session, therefore the registry of open indexes belongs to the process. A new generation of
+The routes run outside of sessions, so the registry of open indexes belongs to the process. A new generation of
 an index is picked up when a page next looks at the index.
 """
 
@@ -43,7 +43,7 @@ class OpenIndex:
 
     @property
     def sounds_url(self) -> str:
-        """Below this URL its sounds are served (``/N/audio`` and so on); relative to the root of the browser."""
+        """The base URL of its sounds (``/N/audio`` and so on), relative to the root of the browser."""
         return f"{SOUNDS_URL}/{self.key}"
 
     def statistics(self) -> CollectionStatistics:
@@ -69,7 +69,7 @@ _lock = threading.Lock()
 
 
 def find_model_dirs(root: Path) -> list[Path]:
-    """The model directories where indexing puts them by default, below this folder; newest first."""
+    """The model directories below this folder, where `boiler index` puts them by default; newest first."""
     headers = {path for pattern in DEFAULT_MODEL_DIRS for path in root.glob(pattern)}
     folders = [path.parent for path in headers if (path.parent / "current").exists()]
     return sorted(folders, key=lambda path: (path / "boiler.json").stat().st_mtime, reverse=True)
@@ -124,7 +124,7 @@ def routes(base_path: str = "") -> list[BaseRoute]:
         # The media routes only call `path`, which an UploadStore has, too.
         Mount(
             f"{base}/{UPLOADS_URL}",
-            routes=media.routes(lambda: cast(Nearest, upload_store()), prefix=""),
+            routes=media.media_routes(lambda: cast(Nearest, upload_store()), prefix=""),
             name="uploads",
         ),
     ]
@@ -144,4 +144,10 @@ def _index_router(key: str) -> Router:
     def nearest() -> Nearest:
         return _open_indexes[key].nearest
 
-    return Router(routes=[*map_data.routes(nearest), *zip_stream.routes(nearest), *media.routes(nearest, prefix="")])
+    return Router(
+        routes=[
+            *map_data.map_routes(nearest),
+            *zip_stream.archive_routes(nearest),
+            *media.media_routes(nearest, prefix=""),
+        ]
+    )

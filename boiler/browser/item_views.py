@@ -18,7 +18,7 @@ MAX_LABEL_BUTTONS = 40  # with more labels there are no buttons
 
 
 def show_start_view(index: OpenIndex, state: SearchState) -> None:
-    """What the collection is, its labels, and random sounds to start from."""
+    """Size and encoder of the collection, its labels, and random sounds to start from."""
     statistics = index.statistics()
     if not statistics.n_items:
         st.info("This index holds no sounds yet. Add some to its folder and run `boiler index` again.")
@@ -99,8 +99,8 @@ def _folder_name(folder: str) -> str:
 
 
 def _show_first_items(index: OpenIndex, state: SearchState, items: list[Item], what: str) -> None:
-    """The first `state.k` of the items, under a header that says how many of which; one more means that there are
-    more."""
+    """The first `state.k` of the items, under a header with their number. One item beyond `state.k` means that there
+    are more."""
     has_more = len(items) > state.k
     count = count_noun(min(len(items), state.k), "sound")
     layout = widgets.list_header(f"First {count} {what}" if has_more else f"{count} {what}")

@@ -1,4 +1,4 @@
-"""The script that Streamlit runs at every click: it opens the index, shows the page, and explains errors."""
+"""The script that Streamlit runs at every click: it opens the index, shows the page, and reports errors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from boiler import arguments
 from boiler.browser import (
     actions,
     collection_page,
@@ -101,8 +102,8 @@ def main() -> None:
 
 
 def run_guarded(work: Callable[[], None]) -> None:
-    """Do the work; an error becomes a sentence on the page that says what to do. The traceback of an unexpected error
-    goes to the log, never to the page."""
+    """Run the work; report an error on the page, with what to do. The traceback of an unexpected error goes to the log,
+    never to the page."""
     try:
         work()
     except BoilerError as error:
@@ -112,7 +113,7 @@ def run_guarded(work: Callable[[], None]) -> None:
 
 
 def show_error(error: BoilerError) -> None:
-    """Explain an error, and offer the way back to the start page."""
+    """Report an error on the page, with a button that leads to the start page."""
     if isinstance(error, SilentSoundError):
         text, icon = (
             "This sound is silent, or its channels cancel out in the mix to mono. Use another sound or part of it.",
@@ -137,7 +138,7 @@ def _open_start_page() -> None:
 
 
 def show_unexpected_error(error: Exception) -> bool:
-    """Log an unhandled exception and put a sentence on the page. True: Streamlit shows nothing of its own."""
+    """Log an unhandled exception and report it on the page. True: Streamlit adds no message of its own."""
     log.error("unhandled exception in a page", exc_info=error)
     st.error(
         "Something unexpected went wrong; the log of the program has the details. Go back, or reload the page.",
@@ -147,14 +148,14 @@ def show_unexpected_error(error: Exception) -> bool:
 
 
 def choose_index() -> list[OpenIndex]:
-    """The index of this session: the one that the browser was started with, or the one chosen in the sidebar. Empty if
-    there is none to choose from, and the page says so.
+    """The index of this session: the one that the browser was started with, or the one chosen in the sidebar. Empty
+    list: there is none yet; the page then says how to open one.
 
     Raises: ModelDirError: it cannot be opened.
     """
     if given := options.from_environment():
         return [indexes.open_index(*given)]
-    if not options.is_loopback(st.get_option("server.address")):
+    if not arguments.is_loopback(st.get_option("server.address")):
         st.info(
             "This browser was started without a model directory. Other machines can reach it, so it does not let "
             "visitors choose one. Restart it with `boiler browse MODEL_DIR`.",

@@ -48,7 +48,7 @@ class ColouredMap:
 
     @property
     def default_by(self) -> str:
-        """What to colour by unless chosen otherwise."""
+        """The default of what to colour by."""
         return "label" if "label" in self.colours else "cluster"
 
 
@@ -85,8 +85,8 @@ def colour_map(layout: Map) -> ColouredMap:
 
 
 def thin_points(xy: Float32Array, max_points: int = MAX_POINTS) -> Int64Array:
-    """Which points to draw when there are too many: ascending rows, at most `max_points`. Where points are sparse all
-    stay, so that no outlier is lost; dense cells of a grid are thinned evenly.
+    """The rows of the points to draw, ascending, at most `max_points`. All points of sparse regions are kept, so that
+    no outlier is lost; dense cells of a grid are thinned evenly.
 
     Shape: xy [N, 2] -> [M]
 
@@ -141,8 +141,8 @@ def pack_points(coloured: ColouredMap, by: str, box: tuple[float, float, float, 
     )
 
 
-def routes(nearest: Callable[[], Nearest]) -> list[BaseRoute]:
-    """The two routes, to be mounted beside those of the sounds."""
+def map_routes(nearest: Callable[[], Nearest]) -> list[BaseRoute]:
+    """The routes ``/map`` and ``/{n}/about``, mounted below `indexes.OpenIndex.sounds_url`."""
 
     async def points(request: Request) -> Response:
         index, query = nearest(), request.query_params

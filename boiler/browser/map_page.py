@@ -1,4 +1,4 @@
-"""The map page: the whole collection in two dimensions, to look at, listen to, and search from."""
+"""The map page: the whole collection in two dimensions, where a click plays a sound or searches with it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COLOUR_BY = {"label": "Labels", "cluster": "Clusters"}
 
 
 def show_page(index: OpenIndex) -> None:
-    """The whole page."""
+    """Show the page."""
     st.title("Map", anchor=False)
     coloured = map_data.current_map(index.nearest)
     if coloured is None:
@@ -31,7 +31,7 @@ def show_page(index: OpenIndex) -> None:
         return
     st.caption(
         "Each point is a sound; similar sounds are mostly close together. Two dimensions cannot show every similarity: "
-        "sounds that are far apart here may still be similar. A search tells for sure."
+        "sounds that are far apart here may still be similar. A search compares all dimensions."
     )
     by = coloured.default_by
     if len(coloured.colours) > 1:

@@ -1,12 +1,11 @@
-"""What the browser opens: arguments of the command line, passed to the pages through environment variables.
+"""What the browser opens: command-line arguments, passed to the pages as environment variables.
 
-Nothing heavy is imported here, so that ``boiler browse --help`` answers at once.
+This module imports nothing slow, so that ``boiler browse --help`` answers at once.
 """
 
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import os
 from pathlib import Path
 
@@ -30,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def set_environment(args: argparse.Namespace) -> None:
-    """Put the parsed arguments where the pages read them, however the browser was started."""
+    """Set the environment variables that the pages read to the parsed arguments."""
     for name, value in ((MODEL_DIR, args.model_dir), (WAV_DIR, args.wav_dir)):
         if value is not None:
             os.environ[name] = str(value.expanduser().resolve())
@@ -40,17 +39,3 @@ def from_environment() -> tuple[Path, Path | None] | None:
     """The model directory and the folder of sounds that the browser was started with, if any."""
     model_dir, wav_dir = os.environ.get(MODEL_DIR), os.environ.get(WAV_DIR)
     return (Path(model_dir), Path(wav_dir) if wav_dir else None) if model_dir else None
-
-
-def is_loopback(address: str | None) -> bool:
-    """Whether only this machine reaches a server at this address. Where others do, they must not choose folders.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("0.0.0.0"), is_loopback(None)
-    (True, False, False)
-    """
-    if address == "localhost":
-        return True
-    try:
-        return address is not None and ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return False

@@ -21,7 +21,7 @@ ENDPOINTS = {"start": "From", "end": "To"}
 
 
 def show_page(index: OpenIndex) -> None:
-    """The whole page."""
+    """Show the page."""
     state = PathState.from_params(st.query_params)
     st.title("Path between two sounds", anchor=False)
     st.caption("Choose two sounds to hear the sounds between them, in order of similarity.")
@@ -91,7 +91,7 @@ def _cached_path(key: str, generation: str, start: int, end: int, steps: int, _i
 
 
 def _endpoint_field(index: OpenIndex, state: PathState, endpoint: str, item: Item | None) -> None:
-    """One end of the path: its sound, and a popover to choose another, from the tray or by name."""
+    """One endpoint of the path: its sound, and a popover to choose another, from the tray or by name."""
     title = ENDPOINTS[endpoint] + (f" · {item_name(item)}" if item else " ...")
     with st.popover(title, icon=":material/graphic_eq:", key=f"{endpoint}-popover"):
         text = st.text_input("Find by name", key=f"{endpoint}-text", placeholder="part of the file name")

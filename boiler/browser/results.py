@@ -1,6 +1,6 @@
-"""The results of a search: the state of the page as seeds and options of `Nearest.query`, and the answers cached.
+"""The results of a search: the state of the page as seeds and options of `Nearest.query`, with a cache of answers.
 
-A sound that is no item (an upload, or part of an item) is embedded once, whatever the refinement.
+A sound without vectors in the index (an upload, or part of an item) is embedded once, whatever the refinement.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ DEDUP_DISTANCE = 0.1
 
 
 def find_results(index: OpenIndex, state: SearchState) -> QueryResult:
-    """The answer, at most `state.k` items, nearest first, without the query and what was liked or disliked. Cached.
+    """At most `state.k` items, nearest first, without the query and without liked or disliked items. Cached.
 
     Raises: QueryError, SoundError, ModelDirError: as `Nearest.query`.
     """
     query = replace(state, history=(), find="", index=None, explain=None)
-    if query.refinement.feedback:  # changes with every like and dislike, also of others
+    if query.refinement.feedback:  # changes with every like and dislike of any visitor
         return index.nearest.query(query_seeds(index, query), query.k, query_options(query))
     return _cached_answer(index.key, index.nearest.generation, tuple(query.to_params().items()), index, query)
 
@@ -45,9 +45,10 @@ def _cached_answer(
 
 
 def query_seeds(index: OpenIndex, state: SearchState) -> list[ByItem | ByWindows]:
-    """The query with likes and dislikes, each with its weight.
+    """The query, likes and dislikes as weighted seeds.
 
-    Likes share the weight of one, as do dislikes (J. J. Rocchio, Relevance feedback in information retrieval, 1971).
+    The weights of all likes add up to that of one like, and so do those of dislikes
+    (J. J. Rocchio, Relevance feedback in information retrieval, 1971).
 
     Raises: as `query_seed`.
     """
@@ -113,7 +114,7 @@ def _cached_windows(
 def _reported(
     blocks: Iterable[stream.Samples], rate_hz: int, length_s: float, on_progress: ProgressCallback
 ) -> Iterator[stream.Samples]:
-    """The same samples in blocks of a second, each reported."""
+    """The same samples in blocks of one second; reports progress before each block."""
     done_s = 0
     for block in blocks:
         for start in range(0, len(block), rate_hz):

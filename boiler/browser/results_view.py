@@ -22,7 +22,7 @@ KEYBOARD_HELP = (
 
 
 def show_query_and_results(index: OpenIndex, state: SearchState) -> None:
-    """The whole view."""
+    """Show the view."""
     _show_history(index, state)
     query = _show_query(index, state)
     if not _is_embedded(index, state):
@@ -30,7 +30,7 @@ def show_query_and_results(index: OpenIndex, state: SearchState) -> None:
     feedback_place = st.container()
     explanation_place = st.container()
     _show_results(index, state)
-    with feedback_place:  # filled last, as is the next: the results need not wait for it
+    with feedback_place:  # filled last, like the next one, so that the results are shown first
         _show_feedback(index, state)
     if query is not None:
         with explanation_place:
@@ -38,7 +38,7 @@ def show_query_and_results(index: OpenIndex, state: SearchState) -> None:
 
 
 def _show_history(index: OpenIndex, state: SearchState) -> None:
-    """The queries before this one, each a button that leads back to it."""
+    """The queries before this one, each as a button that returns to it."""
     with st.container(horizontal=True, gap="xxsmall", vertical_alignment="center", key="breadcrumbs"):
         widgets.start_button(state)
         for position, item in enumerate(index.existing_items(state.history)):
@@ -54,7 +54,7 @@ def _show_history(index: OpenIndex, state: SearchState) -> None:
 
 
 def _show_query(index: OpenIndex, state: SearchState) -> tuple[Item, str] | None:
-    """The query as a large card; its item, and the URL that its sound is served below. None where likes alone are the
+    """Show the query as a large card. Returns its item and the base URL of its sound; None: likes alone are the
     query."""
     if state.upload is not None:
         item, sounds_url = upload_store().item(state.upload), upload_store().sounds_url
@@ -85,7 +85,8 @@ def _is_embedded(index: OpenIndex, state: SearchState) -> bool:
 
 
 def _show_feedback(index: OpenIndex, state: SearchState) -> None:
-    """The likes and dislikes that move the results, each a button that takes it back; without any, what is stored."""
+    """The likes and dislikes that move the results, each as a button that undoes it; if there are none, the stored
+    ones."""
     if not state.liked and not state.disliked:
         if not state.refinement.feedback:
             _offer_stored_feedback(index, state)
@@ -101,7 +102,7 @@ def _show_feedback(index: OpenIndex, state: SearchState) -> None:
                     item_name(item),
                     icon=f":material/{icon}:",
                     key=f"{title}-{item.n}",
-                    help=f"{title}. Click to take it back.",
+                    help=f"{title}. Click to undo.",
                     on_click=lambda n, like: actions.set_url(feedback.toggle_feedback(index, state, n, like=like)),
                     args=(item.n, like),
                 )
@@ -110,7 +111,7 @@ def _show_feedback(index: OpenIndex, state: SearchState) -> None:
             key="undo",
             icon=":material/undo:",
             type="tertiary",
-            help="Take back the last like or dislike (Z)",
+            help="Undo the last like or dislike (Z)",
             on_click=lambda: actions.set_url(feedback.undo_last(index, state)),
         )
 

@@ -10,8 +10,8 @@ from boiler.browser.url_state import SearchState
 
 
 def show_search_bar(index: OpenIndex, state: SearchState) -> None:
-    """The whole bar."""
-    st.session_state["find"] = state.find  # the URL is the truth, also after the Back button
+    """Show the bar."""
+    st.session_state["find"] = state.find  # the URL has the current text, also after the Back button
     total = len(index.nearest)
     with st.container(horizontal=True, vertical_alignment="bottom", key="search-bar"):
         st.text_input(

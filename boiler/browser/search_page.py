@@ -11,7 +11,7 @@ from boiler.browser.url_state import SearchState, invalid_params
 
 
 def show_page(index: OpenIndex) -> None:
-    """The whole page."""
+    """Show the page."""
     state = SearchState.from_params(st.query_params)
     search_bar.show_search_bar(index, state)
     _warn_of_invalid_params()
@@ -27,8 +27,8 @@ def show_page(index: OpenIndex) -> None:
 
 
 def _warn_of_invalid_params() -> None:
-    """Name the parameters of the URL that were ignored because they cannot be read."""
-    place = st.empty()  # always on the page, as the place of an upload
+    """Show which parameters of the URL were ignored because they cannot be parsed."""
+    place = st.empty()  # always on the page, like the placeholder of an upload
     if invalid := invalid_params(st.query_params):
         names = ", ".join(escape_markdown(f"{name}={text[:40]}") for name, text in invalid.items())
         place.warning(f"This link is not complete or was mistyped; ignored: {names}.", icon=":material/link_off:")

@@ -1,4 +1,4 @@
-"""The tray: the sounds that a visitor collects in a session, one list for each index."""
+"""The tray: the sounds that a visitor collects in a session, one list per index."""
 
 from __future__ import annotations
 

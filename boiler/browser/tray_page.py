@@ -16,7 +16,7 @@ PLAY_EACH_S = 30.0
 
 
 def show_page(index: OpenIndex) -> None:
-    """The whole page."""
+    """Show the page."""
     st.title("Tray", anchor=False)
     items = list(index.existing_items(tray_numbers(index)))
     if not items:

@@ -1,4 +1,4 @@
-"""The query by upload: a file or a recording by the microphone."""
+"""Search with an upload: a file, or a recording from the microphone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FIELD_COUNT = "upload-field-count"  # session key
 
 @dataclass(frozen=True)
 class PendingUpload:
-    """A sound that was uploaded but not looked at yet, and the state of the page at that time."""
+    """An uploaded sound that has not been processed yet, and the state of the page at that time."""
 
     file_id: str
     name: str
@@ -36,7 +36,7 @@ def show_upload_field(sample_rate_hz: int) -> None:
 
 
 def _show_fields(sample_rate_hz: int) -> None:
-    # A field that has received its file is replaced by an empty one, so that Streamlit does not keep the file, too.
+    # After an upload the field is replaced by an empty one, so that Streamlit does not keep a second copy of the file.
     count = st.session_state.get(_FIELD_COUNT, 0)
     st.file_uploader(
         f"Audio or video file, up to {MAX_UPLOAD_MB} MB",
@@ -55,7 +55,7 @@ def _show_fields(sample_rate_hz: int) -> None:
 
 
 def recording_rate_hz(sample_rate_hz: int) -> int:
-    """The lowest rate that loses nothing for an index of `sample_rate_hz`, or else the highest one.
+    """The lowest offered rate that is at least `sample_rate_hz`, or else the highest one.
 
     >>> recording_rate_hz(16_000), recording_rate_hz(20_000), recording_rate_hz(96_000)
     (16000, 22050, 48000)

@@ -1,4 +1,4 @@
-"""Uploaded sounds, kept as files by the process for a while, so that the routes of `indexes` can send them back."""
+"""Uploaded sounds, kept by the process as temporary files, so that the routes of `indexes` can serve them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _GONE = "the uploaded sound of this link is no longer stored here: upload it aga
 
 class UploadStore:
     """Uploaded sounds as files in a temporary folder; beyond `max_bytes` the least recently used are deleted. A key is
-    made of the bytes, so that the same sound uploaded twice is stored once."""
+    a hash of the bytes, so that a sound that is uploaded twice is stored once."""
 
     def __init__(self, max_bytes: int = MAX_STORED_BYTES) -> None:
         self._max_bytes = max_bytes
@@ -37,7 +37,7 @@ class UploadStore:
         """Store a sound and return its key.
 
         Arguments:
-            name: the file name, only ever shown
+            name: the file name; used for display only
             on_progress: called regularly with 0.0 while the sound is read; the total is not known
 
         Raises: SoundError: not a sound, or beyond the limits; whatever `on_progress` raises.
@@ -73,7 +73,7 @@ class UploadStore:
         return key
 
     def item(self, key: str) -> Item:
-        """What is known of the sound.
+        """The upload as an item; its `n` is the key as a number.
 
         Raises: QueryError: there was no such upload, or it is no longer stored.
         """
@@ -97,7 +97,7 @@ class UploadStore:
 
     @property
     def sounds_url(self) -> str:
-        """Below this URL the sounds are served (``/N/audio`` and so on); relative to the root of the browser."""
+        """The base URL of the sounds (``/N/audio`` and so on), relative to the root of the browser."""
         return UPLOADS_URL
 
     def _file(self, n: int) -> Path:

@@ -5,14 +5,14 @@
 ``upload``              query: key of an uploaded sound (kept by the process for a while)
 ``from``, ``to``        query with this part of the sound only, seconds
 ``like``, ``dislike``   numbers of items that the results move towards, or away from
-``find``                part of a file name: lists items, not neighbours
+``find``                part of a file name: lists the items that have it in their name
 ``browse``              folder whose items are listed (``/`` is the top)
 ``label``, ``folder``   only results with this label, in this folder or below it
-``min_s``, ``max_s``    only results of at least, at most so many seconds
+``min_s``, ``max_s``    only results of at least, at most this duration in seconds
 ``where``               only results that pass this condition (`boiler.search.filter_parser`)
 ``diversity``           0 to 100: how much each result should differ from those before it
-``per_group``           at most so many results per value of ``group_by``, ``label`` or ``folder``
-``dedup``               0: near-duplicates are listed one by one
+``per_group``           the maximum number of results per value of ``group_by``, which is ``label`` or ``folder``
+``dedup``               0: near-duplicates are not merged
 ``csls``                1: results that are near to everything (hubs) are ranked lower
 ``feedback``            1: stored likes and dislikes count
 ``k``                   number of results
@@ -23,9 +23,8 @@
 ``index``               key of the index (where the browser was started without one)
 ======================  ===============================================================================================
 
-Anyone can type a URL: a value that cannot be read falls back to the default, never to an exception, and
-`invalid_params` names it for the page to say so. `ALIASES` are the parameter names of earlier versions; they are read,
-never written.
+Anyone can type a URL: a value that cannot be parsed is replaced by the default and never raises; the page shows those
+that `invalid_params` returns. `ALIASES` are the parameter names of earlier versions; they are read, never written.
 """
 
 from __future__ import annotations
@@ -102,7 +101,7 @@ def current_params(params: Mapping[str, str]) -> dict[str, str]:
 
 
 def invalid_params(params: Mapping[str, str]) -> dict[str, str]:
-    """The parameters that cannot be read, under the name that the URL has, with their values.
+    """The parameters that cannot be parsed: name, as in the URL, to value.
 
     >>> invalid_params({"item": "abc", "vary": "30", "why": "x"})
     {'item': 'abc', 'why': 'x'}
@@ -122,7 +121,7 @@ def _parsed(params: Mapping[str, str]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Refinement:
-    """What the results of a search should be like, whatever the query is: the fields of the "Refine" form."""
+    """Filters and ranking options of a search, independent of the query: the fields of the "Refine" form."""
 
     label: str | None = None
     folder: str | None = None
@@ -155,7 +154,7 @@ class Refinement:
         )
 
     def to_params(self) -> dict[str, str | None]:
-        """The parameters of a URL; None for what is at its default."""
+        """The parameters of a URL; None for fields at their default."""
         return {
             "label": self.label,
             "folder": self.folder,
@@ -179,7 +178,7 @@ class Refinement:
 
 @dataclass(frozen=True)
 class SearchState:
-    """One view of the search page. Every method returns the state that a click leads to."""
+    """One view of the search page. Immutable: methods that change something return a new state."""
 
     item: int | None = None
     upload: str | None = None
@@ -253,12 +252,12 @@ class SearchState:
 
     @property
     def has_query(self) -> bool:
-        """Whether there is anything to find neighbours of."""
+        """Whether there is a query: an item, an upload or likes."""
         return self.item is not None or self.upload is not None or bool(self.liked)
 
     def query_item(self, n: int) -> SearchState:
-        """Search with this item; the item queried before joins the history. The refinement stays; likes and dislikes do
-        not, they were about the query before."""
+        """Search with this item; the previous item is added to the history. The refinement is kept; likes and dislikes
+        are not, because they belong to the previous query."""
         if n == self.item and self.start_s is None:
             return self
         history = self._history()
@@ -279,12 +278,12 @@ class SearchState:
         return replace(self, start_s=None, end_s=None, explain=None)
 
     def toggle_like(self, n: int) -> SearchState:
-        """Move the results towards this item, or no longer."""
+        """Like this item, which moves the results towards it, or undo that."""
         liked = _without(self.liked, n) if n in self.liked else (*self.liked, n)[-MAX_FEEDBACK_ITEMS:]
         return replace(self, liked=liked, disliked=_without(self.disliked, n))
 
     def toggle_dislike(self, n: int) -> SearchState:
-        """Remove this item from the results and move them away from it, or no longer."""
+        """Dislike this item, which removes it and moves the results away from it, or undo that."""
         disliked = _without(self.disliked, n) if n in self.disliked else (*self.disliked, n)[-MAX_FEEDBACK_ITEMS:]
         return replace(self, disliked=disliked, liked=_without(self.liked, n))
 
@@ -293,7 +292,7 @@ class SearchState:
         return replace(self, explain=None if self.explain == n else n)
 
     def browse_folder(self, folder: str | None) -> SearchState:
-        """List the items of a folder (\"\" is the top); None: no longer."""
+        """List the items of a folder (\"\" is the top); None: close the list."""
         return replace(self._new_query(), browse=folder)
 
     def find_name(self, text: str) -> SearchState:
@@ -301,7 +300,7 @@ class SearchState:
         return replace(self, find=text.strip()[:200], k=PAGE_SIZE)
 
     def show_more(self) -> SearchState:
-        """One page of results more."""
+        """Add one page of results."""
         return replace(self, k=min(self.k + PAGE_SIZE, MAX_RESULTS))
 
     def refined(self, refinement: Refinement) -> SearchState:
@@ -321,7 +320,7 @@ class SearchState:
 
 @dataclass(frozen=True)
 class PathState:
-    """One view of the path page: the numbers of the two items, and how many sounds lie between them."""
+    """One view of the path page: the numbers of the two items, and the number of sounds between them."""
 
     start: int | None = None
     end: int | None = None

@@ -33,7 +33,7 @@ def layout_switch() -> cards.CardLayout:
 
 
 def list_header(text: str) -> cards.CardLayout:
-    """The header of a list of cards, with the layout switch; the chosen layout."""
+    """The header of a list of cards, with the layout switch. Returns the selected layout."""
     with st.container(horizontal=True, vertical_alignment="center", key="list-header"):
         st.header(text, anchor=False, width="stretch")
         return layout_switch()
@@ -63,7 +63,7 @@ def item_cards(
 
 
 def start_button(state: SearchState) -> None:
-    """Back to the start page."""
+    """A button that returns to the start page."""
     st.button(
         "Start",
         icon=":material/home:",
@@ -75,7 +75,7 @@ def start_button(state: SearchState) -> None:
 
 
 def show_more_button(state: SearchState) -> None:
-    """Another page of results, up to the maximum."""
+    """A button that adds a page of results, up to `MAX_RESULTS`."""
     if state.k < MAX_RESULTS:
         st.button(
             "Show more",

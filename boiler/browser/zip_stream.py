@@ -1,5 +1,5 @@
-"""Files of a collection as one ZIP, generated while it is sent: nothing of it is kept in memory or on disk, its size is
-known in advance, so that the visitor's browser shows progress, and reading stops when the download is cancelled.
+"""Files of a collection as one ZIP archive, generated while it is sent: it is never held in memory or on disk, its size
+is known in advance, so that the visitor's browser shows progress, and reading stops when the download is cancelled.
 
 ``GET .../files.zip?n=1.2.3``: the files of these items, in their folders; ``MISSING.txt`` lists those that could not be
 read.
@@ -23,7 +23,7 @@ from boiler.errors import BoilerError, QueryError
 from boiler.search.nearest import Nearest
 from boiler.service import media
 
-MAX_BYTES = 2_000_000_000  # every unpacker reads archives of this size
+MAX_BYTES = 2_000_000_000  # all unpackers can read archives of this size
 MAX_FILES = 5_000  # their numbers are part of the URL
 BLOCK_BYTES = 2**20
 
@@ -59,7 +59,8 @@ def archive_files(nearest: Nearest, numbers: Iterable[int]) -> ZipStream:
 
 
 def safe_name(id: str) -> str:
-    """A name that unpacks below the folder it is unpacked in, on every system.
+    """A file name without `..`, drives, leading slashes and control characters, so that it unpacks inside the target
+    folder on every system.
 
     >>> safe_name("drums/kick.wav"), safe_name("../C:\\\\a\\x07.wav"), safe_name("/..")
     ('drums/kick.wav', 'C_/a_.wav', 'unnamed')
@@ -82,7 +83,7 @@ def _unused(name: str, used: set[str]) -> str:
 
 
 def _read_blocks(path: Path, size_bytes: int) -> Iterator[bytes]:
-    """The first `size_bytes` of a file: one that grows meanwhile is sent as long as it was announced."""
+    """The first `size_bytes` of a file, as announced in the header, even if the file has grown since."""
     left = size_bytes
     with path.open("rb") as file:
         while block := file.read(min(left, BLOCK_BYTES)):
@@ -95,8 +96,8 @@ def archive_url(sounds_url: str, numbers: Iterable[int]) -> str:
     return f"{sounds_url}/files.zip?n=" + ".".join(map(str, numbers))
 
 
-def routes(nearest: Callable[[], Nearest]) -> list[BaseRoute]:
-    """The route, to be mounted beside those of the sounds."""
+def archive_routes(nearest: Callable[[], Nearest]) -> list[BaseRoute]:
+    """The route ``/files.zip``, mounted below `indexes.OpenIndex.sounds_url`."""
 
     async def files(request: Request) -> Response:
         numbers = [media.item_number(word) for word in request.query_params.get("n", "").split(".")[: MAX_FILES + 1]]
@@ -106,7 +107,7 @@ def routes(nearest: Callable[[], Nearest]) -> list[BaseRoute]:
             "Content-Length": str(len(archive)),
             "Cache-Control": "no-store",
         }
-        if request.method == "HEAD":  # for which Starlette would iterate over the whole archive
+        if request.method == "HEAD":  # Starlette would iterate over the whole archive
             return Response(None, 200, headers, "application/zip")
         return StreamingResponse(archive, 200, headers, "application/zip")
 

@@ -168,7 +168,7 @@ def match_table(matches: Sequence[Match]) -> Table:
     for match in matches:
         table.add_row(
             f"{match.distance:.3f}",
-            closer_than_text(match.closer_than),
+            format_percent(match.closer_than),
             f"{match.start_s:.1f} s",
             f"{match.end_s:.1f} s",
             # Escaped: rich reads [brackets] in a name as markup.
@@ -177,10 +177,10 @@ def match_table(matches: Sequence[Match]) -> Table:
     return table
 
 
-def closer_than_text(share: float) -> str:
-    """Per cent, with as many digits as tell high shares apart.
+def format_percent(share: float) -> str:
+    """A share from 0 to 1 in per cent. Shares close to 1 get more digits, so that they remain distinguishable.
 
-    >>> [closer_than_text(share) for share in (0.5, 0.9984, 0.9995, 0.99998, 1.0)]
+    >>> [format_percent(share) for share in (0.5, 0.9984, 0.9995, 0.99998, 1.0)]
     ['50.0 %', '99.8 %', '99.95 %', '99.998 %', '100 %']
     """
     if share == 1:

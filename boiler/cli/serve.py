@@ -11,7 +11,6 @@ address that other machines can reach needs API keys. All settings are BOILER_* 
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import os
 import sys
 import tempfile
@@ -86,25 +85,11 @@ def run(args: argparse.Namespace) -> int:
 
 def check_host(host: str, loaded: settings.Settings) -> None:
     """Raises: SettingsError: other machines can reach the address, without API keys and without `insecure`."""
-    if not is_loopback(host) and not loaded.api_keys and not loaded.insecure:
+    if not arguments.is_loopback(host) and not loaded.api_keys and not loaded.insecure:
         raise SettingsError(
             f"{host} can be reached from other machines, and there are no keys. Set BOILER_API_KEYS=read:SECRET, or "
             "BOILER_INSECURE=1 to serve everyone who can reach it"
         )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address.
-
-    >>> is_loopback("127.0.0.1"), is_loopback("::1"), is_loopback("localhost"), is_loopback("0.0.0.0")
-    (True, True, True, False)
-    """
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -71,8 +71,8 @@ class FileLocator(Protocol):
         """The path of an item's file. Raises: UnknownItemError; QueryError: the file is not available."""
 
 
-def routes(nearest: Callable[[], FileLocator], *, prefix: str = "/items") -> list[Route]:
-    """The three routes, for any Starlette application.
+def media_routes(nearest: Callable[[], FileLocator], *, prefix: str = "/items") -> list[Route]:
+    """The routes ``audio``, ``waveform`` and ``spectrogram.png`` of an item, for any Starlette application.
 
     Arguments:
         nearest: returns the opened index; called for each request

@@ -31,11 +31,3 @@ def test_arguments_override_the_environment(tmp_path: Path, monkeypatch: pytest.
     assert options.from_environment() == (Path("/elsewhere"), Path("/sounds"))
     options.set_environment(parsed(str(tmp_path), "--wav_dir", str(tmp_path / "a")))
     assert options.from_environment() == (tmp_path, tmp_path / "a")
-
-
-@pytest.mark.parametrize(
-    ("address", "expected"),
-    [("localhost", True), ("::1", True), ("127.0.0.2", True), ("", False), ("example.org", False), ("::", False)],
-)
-def test_only_this_machine_reaches_loopback_addresses(address: str, expected: bool) -> None:
-    assert options.is_loopback(address) is expected

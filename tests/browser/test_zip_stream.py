@@ -120,7 +120,7 @@ def test_names_stay_below_the_folder_they_are_unpacked_in(id: str, name: str, tm
 
 
 def test_a_head_request_reads_no_file(nearest: Nearest, monkeypatch: pytest.MonkeyPatch) -> None:
-    client = TestClient(Starlette(routes=zip_stream.routes(lambda: nearest)))
+    client = TestClient(Starlette(routes=zip_stream.archive_routes(lambda: nearest)))
     whole = client.get(zip_stream.archive_url("", [1, 2]))
     monkeypatch.delattr(ZipStream, "__iter__")
     head = client.head(zip_stream.archive_url("", [1, 2]))
@@ -138,7 +138,7 @@ def test_too_much_is_refused_with_an_alternative(nearest: Nearest, monkeypatch: 
 
 
 def test_the_archive_has_a_url(nearest: Nearest) -> None:
-    client = TestClient(Starlette(routes=zip_stream.routes(lambda: nearest)))
+    client = TestClient(Starlette(routes=zip_stream.archive_routes(lambda: nearest)))
     response = client.get(zip_stream.archive_url("", [1, 2, 1]))
     assert response.status_code == 200
     assert response.headers["content-disposition"].startswith("attachment")

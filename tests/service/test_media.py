@@ -83,7 +83,7 @@ def client(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
     )
     (folder / "gone.wav").unlink(missing_ok=True)
     nearest = Nearest(model_dir, wav_dir=folder)
-    with TestClient(Starlette(routes=media.routes(lambda: nearest, prefix="/x/items"))) as client:
+    with TestClient(Starlette(routes=media.media_routes(lambda: nearest, prefix="/x/items"))) as client:
         yield client
     nearest.close()
 

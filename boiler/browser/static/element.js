@@ -23,8 +23,8 @@ function makeIcon(shape) {
   return { svg: makeElement("svg", { svg: true, viewBox: "0 0 16 16", "aria-hidden": "true" }, path), path };
 }
 
-// Streamlit loads its script from <root>/static/: that tells the root, also behind a proxy that serves the browser below
-// a path, and on every page.
+// Streamlit loads its script from <root>/static/, which gives the root on every page, also behind a proxy that serves the
+// browser below a path.
 const ROOT_URL = (() => {
   const script = [...document.scripts].find((one) => one.src.includes("/static/js/"));
   return script ? new URL("../../", script.src).href : new URL("./", document.baseURI).href;

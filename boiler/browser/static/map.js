@@ -57,7 +57,7 @@ function buildMap(root, first) {
   const box = makeElement("div", { class: "plot" }, back, top, tip, tools, announcement);
   const autoplay = makeElement("input", { type: "checkbox" });
   autoplay.checked = true;
-  const legend = makeElement("div", { class: "row legend", role: "group", "aria-label": "Legend; press a colour to highlight it" });
+  const legend = makeElement("div", { class: "row legend", role: "group", "aria-label": "Legend; select a colour to highlight it" });
   const facts = makeElement("div", { class: "facts" });
   const chosenBar = makeElement("div", { class: "row chosen", hidden: true });
   const note = makeElement("p", { class: "note", role: "status" }, "Loading the points \u2026");
@@ -150,7 +150,7 @@ function buildMap(root, first) {
     draw();
   };
 
-  // If the overview is thinned, the points in sight are fetched once the camera rests.
+  // If the overview is thinned, the visible points are fetched when zooming or moving ends.
   let restTimer = 0;
   let lastFetch = 0; // numbers the fetches, so that a late response does not replace a newer one
   const onCameraMoved = () => {
