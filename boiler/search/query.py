@@ -190,8 +190,9 @@ def run_query(snapshot: Snapshot, query: QueryVectors, k: int, options: Options)
     without = query.without | {snapshot.item(one).n for one in options.without}
     n_candidates = max(CANDIDATES_PER_RESULT * k, MIN_CANDIDATES) if options.reranks else k
     while True:
+        exact = options.reranks and snapshot.scans_faster(n_candidates)
         candidates = snapshot.nearest_items(
-            query.vectors, n_candidates, without=without, among=among, per_window=options.per_window
+            query.vectors, n_candidates, without=without, among=among, per_window=options.per_window, exact=exact
         )
         exhausted = len(candidates.numbers) < n_candidates
         kept, merged = _choose(snapshot, candidates, k, options)
@@ -202,7 +203,7 @@ def run_query(snapshot: Snapshot, query: QueryVectors, k: int, options: Options)
             break  # further candidates are less similar still
         n_candidates *= 4
     matches = to_matches(snapshot, kept, query.spans, merged)
-    engine, reason = snapshot.engine_for(among)
+    engine, reason = snapshot.engine_for(among, exact=exact)
     shortfall = _shortfall(len(matches), k, among is not None, options)
     return QueryResult(tuple(matches), engine, reason, snapshot.name, shortfall)
 

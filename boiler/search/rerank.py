@@ -13,6 +13,10 @@ import numpy as np
 
 from boiler.arrays import BoolArray, FloatArray, Int64Array
 
+_NONE: Int64Array = np.zeros(0, np.int64)
+_BLOCK = 256  # most candidates that are compared with all others at a time
+_ROUNDING = 1e-5  # more than a product of two float32 unit vectors is off
+
 MAX_DURATION_DIFFERENCE = 0.05
 """Sounds whose lengths differ by more than this share of the longer one are no duplicates of each other."""
 
@@ -38,18 +42,33 @@ def dedup(vectors: FloatArray, durations_s: FloatArray, max_distance: float) -> 
     >>> kept.tolist(), [some.tolist() for some in merged]
     ([0, 1], [[2], []])
     """
-    remaining = np.ones(len(vectors), np.bool_)
+    remaining = np.arange(len(vectors))
     kept: list[int] = []
     merged: list[Int64Array] = []
-    for position in range(len(vectors)):
-        if not remaining[position]:
-            continue
-        later = position + 1 + np.flatnonzero(remaining[position + 1 :])
-        near = np.linalg.norm(vectors[later] - vectors[position], axis=1) < max_distance
-        near &= equally_long(durations_s[position], durations_s[later])
-        remaining[later[near]] = False
-        kept.append(position)
-        merged.append(later[near])
+    # Near ones are found by a matrix product of the next candidates with all others, with a margin for its rounding
+    # error, and then measured. The number of these candidates grows while few of them are merged into each other.
+    least_cosine = 1 - max_distance**2 / 2 - _ROUNDING
+    block = 1
+    while len(remaining):
+        n_kept = len(kept)
+        near = vectors[remaining[:block]] @ vectors[remaining].T >= least_cosine
+        alone = np.count_nonzero(near, axis=1) <= 1  # near to nothing but itself
+        waiting = np.ones(len(remaining), np.bool_)
+        for at, position in enumerate(remaining[:block].tolist()):
+            if not waiting[at]:
+                continue
+            waiting[at] = False
+            kept.append(position)
+            merged.append(_NONE)
+            if not alone[at]:
+                others = np.flatnonzero(near[at] & waiting)
+                later = remaining[others]
+                same = np.linalg.norm(vectors[later] - vectors[position], axis=1) < max_distance
+                same &= equally_long(durations_s[position], durations_s[later])
+                waiting[others[same]] = False
+                merged[-1] = later[same]
+        remaining = remaining[waiting]
+        block = min(2 * block, _BLOCK) if 2 * (len(kept) - n_kept) > block else max(block // 2, 1)
     return np.array(kept, np.int64), merged
 
 
@@ -78,17 +97,15 @@ def diversify(similarities: FloatArray, vectors: FloatArray, k: int, diversity: 
     Source: Carbonell and Goldstein, SIGIR 1998.
     """
     chosen: list[int] = []
-    nearest_chosen = np.full(len(vectors), -np.inf)
-    relevance = np.asarray(similarities, np.float64)
-    while len(chosen) < min(k, len(vectors)):
-        if chosen:
-            scores = (1 - diversity) * relevance - diversity * nearest_chosen
-            scores[chosen] = -np.inf
-            best = int(np.argmax(scores))  # of equal ones the first, which is the nearest
-        else:
-            best = int(np.argmax(relevance))
+    relevance = (1 - diversity) * np.asarray(similarities, np.float64)
+    nearest_chosen = np.full(len(vectors), -np.inf, np.asarray(vectors).dtype)
+    scores = np.asarray(similarities, np.float64)
+    for _ in range(min(k, len(vectors))):
+        best = int(np.argmax(scores))  # of equal ones the first, which is the nearest
         chosen.append(best)
-        nearest_chosen = np.maximum(nearest_chosen, vectors @ vectors[best])
+        relevance[best] = -np.inf
+        np.maximum(nearest_chosen, vectors @ vectors[best], out=nearest_chosen)
+        scores = relevance - diversity * nearest_chosen
     return np.array(chosen, np.int64)
 
 

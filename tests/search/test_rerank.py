@@ -29,6 +29,42 @@ def test_a_chain_of_small_steps_is_not_one_kind() -> None:
         assert all(np.linalg.norm(vectors[position] - vectors[one]) < 0.1 for one in some)
 
 
+@given(st.integers(0, 60), st.sampled_from([0.0, 0.05, 0.4, 1.0, 2.0]), st.integers(0, 99))
+def test_blocks_merge_what_comparing_one_by_one_merges(n: int, max_distance: float, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    vectors = engine.normalize(random.normal(size=(12, 3)) + 1)[random.integers(0, 12, n)]
+    vectors = np.asarray(engine.normalize(vectors + random.choice([0, 0.02], (n, 1))), np.float32).reshape(n, 3)
+    durations_s = random.choice([1.0, 1.04, 2.0], n)
+    expected: dict[int, list[int]] = {}
+    for position in range(n):
+        for first in expected:
+            near = np.linalg.norm(vectors[position] - vectors[first]) < max_distance
+            if near and rerank.equally_long(durations_s[first], durations_s[position]):
+                expected[first].append(position)
+                break
+        else:
+            expected[position] = []
+    kept, merged = rerank.dedup(vectors, durations_s, max_distance)
+    assert kept.tolist() == list(expected)
+    assert [some.tolist() for some in merged] == list(expected.values())
+
+
+@given(st.integers(1, 30), st.integers(1, 30), st.sampled_from([0.0, 0.3, 1.0]), st.integers(0, 99))
+def test_diversity_chooses_by_maximal_marginal_relevance(n: int, k: int, diversity: float, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    vectors = engine.normalize(random.normal(size=(n, 4)))
+    similarities = np.sort(random.uniform(-1, 1, n))[::-1]
+    chosen = rerank.diversify(similarities, vectors, k, diversity).tolist()
+    for at in range(1, len(chosen)):
+        before = chosen[:at]
+
+        def score(one: int, before: list[int] = before) -> float:
+            return float((1 - diversity) * similarities[one] - diversity * max(vectors[before] @ vectors[one]))
+
+        best = max(score(one) for one in range(n) if one not in before)
+        assert abs(score(chosen[at]) - best) < 1e-9
+
+
 @given(st.lists(st.sampled_from(["a", "b", None, 3]), max_size=30), st.integers(1, 4))
 def test_no_group_has_more_than_its_share_and_the_first_of_each_stay(groups: list[object], most: int) -> None:
     kept = rerank.limit_groups(groups, most).tolist()  # type: ignore[arg-type]
