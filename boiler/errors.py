@@ -8,7 +8,8 @@
     │   └── SilentSoundError  silent from beginning to end: there is nothing to compare
     ├── EmbeddingError        samples or pixels that cannot be embedded: empty, of a wrong shape, rate or kind
     ├── CheckpointError       not a checkpoint or encoder of boiler, or of another version
-    ├── ModelDirError         a model directory lacks a file, is damaged, or is of another version
+    ├── ModelDirError         a model directory cannot be used: nothing published, or of another version or encoder
+    │   └── DamagedIndexError  a published index lacks a file, or its bytes are not those that were published
     ├── CatalogError          the catalog is locked or damaged, or too many files are gone
     ├── CorpusError           a folder of sounds or a data set is missing, empty or laid out otherwise
     ├── QueryError            an invalid query: wrong length, NaN, k out of range
@@ -91,6 +92,12 @@ class ModelDirError(BoilerError):
     """A model directory lacks a file, is damaged, or belongs to another version or encoder."""
 
     slug = "model-dir-error"
+
+
+class DamagedIndexError(ModelDirError):
+    """A published index lacks a file, or its bytes are not those that were published."""
+
+    slug = "damaged-index"
 
 
 class CatalogError(BoilerError):

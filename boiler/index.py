@@ -109,7 +109,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="remove files that are gone even if they are more than half; embed again with another encoder",
     )
     parser.add_argument("--dry_run", action="store_true", help="print what would be done, and do nothing")
-    parser.add_argument("--rollback", action="store_true", help="go back to the previous index")
+    switches = parser.add_mutually_exclusive_group()
+    switches.add_argument("--rollback", action="store_true", help="go back to the previous index")
+    switches.add_argument(
+        "--undo_rollback", action="store_true", help="go back to the index that --rollback left, until the next run"
+    )
     parser.add_argument(
         "--engine",
         metavar="NAME",
@@ -127,8 +131,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     folder, name = _words(args)
-    if args.rollback:
-        back = generation.rollback(args.model_dir or folder)
+    if args.rollback or args.undo_rollback:
+        switch = generation.rollback if args.rollback else generation.undo_rollback
+        back = switch(args.model_dir or folder)
         print(f"{back.name} is current again: {back.header.n_items} sounds, {back.header.n_rows} windows")
         return 0
     model_dir = args.model_dir

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from boiler import arguments
+from boiler.cli import status
 from boiler.service import metrics
 from boiler.service.app import BoilerApp
 from boiler.service.policy import policy_of
@@ -52,6 +56,25 @@ def test_proxy_accepts_uploads_of_the_size_that_the_service_accepts() -> None:
     paths = re.search(r"location ~ \^/\(([^)]+)\)\$", proxy)
     assert paths is not None
     assert {f"/{path}" for path in paths[1].split("|")} == uploads
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
+def test_timer_checks_the_index(tmp_path: Path) -> None:
+    service, timer = (DEPLOY / f"boiler-check.{kind}" for kind in ("service", "timer"))
+    command = re.search(r"^ExecStart=\S+/bin/boiler (.+)$", service.read_text(), re.MULTILINE)
+    assert command is not None
+    name, *words = command[1].split()
+    parser = arguments.Parser()
+    status.add_arguments(parser)
+    assert name == "status"
+    assert parser.parse_args(words).check
+    # The command of the service does not exist here, nor its user.
+    (tmp_path / service.name).write_text(service.read_text().replace(command[0], "ExecStart=/bin/true"))
+    (tmp_path / timer.name).write_text(timer.read_text())
+    done = subprocess.run(
+        ["systemd-analyze", "verify", tmp_path / timer.name], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_image_has_port_user_and_portable_code() -> None:

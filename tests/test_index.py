@@ -105,6 +105,10 @@ def test_the_index_before_comes_back(folder: Path, tmp_path: Path, capsys: pytes
     assert call(tmp_path / "m", "--rollback") == 0
     assert "3 sounds" in capsys.readouterr().out.splitlines()[-1]
     assert call(tmp_path / "m", "--rollback") == 2
+    capsys.readouterr()
+    assert call(tmp_path / "m", "--undo_rollback") == 0
+    assert "4 sounds" in capsys.readouterr().out.splitlines()[-1]
+    assert call(tmp_path / "m", "--rollback") == 0
     assert call(folder, "--model_dir", tmp_path / "m", "--workers", "1") == 0
     assert generation.open(tmp_path / "m").header.n_items == 4
 

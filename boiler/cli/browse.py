@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     """
     options.set_environment(args)
     if given := options.from_environment():
-        generation.open(given[0])  # an error here, not on the page
+        generation.open_last_good(given[0])  # an error here, not on the page
     words = streamlit_command(args.host, args.port, headless=args.headless)
     if os.name == "posix":
         sys.stdout.flush()

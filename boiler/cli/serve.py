@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             os.environ[f"{settings.PREFIX}{name.upper()}"] = str(value)
     loaded = settings.load()
     check_host(args.host, loaded)
-    generation.open(loaded.model_dir)  # reported once here, not by each worker
+    generation.open_last_good(loaded.model_dir)  # reported once here, not by each worker
     # Else torch and numpy use all cores in every worker, and the threads wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // args.workers)))
     import uvicorn

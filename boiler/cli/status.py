@@ -5,7 +5,8 @@
     $ boiler status exp/sounds --near
     $ boiler status exp/sounds --json
 
-`--check` compares every byte of the index with the hashes made at publication. Duplicates are listed, never merged:
+`--check` compares every byte of the index with the hashes made at publication. If the current index is damaged, the
+figures are those of the newest whole one, and the exit code is 1, with `--check` 2. Duplicates are listed, not merged:
 files of the same bytes, and near-duplicates, which sound the same and have about the same duration. In a large
 collection near-duplicates are searched only with `--near`.
 """
@@ -24,7 +25,7 @@ from boiler import arguments
 from boiler.search import duplicates
 from boiler.search.snapshot import Snapshot
 from boiler.search.statistics import collection_statistics
-from boiler.store.generation import Generation
+from boiler.store.generation import Generation, current_name
 
 NEAR_UP_TO_ITEMS = 30_000  # takes some seconds: the neighbours of every item are searched
 _LISTED = 20
@@ -152,7 +153,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     found = status(args.model_dir, check=args.check, near=args.near)
     print(json.dumps(asdict(found), indent=2, ensure_ascii=False) if args.json else "\n".join(found.lines()))
-    return 0
+    return 0 if found.generation == current_name(args.model_dir) else 1
 
 
 def main(argv: Sequence[str] | None = None) -> int:

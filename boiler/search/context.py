@@ -30,6 +30,8 @@ class SearchContext:
         self._wav_dir = None if wav_dir is None else Path(wav_dir)
         self._engine = engine
         self._refreshing = threading.Lock()
+        # The generation that is current; if it is damaged, the snapshot is of another one.
+        self._seen = generation.current_name(self.model_dir)
         self._current: Snapshot | None = Snapshot.open(self.model_dir, engine)
 
     @property
@@ -51,12 +53,14 @@ class SearchContext:
     def refresh(self) -> bool:
         """Open a newer index, if one was published; whether it did.
 
-        Raises: ModelDirError: the newer index cannot be opened; the current one stays.
+        Raises: ModelDirError: the newer index cannot be opened, or is damaged; the current one stays.
         """
         with self._refreshing:
-            if generation.current_name(self.model_dir) == self.snapshot.name:
+            name = generation.current_name(self.model_dir)
+            if name in (self.snapshot.name, self._seen):
                 return False
-            self._current = Snapshot.open(self.model_dir, self._engine)
+            self._current = Snapshot.open_newer(self.model_dir, self._engine)
+            self._seen = self._current.name
             return True
 
     def close(self) -> None:

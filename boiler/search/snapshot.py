@@ -14,13 +14,13 @@ import weakref
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from boiler.arrays import Float32Array, Float64Array, Int64Array
 from boiler.catalog.items import Item, ItemName, item_of
-from boiler.engine import Engine, Neighbours, selection
+from boiler.engine import Engine, Neighbours, find, selection
 from boiler.engine.distance import cosine_similarity
 from boiler.engine.exact import Exact
 from boiler.errors import ModelDirError, SilentSoundError, UnknownItemError
@@ -77,6 +77,8 @@ class Snapshot:
         name = engine_name or str(opened.header.engine.get("name", self.exact.name))
         self.engine: Engine = self.exact
         if name != self.exact.name:
+            if engine_name is not None and (file := find(name).name) in opened.files:
+                opened.verify(file)  # not read when the generation was opened
             self.engine = selection.load_engine(opened.path, opened.header.engine, name, self.vectors)
         self._names: dict[int, ItemName] = {}
         self._rows_passing: dict[Filter, Int64Array] = {}
@@ -86,18 +88,30 @@ class Snapshot:
 
     @classmethod
     def open(cls, model_dir: Path, engine_name: str | None = None) -> Snapshot:
-        """Open the current generation, and check that its engine answers.
+        """Open the current generation, or the newest whole one if it is damaged, and check that its engine answers.
 
-        Raises: ModelDirError: nothing published, damaged, or of another version. UnknownNameError: no such engine.
+        Raises: ModelDirError: nothing published, all damaged, or of another version. UnknownNameError: no such engine.
         """
-        snapshot = cls(generation.open(model_dir), engine_name)
-        if len(snapshot.vectors):
-            first = snapshot.engine.query(snapshot.vectors[:1], 1)
+        return cls(generation.open_last_good(model_dir), engine_name).tested()
+
+    @classmethod
+    def open_newer(cls, model_dir: Path, engine_name: str | None = None) -> Snapshot:
+        """Open the current generation, as `open`, but refuse it if it is damaged.
+
+        Raises: as `open`.
+        """
+        return cls(generation.open(model_dir), engine_name).tested()
+
+    def tested(self) -> Self:
+        """This snapshot, once it found its own first row.
+
+        Raises: ModelDirError: it did not.
+        """
+        if len(self.vectors):
+            first = self.engine.query(self.vectors[:1], 1)
             if first.rows.shape != (1, 1) or not first.distances[0, 0] <= 1e-3:
-                raise ModelDirError(
-                    f"{snapshot.generation.path} does not find its own first row: run boiler index again"
-                )
-        return snapshot
+                raise ModelDirError(f"{self.generation.path} does not find its own first row: run boiler index again")
+        return self
 
     @property
     def name(self) -> str:

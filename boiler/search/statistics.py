@@ -43,14 +43,14 @@ class CollectionStatistics:
 def collection_statistics(
     model_dir: Path, *, check: bool = False, max_failures: int | None = None, max_same_bytes: int | None = None
 ) -> CollectionStatistics:
-    """Count what the current generation holds.
+    """Count what the current generation holds, or the newest whole one if it is damaged.
 
     Arguments: `check`: compare every byte with its hash first; `max_failures`, `max_same_bytes`: no more than so many
     failures and groups of the same bytes.
 
     Raises: ModelDirError: nothing is published there, or it is damaged.
     """
-    opened = generation.check(model_dir) if check else generation.open(model_dir)
+    opened = generation.check(model_dir) if check else generation.open_last_good(model_dir)
     with opened.items() as database:
         totals = database.totals()
         counts = {name: dict(database.counts(name)) for name in ("label", "folder", "format")}

@@ -9,7 +9,6 @@ built on several threads.
 from __future__ import annotations
 
 import ctypes
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -64,7 +63,7 @@ def write_generation(
     _check_arrays(header, vectors, rows)
     encoder_sha256 = ""
     if encoder_pt is not None:
-        _link(encoder_pt, folder / "encoder.pt")
+        files.hard_link_or_copy(encoder_pt, folder / "encoder.pt")
         encoder_sha256 = files.sha256_of(folder / "encoder.pt")
     unit = save_blocks(folder / "vectors.npy", (len(vectors), header.dim), _normalized_blocks(vectors))
     np.save(folder / "rows.npy", np.ascontiguousarray(rows))
@@ -100,13 +99,6 @@ def _free_memory() -> None:
     """Return freed memory to the system, of which glibc would keep 70 MB and more after each large stage."""
     with suppress(OSError, AttributeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        target.hardlink_to(source)
-    except OSError:  # another file system, or one without hard links
-        shutil.copyfile(source, target)
 
 
 def save_blocks(path: Path, shape: tuple[int, int], blocks: Iterable[Float32Array]) -> Float32Array:

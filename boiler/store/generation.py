@@ -19,8 +19,12 @@
         manifest.json                       size and sha256 of each file; written last (see boiler.store.manifest)
       encoder.pt, annoy, 00000, ... -> current/...
 
-A reader resolves `current` once and stays with that folder: it sees the old index or the new one, never a mixture. The
-previous generation is kept for `rollback`. The next writer deletes older ones and what a killed writer left.
+A reader resolves `current` once and stays with that folder: it sees the old index or the new one, never a mixture.
+Without `current` (lost, or a copy made without links) the newest generation is the current one. Opening reads every
+file that answers and compares its checksum: a damaged index is refused, and `open_last_good` opens another one instead.
+
+The previous generation is kept for `rollback`. A writer deletes others, and what a killed writer left, after it has
+published; before that it deletes only what was never published.
 
 >>> from boiler import generation  # doctest: +SKIP
 >>> generation.publish(model_dir, Header(encoder="mine", dim=64), vectors, rows, items)  # doctest: +SKIP
@@ -30,13 +34,15 @@ previous generation is kept for `rollback`. The next writer deletes older ones a
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import shutil
 import sqlite3
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,7 +53,7 @@ from boiler.arrays import AnyArray, Float32Array, StructuredArray, map_array
 from boiler.catalog import items as items_module
 from boiler.catalog.items import Failure, Item, ItemDatabase
 from boiler.engine.selection import ALWAYS_WRITTEN, EngineChoice
-from boiler.errors import ModelDirError
+from boiler.errors import DamagedIndexError, ModelDirError
 from boiler.store import build, layout, manifest, projector
 from boiler.store.header import ROW, Header, rows_of
 
@@ -61,14 +67,20 @@ __all__ = [
     "current_name",
     "lock_for_writing",
     "open",
+    "open_last_good",
     "publish",
     "rollback",
     "rows_of",
+    "undo_rollback",
 ]
 
 CURRENT = "current"
 VERSIONS = "versions"
+_BUILDING = ".building-"
+_NAME = re.compile(r"\d{6,}-[0-9a-f]{8}")
 TOP_LINKS = ("encoder.pt", *ALWAYS_WRITTEN, "00000", projector.CONFIG, "boiler.json", "vectors.npy", "pairs.npy")
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,14 @@ class Generation:
     item_vectors: Float32Array
     pairs: Float32Array
     map_points: StructuredArray | None = None  # of `layout.MAP_POINT`; None in old indexes
+    files: Mapping[str, manifest.ManifestEntry] = field(default_factory=dict, repr=False)
+
+    def verify(self, *names: str) -> None:
+        """Read these files, by default all that are read to answer, and compare their checksums.
+
+        Raises: DamagedIndexError: a file is missing, or its bytes have changed.
+        """
+        manifest.verify(self.path, self.files, names or ("boiler.json", *_answering_files(self.header, self.files)))
 
     def connect(self) -> sqlite3.Connection:
         """A new read-only connection to `meta.sqlite` with `sqlite3.Row` rows, to be used by one thread at a time. The
@@ -98,37 +118,50 @@ class Generation:
 def current_name(model_dir: Path) -> str:
     """The name of the current generation. Cheap enough to call before every query.
 
-    Raises: ModelDirError: nothing is published there.
+    Raises: ModelDirError: nothing is published there. DamagedIndexError: `current` is a damaged folder.
     """
     pointer = Path(model_dir) / CURRENT
     try:
         return Path(os.readlink(pointer)).name  # noqa: PTH115  # three times as fast as Path.readlink
     except OSError:
         pass
-    # In a copy made without links, `current` is a folder.
-    header = pointer / "boiler.json"
+    # On a file system without links `current` is a file with the text of the link; in a copy that followed the link, a
+    # folder. It is missing in a copy that left links out.
     try:
-        return Header.from_json(header.read_text(encoding="utf-8"), header).generation
-    except OSError as error:
-        raise ModelDirError(_not_published(Path(model_dir))) from error
+        if pointer.is_dir():
+            header = pointer / "boiler.json"
+            return Header.from_json(header.read_text(encoding="utf-8"), header).generation
+        if pointer.is_file():
+            return Path(pointer.read_text(encoding="utf-8").strip()).name
+        stored = names(Path(model_dir))
+    except (OSError, UnicodeDecodeError) as error:
+        raise DamagedIndexError(f"{pointer} cannot be read ({error}): {_remedy(Path(model_dir))}") from error
+    if not stored:
+        raise ModelDirError(_not_published(Path(model_dir)))
+    return stored[-1]
 
 
 def _not_published(model_dir: Path) -> str:
-    if not model_dir.is_dir():
+    if not model_dir.exists():
         return f"there is no model directory {model_dir}: make one with boiler index"
     return f"{model_dir} is not a model directory, or nothing has been published in it yet: run boiler index"
+
+
+def _remedy(model_dir: Path) -> str:
+    return manifest.remedy(model_dir / CURRENT)
 
 
 def folder_of(model_dir: Path, name: str) -> Path:
     """The folder of the current generation, whose name is given."""
     pointer = model_dir / CURRENT
-    return model_dir / VERSIONS / name if pointer.is_symlink() else pointer
+    return pointer if pointer.is_dir() and not pointer.is_symlink() else model_dir / VERSIONS / name
 
 
 def open(model_dir: str | os.PathLike[str]) -> Generation:
-    """Open the current generation. Checks the sizes of its files and the hash of its `encoder.pt`, and maps its arrays.
+    """Open the current generation: read all that answers, compare its checksums and the hash of `encoder.pt`, and map
+    its arrays.
 
-    Raises: ModelDirError: nothing there, a file missing or damaged, or another version.
+    Raises: ModelDirError: nothing there, or another version. DamagedIndexError: a file is missing or damaged.
     """
     model_dir = Path(model_dir)
     while True:
@@ -141,61 +174,92 @@ def open(model_dir: str | os.PathLike[str]) -> Generation:
                 raise
 
 
+def open_last_good(model_dir: str | os.PathLike[str]) -> Generation:
+    """Open the current generation; if it is damaged, the newest other one that is not, with a warning in the log.
+
+    Raises: ModelDirError: as `open`, if no generation is whole.
+    """
+    model_dir = Path(model_dir)
+    try:
+        return open(model_dir)
+    except DamagedIndexError as error:
+        last = newest_good(model_dir)
+        if last is None:
+            raise
+        _log.warning("%s. Until then the index before it answers: %s", error, last.name)
+        return last
+
+
+def newest_good(model_dir: Path) -> Generation | None:
+    """The newest stored generation that is whole; None if none is."""
+    for name in reversed(names(model_dir)):
+        with suppress(ModelDirError):
+            return _open(model_dir / VERSIONS / name, name)
+    return None
+
+
 def _open(path: Path, name: str) -> Generation:
     if not path.is_dir():
-        raise ModelDirError(
-            f"{path} is missing though it is the current index: boiler index --rollback, or index again"
-        )
-    header_path = path / "boiler.json"
-    try:
-        header = Header.from_json(header_path.read_text(encoding="utf-8"), header_path)
-        files = manifest.read_manifest(path, build.FILES)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelDirError(f"{path} cannot be read ({error}): run boiler index again") from error
-    if header.generation != name:
-        raise ModelDirError(
-            f"{header_path} belongs to another generation ({header.generation}): run boiler index again"
-        )
+        raise DamagedIndexError(f"{path} is missing though it is the current index: {manifest.remedy(path)}")
+    files = manifest.read_manifest(path, build.FILES)
     manifest.check_sizes(path, files)
+    header_path = path / "boiler.json"
+    manifest.verify(path, files, [header_path.name])
+    header = Header.from_json(header_path.read_text(encoding="utf-8"), header_path)
+    if header.generation != name:
+        raise DamagedIndexError(
+            f"{header_path} belongs to another generation ({header.generation}): {manifest.remedy(path)}"
+        )
     if header.encoder_sha256:
         encoder = path / "encoder.pt"
         # encoder.pt is code: it must not be loaded if it was replaced.
         try:
             is_its_own = "encoder.pt" in files and files_module.sha256_of(encoder) == header.encoder_sha256
         except OSError as error:  # a writer may remove an older generation while it is being opened
-            raise ModelDirError(f"{encoder} cannot be read ({error}): run boiler index again") from error
+            raise DamagedIndexError(f"{encoder} cannot be read ({error}): {manifest.remedy(path)}") from error
         if not is_its_own:
-            raise ModelDirError(f"{encoder} is not the encoder of this index: restore that one, or index again")
+            raise DamagedIndexError(f"{encoder} is not the encoder of this index: {manifest.remedy(path)}")
+    manifest.verify(path, files, _answering_files(header, files))
     vectors, rows, item_vectors, pairs = (_map(path / file) for file in build.ARRAYS)
+    map_points = _map(path / layout.MAP_FILE) if layout.MAP_FILE in files else None
     if (
         vectors.shape != (header.n_rows, header.dim)
         or vectors.dtype != np.float32
         or rows.shape != (header.n_rows,)
         or rows.dtype != ROW
         or item_vectors.shape[1:] != (header.dim,)
+        or (
+            map_points is not None
+            and (map_points.dtype != layout.MAP_POINT or map_points.shape != item_vectors.shape[:1])
+        )
     ):
-        raise ModelDirError(f"{path}: the shapes of the arrays are not those in boiler.json: run boiler index again")
-    map_points = _map(path / layout.MAP_FILE) if layout.MAP_FILE in files else None
-    if map_points is not None and (map_points.dtype != layout.MAP_POINT or map_points.shape != item_vectors.shape[:1]):
-        raise ModelDirError(f"{path}: {layout.MAP_FILE} does not match this index: run boiler index again")
-    return Generation(path, name, header, vectors, rows, item_vectors, pairs, map_points)
+        raise DamagedIndexError(f"{path}: the arrays do not match boiler.json: {manifest.remedy(path)}")
+    return Generation(path, name, header, vectors, rows, item_vectors, pairs, map_points, files)
+
+
+def _answering_files(header: Header, files: Mapping[str, manifest.ManifestEntry]) -> list[str]:
+    """The files that are read to answer a query."""
+    engine = str(header.engine.get("name"))
+    return [name for name in (*build.ARRAYS, layout.MAP_FILE, "meta.sqlite", engine) if name in files]
 
 
 def _map(file: Path) -> AnyArray:
     try:
         return map_array(file)
     except (OSError, ValueError, EOFError) as error:
-        raise ModelDirError(f"{file} is damaged ({error}): run boiler index again") from error
+        raise DamagedIndexError(f"{file} is damaged ({error}): {manifest.remedy(file.parent)}") from error
 
 
 def check(model_dir: str | os.PathLike[str]) -> Generation:
-    """Open the current generation and compare every byte of it with the hashes made at publication.
+    """Open the current generation and compare every byte of it with the sha256 hashes made at publication.
 
-    Raises: ModelDirError: naming every file that differs.
+    Raises: ModelDirError: as `open`. DamagedIndexError: naming every file that differs.
     """
     opened = open(model_dir)
-    if wrong := manifest.changed_files(opened.path, manifest.read_manifest(opened.path, build.FILES)):
-        raise ModelDirError(f"{opened.path}: changed since publication: {', '.join(wrong)}: run boiler index again")
+    if wrong := manifest.changed_files(opened.path, opened.files):
+        raise DamagedIndexError(
+            f"{opened.path}: changed since publication: {', '.join(wrong)}: {manifest.remedy(opened.path)}"
+        )
     return opened
 
 
@@ -204,7 +268,7 @@ def names(model_dir: Path) -> list[str]:
     versions = model_dir / VERSIONS
     if not versions.is_dir():
         return []
-    return sorted(one.name for one in versions.iterdir() if not one.name.startswith(".") and one.is_dir())
+    return sorted(one.name for one in versions.iterdir() if _NAME.fullmatch(one.name) and one.is_dir())
 
 
 def previous_name(model_dir: Path) -> str | None:
@@ -212,6 +276,13 @@ def previous_name(model_dir: Path) -> str | None:
     current = current_name(model_dir)
     older = [name for name in names(model_dir) if name < current]
     return older[-1] if older else None
+
+
+def next_name(model_dir: Path) -> str | None:
+    """The generation that `rollback` left, until the next one is published; None if there is none."""
+    current = current_name(model_dir)
+    newer = [name for name in names(model_dir) if name > current]
+    return newer[0] if newer else None
 
 
 def publish(
@@ -240,11 +311,12 @@ def publish(
     model_dir = Path(model_dir)
     with nullcontext() if locked else lock_for_writing(model_dir):
         versions = model_dir / VERSIONS
+        before = _good_current(model_dir)
         step = 1 + max((int(name.split("-")[0]) for name in names(model_dir)), default=0)
         # The number gives the order; the random part makes the name unique, so that a reader that compares names
         # always notices a new generation.
         name = f"{step:06d}-{uuid.uuid4().hex[:8]}"
-        aside = versions / f".building-{name}"
+        aside = versions / f"{_BUILDING}{name}"
         try:
             aside.mkdir(parents=True)
             header = build.write_generation(
@@ -256,16 +328,15 @@ def publish(
                 encoder_pt=encoder_pt,
                 failures=failures,
                 meta=meta or {},
-                before=model_dir / CURRENT,
+                before=before.path if before else None,
                 engine=engine,
             )
             aside.rename(versions / name)
             files_module.fsync(versions)
             opened = _open(versions / name, name)
-            _link_current_files(model_dir, header)
             projector.write_events(model_dir / projector.EVENTS, {"rows": header.n_rows, "items": header.n_items}, step)
-            files_module.relink(model_dir / CURRENT, f"{VERSIONS}/{name}")
-            _delete_leftovers(model_dir)
+            _make_current(model_dir, opened)
+            _delete_all_but(model_dir, {name, before.name if before else ""})
         except (OSError, sqlite3.OperationalError) as error:
             raise ModelDirError(
                 f"{model_dir}: the new index could not be written ({error}); the old one is unchanged."
@@ -280,69 +351,119 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _link_current_files(model_dir: Path, header: Header) -> None:
-    """Links in the model directory to the files of the current generation. They never change, so they are created
-    before `current` is replaced: a kill in between leaves the old index intact."""
+def _good_current(model_dir: Path) -> Generation | None:
+    """The current generation, or the newest other one if it is damaged; None if there is none."""
+    try:
+        return open(model_dir)
+    except DamagedIndexError:
+        return newest_good(model_dir)
+    except ModelDirError:
+        return None
+
+
+def _make_current(model_dir: Path, opened: Generation) -> None:
+    """Make a stored generation the current one. The links at the top lead through `current`, so they are made first and
+    a kill in between leaves the old index intact."""
     for name in TOP_LINKS:
-        link = model_dir / name
-        if name == "encoder.pt" and not header.encoder_sha256:
-            link.unlink(missing_ok=True)
-            continue
-        target = f"{CURRENT}/{name}"
-        if link.is_symlink() and os.readlink(link) == target:  # noqa: PTH115
-            continue
-        if link.is_dir() and not link.is_symlink():
-            shutil.rmtree(link)
-        files_module.relink(link, target)
+        if (opened.path / name).exists():
+            files_module.link_or_copy(model_dir / name, f"{CURRENT}/{name}", opened.path / name)
+        else:
+            (model_dir / name).unlink(missing_ok=True)
+    pointer, target = model_dir / CURRENT, f"{VERSIONS}/{opened.name}"
+    try:
+        files_module.relink(pointer, target)
+    except OSError:  # a file system without links
+        with files_module.replacing(pointer) as aside:
+            aside.write_text(f"{target}\n", encoding="utf-8")
 
 
 @contextmanager
 def lock_for_writing(model_dir: Path) -> Iterator[None]:
-    """Lock the model directory for writing, and delete what a killed writer left.
+    """Lock the model directory for writing, make sure that `current` leads to a generation, and delete what a killed
+    writer did not publish. Published generations stay until the next one is published.
 
-    Raises: CatalogError: another process is writing there.
+    Raises: CatalogError: another process is writing there. ModelDirError: it cannot be written.
     """
     with files_module.lock_for_writing(model_dir):
-        _delete_leftovers(model_dir)
+        try:
+            (model_dir / VERSIONS).mkdir(exist_ok=True)
+            files_module.delete_temporary(model_dir)
+            for path in (model_dir / VERSIONS).iterdir():
+                if path.name.startswith("."):
+                    _delete(path)
+            _restore_current(model_dir)
+        except OSError as error:
+            raise ModelDirError(f"{model_dir} cannot be written ({error}): check its permissions") from error
         yield
 
 
-def _delete_leftovers(model_dir: Path) -> None:
-    """Turn a `current` that is a folder into a link, and delete all but the current and the previous generation. The
-    caller holds the lock."""
-    pointer = model_dir / CURRENT
-    versions = model_dir / VERSIONS
-    versions.mkdir(exist_ok=True)
+def _restore_current(model_dir: Path) -> None:
+    """Move a `current` that is a folder to where it belongs, and replace one that is missing or leads nowhere by the
+    newest good generation."""
+    pointer, versions = model_dir / CURRENT, model_dir / VERSIONS
     if pointer.is_dir() and not pointer.is_symlink():
-        name = current_name(model_dir)
-        if (versions / name).is_dir():
-            shutil.rmtree(versions / name)
-        pointer.rename(versions / name)
-        files_module.relink(pointer, f"{VERSIONS}/{name}")
-    kept = set()
-    if pointer.is_symlink():
-        kept = {current_name(model_dir), previous_name(model_dir)}
-    for path in versions.iterdir():
-        if path.name in kept:
-            continue
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path, ignore_errors=True)
+        try:
+            name = current_name(model_dir)
+            _open(pointer, name)
+        except ModelDirError:  # damaged: one of the others takes its place, if there is one
+            if newest_good(model_dir) is None:
+                return
+            shutil.rmtree(pointer)
         else:
-            path.unlink(missing_ok=True)
+            if (versions / name).is_dir():
+                shutil.rmtree(versions / name)
+            pointer.rename(versions / name)
+            _make_current(model_dir, _open(versions / name, name))
+            return
+    with suppress(ModelDirError):
+        if (pointer.is_symlink() or pointer.is_file()) and (versions / current_name(model_dir)).is_dir():
+            return
+    if (last := newest_good(model_dir)) is not None:
+        _make_current(model_dir, last)
+
+
+def _delete_all_but(model_dir: Path, kept: Collection[str]) -> None:
+    """Delete the generations that are not kept. The caller holds the lock, and has published."""
+    for path in (model_dir / VERSIONS).iterdir():
+        if path.name not in kept:
+            _delete(path)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def rollback(model_dir: str | os.PathLike[str]) -> Generation:
-    """Make the previous generation current again, and open it.
+    """Make the previous generation current again, and open it. `undo_rollback` goes back until the next is published.
 
-    Raises: ModelDirError: there is none, or it is damaged. CatalogError: another process is writing there.
+    Raises: ModelDirError: there is none, it is damaged, or the disk cannot be written. CatalogError: another process
+    is writing there.
     """
-    model_dir = Path(model_dir)
-    current_name(model_dir)
-    with files_module.lock_for_writing(model_dir):
-        name = previous_name(model_dir)
+    return _switch(Path(model_dir), previous_name, "has no previous index to roll back to")
+
+
+def undo_rollback(model_dir: str | os.PathLike[str]) -> Generation:
+    """Make the generation current that `rollback` left.
+
+    Raises: as `rollback`.
+    """
+    return _switch(Path(model_dir), next_name, "has no later index: there is no rollback to undo")
+
+
+def _switch(model_dir: Path, name_of: Callable[[Path], str | None], reason: str) -> Generation:
+    current_name(model_dir)  # no lock file where there is no index
+    with lock_for_writing(model_dir):
+        name = name_of(model_dir)
         if name is None:
-            raise ModelDirError(f"{model_dir} has no previous index to roll back to")
+            raise ModelDirError(f"{model_dir} {reason}")
         opened = _open(model_dir / VERSIONS / name, name)
-        _link_current_files(model_dir, opened.header)
-        files_module.relink(model_dir / CURRENT, f"{VERSIONS}/{name}")
+        try:
+            _make_current(model_dir, opened)
+        except OSError as error:
+            raise ModelDirError(
+                f"{model_dir} cannot be written ({error}): check its permissions; the index is unchanged"
+            ) from error
     return opened

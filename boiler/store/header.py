@@ -14,7 +14,7 @@ import numpy.typing as npt
 from boiler import __version__
 from boiler.arrays import StructuredArray
 from boiler.audio.windows import DEFAULT_WINDOWS, Which, WindowSpec
-from boiler.errors import ModelDirError
+from boiler.errors import DamagedIndexError, ModelDirError
 
 FORMAT_VERSION = 1
 
@@ -63,13 +63,13 @@ class Header:
 
     @classmethod
     def from_json(cls, text: str, where: Path) -> Header:
-        """Raises: ModelDirError: not a header, of another format, or with keys that this version does not know."""
+        """Raises: ModelDirError: of another format, or with unknown keys. DamagedIndexError: not a header."""
         try:
             values = json.loads(text)
         except ValueError as error:
-            raise ModelDirError(f"{where} is damaged ({error}): run boiler index again") from error
+            raise DamagedIndexError(f"{where} is damaged ({error}): run boiler index again") from error
         if not isinstance(values, dict) or "format_version" not in values:
-            raise ModelDirError(f"{where} does not describe an index of boiler: run boiler index")
+            raise DamagedIndexError(f"{where} does not describe an index of boiler: run boiler index")
         if values["format_version"] != FORMAT_VERSION:
             raise ModelDirError(
                 f"{where} is of format {values['format_version']}, written by boiler {values.get('boiler_version')};"

@@ -12,6 +12,8 @@ from boiler.cli import status
 from boiler.store import generation
 from boiler.store.generation import Failure, Header, Item, rows_of
 
+TWO = [Item(0, "0.wav"), Item(1, "1.wav")]
+
 
 @pytest.fixture
 def model_dir(tmp_path: Path) -> Path:
@@ -86,3 +88,13 @@ def test_damage_is_a_sentence_and_code_2(model_dir: Path, capsys: pytest.Capture
     assert status.main([str(model_dir)]) == 0
     assert status.main([str(model_dir), "--check"]) == 2
     assert "annoy" in capsys.readouterr().err
+
+
+def test_a_damaged_index_is_code_1_and_the_figures_are_those_of_the_one_before(
+    model_dir: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    generation.publish(model_dir, Header("mine", 3), np.eye(2, 3, dtype=np.float32), rows_of([0, 1]), TWO)
+    (model_dir / "vectors.npy").resolve().unlink()
+    assert status.main([str(model_dir)]) == 1
+    assert "6 sounds" in capsys.readouterr().out
+    assert status.main([str(model_dir), "--check"]) == 2

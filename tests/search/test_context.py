@@ -9,7 +9,7 @@ import pytest
 
 from boiler.audio import stream
 from boiler.catalog.items import Item
-from boiler.errors import QueryError, SoundNotHereError
+from boiler.errors import DamagedIndexError, QueryError, SoundNotHereError
 from boiler.search.context import SearchContext
 from boiler.store import generation
 from boiler.store.generation import Header, rows_of
@@ -37,6 +37,46 @@ def test_a_newer_index_is_opened_and_a_search_keeps_the_one_it_began_with(tmp_pa
     assert context.refresh()
     assert context.snapshot.item(1).id == "c.wav"
     assert snapshot.item(1).id == "b.wav"
+
+
+def damage(file: Path) -> None:
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.unlink()
+    file.write_bytes(data)
+
+
+def test_a_damaged_newer_index_is_refused_and_the_next_whole_one_opened(tmp_path: Path) -> None:
+    publish(tmp_path, "a.wav", "b.wav")
+    context = opened(tmp_path)
+    publish(tmp_path, "a.wav", "c.wav")
+    damage((tmp_path / "current" / "rows.npy").resolve())
+    with pytest.raises(DamagedIndexError, match=r"rows\.npy is damaged"):
+        context.refresh()
+    assert context.snapshot.item(1).id == "b.wav"
+    publish(tmp_path, "a.wav", "d.wav")
+    assert context.refresh()
+    assert context.snapshot.item(1).id == "d.wav"
+
+
+def test_a_damaged_index_gives_way_to_the_one_before_until_there_is_a_newer_one(tmp_path: Path) -> None:
+    publish(tmp_path, "a.wav", "b.wav")
+    publish(tmp_path, "a.wav", "c.wav")
+    damage((tmp_path / "current" / "vectors.npy").resolve())
+    context = opened(tmp_path)
+    assert context.snapshot.item(1).id == "b.wav"
+    assert not context.refresh()
+    publish(tmp_path, "a.wav", "d.wav")
+    assert context.refresh()
+    assert context.snapshot.item(1).id == "d.wav"
+
+
+def test_an_engine_chosen_by_name_is_checked_too(tmp_path: Path) -> None:
+    publish(tmp_path, "a.wav", "b.wav")
+    damage((tmp_path / "current" / "annoy").resolve())
+    assert opened(tmp_path).snapshot.engine.name == "exact"
+    with pytest.raises(DamagedIndexError, match="annoy is damaged"):
+        SearchContext(tmp_path, None, "cpu", "annoy", stream)
 
 
 def test_after_closing_there_is_no_index(tmp_path: Path) -> None:

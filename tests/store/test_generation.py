@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import json
 import os
@@ -18,8 +19,9 @@ import pytest
 from generations import DIM, publish
 
 from boiler import files
-from boiler.errors import CatalogError, ModelDirError
-from boiler.store import generation
+from boiler.engine.selection import EngineChoice
+from boiler.errors import CatalogError, DamagedIndexError, ModelDirError
+from boiler.store import build, generation, manifest
 from boiler.store.generation import Failure, Header, Item, rows_of
 from boiler.store.projector import METADATA, TENSORS
 
@@ -108,6 +110,11 @@ def test_the_last_two_are_kept_and_the_one_before_comes_back(tmp_path: Path) -> 
     assert generation.open(tmp_path / "m").name == opened[2].name
     with pytest.raises(ModelDirError, match="no previous index to roll back to"):
         generation.rollback(tmp_path / "m")
+    assert generation.undo_rollback(tmp_path / "m").name == opened[3].name
+    assert generation.open(tmp_path / "m").name == opened[3].name
+    with pytest.raises(ModelDirError, match="no rollback to undo"):
+        generation.undo_rollback(tmp_path / "m")
+    generation.rollback(tmp_path / "m")
     # what comes next comes after all that were there, and the one that was taken back is not kept for it
     latest = publish(tmp_path / "m", seed=9)
     assert latest.name > opened[3].name or latest.name.split("-")[0] == opened[3].name.split("-")[0]
@@ -159,15 +166,15 @@ def test_a_folder_that_is_no_model_directory_says_what_to_do(tmp_path: Path) -> 
         generation.open(tmp_path)
 
 
-@pytest.mark.parametrize("target", ["", "nowhere", "versions/000009-none"])
+@pytest.mark.parametrize("target", ["nowhere", "versions/000009-none"])
 def test_a_pointer_to_nothing_is_refused(tmp_path: Path, target: str) -> None:
     publish(tmp_path / "m")
     pointer = tmp_path / "m" / "current"
     pointer.unlink()
-    if target:
-        pointer.symlink_to(target)
-    with pytest.raises(ModelDirError, match="boiler index"):
+    pointer.symlink_to(target)
+    with pytest.raises(DamagedIndexError, match="boiler index"):
         generation.open(tmp_path / "m")
+    assert generation.open_last_good(tmp_path / "m").header.n_items == 20
 
 
 FILES = ["vectors.npy", "rows.npy", "item_vectors.npy", "pairs.npy", "annoy", "meta.sqlite", "boiler.json", METADATA]
@@ -188,15 +195,107 @@ def test_a_file_that_is_missing_or_of_another_size_is_refused_at_opening(
         generation.open(tmp_path / "m")
 
 
-@pytest.mark.parametrize("name", [*FILES[:6], METADATA])
-def test_a_flipped_bit_is_found_by_check(tmp_path: Path, name: str) -> None:
-    file = publish(tmp_path / "m").path / name
+def flip_a_bit(file: Path, at: float = 0.5) -> None:
+    """Flip one bit at this share of the file, in a copy: never in place, it may be mapped."""
     data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 1
+    data[int(at * len(data))] ^= 1
     file.unlink()
     file.write_bytes(data)
-    with pytest.raises(ModelDirError, match=name.replace(".", r"\.")):
+
+
+@pytest.mark.parametrize("name", [*FILES[:6], METADATA])
+def test_a_flipped_bit_is_found_by_check(tmp_path: Path, name: str) -> None:
+    flip_a_bit(publish(tmp_path / "m").path / name)
+    with pytest.raises(DamagedIndexError, match=name.replace(".", r"\.")):
         generation.check(tmp_path / "m")
+
+
+@pytest.fixture(scope="module")
+def published_twice(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model directory with two generations, of which annoy answers the second. Do not write there."""
+    model_dir = tmp_path_factory.mktemp("twice") / "m"
+    publish(model_dir)
+    publish(model_dir, seed=1, engine=EngineChoice("annoy"))
+    return model_dir
+
+
+@pytest.mark.parametrize("version", ["now", "without checksums"])
+@pytest.mark.parametrize("at", [0.0, 0.3, 0.9])
+@pytest.mark.parametrize("name", [*build.ARRAYS, "map.npy", "meta.sqlite", "boiler.json", "annoy"])
+def test_a_flipped_bit_in_a_file_that_answers_is_refused_and_the_last_good_index_opened(
+    published_twice: Path, tmp_path: Path, name: str, at: float, version: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    shutil.copytree(published_twice, tmp_path / "m", symlinks=True)
+    good, opened = (
+        generation._open(tmp_path / "m" / "versions" / one, one) for one in generation.names(tmp_path / "m")
+    )
+    if version == "without checksums":
+        manifest_file = opened.path / "manifest.json"
+        entries = json.loads(manifest_file.read_text())["files"]
+        for entry in entries.values():
+            del entry["xxh3"]
+        manifest_file.write_text(json.dumps({"files": entries}))
+        opened = generation.open(tmp_path / "m")
+        assert all(entry["xxh3"] is None for entry in opened.files.values())
+    opened.verify()
+    flip_a_bit(opened.path / name, at)
+    with pytest.raises(DamagedIndexError, match=name.replace(".", r"\.")):
+        generation.open(tmp_path / "m")
+    with pytest.raises(DamagedIndexError, match=name.replace(".", r"\.")):
+        opened.verify()
+    assert generation.open_last_good(tmp_path / "m").name == good.name
+    assert good.name in caplog.text
+    flip_a_bit(good.path / "vectors.npy")
+    with pytest.raises(DamagedIndexError, match=opened.name):
+        generation.open_last_good(tmp_path / "m")
+
+
+def test_a_damaged_index_is_not_what_comes_back_after_the_next(tmp_path: Path) -> None:
+    good = publish(tmp_path / "m")
+    flip_a_bit(publish(tmp_path / "m", seed=1).path / "rows.npy")
+    latest = publish(tmp_path / "m", seed=2)
+    assert generation.names(tmp_path / "m") == [good.name, latest.name]
+
+
+# --- without links ---------------------------------------------------------------------------------------------------
+
+
+def test_with_no_link_the_newest_good_index_is_taken_and_nothing_is_deleted(tmp_path: Path) -> None:
+    good, newest = publish(tmp_path / "m"), publish(tmp_path / "m", seed=1)
+    (tmp_path / "m" / "current").unlink()
+    assert generation.open(tmp_path / "m").name == newest.name
+    flip_a_bit(newest.path / "vectors.npy")
+    assert generation.open_last_good(tmp_path / "m").name == good.name
+    with pytest.raises(RuntimeError), generation.lock_for_writing(tmp_path / "m"):
+        raise RuntimeError  # a run that is refused
+    assert generation.names(tmp_path / "m") == [good.name, newest.name]
+    assert generation.open(tmp_path / "m").name == good.name
+    assert (tmp_path / "m" / "current").readlink() == Path("versions") / good.name
+
+
+def test_a_file_system_without_links_gets_real_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: Path, target: str) -> None:
+        raise PermissionError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(Path, "symlink_to", refuse)
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    (tmp_path / "e.pt").write_bytes(b"weights")
+    top = tmp_path / "m"
+    opened = [publish(top, seed=seed, encoder_pt=tmp_path / "e.pt") for seed in range(3)]
+    for switch in (generation.open, generation.rollback, generation.undo_rollback):
+        latest = switch(top)
+        assert generation.check(top).name == latest.name
+        assert not any(path.is_symlink() for path in top.rglob("*"))
+        for name in ("encoder.pt", "annoy", METADATA, TENSORS, "projector_config.pbtxt", "boiler.json"):
+            assert (top / name).read_bytes() == (latest.path / name).read_bytes()
+    assert generation.names(top) == [opened[1].name, opened[2].name]
+    monkeypatch.undo()
+    latest = publish(top, seed=4)  # the disk is copied to one that has links
+    assert (top / "annoy").is_symlink()
+    assert (top / METADATA).read_bytes() == (latest.path / METADATA).read_bytes()
+
+
+# --- more of what is refused -----------------------------------------------------------------------------------------
 
 
 def test_another_encoder_is_refused_at_opening(tmp_path: Path) -> None:
@@ -211,6 +310,7 @@ def test_another_encoder_is_refused_at_opening(tmp_path: Path) -> None:
 def test_files_of_another_generation_are_refused(tmp_path: Path) -> None:
     one, other = publish(tmp_path / "m", seed=0), publish(tmp_path / "m", seed=1)
     shutil.copy(one.path / "boiler.json", other.path / "boiler.json")
+    manifest.write_manifest(other.path)
     with pytest.raises(ModelDirError, match="another generation"):
         generation.open(tmp_path / "m")
 
@@ -219,6 +319,7 @@ def test_files_of_another_generation_are_refused(tmp_path: Path) -> None:
 def test_another_format_is_refused_with_the_version_that_wrote_it(tmp_path: Path, change: dict, message: str) -> None:
     file = publish(tmp_path / "m").path / "boiler.json"
     file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    manifest.write_manifest(file.parent)
     with pytest.raises(ModelDirError, match=message):
         generation.open(tmp_path / "m")
 

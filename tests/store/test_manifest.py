@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from boiler.errors import ModelDirError
+from boiler.errors import DamagedIndexError, ModelDirError
 from boiler.store import manifest
 
 
@@ -22,8 +22,16 @@ def folder(tmp_path: Path) -> Path:
 
 def test_every_file_is_listed_with_its_bytes_and_hash(folder: Path) -> None:
     assert manifest.read_manifest(folder, ["one", "deep/two"]) == {
-        "one": {"bytes": 3, "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"},
-        "deep/two": {"bytes": 0, "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+        "one": {
+            "bytes": 3,
+            "sha256": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            "xxh3": "78af5f94892f3950",
+        },
+        "deep/two": {
+            "bytes": 0,
+            "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+            "xxh3": "2d06800538d394c2",
+        },
     }
 
 
@@ -40,6 +48,27 @@ def test_a_size_is_noticed_at_once_and_a_byte_when_all_are_read(folder: Path) ->
     (folder / "one").unlink()
     with pytest.raises(ModelDirError, match="one is missing"):
         manifest.check_sizes(folder, files)
+
+
+@pytest.mark.parametrize("has_xxh3", [True, False], ids=["XXH3", "sha256 of earlier versions"])
+def test_a_changed_byte_is_noticed_by_the_checksum(folder: Path, has_xxh3: bool) -> None:
+    if not has_xxh3:
+        path = folder / manifest.MANIFEST_FILE
+        entries = json.loads(path.read_text())["files"]
+        for entry in entries.values():
+            del entry["xxh3"]
+        path.write_text(json.dumps({"files": entries}))
+    files = manifest.read_manifest(folder, [])
+    manifest.verify(folder, files, files)
+    (folder / "one").write_bytes(b"abd")
+    manifest.verify(folder, files, ["deep/two"])
+    with pytest.raises(DamagedIndexError, match="one is damaged: its bytes have changed"):
+        manifest.verify(folder, files, files)
+    (folder / "one").unlink()
+    with pytest.raises(DamagedIndexError, match="one cannot be read"):
+        manifest.verify(folder, files, ["one"])
+    with pytest.raises(DamagedIndexError, match="three cannot be read"):
+        manifest.verify(folder, files, ["three"])
 
 
 @pytest.mark.parametrize(
