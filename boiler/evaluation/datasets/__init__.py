@@ -29,8 +29,11 @@ LAYOUTS: dict[str, str] = {
     "fsd50k": "boiler.evaluation.datasets.fsd50k:FSD50K",
     "fsdd": "boiler.evaluation.datasets.fsdd:FSDD",
     "gtzan": "boiler.evaluation.datasets.gtzan:GTZAN",
+    "hydrogen": "boiler.evaluation.datasets.one_shots:HydrogenDrumKits",
     "magnatagatune": "boiler.evaluation.datasets.magnatagatune:MagnaTagATune",
     "nsynth": "boiler.evaluation.datasets.nsynth:NSynth",
+    "sonic_pi": "boiler.evaluation.datasets.one_shots:SonicPiSamples",
+    "soundfonts": "boiler.evaluation.datasets.one_shots:Soundfonts",
     "speech_commands": "boiler.evaluation.datasets.speech_commands:SpeechCommands",
     "urbansound8k": "boiler.evaluation.datasets.urbansound8k:UrbanSound8K",
 }

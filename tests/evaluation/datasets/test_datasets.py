@@ -13,6 +13,7 @@ import pytest
 from boiler.errors import CorpusError, UnknownNameError
 from boiler.evaluation import datasets
 from boiler.evaluation.datasets import DatasetEntry
+from boiler.evaluation.datasets.one_shots import drum_type
 
 
 def touch(root: Path, *ids: str) -> None:
@@ -156,6 +157,47 @@ def fsdd(root: Path) -> dict[str, DatasetEntry]:
     }
 
 
+def hydrogen(root: Path) -> dict[str, DatasetEntry]:
+    touch(root, "TR/kick.wav", "TR/rim.flac", "TR/unnamed.wav", "Gimme/hat_1.wav", "Gimme/hat_2.wav")
+    write(
+        root / "TR" / "drumkit.xml",
+        '<drumkit_info xmlns="http://www.hydrogen-music.org/drumkit"><instrumentList>',
+        "<instrument><name>Kick 1</name><filename>kick.wav</filename></instrument>",
+        "<instrument><name>Snare 2 Rimshot</name><filename>rim.flac</filename></instrument>",
+        "<instrument><name>17</name><filename>unnamed.wav</filename></instrument>",
+        "<instrument><name>Crash</name><filename>not_there.wav</filename></instrument>",
+        "</instrumentList></drumkit_info>",
+    )
+    write(
+        root / "Gimme" / "drumkit.xml",
+        "<drumkit_info><instrument><name>Sabian Hat Open</name>",
+        "<layer><filename>hat_1.wav</filename></layer><layer><filename>hat_2.wav</filename></layer></instrument>",
+        "<instrument><name>Crash/Ride</name><layer><filename>hat_1.wav</filename></layer></instrument></drumkit_info>",
+    )
+    return {
+        "TR/kick.wav": DatasetEntry("TR/kick.wav", ("kick",), "", {"kit": "TR"}),
+        "TR/rim.flac": DatasetEntry("TR/rim.flac", ("rimshot",), "", {"kit": "TR"}),
+        "Gimme/hat_1.wav": DatasetEntry("Gimme/hat_1.wav", ("hihat_open",), "", {"kit": "Gimme"}),
+        "Gimme/hat_2.wav": DatasetEntry("Gimme/hat_2.wav", ("hihat_open",), "", {"kit": "Gimme"}),
+    }
+
+
+def sonic_pi(root: Path) -> dict[str, DatasetEntry]:
+    touch(root, "bd_808.flac", "samples/ambi_choir.flac", "loop_amen.flac", "README.md", "misc_crow.flac")
+    return {
+        "bd_808.flac": DatasetEntry("bd_808.flac", ("bd",)),
+        "samples/ambi_choir.flac": DatasetEntry("samples/ambi_choir.flac", ("ambi",)),
+    }
+
+
+def soundfonts(root: Path) -> dict[str, DatasetEntry]:
+    touch(root, "timgm/000-03.wav", "musescore/127-00.wav", "timgm/notes.wav")
+    return {
+        "timgm/000-03.wav": DatasetEntry("timgm/000-03.wav", ("000",), "", {"soundfont": "timgm"}),
+        "musescore/127-00.wav": DatasetEntry("musescore/127-00.wav", ("127",), "", {"soundfont": "musescore"}),
+    }
+
+
 Maker = Callable[[Path], dict[str, DatasetEntry]]
 MINIATURES: list[tuple[str, Maker]] = [
     ("esc10", esc10),
@@ -165,8 +207,11 @@ MINIATURES: list[tuple[str, Maker]] = [
     ("fsd50k", fsd50k),
     ("fsdd", fsdd),
     ("gtzan", gtzan),
+    ("hydrogen", hydrogen),
     ("magnatagatune", magnatagatune),
     ("nsynth", nsynth),
+    ("sonic_pi", sonic_pi),
+    ("soundfonts", soundfonts),
     ("speech_commands", speech_commands),
     ("urbansound8k", urbansound8k),
 ]
@@ -214,6 +259,35 @@ def test_missing_data_says_what_is_missing_and_where_to_get_it(name: str, tmp_pa
             list(layout.entries(root))
         for told in (str(root), layout.title, layout.source, layout.description, "--dataset_dir"):
             assert told in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("BassDrum", "kick"),
+        ("Rim Click (Pearl Free Floating)", "rimshot"),
+        ("Snare Rock", "snare"),
+        ("Snare Roll", None),
+        ("Pearl Tom Floor", "tom"),
+        ("Hat 1 Op", "hihat_open"),
+        ("Hi Hat Closed", "hihat_closed"),
+        ("Pedal HH", "hihat_pedal"),
+        ("Sabian Hat Semi-Open", None),
+        ("Ride Bell (Custom)", "ride_bell"),
+        ("Ride Jazz", "ride"),
+        ("Crash/Ride Bow (Paiste)", None),
+        ("Cowbell", "cowbell"),
+        ("17", None),
+    ],
+)
+def test_the_type_of_a_drum_is_read_from_the_name_of_its_instrument(name: str, kind: str | None) -> None:
+    assert drum_type(name) == kind
+
+
+def test_a_damaged_table_of_a_drum_kit_is_named(tmp_path: Path) -> None:
+    write(tmp_path / "TR" / "drumkit.xml", "<drumkit_info><instrument>")
+    with pytest.raises(CorpusError, match=r"TR/drumkit\.xml is not the table of a drum kit"):
+        list(datasets.get_layout("hydrogen").entries(tmp_path))
 
 
 def test_an_unknown_name_lists_the_known() -> None:
