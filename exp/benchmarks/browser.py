@@ -1,16 +1,17 @@
-"""How long from a click to the answers in the browser, what takes it, how smooth the map is, and whether memory grows
-with sessions.
+"""Measure the browser: time from a click to the answers, frame times of the map, and memory over many sessions.
 
     python -m exp.benchmarks.browser MODEL_DIR [--items 50000] [--clicks 40] [--sessions 20] [--out browser.json]
-    python -m exp.benchmarks.browser MODEL_DIR --room big --clicks 40    keeps the large collection in big/
+    python -m exp.benchmarks.browser MODEL_DIR --room big --clicks 40    keep the large collection in big/
 
-MODEL_DIR is an index with its sounds at hand. A collection of the wanted size is made of it: its sounds again and again
-under other names, their vectors moved a little, so that no two are the same. The real browser is served over it and
-clicked by a headless chromium: "More like this" on an answer, until the new answers stand on the page and were painted.
-Times are taken in the page: `server` from the message out to the last message in before the answers stood, `page` the
-rest, which is what the visitor's browser does. Frames of the map are those that the page gets while its points are
-dragged, zoomed and hovered over, a step in each frame; a chromium without a screen has no graphics card: this is the
-slow case.
+MODEL_DIR is an index whose sound files are still where they were indexed. The benchmark repeats its sounds under new ids,
+with a little noise added to each vector, up to the wanted number of items. It serves the browser over that collection
+and drives it with headless Chromium: it clicks "More like this" on an answer and waits until the new answers are on the
+page and painted.
+
+Times are taken in the page: `out` from the click to the first websocket message sent, `server` from there to the last
+message received before the answers were on the page, `page` from there to the paint. Frame times of the map are measured
+while its points are dragged, zoomed and hovered over, one step per frame. Headless Chromium renders without a graphics
+card, so these are the slow case.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ WATCH = """
   window.bench = { sent: [], got: [] };
   const Plain = window.WebSocket;
   window.WebSocket = class extends Plain {
-    constructor(...words) { super(...words); this.addEventListener("message", () => bench.got.push(performance.now())); }
+    constructor(...args) { super(...args); this.addEventListener("message", () => bench.got.push(performance.now())); }
     send(data) { bench.sent.push(performance.now()); super.send(data); }
   };
 """
@@ -68,28 +69,28 @@ async (place) => {
 """
 FRAMES = """
 async (kind) => {
-  const found = (root) => {
+  const findCanvas = (root) => {
     for (const one of root.querySelectorAll("*")) {
-      const canvas = one.matches(".map canvas.top") ? one : one.shadowRoot && found(one.shadowRoot);
+      const canvas = one.matches(".map canvas.top") ? one : one.shadowRoot && findCanvas(one.shadowRoot);
       if (canvas) return canvas;
     }
   };
-  const top = found(document);
+  const top = findCanvas(document);
   const box = top.getBoundingClientRect();
   top.setPointerCapture = () => {}; // there is no real pointer
-  const say = (kind, [x, y], more) =>
+  const dispatch = (kind, [x, y], more) =>
     top.dispatchEvent(new (kind === "wheel" ? WheelEvent : PointerEvent)(kind, { clientX: box.left + x, clientY: box.top + y, pointerId: 1, cancelable: true, ...more }));
   const middle = [box.width / 2, box.height / 2];
   const place = (step) => [middle[0] + 150 * Math.sin(step / 9), middle[1] + 90 * Math.cos(step / 7)];
   const frame = () => new Promise((done) => requestAnimationFrame(done));
   const at = [await frame()];
-  if (kind === "drag") say("pointerdown", place(0));
+  if (kind === "drag") dispatch("pointerdown", place(0));
   for (let step = 1; step <= 180; step++) {
-    if (kind === "zoom") say("wheel", middle, { deltaY: step % 90 < 45 ? -40 : 40 });
-    else say("pointermove", place(step));
+    if (kind === "zoom") dispatch("wheel", middle, { deltaY: step % 90 < 45 ? -40 : 40 });
+    else dispatch("pointermove", place(step));
     at.push(await frame());
   }
-  if (kind === "drag") say("pointerup", place(180));
+  if (kind === "drag") dispatch("pointerup", place(180));
   return at.slice(1).map((one, step) => one - at[step]);
 }
 """
@@ -101,11 +102,11 @@ def main() -> None:
     parser.add_argument("--items", type=int, default=50_000)
     parser.add_argument("--clicks", type=int, default=40)
     parser.add_argument("--sessions", type=int, default=20)
-    parser.add_argument("--room", type=Path, help="a folder that keeps the large collection for the next time")
+    parser.add_argument("--room", type=Path, help="keep the large collection in this folder and reuse it")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as passing:
-        room = args.room or Path(passing)
+    with tempfile.TemporaryDirectory() as temporary:
+        room = args.room or Path(temporary)
         room.mkdir(parents=True, exist_ok=True)
         published_s = None if (room / "index").exists() else make(args.model_dir, room, args.items)
         found = measure(room, args.clicks, args.sessions)
@@ -117,12 +118,12 @@ def main() -> None:
 
 
 def make(model_dir: Path, room: Path, n_items: int) -> float:
-    """The large collection in `room`: `sounds` and `index`; how many seconds publishing took."""
+    """Write the large collection into `room`/sounds and `room`/index; return the seconds that publishing took."""
     small = Nearest(model_dir)
     items = [item for item in small.items(limit=100_000) if not item.silent]
     root = small.path(items[0].n).parents[len(Path(items[0].id).parts) - 1]
     opened = generation.open(model_dir)
-    chance = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     times = -(-n_items // len(items))
     (room / "sounds").mkdir()
     for again in range(times):
@@ -132,7 +133,7 @@ def make(model_dir: Path, room: Path, n_items: int) -> float:
         made += [replace(item, n=0, id=f"{again:04d}/{item.id}") for item in items]
     made = [replace(item, n=n) for n, item in enumerate(made[:n_items])]
     vectors = np.tile(np.asarray(opened.item_vectors), (times, 1))[:n_items]
-    vectors = vectors + chance.normal(scale=0.5 / np.sqrt(opened.header.dim), size=vectors.shape).astype(np.float32)
+    vectors = vectors + rng.normal(scale=0.5 / np.sqrt(opened.header.dim), size=vectors.shape).astype(np.float32)
     begin = time.perf_counter()
     generation.publish(
         room / "index",
@@ -151,9 +152,9 @@ def measure(room: Path, clicks: int, sessions: int) -> dict[str, object]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     app = Path(boiler.__file__).with_name("app.py")
-    words = ["-m", "streamlit", "run", str(app), "--server.port", str(port), "--server.headless", "true"]
+    command = ["-m", "streamlit", "run", str(app), "--server.port", str(port), "--server.headless", "true"]
     server = subprocess.Popen(
-        [sys.executable, *words, "--", str(room / "index")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        [sys.executable, *command, "--", str(room / "index")], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     address = f"http://127.0.0.1:{port}"
     try:
@@ -174,11 +175,11 @@ def measure(room: Path, clicks: int, sessions: int) -> dict[str, object]:
                 found = []
                 for place in range(n_clicks):
                     found.append(page.evaluate(CLICK, 1 + place % 3))
-                    page.wait_for_timeout(1_000)  # a visitor listens; waveforms and pictures come in meanwhile
+                    page.wait_for_timeout(1_000)  # waveforms and spectrograms load meanwhile
                 context.close()
                 return found
 
-            def smooth() -> dict[str, dict[str, float]]:
+            def map_frame_times() -> dict[str, dict[str, float]]:
                 page = browser.new_page(viewport={"width": 1280, "height": 900})
                 page.set_default_timeout(120_000)
                 page.goto(f"{address}/map")
@@ -191,9 +192,9 @@ def measure(room: Path, clicks: int, sessions: int) -> dict[str, object]:
                 page.close()
                 return found
 
-            times = session(clicks + 3)[3:]  # the first few warm it up
+            times = session(clicks + 3)[3:]  # the first three warm up
             load = os.getloadavg()
-            frames_ms = smooth()
+            frames_ms = map_frame_times()
             memory = []
             for _ in range(sessions):
                 session(3)
@@ -225,7 +226,7 @@ def wait(address: str) -> None:
                 return
         except OSError:
             time.sleep(0.2)
-    raise SystemExit("the browser did not come up")
+    raise SystemExit("the browser did not start")
 
 
 def resident_mb(pid: int) -> int:

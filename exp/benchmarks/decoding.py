@@ -1,8 +1,8 @@
-"""How fast sound is decoded, by format: `python -m exp.benchmarks.decoding [--wav_dir DIR] [--seconds 30]`.
+"""Decoding speed by format: `python -m exp.benchmarks.decoding [--wav_dir DIR] [--seconds 30]`.
 
-Prints a table in Markdown. Processor time, the least of several runs, on one core; a wall clock would measure what else
-the machine does. With `--wav_dir` the files of a folder as well, here and through the worker processes that the indexer
-uses (their processor time, the sending of the samples included).
+Prints a table in Markdown. Figures are CPU time on one core, the minimum of several runs; wall-clock time would also
+measure other load on the machine. With `--wav_dir` the files of a folder are decoded too, in this process and in the
+indexer's worker processes (whose CPU time includes sending the samples).
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ RUNS = 5
 
 
 def processor_s(work: Callable[[], object]) -> float:
-    """The least processor time of several runs, of this process."""
+    """CPU seconds of this process, the minimum of several runs."""
     times = []
     for _ in range(RUNS):
-        began = time.process_time()
+        start = time.process_time()
         work()
-        times.append(time.process_time() - began)
+        times.append(time.process_time() - start)
     return min(times)
 
 
 def music(seconds: float) -> sounds.Sound:
-    """Something for encoders to do: chords over noise, in stereo."""
+    """A test signal for codecs: chords over noise, in stereo."""
     rng = np.random.default_rng(0)
     chord = sum(sounds.tone(f, seconds, RATE_HZ, 0.1) for f in (220, 277.2, 329.6, 1_318))
     noise = rng.normal(0, 0.03, (2, round(seconds * RATE_HZ)))
@@ -49,7 +49,7 @@ def music(seconds: float) -> sounds.Sound:
 
 def by_format(seconds: float) -> None:
     print(
-        f"| format, {seconds:g} s of stereo at {RATE_HZ // 1000} kHz | ms | times real time | 5 s from its middle, ms |"
+        f"| format, {seconds:g} s of stereo at {RATE_HZ // 1000} kHz | ms | times real time | 5 s from the middle, ms |"
     )
     print("| --- | ---: | ---: | ---: |")
     sound = music(seconds)
@@ -66,24 +66,26 @@ def by_folder(folder: Path) -> None:
     took_s = min(processor_s(lambda: [stream.load(path) for path in paths[:50]]) for _ in range(2)) / min(
         50, len(paths)
     )
-    print(f"\n{folder.name}: {len(paths)} files; here {1e3 * took_s:.1f} ms a file, {1 / took_s:.0f} files/s on a core")
+    print(
+        f"\n{folder.name}: {len(paths)} files; in this process {1e3 * took_s:.1f} ms a file, {1 / took_s:.0f} files/s on a core"
+    )
     for workers in (1, 2):
         with Decoders(workers) as decoders:
             list(decoders.windows([(0, paths[0])]))
-            mine_s = time.process_time()
-            began = time.monotonic()
+            parent_s = time.process_time()
+            start = time.monotonic()
             done = [
                 event for event in decoders.windows(enumerate(paths), ordered=True) if isinstance(event, DecodedSound)
             ]
-            wall_s, mine_s = time.monotonic() - began, time.process_time() - mine_s
+            wall_s, parent_s = time.monotonic() - start, time.process_time() - parent_s
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        theirs_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        workers_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
         seconds = sum(event.probe.duration_s for event in done)
         print(
-            f"{workers} worker(s): {len(done)} files, {seconds:.0f} s of sound in {wall_s:.1f} s of the clock "
-            f"({len(done) / wall_s:.0f} files/s; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores); processor "
-            f"time a file: workers {1e3 * theirs_s / len(done):.1f} ms, this process {1e3 * mine_s / len(done):.1f} ms"
+            f"{workers} worker(s): {len(done)} files, {seconds:.0f} s of sound in {wall_s:.1f} s of wall-clock time "
+            f"({len(done) / wall_s:.0f} files/s; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores); CPU "
+            f"time per file: workers {1e3 * workers_s / len(done):.1f} ms, this process {1e3 * parent_s / len(done):.1f} ms"
         )
 
 

@@ -1,12 +1,13 @@
-"""What an encoder costs: processor time of a clip, one thread, beside a plain convolutional encoder of the same kind.
+"""CPU time of each encoder for one clip on one thread, compared with a plain convolutional encoder.
 
     python -m exp.benchmarks.encoders exp/full/vqvae_010.pt
     python -m exp.benchmarks.encoders exp/full/vqvae_010.pt --wav_dir DATA/esc10
 
-The plain one has 4 million parameters and 0.6 billion multiplications a clip behind the same spectrogram: what a
-VQ-VAE2 of two strided levels, a pair of residual blocks and a wide kernel at the top comes to. All are scripted, as an
-index uses them, asked in turns so that a busy machine disturbs them alike; the least of all rounds counts. Without
---wav_dir the clips are noise, five seconds of it repeated to fill the window (an encoder may look at a clip once only).
+The plain encoder has 4 million parameters and 0.6 billion multiplications per clip after the same spectrogram: the size
+of a VQ-VAE-2 encoder with two strided levels, two residual blocks and a wide kernel at the top. All encoders are
+scripted, as in an index, and run in turns so that other load affects them equally; the minimum of all rounds counts.
+Without --wav_dir the clips are five seconds of noise repeated to fill the window (an encoder may process only one
+period of a clip that repeats).
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Pooled(nn.Module):
 
 
 def plain() -> nn.Module:
-    """The yardstick."""
+    """The baseline encoder."""
     return nn.Sequential(
         LogMel(MelSettings()), nn.Conv2d(1, 64, 4, 2), nn.ReLU(), nn.Conv2d(64, 128, 3, 2), nn.ReLU(),
         nn.Conv2d(128, 192, 3, padding=1), nn.ReLU(), Residual(192, 32), Residual(192, 32),
@@ -63,21 +64,21 @@ def plain() -> nn.Module:
 
 
 def scripted(module: nn.Module, folder: Path) -> nn.Module:
-    """As it lies in a model directory."""
+    """The module scripted, saved and loaded, as an index uses it."""
     checkpoint.save_script(module, folder / "encoder.pt", {})
     return checkpoint.load_script(folder / "encoder.pt")[0]
 
 
 def clips(wav_dir: Path | None) -> Tensor:
-    """[CLIPS, 1, 2**17]."""
+    """Windows of noise, or of random files of a folder. Shape: [CLIPS, 1, 2**17]"""
     if wav_dir is None:
         random = np.random.default_rng(0)
         rows = [windows.fill_window(random.normal(size=80_000).astype(np.float32)) for _ in range(CLIPS)]
     else:
         paths = [path for path in sorted(wav_dir.rglob("*")) if path.suffix.lower() in stream.SUFFIXES]
-        drawn = np.random.default_rng(0).permutation(len(paths))[:CLIPS]
+        chosen = np.random.default_rng(0).permutation(len(paths))[:CLIPS]
         rows = [
-            windows.fill_window(stream.load(paths[number], end_s=windows.DEFAULT_WINDOWS.window_s)) for number in drawn
+            windows.fill_window(stream.load(paths[number], end_s=windows.DEFAULT_WINDOWS.window_s)) for number in chosen
         ]
     return torch.from_numpy(np.stack(rows))[:, None, :WINDOW_SAMPLES]
 
@@ -88,25 +89,25 @@ def main() -> int:
     parser.add_argument("--wav_dir", type=Path, help=f"take {CLIPS} clips of this folder")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    heard = clips(args.wav_dir)
+    waveforms = clips(args.wav_dir)
     found: dict[str, nn.Module] = {"plain": plain()}
     for name in encoder.TABLE:
         found[name] = encoder.create(name, args.pt_path if encoder.find(name).needs_checkpoint else None)
         if isinstance(found[name], Fitted):
-            found[name].fit([heard])
+            found[name].fit([waveforms])
     found["the spectrogram alone"] = LogMel(MelSettings())
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        asked = {name: scripted(module, Path(folder)) for name, module in found.items()}
+        modules = {name: scripted(module, Path(folder)) for name, module in found.items()}
         for size in (1, CLIPS):
-            best_s = dict.fromkeys(asked, float("inf"))
-            for number in range(3 + ROUNDS):  # the first three let TorchScript make up its mind
-                for name, module in asked.items():
-                    began = time.process_time()
+            best_s = dict.fromkeys(modules, float("inf"))
+            for number in range(3 + ROUNDS):  # TorchScript optimises during the first three
+                for name, module in modules.items():
+                    start = time.process_time()
                     for at in range(0, CLIPS, size):
-                        module(heard[at : at + size])
+                        module(waveforms[at : at + size])
                     if number >= 3:
-                        best_s[name] = min(best_s[name], (time.process_time() - began) / CLIPS)
-            print(f"\nin batches of {size}:\n| | ms a clip | of the plain one |\n| --- | ---: | ---: |")
+                        best_s[name] = min(best_s[name], (time.process_time() - start) / CLIPS)
+            print(f"\nin batches of {size}:\n| | ms a clip | ratio to plain |\n| --- | ---: | ---: |")
             for name, seconds in best_s.items():
                 print(f"| {name} | {1e3 * seconds:.1f} | {seconds / best_s['plain']:.2f} |", flush=True)
     return 0

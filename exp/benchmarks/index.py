@@ -1,13 +1,13 @@
-"""What indexing costs, at size: `python -m exp.benchmarks.index --files 2000`.
+"""Time and memory of indexing large collections: `python -m exp.benchmarks.index --files 2000`.
 
-    --files 100000        a made-up folder: first index, nothing to do, 1 % changed, moved and deleted
-    --ten_hours           one file of ten hours, in FLAC, MP3 and Opus: peak memory of the whole tree of processes
-    --rows 1000000        made-up vectors published, opened, and served by 1 and 4 workers
+    --files 100000        a synthetic folder: first index; nothing to do; 1 % changed, moved and deleted
+    --ten_hours           one file of ten hours, in FLAC, MP3 and Opus: peak memory of the whole process tree
+    --rows 1000000        random vectors published, opened, and served by 1 and 4 workers
 
-Prints tables in Markdown. Memory is that of the whole tree of processes, sampled four times a second
-(`exp/common/process_monitor.py`): "own" is what no file backs, "all" counts mapped files and program code, too; beside it stands what
-`import torch` alone takes. `--encoder NAME --pt_path FILE` takes another encoder than MFCCStats. What is made goes
-below `--work` (default: a temporary folder), and stays when that is given.
+Prints tables in Markdown. Memory is that of the whole process tree, sampled four times a second
+(`exp/common/process_monitor.py`): "own" is anonymous memory, "all" also counts mapped files and program code. For
+comparison the memory of `import torch` alone is printed. `--encoder NAME --pt_path FILE` uses another encoder than
+MFCCStats. Files are written below `--work` (default: a temporary folder) and kept if that is given.
 """
 
 from __future__ import annotations
@@ -45,53 +45,53 @@ TEN_HOURS_S = 36_000.0
 # --- a folder --------------------------------------------------------------------------------------------------------
 
 
-def folder(work: Path, files: int, words: list[str]) -> None:
-    """First index, nothing to do, a little changed."""
+def folder(work: Path, files: int, index_args: list[str]) -> None:
+    """Measure a first index, an update with nothing to do, and one after a few changes."""
     if (work / "sounds" / made_corpus.place(0)).exists() and (work / "sounds" / made_corpus.place(files - 1)).exists():
-        print(f"\n{files} files as they lie in {work / 'sounds'}")
+        print(f"\n{files} files already in {work / 'sounds'}")
     else:
-        began = time.monotonic()
+        start = time.monotonic()
         shutil.rmtree(work / "sounds", ignore_errors=True)
         made_corpus.make(work / "sounds", files)
-        print(f"\n{files} files made in {time.monotonic() - began:.0f} s")
-    print(f"`boiler index` with {' '.join(words)}, {os.cpu_count()} cores; {_floor()}\n")
+        print(f"\n{files} files written in {time.monotonic() - start:.0f} s")
+    print(f"`boiler index` with {' '.join(index_args)}, {os.cpu_count()} cores; {_torch_memory()}\n")
     print(
-        "| run | load before | wall s | of it publishing | files embedded | files/s | hours/h | took the time |"
-        " processor s, encoder / decoders | memory, own / all |"
+        "| run | load before | wall s | of it publishing | files embedded | files/s | hours/h | bottleneck |"
+        " CPU s, encoder / decoders | memory, own / all |"
     )
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- | ---: | ---: |")
     model_dir = work / "index"
-    if not (model_dir / "current").exists():  # else a run of this script goes on that was stopped
+    if not (model_dir / "current").exists():  # otherwise resume an interrupted run of this script
         shutil.rmtree(model_dir, ignore_errors=True)
-        _index("first", model_dir, [str(work / "sounds"), *words])
+        _index("first", model_dir, [str(work / "sounds"), *index_args])
     _index("again, nothing to do", model_dir, [])
     _index("again, every byte read (--check)", model_dir, ["--check"])
     n = made_corpus.alter(work / "sounds", files, 0.01)
     _index(f"{n} changed, {n} moved, {n} deleted", model_dir, [])
     checked = watched([sys.executable, "-m", "boiler.cli.status", model_dir, "--check"])
-    print(f"\n`boiler status --check`: {checked.wall_s:.1f} s, {checked.peak_own / MB:.0f} MB own. It says:\n")
-    print("\n".join(f"    {line}" for line in checked.said.replace(f"{work}/", "").splitlines()[:12]))
+    print(f"\n`boiler status --check`: {checked.wall_s:.1f} s, {checked.peak_own / MB:.0f} MB own. Its output:\n")
+    print("\n".join(f"    {line}" for line in checked.output.replace(f"{work}/", "").splitlines()[:12]))
 
 
-def _index(name: str, model_dir: Path, words: list[str]) -> dict[str, Any]:
-    """One run of the indexer; a line of the table, and the stages of it."""
+def _index(name: str, model_dir: Path, index_args: list[str]) -> dict[str, Any]:
+    """Run the indexer once; print its line of the table, and its stages on the error stream."""
     load = os.getloadavg()[0]
-    costs = watched([sys.executable, "-m", "boiler.index", "--model_dir", model_dir, "--json", *words])
+    costs = watched([sys.executable, "-m", "boiler.index", "--model_dir", model_dir, "--json", *index_args])
     if costs.code not in (0, 1):
-        raise SystemExit(costs.said)
-    report: dict[str, Any] = json.loads(costs.said)
+        raise SystemExit(costs.output)
+    report: dict[str, Any] = json.loads(costs.output)
     tally = report["tally"]
     embedding_s = tally["decode_wait_s"] + tally["embed_s"] + tally["write_s"]
     print(
         f"| {name} | {load:.1f} | {costs.wall_s:.1f} | {report['publish_s']:.1f} | {tally['embedded']} |"
         f" {tally['embedded'] / embedding_s if embedding_s else 0:.0f} |"
-        f" {tally['sound_s'] / embedding_s if embedding_s else 0:.0f} | {_bound(report)} |"
+        f" {tally['sound_s'] / embedding_s if embedding_s else 0:.0f} | {_bottleneck(report)} |"
         f" {tally['embed_processor_s']:.0f} / {costs.others_s:.0f} | {_memory(costs)} |",
         flush=True,
     )
     print(
-        f"  {name}: looking {report['scan_s']:.1f} s, encoder {tally['prepare_s']:.1f}, waiting for decoders"
-        f" {tally['decode_wait_s']:.1f}, embedding {tally['embed_s']:.1f}, writing {tally['write_s']:.1f}; processor"
+        f"  {name}: scanning {report['scan_s']:.1f} s, encoder {tally['prepare_s']:.1f}, waiting for decoders"
+        f" {tally['decode_wait_s']:.1f}, embedding {tally['embed_s']:.1f}, writing {tally['write_s']:.1f}; CPU"
         f" time: this process {costs.main_s:.0f} s, decoders {costs.others_s:.0f} s; {tally['failed']} failed,"
         f" {tally['reused']} known already",
         file=sys.stderr,
@@ -99,16 +99,16 @@ def _index(name: str, model_dir: Path, words: list[str]) -> dict[str, Any]:
     return report
 
 
-def _bound(report: dict[str, Any]) -> str:
+def _bottleneck(report: dict[str, Any]) -> str:
     tally = report["tally"]
     whole_s = tally["decode_wait_s"] + tally["embed_s"] + tally["write_s"]
     if not tally["windows"]:
         return ""
-    return f"{report['bottleneck']} (encoder {100 * tally['embed_s'] / whole_s:.0f} % of the clock)"
+    return f"{report['bottleneck']} (encoder {100 * tally['embed_s'] / whole_s:.0f} % of wall-clock time)"
 
 
-def _floor() -> str:
-    """What no indexing goes below."""
+def _torch_memory() -> str:
+    """The memory of `import torch` alone, which is included in every figure."""
     return f"`import torch` alone takes {_memory(watched([sys.executable, '-c', 'import torch']))} of memory"
 
 
@@ -119,10 +119,12 @@ def _memory(costs: Costs) -> str:
 # --- ten hours -------------------------------------------------------------------------------------------------------
 
 
-def ten_hours(work: Path, words: list[str]) -> None:
-    """One file of ten hours at a time."""
-    print(f"\nOne file of ten hours, `boiler index` with {' '.join(words)}, {os.cpu_count()} cores; {_floor()}\n")
-    print("| file | its size | windows | load before | wall s | hours/h | took the time | memory, own / all |")
+def ten_hours(work: Path, index_args: list[str]) -> None:
+    """Index one file of ten hours in each of three formats."""
+    print(
+        f"\nOne file of ten hours, `boiler index` with {' '.join(index_args)}, {os.cpu_count()} cores; {_torch_memory()}\n"
+    )
+    print("| file | its size | windows | load before | wall s | hours/h | bottleneck | memory, own / all |")
     print("| --- | ---: | ---: | ---: | ---: | ---: | --- | ---: |")
     for form in ("flac", "mp3", "ogg-opus"):
         path = _long(work / "long", form)
@@ -130,21 +132,21 @@ def ten_hours(work: Path, words: list[str]) -> None:
         load = os.getloadavg()[0]
         costs = watched(
             [
-                *(sys.executable, "-m", "boiler.index", path.parent, *words, "--include", path.name, "--json"),
+                *(sys.executable, "-m", "boiler.index", path.parent, *index_args, "--include", path.name, "--json"),
                 *("--model_dir", work / "long-index"),
             ]
         )
-        report = json.loads(costs.said)
+        report = json.loads(costs.output)
         print(
             f"| {path.name} | {path.stat().st_size / 1e6:.0f} MB | {report['n_rows']} | {load:.1f} | {costs.wall_s:.0f} |"
-            f" {report['sound_per_time']:.0f} | {_bound(report)} | {_memory(costs)} |",
+            f" {report['sound_per_time']:.0f} | {_bottleneck(report)} | {_memory(costs)} |",
             flush=True,
         )
         print(f"  {form}: {costs.most_processes} processes, {report['tally']}", file=sys.stderr)
 
 
 def _long(where: Path, form: str) -> Path:
-    """Ten hours of something in stereo: ten minutes encoded, and their packets again and again."""
+    """A stereo file of ten hours: ten minutes are encoded, and their packets repeated."""
     where.mkdir(parents=True, exist_ok=True)
     suffix = sounds.FORMATS[form].suffix
     path, track = where / f"ten_hours{suffix}", where / f"track{suffix}"
@@ -154,10 +156,10 @@ def _long(where: Path, form: str) -> Path:
     rng = np.random.default_rng(5)
     parts: list[sounds.Sound] = []
     while sum(part.shape[1] for part in parts) < 600 * rate_hz:
-        parts.append(made_corpus._varied(rng, rate_hz, 2))
+        parts.append(made_corpus.random_sound(rng, rate_hz, 2))
     sounds.write(track, np.concatenate(parts, axis=1), rate_hz, form)
-    stream, packets, durations = made_corpus._packets(track)
-    made_corpus.remuxed(track, path, 0, round(TEN_HOURS_S / float(sum(durations) * stream.time_base) * len(packets)))
+    stream, packets, durations = made_corpus.track_packets(track)
+    made_corpus.remux(track, path, 0, round(TEN_HOURS_S / float(sum(durations) * stream.time_base) * len(packets)))
     track.unlink()
     return path
 
@@ -166,19 +168,19 @@ def _long(where: Path, form: str) -> Path:
 
 
 def rows(work: Path, n_rows: int, dim: int) -> None:
-    """Published, opened, served."""
+    """Measure publishing, opening and serving an index of `n_rows` rows, compared with one of 1,000."""
     few, many = work / "rows-1000", work / f"rows-{n_rows}"
     for model_dir, n in ((few, 1_000), (many, n_rows)):
         costs = watched(
             [sys.executable, "-m", "exp.benchmarks.index", "--publish", str(n), "--dim", str(dim), "--work", model_dir]
         )
-        print(costs.said, end="")
-        print(f"Memory while publishing: {_memory(costs)}; {costs.wall_s:.0f} s with starting Python.")
+        print(costs.output, end="")
+        print(f"Memory while publishing: {_memory(costs)}; {costs.wall_s:.0f} s including the start of Python.")
     _opened(many)
     print(
-        f"\n{n_rows} rows served by `boiler serve`, 200 queries by each of 8 clients; a worker's memory, least to most\n"
+        f"\n{n_rows} rows served by `boiler serve`, 200 queries by each of 8 clients; memory per worker, minimum to maximum\n"
     )
-    print("| rows | workers | own MB | mapped files MB, its share | queries/s |")
+    print("| rows | workers | own MB | mapped files MB, proportional | queries/s |")
     print("| ---: | ---: | ---: | ---: | ---: |")
     for workers in (1, 4):
         for model_dir in (few, many):
@@ -186,7 +188,7 @@ def rows(work: Path, n_rows: int, dim: int) -> None:
 
 
 def publish(model_dir: Path, n_rows: int, dim: int) -> None:
-    """Made-up vectors in clusters, one or two windows an item, published; how long each stage took."""
+    """Publish random clustered vectors, one or two windows an item, and print the time of each stage."""
     from boiler.catalog.items import Item
     from boiler.engine import selection
     from boiler.engine.annoy import Annoy
@@ -201,11 +203,11 @@ def publish(model_dir: Path, n_rows: int, dim: int) -> None:
 
         @functools.wraps(inner)
         def outer(*args: Any, **kwargs: Any) -> Any:
-            began = time.monotonic()
+            start = time.monotonic()
             try:
                 return inner(*args, **kwargs)
             finally:
-                took[stage] += time.monotonic() - began
+                took[stage] += time.monotonic() - start
 
         setattr(place, name, outer)
 
@@ -217,7 +219,7 @@ def publish(model_dir: Path, n_rows: int, dim: int) -> None:
     timed(build, "_write_items", "meta.sqlite and metadata.tsv")
     timed(projector, "write_tensors", "tensors.tsv")
     timed(manifest, "write_manifest", "hashes and fsync")
-    timed(Exact, "query", "exact search, for the tests")
+    timed(Exact, "query", "exact search, for measuring recall")
     rng = np.random.default_rng(0)
     centres = np.abs(rng.standard_normal((max(8, n_rows // 500), dim), np.float32))
     vectors = np.empty((n_rows, dim), np.float32)
@@ -235,9 +237,9 @@ def publish(model_dir: Path, n_rows: int, dim: int) -> None:
         )
         for n in np.unique(numbers).tolist()
     )  # fmt: skip
-    began = time.monotonic()
-    opened = generation.publish(model_dir, generation.Header("made up", dim), vectors, table, items)
-    whole_s = time.monotonic() - began
+    start = time.monotonic()
+    opened = generation.publish(model_dir, generation.Header("random", dim), vectors, table, items)
+    whole_s = time.monotonic() - start
     built_s = took["annoy built"] + took["graph built"]
     took["engines saved and tested"] = took.pop("engines built and tested") - built_s
     took["graph built"] -= took["graph tested"]
@@ -245,27 +247,27 @@ def publish(model_dir: Path, n_rows: int, dim: int) -> None:
     engine = opened.header.engine
     print(
         f"\n{n_rows} rows of {dim} ({opened.header.n_items} items, {size / 1e9:.2f} GB) published in {whole_s:.0f} s:"
-        f" {', '.join(f'{stage} {s:.1f}' for stage, s in took.most_common())}. Answered by {engine['name']}: {engine}"
+        f" {', '.join(f'{stage} {s:.1f}' for stage, s in took.most_common())}. Queries are answered by {engine['name']}: {engine}"
     )
 
 
 def _opened(model_dir: Path) -> None:
-    """Opening in a new process, from a file cache that is warm: the best of three."""
+    """Print the time to open the index in a new process with a warm file cache, the best of three."""
     script = (
-        "import sys, time; from boiler.search.nearest import Nearest; import numpy; began = time.monotonic();"
+        "import sys, time; from boiler.search.nearest import Nearest; import numpy; start = time.monotonic();"
         "nearest = Nearest(sys.argv[1]); opened = time.monotonic(); nearest.by_item(7, k=10);"
-        "print(opened - began, time.monotonic() - opened)"
+        "print(opened - start, time.monotonic() - opened)"
     )
     times = []
     for _ in range(3):
-        said = subprocess.run([sys.executable, "-c", script, model_dir], check=True, capture_output=True, text=True)
-        times.append([float(word) for word in said.stdout.split()])
+        done = subprocess.run([sys.executable, "-c", script, model_dir], check=True, capture_output=True, text=True)
+        times.append([float(seconds) for seconds in done.stdout.split()])
     print(f"\nNearest opens it in {min(times)[0]:.2f} s; the first answer takes {1e3 * min(times)[1]:.0f} ms more.")
 
 
 def _served(model_dir: Path, workers: int, dim: int) -> None:
     with _service(model_dir, workers) as (pid, address):
-        began = time.monotonic()
+        start = time.monotonic()
         clients = [
             subprocess.Popen([sys.executable, "-c", CLIENT, address, str(dim), str(seed)], stdout=subprocess.PIPE)
             for seed in range(8)
@@ -273,9 +275,11 @@ def _served(model_dir: Path, workers: int, dim: int) -> None:
         for client in clients:
             if client.wait():
                 raise SystemExit("a client failed")
-        took_s = time.monotonic() - began
+        took_s = time.monotonic() - start
         sizes = [memory(one) for one in tree(pid)[1:]] if workers > 1 else [memory(pid)]
-        sizes = [size for size in sizes if size.get("Pss_Anon", 0) > 20 * MB]  # not the process that counts resources
+        sizes = [
+            size for size in sizes if size.get("Pss_Anon", 0) > 20 * MB
+        ]  # without the resource tracker of multiprocessing
         own = [size["Pss_Anon"] / MB for size in sizes]
         mapped = [size["Pss_File"] / MB for size in sizes]
         n = model_dir.name.removeprefix("rows-")
@@ -334,18 +338,18 @@ def main() -> int:
     parser.add_argument("--pt_path", "--pt-path", type=Path)
     parser.add_argument("--work", type=Path)
     parser.add_argument("--publish", type=int, help=argparse.SUPPRESS)
-    args, more = parser.parse_known_args()  # what is not known goes to boiler index
+    args, unknown = parser.parse_known_args()  # unknown arguments are passed to boiler index
     if args.publish:
         publish(args.work, args.publish, args.dim)
         return 0
-    words = [args.encoder, *(("--pt_path", str(args.pt_path)) if args.pt_path else ()), *more]
+    index_args = [args.encoder, *(("--pt_path", str(args.pt_path)) if args.pt_path else ()), *unknown]
     with ExitStack() as stack:
         work = args.work or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         work.mkdir(parents=True, exist_ok=True)
         if args.files:
-            folder(work, args.files, words)
+            folder(work, args.files, index_args)
         if args.ten_hours:
-            ten_hours(work, words)
+            ten_hours(work, index_args)
         if args.rows:
             rows(work, args.rows, args.dim)
     return 0

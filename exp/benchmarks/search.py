@@ -1,27 +1,27 @@
-"""Search engines side by side, in one run: recall at 10, time of a query, queries a second, build, opening, memory.
+"""Compare search engines in one run: recall at 10, query time, queries per second, build time, load time, memory.
 
     $ python -m exp.benchmarks.search --rows 10000 100000 --work /tmp/engines
     $ python -m exp.benchmarks.search --rows 100000 --dim 512 --work /tmp/engines
     $ python -m exp.benchmarks.search --rows 1000000 --trees 50 --work /tmp/engines
     $ python -m exp.benchmarks.search --rows 1000000 --filters --work /tmp/engines
 
-The data are made like real ones. `bags`: shares of words, counted in 128 tokens, under the square root; there are kinds
-of sounds, one for every ten rows, some common and some rare, some narrow and some wide. How common and how narrow was
-set so that plain annoy finds as many of the true ten as it was once measured to find on real bags of codes (see
-`made`). `cloud`: Gaussian kinds, of either sign. `--vectors` takes real ones. Queries are drawn with the rows and kept
-out of them.
+The data resemble real embeddings. `bags`: the square root of code frequencies, counted over 128 tokens; there is one
+cluster for every ten rows, with skewed cluster sizes and widths. Sizes and widths were set so that annoy with its
+defaults has the recall that was measured on real bags of codes (see `generate`). `cloud`: Gaussian clusters around
+centres of either sign. `--vectors` uses real vectors. Queries come from the same distribution and are not among the
+rows.
 
-Recall counts an answer as right when it is as near as the tenth true one. hnswlib, usearch and voyager take part where
-they are installed; they, annoy at its best and faiss's IVF get the narrowest search that finds .99 for these very
-queries, ours the width that it chose when it was built, before it knew them.
+Recall counts an answer as right if it is as near as the tenth true one. hnswlib, usearch and voyager take part if they
+are installed; they, annoy with the best search_k and faiss IVF get the narrowest search that reaches .99 for these very
+queries, boiler's HNSW the width that it chose when it was built, before it saw them.
 
-Asked on one thread, so give OMP_NUM_THREADS=1; built on `--build_threads`. p50 and p99 are of single queries: each
-engine is asked all of them in turn, and all engines in turn several times, so that a busy machine disturbs all alike;
-the first turn is not counted. Queries a second: all of them in one call, where there is such a call. Building: seconds
-of processor, all threads together. Memory: all that is read to answer, the vectors too.
+Queries run on one thread, so set OMP_NUM_THREADS=1; indexes are built on `--build_threads`. p50 and p99 are of single
+queries: each engine answers all of them in turn, and all engines run in turn several times, so that other load affects
+them equally; the first turn is not counted. Queries per second: all of them in one call, where the engine has such a
+call. Build time: CPU seconds of all threads. Memory: everything that is read to answer, vectors included.
 
-`--work` keeps what was built, for these very vectors and settings, and how long that took: so a long table can be
-built in parts (`--engines`) and measured in one run at the end.
+`--work` keeps what was built for these vectors and settings, and its build time, so that a long table can be built in
+parts (`--engines`) and measured in one run at the end.
 """
 
 from __future__ import annotations
@@ -62,32 +62,32 @@ TURNS = 4
 WIDTHS = (10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 160, 192, 256, 320, 384, 512, 768, 1024, 2048, 4096)
 
 
-def made(kind: str, n: int, dim: int, seed: int = 0) -> Float32Array:
-    """Vectors [n, dim] of unit length, in a random order.
+def generate(kind: str, n: int, dim: int, seed: int = 0) -> Float32Array:
+    """Random unit vectors in clusters, in a random order. Shape: [n, dim]
 
-    How many rows the commonest kinds have, how narrow kinds are and how few words they have were set by
-    what plain annoy finds with its default search_k: of real bags it was .915 (9,344 rows, 100 trees), .87 (100,000
-    rows) and .72 (1,000,000 rows, 50 trees).
+    The sizes and widths of the clusters and the sparsity of their centres were set so that annoy with its default
+    search_k has the recall measured on real bags: .915 (9,344 rows, 100 trees), .87 (100,000 rows) and .72 (1,000,000
+    rows, 50 trees).
     """
     random = np.random.default_rng(seed)
-    n_kinds = max(1, n // 10)
-    common = (np.arange(n_kinds) + 3 * (n_kinds / 934) ** 0.7) ** -1.2
+    n_clusters = max(1, n // 10)
+    common = (np.arange(n_clusters) + 3 * (n_clusters / 934) ** 0.7) ** -1.2
     common /= common.sum()
-    narrow = np.exp(random.normal(size=n_kinds))
+    narrow = np.exp(random.normal(size=n_clusters))
     if kind == "bags":
-        centres = random.gamma(0.1, size=(n_kinds, dim)) + 1e-12
+        centres = random.gamma(0.1, size=(n_clusters, dim)) + 1e-12
         centres /= centres.sum(axis=1, keepdims=True)
     else:
-        centres = random.normal(size=(n_kinds, dim))
+        centres = random.normal(size=(n_clusters, dim))
     out = np.empty((n, dim), np.float32)
     for begin in range(0, n, 50_000):
-        mine = random.choice(n_kinds, min(50_000, n - begin), p=common)
-        own, few = centres[mine], narrow[mine, None]
+        which = random.choice(n_clusters, min(50_000, n - begin), p=common)
+        centre, precision = centres[which], narrow[which, None]
         if kind == "bags":
-            shares = random.gamma(np.maximum(50 * few * own, 1e-4)) + 1e-12
+            shares = random.gamma(np.maximum(50 * precision * centre, 1e-4)) + 1e-12
             rows = np.sqrt(random.multinomial(128, shares / shares.sum(axis=1, keepdims=True)))
         else:
-            rows = own + random.normal(size=own.shape) / np.sqrt(few)
+            rows = centre + random.normal(size=centre.shape) / np.sqrt(precision)
         out[begin : begin + len(rows)] = engine.normalize(rows)
     return out
 
@@ -97,66 +97,68 @@ def made(kind: str, n: int, dim: int, seed: int = 0) -> Float32Array:
 
 @dataclass(frozen=True)
 class Kind:
-    """An engine that takes part. `build` writes a file, `open` gives what `ask` asks for the rows nearest to queries
-    [Q, D]; `widths` to try, from the narrowest; `beside`: it reads the vectors beside its file; `batch`: it takes many
-    queries in one call; `needs`: the package."""
+    """An engine in the comparison.
+
+    `build` writes a file; `open` loads it; `search` returns the rows nearest to queries [Q, D]; `widths`: search widths
+    to try, narrowest first; `reads_vectors`: it reads the vectors besides its file; `batch`: it takes many queries in
+    one call; `needs`: the package that must be installed."""
 
     name: str
     build: Callable[[Float32Array, Path], Any] | None
     open: Callable[[Path, Float32Array], Any]
-    ask: Callable[[Any, Float32Array, int], Any]
+    search: Callable[[Any, Float32Array, int], Any]
     widths: Sequence[int] = (0,)
-    beside: bool = False
+    reads_vectors: bool = False
     batch: bool = True
     needs: str = "faiss"
     settings: str = ""
 
 
 def kinds(n: int, dim: int, n_trees: int, n_threads: int) -> dict[str, list[Kind]]:
-    """All that can take part, by the name that `--engines` calls them by."""
+    """All engines, by their name in `--engines`."""
     cells = round(4 * np.sqrt(n))
 
-    def ivf(vectors: Float32Array, path: Path) -> None:
+    def build_ivf(vectors: Float32Array, path: Path) -> None:
         index = faiss.IndexIVFFlat(faiss.IndexFlatIP(dim), dim, cells, faiss.METRIC_INNER_PRODUCT)
         index.cp.spherical, index.cp.max_points_per_centroid = True, 64
         index.train(vectors)
         index.add(vectors)
         faiss.write_index(index, str(path))
 
-    def flat(vectors: Float32Array, path: Path) -> None:
+    def build_flat(vectors: Float32Array, path: Path) -> None:
         index = faiss.IndexFlatIP(dim)
         index.add(vectors)
         faiss.write_index(index, str(path))
 
-    def read(path: Path, _: Float32Array) -> Any:
+    def load_faiss(path: Path, _: Float32Array) -> Any:
         return faiss.read_index(str(path))
 
-    def probed(index: Any, queries: Float32Array, width: int) -> Any:
+    def search_ivf(index: Any, queries: Float32Array, width: int) -> Any:
         index.nprobe = width
         return index.search(queries, K)[1]
 
-    def scanned(vectors: Float32Array, queries: Float32Array, _: int) -> Any:
+    def search_numpy(vectors: Float32Array, queries: Float32Array, _: int) -> Any:
         scores = vectors @ queries[0]
         best = np.argpartition(scores, -K)[-K:]
         return best[np.argsort(-scores[best])][None]
 
-    def planted(path: Path, _: Float32Array) -> Any:
+    def load_annoy(path: Path, _: Float32Array) -> Any:
         index = annoy.AnnoyIndex(dim, "angular")
         index.load(str(path))
         return index
 
-    def climbed(index: Any, queries: Float32Array, width: int) -> Any:
+    def search_annoy(index: Any, queries: Float32Array, width: int) -> Any:
         return [index.get_nns_by_vector(query, K, width) for query in queries.tolist()]
 
-    def grown(width: float, most: int) -> Iterator[int]:
+    def growing_widths(width: float, most: int) -> Iterator[int]:
         while width < most:
             yield round(width)
             width *= 1.25
 
-    def forest(vectors: Float32Array, path: Path) -> None:
+    def build_annoy(vectors: Float32Array, path: Path) -> None:
         Annoy.build(vectors, AnnoyParameters(n_trees=n_trees, search_k=1)).save(path)
 
-    def hnswlib_built(vectors: Float32Array, path: Path) -> None:
+    def build_hnswlib(vectors: Float32Array, path: Path) -> None:
         import hnswlib
 
         index = hnswlib.Index(space="ip", dim=dim)
@@ -164,7 +166,7 @@ def kinds(n: int, dim: int, n_trees: int, n_threads: int) -> dict[str, list[Kind
         index.add_items(vectors, num_threads=n_threads)
         index.save_index(str(path))
 
-    def hnswlib_read(path: Path, _: Float32Array) -> Any:
+    def load_hnswlib(path: Path, _: Float32Array) -> Any:
         import hnswlib
 
         index = hnswlib.Index(space="ip", dim=dim)
@@ -172,68 +174,68 @@ def kinds(n: int, dim: int, n_trees: int, n_threads: int) -> dict[str, list[Kind
         index.set_num_threads(1)
         return index
 
-    def hnswlib_asked(index: Any, queries: Float32Array, width: int) -> Any:
+    def search_hnswlib(index: Any, queries: Float32Array, width: int) -> Any:
         index.set_ef(width)
         return index.knn_query(queries, K)[0]
 
-    def usearch_built(vectors: Float32Array, path: Path) -> None:
+    def build_usearch(vectors: Float32Array, path: Path) -> None:
         from usearch.index import Index
 
         index = Index(ndim=dim, metric="ip", dtype="f32", connectivity=16, expansion_add=200)
         index.add(np.arange(n), vectors, threads=n_threads)
         index.save(str(path))
 
-    def usearch_read(path: Path, _: Float32Array) -> Any:
+    def load_usearch(path: Path, _: Float32Array) -> Any:
         from usearch.index import Index
 
         return Index.restore(str(path), view=True)
 
-    def usearch_asked(index: Any, queries: Float32Array, width: int) -> Any:
+    def search_usearch(index: Any, queries: Float32Array, width: int) -> Any:
         if index.expansion_search != width:
             index.expansion_search = width
         return np.atleast_2d(index.search(queries[0] if len(queries) == 1 else queries, K, threads=1).keys)
 
-    def voyager_built(vectors: Float32Array, path: Path) -> None:
+    def build_voyager(vectors: Float32Array, path: Path) -> None:
         import voyager
 
         index = voyager.Index(voyager.Space.Cosine, dim, M=16, ef_construction=200, random_seed=0)
         index.add_items(vectors, num_threads=n_threads)
         index.save(str(path))
 
-    def voyager_read(path: Path, _: Float32Array) -> Any:
+    def load_voyager(path: Path, _: Float32Array) -> Any:
         import voyager
 
         return voyager.Index.load(str(path))
 
-    def voyager_asked(index: Any, queries: Float32Array, width: int) -> Any:
+    def search_voyager(index: Any, queries: Float32Array, width: int) -> Any:
         return index.query(queries, K, num_threads=1, query_ef=width)[0]
 
     graph = {"widths": WIDTHS, "settings": f"M 16, ef_construction 200, built by {n_threads} threads"}
     probes = [width for width in (1, 2, 4, 8, 16, 24, *WIDTHS[5:]) if width < cells] + [cells]
     trees: dict[str, Any] = {"batch": False, "needs": "annoy", "settings": f"{n_trees} trees"}
     return {
-        "exact": [Kind("ours: exact", None, lambda _, v: Exact(v), lambda e, q, _: e.query(q, K).rows, beside=True)],
+        "exact": [Kind("ours: exact", None, lambda _, v: Exact(v), lambda e, q, _: e.query(q, K).rows, reads_vectors=True)],
         "hnsw": [
             Kind(
                 "ours: hnsw",
                 lambda v, path: HNSW.build(v, HNSWParameters()).save(path),
                 lambda path, v: HNSW.load(path, v, HNSWParameters()),
                 lambda e, q, _: e.query(q, K).rows,
-                beside=True,
+                reads_vectors=True,
                 settings=f"built by {n_threads} threads",
             )
         ],
-        "faiss-flat": [Kind("faiss Flat, exact", flat, read, lambda e, q, _: e.search(q, K)[1])],
-        "numpy": [Kind("numpy, exact", None, lambda _, v: v, scanned, beside=True, batch=False, needs="numpy")],
-        "faiss-ivf": [Kind("faiss IVF,Flat", ivf, read, probed, probes, settings=f"{cells} cells")],
-        "hnswlib": [Kind("hnswlib", hnswlib_built, hnswlib_read, hnswlib_asked, needs="hnswlib", **graph)],
-        "usearch": [Kind("usearch", usearch_built, usearch_read, usearch_asked, needs="usearch", **graph)],
-        "voyager": [Kind("voyager", voyager_built, voyager_read, voyager_asked, needs="voyager", **graph)],
+        "faiss-flat": [Kind("faiss Flat, exact", build_flat, load_faiss, lambda e, q, _: e.search(q, K)[1])],
+        "numpy": [Kind("numpy, exact", None, lambda _, v: v, search_numpy, reads_vectors=True, batch=False, needs="numpy")],
+        "faiss-ivf": [Kind("faiss IVF,Flat", build_ivf, load_faiss, search_ivf, probes, settings=f"{cells} cells")],
+        "hnswlib": [Kind("hnswlib", build_hnswlib, load_hnswlib, search_hnswlib, needs="hnswlib", **graph)],
+        "usearch": [Kind("usearch", build_usearch, load_usearch, search_usearch, needs="usearch", **graph)],
+        "voyager": [Kind("voyager", build_voyager, load_voyager, search_voyager, needs="voyager", **graph)],
         "annoy": [
-            Kind(f"annoy, {n_trees} trees, default search_k", forest, planted, climbed, (-1,), **trees),
+            Kind(f"annoy, {n_trees} trees, default search_k", build_annoy, load_annoy, search_annoy, (-1,), **trees),
             Kind(
                 f"annoy, {n_trees} trees, best search_k",
-                forest, planted, climbed, tuple(grown(500, 4 * n)), **trees,
+                build_annoy, load_annoy, search_annoy, tuple(growing_widths(500, 4 * n)), **trees,
             ),
         ],
     }  # fmt: skip
@@ -241,7 +243,7 @@ def kinds(n: int, dim: int, n_trees: int, n_threads: int) -> dict[str, list[Kind
 
 @dataclass
 class Entry:
-    """An engine that is open, with the narrowest width that finds enough; and what was measured of it."""
+    """A loaded engine, its search width (the narrowest with enough recall), and its measurements."""
 
     kind: Kind
     opened: Any
@@ -253,60 +255,60 @@ class Entry:
     recall: float = 0.0
     per_s: float = 0.0
 
-    def ask(self, queries: Float32Array) -> Any:
-        return self.kind.ask(self.opened, queries, self.width)
+    def search(self, queries: Float32Array) -> Any:
+        return self.kind.search(self.opened, queries, self.width)
 
 
 def timed(work: Callable[[], Any]) -> tuple[float, Any]:
-    began = time.perf_counter()
+    start = time.perf_counter()
     result = work()
-    return time.perf_counter() - began, result
+    return time.perf_counter() - start, result
 
 
 def entry_of(
     kind: Kind, name: str, vectors: Float32Array, queries: Float32Array, kth: Float32Array, work: Path
 ) -> Entry:
-    """Built, unless the same was built there before; opened, and its width found."""
-    path, build_s = work / "nothing", 0.0
+    """Build the engine, unless `work` holds the same one; load it and find its width."""
+    path, build_s = work / "unused", 0.0
     if kind.build is not None:
-        # Of these vectors, by this version, with these settings; ours by this source.
+        # The key covers vectors, library version and settings; for our own engine also its source file.
         own = Path(str(sys.modules[HNSW.__module__].__file__)).read_bytes() if name == "hnsw" else b""
         made_of = f"{name} {kind.settings} {version('faiss-cpu' if kind.needs == 'faiss' else kind.needs)}".encode()
         key = hashlib.sha256(vectors.tobytes() + made_of + own).hexdigest()[:16]
         path, record = work / f"{name}-{key}", work / f"{name}-{key}.json"
         if not record.exists():
-            began_s = time.process_time()
+            start_s = time.process_time()
             kind.build(vectors, path)
-            record.write_text(json.dumps({"build_s": time.process_time() - began_s}))
+            record.write_text(json.dumps({"build_s": time.process_time() - start_s}))
         build_s = json.loads(record.read_text())["build_s"]
     open_s, opened = timed(lambda: kind.open(path, vectors))
-    for width in kind.widths:  # the last of them is kept where none finds enough
+    for width in kind.widths:  # keep the last if none reaches the recall
         if len(kind.widths) == 1 or recall(vectors, queries, answers(kind, opened, queries, width), kth) >= RECALL:
             break
-    size = (path.stat().st_size if path.is_file() else 0) + (vectors.nbytes if kind.beside else 0)
+    size = (path.stat().st_size if path.is_file() else 0) + (vectors.nbytes if kind.reads_vectors else 0)
     return Entry(kind, opened, width, build_s, open_s, size)
 
 
 def answers(kind: Kind, opened: Any, queries: Float32Array, width: int) -> list[Any]:
     if kind.batch:
-        return list(kind.ask(opened, queries, width))
-    return [row for query in queries for row in kind.ask(opened, query[None], width)]
+        return list(kind.search(opened, queries, width))
+    return [row for query in queries for row in kind.search(opened, query[None], width)]
 
 
 def recall(vectors: Float32Array, queries: Float32Array, rows: Sequence[Any], kth: Float32Array) -> float:
-    """The share of answers as near as the k-th true one; fewer than asked count as wrong."""
+    """The fraction of answers as near as the k-th true one; missing answers count as wrong."""
     right = 0
     for query, found, limit in zip(queries, rows, kth[:, 0], strict=True):
         found = np.asarray(found).astype(np.int64)
-        apart = vectors[found[(found >= 0) & (found < len(vectors))]].astype(np.float64) - query
-        right += int(np.count_nonzero(np.sqrt((apart**2).sum(axis=1)) <= limit + 1e-5))
+        offsets = vectors[found[(found >= 0) & (found < len(vectors))]].astype(np.float64) - query
+        right += int(np.count_nonzero(np.sqrt((offsets**2).sum(axis=1)) <= limit + 1e-5))
     return right / (K * len(queries))
 
 
 # --- the tables ------------------------------------------------------------------------------------------------------
 
 
-def compared(
+def compare(
     chosen: Sequence[str],
     data: str,
     vectors: Float32Array,
@@ -333,9 +335,9 @@ def compared(
         for entry, rows in zip(table, found, strict=True):
             for query in queries:
                 one = query[None]
-                began = time.perf_counter()
-                answer = entry.ask(one)
-                took_s = time.perf_counter() - began
+                start = time.perf_counter()
+                answer = entry.search(one)
+                took_s = time.perf_counter() - start
                 if turn:
                     entry.times.append(took_s)
                 else:
@@ -343,7 +345,7 @@ def compared(
     for entry, rows in zip(table, found, strict=True):
         entry.recall = recall(vectors, queries, rows, kth)
         if entry.kind.batch:
-            entry.per_s = len(queries) / timed(lambda entry=entry: entry.ask(queries))[0]
+            entry.per_s = len(queries) / timed(lambda entry=entry: entry.search(queries))[0]
         else:
             entry.per_s = 1 / float(np.mean(entry.times))
     return [
@@ -362,9 +364,9 @@ def percentiles(times_s: Sequence[float]) -> dict[str, float]:
     return {f"p{percent}_us": round(float(np.percentile(times_s, percent)) * 1e6, 1) for percent in (5, 50, 99)}
 
 
-def filtered(data: str, vectors: Float32Array, n_queries: int, work: Path) -> list[dict[str, Any]]:
-    """Exact answers within a filter, for filters that leave a half, a twentieth, a thousandth: of the engine, and of
-    `Nearest` with the filter as JSON, the first time and when it is known."""
+def compare_filters(data: str, vectors: Float32Array, n_queries: int, work: Path) -> list[dict[str, Any]]:
+    """Time exact answers within filters that leave 50, 5 and 0.1 % of the rows: by the engine alone, and by `Nearest`
+    with the filter as JSON, at its first use and later."""
     n, dim = vectors.shape
     random = np.random.default_rng(2)
     bpm = random.integers(0, 1000, n)
@@ -389,13 +391,13 @@ def filtered(data: str, vectors: Float32Array, n_queries: int, work: Path) -> li
                 lines.append(
                     {"data": data, "rows": n, "dim": dim, "engine": f"{100 * share:g} % left, {name}"}
                     | percentiles(times)
-                    | ({} if times is alone else {"the first time ms": round(1e3 * first_s, 1)})
+                    | ({} if times is alone else {"first use ms": round(1e3 * first_s, 1)})
                 )
     return lines
 
 
 def _published(vectors: Float32Array, bpm: Any, work: Path) -> Path:
-    """Publish the vectors, one item a row. Filters are searched exactly, so the engine of the index is kept small."""
+    """Publish the vectors, one item per row. Filtered search is exact, so the engine of the index is kept small."""
     model_dir = work / f"filters-{hashlib.sha256(vectors.tobytes()).hexdigest()[:16]}"
     if not (model_dir / "current").exists():
         small = EngineChoice("annoy", {"n_trees": 1, "search_k": 1})
@@ -411,7 +413,7 @@ def _published(vectors: Float32Array, bpm: Any, work: Path) -> Path:
 
 
 def markdown(lines: list[dict[str, Any]]) -> str:
-    """The table, and how ours stands against the others."""
+    """The table, and boiler's engine compared with the others."""
     columns = list(dict.fromkeys(name for line in lines for name in line if name not in ("load", "engine")))[3:]
     head = f"{lines[0]['rows']:,} rows of {lines[0]['dim']} ({lines[0]['data']}; load {lines[0].get('load', '')})"
     out = ["| " + " | ".join([head, *columns]) + " |", "| --- |" + " ---: |" * len(columns)]
@@ -429,8 +431,8 @@ def markdown(lines: list[dict[str, Any]]) -> str:
     peers = [line for line in lines if line["engine"].endswith(", exact") or (not few and line["engine"] in graphs)]
     if peers := [line for line in peers if line["recall_at_10"] >= RECALL]:
         best = min(peers, key=lambda line: line["p50_us"])
-        what = "the best exact scan of a library" if few else "the best peer"
-        out.append(f"\nours takes {ours['p50_us'] / best['p50_us']:.2f} times what {what} does, {best['engine']}")
+        what = "the best exact scan of a library" if few else "the best other engine"
+        out.append(f"\nours takes {ours['p50_us'] / best['p50_us']:.2f} times the p50 of {what}, {best['engine']}")
     return "\n".join(out)
 
 
@@ -440,29 +442,33 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000])
     parser.add_argument("--dim", type=int, default=64)
     parser.add_argument("--data", choices=["bags", "cloud"], default="bags")
-    parser.add_argument("--vectors", type=Path, default=None, help="real ones instead: the vectors.npy of an index")
+    parser.add_argument("--vectors", type=Path, default=None, help="use the vectors.npy of an index instead")
     parser.add_argument("--queries", type=int, default=500)
-    parser.add_argument("--trees", type=int, default=100, help="of annoy")
-    parser.add_argument("--build_threads", type=int, default=len(os.sched_getaffinity(0)), help="of the graphs")
+    parser.add_argument("--trees", type=int, default=100, help="number of trees of annoy")
+    parser.add_argument(
+        "--build_threads", type=int, default=len(os.sched_getaffinity(0)), help="threads that build the graph engines"
+    )
     parser.add_argument("--engines", nargs="+", choices=names, default=names)
-    parser.add_argument("--filters", action="store_true", help="measure filters instead")
-    parser.add_argument("--work", type=Path, default=None, help="keep what is built here (default: nowhere)")
+    parser.add_argument("--filters", action="store_true", help="measure filtered search instead")
+    parser.add_argument(
+        "--work", type=Path, default=None, help="keep built indexes in this folder (default: discard them)"
+    )
     parser.add_argument("--out", type=Path, default=None, help="append the lines to this file, as JSON lines")
     args = parser.parse_args(argv)
     for n in args.rows if args.vectors is None else [0]:
         if args.vectors is None:
-            drawn, data = made(args.data, n + args.queries, args.dim), args.data
+            generated, data = generate(args.data, n + args.queries, args.dim), args.data
         else:
-            drawn, data = engine.normalize(np.load(args.vectors)), args.vectors.stem
-            drawn = drawn[np.random.default_rng(1).permutation(len(drawn))]
-        queries, vectors = drawn[: args.queries], drawn[args.queries :]
+            generated, data = engine.normalize(np.load(args.vectors)), args.vectors.stem
+            generated = generated[np.random.default_rng(1).permutation(len(generated))]
+        queries, vectors = generated[: args.queries], generated[args.queries :]
         with tempfile.TemporaryDirectory() as folder:
             work = args.work or Path(folder)
             work.mkdir(parents=True, exist_ok=True)
             if args.filters:
-                lines = filtered(data, vectors, min(args.queries, 30), work)
+                lines = compare_filters(data, vectors, min(args.queries, 30), work)
             else:
-                lines = compared(args.engines, data, vectors, queries, args.trees, args.build_threads, work)
+                lines = compare(args.engines, data, vectors, queries, args.trees, args.build_threads, work)
         print(markdown(lines), flush=True)
         if args.out is not None:
             with args.out.open("a", encoding="utf-8") as stream:

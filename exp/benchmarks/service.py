@@ -1,14 +1,14 @@
-"""What a request costs: boiler's service beside a plain one and an empty route, loaded by wrk on loopback.
+"""CPU time and latency of a request: boiler's service, a plain one and an empty route, loaded by wrk on loopback.
 
     python -m exp.benchmarks.service --seconds 1 --rounds 7
 
 Three services answer the same queries (12 neighbours of a vector of 64, 10,000 rows): `boiler serve` with keys, metrics
-and log lines on (also without each of them, and as uvicorn alone runs it); a plain FastAPI service as one writes it in
-an evening (async def, annoy with 100 trees and its default search_k, list of dicts, asyncio and h11); and an empty
-FastAPI route, which is the least that the framework costs. All stand ready, and are loaded one after another in short
-turns, many rounds, so that a machine that grows slower does so for all of them; a figure is the median of its rounds,
-a ratio the median of the ratios within a round. Processor time is that of the service's processes from /proc, over the
-requests that wrk counted. wrk must be installed; nothing else should run on the machine.
+and access log on (also without each of them, and run by uvicorn directly); a minimal FastAPI service (async def, annoy
+with 100 trees and its default search_k, list of dicts, asyncio and h11); and an empty FastAPI route, the overhead of the
+framework. All are started first and then loaded in short turns over many rounds, so that changes in the speed of the
+machine affect all of them; a figure is the median over rounds, a ratio the median of the ratios within a round. CPU time
+is that of the service's processes in /proc, divided by the requests that wrk counted. wrk must be installed; nothing
+else should run on the machine.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ async def nearest():
 
 
 def prepare(folder: Path) -> None:
-    """The model directory, annoy's file with 100 trees, and the queries: clustered vectors, as sounds' are."""
+    """Write a model directory of clustered vectors, an annoy index with 100 trees, the queries, and both other services."""
     import annoy
 
     random = np.random.default_rng(0)
@@ -108,41 +108,41 @@ def prepare(folder: Path) -> None:
 
 def services(folder: Path) -> dict[str, tuple[list[str], dict[str, str]]]:
     """Name, command without workers and port, environment."""
-    ours = {"BOILER_MODEL_DIR": str(folder / "model")}
-    full = ours | {"BOILER_API_KEYS": f"read:{KEY}"}
-    mine = ["boiler.cli.serve", str(folder / "model")]
-    there = ["--app-dir", str(folder)]
+    base = {"BOILER_MODEL_DIR": str(folder / "model")}
+    full = base | {"BOILER_API_KEYS": f"read:{KEY}"}
+    serve = ["boiler.cli.serve", str(folder / "model")]
+    app_dir = ["--app-dir", str(folder)]
     return {
-        "boiler": (mine, full),
+        "boiler": (serve, full),
         "boiler, bare uvicorn": (["uvicorn", "boiler.api.web:app", "--no-access-log"], full),
-        "boiler, no keys": (mine, ours),
-        "boiler, no metrics": (mine, full | {"BOILER_METRICS": "0"}),
-        "boiler, no log": (mine, full | {"BOILER_LOG": "none"}),
+        "boiler, no keys": (serve, base),
+        "boiler, no metrics": (serve, full | {"BOILER_METRICS": "0"}),
+        "boiler, no log": (serve, full | {"BOILER_LOG": "none"}),
         "plain": (
-            ["uvicorn", "plain:app", "--loop", "asyncio", "--http", "h11", *there],
+            ["uvicorn", "plain:app", "--loop", "asyncio", "--http", "h11", *app_dir],
             {"BENCH_ANNOY": str(folder / "annoy"), "BENCH_ITEMS": str(folder / "items.json")},
         ),
-        "empty route": (["uvicorn", "empty:app", "--no-access-log", *there], {}),
+        "empty route": (["uvicorn", "empty:app", "--no-access-log", *app_dir], {}),
     }
 
 
-def loaded(port: int, folder: Path, connections: int, seconds: int) -> tuple[int, float, float, float]:
-    """Requests, requests a second, p50 and p99 in ms, by wrk."""
-    said = subprocess.run(
+def load(port: int, folder: Path, connections: int, seconds: int) -> tuple[int, float, float, float]:
+    """Load the service with wrk; return requests, requests per second, p50 and p99 in ms."""
+    output = subprocess.run(
         ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(folder / "load.lua"), f"http://127.0.0.1:{port}"],
         capture_output=True, text=True, check=True,
     ).stdout  # fmt: skip
-    if "Non-2xx" in said or "Socket errors" in said:
-        raise SystemExit(f"not every request was answered:\n{said}")
+    if "Non-2xx" in output or "Socket errors" in output:
+        raise SystemExit(f"not every request was answered:\n{output}")
     per_s = {"us": 1e-3, "ms": 1.0, "s": 1e3}
 
     def quantile(name: str) -> float:
-        match = re.search(rf"{name}%\s+([\d.]+)(us|ms|s)", said)
+        match = re.search(rf"{name}%\s+([\d.]+)(us|ms|s)", output)
         assert match is not None
         return float(match[1]) * per_s[match[2]]
 
-    requests = re.search(r"(\d+) requests in", said)
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", said)
+    requests = re.search(r"(\d+) requests in", output)
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
     assert requests is not None
     assert rate is not None
     return int(requests[1]), float(rate[1]), quantile("50"), quantile("99")
@@ -150,18 +150,18 @@ def loaded(port: int, folder: Path, connections: int, seconds: int) -> tuple[int
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=int, default=1, help="of load in each turn")
+    parser.add_argument("--seconds", type=int, default=1, help="duration of each turn in seconds")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--only", nargs="+", help="names of services")
-    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    parser.add_argument("--only", nargs="+", help="measure only these services")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args()
     figures = []
     with tempfile.TemporaryDirectory(prefix="boiler-bench-") as made:
         folder = Path(made)
         prepare(folder)
-        asked = {name: one for name, one in services(folder).items() if not args.only or name in args.only}
+        chosen = {name: one for name, one in services(folder).items() if not args.only or name in args.only}
         print(
             f"{'service':<22}{'workers':>8}{'conns':>7}{'req/s':>9}{'p50 ms':>9}{'p99 ms':>9}{'cpu us/req':>12}{'of plain':>10}{'of empty':>10}"
         )
@@ -169,10 +169,10 @@ def main() -> int:
             with ExitStack() as stack:
                 ready = {
                     name: stack.enter_context(running([*command, "--workers", str(workers)], environment))
-                    for name, (command, environment) in asked.items()
+                    for name, (command, environment) in chosen.items()
                 }
                 for service in ready.values():
-                    loaded(service.port, folder, 8, 1)  # warm
+                    load(service.port, folder, 8, 1)  # warm-up
                 for connections in args.connections:
                     turns: dict[str, list[tuple[float, float, float, float]]] = {name: [] for name in ready}
                     for _ in range(args.rounds):
@@ -192,14 +192,14 @@ def main() -> int:
 
 
 def turn(service: Running, folder: Path, connections: int, seconds: int) -> tuple[float, float, float, float]:
-    """Requests a second, p50 and p99 in ms, microseconds of processor a request."""
+    """Load the service once; return requests per second, p50 and p99 in ms, and CPU microseconds per request."""
     before = processor_s(tree(service.pid))
-    requests, rate, p50_ms, p99_ms = loaded(service.port, folder, connections, seconds)
+    requests, rate, p50_ms, p99_ms = load(service.port, folder, connections, seconds)
     return rate, p50_ms, p99_ms, (processor_s(tree(service.pid)) - before) / requests * 1e6
 
 
 def summary(turns: dict[str, list[tuple[float, float, float, float]]], name: str) -> dict[str, float]:
-    """Medians over the rounds, and of the ratios of processor time within them."""
+    """Medians over the rounds, and medians of the ratios of CPU time within each round."""
     rate, p50_ms, p99_ms, cpu_us = (statistics.median(column) for column in zip(*turns[name], strict=True))
     of = {
         f"of_{short}": statistics.median(

@@ -1,6 +1,6 @@
-"""How soon a service under load answers from a new index: `python -m exp.benchmarks.swap --swaps 20`.
+"""Time until a service under load answers from a new index: `python -m exp.benchmarks.swap --swaps 20`.
 
-The slow test `tests/service/test_swap.py`, with the figures it measures.
+Runs the slow test `tests/service/test_swap.py` and prints its measurements.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ def main() -> int:
     parser.add_argument("--clients", type=int, default=8)
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as work:
-        asked = test_swap.swapped_under_load(
+        swapped = test_swap.swapped_under_load(
             Path(work) / "m", args.swaps, workers=args.workers, clients=args.clients, every_s=3.0
         )
-    late = sorted(asked.latest_s.values())
+    late = sorted(swapped.latest_s.values())
     print(
-        f"{args.swaps} indexes published while {args.clients} clients asked {args.workers} workers: {asked.answers}"
-        f" answers, each held against the exact answer of the index that it names; {len(asked.wrong)} wrong or"
-        f" dropped. The last question that an index answered after the next one was out came {late[-1]:.2f} s later"
+        f"{args.swaps} indexes published while {args.clients} clients queried {args.workers} workers: {swapped.answers}"
+        f" answers, each compared with the exact answer of the index that it names; {len(swapped.wrong)} wrong or"
+        f" dropped. The last query answered from a replaced index was sent {late[-1]:.2f} s after its replacement"
         f" (median {late[len(late) // 2]:.2f} s; {test_swap.TAKEN_UP_WITHIN_S:g} s are allowed). Load"
         f" {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores."
     )
-    return 1 if asked.wrong or late[-1] > test_swap.TAKEN_UP_WITHIN_S else 0
+    return 1 if swapped.wrong or late[-1] > test_swap.TAKEN_UP_WITHIN_S else 0
 
 
 if __name__ == "__main__":

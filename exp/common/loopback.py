@@ -1,4 +1,4 @@
-"""A service of one's own on this machine, for as long as it is measured, attacked or watched."""
+"""Start a service on loopback for a benchmark or a stress test, and stop it afterwards."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from typing import NamedTuple
 
 from boiler.audio.synthesis import write_collection
 
-START_S = 120.0
+START_TIMEOUT_S = 120.0
 
 
 class Running(NamedTuple):
-    """Of a service: the process that was started, and where it answers."""
+    """A running service: its process and its port on 127.0.0.1."""
 
     pid: int
     port: int
 
 
 def indexed(folder: Path, per_kind: int) -> Path:
-    """A model directory of made-up sounds, which lie in `folder/sounds`."""
+    """Write synthesized sounds to `folder/sounds`, index them, and return the model directory."""
     write_collection(folder / "sounds", per_kind=per_kind)
     command = [
         sys.executable,
@@ -46,31 +46,33 @@ def indexed(folder: Path, per_kind: int) -> Path:
 
 @contextmanager
 def running(module: Sequence[str], environment: Mapping[str, str], log: Path | None = None) -> Iterator[Running]:
-    """`python -m` with these words and a free port, from when it answers until here is left. No `BOILER_*` variable
-    but those given; what it says goes into `log`."""
+    """Run `python -m` with these arguments and a free port; stop the process on exit.
+
+    `module`: the module and its arguments; `environment`: variables to set, all other `BOILER_*` variables are unset;
+    `log`: the file that its output goes to."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     clean = {name: value for name, value in os.environ.items() if not name.startswith("BOILER_")}
-    with (log or Path(os.devnull)).open("w") as said:
+    with (log or Path(os.devnull)).open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", *module, "--port", str(port)],
             env=clean | dict(environment),
-            stdout=said,
-            stderr=said,
+            stdout=output,
+            stderr=output,
         )
     try:
-        _await(process, port)
+        _wait_until_ready(process, port)
         yield Running(process.pid, port)
     finally:
         process.send_signal(signal.SIGTERM)
         process.wait()
 
 
-def _await(process: subprocess.Popen[bytes], port: int) -> None:
-    """Until it answers: with several workers their parent takes connections long before."""
-    until = time.monotonic() + START_S
-    while time.monotonic() < until and process.poll() is None:
+def _wait_until_ready(process: subprocess.Popen[bytes], port: int) -> None:
+    """Wait until it answers HTTP: with several workers the parent accepts connections long before that."""
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline and process.poll() is None:
         try:
             urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json", timeout=5).close()
             return

@@ -1,8 +1,7 @@
-"""What a command costs: seconds, processor time, and the memory of its whole tree of processes; and the same of one
-that runs.
+"""Measure wall-clock time, CPU time and memory of a command and all processes below it.
 
-Memory is sampled from `/proc/*/smaps_rollup`. `pss`: every page counted once over the tree, mapped files in it; `own`:
-the part of it that no file backs, which is what a full machine cannot take back.
+Memory is sampled from `/proc/*/smaps_rollup`. `pss`: proportional set size, every page counted once over the tree,
+mapped files included; `own`: its anonymous part, which the kernel cannot reclaim by dropping file pages.
 """
 
 from __future__ import annotations
@@ -16,54 +15,54 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-EVERY_S = 0.25
+SAMPLE_INTERVAL_S = 0.25
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass
 class Costs:
-    """Of a command that has ended. Bytes, seconds."""
+    """Measurements of a command that has ended. Memory in bytes, times in seconds."""
 
     code: int = 0
     wall_s: float = 0.0
     peak_pss: int = 0
     peak_own: int = 0
     most_processes: int = 0
-    processor_s: dict[int, float] = field(default_factory=dict)  # by process, as last seen
+    processor_s: dict[int, float] = field(default_factory=dict)  # by process id, at the last sample
     pid: int = 0
-    said: str = ""
+    output: str = ""
 
     @property
     def main_s(self) -> float:
-        """Processor time of the process that was started."""
+        """CPU time of the process that was started."""
         return self.processor_s.get(self.pid, 0.0)
 
     @property
     def others_s(self) -> float:
-        """Processor time of those that it started."""
+        """CPU time of the processes that it started."""
         return sum(self.processor_s.values()) - self.main_s
 
 
 def tree(pid: int) -> list[int]:
-    """A process and all below it."""
-    parents: dict[int, list[int]] = {}
+    """The ids of a process and all its descendants."""
+    children: dict[int, list[int]] = {}
     for path in Path("/proc").iterdir():
         if path.name.isdigit():
             try:
                 parent = int((path / "stat").read_text().rpartition(")")[2].split()[1])
             except (OSError, IndexError):
-                continue  # it has ended
-            parents.setdefault(parent, []).append(int(path.name))
-    found, waiting = [], [pid]
-    while waiting:
-        one = waiting.pop()
-        found.append(one)
-        waiting += parents.get(one, [])
+                continue  # the process has ended
+            children.setdefault(parent, []).append(int(path.name))
+    found, pending = [], [pid]
+    while pending:
+        current = pending.pop()
+        found.append(current)
+        pending += children.get(current, [])
     return found
 
 
 def memory(pid: int) -> dict[str, int]:
-    """The lines of smaps_rollup in bytes; empty where the process is gone."""
+    """The fields of smaps_rollup in bytes; empty if the process has ended."""
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()[1:]
     except OSError:
@@ -72,12 +71,12 @@ def memory(pid: int) -> dict[str, int]:
 
 
 def pss_mb(root: int) -> float:
-    """Of a process and all below it, pages that they share counted once."""
+    """PSS in MB of a process and all its descendants: pages that they share count once."""
     return sum(memory(pid).get("Pss", 0) for pid in tree(root)) / 2**20
 
 
 def handles(root: int) -> int:
-    """Open files, sockets and the like of a process and all below it."""
+    """The number of open file descriptors of a process and all its descendants."""
     total = 0
     for pid in tree(root):
         with suppress(OSError):
@@ -86,23 +85,23 @@ def handles(root: int) -> int:
 
 
 def processor_s(pids: Iterable[int]) -> float:
-    """Processor time of these processes until now; of one that is gone, none."""
+    """CPU time of these processes until now; processes that have ended count 0."""
     total = 0
     for pid in pids:
         with suppress(OSError):
-            words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-            total += int(words[11]) + int(words[12])
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            total += int(fields[11]) + int(fields[12])  # utime, stime
     return total / _TICKS
 
 
 def watched(argv: Sequence[str | os.PathLike[str]], **env: str) -> Costs:
-    """Run a command to its end; what it prints is kept, its errors go where ours go."""
+    """Run a command to its end and keep its standard output; its error stream is ours."""
     costs = Costs()
-    began = time.monotonic()
-    # Into a file: nobody reads a pipe while it runs, and a long report would wait for ever in a full one.
+    start = time.monotonic()
+    # Into a file: a pipe is not read while the command runs, so a long output would fill it and block for ever.
     with (
-        tempfile.TemporaryFile("w+") as said,
-        subprocess.Popen(list(map(str, argv)), stdout=said, env={**os.environ, **env}) as process,
+        tempfile.TemporaryFile("w+") as stdout,
+        subprocess.Popen(list(map(str, argv)), stdout=stdout, env={**os.environ, **env}) as process,
     ):
         costs.pid = process.pid
         while process.poll() is None:
@@ -113,8 +112,8 @@ def watched(argv: Sequence[str | os.PathLike[str]], **env: str) -> Costs:
             costs.most_processes = max(costs.most_processes, len(pids))
             for pid in pids:
                 costs.processor_s[pid] = max(costs.processor_s.get(pid, 0.0), processor_s([pid]))
-            time.sleep(EVERY_S)
-        said.seek(0)
-        costs.said = said.read()
-    costs.code, costs.wall_s = process.returncode, time.monotonic() - began
+            time.sleep(SAMPLE_INTERVAL_S)
+        stdout.seek(0)
+        costs.output = stdout.read()
+    costs.code, costs.wall_s = process.returncode, time.monotonic() - start
     return costs

@@ -33,18 +33,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         for n, id in enumerate(good):
             write(folder / id, tone(200 + 20 * n, 0.5, 16_000), 16_000)
         costs = watched([sys.executable, "-m", "boiler.index", folder, "MFCCStats", "--model_dir", model_dir, "--json"])
-        report = json.loads(costs.said)
+        report = json.loads(costs.output)
         outcomes = {failure["id"]: failure["reason"] for failure in report["failures"]}
         with closing(generation.open(model_dir).connect()) as db:
             for id, seconds, silent in db.execute("SELECT id, duration_s, silent FROM items"):
                 outcomes[id] = f"{seconds:.2f} s of {'silence' if silent else 'sound'}"
-        # A pipe and a folder with the name of a sound are not files: they are passed by.
+        # A pipe and a folder named like a sound are not files: the indexer skips them.
         kinds = Counter("indexed" if " s of " in outcomes[id] else "refused" for id in ids)
         print(
-            f"{len(ids)} hostile files and {len(good)} good ones: {kinds['indexed']} of the hostile hold something that"
-            f" can be heard or is silence, {kinds['refused']} are refused with a reason;"
+            f"{len(ids)} hostile files and {len(good)} good ones: {kinds['indexed']} of the hostile contain sound or"
+            f" silence and are indexed, {kinds['refused']} are refused with a reason;"
             f" {sum(' s of sound' in outcomes[id] for id in good)} of {len(good)} good ones are indexed. Exit code"
-            f" {costs.code}, {costs.wall_s:.0f} s, memory at most {costs.peak_own / 2**20:.0f} MB own and"
+            f" {costs.code}, {costs.wall_s:.0f} s, peak memory {costs.peak_own / 2**20:.0f} MB own and"
             f" {costs.peak_pss / 2**20:.0f} MB in all.\n"
         )
         print("| file | outcome |")

@@ -1,5 +1,7 @@
-"""Kill the indexer in all of its stages, again and again: `python -m exp.stress.kill_indexer --kills 50`. The test of the same
-(`pytest -m slow tests/test_index.py`), with what it counts as a table in Markdown."""
+"""Kill the indexer repeatedly in all of its stages: `python -m exp.stress.kill_indexer --kills 50`.
+
+Runs the slow test of `tests/test_index.py` and prints its counts as a table in Markdown.
+"""
 
 from __future__ import annotations
 
@@ -24,13 +26,12 @@ def main() -> int:
     print(
         f"{counts.total()} runs killed with SIGKILL, all processes of each at once (load {os.getloadavg()[0]:.1f}):\n"
     )
-    print("| stage that it was in |", " | ".join(killing.STAGES), "|")
+    print("| stage when killed |", " | ".join(killing.STAGES), "|")
     print("| --- |" + " ---: |" * len(killing.STAGES))
     print("| runs killed |", " | ".join(str(counts[stage]) for stage in killing.STAGES), "|")
     print(
-        f"\n{ends} runs came to their end, taking up what was left: each gave the metadata.tsv of an uninterrupted run"
-        " to the byte, and its vectors to a cosine of 0.99999. After every kill, what was published had every byte as its"
-        " manifest says."
+        f"\n{ends} runs resumed the killed ones and finished: each wrote the metadata.tsv of an uninterrupted run byte for"
+        " byte, and its vectors to a cosine of 0.99999. After every kill the published index matched its manifest."
     )
     return 0
 

@@ -1,14 +1,15 @@
-"""Does the service stay right and small? Mixed light load for half an hour, with a new index every minute.
+"""Soak test of the service: mixed light load for half an hour, with a new index every minute.
 
     python -m exp.stress.soak_service --minutes 30 --json exp/records/soak.json
 
-It makes a collection, indexes it, starts `boiler serve` with two workers and keys, and asks, a few times a second and in
-random order: by vector, by item, by filter, by upload (also with events), for pictures and sounds, for judgements and
-metrics; hostile bodies and files; and requests that are left in the middle. Meanwhile files come and go, and
-`boiler index` runs. Each answer by vector is compared with brute force over the very generation that its head names; an
-upload of a sound of the collection must find itself. It fails for a wrong answer, a 5xx that is no 503, a request that
-is refused and should not be, or memory (of all processes, shared pages counted once) that is over 5 % more at the end
-than after the warm-up, a sixth of the time.
+Indexes a synthetic collection, starts `boiler serve` with two workers and keys, and sends a few requests per second in
+random order: searches by vector, item, filter and upload (also as server-sent events), audio, waveforms, spectrograms,
+feedback, metrics, hostile bodies and files, and requests aborted halfway. Meanwhile files are added and removed and
+`boiler index` runs. Each answer by vector is compared with brute force over the generation that its header names; an
+upload of a sound of the collection must find itself.
+
+The test fails on a wrong answer, a 5xx other than 503, a valid request that is refused, or if memory (of all processes,
+shared pages counted once) is more than 5 % larger at the end than after the warm-up, which is the first sixth.
 """
 
 from __future__ import annotations
@@ -40,22 +41,22 @@ from exp.common.process_monitor import handles, pss_mb
 
 KEYS = {"read": "soak-reader-0123456789", "feedback": "soak-feeder-0123456789", "admin": "soak-admin-0123456789"}
 JSON = {"Content-Type": "application/json"}
-JUDGED_MINUTES = 10.0  # a shorter run says nothing of leaks
+LEAK_CHECK_MINUTES = 10.0  # a shorter run cannot show a leak
 
 
 class Fault(Exception):
-    """Something that must not be."""
+    """A wrong response of the service."""
 
 
 class Load:
-    """The client: one connection, kept alive, and what was asked and answered."""
+    """The client: one keep-alive connection, counts of requests and responses, and the faults found."""
 
     def __init__(self, port: int, model_dir: Path, sounds: list[Path], root: Path) -> None:
         self.port = port
         self.model_dir = model_dir
         self.sounds = sounds
         self.root = root
-        self.dice = random.Random(0)
+        self.random = random.Random(0)
         self.counts: collections.Counter[str] = collections.Counter()
         self.faults: list[str] = []
         self._connection = self._connect()
@@ -64,7 +65,7 @@ class Load:
     def _connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=120)
 
-    def ask(
+    def request(
         self,
         method: str,
         path: str,
@@ -80,7 +81,7 @@ class Load:
                 content = response.read()
                 break
             except (ConnectionError, http.client.HTTPException):
-                self._connection.close()  # it closed a connection after a refusal: that is its right, once
+                self._connection.close()  # the server may close a connection after refusing a request: retry once
                 self._connection = self._connect()
                 if attempt:
                     raise
@@ -89,20 +90,20 @@ class Load:
         self.counts[f"{method} {re.sub('[0-9]+', 'N', path.split('?')[0])} {response.status}"] += 1
         return response.status, response.headers, content
 
-    def good(self, *asked: Any, **more: Any) -> tuple[http.client.HTTPMessage, Any]:
-        """An answer that must be a right one; 503 may be told, and is asked again."""
+    def expect_success(self, *args: Any, **kwargs: Any) -> tuple[http.client.HTTPMessage, Any]:
+        """Send a request that must succeed; retry on 503. Returns the headers and the decoded body."""
         for _ in range(50):
-            status, headers, content = self.ask(*asked, **more)
+            status, headers, content = self.request(*args, **kwargs)
             if status != 503:
                 break
             time.sleep(0.2)
         if status not in (200, 201, 204, 206, 304):
-            raise Fault(f"{asked[:2]}: {status} {content[:300]!r}")
+            raise Fault(f"{args[:2]}: {status} {content[:300]!r}")
         kind = headers.get("content-type", "")
         return headers, json.loads(content) if kind.startswith("application/json") else content
 
     def truth(self, generation: str) -> tuple[np.ndarray, np.ndarray, dict[int, str]]:
-        """Vectors, the item of each row, and the ids of the items of a generation."""
+        """The vectors of a generation, the item number of each row, and the id of each item."""
         if generation not in self._truth:
             folder = self.model_dir / "versions" / generation
             rows = np.load(folder / "rows.npy")
@@ -119,15 +120,17 @@ class Load:
 
     def by_vector(self) -> None:
         vectors, _, _ = next(reversed(self._truth.values())) if self._truth else self.truth(self.generation())
-        query = vectors[self.dice.randrange(len(vectors))] + np.float32(0.05) * np.random.default_rng(
-            self.dice.randrange(2**31)
+        query = vectors[self.random.randrange(len(vectors))] + np.float32(0.05) * np.random.default_rng(
+            self.random.randrange(2**31)
         ).normal(size=vectors.shape[1])
-        k = self.dice.choice([1, 5, 12, 200])
-        headers, rows = self.good("POST", f"/nearest?k={k}", json.dumps({"embedding": query.tolist()}).encode(), JSON)
+        k = self.random.choice([1, 5, 12, 200])
+        headers, rows = self.expect_success(
+            "POST", f"/nearest?k={k}", json.dumps({"embedding": query.tolist()}).encode(), JSON
+        )
         try:
             vectors, numbers, ids = self.truth(headers["x-boiler-generation"])
         except FileNotFoundError:
-            self.counts["too old to compare"] += 1
+            self.counts["generation already deleted"] += 1
             return
         near = vectors @ (query / np.linalg.norm(query))
         best = {int(n): -2.0 for n in np.unique(numbers)}
@@ -139,17 +142,17 @@ class Load:
             raise Fault(f"k={k} in {headers['x-boiler-generation']}: {got[:5]} and not {wanted[:5]}")
         for row in rows:
             if ids[row["n"]] != row["id"] or abs(best[row["n"]] - row["similarity"]) > 5e-6:
-                raise Fault(f"{row} is not what the generation holds")
+                raise Fault(f"{row} does not match the generation")
 
     def generation(self) -> str:
-        return str(self.good("GET", "/health")[1]["generation"])
+        return str(self.expect_success("GET", "/health")[1]["generation"])
 
     def by_item(self) -> None:
-        page = self.good("GET", "/items?limit=500")[1]["items"]
-        item = self.dice.choice(page)
-        status, _, content = self.ask("GET", f"/items/{item['n']}/nearest?k=5")
+        page = self.expect_success("GET", "/items?limit=500")[1]["items"]
+        item = self.random.choice(page)
+        status, _, content = self.request("GET", f"/items/{item['n']}/nearest?k=5")
         if status == 404:
-            return  # it went with the last index
+            return  # the item was removed by the last update
         rows = json.loads(content)
         if status != 200 or len(rows) != 5 or item["n"] in [row["n"] for row in rows]:
             raise Fault(f"nearest to {item['n']}: {status} {rows}")
@@ -157,59 +160,59 @@ class Load:
     def by_filter(self) -> None:
         where = {"or": [{"under": "bell"}, {"duration_s": {"<": 1.0}}]}
         body = {"seeds": [{"n": 1}, {"n": 2, "weight": 0.5}], "k": 4, "where": where, "diversity": 0.3}
-        _, answer = self.good("POST", "/nearest/query", json.dumps(body).encode(), JSON)
+        _, answer = self.expect_success("POST", "/nearest/query", json.dumps(body).encode(), JSON)
         if len(answer["results"]) < 4 and not answer["reason"]:
-            raise Fault(f"fewer than asked, and no reason: {answer}")
+            raise Fault(f"fewer results than requested, without a reason: {answer}")
 
     def upload(self) -> None:
-        sound = self.dice.choice(self.sounds)
-        accept = self.dice.choice(["application/json", "text/event-stream"])
+        sound = self.random.choice(self.sounds)
+        accept = self.random.choice(["application/json", "text/event-stream"])
         body, headers = form(sound.read_bytes())
-        _, answer = self.good("POST", "/nearest/audio?k=2", body, headers | {"Accept": accept})
+        _, answer = self.expect_success("POST", "/nearest/audio?k=2", body, headers | {"Accept": accept})
         if isinstance(answer, bytes):
             answer = json.loads(answer.decode().rsplit("event: result\ndata: ", 1)[1])
         if answer[0]["distance"] > 0.01:
             raise Fault(f"{sound.name} does not find itself: {answer}")
 
-    def pictures(self) -> None:
-        n = self.dice.randrange(1, 17)
+    def media(self) -> None:
+        n = self.random.randrange(1, 17)
         for path in (
             "audio",
             "waveform?points=200",
             "spectrogram.png?width=200&height=64",
             "audio?start_s=0.1&end_s=0.3",
         ):
-            self.good("GET", f"/items/{n}/{path}")
-        _, part = self.good("GET", f"/items/{n}/audio", None, {"Range": "bytes=10-109"})
+            self.expect_success("GET", f"/items/{n}/{path}")
+        _, part = self.expect_success("GET", f"/items/{n}/audio", None, {"Range": "bytes=10-109"})
         if len(part) != 100:
             raise Fault(f"a range of 100 bytes has {len(part)}")
 
-    def relations(self) -> None:
-        self.good("GET", "/path?from_n=1&to_n=5&steps=3")
-        self.good("GET", "/map")
-        self.good("GET", "/duplicates")
-        self.good("GET", "/explain?n=1&answer=2")
+    def paths_map_and_duplicates(self) -> None:
+        self.expect_success("GET", "/path?from_n=1&to_n=5&steps=3")
+        self.expect_success("GET", "/map")
+        self.expect_success("GET", "/duplicates")
+        self.expect_success("GET", "/explain?n=1&answer=2")
 
-    def judgement(self) -> None:
+    def feedback(self) -> None:
         body = json.dumps({"question": {"n": 3}, "answer": 4, "like": True, "who": "soak"}).encode()
-        _, made = self.good("POST", "/feedback", body, JSON, key="feedback")
-        self.good("DELETE", f"/feedback/{made['id']}", key="feedback")
+        _, made = self.expect_success("POST", "/feedback", body, JSON, key="feedback")
+        self.expect_success("DELETE", f"/feedback/{made['id']}", key="feedback")
 
     def metrics(self) -> None:
-        _, page = self.good("GET", "/metrics")
+        _, page = self.expect_success("GET", "/metrics")
         if b"boiler_requests_total" not in page:
-            raise Fault("no counts in the metrics")
+            raise Fault("the metrics lack boiler_requests_total")
 
     def hostile(self) -> None:
-        sound = self.dice.choice(self.sounds).read_bytes()
-        cut = sound[: self.dice.randrange(1, 60)]
+        sound = self.random.choice(self.sounds).read_bytes()
+        cut = sound[: self.random.randrange(1, 60)]
         mixed = bytearray(sound)
         for _ in range(50):
-            mixed[self.dice.randrange(4, 44)] = self.dice.randrange(256)
+            mixed[self.random.randrange(4, 44)] = self.random.randrange(256)
         bodies: list[tuple[str, bytes, dict[str, str]]] = [
             ("/nearest", b'{"embedding": [NaN, Infinity, 1e999]}', JSON),
             ("/nearest", b'{"embedding": ' + b"[" * 100_000, JSON),
-            ("/nearest", self.dice.randbytes(500), JSON),
+            ("/nearest", self.random.randbytes(500), JSON),
             (
                 "/nearest/query",
                 b'{"seeds": [{"n": 1}], "where": {"label": "\' OR 1=1 --"}, "per_group": {"field": "x;"}}',
@@ -217,19 +220,19 @@ class Load:
             ),
             ("/nearest/audio", *form(cut)),
             ("/nearest/audio", *form(bytes(mixed))),
-            ("/embed", *form(self.dice.randbytes(20_000))),
+            ("/embed", *form(self.random.randbytes(20_000))),
             ("/embed?encoding=base64", *form(b"")),
         ]
-        path, body, headers = self.dice.choice(bodies)
-        self.ask("POST", path, body, headers)  # may even be a sound: what counts is that it is no fault
+        path, body, headers = self.random.choice(bodies)
+        self.request("POST", path, body, headers)  # may be a valid sound: only a fault would be wrong
         if (
-            self.ask("GET", "/items/..%2f..%2fetc%2fpasswd")[0] < 400
-            or self.ask("GET", "/items", None, {"X-API-Key": "x"})[0] != 401
+            self.request("GET", "/items/..%2f..%2fetc%2fpasswd")[0] < 400
+            or self.request("GET", "/items", None, {"X-API-Key": "x"})[0] != 401
         ):
-            raise Fault("what must be refused was not")
+            raise Fault("a request that must be refused was accepted")
 
-    def left(self) -> None:
-        body, headers = form(self.dice.choice(self.sounds).read_bytes())
+    def abort_upload(self) -> None:
+        body, headers = form(self.random.choice(self.sounds).read_bytes())
         lines = [
             f"POST /nearest/audio?k=2 HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEYS['read']}\r\nContent-Length: {len(body)}"
         ]
@@ -239,8 +242,8 @@ class Load:
             + body
         )
         with socket.create_connection(("127.0.0.1", self.port), timeout=60) as one:
-            one.sendall(wire[: self.dice.choice([20, 300, len(wire) // 2, len(wire)])])
-        self.counts["left"] += 1
+            one.sendall(wire[: self.random.choice([20, 300, len(wire) // 2, len(wire)])])
+        self.counts["aborted"] += 1
 
 
 def form(content: bytes) -> tuple[bytes, dict[str, str]]:
@@ -248,8 +251,8 @@ def form(content: bytes) -> tuple[bytes, dict[str, str]]:
     return head + content + b"\r\n--edge--\r\n", {"Content-Type": "multipart/form-data; boundary=edge"}
 
 
-def reindexing(sounds: Path, model_dir: Path, every_s: float, ended: threading.Event, faults: list[str]) -> int:
-    """A file comes, a file goes, and the index is made anew, until told to end. How many were made."""
+def reindex_repeatedly(sounds: Path, model_dir: Path, every_s: float, ended: threading.Event, faults: list[str]) -> int:
+    """Add or remove a file and update the index, until `ended` is set; return the number of updates."""
     first = sorted(sounds.rglob("*.wav"))[0].read_bytes()
     made = 0
     while not ended.wait(every_s):
@@ -279,10 +282,10 @@ def reindexing(sounds: Path, model_dir: Path, every_s: float, ended: threading.E
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--rate", type=float, default=5.0, help="requests a second, about")
-    parser.add_argument("--reindex_s", type=float, default=60.0)
+    parser.add_argument("--rate", type=float, default=5.0, help="target requests per second")
+    parser.add_argument("--reindex_s", type=float, default=60.0, help="seconds between index updates")
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="boiler-soak-") as name:
         folder = Path(name)
@@ -297,58 +300,58 @@ def main() -> int:
             with running(command, environment, folder / "log") as service:
                 return soak(args, service.pid, Load(service.port, model_dir, sounds, folder), folder)
         finally:
-            said = (folder / "log").read_text()
-            if "Traceback" in said:
-                print("a trace in the log:\n" + said[said.index("Traceback") :][:2_000])
+            log = (folder / "log").read_text()
+            if "Traceback" in log:
+                print("a traceback in the log:\n" + log[log.index("Traceback") :][:2_000])
 
 
 def soak(args: argparse.Namespace, pid: int, load: Load, folder: Path) -> int:
     kinds: list[tuple[Callable[[], None], int]] = [
-        (load.by_vector, 40), (load.by_item, 8), (load.by_filter, 8), (load.upload, 8), (load.pictures, 5),
-        (load.relations, 2), (load.judgement, 2), (load.metrics, 2), (load.hostile, 12), (load.left, 6),
+        (load.by_vector, 40), (load.by_item, 8), (load.by_filter, 8), (load.upload, 8), (load.media, 5),
+        (load.paths_map_and_duplicates, 2), (load.feedback, 2), (load.metrics, 2), (load.hostile, 12), (load.abort_upload, 6),
     ]  # fmt: skip
     weighted = [kind for kind, weight in kinds for _ in range(weight)]
-    for kind, _ in kinds:  # each once on its own: what is loaded late is loaded now
+    for kind, _ in kinds:  # warm up: load what is loaded lazily in every worker
         for _ in range(2 * args.workers):
-            attempted(load, kind)
+            attempt(load, kind)
     ended, made = threading.Event(), [0]
     indexer = threading.Thread(
         target=lambda: made.__setitem__(
-            0, reindexing(folder / "sounds", load.model_dir, args.reindex_s, ended, load.faults)
+            0, reindex_repeatedly(folder / "sounds", load.model_dir, args.reindex_s, ended, load.faults)
         )
     )
     indexer.start()
-    begun = time.monotonic()
+    start = time.monotonic()
     memory: list[tuple[float, float, int]] = []
     for turn in itertools.count():
-        now = time.monotonic() - begun
+        now = time.monotonic() - start
         if now > args.minutes * 60 or len(load.faults) > 20:
             break
         if not memory or now - memory[-1][0] >= min(10.0, args.minutes * 6):
             memory.append((now, pss_mb(pid), handles(pid)))
-        attempted(load, load.dice.choice(weighted))
-        time.sleep(max(0.0, begun + (turn + 1) / args.rate - time.monotonic()))
+        attempt(load, load.random.choice(weighted))
+        time.sleep(max(0.0, start + (turn + 1) / args.rate - time.monotonic()))
     ended.set()
     indexer.join()
     warm = [one for one in memory if one[0] >= args.minutes * 10]
     early, late = (
-        statistics.median(mb for _, mb, _ in some)
-        for some in (warm[: max(1, len(warm) // 5)], warm[-max(1, len(warm) // 5) :])
+        statistics.median(mb for _, mb, _ in samples)
+        for samples in (warm[: max(1, len(warm) // 5)], warm[-max(1, len(warm) // 5) :])
     )
     grown = late / early - 1
     report = {
-        "minutes": round((time.monotonic() - begun) / 60, 1), "requests": sum(load.counts.values()), "indexes": made[0],
+        "minutes": round((time.monotonic() - start) / 60, 1), "requests": sum(load.counts.values()), "indexes": made[0],
         "memory_after_warm_up_mb": round(early, 1), "memory_at_end_mb": round(late, 1), "grown": round(grown, 4),
         "handles": [warm[0][2], warm[-1][2]], "faults": load.faults, "answers": dict(sorted(load.counts.items())),
     }  # fmt: skip
     print(json.dumps(report, indent=1))
     if args.json:
         args.json.write_text(json.dumps(report | {"memory_mb": [round(mb, 1) for _, mb, _ in memory]}, indent=1) + "\n")
-    leaks = args.minutes >= JUDGED_MINUTES and grown > 0.05
+    leaks = args.minutes >= LEAK_CHECK_MINUTES and grown > 0.05
     return 1 if load.faults or leaks else 0
 
 
-def attempted(load: Load, kind: Callable[[], None]) -> None:
+def attempt(load: Load, kind: Callable[[], None]) -> None:
     try:
         kind()
     except (Fault, OSError, http.client.HTTPException, ValueError, KeyError, IndexError) as error:

@@ -1,11 +1,11 @@
-"""How small the vectors of an index can be stored before the neighbours suffer: whole bytes, and 256 bits in all.
+"""Effect of quantizing stored vectors on retrieval: int8 per component, and 256 bits per vector.
 
     $ python -m exp.studies.compact exp/esc10/JoinedVQVAE --corpus esc10
     $ python -m exp.studies.compact exp/fsdd/JoinedVQVAE --corpus fsdd --group speaker
 
-The measures are those of `boiler evaluate` (its labels, and its rule of who must not answer for whom). Whatever a code
-learns, it learns from the vectors of the index, without labels. "Both coded": a query is an item, and nothing but codes
-was kept. "Query whole": the query is a new sound, in float32. What draws a rotation is the mean over three.
+Measures, labels and excluded groups are those of `boiler evaluate`. Codes are fitted to the vectors of the index,
+without labels. "both coded": the query is an item, and only its code is stored. "float32 query": the query is a new
+sound. Figures of codes with a random rotation are means over three rotations.
 """
 
 from __future__ import annotations
@@ -23,86 +23,92 @@ from boiler.engine import normalize
 from boiler.evaluation import datasets, ground_truth, labelled_index, ranking
 from boiler.evaluation.labelled_index import LabelledIndex
 
-Decode = Callable[[Float32Array], Float32Array]
-"""What is left of vectors [N, D] once they were stored and read again."""
+Codec = Callable[[Float32Array], Float32Array]
+"""Encodes vectors [N, D] and returns their reconstruction."""
 
 BITS = 256
 DRAWS = 3
 MEASURES = ("P@1", "P@10", "mAP")
 GAUSSIAN = (1.0, 0.3634, 0.1175, 0.03454, 0.009497, 0.002499, 0.0006443, 0.0001652, 0.00004237)
-"""What share of its variance a Gaussian number loses in the best code of 0, 1, ... 8 bits (Max 1960; from 6 bits on
-divided by 3.88 a bit)."""
+"""Distortion (mean squared error over variance) of the optimal quantizer of a Gaussian with 0, 1, ... 8 bits.
+
+Source: Max 1960; from 6 bits on divided by 3.88 per bit."""
 
 
 @dataclass(frozen=True)
 class Code:
-    """A way to store vectors. `learn(vectors, draw)` gives what is left of any after it. `numbers`: whether that are
-    numbers of the same space, so that a whole query can be compared with them."""
+    """A way to store vectors.
+
+    `bits`: size of a code for a dimension; `fit(vectors, rng)` returns the codec as one function; `draws`: number of
+    random seeds; `same_space`: reconstructions are in the space of the vectors, so that a float32 query can be compared
+    with them."""
 
     name: str
     bits: Callable[[int], int]
-    learn: Callable[[Float32Array, np.random.Generator], Decode]
+    fit: Callable[[Float32Array, np.random.Generator], Codec]
     draws: int = 1
-    numbers: bool = True
+    same_space: bool = True
 
 
-def as_int8(vectors: Float32Array, draw: np.random.Generator) -> Decode:
-    """Each number a byte, the largest of a vector 127 steps. The step is not kept: only directions count."""
-    return lambda some: np.rint(some / np.abs(some).max(axis=1, keepdims=True) * 127)
+def as_int8(vectors: Float32Array, rng: np.random.Generator) -> Codec:
+    """int8, scaled per vector by its largest component. The scale is not stored: cosine similarity ignores it."""
+    return lambda x: np.rint(x / np.abs(x).max(axis=1, keepdims=True) * 127)
 
 
-def as_int8_all(vectors: Float32Array, draw: np.random.Generator) -> Decode:
-    """Each number a byte, one step for all vectors."""
+def as_int8_all(vectors: Float32Array, rng: np.random.Generator) -> Codec:
+    """int8 with one scale for all vectors."""
     step = np.abs(vectors).max() / 127
-    return lambda some: np.rint(some / step).clip(-127, 127)
+    return lambda x: np.rint(x / step).clip(-127, 127)
 
 
-def signs(vectors: Float32Array, draw: np.random.Generator) -> Decode:
-    """On which side of the mean each number is; read as the mean of those on that side."""
+def signs(vectors: Float32Array, rng: np.random.Generator) -> Codec:
+    """One bit per component: above or below its mean; decoded as the mean of the components on that side."""
     return _two_levels(vectors, np.eye(vectors.shape[1]))
 
 
-def rotated_signs(vectors: Float32Array, draw: np.random.Generator) -> Decode:
-    """256 such after a random rotation (a projection, where there are fewer numbers): Charikar 2002."""
+def rotated_signs(vectors: Float32Array, rng: np.random.Generator) -> Codec:
+    """256 sign bits after a random rotation or projection. Source: Charikar 2002."""
     dim = vectors.shape[1]
-    return _two_levels(vectors, rotation(max(dim, BITS), draw)[:dim, :BITS])
+    return _two_levels(vectors, rotation(max(dim, BITS), rng)[:dim, :BITS])
 
 
-def itq(vectors: Float32Array, draw: np.random.Generator) -> Decode:
-    """256 such (D where D is less) after the rotation of the principal components that signs fit best: Gong and
-    Lazebnik 2011."""
-    return _two_levels(vectors, _fitted(vectors, draw))
+def itq(vectors: Float32Array, rng: np.random.Generator) -> Codec:
+    """min(256, D) sign bits after the rotation of the principal components that minimises the quantization error.
+
+    Source: Gong and Lazebnik 2011."""
+    return _two_levels(vectors, _fitted(vectors, rng))
 
 
-def itq_counted(vectors: Float32Array, draw: np.random.Generator) -> Decode:
-    """The same bits, compared by how many agree (Hamming), as a processor does quickest."""
-    mean, turn = vectors.mean(axis=0), _fitted(vectors, draw)
-    return lambda some: np.where((some - mean) @ turn >= 0, 1.0, -1.0)
+def itq_hamming(vectors: Float32Array, rng: np.random.Generator) -> Codec:
+    """The bits of ITQ, compared by Hamming distance."""
+    mean, turn = vectors.mean(axis=0), _fitted(vectors, rng)
+    return lambda x: np.where((x - mean) @ turn >= 0, 1.0, -1.0)
 
 
-def _fitted(vectors: Float32Array, draw: np.random.Generator) -> Float64Array:
+def _fitted(vectors: Float32Array, rng: np.random.Generator) -> Float64Array:
     mean, directions, _ = components(vectors)
     directions = directions[:, :BITS]
     flat = (vectors - mean) @ directions
-    turn = rotation(flat.shape[1], draw)
+    turn = rotation(flat.shape[1], rng)
     for _ in range(50):
         left, _, right = np.linalg.svd(flat.T @ np.where(flat @ turn >= 0, 1.0, -1.0))
         turn = left @ right
     return directions @ turn
 
 
-def _two_levels(vectors: Float32Array, turn: Float64Array) -> Decode:
-    """Shape: turn [D, B]"""
+def _two_levels(vectors: Float32Array, turn: Float64Array) -> Codec:
+    """One bit per column of `turn`, decoded as the mean of the vectors on that side. Shape: turn [D, B]"""
     mean = vectors.mean(axis=0, dtype=np.float64)
     flat = (vectors - mean) @ turn
     above = np.where(flat >= 0, flat, 0).sum(axis=0) / (flat >= 0).sum(axis=0).clip(min=1)
     below = np.where(flat < 0, flat, 0).sum(axis=0) / (flat < 0).sum(axis=0).clip(min=1)
-    return lambda some: np.where((some - mean) @ turn >= 0, above, below) @ turn.T + mean
+    return lambda x: np.where((x - mean) @ turn >= 0, above, below) @ turn.T + mean
 
 
-def shared_out(vectors: Float32Array, draw: np.random.Generator) -> Decode:
-    """256 bits shared out among the principal components by what they win, each with the levels that fit it best (Lloyd
-    1957; reverse water-filling). What is read again are numbers, so that a query may be whole."""
+def allocated(vectors: Float32Array, rng: np.random.Generator) -> Codec:
+    """256 bits allocated among the principal components by reverse water-filling, each with its optimal levels.
+
+    Source: Lloyd 1957."""
     mean, directions, variances = components(vectors)
     flat = (vectors - mean) @ directions
     bits = np.zeros(len(variances), int)
@@ -113,8 +119,8 @@ def shared_out(vectors: Float32Array, draw: np.random.Generator) -> Decode:
     used = np.flatnonzero(bits)
     levels = [lloyd(flat[:, at], 2 ** bits[at]) for at in used]
 
-    def decode(some: Float32Array) -> Float32Array:
-        numbers = (some - mean) @ directions[:, used]
+    def decode(x: Float32Array) -> Float32Array:
+        numbers = (x - mean) @ directions[:, used]
         for at, level in enumerate(levels):
             numbers[:, at] = level[np.searchsorted((level[1:] + level[:-1]) / 2, numbers[:, at])]
         return numbers @ directions[:, used].T + mean
@@ -122,26 +128,26 @@ def shared_out(vectors: Float32Array, draw: np.random.Generator) -> Decode:
     return decode
 
 
-def shared_out_by_half(vectors: Float32Array, draw: np.random.Generator) -> Decode:
-    """The same, learned from half of the vectors: what it is worth to those that come later."""
-    return shared_out(vectors[draw.permutation(len(vectors))[: len(vectors) // 2]], draw)
+def allocated_from_half(vectors: Float32Array, rng: np.random.Generator) -> Codec:
+    """The same, fitted to half of the vectors: shows how it works for vectors added later."""
+    return allocated(vectors[rng.permutation(len(vectors))[: len(vectors) // 2]], rng)
 
 
 CODES = (
-    Code("int8, a step for each vector", lambda dim: 8 * dim, as_int8),
-    Code("int8, one step for all", lambda dim: 8 * dim, as_int8_all),
-    Code("a sign a number", lambda dim: dim, signs),
-    Code("256 signs, turned at random", lambda dim: BITS, rotated_signs, DRAWS),
-    Code("256 signs at most, turned to fit (ITQ)", lambda dim: min(BITS, dim), itq, DRAWS),
-    Code("the same, bits that agree counted", lambda dim: min(BITS, dim), itq_counted, DRAWS, numbers=False),
-    Code("256 bits, shared out among components", lambda dim: BITS, shared_out),
-    Code("the same, learned from half of them", lambda dim: BITS, shared_out_by_half, DRAWS),
+    Code("int8, one scale per vector", lambda dim: 8 * dim, as_int8),
+    Code("int8, one scale for all", lambda dim: 8 * dim, as_int8_all),
+    Code("one sign per component", lambda dim: dim, signs),
+    Code("256 signs after a random rotation", lambda dim: BITS, rotated_signs, DRAWS),
+    Code("at most 256 signs after a fitted rotation (ITQ)", lambda dim: min(BITS, dim), itq, DRAWS),
+    Code("the same, Hamming distance", lambda dim: min(BITS, dim), itq_hamming, DRAWS, same_space=False),
+    Code("256 bits allocated among components", lambda dim: BITS, allocated),
+    Code("the same, fitted to half of the vectors", lambda dim: BITS, allocated_from_half, DRAWS),
 )
 
 
-def rotation(dim: int, draw: np.random.Generator) -> Float64Array:
-    """Any rotation is as likely as any other. Shape: [dim, dim]"""
-    turn, upper = np.linalg.qr(draw.normal(size=(dim, dim)))
+def rotation(dim: int, rng: np.random.Generator) -> Float64Array:
+    """A uniformly random orthogonal matrix. Shape: [dim, dim]"""
+    turn, upper = np.linalg.qr(rng.normal(size=(dim, dim)))
     return turn * np.sign(np.diag(upper))
 
 
@@ -154,7 +160,7 @@ def components(vectors: Float32Array) -> tuple[Float64Array, ...]:
 
 
 def lloyd(numbers: Float64Array, count: int, rounds: int = 30) -> Float64Array:
-    """The `count` levels, rising, that numbers [N] lie nearest to."""
+    """The `count` quantization levels that fit numbers [N] best, ascending."""
     level = np.quantile(numbers, (np.arange(count) + 0.5) / count)
     for _ in range(rounds):
         of = np.searchsorted((level[1:] + level[:-1]) / 2, numbers)
@@ -163,13 +169,13 @@ def lloyd(numbers: Float64Array, count: int, rounds: int = 30) -> Float64Array:
     return level
 
 
-def measured(index: LabelledIndex, groups: Int64Array, store: Decode, ask: Decode) -> Float64Array:
-    """P@1, P@10, mAP when the windows were stored by `store`, and the queries by `ask`."""
+def measured(index: LabelledIndex, groups: Int64Array, store: Codec, query: Codec) -> Float64Array:
+    """P@1, P@10 and mAP with stored windows coded by `store` and queries by `query`."""
     whole = index.collection
     windows = whole.vectors if whole.windows is None else whole.windows
     first = np.arange(len(whole)) if whole.first is None else whole.first
     kept = normalize(store(windows))
-    made = ranking.Collection(normalize(ask(whole.vectors)), groups, kept, first)
+    made = ranking.Collection(normalize(query(whole.vectors)), groups, kept, first)
     found = ranking.score_queries(made, index.labels).by_query
     return np.array([found[name].mean() for name in MEASURES])
 
@@ -180,7 +186,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--corpus", choices=tuple(datasets.LAYOUTS), help="a known data set; by default folders are labels"
     )
-    parser.add_argument("--group", help="what must not answer for each other (default: what the data set suggests)")
+    parser.add_argument(
+        "--group", help="items of the same group are excluded from the answers (default: that of the data set)"
+    )
     args = parser.parse_args(argv)
     index = labelled_index.open_labelled(
         args.model_dir,
@@ -193,21 +201,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     groups = index.truth.group_indices(args.group or index.truth.default_group, index.ids)
     dim = index.collection.vectors.shape[1]
-    learned_from = index.collection.vectors if index.collection.windows is None else index.collection.windows
+    fitted_on = index.collection.vectors if index.collection.windows is None else index.collection.windows
     whole = measured(index, groups, np.asarray, np.asarray)
     print(
         f"| {len(index.items):,} items, {index.generation.header.encoder} ({dim}) | bits | both coded: P@1 / P@10 / mAP ",
         end="",
     )
-    print("| P@1 less | query whole: P@1 / P@10 / mAP | P@1 less |\n| --- | ---: | ---: | ---: | ---: | ---: |")
+    print("| P@1 loss | float32 query: P@1 / P@10 / mAP | P@1 loss |\n| --- | ---: | ---: | ---: | ---: | ---: |")
     print(f"| float32 | {32 * dim:,} | {row(whole)} | | | |")
     for code in CODES:
-        draws = [np.random.default_rng(seed) for seed in range(code.draws)]
-        decoders = [code.learn(learned_from, draw) for draw in draws]
-        both = np.mean([measured(index, groups, one, one) for one in decoders], axis=0)
+        rngs = [np.random.default_rng(seed) for seed in range(code.draws)]
+        codecs = [code.fit(fitted_on, rng) for rng in rngs]
+        both = np.mean([measured(index, groups, one, one) for one in codecs], axis=0)
         print(f"| {code.name} | {code.bits(dim):,} | {row(both)} | {whole[0] - both[0]:+.4f} |", end="")
-        if code.numbers:
-            query = np.mean([measured(index, groups, one, np.asarray) for one in decoders], axis=0)
+        if code.same_space:
+            query = np.mean([measured(index, groups, one, np.asarray) for one in codecs], axis=0)
             print(f" {row(query)} | {whole[0] - query[0]:+.4f} |")
         else:
             print(" | |")

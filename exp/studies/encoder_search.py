@@ -1,10 +1,10 @@
-"""The search for the best encoder that needs no training of its own, repeatable: see records/encoders.md.
+"""Reproduce the search for the best encoder without a checkpoint, see records/encoders.md.
 
-    python -m exp.studies.encoder_search ../shared/data dev      # the parts, on the classes for choosing
-    python -m exp.studies.encoder_search ../shared/data all      # everything, once: also the classes set aside
-    python -m exp.studies.encoder_search ../shared/data unseen   # tested on recordings and speakers not learned from
+    python -m exp.studies.encoder_search ../shared/data dev      # each descriptor, on the development classes
+    python -m exp.studies.encoder_search ../shared/data all      # all data, and the held-out classes
+    python -m exp.studies.encoder_search ../shared/data unseen   # tested on unseen recordings and speakers
 
-The folder holds `esc10/` and `fsdd/`. One thread; some minutes each.
+The folder holds `esc10/` and `fsdd/`. Runs on one thread for some minutes.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from boiler.encoder.loop_length import loop_length
 from boiler.evaluation import robustness
 from boiler.progress import meter
 
-CHOOSING = {"baby_cry", "chainsaw", "clock_tick", "dog_bark", "fire_crackling", "helicopter", *"012345"}
+DEV_CLASSES = {"baby_cry", "chainsaw", "clock_tick", "dog_bark", "fire_crackling", "helicopter", *"012345"}
 
 
 class Collection:
-    """Sounds with a label each, and a group whose members do not answer for one another."""
+    """Sounds with a label and a group each; a sound is not an answer to queries of its own group."""
 
     def __init__(self, name: str, sounds: list[np.ndarray], labels: list[str], groups: list[str]) -> None:
         self.name, self.sounds, self.labels, self.groups = name, sounds, np.array(labels), np.array(groups)
 
-    def some(self, which: np.ndarray) -> Collection:
+    def subset(self, which: np.ndarray) -> Collection:
         places = np.flatnonzero(which)
         return Collection(self.name, [self.sounds[i] for i in places], self.labels[which], self.groups[which])
 
@@ -61,21 +61,21 @@ def fsdd(folder: Path) -> Collection:
     return Collection("FSDD", [stream.load(file) for file in files], [file.stem[0] for file in files], speakers)
 
 
-def made_up(per_kind: int = 24) -> Collection:
+def synthesized(per_kind: int = 24) -> Collection:
     sounds, labels = [], []
     for place, kind in enumerate(synthesis.KINDS):
         for number in range(per_kind):
             made = synthesis.synthesize(kind, np.random.default_rng((7, place, number)))
             sounds.append(stream.soxr.resample(made, synthesis.RATE_HZ, stream.SAMPLE_RATE_HZ))
             labels.append(kind)
-    return Collection("made up", sounds, labels, [str(i) for i in range(len(sounds))])
+    return Collection("synthesized", sounds, labels, [str(i) for i in range(len(sounds))])
 
 
 def batches(sounds: Iterable[np.ndarray], size: int = 16) -> Iterator[Tensor]:
-    """Windows of them, [B, 1, T]: made when asked for, since 3,400 at once are 2 GB."""
+    """Yield batches of windows lazily, as 3,400 at once take 2 GB. Shape: [B, 1, T]"""
     rest = iter(sounds)
-    while some := list(islice(rest, size)):
-        yield torch.from_numpy(np.stack([windows.fill_window(sound) for sound in some]))[:, None]
+    while batch := list(islice(rest, size)):
+        yield torch.from_numpy(np.stack([windows.fill_window(sound) for sound in batch]))[:, None]
 
 
 def vectors_of(made: encoder.Encoder, sounds: Iterable[np.ndarray]) -> Tensor:
@@ -83,14 +83,14 @@ def vectors_of(made: encoder.Encoder, sounds: Iterable[np.ndarray]) -> Tensor:
         return torch.cat([made(batch) for batch in batches(sounds)])
 
 
-def measured(vectors: Tensor, of: Collection) -> tuple[float, float, float]:
-    """P@1, P@10, mAP: every sound a query, its group left out of the answers."""
-    likeness = (normalize(vectors, dim=1) @ normalize(vectors, dim=1).T).numpy().copy()
-    likeness[of.groups[:, None] == of.groups] = -np.inf
-    order = np.argsort(-likeness, axis=1, kind="stable")
+def measured(vectors: Tensor, collection: Collection) -> tuple[float, float, float]:
+    """P@1, P@10 and mAP with every sound as a query and its group excluded from the answers."""
+    similarity = (normalize(vectors, dim=1) @ normalize(vectors, dim=1).T).numpy().copy()
+    similarity[collection.groups[:, None] == collection.groups] = -np.inf
+    order = np.argsort(-similarity, axis=1, kind="stable")
     first, ten, average = [], [], []
     for row, ranked in enumerate(order):
-        hits = (of.labels[ranked] == of.labels[row])[: int(np.isfinite(likeness[row]).sum())]
+        hits = (collection.labels[ranked] == collection.labels[row])[: int(np.isfinite(similarity[row]).sum())]
         found = np.cumsum(hits)
         first.append(hits[0])
         ten.append(hits[:10].mean())
@@ -106,14 +106,14 @@ def line(what: str, rows: dict[str, Tensor], collections: list[Collection]) -> N
     print(f"| {what} | {' | '.join(cells)} |", flush=True)
 
 
-def fit(made: encoder.Fitted, learned_from: list[Collection], seed: int) -> float:
-    """Fits, and returns the processor seconds that took."""
-    sounds = [sound for one in learned_from for sound in one.sounds]
+def fit(made: encoder.Fitted, fitted_on: list[Collection], seed: int) -> float:
+    """Fit the encoder; return the CPU seconds it took."""
+    sounds = [sound for one in fitted_on for sound in one.sounds]
     order = np.random.default_rng(seed).permutation(len(sounds))
     joined_descriptors.SEED = seed
-    begin = time.process_time()
+    start = time.process_time()
     made.fit(batches(sounds[place] for place in order))
-    return time.process_time() - begin
+    return time.process_time() - start
 
 
 def halves(vectors: Tensor) -> dict[str, Tensor]:
@@ -133,21 +133,21 @@ def show(made: encoder.Encoder, what: str, collections: list[Collection]) -> dic
 
 
 def dev(folder: Path, seeds: int) -> None:
-    """What each part is worth, on the classes for choosing."""
-    learned_from = [one.some(np.isin(one.labels, list(CHOOSING))) for one in (esc(folder), fsdd(folder))]
-    learned_from[1] = learned_from[1].some(np.arange(len(learned_from[1].sounds)) % 2 == 0)
-    collections = [*learned_from, made_up(12)]
+    """Measure each descriptor alone, all together, and all but one, on the development classes."""
+    fitted_on = [one.subset(np.isin(one.labels, list(DEV_CLASSES))) for one in (esc(folder), fsdd(folder))]
+    fitted_on[1] = fitted_on[1].subset(np.arange(len(fitted_on[1].sounds)) % 2 == 0)
+    collections = [*fitted_on, synthesized(12)]
     made = JoinedDescriptors()
     with torch.inference_mode(False), torch.no_grad():
         clips = {one.name: [clip_of(made, windows.fill_window(sound)) for sound in one.sounds] for one in collections}
-        draw = torch.Generator().manual_seed(0)
-        all_clips = [clip for one in learned_from for clip in clips[one.name]]
-        made.descriptors = made._fit_descriptors(all_clips, draw)
+        rng = torch.Generator().manual_seed(0)
+        all_clips = [clip for one in fitted_on for clip in clips[one.name]]
+        made.descriptors = made._fit_descriptors(all_clips, rng)
         with meter("views", len(all_clips)) as progress:
-            views = made._described_views(all_clips, draw, progress)
+            views = made._described_views(all_clips, rng, progress)
         parts = {
-            name: [torch.stack(part) for part in zip(*(made.descriptors(c) for c in some), strict=True)]
-            for name, some in clips.items()
+            name: [torch.stack(part) for part in zip(*(made.descriptors(c) for c in some_clips), strict=True)]
+            for name, some_clips in clips.items()
         }
         names = ["mfcc_contour", "mfcc_moments", "mfcc_covariance", "modulation", "patch_codes", "patch_filters"]
         for at, name in enumerate(names):
@@ -173,17 +173,17 @@ def dev(folder: Path, seeds: int) -> None:
                 for key, value in parts.items()
             }
             if left_out is None:
-                for what, some in {
+                for what, part in {
                     w: {k: halves(v)[w] for k, v in rows.items()} for w in ("linear 64", "projection 128")
                 }.items():
-                    line(f"all six, {what}", some, collections)
-            line("all six by contrast" if left_out is None else f"without {names[left_out]}", rows, collections)
+                    line(f"all six, {what}", part, collections)
+            line("all six, contrastive head" if left_out is None else f"without {names[left_out]}", rows, collections)
 
 
 def whole(folder: Path, seeds: int) -> None:
-    """Learned from everything, unlabelled; measured on everything, on the classes set aside, and stored smaller."""
-    collections = [esc(folder), fsdd(folder), made_up()]
-    aside = [one.some(~np.isin(one.labels, list(CHOOSING))) for one in collections[:2]]
+    """Fit to all sounds without labels; measure on all, on the held-out classes, and with smaller vectors."""
+    collections = [esc(folder), fsdd(folder), synthesized()]
+    held_out = [one.subset(~np.isin(one.labels, list(DEV_CLASSES))) for one in collections[:2]]
     classic = encoder.create("MFCCStats")
     fit(classic, collections[:2], 0)
     show(classic, "MFCCStats", collections)
@@ -193,33 +193,33 @@ def whole(folder: Path, seeds: int) -> None:
         rows = show(made, f"JoinedDescriptors, seed {seed}, {took:.0f} s", collections)
         for what in ("linear 64", "projection 128", "int8", "192 bits"):
             line(what, {key: halves(value)[what] for key, value in rows.items()}, collections)
-        for one, other in zip(aside, collections[:2], strict=True):
-            rows[one.name] = rows[one.name][torch.from_numpy(~np.isin(other.labels, list(CHOOSING)))]
-        line("classes set aside", rows, aside)
+        for one, other in zip(held_out, collections[:2], strict=True):
+            rows[one.name] = rows[one.name][torch.from_numpy(~np.isin(other.labels, list(DEV_CLASSES)))]
+        line("held-out classes", rows, held_out)
         if seed == 0:
             robust(made, collections[0])
 
 
 def unseen(folder: Path, seeds: int) -> None:
-    """Learned from three folds of ESC-10 and three speakers; measured on the others."""
+    """Fit to three folds of ESC-10 and three speakers of FSDD; measure on the others."""
     environment, digits = esc(folder), fsdd(folder)
     folds = np.array([int(group[0]) for group in environment.groups])
     speakers = np.unique(digits.groups)
     known = np.isin(digits.groups, speakers[::2])
-    tested = [environment.some(folds > 3), digits.some(~known), made_up()]
+    tested = [environment.subset(folds > 3), digits.subset(~known), synthesized()]
     for name in ("MFCCStats", "JoinedDescriptors"):
         made = encoder.create(name)
-        fit(made, [environment.some(folds <= 3), digits.some(known)], 0)
-        show(made, f"{name}, learned from others", tested)
+        fit(made, [environment.subset(folds <= 3), digits.subset(known)], 0)
+        show(made, f"{name}, fitted to others", tested)
         made = encoder.create(name)
         fit(made, tested[:2], 0)
-        show(made, f"{name}, learned from these", tested)
+        show(made, f"{name}, fitted to these", tested)
 
 
 def robust(made: encoder.Encoder, one: Collection) -> None:
-    """How often every other clip, altered, still finds its original first among all."""
+    """For every second clip: how often its altered version finds the original first among all."""
     originals = vectors_of(made, one.sounds)
-    asked = torch.arange(0, len(originals), 2)
+    query_rows = torch.arange(0, len(originals), 2)
     print("| alteration | original first | mean cosine | lowest |\n| --- | --- | --- | --- |")
     for name, alter in robustness.ALTERATIONS.items():
         altered = (
@@ -227,9 +227,9 @@ def robust(made: encoder.Encoder, one: Collection) -> None:
             for place, sound in enumerate(one.sounds)
             if place % 2 == 0
         )
-        likeness = vectors_of(made, altered) @ originals.T
-        own = likeness[torch.arange(len(asked)), asked]
-        first = (likeness.argmax(dim=1) == asked).float().mean()
+        similarity = vectors_of(made, altered) @ originals.T
+        own = similarity[torch.arange(len(query_rows)), query_rows]
+        first = (similarity.argmax(dim=1) == query_rows).float().mean()
         print(f"| {name} | {first:.3f} | {own.mean():.3f} | {own.min():.3f} |", flush=True)
 
 
@@ -238,7 +238,7 @@ if __name__ == "__main__":
     parser.add_argument("folder", type=Path)
     parser.add_argument("what", choices=["dev", "all", "unseen"])
     parser.add_argument("--seeds", type=int, default=3)
-    given = parser.parse_args()
+    args = parser.parse_args()
     torch.set_num_threads(1)
-    {"dev": dev, "all": whole, "unseen": unseen}[given.what](given.folder, given.seeds)
+    {"dev": dev, "all": whole, "unseen": unseen}[args.what](args.folder, args.seeds)
     sys.exit(0)
