@@ -16,18 +16,18 @@ from boiler.audio import worker_process
 if TYPE_CHECKING:  # torch takes seconds to import: only for the tests that need it
     from boiler.model.vqvae import NetworkSettings
 
-# On a busy machine making the inputs can take long: that says nothing about what is tested.
+# Generating inputs can be slow on a busy machine; that is no failure of the code under test.
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
-collect_ignore = ["fixtures"]  # scripts of older versions, which import what those had
+collect_ignore = ["fixtures"]  # scripts for older versions import names that no longer exist
 
 
-# What a sound of this name does to the process that opens it. Only here: the worker is started with this in front.
+# Patched into worker processes by the fixture `hostile`: opening a sound with such a name crashes, hangs and so on.
 HOSTILE = """
 import os, signal, time
 import boiler.audio.decode_worker as worker
-def suffer(path):
+def misbehave(path):
     name = os.path.basename(os.fsdecode(path)) if not isinstance(path, bytes) else ''
     if name.startswith('crash'): os.kill(os.getpid(), signal.SIGSEGV)
     if name.startswith('killed'): os.kill(os.getpid(), signal.SIGKILL)
@@ -37,13 +37,13 @@ def suffer(path):
         while True: pass
     if name.startswith('lie'): os.write(int(__import__('sys').argv[2]), b'nonsense' * 1000); os._exit(0)
     if name.startswith('hungry'): bytearray(10**12)
-def suffering(read):
+def misbehave_first(read):
     def hostile(source, *more, **named):
-        suffer(source)
+        misbehave(source)
         return read(source, *more, **named)
     return hostile
 for verb in ('open_source', 'load', 'stream'):
-    setattr(worker, verb, suffering(getattr(worker, verb)))
+    setattr(worker, verb, misbehave_first(getattr(worker, verb)))
 """
 
 

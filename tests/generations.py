@@ -1,4 +1,4 @@
-"""For the tests of the store: small generations of random vectors."""
+"""Helpers for the tests of the store: small generations of random vectors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DIM = 8
 
 
 def publish(model_dir: Path, n_items: int = 20, seed: int = 0, **kwargs) -> Generation:
-    """Two rows of each item but the last, which is silent."""
+    """Publish `n_items` items with two rows each; the last one is silent."""
     random = np.random.default_rng(seed)
     vectors = random.normal(size=(2 * (n_items - 1), DIM)).astype(np.float32)
     rows = rows_of(np.repeat(np.arange(n_items - 1), 2), start_s=np.tile([0.0, 4.096], n_items - 1))

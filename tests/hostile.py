@@ -1,4 +1,4 @@
-"""Hostile files: damaged ones, as folders of sounds hold them, and ones made to do harm."""
+"""Hostile files: damaged ones, as they occur in folders of sounds, and malicious ones."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _headers() -> Iterator[tuple[str, bytes]]:
     yield "header/extensible, cut.wav", wav_bytes(SECOND, tag=0xFFFE)
     yield "header/chunk of negative size.wav", wav_bytes(SECOND).replace(b"data", b"LIST\xff\xff\xff\xffdata")
     yield "header/a thousand empty chunks.wav", wav_bytes(SECOND).replace(b"data", b"junk\0\0\0\0" * 1_000 + b"data")
-    # Boxes in boxes, each claiming to hold the rest.
+    # Nested boxes, each claiming to contain the rest of the file.
     body = b""
     for _ in range(2_000):
         body = struct.pack(">I4s", len(body) + 8, b"moov") + body
@@ -108,8 +108,8 @@ def _bombs(folder: Path) -> Iterator[tuple[str, bytes]]:
 
 
 def write_corpus(folder: Path) -> list[str]:
-    """Write all of them below `folder`, with what needs a file system: a pipe, dangling and circular links, a name that
-    is not UTF-8, a tree of a hundred folders. Their ids."""
+    """Write all of them below `folder`, and a pipe, dangling and circular links, a name that is not UTF-8, and a tree
+    of a hundred folders. Returns their ids."""
     folder.mkdir(parents=True, exist_ok=True)
     ids = []
     for parts in (_cut_and_flipped(folder), _headers(), _in_disguise(), _bombs(folder)):

@@ -45,9 +45,9 @@ def write_many(folder: Path) -> Path:
 
 def start(folder: Path, model_dir: Path) -> subprocess.Popen[bytes]:
     """Start `python -m boiler.index` in its own process group, so that one kill ends all of its processes."""
-    words = ("--workers", "1", "--batch_size", "2")
+    arguments = ("--workers", "1", "--batch_size", "2")
     return subprocess.Popen(
-        [sys.executable, "-m", "boiler.index", str(folder), "MFCCStats", "--model_dir", str(model_dir), *words],
+        [sys.executable, "-m", "boiler.index", str(folder), "MFCCStats", "--model_dir", str(model_dir), *arguments],
         env=ENVIRONMENT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
@@ -56,7 +56,7 @@ def start(folder: Path, model_dir: Path) -> subprocess.Popen[bytes]:
 
 
 def same(one: Path, other: Path) -> bool:
-    """Whether metadata.tsv is equal to the byte, and vectors to a cosine of 0.99999."""
+    """Whether metadata.tsv is equal byte for byte, and vectors have a cosine of at least 0.99999."""
     vectors = generation.check(one).vectors, generation.check(other).vectors
     return (one / METADATA).read_bytes() == (other / METADATA).read_bytes() and bool(
         ((vectors[0] * vectors[1]).sum(axis=1) > 0.99999).all()
@@ -64,19 +64,19 @@ def same(one: Path, other: Path) -> bool:
 
 
 def kill_repeatedly(folder: Path, tmp_path: Path, n_kills: int) -> Counter[str]:
-    """Kill runs in random stages, and run again. After each kill, what is published is complete; in the end it equals
-    that of an uninterrupted run. The number of kills by stage, and of runs that ended by themselves."""
+    """Kill runs in random stages, and resume them. After each kill the published index is intact; a finished run equals
+    an uninterrupted one. Returns the number of kills by stage, and of runs that finished."""
     counts: Counter[str] = Counter()
-    chance = random.Random(0)
+    rng = random.Random(0)
     reference = Run(folder, tmp_path / "reference")
     reference.end()
     duration_s = {stage: deque([reference.duration_s.get(stage, 0.0)], maxlen=_REMEMBERED) for stage in STAGES}
     while counts.total() - counts[ENDED] < n_kills:
         model_dir = tmp_path / "m"
         wanted = min(_KILLS_EACH, n_kills - counts.total() + counts[ENDED])
-        for stage in sorted(chance.choices(STAGES, k=wanted), key=STAGES.index):
+        for stage in sorted(rng.choices(STAGES, k=wanted), key=STAGES.index):
             run = Run(folder, model_dir)
-            if not run.wait_until(stage) or not run.wait_until(for_s=chance.random() * max(duration_s[stage])):
+            if not run.wait_until(stage) or not run.wait_until(for_s=rng.random() * max(duration_s[stage])):
                 break
             if not (stage_killed := run.kill()):
                 break

@@ -17,7 +17,7 @@ def write_product(
     input_shape: list[int | str] | None = None,
     metadata: dict[str, str] | None = None,
 ) -> Path:
-    """A model that multiplies what it is given, [..., T], by `weights` [T, D]."""
+    """Write a model that multiplies its input [..., T] by `weights` [T, D]."""
     shape = input_shape or ["N", len(weights)]
     out_shape = [*shape[:-1], weights.shape[1]]
     graph = helper.make_graph(

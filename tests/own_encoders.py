@@ -1,4 +1,4 @@
-"""Encoders that are not boiler's own, at other sampling rates and window lengths. Named `own_encoders:Class`."""
+"""Third-party encoders with other sampling rates and window lengths, addressed as `own_encoders:Class`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ BANDS = 20
 
 
 class HighBands(Encoder):
-    """48 kHz, windows of 1 s: the share of each of 20 bands of 1.2 kHz, so that it hears what 16 kHz cannot carry."""
+    """48 kHz, windows of 1 s: the share of each of 20 bands of 1.2 kHz, most of them above the 8 kHz that a rate of
+    16 kHz can represent."""
 
     sample_rate_hz = 48_000
     window_samples = 48_000

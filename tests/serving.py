@@ -26,7 +26,7 @@ from boiler.search.nearest import Nearest
 from boiler.store import generation
 from boiler.store.generation import Header, Item, rows_of
 
-START_S = 240.0  # generous: the machine may be busy
+START_S = 240.0  # long, as the machine may be busy
 
 
 def publish(model_dir: Path, n_items: int = 200, dim: int = 16, seed: int = 0) -> generation.Generation:
@@ -85,7 +85,7 @@ class Server:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
-        self.said: list[str] = []
+        self.output: list[str] = []
         self._lines: queue.Queue[str | None] = queue.Queue()
         assert process.stdout is not None
         self.listener = threading.Thread(target=self._listen, args=(process.stdout,), daemon=True)
@@ -101,8 +101,8 @@ class Server:
         """Wait for a line that matches. Returns the match."""
         while True:
             line = self._lines.get(timeout=START_S)
-            assert line is not None, "the server has ended:\n" + "".join(self.said)
-            self.said.append(line)
+            assert line is not None, "the server has ended:\n" + "".join(self.output)
+            self.output.append(line)
             if match := re.search(pattern, line):
                 times -= 1
                 if times == 0:
@@ -112,8 +112,8 @@ class Server:
         """Wait until the process has ended. Returns all of its output."""
         self.process.wait(START_S)
         while (line := self._lines.get(timeout=START_S)) is not None:
-            self.said.append(line)
-        return "".join(self.said)
+            self.output.append(line)
+        return "".join(self.output)
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from boiler.arrays import Float32Array, FloatArray
 
 @dataclass(frozen=True)
 class Format:
-    """How a format is written, and how exactly it is read back."""
+    """How a format is written, and how accurately it is decoded."""
 
     suffix: str
     codec: str
@@ -68,8 +68,8 @@ def noise(n: int, seed: int = 0) -> Float32Array:
 
 
 def write(path: Path, sound: FloatArray, rate_hz: int, form: str = "wav-s16", *, video: bool = False) -> Path:
-    """Write `sound` ([T] or [channels, T], within ±1) to `path`, with a few pictures beside it when it is to be a
-    video. Integer samples are rounded to here, so that only the format loses anything."""
+    """Write `sound` ([T] or [channels, T], within ±1) to `path`; video formats get a few frames as well. Integer
+    samples are rounded here, so that any further loss is that of the format."""
     made = FORMATS[form]
     sound = np.atleast_2d(np.asarray(sound, np.float64))
     layout = LAYOUTS[len(sound)]
@@ -109,14 +109,14 @@ def _frame(sound: FloatArray, sample_format: str, layout: str) -> av.AudioFrame:
 
 
 def tone(frequency_hz: float, seconds: float, rate_hz: int, level: float = 0.5) -> FloatArray:
-    """A sine: [T]."""
+    """A sine. Shape: [T]"""
     return level * np.sin(2 * np.pi * frequency_hz * np.arange(round(seconds * rate_hz)) / rate_hz)
 
 
 def wav_bytes(
     samples: bytes, *, rate_hz: int = 16_000, channels: int = 1, bits: int = 16, tag: int = 1, claim: int | None = None
 ) -> bytes:
-    """A WAV file whose header says what you like. `tag`: 1 integers, 3 floats. `claim`: bytes of samples it states."""
+    """A WAV file with an arbitrary header. `tag`: 1 integers, 3 floats. `claim`: the stated bytes of samples."""
     claim = len(samples) if claim is None else claim
     block = min(channels * bits // 8, 65_535)
     heads = struct.pack("<HHIIHH", tag, channels, rate_hz, min(rate_hz * block, 2**32 - 1), block, bits)
@@ -125,7 +125,7 @@ def wav_bytes(
 
 
 def peak_hz(samples: FloatArray, rate_hz: int) -> float:
-    """The loudest frequency, between the bins of the transform."""
+    """The loudest frequency, interpolated between FFT bins."""
     spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
     top = int(np.argmax(spectrum[1:-1])) + 1
     left, middle, right = np.log(spectrum[top - 1 : top + 2] + 1e-12)

@@ -12,7 +12,7 @@ import boiler
 APP = Path(boiler.__file__).parent / "app.py"
 
 
-def test_the_script_imports_the_package_and_not_its_own_folder(tmp_path: Path) -> None:
+def test_the_script_imports_the_package_and_not_modules_beside_it(tmp_path: Path) -> None:
     """Python puts the folder of a script first on its path, where `errors` and `audio` are parts of boiler."""
     environment = {**os.environ, "PYTHONPATH": str(APP.parent.parent)}
     command = [sys.executable, str(APP), "--help"]

@@ -1,4 +1,4 @@
-"""Dashes and underscores name the same flag; what boiler refuses is one sentence and an exit code."""
+"""Dashes and underscores in flags are equivalent; errors are one sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def call(argv: list[str], run=run_printing) -> int:
 @pytest.mark.parametrize(
     "argv", [["--wav_dir", "my-sounds"], ["--wav-dir", "my-sounds"], ["--wav-dir=my-sounds"], ["--wav_dir=my-sounds"]]
 )
-def test_both_spellings_of_a_flag_are_one(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_dashes_and_underscores_in_flags_are_equivalent(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert call(argv) == 0
     assert capsys.readouterr().out == "my-sounds\n"
 
@@ -37,7 +37,7 @@ def test_an_abbreviation_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert "--wav_dir" in capsys.readouterr().err
 
 
-def test_what_boiler_refuses_is_a_sentence_and_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_boiler_error_prints_one_sentence_and_exits_with_2(capsys: pytest.CaptureFixture[str]) -> None:
     def refuse(args: argparse.Namespace) -> int:
         raise QueryError("k must be at least 1")
 
@@ -45,7 +45,7 @@ def test_what_boiler_refuses_is_a_sentence_and_code_2(capsys: pytest.CaptureFixt
     assert capsys.readouterr().err == "boiler: k must be at least 1\n"
 
 
-def test_ctrl_c_is_130() -> None:
+def test_ctrl_c_exits_with_130() -> None:
     def stop(args: argparse.Namespace) -> int:
         raise KeyboardInterrupt
 
@@ -55,7 +55,7 @@ def test_ctrl_c_is_130() -> None:
 @pytest.mark.parametrize(
     ("kind", "good", "bad"), [("port", "0", "65536"), ("port", "65535", "-1"), ("at_least_1", "1", "0")]
 )
-def test_a_number_out_of_range_is_refused_by_its_flag(
+def test_a_number_out_of_range_is_refused_with_the_name_of_its_flag(
     kind: str, good: str, bad: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     parser = arguments.Parser(prog="boiler")
@@ -66,7 +66,7 @@ def test_a_number_out_of_range_is_refused_by_its_flag(
     assert bad in capsys.readouterr().err
 
 
-def test_the_old_name_of_a_flag_still_works_and_says_the_new_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_deprecated_flag_still_works_and_names_the_new_one(capsys: pytest.CaptureFixture[str]) -> None:
     def add_renamed_arguments(parser: argparse.ArgumentParser) -> None:
         arguments.add_renamed(parser, "--fold", parser.add_argument("--dedup_distance", type=float, default=None))
         arguments.add_renamed(parser, "--hubs", parser.add_argument("--csls", action="store_true"))

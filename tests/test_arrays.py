@@ -1,4 +1,4 @@
-"""Array types name their elements; batches lose nothing and read no further than they must."""
+"""Array types state their elements; batches are complete and read lazily."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_batches_hold_all_items_in_order(size: int) -> None:
     assert 1 <= len(parts[-1]) <= size
 
 
-def test_batches_of_nothing_are_none() -> None:
+def test_no_items_give_no_batches() -> None:
     assert list(arrays.batches([], 3)) == []
 
 
@@ -36,6 +36,6 @@ def test_batches_read_one_batch_at_a_time() -> None:
 
 
 @pytest.mark.parametrize("name", ["Float16", "Float32", "Float64", "Int8", "Int16", "Int64", "UInt8", "Complex64"])
-def test_an_array_type_is_of_the_elements_that_its_name_says(name: str) -> None:
+def test_the_name_of_an_array_type_states_its_elements(name: str) -> None:
     _, dtype = get_args(getattr(arrays, f"{name}Array"))
     assert get_args(dtype) == (np.dtype(name.lower()).type,)

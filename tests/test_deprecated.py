@@ -29,7 +29,7 @@ def test_a_renamed_keyword_sets_the_new_field_and_warns_at_the_caller() -> None:
     assert caught[0].filename == __file__
 
 
-def test_a_renamed_attribute_or_method_gives_the_new_one_and_warns_at_the_caller() -> None:
+def test_a_renamed_attribute_or_method_returns_the_new_one_and_warns_at_the_caller() -> None:
     with pytest.deprecated_call(match="Settings.who is deprecated: use Settings.user") as caught:
         assert Settings("ann").who == "ann"
     with pytest.deprecated_call(match="Settings.hail is deprecated: use Settings.greeting"):

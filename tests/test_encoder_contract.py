@@ -1,4 +1,4 @@
-"""An encoder names its sampling rate, window and hop, and everything from indexing to HTTP keeps to them."""
+"""An encoder defines its sampling rate, window and hop; indexing, search, HTTP and evaluation use them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from boiler.service.settings import Settings
 from boiler.store import generation
 from boiler.store.header import Header
 
-# Above 8 kHz, where 16 kHz has nothing, and below: which of the two an encoder can tell apart shows its rate.
+# Kinds above and below 8 kHz: only an encoder with a rate above 16 kHz can distinguish the upper ones.
 HIGH_HZ = {"ten": 10_100.0, "fourteen": 14_100.0, "eighteen": 18_100.0}
 LOW_HZ = {"one": 500.0, "three": 3_300.0, "six": 6_500.0}
 KINDS = {"own_encoders:HighBands": HIGH_HZ, "own_encoders:LongBands": LOW_HZ}
@@ -86,7 +86,7 @@ def test_the_windows_are_written_into_the_index_and_into_the_encoder(name: str, 
     assert header["windows"] == "all"
 
 
-def test_each_sound_has_the_windows_that_the_encoder_asks_for(name: str, nearest: Nearest) -> None:
+def test_each_sound_has_the_windows_that_the_encoder_defines(name: str, nearest: Nearest) -> None:
     spec, rows = SPECS[name], generation.open(nearest.model_dir).rows
     for sound, seconds in (("long", SECONDS), ("short", 2.2)):
         for kind in KINDS[name]:
@@ -96,7 +96,7 @@ def test_each_sound_has_the_windows_that_the_encoder_asks_for(name: str, nearest
     assert lengths == ({1.0} if name == "own_encoders:HighBands" else {2.2, 10.24})
 
 
-def test_items_find_those_of_their_kind(name: str, nearest: Nearest) -> None:
+def test_items_find_items_of_their_kind(name: str, nearest: Nearest) -> None:
     for kind in KINDS[name]:
         near = {match.id: match.distance for match in nearest.by_item(f"{kind}/short.wav", 6)}
         assert near.pop(f"{kind}/long.wav") < 0.2
@@ -104,7 +104,7 @@ def test_items_find_those_of_their_kind(name: str, nearest: Nearest) -> None:
         assert min(near.values()) > 0.5
 
 
-def test_a_sound_a_part_of_it_and_its_samples_find_it(name: str, nearest: Nearest, folder: Path) -> None:
+def test_a_sound_is_found_by_its_file_by_a_part_and_by_its_samples(name: str, nearest: Nearest, folder: Path) -> None:
     for kind, hz in KINDS[name].items():
         path = folder / kind / "long.wav"
         samples = 0.2 * tone(hz, 3.0, RATE_HZ)
@@ -117,20 +117,22 @@ def test_a_sound_a_part_of_it_and_its_samples_find_it(name: str, nearest: Neares
             found = [match.id for match in nearest.query(seed, 2).matches]
             assert {f"{kind}/long.wav", f"{kind}/short.wav"} & set(found), seed
     spec = SPECS[name]
-    heard = soxr.resample(samples, RATE_HZ, spec.sample_rate_hz)
-    assert len(nearest.embed_samples(heard.astype(np.float32))) == spec.n_windows(len(heard))
+    resampled = soxr.resample(samples, RATE_HZ, spec.sample_rate_hz)
+    assert len(nearest.embed_samples(resampled.astype(np.float32))) == spec.n_windows(len(resampled))
 
 
 def test_an_explanation_names_the_codes_and_the_seconds(name: str, nearest: Nearest) -> None:
     second = list(KINDS[name])[1]
-    why = nearest.explain(ByItem("mixed.wav"), f"{second}/long.wav")
-    assert why.kind == "codes"
-    assert why.codes[0].share > 0.5
-    (part,) = why.codes[0].query_spans
-    # In `mixed` the second kind sounds from 4 to 8 s.
+    explanation = nearest.explain(ByItem("mixed.wav"), f"{second}/long.wav")
+    assert explanation.kind == "codes"
+    assert explanation.codes[0].share > 0.5
+    (part,) = explanation.codes[0].query_spans
+    # In `mixed` the second kind is at 4 to 8 s.
     assert part.start_s >= 3.8
     assert part.end_s <= 8.2
-    assert all(moment.similarity > 0.9 for moment in why.query_curve if moment.start_s > 4.1 and moment.end_s < 7.9)
+    assert all(
+        moment.similarity > 0.9 for moment in explanation.query_curve if moment.start_s > 4.1 and moment.end_s < 7.9
+    )
 
 
 def test_a_short_sound_is_located(name: str, nearest: Nearest, folder: Path) -> None:
@@ -144,7 +146,7 @@ def test_a_short_sound_is_located(name: str, nearest: Nearest, folder: Path) -> 
     assert [(place.id, place.start_s) for place in places] == [("mixed.wav", pytest.approx(2.0, abs=1e-3))]
 
 
-def test_the_service_answers_the_same(name: str, client: TestClient, nearest: Nearest, folder: Path) -> None:
+def test_the_service_gives_the_same_answers(name: str, client: TestClient, nearest: Nearest, folder: Path) -> None:
     model = client.get("/model").json()
     spec = SPECS[name]
     assert (model["sample_rate_hz"], model["window_samples"], model["hop_s"]) == (
@@ -160,10 +162,10 @@ def test_the_service_answers_the_same(name: str, client: TestClient, nearest: Ne
     assert len(embedded["windows"]) == spec.n_windows(round(SECONDS * spec.sample_rate_hz))
     n = nearest.item(f"{kind}/long.wav").n
     other = nearest.item(f"{kind}/short.wav").n
-    why = client.get(f"/explain?n={n}&answer={other}")
-    assert why.status_code == 200, why.text
-    assert why.json()["kind"] == "codes"
-    assert [old["word"] for old in why.json()["words"]] == [new["code"] for new in why.json()["codes"]]
+    explanation = client.get(f"/explain?n={n}&answer={other}")
+    assert explanation.status_code == 200, explanation.text
+    assert explanation.json()["kind"] == "codes"
+    assert [old["word"] for old in explanation.json()["words"]] == [new["code"] for new in explanation.json()["codes"]]
     part = client.post("/nearest/query", json={"seeds": [{"n": n, "start_s": 0.5, "end_s": 2.0}], "k": 2})
     assert part.status_code == 200, part.text
     places = client.post("/locate?end_s=1", files=sound)
@@ -171,26 +173,26 @@ def test_the_service_answers_the_same(name: str, client: TestClient, nearest: Ne
     assert Image.open(io.BytesIO(client.get(f"/items/{n}/spectrogram.png").content)).format == "PNG"
 
 
-def test_an_evaluation_measures_it(name: str, model_dir: Path, nearest: Nearest) -> None:
+def test_an_index_of_the_encoder_can_be_evaluated(name: str, model_dir: Path, nearest: Nearest) -> None:
     scorecard = evaluate(EvaluateSettings(model_dir, baseline="always", robustness=3)).scorecard
     assert scorecard.robustness["as it is"].lowest_cosine > 0.999
     assert scorecard.codebook is not None
     assert scorecard.baseline_hubness is not None
 
 
-def test_another_window_needs_force(name: str, model_dir: Path, folder: Path) -> None:
+def test_a_hop_longer_than_the_window_is_refused(name: str, model_dir: Path, folder: Path) -> None:
     with pytest.raises(CatalogError, match="at most a window"):
         pipeline.index(IndexSettings(folder, encoder=name, model_dir=model_dir.parent / "other", hop_s=11.0))
     assert not (model_dir.parent / "other").exists()
 
 
 @pytest.mark.parametrize("wrong", ["own_encoders:Missing", "missing_module:Bands", "own_encoders:BANDS", "Bands", ":"])
-def test_what_is_no_encoder_is_refused_with_those_known(wrong: str) -> None:
+def test_an_unknown_encoder_is_refused_with_a_list_of_known_ones(wrong: str) -> None:
     with pytest.raises(UnknownNameError, match="MFCCStats"):
         encoder.find(wrong)
 
 
-def test_the_defaults_are_those_of_boiler_s_own_encoders_and_of_old_headers() -> None:
+def test_built_in_encoders_and_old_headers_have_the_default_windows() -> None:
     by_file = ("ASTEncoder", "WhisperEncoder", "ONNXEncoder", "TorchScriptEncoder")  # whose file decides
     for known in encoder.TABLE.keys() - set(by_file):
         assert encoder.find(known).window_spec() == WindowSpec(16_000, 2**17, 4.096)
@@ -199,6 +201,6 @@ def test_the_defaults_are_those_of_boiler_s_own_encoders_and_of_old_headers() ->
     assert Header.from_json(json.dumps(before), Path("boiler.json")).window_spec == WindowSpec()
 
 
-def test_a_hop_left_out_is_half_a_window() -> None:
+def test_the_default_hop_is_half_a_window() -> None:
     assert own_encoders.HighBands.window_spec().hop_s == 0.5
     assert own_encoders.LongBands.window_spec().hop_s == 2.56

@@ -1,4 +1,4 @@
-"""Errors name the thing, survive a change of process, and the tree in the docstring is the tree."""
+"""Errors name their subject, survive pickling, and form the tree that the docstring shows."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def all_errors() -> list[type[errors.BoilerError]]:
     ]
 
 
-def test_the_docstring_draws_every_error() -> None:
+def test_the_docstring_shows_every_error() -> None:
     assert errors.__doc__ is not None
     for error in all_errors():
         assert error.__name__ in errors.__doc__
@@ -44,7 +44,7 @@ def test_a_sound_error_names_path_and_reason() -> None:
     assert str(errors.NotASoundError("a/b.wav", "is empty")) == "a/b.wav: is empty"
 
 
-def test_an_unknown_name_lists_the_known_and_the_nearest() -> None:
+def test_an_unknown_name_error_lists_the_known_names_and_the_nearest() -> None:
     message = str(errors.UnknownNameError("encoder", "BagTop", ["MFCCStats", "BagTopVQVAE"]))
     assert message == "no encoder is called 'BagTop'; did you mean 'BagTopVQVAE'? Known: BagTopVQVAE, MFCCStats"
 

@@ -1,4 +1,4 @@
-"""Files are replaced whole, and a model directory has one writer at a time."""
+"""Files are replaced atomically, and a model directory has one writer at a time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_a_finished_block_replaces_the_file(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_a_block_that_raises_leaves_only_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "figures.json"
     path.write_text("old")
     with pytest.raises(RuntimeError, match="half way"), files.replacing(path) as aside:
@@ -33,7 +33,7 @@ def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_link_is_made_and_moved_in_one_step(tmp_path: Path) -> None:
+def test_a_link_is_created_and_replaced_atomically(tmp_path: Path) -> None:
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         files.relink(tmp_path / "current", name)
@@ -61,7 +61,7 @@ def test_a_second_writer_is_refused_while_the_first_holds_the_lock(tmp_path: Pat
         pass
 
 
-def test_an_error_inside_releases_the_lock(tmp_path: Path) -> None:
+def test_an_exception_releases_the_lock(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), files.lock_for_writing(tmp_path):
         raise RuntimeError
     with files.lock_for_writing(tmp_path):

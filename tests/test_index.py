@@ -1,4 +1,4 @@
-"""The command line: what is asked for, what is printed, what it returns; and that kills lose nothing."""
+"""The command `boiler index`: arguments, output, exit codes; and a killed run loses nothing."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "my sounds"
 
 
-def call(*words: str | Path) -> int:
-    return index.main([str(word) for word in words])
+def call(*args: str | Path) -> int:
+    return index.main([str(word) for word in args])
 
 
-def test_the_letter_of_the_command_and_its_last_line(
+def test_all_spellings_of_flags_work_and_the_last_line_exports_the_model_dir(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert call("--wav_dir", folder, "--model-dir", tmp_path / "the index", "--workers=1", "MFCCStats") == 0
@@ -42,7 +42,7 @@ def test_the_letter_of_the_command_and_its_last_line(
     assert out.splitlines()[-1] == f"export BOILER_MODEL_DIR='{tmp_path / 'the index'}'"
 
 
-def test_without_a_model_directory_it_goes_under_exp(
+def test_the_default_model_directory_is_below_exp(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -50,7 +50,7 @@ def test_without_a_model_directory_it_goes_under_exp(
     assert generation.open(tmp_path / "exp" / "my sounds" / "MFCCStats").header.n_items == 3
 
 
-def test_an_encoder_by_its_old_name_and_its_directory_go_on(
+def test_a_deprecated_encoder_name_and_its_directory_still_work(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -65,24 +65,22 @@ def test_an_encoder_by_its_old_name_and_its_directory_go_on(
     assert "JoinedParts" in capsys.readouterr().out
 
 
-def test_a_model_directory_alone_is_brought_up_to_date(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_model_directory_alone_is_updated(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call(folder, "MFCCStats", "--model_dir", tmp_path / "m", "--workers", "1")
     write(folder / "new.wav", tone(700, 1.0, 8_000), 8_000)
-    for words in ([tmp_path / "m"], ["--model_dir", tmp_path / "m"]):
-        assert call(*words, "--workers", "1") == 0
+    for args in ([tmp_path / "m"], ["--model_dir", tmp_path / "m"]):
+        assert call(*args, "--workers", "1") == 0
         assert "4 sounds" in capsys.readouterr().out
 
 
-def test_broken_files_are_listed_at_the_end_and_make_the_code_1(
+def test_broken_files_are_listed_at_the_end_and_the_exit_code_is_1(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (folder / "bad.wav").write_bytes(b"")
     assert call(folder, "MFCCStats", "--model_dir", tmp_path / "m", "--workers", "1") == 1
-    told = capsys.readouterr()
-    assert "bad.wav: it is empty" in told.err
-    assert "export BOILER_MODEL_DIR=" in told.out
+    captured = capsys.readouterr()
+    assert "bad.wav: it is empty" in captured.err
+    assert "export BOILER_MODEL_DIR=" in captured.out
 
 
 def test_a_dry_run_prints_what_would_be_done(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,14 +89,14 @@ def test_a_dry_run_prints_what_would_be_done(folder: Path, tmp_path: Path, capsy
     assert not (tmp_path / "m").exists()
 
 
-def test_the_report_can_be_read_by_a_program(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_prints_the_report(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call(folder, "MFCCStats", "--model_dir", tmp_path / "m", "--workers", "1", "--json")
     report = json.loads(capsys.readouterr().out)
     assert (report["n_items"], report["tally"]["embedded"], report["failures"]) == (3, 3, [])
     assert report["bottleneck"] in ("decoding", "embedding")
 
 
-def test_the_index_before_comes_back(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rollback_restores_the_previous_index(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call(folder, "MFCCStats", "--model_dir", tmp_path / "m", "--workers", "1")
     write(folder / "new.wav", tone(700, 1.0, 8_000), 8_000)
     call(folder, "--model_dir", tmp_path / "m", "--workers", "1")
@@ -114,7 +112,7 @@ def test_the_index_before_comes_back(folder: Path, tmp_path: Path, capsys: pytes
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         ([], "no folder given"),
         (["MFCCStats"], "no folder given"),
@@ -128,32 +126,32 @@ def test_the_index_before_comes_back(folder: Path, tmp_path: Path, capsys: pytes
         (["{folder}", "BagTopVQVAE"], "--pt_path"),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence(
+def test_an_invalid_command_is_refused_in_one_sentence(
     folder: Path,
     tmp_path: Path,
-    words: list[str],
+    args: list[str],
     message: str,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert call(*(word.format(folder=folder) for word in words)) == 2
-    told = capsys.readouterr().err
-    assert message in told
-    assert "Traceback" not in told
+    assert call(*(word.format(folder=folder) for word in args)) == 2
+    captured = capsys.readouterr().err
+    assert message in captured
+    assert "Traceback" not in captured
     assert not (tmp_path / "exp").exists()
 
 
-@pytest.mark.parametrize("words", [["--workers", "0"], ["--batch_size", "0"], ["--workers", "two"]])
-def test_numbers_that_cannot_be_are_refused_by_the_name_of_the_flag(
-    folder: Path, words: list[str], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("args", [["--workers", "0"], ["--batch_size", "0"], ["--workers", "two"]])
+def test_invalid_numbers_are_refused_with_the_name_of_the_flag(
+    folder: Path, args: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit):
-        call(folder, "MFCCStats", *words)
-    assert words[0] in capsys.readouterr().err
+        call(folder, "MFCCStats", *args)
+    assert args[0] in capsys.readouterr().err
 
 
-def test_a_model_directory_given_twice_is_meant_once(folder: Path, tmp_path: Path) -> None:
+def test_a_model_directory_may_be_given_in_both_ways(folder: Path, tmp_path: Path) -> None:
     assert call(folder, "MFCCStats", "--model_dir", tmp_path / "m", "--workers", "1") == 0
     assert call(tmp_path / "m", "--model_dir", tmp_path / "m", "--workers", "1") == 0
     assert generation.open(tmp_path / "m").header.n_items == 3
@@ -181,20 +179,20 @@ def test_fifty_kills_in_all_stages_lose_nothing(many: Path, tmp_path: Path) -> N
     assert all(counts[stage] for stage in killing.STAGES)
 
 
-def test_a_kill_in_the_middle_loses_nothing(many: Path, tmp_path: Path) -> None:
-    """Killed as soon as the catalog holds something: not by a clock."""
+def test_a_kill_while_embedding_loses_nothing(many: Path, tmp_path: Path) -> None:
+    """Killed as soon as the catalog contains windows, not after a fixed time."""
     from boiler.catalog.catalog import Catalog
 
     run = killing.start(many, tmp_path / "m")
     path = tmp_path / "m" / "catalogue.sqlite"
-    heard = 0
-    while not heard and run.poll() is None:
+    n_windows = 0
+    while not n_windows and run.poll() is None:
         # Looked at from outside, without taking part: there may be no table yet.
         with (
             contextlib.suppress(sqlite3.OperationalError),
             contextlib.closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db,
         ):
-            (heard,) = db.execute("SELECT COUNT(*) FROM windows").fetchone()
+            (n_windows,) = db.execute("SELECT COUNT(*) FROM windows").fetchone()
     os.killpg(run.pid, signal.SIGKILL)
     assert run.wait() == -signal.SIGKILL
     assert run.stderr is not None
@@ -210,7 +208,7 @@ def test_a_kill_in_the_middle_loses_nothing(many: Path, tmp_path: Path) -> None:
     assert killing.same(tmp_path / "m", tmp_path / "reference")
 
 
-def test_a_second_indexer_is_refused_and_the_first_named(many: Path, tmp_path: Path) -> None:
+def test_a_second_indexer_is_refused_with_the_process_of_the_first(many: Path, tmp_path: Path) -> None:
     with killing.start(many, tmp_path / "m") as run:
         while not (tmp_path / "m" / "catalogue.sqlite").is_file():
             assert run.poll() is None
@@ -231,7 +229,7 @@ def test_a_second_indexer_is_refused_and_the_first_named(many: Path, tmp_path: P
     assert run.returncode == 0
 
 
-def test_a_full_disk_is_one_sentence_and_the_old_index_serves_on(folder: Path, tmp_path: Path) -> None:
+def test_a_full_disk_is_reported_in_one_sentence_and_the_old_index_stays(folder: Path, tmp_path: Path) -> None:
     assert call(folder, "MFCCStats", "--model_dir", tmp_path / "m", "--workers", "1") == 0
     for n in range(40):
         write(folder / f"more{n}.wav", tone(300 + n, 0.5, 8_000), 8_000)
@@ -261,8 +259,8 @@ def test_another_engine_is_published_without_embedding_again(
 ) -> None:
     model_dir = tmp_path / "m"
 
-    def run(*words: str) -> tuple[bool, int, dict[str, Any]]:
-        assert call(model_dir, "--workers", "1", "--json", *words) == 0
+    def run(*args: str) -> tuple[bool, int, dict[str, Any]]:
+        assert call(model_dir, "--workers", "1", "--json", *args) == 0
         report = json.loads(capsys.readouterr().out)
         return report["published"], report["tally"]["embedded"], dict(generation.open(model_dir).header.engine)
 
@@ -288,7 +286,7 @@ def test_another_engine_is_published_without_embedding_again(
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("args", "message"),
     [
         (["--engine", "hnws"], "no engine is called 'hnws'; did you mean 'hnsw'?"),
         (
@@ -302,10 +300,10 @@ def test_another_engine_is_published_without_embedding_again(
         (["--engine", "nowhere:Flat"], "cannot be imported"),
     ],
 )
-def test_a_wrong_engine_is_refused_in_a_sentence_before_anything_is_written(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], message: str
+def test_an_invalid_engine_is_refused_before_anything_is_written(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], args: list[str], message: str
 ) -> None:
-    assert call(folder, "MFCCStats", "--model_dir", tmp_path / "m", *words) == 2
+    assert call(folder, "MFCCStats", "--model_dir", tmp_path / "m", *args) == 2
     error = capsys.readouterr().err
     assert message in error
     assert len(error.splitlines()) == 1

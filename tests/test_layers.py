@@ -50,7 +50,7 @@ def modules() -> dict[str, Path]:
 
 
 def room_of(module: str) -> str:
-    """`encoder.mfcc_stats` stands in the room `encoder`."""
+    """`encoder.mfcc_stats` is in the room `encoder`."""
     return module.split(".")[0]
 
 
@@ -88,7 +88,7 @@ def test_importing_the_package_imports_nothing_else_until_nearest_is_used() -> N
         boiler.nothing  # noqa: B018
 
 
-def test_no_circle_within_a_room() -> None:
+def test_no_circular_imports() -> None:
     known = modules()
     graph = {
         name: {other for other in imported(path) if other in known and other != name} for name, path in known.items()
@@ -100,7 +100,7 @@ def test_no_circle_within_a_room() -> None:
     assert not left, f"modules that import each other: {sorted(left)}"
 
 
-# Files that are tested through the file that uses them, because what they do shows there: over HTTP, mostly.
+# Files that are tested through the file that uses them, mostly over HTTP.
 TESTED_IN = {
     "audio.media_worker": "audio/test_media_pool.py",
     "audio.spectrogram": "service/test_media.py",
@@ -134,7 +134,7 @@ def test_every_file_has_its_test_file() -> None:
             continue
         room, _, last = name.rpartition(".")
         folder = tests / room.replace(".", "/")
-        # kinds of one thing (encoders, engines, data sets) may all take the test of their folder
+        # encoders, engines and data sets may share the contract test of their folder
         alone = folder / f"test_{last}.py"
         together = folder / f"test_{room.rpartition('.')[2]}.py"
         if not alone.exists() and not together.exists() and name not in TESTED_IN:

@@ -1,4 +1,4 @@
-"""A log gets a line now and then; a terminal gets a bar."""
+"""A log file gets a line at intervals; a terminal gets a progress bar."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_a_log_gets_lines_with_share_and_time_left(monkeypatch: pytest.MonkeyPat
     assert log.getvalue() == "embedding: 25 % after 20 s, 1 min left\nembedding: 50 % after 40 s, 40 s left 2 failed\n"
 
 
-def test_quick_work_says_nothing_in_a_log() -> None:
+def test_quick_work_logs_nothing() -> None:
     log = io.StringIO()
     with progress.meter("embedding", 2, stream=log) as meter:
         meter.step()
@@ -32,7 +32,7 @@ def test_quick_work_says_nothing_in_a_log() -> None:
     assert log.getvalue() == ""
 
 
-def test_a_terminal_sees_the_work_named_and_its_note() -> None:
+def test_a_terminal_gets_a_bar_with_name_and_note() -> None:
     screen = Terminal()
     with progress.meter("embedding", 2, stream=screen) as meter:
         meter.step(2, note="all well")
@@ -41,7 +41,7 @@ def test_a_terminal_sees_the_work_named_and_its_note() -> None:
     assert "all well" in screen.getvalue()
 
 
-def test_the_caller_may_know_the_time_left_better() -> None:
+def test_the_caller_may_give_the_time_left() -> None:
     screen = Terminal()
     with progress.meter("training", 1.0, stream=screen) as meter:
         meter.reach(0.5, left_s=8807)

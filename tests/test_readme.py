@@ -1,4 +1,4 @@
-"""What the README shows is true: its Python runs, its links lead somewhere, its commands and flags exist."""
+"""The README is correct: its Python runs, and its links, commands, flags and files exist."""
 
 from __future__ import annotations
 
@@ -36,39 +36,39 @@ def address(model_dir: Path) -> Iterator[str]:
         yield server.url
 
 
-def said(code: str, **names: object) -> list[str]:
+def printed_by(code: str, **names: object) -> list[str]:
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         exec(compile(code, "README.md", "exec"), dict(names))  # noqa: S102  # our own README
     return out.getvalue().splitlines()
 
 
-def test_its_python_finds_neighbours(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_python_example_finds_neighbours(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(model_dir.parent)
-    lines = said(PYTHON[0], model_dir=model_dir)
+    lines = printed_by(PYTHON[0], model_dir=model_dir)
     assert len(lines) == 5
     name, label, start_s, distance, _ = lines[0].split()
     assert (name, label, start_s) == ("chirp/chirp_000.wav", "chirp", "0.0")
     assert float(distance) == pytest.approx(0, abs=1e-4)
 
 
-def test_its_client_gets_the_same_answers_over_http(model_dir: Path, address: str) -> None:
+def test_the_http_example_gets_the_same_answers(model_dir: Path, address: str) -> None:
     with Nearest(model_dir) as nearest:
         vector = nearest.embed(model_dir.parent / "dog.wav")[0].vector.tolist()
         expected = [match.id for match in nearest.search(vector, 3)]
-    assert [line.split()[0] for line in said(PYTHON[1], address=address, vector=vector)] == expected
+    assert [line.split()[0] for line in printed_by(PYTHON[1], address=address, vector=vector)] == expected
 
 
-def test_it_has_no_python_that_is_not_tested() -> None:
+def test_all_python_examples_are_tested() -> None:
     assert len(PYTHON) == 2
 
 
 @pytest.mark.parametrize("link", re.findall(r"\]\(([^)#:]+)\)", README))
-def test_its_links_and_pictures_are_there(link: str) -> None:
+def test_links_and_pictures_exist(link: str) -> None:
     assert (ROOT / link).exists()
 
 
-def test_its_commands_are_commands_and_its_encoders_are_encoders() -> None:
+def test_commands_flags_and_encoders_exist() -> None:
     assert set(re.findall(r"\$ boiler (\w+)", README)) <= set(cli.COMMANDS)
     first_cells = re.findall(r"^\|([^|]+)\|", README, re.MULTILINE)
     documented = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
@@ -77,5 +77,5 @@ def test_its_commands_are_commands_and_its_encoders_are_encoders() -> None:
 
 
 @pytest.mark.parametrize("path", sorted(set(re.findall(r"`((?:exp|boiler|docs|deploy)/[\w./]+)`", README))))
-def test_files_it_names_are_there(path: str) -> None:
+def test_files_that_are_mentioned_exist(path: str) -> None:
     assert (ROOT / path).exists()

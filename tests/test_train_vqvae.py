@@ -1,4 +1,4 @@
-"""The command: its flags, its output, what it remembers of a run, and how a signal ends it."""
+"""The command `boiler train`: flags, output, resuming, and signals."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ def parsed(*words: str) -> TrainSettings:
     return settings_from(parser.parse_args(words))
 
 
-def test_flags_that_are_not_given_have_the_defaults_of_the_settings() -> None:
+def test_omitted_flags_have_the_defaults_of_the_settings() -> None:
     assert parsed("--wav_dir", "in", "--save_path", "out") == TrainSettings(Path("in"), Path("out"))
 
 
-def test_every_flag_of_the_contract_reaches_its_setting() -> None:
+def test_every_flag_sets_its_setting() -> None:
     words = "--wav-dir in --save-path out --epoch 3 --batch-size 16 --lr 0.01 --latent-loss-weight 0.5 --seed 7"
     found = parsed(*words.split(), "--n_mel_channels", "64", "--device", "cpu", "--max_minutes", "2.5")
     assert (found.epoch, found.batch_size, found.lr, found.latent_loss_weight) == (3, 16, 0.01, 0.5)
     assert (found.seed, found.n_mel_channels, found.device, found.max_minutes) == (7, 64, "cpu", 2.5)
 
 
-def test_resuming_remembers_the_flags_of_the_run(checkpoint_path: Path) -> None:
+def test_resuming_keeps_the_flags_of_the_run(checkpoint_path: Path) -> None:
     found = parsed("--wav_dir", "in", "--save_path", str(checkpoint_path.parent), "--load_path", str(checkpoint_path))
     assert (found.batch_size, found.steps_per_epoch, found.device) == (8, 4, "cpu")
     assert found.network == TrainSettings.from_plain(checkpoint.load(checkpoint_path).settings).network
     assert found.wav_dir == Path("in")
 
 
-def test_a_new_run_takes_weights_and_not_flags(checkpoint_path: Path) -> None:
+def test_a_new_run_from_a_checkpoint_takes_its_weights_but_not_its_flags(checkpoint_path: Path) -> None:
     found = parsed("--wav_dir", "in", "--save_path", "out", "--load_path", str(checkpoint_path))
     assert (found.batch_size, found.steps_per_epoch) == (TrainSettings.batch_size, None)
 

@@ -1,4 +1,4 @@
-"""Videos made on the spot with PyAV: frames and sound of one's own."""
+"""Write videos with given frames and sound, with PyAV."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ def write_video(
     times: list[int] | None = None,
     codec: str = "mpeg4",
 ) -> Path:
-    """`frames` [H, W, 3], all of one size, and mono `sound`. `times`: of each frame, in 1 / `rate_hz`; else even."""
+    """Write `frames` [H, W, 3], all of one size, and mono `sound`. `times`: time of each frame in units of
+    1 / `rate_hz` (default: evenly spaced)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     frames = list(frames)
     with av.open(str(path), "w") as container:

@@ -1,4 +1,4 @@
-"""The catalog keeps what was committed, whatever comes."""
+"""The catalog keeps what was committed, whatever happens."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from catalogs import PROBE, add_files, hear
+from catalogs import PROBE, add_files, add_vectors
 
 from boiler.catalog import embed_queue
 from boiler.catalog.catalog import CATALOG_FILE, Catalog
@@ -23,7 +23,7 @@ def store(tmp_path: Path):
         yield store
 
 
-def test_numbers_follow_the_ids_and_are_never_given_twice(store: Catalog) -> None:
+def test_numbers_follow_the_ids_and_are_never_reused(store: Catalog) -> None:
     add_files(store, "b.wav", "a.wav")
     assert [(one.n, one.found.id) for one in store.queue] == [(1, "a.wav"), (2, "b.wav")]
     store.queue.delete_file(2)
@@ -31,8 +31,8 @@ def test_numbers_follow_the_ids_and_are_never_given_twice(store: Catalog) -> Non
     assert [one.n for one in store.queue] == [1, 3]
 
 
-def test_what_belongs_together_is_put_and_unset_in_one_statement(store: Catalog) -> None:
-    """A kill between an encoder's hash and how many numbers its vectors have leaves what nobody can publish."""
+def test_related_values_are_set_and_unset_in_one_statement(store: Catalog) -> None:
+    """A kill between writing hash and dimension of the encoder would leave a catalog that cannot be published."""
     statements: list[str] = []
     store.db.set_trace_callback(statements.append)
     store.put(encoder_sha256="x", dim="3")
@@ -42,10 +42,10 @@ def test_what_belongs_together_is_put_and_unset_in_one_statement(store: Catalog)
     assert store.get("encoder_sha256") is store.get("dim") is None
 
 
-def test_what_was_heard_is_an_item_with_its_windows(store: Catalog) -> None:
+def test_an_embedded_file_is_an_item_with_its_windows(store: Catalog) -> None:
     add_files(store, "a.wav", "b.wav")
-    hear(store, 1, "aa", n_windows=2)
-    hear(store, 2, "bb", n_windows=0)
+    add_vectors(store, 1, "aa", n_windows=2)
+    add_vectors(store, 2, "bb", n_windows=0)
     assert [(item.id, item.silent, item.duration_s) for item in store.items(str)] == [
         ("a.wav", False, 8.192),
         ("b.wav", True, 8.192),
@@ -57,9 +57,9 @@ def test_what_was_heard_is_an_item_with_its_windows(store: Catalog) -> None:
     assert len(store.queue) == 0
 
 
-def test_the_same_bytes_are_heard_once_and_are_two_items(store: Catalog) -> None:
+def test_duplicate_files_are_embedded_once_and_are_two_items(store: Catalog) -> None:
     add_files(store, "a.wav", "b.wav")
-    hear(store, 1, "aa")
+    add_vectors(store, 1, "aa")
     store.queue.set_hash(2, "aa")
     assert [item.id for item in store.items(str)] == ["a.wav", "b.wav"]
     assert [n for n, *_ in store.rows()] == [1, 2]
@@ -69,16 +69,16 @@ def test_the_same_bytes_are_heard_once_and_are_two_items(store: Catalog) -> None
     assert [n for n, *_ in store.rows()] == [2]
 
 
-def test_a_twin_that_is_quicker_wins(store: Catalog) -> None:
+def test_a_duplicate_that_finishes_first_is_used(store: Catalog) -> None:
     add_files(store, "a.wav", "b.wav")
     c, _ = store.queue.begin(1)
     store.queue.add_windows([(c, 0.0, 8.192, np.ones(3, np.float32))])
-    hear(store, 2, "aa")
+    add_vectors(store, 2, "aa")
     store.queue.finish(1, c, "aa", 1, PROBE)
     assert [n for n, *_ in store.rows()] == [1, 2]
 
 
-def test_a_failure_belongs_to_the_bytes_and_a_problem_to_the_file(store: Catalog) -> None:
+def test_a_failure_applies_to_the_content_and_a_problem_to_the_file(store: Catalog) -> None:
     add_files(store, "a.wav", "b.wav", "c.wav")
     store.queue.fail(1, "aa", "is empty")
     store.queue.set_hash(2, "aa")
@@ -93,7 +93,7 @@ def test_a_failure_belongs_to_the_bytes_and_a_problem_to_the_file(store: Catalog
     assert [one.n for one in store.queue] == [1, 2, 3]
 
 
-def test_a_file_that_was_half_heard_goes_on_where_it_was(store: Catalog) -> None:
+def test_a_partly_embedded_file_is_resumed(store: Catalog) -> None:
     add_files(store, "a.wav")
     c, known = store.queue.begin(1)
     assert known == set()
@@ -103,11 +103,11 @@ def test_a_file_that_was_half_heard_goes_on_where_it_was(store: Catalog) -> None
     assert len(store.queue) == 1
 
 
-def test_whatever_a_reader_would_see_raises_the_revision(store: Catalog) -> None:
+def test_every_visible_change_raises_the_revision(store: Catalog) -> None:
     seen = [store.revision]
     add_files(store, "a.wav", "b.wav")
     seen.append(store.revision)
-    hear(store, 1, "aa")
+    add_vectors(store, 1, "aa")
     seen.append(store.revision)
     store.queue.set_problem(2, "no permission")
     seen.append(store.revision)
@@ -118,7 +118,7 @@ def test_whatever_a_reader_would_see_raises_the_revision(store: Catalog) -> None
     assert seen == sorted(set(seen))
 
 
-def test_a_transaction_is_kept_whole_or_not_at_all(store: Catalog) -> None:
+def test_a_transaction_is_atomic(store: Catalog) -> None:
     add_files(store, "a.wav", "b.wav")
     with pytest.raises(RuntimeError), store.transaction():
         store.queue.delete_file(1)
@@ -128,25 +128,25 @@ def test_a_transaction_is_kept_whole_or_not_at_all(store: Catalog) -> None:
     assert [one.n for one in store.queue] == [2]
 
 
-def test_what_is_no_catalog_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_no_catalog_is_refused(tmp_path: Path) -> None:
     (tmp_path / "catalogue.sqlite").write_bytes(b"not a database, and long enough to be looked at" * 50)
     with pytest.raises(CatalogError, match="move it away"):
         Catalog(tmp_path / "catalogue.sqlite")
 
 
-def test_a_kill_keeps_what_was_committed_and_nothing_else(tmp_path: Path) -> None:
+def test_a_kill_keeps_exactly_what_was_committed(tmp_path: Path) -> None:
     script = textwrap.dedent(f"""
         import os, signal, sys
         from pathlib import Path
         sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-        from catalogs import add_files, hear
+        from catalogs import add_files, add_vectors
         from boiler.catalog.catalog import CATALOG_FILE, Catalog
         store = Catalog(Path(sys.argv[1]))
         add_files(store, *(f"{{n}}.wav" for n in range(1, 9)))
         with store.transaction():
-            hear(store, 1, "1")
+            add_vectors(store, 1, "1")
             store.commit()
-            hear(store, 2, "2")
+            add_vectors(store, 2, "2")
             os.kill(os.getpid(), signal.SIGKILL)
     """)
     subprocess.run([sys.executable, "-c", script, str(tmp_path / "catalogue.sqlite")], check=False)
@@ -155,7 +155,7 @@ def test_a_kill_keeps_what_was_committed_and_nothing_else(tmp_path: Path) -> Non
         assert len(store.queue) == 7
 
 
-def test_what_ran_out_of_time_is_tried_three_times_and_then_left(store: Catalog) -> None:
+def test_a_file_that_times_out_is_tried_three_times(store: Catalog) -> None:
     add_files(store, "a.wav", "b.wav")
     revisions = [store.revision]
     for _ in range(embed_queue.MAX_TRIES):
@@ -164,27 +164,27 @@ def test_what_ran_out_of_time_is_tried_three_times_and_then_left(store: Catalog)
         revisions.append(store.revision)
     assert [one.n for one in store.queue] == [2]
     assert [one.reason for one in store.failures()] == ["too slow"]
-    # It is told when it fails first, and when it is given up; the try in between changes nothing that is published.
+    # The first failure and the last one are published; the try in between changes nothing that is published.
     assert [before != after for before, after in pairwise(revisions)] == [True, False, True]
     store.queue.retry_failed()
     assert [one.n for one in store.queue] == [1, 2]
 
 
-def test_a_second_try_may_succeed_or_fail_for_good(store: Catalog) -> None:
+def test_a_second_try_may_succeed_or_fail_permanently(store: Catalog) -> None:
     add_files(store, "a.wav", "b.wav")
     for n, sha256 in ((1, "aa"), (2, "bb")):
         store.queue.fail(n, sha256, "too slow", may_pass=True)
     assert [one.reason for one in store.failures()] == ["too slow; the next run tries again"] * 2
-    hear(store, 1, "aa")
+    add_vectors(store, 1, "aa")
     store.queue.fail(2, "bb", "is empty")
     assert [item.id for item in store.items(str)] == ["a.wav"]
     assert [(one.id, one.reason) for one in store.failures()] == [("b.wav", "is empty")]
     assert len(store.queue) == 0
-    store.queue.fail(1, "aa", "too slow", may_pass=True)  # a twin of it, say: what was heard stays
+    store.queue.fail(1, "aa", "too slow", may_pass=True)  # as from a duplicate: what was embedded stays
     assert [n for n, *_ in store.rows()] == [1]
 
 
-def test_what_was_heard_before_time_ran_out_is_kept_for_the_next_try(store: Catalog) -> None:
+def test_windows_embedded_before_a_timeout_are_kept_for_the_next_try(store: Catalog) -> None:
     add_files(store, "a.wav")
     c, _ = store.queue.begin(1)
     store.queue.add_windows([(c, 0.0, 8.192, np.ones(3, np.float32))])

@@ -1,4 +1,4 @@
-"""What goes into meta.sqlite comes out again."""
+"""Items are read from meta.sqlite as they were written."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ITEM = Item(
 )
 
 
-def test_an_item_comes_back_as_it_went_in(tmp_path: Path) -> None:
+def test_an_item_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "with # and ?" / "meta.sqlite"
     path.parent.mkdir()
     items.write_database(path, [PlacedItem(ITEM, 3, 2, 1)], [], {})
@@ -53,5 +53,5 @@ def test_the_path_of_an_item_is_its_name_on_disk() -> None:
     assert Item(0, "a/b.wav").path(Path("root")) == Path("root/a/b.wav")
 
 
-def test_the_folder_is_what_stands_before_the_name() -> None:
+def test_the_folder_is_the_path_without_the_name() -> None:
     assert (items.folder_of("a/b/c.wav"), items.folder_of("c.wav")) == ("a/b", "")

@@ -1,4 +1,4 @@
-"""Labels come from folders, or from a table beside the sounds."""
+"""Labels come from folders or from a table."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_table_gives_labels_and_columns(tmp_path: Path, form: str) -> None:
     assert columns_of("b/3.wav") == ("b", {})
 
 
-def test_a_parquet_table_gives_the_same(tmp_path: Path) -> None:
+def test_a_parquet_table_gives_the_same_as_csv(tmp_path: Path) -> None:
     parquet = pytest.importorskip("pyarrow.parquet")
     import pyarrow
 
@@ -54,11 +54,11 @@ def test_a_parquet_table_gives_the_same(tmp_path: Path) -> None:
         ("m.csv", 'id,a\n"x,1\n', "cannot be read as a table"),
     ],
 )
-def test_a_table_that_cannot_be_used_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
+def test_an_invalid_table_is_refused(tmp_path: Path, name: str, text: str, message: str) -> None:
     with pytest.raises(CatalogError, match=message):
         metadata.from_table(write(tmp_path, name, text))
 
 
-def test_a_table_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CatalogError, match="cannot be read"):
         metadata.from_table(tmp_path / "missing.csv")

@@ -15,7 +15,7 @@ import boiler
 
 SAVED = Path(__file__).parents[1] / "fixtures" / "version_0_1_0" / "saved.tar.xz"
 
-# Boiler with one more line in the table: `mood`, a text, and `tags`, a list of texts.
+# The table of fields with two more lines: `mood`, a text, and `tags`, a list of texts.
 ADDED = """
 import importlib.util, json, sys
 from pathlib import Path
@@ -38,14 +38,14 @@ boiler.catalog.items = module
 
 
 def run(script: str, *args: object) -> Any:
-    """What the script, run by a Boiler with the two fields, prints as JSON in its last line."""
+    """Run the script with the two fields added; return the JSON of its last line of output."""
     command = [sys.executable, "-c", ADDED + script, str(Path(boiler.__file__).parent), *map(str, args)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def test_it_is_published_read_filtered_and_searched(tmp_path: Path) -> None:
+def test_a_new_field_is_published_read_filtered_and_searched(tmp_path: Path) -> None:
     script = """
 import numpy as np
 from boiler.search.filters import field, from_json
@@ -69,7 +69,7 @@ with Nearest(sys.argv[2]) as nearest:
     assert run(script, tmp_path / "m") == ["calm", ["a", "b"], None, [1, 3], "mood = ?", [["", 2], ["calm", 2]]]
 
 
-def test_it_is_in_the_http_model_and_in_what_the_service_sends(tmp_path: Path) -> None:
+def test_a_new_field_is_in_the_http_schema_and_in_responses(tmp_path: Path) -> None:
     script = """
 from boiler.catalog.items import Item
 from boiler.service import responses, schemas
@@ -84,7 +84,7 @@ print(json.dumps([schema["mood"]["description"], schema["tags"]["items"], sent])
     assert (sent["mood"], sent["tags"]) == ("calm", [])
 
 
-def test_it_is_a_column_of_exported_tables() -> None:
+def test_a_new_field_is_a_column_of_exported_tables() -> None:
     script = """
 from boiler.search import export
 from boiler.catalog.items import EXPORTED, Item
@@ -97,15 +97,15 @@ print(json.dumps([EXPORTED[-1], export.items_csv([Item(0, "a.wav", mood="calm")]
     assert csv.splitlines()[1].endswith(",calm")
 
 
-def test_the_catalog_returns_it_once_a_migration_has_added_it(tmp_path: Path) -> None:
+def test_the_catalog_returns_a_new_field_after_a_migration(tmp_path: Path) -> None:
     script = """
 sys.path.insert(0, sys.argv[3])
-from catalogs import add_files, hear
+from catalogs import add_files, add_vectors
 from boiler.catalog.catalog import Catalog
 
 with Catalog(Path(sys.argv[2]) / "catalogue.sqlite") as catalog:
     add_files(catalog, "a.wav")
-    hear(catalog, 1, "hash")
+    add_vectors(catalog, 1, "hash")
     catalog.db.execute("ALTER TABLE files ADD COLUMN mood TEXT")
     catalog.db.execute("UPDATE files SET mood = 'calm'")
     view = catalog.db.execute("SELECT sql FROM sqlite_master WHERE name = 'heard'").fetchone()[0]
@@ -117,7 +117,7 @@ with Catalog(Path(sys.argv[2]) / "catalogue.sqlite") as catalog:
 
 
 @pytest.mark.parametrize("kind", ["bag_top", "mfcc"])
-def test_an_index_published_before_it_was_added_gives_its_default(tmp_path: Path, kind: str) -> None:
+def test_an_older_index_gives_the_default_of_a_new_field(tmp_path: Path, kind: str) -> None:
     with tarfile.open(SAVED) as tar:
         tar.extractall(tmp_path, filter="data")
     script = """

@@ -37,7 +37,7 @@ def test_size_and_time_are_those_of_the_file(tmp_path: Path) -> None:
     assert (found.size_bytes, found.mtime_ns, found.file) == (1, stat.st_mtime_ns, None)
 
 
-def test_hidden_and_system_things_are_left_out(tmp_path: Path) -> None:
+def test_hidden_and_system_files_are_left_out(tmp_path: Path) -> None:
     make(tmp_path, "a.wav", ".b.wav", ".git/c.wav", "x/._a.wav", "__MACOSX/a.wav", "@eaDir/a.wav", "$RECYCLE.BIN/b.wav")
     assert ids(tmp_path) == ["a.wav"]
 
@@ -59,7 +59,9 @@ def test_a_folder_with_the_name_of_a_sound_is_a_folder(tmp_path: Path) -> None:
         (("DRUMS",), (), []),
     ],
 )
-def test_globs_choose(tmp_path: Path, include: tuple[str, ...], exclude: tuple[str, ...], expected: list[str]) -> None:
+def test_globs_include_and_exclude(
+    tmp_path: Path, include: tuple[str, ...], exclude: tuple[str, ...], expected: list[str]
+) -> None:
     make(tmp_path, "drums/a/one.wav", "drums/two.wav", "voice/two.wav", "one.ogg")
     assert ids(tmp_path, include=include, exclude=exclude) == expected
 
@@ -77,7 +79,7 @@ def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
     assert unreadable.reasons == {}
 
 
-def test_a_sound_that_cannot_be_looked_at_is_named(tmp_path: Path) -> None:
+def test_an_unreadable_sound_is_reported(tmp_path: Path) -> None:
     make(tmp_path, "a.wav")
     (tmp_path / "dead.wav").symlink_to("nowhere.wav")
     (tmp_path / "loop.wav").symlink_to("loop.wav")
@@ -86,7 +88,7 @@ def test_a_sound_that_cannot_be_looked_at_is_named(tmp_path: Path) -> None:
     assert sorted(unreadable.reasons) == ["dead.wav", "loop.wav"]
 
 
-def test_a_pipe_with_the_name_of_a_sound_is_passed_by(tmp_path: Path) -> None:
+def test_a_pipe_with_the_name_of_a_sound_is_skipped(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.wav")
     assert ids(tmp_path) == []
 
@@ -108,7 +110,7 @@ def test_a_name_that_is_not_utf8_has_an_id_that_can_be_written_anywhere(tmp_path
     assert found.path(tmp_path).read_bytes() == b"x"
 
 
-def test_of_two_spellings_of_one_id_one_is_taken_and_the_other_named(tmp_path: Path) -> None:
+def test_of_two_files_with_the_same_id_one_is_used_and_the_other_reported(tmp_path: Path) -> None:
     make(tmp_path, "\u00e9.wav", "e\u0301.wav")
     unreadable = scan.Unreadable()
     assert ids(tmp_path, unreadable=unreadable) == ["\u00e9.wav"]
@@ -116,7 +118,7 @@ def test_of_two_spellings_of_one_id_one_is_taken_and_the_other_named(tmp_path: P
     assert "Unicode" in reason
 
 
-def test_what_cannot_be_listed_hides_what_stands_below_it() -> None:
+def test_a_folder_that_cannot_be_listed_covers_all_files_below_it() -> None:
     unreadable = scan.Unreadable({"a/b": "no"})
     assert unreadable.hides("a/b/c.wav")
     assert not unreadable.hides("a/bc.wav")
@@ -124,7 +126,7 @@ def test_what_cannot_be_listed_hides_what_stands_below_it() -> None:
 
 
 @pytest.mark.parametrize("name", ["missing", "file.wav"])
-def test_what_is_no_folder_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_path_that_is_no_folder_is_refused(tmp_path: Path, name: str) -> None:
     make(tmp_path, "file.wav")
     with pytest.raises(CorpusError, match="is not a folder"):
         ids(tmp_path / name)

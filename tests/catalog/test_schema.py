@@ -1,4 +1,4 @@
-"""A catalog is made once, an older one is brought up to date with all that is in it, a newer one is refused."""
+"""A catalog is created once, an older one is migrated with its contents, a newer one is refused."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from boiler.catalog import schema
 from boiler.catalog.catalog import Catalog
 from boiler.errors import CatalogError
 
-# What version 1 wrote, with a sound of two windows, a broken one, one that was too slow, and one yet to be heard.
+# A catalog of version 1 with a sound of two windows, a broken one, one that timed out, and one not yet embedded.
 VERSION_1 = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE files (
@@ -56,7 +56,7 @@ PRAGMA user_version = 1;
 """
 
 
-def test_a_catalog_of_version_1_keeps_all_it_holds(tmp_path: Path) -> None:
+def test_a_catalog_of_version_1_keeps_its_contents(tmp_path: Path) -> None:
     with closing(sqlite3.connect(tmp_path / "c.sqlite")) as old:
         old.executescript(VERSION_1)
     for _ in range(2):
@@ -65,12 +65,12 @@ def test_a_catalog_of_version_1_keeps_all_it_holds(tmp_path: Path) -> None:
             assert (store.get("birth"), store.revision) == ("long ago", 7)
             assert [(item.id, item.label, item.duration_s) for item in store.items(str)] == [("a.wav", "dog", 12.288)]
             assert [np.frombuffer(row[3], "<f4").tolist() for row in store.rows()] == [[1, 2], [3, 4]]
-            # What had been given up for want of time is tried again; what is broken is not.
+            # The file that timed out is tried again; the broken one is not.
             assert [pending.n for pending in store.queue] == [3, 4]
             assert [failure.id for failure in store.failures()] == ["b.wav", "c.wav"]
 
 
-def test_tables_of_an_old_catalog_are_in_the_end_those_of_a_new_one(tmp_path: Path) -> None:
+def test_a_migrated_catalog_has_the_tables_of_a_new_one(tmp_path: Path) -> None:
     def tables(path: Path) -> dict[str, set[tuple[object, ...]]]:
         with closing(schema.connect(path)) as db:
             names = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")]
@@ -90,7 +90,7 @@ def test_a_newer_catalog_is_refused(tmp_path: Path, make: Callable[[Path], None]
         Catalog(tmp_path / "c.sqlite")
 
 
-def test_an_upgrade_that_fails_leaves_the_old_catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_migration_leaves_the_old_catalog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with closing(sqlite3.connect(tmp_path / "c.sqlite")) as old:
         old.executescript(VERSION_1)
     monkeypatch.setitem(schema._MIGRATIONS, 1, ("DROP TABLE runs;", "nonsense;"))
@@ -101,7 +101,7 @@ def test_an_upgrade_that_fails_leaves_the_old_catalog(tmp_path: Path, monkeypatc
         assert store.begin_run("now") == 1
 
 
-def test_of_two_that_open_a_new_catalog_at_once_one_makes_it(tmp_path: Path) -> None:
+def test_two_processes_may_create_a_catalog_at_once(tmp_path: Path) -> None:
     def birth(_: int) -> str | None:
         with Catalog(path) as store:
             return store.get("birth")

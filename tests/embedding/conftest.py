@@ -1,4 +1,4 @@
-"""Weights in Keras's layout, random ones, under the published names."""
+"""Random weights in Keras's layout under the published names."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from boiler.model.l3 import AudioNetwork, ImageNetwork
 
 @pytest.fixture(scope="session")
 def weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a weight file for every published network, all of sound the same. Do not write there."""
+    """A folder with a weight file for every published network; those of sound are identical. Do not write there."""
     folder = tmp_path_factory.mktemp("weights")
     for modality, channels, last in (("audio", 1, "audio_embedding_layer"), ("image", 3, "vision_embedding_layer")):
         first = folder / f"{modality}.h5"
@@ -28,14 +28,14 @@ def weights_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def small_sound_model() -> L3AudioModel:
-    """A network of sound that takes a moment, D = 48."""
+    """A small sound network, D = 48."""
     network = AudioNetwork("mel128", 6144, channels=(1, 1, 1, 4))
     return L3AudioModel(network)
 
 
 @pytest.fixture(scope="session")
 def small_picture_model() -> L3ImageModel:
-    """A network of pictures that takes a moment, D = 64."""
+    """A small image network, D = 64."""
     return L3ImageModel(ImageNetwork(8192, channels=(1, 1, 1, 4)))
 
 

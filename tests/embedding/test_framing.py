@@ -1,4 +1,4 @@
-"""Frames: the published arithmetic, the same in blocks as in one piece; batches across jobs."""
+"""Frames follow the published definition, in blocks as in one piece; batches are filled across jobs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def by_definition(sound: Floats, framing: Framing) -> Floats:
-    """As OpenL3 does it: pad in front, pad behind to a whole hop, cut."""
+    """The definition of OpenL3: pad in front, pad at the end to a whole hop, cut."""
     size, hop = framing.frame_samples, framing.hop_samples
     padded = np.concatenate([np.zeros(size // 2 if framing.center else 0, np.float32), sound])
     missing = size - len(padded) if len(padded) < size else -(len(padded) - size) % hop
@@ -33,7 +33,7 @@ def by_definition(sound: Floats, framing: Framing) -> Floats:
     n_cuts=st.integers(0, 5),
     seed=st.integers(0, 99),
 )
-def test_frames_are_those_of_the_definition_however_the_sound_comes(
+def test_frames_follow_the_definition_for_any_block_size(
     n_samples: int, frame_samples: int, hop_samples: int, center: bool, n_cuts: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
@@ -48,14 +48,14 @@ def test_frames_are_those_of_the_definition_however_the_sound_comes(
     assert (cutter.n_samples, cutter.peak) == (n_samples, n_samples)
 
 
-def test_memory_does_not_grow_with_the_sound() -> None:
+def test_memory_does_not_grow_with_the_length_of_the_sound() -> None:
     cutter = FrameCutter(Framing(100, 10, True))
     for _ in range(50):
         cutter.push(np.ones(1_000, np.float32))
     assert len(cutter._held) < 1_200
 
 
-def test_batches_are_filled_across_jobs_and_results_come_by_job() -> None:
+def test_batches_are_filled_across_jobs_and_results_are_per_job() -> None:
     sizes: list[int] = []
 
     def double(batch: Floats) -> Floats:
@@ -95,6 +95,6 @@ def test_a_job_that_fails_late_loses_only_itself() -> None:
 
 
 @pytest.mark.parametrize("count", [0, 1, 5])
-def test_no_job_is_lost_or_invented(count: int) -> None:
+def test_every_job_gives_exactly_one_result(count: int) -> None:
     jobs = ((at, iter([np.zeros((1, 1), np.float32)])) for at in range(count))
     assert [key for key, _ in in_batches(jobs, lambda batch: batch, 2)] == list(range(count))

@@ -1,7 +1,7 @@
-"""HEAR's interface: the checks of its public validator, made again.
+"""The HEAR interface, with the checks of the public validator.
 
-The validator itself (hearvalidator on PyPI) requires TensorFlow to be installed, and is made for Python 3.8; so its
-checks are here: of types, shapes, sizes, rates, spacing, and of sounds of several lengths and counts.
+The validator itself (hearvalidator on PyPI) requires TensorFlow and Python 3.8, so its checks are repeated here: types,
+shapes, sizes, rates, spacing, and sounds of several lengths and counts.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def sounds(model: HearModel, n_sounds: int, seconds: float) -> Tensor:
     return torch.rand(n_sounds, round(seconds * model.sample_rate), generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def test_a_model_says_its_rate_and_sizes(model: HearModel) -> None:
+def test_a_model_states_its_rate_and_sizes(model: HearModel) -> None:
     assert isinstance(model, torch.nn.Module)
     assert isinstance(model.sample_rate, int)
     assert model.sample_rate in ACCEPTED_RATES_HZ
@@ -38,7 +38,7 @@ def test_a_model_says_its_rate_and_sizes(model: HearModel) -> None:
 
 
 @pytest.mark.parametrize(("n_sounds", "seconds"), [(1, 0.3), (2, 1.0)])
-def test_timestamp_embeddings_are_as_the_validator_wants_them(model: HearModel, n_sounds: int, seconds: float) -> None:
+def test_timestamp_embeddings_pass_the_checks_of_the_validator(model: HearModel, n_sounds: int, seconds: float) -> None:
     embeddings, timestamps = hear.get_timestamp_embeddings(sounds(model, n_sounds, seconds), model)
     assert embeddings.dtype == timestamps.dtype == torch.float32
     assert embeddings.ndim == 3
@@ -53,14 +53,14 @@ def test_timestamp_embeddings_are_as_the_validator_wants_them(model: HearModel, 
 
 
 @pytest.mark.parametrize(("n_sounds", "seconds"), [(1, 0.3), (2, 1.3)])
-def test_scene_embeddings_are_as_the_validator_wants_them(model: HearModel, n_sounds: int, seconds: float) -> None:
+def test_scene_embeddings_pass_the_checks_of_the_validator(model: HearModel, n_sounds: int, seconds: float) -> None:
     embeddings = hear.get_scene_embeddings(sounds(model, n_sounds, seconds), model)
     assert embeddings.dtype == torch.float32
     assert embeddings.shape == (n_sounds, model.scene_embedding_size)
     assert torch.isfinite(embeddings).all()
 
 
-def test_a_sound_has_the_same_embedding_alone_and_among_others(model: HearModel) -> None:
+def test_an_embedding_does_not_depend_on_the_batch(model: HearModel) -> None:
     audio = sounds(model, 3, 0.4)
     together, _ = hear.get_timestamp_embeddings(audio, model)
     alone, _ = hear.get_timestamp_embeddings(audio[1:2], model)
@@ -71,7 +71,7 @@ def test_a_sound_has_the_same_embedding_alone_and_among_others(model: HearModel)
     assert torch.equal(model(audio), hear.get_scene_embeddings(audio, model))
 
 
-def test_an_embedding_is_of_the_sound_around_its_time() -> None:
+def test_a_timestamp_embedding_depends_only_on_the_sound_around_it() -> None:
     """A click changes the embeddings of the frames that it is in, and no others."""
     model = hear.load_model("MFCCStats")
     audio = sounds(model, 1, 3.0) * 0.1
@@ -84,7 +84,7 @@ def test_an_embedding_is_of_the_sound_around_its_time() -> None:
     assert 1_950 <= float(changed.max()) <= 2_050
 
 
-def test_silence_is_finite(model: HearModel) -> None:
+def test_silence_has_finite_embeddings(model: HearModel) -> None:
     assert torch.isfinite(hear.get_scene_embeddings(torch.zeros(1, model.sample_rate), model)).all()
 
 

@@ -1,4 +1,4 @@
-"""What `model` may be: weight files where they are looked for, encoders by name, checkpoint and model directory."""
+"""The argument `model`: weight files and where they are searched, encoder names, checkpoints, model directories."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def model_dir(labelled_folder: Path, tmp_path_factory: pytest.TempPathFactory) -
 
 
 @pytest.mark.slow
-def test_weights_are_found_by_the_variable_as_file_and_as_folder(
+def test_the_environment_variable_may_name_a_weight_file_or_a_folder(
     weights_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(models.WEIGHTS_VARIABLE, str(weights_dir))
@@ -35,7 +35,7 @@ def test_weights_are_found_by_the_variable_as_file_and_as_folder(
     assert models.weights_file("audio", "linear", "music") == weights_dir / "audio.h5"
 
 
-def test_without_weights_the_error_names_file_place_and_what_needs_none(
+def test_without_weights_the_error_names_the_file_its_folder_and_alternatives(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(models.WEIGHTS_VARIABLE, raising=False)
@@ -66,7 +66,7 @@ def test_a_weight_file_of_the_other_modality_is_refused_by_name(weights_dir: Pat
         models.load_image_network(weights_dir / "audio.h5", 512)
 
 
-def test_an_encoder_embeds_a_second_as_a_clip_of_a_second() -> None:
+def test_an_encoder_embeds_one_second_as_a_clip_of_one_second() -> None:
     made = encoder.create("MFCCStats")
     model = models.audio_model("MFCCStats", *SETTINGS)
     second = np.random.default_rng(0).standard_normal(model.sample_rate_hz).astype(np.float32)
@@ -98,12 +98,12 @@ def test_a_model_directory_embeds_with_its_own_encoder(model_dir: Path) -> None:
     frames = np.random.default_rng(0).standard_normal((3, 16_000)).astype(np.float32)
     vectors = model.predict(frames)
     assert vectors.shape == (3, 80)
-    # It has learned from the folder, so it is not the encoder that knows nothing.
+    # It was fitted to the folder, so it differs from the unfitted encoder.
     assert not np.allclose(vectors, models.audio_model("MFCCStats", *SETTINGS).predict(frames), atol=0.1)
 
 
 @pytest.mark.slow
-def test_the_encoder_of_a_directory_is_run_only_when_it_is_its_own(model_dir: Path, tmp_path: Path) -> None:
+def test_a_replaced_encoder_file_in_a_model_directory_is_not_run(model_dir: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(model_dir, copy, symlinks=True)
     (encoder_pt,) = copy.glob("versions/*/encoder.pt")
@@ -112,7 +112,7 @@ def test_the_encoder_of_a_directory_is_run_only_when_it_is_its_own(model_dir: Pa
         models.audio_model(copy, *SETTINGS)
 
 
-def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UnknownNameError, match="MFCCStats"):
         models.audio_model("MFCCStat", *SETTINGS)
     with pytest.raises(EmbeddingError, match="int"):

@@ -1,4 +1,4 @@
-"""OpenL3's interface: what its published tests ask of it, and what they leave open."""
+"""The OpenL3 interface: the properties that its published tests check, and more."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_the_network_reads_its_published_weights_and_the_sound_decides(
 
 
 @pytest.mark.slow
-def test_pictures_by_their_published_weights(weights_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_image_networks_read_their_published_weights(weights_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(weights_dir))
     picture = np.random.default_rng(0).integers(0, 256, (240, 300, 3), dtype=np.uint8)
     embedding = openl3.get_image_embedding(picture, embedding_size=512, content_type="env", verbose=False)
@@ -97,7 +97,7 @@ def test_channels_are_averaged_and_rates_converted(small_sound_model: L3AudioMod
     assert timestamps[-1] == pytest.approx(1.5)
 
 
-def test_a_list_in_is_a_list_out_each_as_if_alone(small_sound_model: L3AudioModel, chirp: Sound) -> None:
+def test_a_list_gives_a_list_with_each_result_as_if_alone(small_sound_model: L3AudioModel, chirp: Sound) -> None:
     other = tone(440, 1.3, 16_000)
     embeddings, timestamps = openl3.get_audio_embedding(
         [chirp, other], [48_000, 16_000], model=small_sound_model, batch_size=7
@@ -161,7 +161,7 @@ def test_wrong_arguments_of_a_sound_raise_one_kind_of_error(
         openl3.get_audio_embedding(**(right | wrong))  # type: ignore[arg-type]
 
 
-def test_wrong_names_are_refused_before_weights_are_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_invalid_names_are_refused_before_weights_are_searched(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv(WEIGHTS_VARIABLE, str(tmp_path))
     for wrong in ({"input_repr": "x"}, {"content_type": "x"}, {"embedding_size": 1}, {"frontend": "x"}):
         with pytest.raises(OpenL3Error):
@@ -173,7 +173,7 @@ def test_wrong_names_are_refused_before_weights_are_looked_for(monkeypatch: pyte
         openl3.load_image_embedding_model()
 
 
-def test_preprocessing_gives_what_the_librosa_front_end_takes(chirp: Sound) -> None:
+def test_preprocessing_gives_the_input_of_the_librosa_front_end(chirp: Sound) -> None:
     assert openl3.preprocess_audio(chirp, 48_000, hop_size=0.5).shape == (4, 1, 48_000)
     for input_repr, shape in (("linear", (257, 197)), ("mel128", (128, 199)), ("mel256", (256, 199))):
         spectrograms = openl3.preprocess_audio(chirp, 48_000, hop_size=0.5, input_repr=input_repr)
@@ -276,7 +276,7 @@ def test_sound_files_give_what_their_samples_give(
     assert (tmp_path / "tone_l3.npz").is_file()
 
 
-def test_what_is_embedded_already_is_left_unless_told(
+def test_existing_output_files_are_kept_unless_overwrite_is_set(
     small_sound_model: L3AudioModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(tmp_path / "tone.wav", tone(440, 1.4, 22_050), 22_050)

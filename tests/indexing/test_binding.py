@@ -1,4 +1,4 @@
-"""The encoder of a directory is made once, and is the same file for sounds and queries."""
+"""The encoder of a model directory is built once, and the same file embeds sounds and queries."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def sample(store: Catalog, root: Path, decoders: Decoders, seed: int = 0) -> Fit
     return FitSample(store, root, decoders, spec=DEFAULT_WINDOWS, batch_size=4, n_windows=1000, seed=seed)
 
 
-def test_a_new_directory_is_bound_and_an_old_one_holds_to_it(store: Catalog) -> None:
+def test_a_new_directory_is_bound_to_its_encoder_and_stays_bound(store: Catalog) -> None:
     assert binding.read_binding(store) is None
     binding.bind_catalog(store, BINDING, force=False)
     binding.bind_catalog(store, BINDING, force=False)
@@ -70,7 +70,7 @@ def test_a_catalog_of_version_0_1_is_bound_to_the_encoder_by_its_new_name(store:
     binding.bind_catalog(store, Binding("JoinedDescriptors", "", "all", 4.096), force=False)
 
 
-def test_a_sample_gives_the_same_windows_each_time_in_batches(store: Catalog, root: Path, decoders: Decoders) -> None:
+def test_a_sample_gives_the_same_batches_each_time(store: Catalog, root: Path, decoders: Decoders) -> None:
     batches = list(sample(store, root, decoders))
     assert [tuple(batch.shape) for batch in batches[:-1]] == [(4, 1, WINDOW_SAMPLES)] * (len(batches) - 1)
     again = list(sample(store, root, decoders))
@@ -79,7 +79,7 @@ def test_a_sample_gives_the_same_windows_each_time_in_batches(store: Catalog, ro
     assert not torch.equal(batches[0], elsewhere[0])
 
 
-def test_the_encoder_is_made_once(store: Catalog, root: Path, decoders: Decoders) -> None:
+def test_the_encoder_is_built_once(store: Catalog, root: Path, decoders: Decoders) -> None:
     path = binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders))
     made = (path.stat().st_mtime_ns, files.sha256_of(path))
     assert (
@@ -89,7 +89,7 @@ def test_the_encoder_is_made_once(store: Catalog, root: Path, decoders: Decoders
     assert store.get("encoder_sha256") == made[1]
 
 
-def test_an_encoder_that_learns_has_learned_from_the_folder(store: Catalog, root: Path, decoders: Decoders) -> None:
+def test_an_encoder_that_needs_fitting_is_fitted_to_the_folder(store: Catalog, root: Path, decoders: Decoders) -> None:
     path = binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders))
     windows = next(iter(sample(store, root, decoders)))[:, 0].numpy()
     learned = EncoderRuntime.load(path).embed(windows)
@@ -115,7 +115,7 @@ def test_a_window_gets_the_same_vector_alone_or_in_a_batch_on_one_thread_or_four
     assert (together * alone).sum(axis=1).min() > 0.99999
 
 
-def test_many_batches_give_the_same_vectors_to_the_bit_on_any_number_of_threads(
+def test_many_batches_give_identical_vectors_on_any_number_of_threads(
     store: Catalog, root: Path, decoders: Decoders
 ) -> None:
     path = binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders))

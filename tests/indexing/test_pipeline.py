@@ -1,4 +1,4 @@
-"""From a folder to an index and back again: what changes, what stays, what is refused."""
+"""Index a folder: what an update changes and keeps, and what is refused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from boiler.store.projector import METADATA, TENSORS
 
 @pytest.fixture
 def folder(labelled_folder: Path, tmp_path: Path) -> Path:
-    """Six sounds of two kinds, to be written to as one likes."""
+    """A writable folder of six sounds of two kinds."""
     for name in ("hum", "whistle"):
         (tmp_path / "sounds" / name).mkdir(parents=True)
         for n in range(3):
@@ -49,7 +49,7 @@ def column(model_dir: Path, name: str) -> list[object]:
         return [row[name] for row in connection.execute("SELECT * FROM items ORDER BY n")]
 
 
-def test_a_folder_becomes_a_model_directory_with_all_its_files(settings: IndexSettings, tmp_path: Path) -> None:
+def test_indexing_writes_all_files_of_a_model_directory(settings: IndexSettings, tmp_path: Path) -> None:
     report = pipeline.index(settings)
     assert (report.n_items, report.n_rows, report.tally.embedded, report.failures) == (6, 6, 6, [])
     top = tmp_path / "m"
@@ -94,7 +94,7 @@ def test_encoder_pt_gives_the_vectors_in_tensors_tsv_where_boiler_cannot_be_impo
     subprocess.run([sys.executable, "-c", script, *map(str, arguments)], check=True, cwd=tmp_path)
 
 
-def test_the_same_folder_gives_the_same_index_to_the_byte(settings: IndexSettings, tmp_path: Path) -> None:
+def test_the_same_folder_gives_a_byte_identical_index(settings: IndexSettings, tmp_path: Path) -> None:
     pipeline.index(settings)
     pipeline.index(replace(settings, model_dir=tmp_path / "again", workers=2))
     for name in ("annoy", "vectors.npy", "pairs.npy", METADATA, TENSORS):
@@ -109,7 +109,7 @@ def test_the_size_of_the_batch_does_not_change_a_vector(settings: IndexSettings,
     assert (one * two).sum(axis=1).min() > 0.99999
 
 
-def test_a_second_run_does_nothing_and_says_so(settings: IndexSettings) -> None:
+def test_a_second_run_does_nothing_and_reports_it(settings: IndexSettings) -> None:
     first = pipeline.index(settings)
     again = pipeline.index(settings)
     assert (again.published, again.generation, again.tally.embedded) == (False, first.generation, 0)
@@ -137,9 +137,7 @@ def test_only_what_changed_is_embedded(settings: IndexSettings, folder: Path, tm
     assert column(tmp_path / "m", "n") == [2, 3, 4, 5, 6, 7]
 
 
-def test_an_index_brought_up_to_date_holds_what_a_fresh_one_holds(
-    settings: IndexSettings, folder: Path, tmp_path: Path
-) -> None:
+def test_an_updated_index_equals_a_fresh_one(settings: IndexSettings, folder: Path, tmp_path: Path) -> None:
     pipeline.index(settings)
     write(folder / "a.wav", tone(500, 30.0, 16_000), 16_000)
     (folder / "hum" / "hum-1.wav").unlink()
@@ -188,7 +186,7 @@ def test_of_a_hostile_corpus_every_file_is_indexed_or_refused_with_a_reason(
     assert (again.published, again.tally.failed) == (False, 0)
 
 
-def test_a_folder_of_nothing_but_broken_and_silent_files_publishes_nothing_and_says_why(
+def test_a_folder_of_broken_and_silent_files_is_refused_with_the_reason(
     settings: IndexSettings, tmp_path: Path
 ) -> None:
     (tmp_path / "bad").mkdir()
@@ -203,7 +201,7 @@ def test_a_folder_of_nothing_but_broken_and_silent_files_publishes_nothing_and_s
     assert (report.n_items, report.n_rows) == (7, 6)
 
 
-def test_silence_is_an_item_and_no_row(settings: IndexSettings, folder: Path, tmp_path: Path) -> None:
+def test_a_silent_sound_is_an_item_without_rows(settings: IndexSettings, folder: Path, tmp_path: Path) -> None:
     write(folder / "silent.wav", np.zeros(30_000), 16_000)
     report = pipeline.index(settings)
     assert (report.n_items, report.n_rows) == (7, 6)
@@ -211,9 +209,7 @@ def test_silence_is_an_item_and_no_row(settings: IndexSettings, folder: Path, tm
     assert "silent.wav" not in (tmp_path / "m" / METADATA).read_text()
 
 
-def test_long_sounds_have_many_windows_or_the_first_alone(
-    settings: IndexSettings, folder: Path, tmp_path: Path
-) -> None:
+def test_long_sounds_have_many_windows_or_only_the_first(settings: IndexSettings, folder: Path, tmp_path: Path) -> None:
     write(folder / "long.wav", tone(300, 40.0, 8_000), 8_000)
     all_of_it = pipeline.index(replace(settings, include=("long.wav",)))
     first = pipeline.index(replace(settings, include=("long.wav",), windows="first", model_dir=tmp_path / "f"))
@@ -222,7 +218,7 @@ def test_long_sounds_have_many_windows_or_the_first_alone(
     assert table(tmp_path / "f")[1][2:4] == ["0.000", "8.192"]
 
 
-def test_addresses_are_made_of_the_template(settings: IndexSettings, folder: Path, tmp_path: Path) -> None:
+def test_urls_are_built_from_the_template(settings: IndexSettings, folder: Path, tmp_path: Path) -> None:
     (folder / "hum" / "hum-0.wav").rename(folder / "hum" / "a b.wav")
     pipeline.index(settings)
     report = pipeline.index(replace(settings, url_template="https://x.org/{folder}/{stem}?{name}"))
@@ -233,7 +229,7 @@ def test_addresses_are_made_of_the_template(settings: IndexSettings, folder: Pat
         pipeline.index(replace(settings, url_template="{title}"))
 
 
-def test_a_table_brings_labels_and_columns_to_filter_by(settings: IndexSettings, folder: Path, tmp_path: Path) -> None:
+def test_a_table_gives_labels_and_columns_for_filters(settings: IndexSettings, folder: Path, tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("file_name,label,bpm\nhum/hum-0.wav,low,60\n")
     pipeline.index(replace(settings, metadata=tmp_path / "m.csv"))
     assert column(tmp_path / "m", "label") == ["low", "hum", "hum", "whistle", "whistle", "whistle"]
@@ -258,7 +254,7 @@ def test_planning_writes_nothing(settings: IndexSettings, folder: Path, tmp_path
 # --- refused ---------------------------------------------------------------------------------------------------------
 
 
-def test_another_encoder_or_other_windows_are_refused_and_forced(settings: IndexSettings, tmp_path: Path) -> None:
+def test_another_encoder_or_other_windows_need_force(settings: IndexSettings, tmp_path: Path) -> None:
     pipeline.index(settings)
     name = generation.current_name(tmp_path / "m")
     with pytest.raises(ModelDirError, match=r"windows: all there, first now.*--model_dir, or --force"):
@@ -268,7 +264,7 @@ def test_another_encoder_or_other_windows_are_refused_and_forced(settings: Index
     assert (forced.tally.embedded, generation.open(tmp_path / "m").header.windows) == (6, "first")
 
 
-def test_what_was_not_said_is_as_it_was(settings: IndexSettings, folder: Path, tmp_path: Path) -> None:
+def test_omitted_settings_are_those_of_the_last_run(settings: IndexSettings, folder: Path, tmp_path: Path) -> None:
     pipeline.index(replace(settings, windows="first", hop_s=2.0, exclude=("whistle",)))
     report = pipeline.index(IndexSettings(folder, model_dir=tmp_path / "m", workers=1))
     assert (report.published, report.n_items) == (False, 3)
@@ -295,7 +291,7 @@ def test_what_was_not_said_is_as_it_was(settings: IndexSettings, folder: Path, t
         ({"device": "abacus"}, SettingsError),
     ],
 )
-def test_what_cannot_work_is_refused_before_the_work(
+def test_invalid_settings_are_refused_before_any_work(
     settings: IndexSettings, change: dict[str, object], error: type[Exception], tmp_path: Path
 ) -> None:
     with pytest.raises(error):
@@ -315,7 +311,9 @@ def test_a_folder_that_is_mostly_gone_is_refused_unless_forced(
     assert pipeline.index(replace(settings, force=True)).n_items == 2
 
 
-def test_a_lost_encoder_is_refused_not_made_anew(settings: IndexSettings, folder: Path, tmp_path: Path) -> None:
+def test_a_missing_encoder_is_refused_and_not_built_again(
+    settings: IndexSettings, folder: Path, tmp_path: Path
+) -> None:
     pipeline.index(settings)
     (tmp_path / "m" / ".encoder.pt").unlink()
     write(folder / "new.wav", tone(500, 1.0, 16_000), 16_000)
@@ -328,7 +326,7 @@ def test_a_lost_encoder_is_refused_not_made_anew(settings: IndexSettings, folder
         pipeline.index(settings)
 
 
-def test_a_damaged_index_is_made_again_from_the_catalog(settings: IndexSettings, tmp_path: Path) -> None:
+def test_a_damaged_index_is_rebuilt_from_the_catalog(settings: IndexSettings, tmp_path: Path) -> None:
     pipeline.index(settings)
     (tmp_path / "m" / "vectors.npy").resolve().unlink()
     with pytest.raises(ModelDirError):

@@ -1,4 +1,4 @@
-"""What a run says of itself."""
+"""The report of an indexing run."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def report(**changes: object) -> Report:
     return Report(**(values | changes))
 
 
-def test_the_speed_and_what_bounds_it_are_told() -> None:
+def test_the_report_has_speed_and_bottleneck() -> None:
     text = "\n".join(report().lines())
     assert "2.5 files a second, 180 hours of sound an hour; embedding was the bottleneck" in text
     assert "decoding was the bottleneck" in "\n".join(
@@ -36,26 +36,26 @@ def test_the_speed_and_what_bounds_it_are_told() -> None:
     )
 
 
-def test_nothing_done_says_nothing_of_speed() -> None:
+def test_a_run_without_work_reports_no_speed() -> None:
     text = "\n".join(report(tally=EmbedTally(), published=False).lines())
     assert "files a second" not in text
     assert "nothing changed" in text
 
 
-def test_many_failures_are_listed_in_part_and_counted_in_full() -> None:
+def test_the_first_failures_are_listed_and_all_are_counted() -> None:
     lines = list(report(failures=[Failure(f"{n}.wav", "is empty") for n in range(60)]).failure_lines())
     assert lines[0] == "60 files could not be decoded:"
     assert lines[1] == "  0.wav: is empty"
     assert lines[-1] == "  and 10 more: boiler status exp/m"
 
 
-def test_json_holds_the_figures() -> None:
+def test_json_has_the_figures() -> None:
     values = json.loads(report(failures=[Failure("a.wav", "is empty")]).to_json())
     assert (values["files_per_s"], values["bottleneck"], values["model_dir"]) == (2.5, "embedding", "exp/m")
     assert values["failures"] == [{"id": "a.wav", "reason": "is empty", "sha256": ""}]
 
 
-def test_a_plan_names_every_file() -> None:
+def test_a_dry_run_lists_every_change() -> None:
     changes = Changes(new=["n.wav"], changed=["c.wav"], moved=[("a.wav", "b.wav")], gone=["g.wav"], unchanged=7)
     assert list(plan_lines(changes)) == [
         "new      n.wav",

@@ -127,7 +127,7 @@ def until(true: object, server: Server) -> None:
     deadline = time.monotonic() + START_S
     assert callable(true)
     while not true():
-        assert time.monotonic() < deadline, "".join(server.said)
+        assert time.monotonic() < deadline, "".join(server.output)
         time.sleep(0.01)
 
 

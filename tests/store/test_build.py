@@ -1,4 +1,4 @@
-"""The annoy file of a generation answers as exact search does, or exact search is recorded."""
+"""The annoy file of a generation agrees with exact search; invalid vectors are refused."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from boiler.store import generation
 from boiler.store.generation import Header, Item, rows_of
 
 
-def test_the_annoy_file_gives_k_answers_for_k_asked_and_finds_the_row_itself(tmp_path: Path) -> None:
+def test_the_annoy_file_returns_k_rows_and_finds_each_row_itself(tmp_path: Path) -> None:
     opened = publish(tmp_path / "m", n_items=300)
     index = annoy.AnnoyIndex(opened.header.dim, "angular")
     index.load(str(tmp_path / "m" / "annoy"))
@@ -26,7 +26,7 @@ def test_the_annoy_file_gives_k_answers_for_k_asked_and_finds_the_row_itself(tmp
     assert settings["recall_at_10"] >= selection.RECALL_WANTED
 
 
-def test_many_rows_of_the_same_place_are_not_a_failure_of_the_search(tmp_path: Path) -> None:
+def test_recall_counts_equal_rows_as_found(tmp_path: Path) -> None:
     vectors = np.tile(np.float32([1, 2, 3]), (500, 1))
     items = [Item(n, f"{n}.wav") for n in range(500)]
     opened = generation.publish(tmp_path / "m", Header("mine", 3), vectors, rows_of(range(500)), items)

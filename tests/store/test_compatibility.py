@@ -1,4 +1,4 @@
-"""What version 0.1.0 saved still opens, and answers as it did: see fixtures/version_0_1_0."""
+"""Files written by version 0.1.0 still open and give the same answers: see fixtures/version_0_1_0."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def expected(saved: Path) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_generation_opens_whole(saved: Path, expected: dict[str, Any], kind: str) -> None:
+def test_a_generation_passes_its_check(saved: Path, expected: dict[str, Any], kind: str) -> None:
     opened = generation.check(saved / kind)
     assert opened.header.encoder == expected[kind]["encoder"]
     assert opened.header.n_items == len(expected[kind]["items"]) == 10
@@ -99,7 +99,7 @@ def test_an_answer_is_explained_the_same(saved: Path, expected: dict[str, Any], 
 
 
 @pytest.mark.parametrize("name", ["BagTopVQVAE", "BagBottomVQVAE", "PooledVQVAE", "JoinedVQVAE"])
-def test_a_checkpoint_makes_the_same_encoders(saved: Path, expected: dict[str, Any], name: str) -> None:
+def test_a_checkpoint_gives_the_same_encoders(saved: Path, expected: dict[str, Any], name: str) -> None:
     samples = stream.load(saved / "sounds" / expected["sound"])[: 2**17]
     with torch.inference_mode():
         vector = encoder.create(name, saved / "checkpoint.pt")(torch.from_numpy(samples)[None, None])[0]
@@ -111,21 +111,21 @@ def test_a_checkpoint_loads(saved: Path) -> None:
     assert (loaded.epoch, loaded.step) == (1, 3)
 
 
-def test_judgements_are_read(saved: Path) -> None:
+def test_stored_feedback_is_read(saved: Path) -> None:
     feedback = FeedbackStore(saved / "bag_top")
     assert feedback.verdicts("item:organ/organ_3.wav") == FeedbackSummary(("bell/bell_4.wav",), ("rain/rain_2.wav",))
     assert feedback.verdicts("item:organ/organ_3.wav", user="somebody") == FeedbackSummary(("bell/bell_4.wav",), ())
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_status_says_what_it_holds(saved: Path, kind: str) -> None:
+def test_status_reads_it(saved: Path, kind: str) -> None:
     found = status(saved / kind, check=True)
     assert (found.n_items, found.n_rows, found.n_silent) == (10, 12, 0)
     assert list(found.failures) == ["broken.wav"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_update_goes_on_without_embedding_anything_again(saved: Path, tmp_path: Path, kind: str) -> None:
+def test_an_update_embeds_nothing_again(saved: Path, tmp_path: Path, kind: str) -> None:
     sounds = Path(shutil.copytree(saved / "sounds", tmp_path / "sounds"))
     model_dir = Path(shutil.copytree(saved / kind, tmp_path / kind, symlinks=True))
     settings = IndexSettings(sounds, model_dir=model_dir, device="cpu", workers=1)

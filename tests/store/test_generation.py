@@ -1,4 +1,4 @@
-"""A reader sees the old index or the new one, whole; damage is refused; the one before can be brought back."""
+"""Publishing is atomic, damaged generations are refused, and the previous one can be restored."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from boiler.store.generation import Failure, Header, Item, rows_of
 from boiler.store.projector import METADATA, TENSORS
 
 
-def test_what_was_published_is_what_is_read(tmp_path: Path) -> None:
+def test_a_generation_is_read_as_it_was_published(tmp_path: Path) -> None:
     publish(tmp_path / "m", failures=[Failure("bad.wav", "is empty")], meta={"wav_dir": "/sounds"})
     opened = generation.open(tmp_path / "m")
     assert opened.header.encoder == "mine"
@@ -50,7 +50,7 @@ def test_an_items_vector_is_the_mean_of_its_rows_at_unit_length(tmp_path: Path) 
     assert opened.item_vectors[4] == pytest.approx(mean / np.linalg.norm(mean), abs=1e-6)
 
 
-def test_the_table_and_the_tensors_stand_in_the_order_of_the_rows(tmp_path: Path) -> None:
+def test_table_and_tensors_are_in_the_order_of_the_rows(tmp_path: Path) -> None:
     opened = publish(tmp_path / "m")
     top = tmp_path / "m"
     lines = (top / METADATA).read_text().splitlines()
@@ -61,7 +61,7 @@ def test_the_table_and_the_tensors_stand_in_the_order_of_the_rows(tmp_path: Path
     assert np.array_equal(tensors, opened.vectors)
 
 
-def test_random_pairs_are_of_different_items_and_rise(tmp_path: Path) -> None:
+def test_random_pairs_are_of_different_items_and_sorted(tmp_path: Path) -> None:
     pairs = publish(tmp_path / "m").pairs
     assert len(pairs) == 100_000
     assert (np.diff(pairs) >= 0).all()
@@ -72,12 +72,12 @@ def test_one_item_has_no_pairs(tmp_path: Path) -> None:
     assert len(publish(tmp_path / "m", n_items=2).pairs) == 0
 
 
-def test_an_index_of_nothing_opens(tmp_path: Path) -> None:
+def test_an_empty_index_opens(tmp_path: Path) -> None:
     opened = publish(tmp_path / "m", n_items=1)
     assert (opened.header.n_rows, opened.header.n_items) == (0, 1)
 
 
-def test_the_same_input_gives_the_same_files_to_the_byte(tmp_path: Path) -> None:
+def test_the_same_input_gives_byte_identical_files(tmp_path: Path) -> None:
     one, other = publish(tmp_path / "one", seed=7), publish(tmp_path / "other", seed=7)
     names = {path.relative_to(one.path) for path in one.path.rglob("*") if path.is_file()}
     for name in names - {Path("boiler.json"), Path("manifest.json")}:
@@ -89,7 +89,7 @@ def test_the_same_input_gives_the_same_files_to_the_byte(tmp_path: Path) -> None
     ("numbers", "ids", "reason"),
     [([0, 1, 0], "ab", "sorted by n"), ([0, 2], "ab", "not among"), ([0, 1], "a", "not among")],
 )
-def test_arrays_and_items_that_do_not_belong_together_are_refused(
+def test_arrays_and_items_that_do_not_match_are_refused(
     tmp_path: Path, numbers: list[int], ids: str, reason: str
 ) -> None:
     publish(tmp_path / "m")
@@ -103,7 +103,7 @@ def test_arrays_and_items_that_do_not_belong_together_are_refused(
     assert [name for name in os.listdir(tmp_path / "m" / "versions") if name.startswith(".")] == []  # noqa: PTH208
 
 
-def test_the_last_two_are_kept_and_the_one_before_comes_back(tmp_path: Path) -> None:
+def test_the_last_two_generations_are_kept_and_rollback_restores_the_previous(tmp_path: Path) -> None:
     opened = [publish(tmp_path / "m", seed=seed) for seed in range(4)]
     assert generation.names(tmp_path / "m") == [opened[2].name, opened[3].name]
     assert generation.rollback(tmp_path / "m").name == opened[2].name
@@ -115,7 +115,7 @@ def test_the_last_two_are_kept_and_the_one_before_comes_back(tmp_path: Path) -> 
     with pytest.raises(ModelDirError, match="no rollback to undo"):
         generation.undo_rollback(tmp_path / "m")
     generation.rollback(tmp_path / "m")
-    # what comes next comes after all that were there, and the one that was taken back is not kept for it
+    # the next generation gets the highest number, and the one that was rolled back is deleted
     latest = publish(tmp_path / "m", seed=9)
     assert latest.name > opened[3].name or latest.name.split("-")[0] == opened[3].name.split("-")[0]
     assert generation.names(tmp_path / "m") == [opened[2].name, latest.name]
@@ -159,7 +159,7 @@ def test_a_copy_opens_and_can_be_published_to(tmp_path: Path, links: bool) -> No
 # --- refused ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_folder_that_is_no_model_directory_says_what_to_do(tmp_path: Path) -> None:
+def test_a_folder_that_is_no_model_directory_is_refused_with_advice(tmp_path: Path) -> None:
     with pytest.raises(ModelDirError, match=r"no model directory .*missing: make one with boiler index"):
         generation.open(tmp_path / "missing")
     with pytest.raises(ModelDirError, match="run boiler index"):
@@ -167,7 +167,7 @@ def test_a_folder_that_is_no_model_directory_says_what_to_do(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("target", ["nowhere", "versions/000009-none"])
-def test_a_pointer_to_nothing_is_refused(tmp_path: Path, target: str) -> None:
+def test_a_dangling_pointer_is_refused(tmp_path: Path, target: str) -> None:
     publish(tmp_path / "m")
     pointer = tmp_path / "m" / "current"
     pointer.unlink()
@@ -182,9 +182,7 @@ FILES = ["vectors.npy", "rows.npy", "item_vectors.npy", "pairs.npy", "annoy", "m
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "shorter"])
 @pytest.mark.parametrize("name", [*FILES, "manifest.json", "encoder.pt"])
-def test_a_file_that_is_missing_or_of_another_size_is_refused_at_opening(
-    tmp_path: Path, name: str, damage: str
-) -> None:
+def test_a_missing_or_truncated_file_is_refused_at_opening(tmp_path: Path, name: str, damage: str) -> None:
     (tmp_path / "e.pt").write_bytes(b"weights")
     file = publish(tmp_path / "m", encoder_pt=tmp_path / "e.pt").path / name
     data = file.read_bytes()
@@ -298,7 +296,7 @@ def test_a_file_system_without_links_gets_real_files(tmp_path: Path, monkeypatch
 # --- more of what is refused -----------------------------------------------------------------------------------------
 
 
-def test_another_encoder_is_refused_at_opening(tmp_path: Path) -> None:
+def test_a_replaced_encoder_is_refused_at_opening(tmp_path: Path) -> None:
     (tmp_path / "e.pt").write_bytes(b"weights")
     opened = publish(tmp_path / "m", encoder_pt=tmp_path / "e.pt")
     (opened.path / "encoder.pt").unlink()
@@ -324,7 +322,7 @@ def test_another_format_is_refused_with_the_version_that_wrote_it(tmp_path: Path
         generation.open(tmp_path / "m")
 
 
-def test_a_second_writer_is_refused_and_the_first_named(tmp_path: Path) -> None:
+def test_a_second_writer_is_refused_with_the_process_of_the_first(tmp_path: Path) -> None:
     holder = subprocess.Popen(
         [
             sys.executable,
@@ -347,7 +345,7 @@ def test_a_second_writer_is_refused_and_the_first_named(tmp_path: Path) -> None:
 
 # --- kills -----------------------------------------------------------------------------------------------------------
 
-# A process that forks a writer for each line to be killed at: what has to be imported is imported once.
+# Forks a writer for each line at which it is to be killed, so that modules are imported only once.
 KILLED = textwrap.dedent("""
     import os, signal, sys
     from pathlib import Path
@@ -400,14 +398,14 @@ KILLED = textwrap.dedent("""
 """)
 
 
-def kills_survived(model_dir: Path, begin: int, step: int) -> int:
-    """Publish again and again, killed at line `begin` of boiler's code, then `step` lines later, until one comes
-    through; after each kill the index is checked to the last byte."""
+def count_kills(model_dir: Path, begin: int, step: int) -> int:
+    """Publish repeatedly, killed at line `begin` of boiler's code, then `step` lines later each time, until it
+    finishes; check every byte of the index after each kill. Returns the number of kills."""
     script = KILLED.format(tests=str(Path(__file__).parents[1]))
-    words = [sys.executable, "-c", script, str(model_dir), str(begin), str(step)]
-    # One thread: a forked process has none of those that OpenMP keeps, and would wait for them for ever.
+    command = [sys.executable, "-c", script, str(model_dir), str(begin), str(step)]
+    # One thread: a forked process does not have the threads of OpenMP and would wait for them for ever.
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return int(done.stdout)
 
@@ -415,14 +413,14 @@ def kills_survived(model_dir: Path, begin: int, step: int) -> int:
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_kill_at_any_line_of_publishing_leaves_the_old_index_or_the_new(tmp_path: Path) -> None:
-    assert kills_survived(tmp_path / "m", 0, 1) > 500
+    assert count_kills(tmp_path / "m", 0, 1) > 500
 
 
 def test_a_kill_at_some_lines_of_publishing_leaves_the_old_index_or_the_new(tmp_path: Path) -> None:
-    assert kills_survived(tmp_path / "m", 13, 67) > 5
+    assert count_kills(tmp_path / "m", 13, 67) > 5
 
 
-def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_writer_are_removed_by_the_next(tmp_path: Path) -> None:
     publish(tmp_path / "m")
     versions = tmp_path / "m" / "versions"
     (versions / ".building-000007-dead").mkdir()
@@ -433,14 +431,14 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> Non
     assert generation.open(tmp_path / "m").name == opened.name
 
 
-def test_readers_see_one_generation_whole_while_others_are_published(tmp_path: Path) -> None:
+def test_readers_see_complete_generations_while_others_are_published(tmp_path: Path) -> None:
     publish(tmp_path / "m", n_items=10, seed=10)
     wrong: list[str] = []
     seen: set[str] = set()
     stop = threading.Event()
 
     def read() -> None:
-        while not stop.wait(0.002):  # without a pause two readers keep the writer from the interpreter for a minute
+        while not stop.wait(0.002):  # without a pause two readers hold the GIL and delay the writer for a minute
             opened = generation.open(tmp_path / "m")
             seen.add(opened.name)
             n_items = opened.header.seed  # seeds are chosen to be the number of items
@@ -464,10 +462,10 @@ def test_readers_see_one_generation_whole_while_others_are_published(tmp_path: P
     ["boiler.store.generation.folder_of", "boiler.store.manifest.read_manifest", "boiler.store.manifest.check_sizes",
      "boiler.files.sha256_of", "boiler.store.generation._map"],
 )  # fmt: skip
-def test_a_generation_removed_while_it_is_opened_gives_way_to_the_current_one(
+def test_if_a_generation_is_removed_while_it_is_opened_the_current_one_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    """Two writers come in between, at any step: the second removes what is being opened."""
+    """Two generations are published while one is opened: the second removes the one being opened."""
     encoder_pt = tmp_path / "mine.pt"
     encoder_pt.write_bytes(b"an encoder")
     publish(tmp_path / "m", encoder_pt=encoder_pt)
@@ -485,7 +483,7 @@ def test_a_generation_removed_while_it_is_opened_gives_way_to_the_current_one(
     assert len(published) == 2
 
 
-def test_the_pointer_moves_after_everything_is_on_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pointer_is_replaced_after_all_files_are_flushed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(tmp_path / "m")
     calls: list[tuple[str, str]] = []
     fsync, replace, rename = os.fsync, os.replace, Path.rename
@@ -505,7 +503,7 @@ def test_the_pointer_moves_after_everything_is_on_the_disk(tmp_path: Path, monke
     assert ("fsync", str(tmp_path / "m")) in calls[pointed:]
 
 
-def test_a_full_disk_leaves_the_old_index_and_nothing_else(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_only_the_old_index(tmp_path: Path) -> None:
     before = publish(tmp_path / "m")
     script = textwrap.dedent(f"""
         import resource, signal, sys

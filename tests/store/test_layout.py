@@ -1,4 +1,4 @@
-"""The map: what sounds alike lies together, the same index gives the same map, and a changed one nearly the same."""
+"""The map: similar sounds are adjacent, the same index gives the same map, and an update moves few points."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DIM = 16
 
 
 def groups(n_items: int, n_groups: int = 4, seed: int = 0) -> tuple[Float32Array, np.ndarray]:
-    """Unit vectors around a few directions, and which direction each is of."""
+    """Unit vectors around a few centres, and the group of each."""
     random = np.random.default_rng(seed)
     centres = random.normal(size=(n_groups, DIM))
     group = random.integers(0, n_groups, n_items)
@@ -30,31 +30,31 @@ def publish(model_dir: Path, vectors: Float32Array, numbers: np.ndarray) -> Near
     return Nearest(model_dir)
 
 
-def of_its_neighbours(xy: np.ndarray, group: np.ndarray) -> float:
-    """How often the nearest on the map is of the same group."""
-    apart = np.linalg.norm(xy[:, None] - xy[None], axis=2)
-    np.fill_diagonal(apart, np.inf)
-    return float((group[apart.argmin(axis=1)] == group).mean())
+def share_of_neighbours_in_group(xy: np.ndarray, group: np.ndarray) -> float:
+    """How often the nearest point on the map is of the same group."""
+    distances = np.linalg.norm(xy[:, None] - xy[None], axis=2)
+    np.fill_diagonal(distances, np.inf)
+    return float((group[distances.argmin(axis=1)] == group).mean())
 
 
 @pytest.mark.parametrize("n_items", [12, 49, 50, 300])
-def test_what_is_alike_lies_together_and_is_of_one_cluster(n_items: int) -> None:
+def test_similar_items_are_adjacent_and_in_one_cluster(n_items: int) -> None:
     vectors, group = groups(n_items)
     places = layout.layout_map(vectors, np.arange(n_items))
     found = layout.collection_map(places, (None,) * n_items)
     assert found.xy.min() >= 0
     assert found.xy.max() <= 1
     assert np.ptp(found.xy, axis=0).max() == pytest.approx(1)
-    assert of_its_neighbours(found.xy, group) > 0.9
+    assert share_of_neighbours_in_group(found.xy, group) > 0.9
     counts = np.bincount(found.cluster)
     assert (np.diff(counts) <= 0).all()
-    if len(counts) >= 4:  # of fewer clusters than groups, some hold two
+    if len(counts) >= 4:  # with fewer clusters than groups, some contain two
         pure = sum(np.bincount(group[found.cluster == one]).max() for one in range(len(counts)))
         assert pure > 0.9 * n_items
 
 
 @pytest.mark.parametrize("n_items", [0, 1, 2, 3])
-def test_there_is_a_map_of_nearly_nothing(n_items: int) -> None:
+def test_there_is_a_map_of_up_to_three_items(n_items: int) -> None:
     vectors, _ = groups(n_items)
     found = layout.collection_map(layout.layout_map(vectors, np.arange(n_items)), (None,) * n_items)
     assert found.xy.shape == (n_items, 2)
@@ -71,14 +71,14 @@ def test_the_same_vectors_give_the_same_map() -> None:
     assert layout.layout_map(vectors, np.arange(200)).tobytes() == layout.layout_map(vectors, np.arange(200)).tobytes()
 
 
-def test_beyond_what_is_laid_out_the_others_go_beside_their_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_items_beyond_the_sample_are_placed_beside_their_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     vectors, group = groups(500)
     monkeypatch.setattr(layout, "MAX_FITTED", 100)
     xy = layout.collection_map(layout.layout_map(vectors, np.arange(500)), (None,) * 500).xy
-    assert of_its_neighbours(xy, group) > 0.9
+    assert share_of_neighbours_in_group(xy, group) > 0.9
 
 
-def test_neighbours_by_cells_are_nearly_all_the_true_ones() -> None:
+def test_approximate_neighbours_are_nearly_all_true_ones() -> None:
     vectors, _ = groups(6_000, n_groups=30)
     assert len(vectors) > layout._EXACT_UP_TO
     rows, distances = layout._neighbours(vectors, vectors[:100], 10)
@@ -87,7 +87,7 @@ def test_neighbours_by_cells_are_nearly_all_the_true_ones() -> None:
     assert (np.diff(distances, axis=1) >= -1e-6).all()
 
 
-def test_a_few_new_items_move_nobody_and_lie_beside_their_like(tmp_path: Path) -> None:
+def test_a_few_new_items_move_no_point_and_are_placed_in_their_group(tmp_path: Path) -> None:
     vectors, group = groups(120)
     before = publish(tmp_path, vectors[:110], np.arange(110)).map()
     kept = np.setdiff1d(np.arange(120), [3, 7])  # two go, ten come
@@ -97,10 +97,10 @@ def test_a_few_new_items_move_nobody_and_lie_beside_their_like(tmp_path: Path) -
     assert after.n.tolist() == kept.tolist()
     old = kept[kept < 110]
     assert (after.xy[: len(old)] == before.xy[old]).all()
-    assert of_its_neighbours(after.xy, group[kept]) > 0.9
+    assert share_of_neighbours_in_group(after.xy, group[kept]) > 0.9
 
 
-def test_an_item_whose_sound_changed_gets_another_place(tmp_path: Path) -> None:
+def test_a_changed_item_moves(tmp_path: Path) -> None:
     vectors, group = groups(100)
     before = publish(tmp_path, vectors, np.arange(100)).map()
     changed = vectors.copy()
@@ -112,20 +112,20 @@ def test_an_item_whose_sound_changed_gets_another_place(tmp_path: Path) -> None:
     assert np.linalg.norm(after.xy[0] - after.xy[other]) < 0.05 < np.linalg.norm(before.xy[0] - after.xy[0])
 
 
-def test_when_many_are_new_it_is_laid_out_again_from_where_things_were(tmp_path: Path) -> None:
+def test_with_many_new_items_the_layout_is_refitted_from_the_old_one(tmp_path: Path) -> None:
     vectors, group = groups(200)
     before = publish(tmp_path, vectors[:140], np.arange(140)).map()
     after = publish(tmp_path, vectors, np.arange(200)).map()
     assert before is not None
     assert after is not None
-    assert of_its_neighbours(after.xy, group) > 0.9
-    for one in range(4):  # each group is still nearest to where it was
+    assert share_of_neighbours_in_group(after.xy, group) > 0.9
+    for one in range(4):  # each group is still nearest to its former place
         old = [before.xy[group[:140] == other].mean(axis=0) for other in range(4)]
         middle = after.xy[group == one].mean(axis=0)
         assert np.argmin([np.linalg.norm(middle - place) for place in old]) == one
 
 
-def test_labels_stand_with_their_items_and_silent_ones_have_no_place(tmp_path: Path) -> None:
+def test_labels_match_their_items_and_silent_items_have_no_point(tmp_path: Path) -> None:
     vectors, _ = groups(4)
     items = [Item(n, f"{n}.wav", duration_s=5.0, label=str(n), silent=n == 2) for n in range(5)]
     rows = rows_of(np.array([0, 1, 3, 4]), end_s=5.0)
@@ -136,7 +136,7 @@ def test_labels_stand_with_their_items_and_silent_ones_have_no_place(tmp_path: P
     assert found.labels == ("0", "1", "3", "4")
 
 
-def test_an_index_from_before_there_were_maps_opens_and_has_none(tmp_path: Path) -> None:
+def test_an_older_index_without_a_map_opens(tmp_path: Path) -> None:
     import json
 
     vectors, _ = groups(5)

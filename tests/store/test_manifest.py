@@ -1,4 +1,4 @@
-"""What a manifest says of the files of a folder, and what it notices."""
+"""A manifest lists size and hash of every file, and detects changes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_every_file_is_listed_with_its_bytes_and_hash(folder: Path) -> None:
     }
 
 
-def test_a_size_is_noticed_at_once_and_a_byte_when_all_are_read(folder: Path) -> None:
+def test_sizes_are_checked_without_reading_and_bytes_by_reading_all_files(folder: Path) -> None:
     files = manifest.read_manifest(folder, [])
     manifest.check_sizes(folder, files)
     assert manifest.changed_files(folder, files) == []
@@ -74,12 +74,12 @@ def test_a_changed_byte_is_noticed_by_the_checksum(folder: Path, has_xxh3: bool)
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", json.dumps({"file": {}}), '{"files": 3}', '{"files": ["a"]}', '{"files": {"a": {}}}']
 )
-def test_what_is_no_manifest_is_refused(folder: Path, text: str) -> None:
+def test_an_invalid_manifest_is_refused(folder: Path, text: str) -> None:
     (folder / manifest.MANIFEST_FILE).write_text(text)
     with pytest.raises(ModelDirError, match="is damaged"):
         manifest.read_manifest(folder, [])
 
 
-def test_what_is_needed_must_be_listed(folder: Path) -> None:
+def test_required_files_must_be_listed(folder: Path) -> None:
     with pytest.raises(ModelDirError, match="does not list three, four"):
         manifest.read_manifest(folder, ["one", "three", "four"])

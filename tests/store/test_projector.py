@@ -1,4 +1,4 @@
-"""TensorBoard opens a model directory as it is."""
+"""TensorBoard can open a model directory directly."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from boiler.store import projector
 
 
 @pytest.mark.parametrize("text", ["tab\there", "line\nbreak", "para\u2029graph", "nothing odd"])
-def test_an_odd_name_stays_one_cell(text: str) -> None:
+def test_a_name_with_tabs_or_line_breaks_stays_one_cell(text: str) -> None:
     stream = io.StringIO()
     projector.write_metadata_row(stream, text, "u", 0.0, 8.192, text)
     (line,) = stream.getvalue().splitlines()
@@ -25,7 +25,7 @@ def test_tensors_read_back_exactly(tmp_path: Path) -> None:
     assert np.array_equal(np.loadtxt(tmp_path / "tensors.tsv", delimiter="\t", dtype=np.float32), vectors)
 
 
-def test_the_events_file_holds_one_set_of_numbers_however_often_it_is_written(tmp_path: Path) -> None:
+def test_writing_the_events_file_again_replaces_it(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
     for step in (1, 2):
@@ -36,8 +36,8 @@ def test_the_events_file_holds_one_set_of_numbers_however_often_it_is_written(tm
     assert [path.name for path in tmp_path.iterdir()] == [projector.EVENTS]
 
 
-def test_tensorboards_projector_plugin_reads_what_we_write(tmp_path: Path) -> None:
-    """Through the plugin's own code, from a model directory as `publish` leaves it; no server is needed for that."""
+def test_the_projector_plugin_reads_the_files(tmp_path: Path) -> None:
+    """Calls the plugin's own code on a published model directory, without a server."""
     from generations import publish
     from tensorboard.plugins import base_plugin
     from tensorboard.plugins.projector.projector_plugin import ProjectorPlugin

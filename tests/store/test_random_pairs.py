@@ -1,4 +1,4 @@
-"""Random pairs are of different items and evenly drawn, and a distance is placed among them."""
+"""Random pairs are of different items, uniformly drawn, and give the rank of a distance."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_one_item_alone_has_no_pairs(n_rows: int) -> None:
     assert len(random_pairs(np.ones((n_rows, 3), np.float32), np.zeros(n_rows, int), seed=0)) == 0
 
 
-def test_they_rise_and_another_seed_draws_others_of_the_same_distribution() -> None:
+def test_they_are_sorted_and_another_seed_has_the_same_distribution() -> None:
     vectors = normalize(np.random.default_rng(0).normal(size=(500, 6)))
     first, second = (random_pairs(vectors, np.arange(500), seed, 20_000) for seed in (0, [0, 998]))
     assert (np.diff(first) >= 0).all()
@@ -38,7 +38,7 @@ def test_they_rise_and_another_seed_draws_others_of_the_same_distribution() -> N
     assert np.abs(closer_than(first, second) - closer_than(first, first)).max() < 1.95 * np.sqrt(2 / 20_000)
 
 
-def test_the_share_that_is_farther_apart() -> None:
+def test_the_share_of_pairs_that_is_farther_apart() -> None:
     pairs = np.array([0.1, 0.5, 0.5, 1.0])
     found = closer_than(np.array([0.0, 0.1, 0.4, 0.5, 2.0]), pairs)
     np.testing.assert_allclose(found, [1.0, 0.75, 0.75, 0.25, 0.0])
