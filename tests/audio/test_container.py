@@ -30,7 +30,7 @@ def floats(*values: float) -> bytes:
     return wav_bytes(np.array(values * 800, "<f4").tobytes(), bits=32, tag=3)
 
 
-# name: (bytes, what is raised, words of the reason)
+# name: (bytes, what is raised, reason of the reason)
 REFUSED: dict[str, tuple[bytes, type[SoundError], str]] = {
     "zero length": (b"", NotASoundError, "empty"),
     "one byte": (b"R", NotASoundError, "not a sound"),
@@ -66,11 +66,11 @@ REFUSED: dict[str, tuple[bytes, type[SoundError], str]] = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_files_without_sound_are_refused_with_name_and_reason(name: str, tmp_path: Path) -> None:
-    data, kind, words = REFUSED[name]
+    data, kind, reason = REFUSED[name]
     path = tmp_path / "sound.wav"
     path.write_bytes(data)
     for source in (path, data):
-        with pytest.raises(kind, match=words) as caught:
+        with pytest.raises(kind, match=reason) as caught:
             stream_module.load(source)
         assert caught.value.path == (str(path) if source is path else "the sound given")
         assert caught.value.reason
@@ -93,7 +93,7 @@ def test_a_path_that_is_no_regular_file_is_refused(tmp_path: Path) -> None:
         stream_module.load("a\0b.wav")
 
 
-def test_a_file_name_that_looks_like_an_ffmpeg_url_is_a_file_name(
+def test_a_file_name_that_looks_like_an_ffmpeg_url_is_opened_as_a_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -103,7 +103,7 @@ def test_a_file_name_that_looks_like_an_ffmpeg_url_is_a_file_name(
 
 
 @pytest.mark.parametrize("name", ["wav-s16", "mp3", "flac", "m4a-aac", "webm-opus"])
-def test_tags_that_are_not_utf8_do_not_matter(name: str, tmp_path: Path) -> None:
+def test_tags_that_are_not_utf8_are_ignored(name: str, tmp_path: Path) -> None:
     path = tmp_path / f"tagged{FORMATS[name].suffix}"
     plain = write(tmp_path / f"plain{FORMATS[name].suffix}", tone(440, 1.0, 48_000), 48_000, name)
     with av.open(plain) as source, av.open(path, "w") as container:
@@ -157,7 +157,7 @@ def test_a_session_description_opens_no_socket(tmp_path: Path) -> None:
 
 
 def test_a_movie_that_refers_to_another_file_does_not_read_it(tmp_path: Path) -> None:
-    # A QuickTime data reference: `dref` says where the samples lie. Ours says "in this file" (flag 1); make it a path.
+    # A QuickTime data reference: `dref` gives the file of the samples: "this file" (flag 1), here replaced by a path.
     secret = write(tmp_path / "secret.mov", tone(1_000, 2.0, 16_000), 16_000, "mov-pcm")
     data = bytearray(secret.read_bytes())
     at = data.index(b"dref")
@@ -186,7 +186,7 @@ def test_ffmpeg_knows_every_container_and_codec_listed() -> None:
 @pytest.mark.parametrize(
     "name", [n for n in FORMATS if n not in ("m4a-aac", "mp4-aac", "mov-aac", "alac", "mov-pcm", "caf")]
 )
-def test_a_truncated_file_is_decoded_as_far_as_it_goes(name: str, tmp_path: Path) -> None:
+def test_a_truncated_file_is_decoded_up_to_its_end(name: str, tmp_path: Path) -> None:
     form = FORMATS[name]
     rate_hz = 48_000
     sound = np.stack([tone(440, 8.0, rate_hz)] * form.channels[0])
@@ -213,13 +213,13 @@ def test_a_header_that_claims_four_gigabytes_is_not_believed() -> None:
 
 @pytest.mark.parametrize("n", [1, 2, 10])
 @pytest.mark.parametrize("rate_hz", [8_000, 16_000])
-def test_a_few_samples_are_a_sound(n: int, rate_hz: int) -> None:
+def test_a_file_of_a_few_samples_is_decoded(n: int, rate_hz: int) -> None:
     samples = stream_module.load(wav_bytes(SECOND[: 2 * n], rate_hz=rate_hz))
     assert len(samples) == n * 16_000 // rate_hz
     assert len(list(cut_windows([samples]))) == 1
 
 
-def test_silence_direct_current_and_clipping_are_sounds() -> None:
+def test_silence_constant_offset_and_clipping_are_decoded() -> None:
     assert is_silent(stream_module.load(wav_bytes(bytes(32_000))))
     direct = stream_module.load(wav_bytes(np.full(16_000, 16_384, "<i2").tobytes()))
     assert np.allclose(direct, 0.5)
@@ -228,7 +228,7 @@ def test_silence_direct_current_and_clipping_are_sounds() -> None:
     assert clipped.max() == 32_767 / 32_768
 
 
-def test_cover_art_alone_is_no_sound(tmp_path: Path) -> None:
+def test_a_file_with_only_cover_art_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "film.mp4"
     with av.open(path, "w") as container:
         stream = container.add_stream("mpeg4", rate=10)
@@ -246,7 +246,7 @@ def id3(body: bytes) -> bytes:
     return b"ID3\x04\0\0" + syncsafe + body
 
 
-def test_an_mp3_behind_ten_megabytes_of_tags_is_read_and_tags_alone_are_not(tmp_path: Path) -> None:
+def test_an_mp3_after_ten_megabytes_of_tags_is_decoded_and_tags_alone_are_refused(tmp_path: Path) -> None:
     plain = write(tmp_path / "x.mp3", tone(440, 2.0, 44_100), 44_100, "mp3").read_bytes()
     sound = plain[plain.index(b"\xff\xfb") :] if b"\xff\xfb" in plain else plain
     text = b"TXXX" + struct.pack(">I", 0x7F) + b"\0\0" + b"x" * 0x7F
@@ -256,7 +256,7 @@ def test_an_mp3_behind_ten_megabytes_of_tags_is_read_and_tags_alone_are_not(tmp_
         stream_module.load(tag)
 
 
-def test_concatenated_mp3_files_are_one_sound(tmp_path: Path) -> None:
+def test_concatenated_mp3_files_are_decoded_as_one_sound(tmp_path: Path) -> None:
     # also one after which the header of the first still states its own length
     first = write(tmp_path / "a.mp3", tone(440, 3.0, 44_100), 44_100, "mp3").read_bytes()
     second = write(tmp_path / "b.mp3", tone(880, 3.0, 44_100), 44_100, "mp3").read_bytes()
@@ -272,8 +272,8 @@ def test_channels_that_change_within_an_mp3_are_each_averaged(tmp_path: Path) ->
     b = write(tmp_path / "b.mp3", tone(880, 3.0, 44_100), 44_100, "mp3").read_bytes()
     samples = stream_module.load(a + b + a)
     assert len(samples) / SAMPLE_RATE_HZ == pytest.approx(9.0, abs=0.3)
-    heard = [round(peak_hz(samples[i : i + 30_000], SAMPLE_RATE_HZ)) for i in (8_000, 56_000, 104_000)]
-    assert heard == [440, 880, 440]
+    peaks = [round(peak_hz(samples[i : i + 30_000], SAMPLE_RATE_HZ)) for i in (8_000, 56_000, 104_000)]
+    assert peaks == [440, 880, 440]
     assert np.abs(samples[8_000:40_000]).max() == pytest.approx(0.375, rel=0.1)
     assert np.isfinite(samples).all()
 
@@ -288,7 +288,7 @@ def test_a_rate_that_changes_within_a_sound_stays_in_tune(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["mp3", "ogg-vorbis", "flac", "aac", "ogg-opus"])
-def test_a_damaged_stretch_loses_only_itself(name: str, tmp_path: Path) -> None:
+def test_only_the_damaged_part_of_a_file_is_lost(name: str, tmp_path: Path) -> None:
     form = FORMATS[name]
     sound = np.stack([tone(440, 8.0, 48_000)] * form.channels[0])
     data = bytearray(write(tmp_path / f"x{form.suffix}", sound, 48_000, name).read_bytes())
@@ -356,7 +356,7 @@ def test_a_mostly_damaged_file_is_refused_and_a_slightly_damaged_one_is_not(tmp_
 
 
 def mutant(data: bytes, rng: random.Random) -> bytes:
-    """The file with bytes changed, lost, doubled or cut, more often near its head where the tables are."""
+    """The file with bytes changed, removed, repeated or cut, more often near its start where the tables are."""
     changed = bytearray(data)
     for _ in range(rng.choice([1, 2, 5, 20, 100])):
         at = int(len(changed) * rng.random() ** rng.choice([1, 3]))
@@ -377,7 +377,7 @@ def mutant(data: bytes, rng: random.Random) -> bytes:
 
 
 def survive(folder: Path, count: int, seed: int) -> int:
-    """Decode mutants of every format; each must give finite samples or one of our errors. How many gave samples."""
+    """Decode mutants of every format; each must give finite samples or one of our errors. Returns how many decoded."""
     originals = []
     for name in FORMATS:
         form = FORMATS[name]
@@ -436,7 +436,7 @@ def test_files_are_closed_after_use(tmp_path: Path) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) <= before + 1
 
 
-def test_a_source_is_named_as_it_was_given(tmp_path: Path) -> None:
+def test_errors_name_the_source_as_it_was_given(tmp_path: Path) -> None:
     assert source_name("a/b.wav") == "a/b.wav"
     assert source_name(tmp_path / "x.wav") == str(tmp_path / "x.wav")
     assert source_name(b"RIFF") == "the sound given"

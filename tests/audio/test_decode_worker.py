@@ -1,4 +1,4 @@
-"""`DecodeHandler` answers as the protocol of a worker says."""
+"""`DecodeHandler` follows the protocol of the worker."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPEC = WindowSpec()
 ANSWER_S = ANSWER_SAMPLES / SAMPLE_RATE_HZ
 
 
-def test_several_short_sounds_come_in_one_answer(tmp_path: Path) -> None:
+def test_several_short_sounds_are_sent_in_one_answer(tmp_path: Path) -> None:
     paths = [write(tmp_path / f"{n}.wav", tone(300 + n, 0.5, 22_050), 22_050) for n in range(5)]
     parts, samples = DecodeHandler().answer("files", [str(path) for path in paths], SPEC, LIMITS)
     assert [part["samples"] for part in parts] == [8_000] * 5
@@ -36,12 +36,12 @@ def test_several_short_sounds_come_in_one_answer(tmp_path: Path) -> None:
     assert json.loads(json.dumps(parts)) is not None
 
 
-def test_a_long_sound_comes_in_several_answers(tmp_path: Path) -> None:
+def test_a_long_sound_is_sent_in_several_answers(tmp_path: Path) -> None:
     path = write(tmp_path / "long.wav", tone(300, 2.5 * ANSWER_S, 8_000), 8_000)
     short = write(tmp_path / "short.wav", tone(300, 0.5, 8_000), 8_000)
     handler = DecodeHandler()
     parts, first = handler.answer("files", [str(path), str(short)], SPEC, LIMITS)
-    assert len(parts) == 1  # the short one has to be asked for again
+    assert len(parts) == 1  # the short one has to be requested again
     assert set(parts[0]) == {"samples"}
     got = [first]
     while "probe" not in parts[-1]:
@@ -53,7 +53,7 @@ def test_a_long_sound_comes_in_several_answers(tmp_path: Path) -> None:
     assert parts[0]["probe"][0] == 2.5 * ANSWER_S
 
 
-def test_for_the_first_window_no_more_is_decoded_and_the_stated_duration_is_reported(tmp_path: Path) -> None:
+def test_for_the_first_window_only_that_is_decoded_and_the_stated_duration_is_reported(tmp_path: Path) -> None:
     long = write(tmp_path / "long.wav", tone(300, 100.0, 8_000), 8_000)
     short = write(tmp_path / "short.wav", tone(300, 3.0, 8_000), 8_000)
     parts, samples = DecodeHandler().answer("files", [str(long), str(short)], WindowSpec(which="first"), LIMITS)
@@ -82,8 +82,8 @@ def test_errors_are_sent_with_type_path_and_reason(tmp_path: Path) -> None:
     parts, samples = DecodeHandler().answer(
         "files", [str(text), str(good), str(wide), str(tmp_path / "gone")], SPEC, LIMITS
     )
-    told = [part.get("error", ("", "", ""))[:2] for part in parts]
-    assert told == [
+    errors = [part.get("error", ("", "", ""))[:2] for part in parts]
+    assert errors == [
         ("NotASoundError", str(text)),
         ("", ""),
         ("SoundLimitError", str(wide)),

@@ -1,4 +1,4 @@
-"""`Decoders`: the same windows as in this process; a worker that dies loses one sound."""
+"""`Decoders` give the same windows as decoding in this process; a worker that dies loses only one sound."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def two() -> Iterator[Decoders]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A long sound between short ones, a silent one, one that begins silent, and one that is no sound."""
+    """Short sounds, a long one, a silent one, one with leading silence, and a file that is no sound."""
     made = tmp_path_factory.mktemp("sounds")
     for n in range(20):
         write(made / f"a{n:02}.wav", tone(200 + 10 * n, 0.1 + 0.2 * n, 8_000), 8_000)
@@ -45,12 +45,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 FIRST = WindowSpec(which="first")
 
 
-def here(path: Path, spec: WindowSpec = DEFAULT_WINDOWS) -> list[Window]:
+def decode_here(path: Path, spec: WindowSpec = DEFAULT_WINDOWS) -> list[Window]:
     samples = stream_module.load(path, sample_rate_hz=spec.sample_rate_hz)
     return [w for w in cut_windows([samples], spec) if not w.silent]
 
 
-def alike(a: list[Window], b: list[Window]) -> bool:
+def same_windows(a: list[Window], b: list[Window]) -> bool:
     return len(a) == len(b) and all(
         (x.start_s, x.end_s) == (y.start_s, y.end_s) and np.array_equal(x.samples, y.samples)
         for x, y in zip(a, b, strict=True)
@@ -58,7 +58,7 @@ def alike(a: list[Window], b: list[Window]) -> bool:
 
 
 def by_key(events: list[DecodeEvent[str]]) -> dict[str, list[DecodeEvent[str]]]:
-    """Events of each key; that they are pieces and then one end is checked here, for every test."""
+    """The events of each key. Asserts that each key has windows and then exactly one end or failure."""
     found: dict[str, list[DecodeEvent[str]]] = {}
     for event in events:
         found.setdefault(event.key, []).append(event)
@@ -90,7 +90,7 @@ def test_windows_are_the_same_as_in_this_process(folder: Path, workers: int, ord
             assert end.error.path == str(folder / name)
             continue
         assert isinstance(end, DecodedSound)
-        assert alike(cut(of_it), here(folder / name))
+        assert same_windows(cut(of_it), decode_here(folder / name))
         assert end.probe == stream_module.probe(folder / name)
         assert end.sha256 == hashlib.sha256((folder / name).read_bytes()).hexdigest()
         assert end.size_bytes == (folder / name).stat().st_size
@@ -103,15 +103,15 @@ def test_ordered_events_are_not_interleaved(folder: Path, two: Decoders, seed: i
     np.random.default_rng(seed).shuffle(given)  # type: ignore[arg-type]
     numbered = [(n, path) for n, (_, path) in enumerate(given)]
     seen = [(event.key, isinstance(event, DecodedWindows)) for event in two.windows(numbered, ordered=True)]
-    assert seen == sorted(seen, key=lambda told: told[0])
+    assert seen == sorted(seen, key=lambda event: event[0])
     assert [key for key, piece in seen if not piece] == list(range(len(given)))
 
 
-def test_the_first_window_of_each(folder: Path, two: Decoders) -> None:
+def test_only_the_first_window_of_each_sound(folder: Path, two: Decoders) -> None:
     found = by_key(list(two.windows(jobs(folder), FIRST)))
     for name, of_it in found.items():
         if name not in ("e-notes.mp3", "c-silent.wav", "d-late.wav"):
-            assert alike(cut(of_it), here(folder / name, FIRST))
+            assert same_windows(cut(of_it), decode_here(folder / name, FIRST))
             assert isinstance(end := of_it[-1], DecodedSound)
             assert end.probe.duration_s == pytest.approx(stream_module.probe(folder / name).duration_s)
     assert [w.end_s for w in cut(found["b-long.flac"])] == [DEFAULT_WINDOWS.window_s]
@@ -123,16 +123,16 @@ def test_another_hop(folder: Path, two: Decoders) -> None:
     path = folder / "b-long.flac"
     apart, close = WindowSpec(hop_s=8.192), WindowSpec(hop_s=0.5)
     events = list(two.windows([("x", path)], apart))
-    assert alike(cut(events), here(path, apart))
+    assert same_windows(cut(events), decode_here(path, apart))
     many = list(two.windows([("x", folder / "f-last.wav"), ("y", path)], close))
-    assert alike([w for w in cut(many) if w.end_s > 2], here(path, close))
+    assert same_windows([w for w in cut(many) if w.end_s > 2], decode_here(path, close))
     assert max(len(event.windows) for event in many if isinstance(event, DecodedWindows)) == decoder_pool.MAX_WINDOWS
 
 
 @pytest.mark.parametrize("spec", [WindowSpec(48_000, 48_000, 0.5), WindowSpec(16_000, 163_840, 5.12)])
 def test_windows_of_another_rate_or_length(folder: Path, two: Decoders, spec: WindowSpec) -> None:
     path = folder / "b-long.flac"
-    assert alike(cut(list(two.windows([("x", path)], spec))), here(path, spec))
+    assert same_windows(cut(list(two.windows([("x", path)], spec))), decode_here(path, spec))
 
 
 def test_no_jobs_give_no_events(two: Decoders) -> None:
@@ -144,7 +144,7 @@ def test_no_jobs_give_no_events(two: Decoders) -> None:
 def test_real_recordings(test_data: Path, two: Decoders) -> None:
     paths = sorted(test_data.glob("esc10/*/*.ogg"))[::25] + sorted(test_data.glob("fsdd/*.wav"))[::200]
     found = by_key(list(two.windows((str(path), path) for path in paths)))
-    assert all(alike(cut(found[str(path)]), here(path)) for path in paths)
+    assert all(same_windows(cut(found[str(path)]), decode_here(path)) for path in paths)
 
 
 # What dies
@@ -173,7 +173,7 @@ def test_a_sound_that_kills_its_worker_loses_only_itself(
             assert end.error.path == str(tmp_path / name)
         else:
             assert isinstance(end, DecodedSound)
-            assert alike(cut(of_it), here(tmp_path / name))
+            assert same_windows(cut(of_it), decode_here(tmp_path / name))
     if ordered:
         assert [e.key for e in events if not isinstance(e, DecodedWindows)] == [key for key, _ in given]
 
@@ -211,11 +211,11 @@ def test_a_worker_killed_in_the_middle_of_a_long_sound(folder: Path) -> None:
         os.kill(made.pids[0], signal.SIGKILL)
         got += events
     found = by_key(got)
-    # The answer that was on its way may still have come; the sound it belongs to is not complete all the same.
+    # An answer already sent may still arrive, but the sound is not complete.
     assert isinstance(end := found["first"][-1], DecodeFailure)
     assert type(end.error) is ExhaustedError
     assert isinstance(found["second"][-1], DecodedSound)
-    assert alike(cut(found["third"]), here(long))
+    assert same_windows(cut(found["third"]), decode_here(long))
 
 
 def test_a_worker_that_died_while_idle_costs_nothing(folder: Path) -> None:
@@ -287,8 +287,8 @@ def test_a_slow_consumer_causes_no_timeout(folder: Path) -> None:
             events.append(event)
             if worker.busy and worker.connection is not None and worker._sent_s is not None:
                 assert worker.connection.poll(60)
-                worker._sent_s -= 1_000  # as if we had listened to the piece for a quarter of an hour
-    assert alike(cut(events), here(folder / "b-long.flac"))
+                worker._sent_s -= 1_000  # as if the consumer had spent a quarter of an hour on the windows
+    assert same_windows(cut(events), decode_here(folder / "b-long.flac"))
 
 
 def test_load_and_probe_from_many_threads(folder: Path, two: Decoders) -> None:
@@ -311,7 +311,7 @@ def test_load_and_probe_from_many_threads(folder: Path, two: Decoders) -> None:
         assert got[path].flags.writeable
 
 
-def test_a_part_is_loaded_from_path_bytes_and_file(folder: Path, two: Decoders) -> None:
+def test_a_part_is_loaded_from_path_bytes_and_file_object(folder: Path, two: Decoders) -> None:
     path = folder / "b-long.flac"
     expected = stream_module.load(path, start_s=50.5, end_s=52.0)
     with path.open("rb") as file:
@@ -380,7 +380,7 @@ def test_closing_ends_every_process(folder: Path) -> None:
 
 
 def peak_mb(pid: int | str) -> float:
-    """The most memory that the process has held at once."""
+    """The peak memory of the process."""
     line = next(line for line in Path(f"/proc/{pid}/status").read_text().splitlines() if line.startswith("VmHWM"))
     return int(line.split()[1]) / 1024
 

@@ -10,7 +10,7 @@ from boiler.audio.stream import SAMPLE_RATE_HZ, Samples
 
 
 def noise(seconds: float, seed: int = 0) -> Samples:
-    """Of no colour in particular: low notes louder, as in most recordings."""
+    """Noise with more energy at low frequencies, as in most recordings."""
     white = np.random.default_rng(seed).normal(size=round(seconds * SAMPLE_RATE_HZ))
     spectrum = np.fft.rfft(white)
     spectrum /= np.sqrt(1 + np.linspace(0, 200, len(spectrum)))
@@ -48,13 +48,13 @@ def test_nothing_is_found_where_it_does_not_occur() -> None:
 
 
 @pytest.mark.parametrize("size", [1_000, 16_000, 262_144, 300_000])
-def test_the_size_of_the_blocks_does_not_matter(size: int) -> None:
+def test_results_do_not_depend_on_the_block_size(size: int) -> None:
     recording = mixed([2.0, 33.0], 0.5)
     blocks = [recording[at : at + size] for at in range(0, len(recording), size)]
     assert find_occurrences(Pattern(SOUGHT), blocks) == find_occurrences(Pattern(SOUGHT), [recording])
 
 
-def test_inverted_phase_is_the_same_sound() -> None:
+def test_an_inverted_sound_is_found() -> None:
     assert [one.start_s for one in find_occurrences(Pattern(-SOUGHT), [mixed([5.0], 1.0)])] == [5.0]
 
 
@@ -80,7 +80,7 @@ def test_a_repeated_sound_is_found_each_time() -> None:
 
 
 @pytest.mark.parametrize(
-    ("samples", "said"),
+    ("samples", "message"),
     [
         (np.zeros(20_000, np.float32), "silent"),
         (np.zeros(0, np.float32), "silent"),
@@ -88,6 +88,6 @@ def test_a_repeated_sound_is_found_each_time() -> None:
         (noise(MAX_S + 1), "60"),
     ],
 )
-def test_queries_that_are_silent_too_short_or_too_long_are_refused(samples: Samples, said: str) -> None:
-    with pytest.raises(ValueError, match=said):
+def test_queries_that_are_silent_too_short_or_too_long_are_refused(samples: Samples, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
         Pattern(samples)

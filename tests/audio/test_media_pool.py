@@ -1,4 +1,4 @@
-"""`MediaPool`: the same pictures and copies as in this process, and errors that stay with one request."""
+"""`MediaPool` gives the same images and transcoded files as this process; an error affects one request only."""
 
 from __future__ import annotations
 
@@ -62,6 +62,6 @@ def test_a_worker_that_died_is_replaced(pool: MediaPool, sound: Path) -> None:
     assert pool.pids != [pid]
 
 
-def test_a_request_that_takes_too_long_is_ended(sound: Path) -> None:
+def test_a_request_that_takes_too_long_is_cancelled(sound: Path) -> None:
     with MediaPool(workers=1, timeout_s=0.001) as hurried, pytest.raises(SoundLimitError):
         hurried.spectrogram_png(sound, 4_000, 1_024)

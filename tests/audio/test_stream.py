@@ -92,7 +92,7 @@ def test_path_bytes_and_file_object_give_the_same_samples(name: str, tmp_path: P
     path = write(tmp_path / f"x{form.suffix}", np.stack([noise(60_000)] * 2), 48_000, name)
     whole = stream.load(path)
     read = io.BytesIO(path.read_bytes())
-    read.seek(1_000)  # where it stands does not matter
+    read.seek(1_000)  # its current position does not matter
     assert np.array_equal(stream.load(str(path)), whole)
     assert np.array_equal(stream.load(path.read_bytes()), whole)
     assert np.array_equal(stream.load(read), whole)
@@ -101,7 +101,7 @@ def test_path_bytes_and_file_object_give_the_same_samples(name: str, tmp_path: P
 
 
 class Pipe(io.RawIOBase):
-    """A file object that cannot be sought in."""
+    """A file object without seek."""
 
     def __init__(self, data: bytes) -> None:
         self._data = io.BytesIO(data)
@@ -130,7 +130,7 @@ def test_the_format_is_detected_from_the_content(name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("form", ["mp4-aac", "mov-aac", "webm-opus"])
-def test_the_sound_track_of_a_video_is_read(form: str, tmp_path: Path) -> None:
+def test_the_sound_track_of_a_video_is_decoded(form: str, tmp_path: Path) -> None:
     sound = np.stack([tone(440, 3.0, 48_000)] * 2)
     suffix = FORMATS[form].suffix
     plain = stream.load(write(tmp_path / f"plain{suffix}", sound, 48_000, form))
@@ -183,7 +183,7 @@ def test_an_end_after_the_sound_is_accepted_but_a_start_is_not(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("start_s", "end_s"), [(-1.0, None), (1.0, 1.0), (2.0, 1.0), (0.0, 0.0)])
-def test_an_impossible_part_is_refused_at_once(start_s: float, end_s: float | None) -> None:
+def test_an_invalid_part_is_refused_at_once(start_s: float, end_s: float | None) -> None:
     with pytest.raises(ValueError, match="a part of a sound"):
         stream.stream(b"never looked at", start_s=start_s, end_s=end_s)
 
@@ -197,8 +197,8 @@ def test_probe_states_duration_rate_channels_and_format(tmp_path: Path) -> None:
     assert mp3.duration_s == pytest.approx(1.5, abs=0.06)
 
 
-def test_a_duration_that_is_not_stated_is_measured(tmp_path: Path) -> None:
-    # FLAC as a live encoder writes it: the number of samples in its header is nought.
+def test_a_missing_duration_is_measured(tmp_path: Path) -> None:
+    # FLAC as a streaming encoder writes it: the number of samples in its header is 0.
     path = write(tmp_path / "x.flac", noise(40_000), 16_000, "flac")
     data = bytearray(path.read_bytes())
     data[21] &= 0xF0
@@ -206,7 +206,7 @@ def test_a_duration_that_is_not_stated_is_measured(tmp_path: Path) -> None:
     assert stream.probe(bytes(data)).duration_s == pytest.approx(2.5, abs=0.01)
 
 
-def test_the_duration_is_limited_while_streaming_whatever_the_header_says(tmp_path: Path) -> None:
+def test_the_duration_limit_holds_for_a_wrong_header(tmp_path: Path) -> None:
     path = write(tmp_path / "x.wav", noise(16_000 * 20), 16_000)
     limits = Limits(max_seconds=5)
     got = 0
@@ -225,7 +225,7 @@ def test_streaming_stops_reading_where_the_part_ends(tmp_path: Path) -> None:
         assert file.tell() < path.stat().st_size / 4
 
 
-def test_loading_does_not_depend_on_what_was_loaded_before(labelled_folder: Path) -> None:
+def test_loading_does_not_depend_on_earlier_loads(labelled_folder: Path) -> None:
     paths = sorted(labelled_folder.rglob("*.wav"))
     first = [stream.load(path) for path in paths]
     for path, samples in zip(reversed(paths), reversed(first), strict=True):

@@ -29,7 +29,7 @@ def test_a_kind_is_audible_finite_and_varied(kind: str) -> None:
     assert max(levels_db) - min(levels_db) > 6
 
 
-def test_the_seed_decides_the_sound() -> None:
+def test_the_seed_determines_the_sound() -> None:
     first, again, other = (synthesis.synthesize("rain", np.random.default_rng(seed)) for seed in (1, 1, 2))
     assert np.array_equal(first, again)
     assert len(first) != len(other) or not np.array_equal(first, other)
@@ -40,7 +40,7 @@ def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
         synthesis.synthesize("bel", np.random.default_rng(0))
 
 
-def test_a_collection_is_laid_out_by_kind_and_not_written_twice(tmp_path: Path) -> None:
+def test_a_collection_has_a_folder_per_kind_and_is_not_written_twice(tmp_path: Path) -> None:
     paths = synthesis.write_collection(tmp_path, per_kind=2)
     assert len(paths) == 2 * len(synthesis.KINDS)
     assert {path.parent.name for path in paths} == set(synthesis.KINDS)

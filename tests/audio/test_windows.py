@@ -1,4 +1,4 @@
-"""Windows cover a sound without a gap, whatever its length, its blocks, the rate and the hop."""
+"""Windows cover a sound without a gap for any length, block size, rate and hop."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from boiler.audio.windows import (
     block=st.integers(5_000, 200_000),
 )
 def test_windows_cover_the_sound_and_state_their_times(n: int, hop: int, block: int) -> None:
-    sound = np.arange(1, n + 1, dtype=np.float32)  # a sample tells where it stood; below 2**24 a float is exact
+    sound = np.arange(1, n + 1, dtype=np.float32)  # each sample is its own index; below 2**24 a float32 is exact
     blocks = [sound[i : i + block] for i in range(0, n, block)]
     windows = list(cut_windows(blocks, WindowSpec(hop_s=hop / SAMPLE_RATE_HZ)))
     starts = [round(window.start_s * SAMPLE_RATE_HZ) for window in windows]
@@ -47,7 +47,7 @@ def test_windows_cover_the_sound_and_state_their_times(n: int, hop: int, block: 
 
 
 @given(sizes=st.lists(st.integers(1, 90_000), min_size=1, max_size=12))
-def test_windows_do_not_depend_on_the_blocks(sizes: list[int]) -> None:
+def test_windows_do_not_depend_on_the_block_size(sizes: list[int]) -> None:
     sound = noise(sum(sizes))
     whole = list(cut_windows([sound]))
     pieces = list(cut_windows(np.split(sound, np.cumsum(sizes)[:-1])))
@@ -68,19 +68,19 @@ def test_the_first_window_reads_no_further_than_it_needs() -> None:
     assert len(read) == 9
 
 
-def test_the_first_window_is_the_first_of_all() -> None:
+def test_the_first_window_equals_the_first_of_all_windows() -> None:
     sound = noise(3 * WINDOW_SAMPLES)
     (first,) = cut_windows([sound], WindowSpec(which="first"))
     assert np.array_equal(first.samples, next(iter(cut_windows([sound]))).samples)
 
 
 @pytest.mark.parametrize("hop_s", [0.0, -1.0, 8.192 + 0.001, float("nan"), float("inf")])
-def test_a_hop_that_would_leave_sound_out_is_refused(hop_s: float) -> None:
+def test_a_hop_longer_than_the_window_is_refused(hop_s: float) -> None:
     with pytest.raises(ValueError, match=r"hop_s must be above 0 and at most a window \(8.192 s\)"):
         WindowSpec(hop_s=hop_s)
 
 
-def test_other_impossible_windows_are_refused() -> None:
+def test_other_invalid_windows_are_refused() -> None:
     with pytest.raises(ValueError, match="'all' or 'first'"):
         WindowSpec(which="some")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="at least one sample"):
@@ -96,9 +96,7 @@ def test_other_impossible_windows_are_refused() -> None:
     n=st.integers(1, 20_000),
     which=st.sampled_from(["all", "first"]),
 )
-def test_windows_of_any_rate_and_length_are_as_many_as_predicted(
-    rate_hz: int, size: int, hop_share: float, n: int, which: Which
-) -> None:
+def test_the_number_of_windows_is_as_predicted(rate_hz: int, size: int, hop_share: float, n: int, which: Which) -> None:
     spec = WindowSpec(rate_hz, size, size * hop_share / rate_hz, which)
     windows = list(cut_windows([np.ones(n, np.float32)], spec))
     assert len(windows) == spec.n_windows(n)
@@ -108,7 +106,7 @@ def test_windows_of_any_rate_and_length_are_as_many_as_predicted(
         assert windows[-1].end_s == pytest.approx(n / rate_hz)
 
 
-def test_the_cutter_holds_at_most_two_windows() -> None:
+def test_the_cutter_keeps_at_most_two_windows_in_memory() -> None:
     cutter = WindowCutter()
     for n in range(200):
         for window in cutter.push(noise(16_000, n)):

@@ -1,4 +1,4 @@
-"""A worker is used by one thread at a time, goes back after use, and is ended when it was left in the middle."""
+"""A worker is used by one thread at a time, returned after use, and stopped if a request was abandoned."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Pool(WorkerPool):
     MODULE: ClassVar[str] = "boiler.audio.decode_worker"
 
 
-def test_no_worker_is_handed_out_twice_and_all_come_back() -> None:
+def test_no_worker_is_used_twice_at_a_time_and_all_are_returned() -> None:
     with Pool(2, 60.0, 2**31) as pool:
         with pool._acquired(1) as (first,), pool._acquired(5) as others:
             assert len(others) == 1
@@ -27,7 +27,7 @@ def test_no_worker_is_handed_out_twice_and_all_come_back() -> None:
             assert len(workers) == 2
 
 
-def test_a_worker_left_with_an_answer_outstanding_is_ended_and_serves_again() -> None:
+def test_a_worker_with_a_pending_answer_is_stopped_and_restarted() -> None:
     with Pool(1, 60.0, 2**31) as pool:
         with pool._acquired(1) as (worker,):
             worker.send("load", SOUND, 0.0, None, 16_000, Limits())
@@ -39,6 +39,6 @@ def test_a_worker_left_with_an_answer_outstanding_is_ended_and_serves_again() ->
     assert worker.pid is None
 
 
-def test_a_pool_of_none_is_refused() -> None:
+def test_a_pool_without_workers_is_refused() -> None:
     with pytest.raises(ValueError, match="at least one worker"):
         Pool(0, 60.0, 2**31)

@@ -1,4 +1,4 @@
-"""`WorkerProcess`: it answers or is lost for a stated reason, and never outlives its parent."""
+"""`WorkerProcess` answers, or is lost with a stated reason, and never outlives its parent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from boiler.audio.worker_process import WorkerLost, WorkerProcess
 from boiler.errors import BoilerError, ExhaustedError, SoundError
 
 SOUND = wav_bytes(np.arange(-8_000, 8_000, dtype="<i2").tobytes())
-# Instead of a worker: it greets as one does, and takes the request; what it does then stands in the test.
+# A fake worker: it starts and reads the request as a real one does; what it does then is given by the test.
 STAND_IN = """
 import json, os, signal, sys, time
 from multiprocessing.connection import Connection
@@ -90,7 +90,7 @@ def test_it_can_be_started_early_and_restarts_after_a_stop(worker: WorkerProcess
         ("connection.send_bytes(bytes(2**24 + 1)); time.sleep(1000)", SoundError, "invalid answer"),
     ],
 )
-def test_a_worker_that_dies_hangs_or_sends_nonsense_is_lost_for_a_reason(
+def test_a_worker_that_dies_hangs_or_sends_nonsense_is_lost_with_a_reason(
     does: str, kind: type[SoundError], reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = worker_process.PROGRAM

@@ -25,7 +25,7 @@ def test_it_runs_streamlit_for_this_machine_only_unless_another_address_is_given
     assert command[command.index("--server.headless") + 1] == "true"
 
 
-def test_the_settings_beside_the_script_keep_the_browser_to_this_machine_and_silent() -> None:
+def test_the_streamlit_settings_bind_to_loopback_and_disable_telemetry() -> None:
     settings = (APP.parent / ".streamlit" / "config.toml").read_text()
     assert 'address = "127.0.0.1"' in settings
     assert "gatherUsageStats = false" in settings

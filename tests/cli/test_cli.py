@@ -1,4 +1,4 @@
-"""One command runs every module, lists what it can do, and is quick."""
+"""`boiler` runs every subcommand, lists them, and starts quickly."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_each_command_has_its_own_help(name: str, capsys: pytest.CaptureFixture[
     assert "$" in said or "boiler" in said
 
 
-def test_a_mistyped_command_is_answered_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistyped_command_is_refused_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["serach"]) == 2
     assert "did you mean 'search'" in capsys.readouterr().err
 

@@ -15,7 +15,7 @@ from boiler.cli import main
 from boiler.model import l3
 
 
-def test_a_folder_keeps_its_tree_and_a_second_run_does_nothing(
+def test_outputs_keep_the_folder_structure_and_a_second_run_does_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("a.wav", "b/a.wav"):
@@ -36,7 +36,9 @@ def test_a_folder_keeps_its_tree_and_a_second_run_does_nothing(
         assert len(saved["embedding"]) == 3
 
 
-def test_bad_files_are_listed_at_the_end_and_the_code_is_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bad_files_are_listed_at_the_end_and_the_exit_code_is_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write(tmp_path / "tone.wav", tone(440, 0.4, 16_000), 16_000)
     (tmp_path / "text.wav").write_text("no sound")
     names = [str(tmp_path / name) for name in ("text.wav", "tone.wav", "missing.wav")]
@@ -69,7 +71,7 @@ def test_pictures_and_videos_by_weight_files(tmp_path: Path, capsys: pytest.Capt
     assert "1 embedded" in capsys.readouterr().out
 
 
-def test_what_cannot_be_begun_is_refused_with_2(
+def test_invalid_arguments_exit_with_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(tmp_path / "tone.wav", tone(440, 1.0, 16_000), 16_000)

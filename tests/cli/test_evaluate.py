@@ -91,13 +91,13 @@ def test_an_output_folder_that_cannot_be_written_is_refused(
     assert "--out" in capsys.readouterr().err
 
 
-def test_dashes_and_underscores_are_the_same_flag(model_dir: Path, tmp_path: Path) -> None:
+def test_dashes_and_underscores_in_flags_are_equivalent(model_dir: Path, tmp_path: Path) -> None:
     flags = ["--robustness", "0", "--baseline", "never", "--top-labels", "2", "--out", str(tmp_path)]
     assert command.main([str(model_dir), *flags]) == 0
     assert json.loads((tmp_path / "evaluation.json").read_text(encoding="utf-8"))["n_labels"] == 2
 
 
-def test_old_names_of_flags_are_taken_with_a_notice(
+def test_deprecated_flags_work_with_a_notice(
     model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert command.main([str(model_dir), "--robustness", "0", "--floor", "never", "--out", str(tmp_path)]) == 0

@@ -1,4 +1,4 @@
-"""`boiler export`: what others read is what boiler holds."""
+"""`boiler export`: other libraries read the exported vectors, sounds and weights."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ def test_safetensors_hold_the_weights_and_how_to_build_the_network(checkpoint_pa
         assert set(file.keys()) == set(loaded.weights) | {f"learned.{name}" for name in loaded.learned}
 
 
-def test_what_cannot_be_exported_is_said(model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_impossible_export_is_refused_with_the_reason(
+    model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["export", str(model_dir)]) == 2
     assert "--onnx" in capsys.readouterr().err
     assert main(["export", str(tmp_path), "--parquet", str(tmp_path / "a.parquet")]) == 2

@@ -49,7 +49,7 @@ def test_an_item_is_found_with_its_time(model_dir: Path, capsys: pytest.CaptureF
     assert unit == "dB"
 
 
-def test_json_holds_the_fields_of_an_occurrence(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_the_fields_of_an_occurrence(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = model_dir.parent / "sounds" / "call.wav"
     words = ["--start_s", "0.25", "--end_s", "0.75", "--within", "day[1].wav", "--json"]
     assert locate.main([str(model_dir), str(path), *words]) == 0

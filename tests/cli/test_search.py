@@ -29,7 +29,7 @@ def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_json_holds_the_rows_of_nearest(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_the_results_of_nearest(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["search", str(model_dir), "[bold]kind1/s3.wav", "-k", "4", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     expected = Nearest(model_dir).by_item(3, 4)

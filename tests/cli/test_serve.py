@@ -1,4 +1,4 @@
-"""A real service on a port of its own: started as the design says, with several workers, broken, replaced, stopped."""
+"""A real service on its own port: startup, several workers, new and damaged indexes, bad clients, shutdown."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def model_dir(tmp_path: Path) -> Path:
     return tmp_path / "model dir ä"
 
 
-def connected(server: Server) -> http.client.HTTPConnection:
+def connect(server: Server) -> http.client.HTTPConnection:
     where = urlsplit(server.url)
     assert where.hostname is not None
     return http.client.HTTPConnection(where.hostname, where.port, timeout=START_S)
 
 
-def ask(
+def request(
     connection: http.client.HTTPConnection, path: str = "/nearest?k=3"
 ) -> tuple[int, http.client.HTTPMessage, bytes]:
     if path.startswith("/nearest"):
@@ -51,10 +51,10 @@ def ask(
     return response.status, response.headers, response.read()
 
 
-def once(server: Server, path: str = "/nearest?k=3") -> tuple[int, http.client.HTTPMessage, bytes]:
-    """Over a connection of its own."""
-    with contextlib.closing(connected(server)) as connection:
-        return ask(connection, path)
+def request_once(server: Server, path: str = "/nearest?k=3") -> tuple[int, http.client.HTTPMessage, bytes]:
+    """A request over a new connection."""
+    with contextlib.closing(connect(server)) as connection:
+        return request(connection, path)
 
 
 @contextlib.contextmanager
@@ -64,13 +64,13 @@ def raw(server: Server) -> Iterator[socket.socket]:
         yield wire
 
 
-# ------------------------------------------------------------------------------------------------- as the design says
+# ------------------------------------------------------------------------------------------------- startup
 
 
 def test_two_workers_answer_on_one_port_and_map_the_same_vectors(model_dir: Path) -> None:
     with running([*UVICORN, "--workers", "2"], {"BOILER_MODEL_DIR": str(model_dir)}, workers=2) as server:
-        with contextlib.closing(connected(server)) as connection:
-            answers = [ask(connection) for _ in range(20)]  # over one connection, kept alive
+        with contextlib.closing(connect(server)) as connection:
+            answers = [request(connection) for _ in range(20)]  # over one connection, kept alive
         assert {status for status, _, _ in answers} == {200}
         assert len({body for _, _, body in answers}) == 1
         if not Path("/proc/self/maps").exists():
@@ -81,10 +81,10 @@ def test_two_workers_answer_on_one_port_and_map_the_same_vectors(model_dir: Path
             maps = Path(f"/proc/{child}/maps").read_text()
             mapping += [line for line in maps.splitlines() if line.endswith("/vectors.npy")]
         assert len(mapping) == 2
-        assert all(" r--" in line for line in mapping)  # from the file, and never written to: one copy in memory
+        assert all(" r--" in line for line in mapping)  # mapped read-only from the file: one copy in memory
 
 
-def test_the_quick_loop_and_parser_are_what_uvicorn_takes_by_itself() -> None:
+def test_uvicorn_uses_uvloop_and_httptools_by_default() -> None:
     config = Config("boiler.api.web:app")
     config.load()
     assert "httptools" in config.http_protocol_class.__module__
@@ -105,7 +105,7 @@ def test_the_quick_loop_and_parser_are_what_uvicorn_takes_by_itself() -> None:
         ({"BOILER_MODEL_DIR": "/etc", "BOILER_MAX_K": "many"}, "boiler cannot serve: BOILER_MAX_K"),
     ],
 )
-def test_what_cannot_be_served_is_said_in_a_sentence(environment: dict[str, str], sentence: str, workers: int) -> None:
+def test_invalid_settings_are_refused_in_one_sentence(environment: dict[str, str], sentence: str, workers: int) -> None:
     with pytest.raises(AssertionError) as ended, running([*UVICORN, "--workers", str(workers)], environment, workers):
         pass
     said = str(ended.value)
@@ -113,7 +113,7 @@ def test_what_cannot_be_served_is_said_in_a_sentence(environment: dict[str, str]
     assert "Traceback" not in said
 
 
-def test_a_damaged_index_is_named_with_what_to_do(model_dir: Path) -> None:
+def test_a_damaged_index_is_refused_with_advice(model_dir: Path) -> None:
     vectors = model_dir / "current" / "vectors.npy"
     stump = vectors.read_bytes()[:-1]
     vectors.resolve().unlink()
@@ -128,16 +128,16 @@ def test_a_damaged_index_is_named_with_what_to_do(model_dir: Path) -> None:
 # ------------------------------------------------------------------------------------------------- new indexes
 
 
-def test_a_new_index_is_taken_up_by_every_worker_and_a_damaged_one_refused(model_dir: Path) -> None:
+def test_every_worker_switches_to_a_new_index_and_refuses_a_damaged_one(model_dir: Path) -> None:
     environment = {"BOILER_MODEL_DIR": str(model_dir), "BOILER_REFRESH_S": "0.1"}
     with running([*UVICORN, "--workers", "2"], environment, workers=2) as server:
 
         def until(generation: str, times: int) -> None:
-            """Until so many new connections in a row, spread over the workers, are answered by that index."""
+            """Wait until `times` new connections in a row, spread over the workers, are answered by that index."""
             row, deadline = 0, time.monotonic() + START_S
             while row < times:
                 assert time.monotonic() < deadline
-                status, headers, body = once(server)
+                status, headers, body = request_once(server)
                 assert status == 200
                 assert len(json.loads(body)) == 3
                 row = row + 1 if headers["x-boiler-generation"] == generation else 0
@@ -146,23 +146,23 @@ def test_a_new_index_is_taken_up_by_every_worker_and_a_damaged_one_refused(model
         until(first.name, 10)
         second = publish(model_dir, 60, DIM, seed=1)
         until(second.name, 10)
-        assert json.loads(once(server, "/health")[2])["n_items"] == 60
-        # a pointer that leads nowhere: the index before serves on, and /health says that there is something wrong
+        assert json.loads(request_once(server, "/health")[2])["n_items"] == 60
+        # a dangling pointer: the current index keeps serving, and /health reports the problem
         (model_dir / "current").unlink()
         (model_dir / "current").symlink_to("versions/nothing")
         server.wait_for("newer index refused")
-        health = json.loads(once(server, "/health")[2])
+        health = json.loads(request_once(server, "/health")[2])
         until(second.name, 5)
         assert health["status"] == "ok"
         third = publish(model_dir, 40, DIM, seed=2)
         until(third.name, 10)
-        assert json.loads(once(server, "/health")[2])["refused"] is None
+        assert json.loads(request_once(server, "/health")[2])["refused"] is None
 
 
-# ------------------------------------------------------------------------------------------------- bad manners
+# ------------------------------------------------------------------------------------------------- bad clients
 
 
-def test_slow_and_large_bodies_are_refused_on_the_wire(model_dir: Path) -> None:
+def test_slow_and_large_bodies_are_refused(model_dir: Path) -> None:
     environment = {"BOILER_MODEL_DIR": str(model_dir), "BOILER_MAX_BODY_S": "0.3", "BOILER_MAX_BODY_BYTES": "2048"}
     head = b"POST /nearest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     with running(UVICORN, environment) as server:
@@ -171,7 +171,7 @@ def test_slow_and_large_bodies_are_refused_on_the_wire(model_dir: Path) -> None:
             answer = wire.makefile("rb").read()
             assert answer.startswith(b"HTTP/1.1 408 ")
             assert b"urn:boiler:problem:slow-body" in answer
-        with raw(server) as wire:  # declared too large: nothing of it is waited for
+        with raw(server) as wire:  # declared too large: refused before the body
             wire.sendall(head + b"Content-Length: 2049\r\n\r\n")
             assert wire.makefile("rb").read().startswith(b"HTTP/1.1 413 ")
         with raw(server) as wire:  # in chunks without end
@@ -181,7 +181,7 @@ def test_slow_and_large_bodies_are_refused_on_the_wire(model_dir: Path) -> None:
                     wire.sendall(b"400\r\n" + b"x" * 0x400 + b"\r\n")
             with contextlib.suppress(ConnectionError):
                 assert wire.makefile("rb").read().startswith(b"HTTP/1.1 413 ")
-        with raw(server) as wire:  # gone in the middle
+        with raw(server) as wire:  # disconnected halfway
             wire.sendall(head + b"Content-Length: 100\r\n\r\n{")
         for bad in (
             b"\x00\xff\r\n\r\n",
@@ -196,10 +196,10 @@ def test_slow_and_large_bodies_are_refused_on_the_wire(model_dir: Path) -> None:
                 wire.sendall(head + b"X-Long: " + b"x" * 2**20 + b"\r\n\r\n")
             with contextlib.suppress(ConnectionError):
                 assert b" 200 " not in wire.makefile("rb").readline()
-        assert once(server)[0] == 200
+        assert request_once(server)[0] == 200
         server.process.terminate()
         said = server.end()
-        assert '"status":499' in said  # the one that went
+        assert '"status":499' in said  # the one that disconnected
         assert "Traceback" not in said
 
 
@@ -210,22 +210,22 @@ def test_slow_bodies_do_not_keep_others_from_searching(model_dir: Path) -> None:
         slow = [held.enter_context(raw(server)) for _ in range(70)]
         for one in slow:
             one.sendall(begun)
-        # Beyond the limit for one address the oldest are given up.
+        # Above the limit for one address the oldest are disconnected.
         answer = slow[0].makefile("rb").read()
         assert answer.startswith(b"HTTP/1.1 503 ")
         assert b"urn:boiler:problem:busy" in answer
         assert b"retry-after: 1" in answer.lower()
         for path in ("/nearest?k=3", "/livez", "/readyz", "/health", "/metrics"):
-            assert once(server, path)[0] == 200
+            assert request_once(server, path)[0] == 200
 
 
-def test_told_to_stop_it_finishes_what_is_running(model_dir: Path) -> None:
+def test_shutdown_finishes_running_requests(model_dir: Path) -> None:
     with running(UVICORN, {"BOILER_MODEL_DIR": str(model_dir)}) as server, raw(server) as wire:
         wire.sendall(
             b"POST /nearest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
             b"Content-Length: %d\r\n\r\n%s" % (len(BODY), BODY[:5].encode())
         )
-        assert once(server, "/livez")[0] == 200  # so the half request has been read by now
+        assert request_once(server, "/livez")[0] == 200  # the partial request has been read by now
         server.process.terminate()
         server.wait_for("Shutting down")
         wire.sendall(BODY[5:].encode())
@@ -241,30 +241,30 @@ def test_boiler_serve_shares_metrics_between_workers(model_dir: Path) -> None:
     command = ["boiler.cli.serve", str(model_dir), "--port", "0", "--workers", "2"]
     with running(command, {}, workers=2) as server:
         for _ in range(12):
-            assert once(server)[0] == 200
+            assert request_once(server)[0] == 200
         counts = {
             'boiler_requests_total{route="/nearest",status="200"} 12.0',
             'boiler_searches_total{engine="exact"} 12.0',
         }
         deadline = time.monotonic() + START_S
-        while not counts <= set(once(server, "/metrics")[2].decode().splitlines()):
-            assert time.monotonic() < deadline  # a worker hears of the others' counts within a second or so
+        while not counts <= set(request_once(server, "/metrics")[2].decode().splitlines()):
+            assert time.monotonic() < deadline  # workers exchange their counts about request_once a second
         lines = [server.wait_for(r'\{.*"route":"/nearest".*\}') for _ in range(12)]
         assert {"search_ms", "validate_ms", "render_ms", "request_id"} <= set(json.loads(lines[0][0]))
 
 
-def test_boiler_serve_bounds_the_head_of_a_request(model_dir: Path) -> None:
+def test_boiler_serve_limits_the_head_of_a_request(model_dir: Path) -> None:
     with running(["boiler.cli.serve", str(model_dir), "--port", "0"], {}) as server:
         with raw(server) as wire:
             with contextlib.suppress(ConnectionError):
                 wire.sendall(b"GET /livez HTTP/1.1\r\nHost: x\r\nX-Long: " + b"x" * 2**21)
             with contextlib.suppress(ConnectionError):
                 assert wire.makefile("rb").read().startswith(b"HTTP/1.1 431 ")
-        with raw(server) as wire, contextlib.closing(connected(server)) as kept:
+        with raw(server) as wire, contextlib.closing(connect(server)) as kept:
             wire.sendall(b"GET /livez HTTP/1.1\r\nHos")
-            assert [ask(kept)[0] for _ in range(5)] == [200] * 5
+            assert [request(kept)[0] for _ in range(5)] == [200] * 5
             assert wire.makefile("rb").read().startswith(b"HTTP/1.1 408 ")
-        assert once(server, "/livez")[0] == 200
+        assert request_once(server, "/livez")[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,9 @@ def test_boiler_serve_bounds_the_head_of_a_request(model_dir: Path) -> None:
         (["MODEL_DIR", "--host", "0.0.0.0"], "BOILER_API_KEYS=read:SECRET"),  # noqa: S104
     ],
 )
-def test_boiler_serve_refuses_in_a_sentence(model_dir: Path, flags: list[str], sentence: str) -> None:
+def test_boiler_serve_refuses_invalid_arguments_in_one_sentence(
+    model_dir: Path, flags: list[str], sentence: str
+) -> None:
     given = [str(model_dir) if flag == "MODEL_DIR" else flag for flag in flags]
     done = subprocess.run(
         [sys.executable, "-m", "boiler.cli.serve", *given],
@@ -290,12 +292,12 @@ def test_boiler_serve_refuses_in_a_sentence(model_dir: Path, flags: list[str], s
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.1.2.3", "::1", "localhost"])
-def test_this_machine_alone_needs_no_keys(host: str) -> None:
+def test_loopback_needs_no_keys(host: str) -> None:
     serve.check_host(host, Settings(model_dir=Path("x")))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org", ""])  # noqa: S104
-def test_other_machines_need_keys_or_a_word(host: str) -> None:
+def test_other_addresses_need_keys_or_boiler_insecure(host: str) -> None:
     with pytest.raises(SettingsError, match="BOILER_INSECURE=1"):
         serve.check_host(host, Settings(model_dir=Path("x")))
     serve.check_host(host, Settings(model_dir=Path("x"), insecure=True))

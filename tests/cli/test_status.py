@@ -1,4 +1,4 @@
-"""What an index holds, in figures and in words."""
+"""`boiler status`: its figures, text and JSON."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_duplicates_are_the_same_bytes_or_the_same_sound_and_length(model_dir: P
     assert [pair[:2] for pair in found.near] == [("a/0.wav", "2.mp3"), ("a/1.wav", "2.mp3")]
 
 
-def test_among_many_sounds_near_duplicates_are_looked_for_when_asked(
+def test_in_a_large_index_near_duplicates_are_searched_only_on_demand(
     model_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     few = status.status(model_dir).near
@@ -72,14 +72,14 @@ def test_the_command_prints_text_and_json(model_dir: Path, capsys: pytest.Captur
     assert json.loads(capsys.readouterr().out)["n_items"] == 6
 
 
-def test_the_report_says_when_the_compiled_module_is_missing(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_compiled_module_is_reported(model_dir: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("boiler.engine.RERANK", "compiled")
     assert "numpy" not in "\n".join(status.status(model_dir).lines())
     monkeypatch.setattr("boiler.engine.RERANK", "numpy")
     assert "computed by numpy" in "\n".join(status.status(model_dir).lines())
 
 
-def test_damage_is_a_sentence_and_code_2(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_damaged_index_is_reported_and_exits_with_2(model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = (model_dir / "annoy").resolve()
     data = bytearray(file.read_bytes())
     data[3] ^= 1

@@ -89,7 +89,7 @@ def test_cached_rows_equal_plain_rows(client: TestClient, model_dir: Path) -> No
         assert int(response.headers["content-length"]) == len(response.content)
 
 
-def test_only_the_direction_of_a_vector_counts(client: TestClient) -> None:
+def test_the_length_of_a_vector_does_not_matter(client: TestClient) -> None:
     query = np.random.default_rng(2).normal(size=DIM)
     answers = [
         client.post("/nearest", json={"embedding": (query * scale).tolist()}).json()
@@ -203,7 +203,7 @@ def test_wrong_length_names_both_lengths(client: TestClient) -> None:
     assert problem["errors"] == [{"pointer": "/embedding", "detail": problem["detail"]}]
 
 
-def test_invalid_vector_is_not_repeated(client: TestClient) -> None:
+def test_error_does_not_repeat_the_invalid_vector(client: TestClient) -> None:
     response = client.post("/nearest", json={"embedding": ["secret"] * 20_000})
     assert_problem(response, 422)
     assert "secret" not in response.text
@@ -358,7 +358,7 @@ def test_any_json_gets_results_or_a_problem(client: TestClient, path: str, data:
     ).map(Token)
     body = pairs_of(RIGHT[path])
     for _ in range(data.draw(strategies.integers(1, 3))):
-        places = list(places_of(body))
+        places = list(positions_of(body))
         inside, at = data.draw(strategies.sampled_from(places))
         token = data.draw(tokens)
         if isinstance(inside, Pairs):
@@ -392,11 +392,11 @@ def pairs_of(value: Any) -> Any:
     return [pairs_of(one) for one in value] if isinstance(value, list) else value
 
 
-def places_of(value: Any) -> Iterator[tuple[list[Any], int]]:
+def positions_of(value: Any) -> Iterator[tuple[list[Any], int]]:
     """All positions: the list or object, and the index in it."""
     for at, one in enumerate(value if isinstance(value, list) else []):
         yield value, at
-        yield from places_of(one[1] if isinstance(value, Pairs) else one)
+        yield from positions_of(one[1] if isinstance(value, Pairs) else one)
 
 
 def rendered(value: Any) -> str:
@@ -419,7 +419,7 @@ def test_random_bytes_get_422(client: TestClient, path: str) -> None:
 # ------------------------------------------------------------------------------------------------- the description
 
 
-def test_examples_of_the_description_work(client: TestClient) -> None:
+def test_examples_in_openapi_work(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     n_requests = 0
     for path, operations in document["paths"].items():
@@ -443,7 +443,7 @@ def test_examples_of_the_description_work(client: TestClient) -> None:
     assert n_requests >= 10
 
 
-def test_description_has_the_limits_of_this_index(client: TestClient) -> None:
+def test_openapi_has_the_limits_of_this_index(client: TestClient) -> None:
     document = client.get("/openapi.json").json()
     embedding = document["components"]["schemas"]["NearestRequest"]["properties"]["embedding"]
     assert (embedding["minItems"], embedding["maxItems"]) == (DIM, DIM)
@@ -458,7 +458,7 @@ def test_description_has_the_limits_of_this_index(client: TestClient) -> None:
             assert list(operation["responses"]["4XX"]["content"]) == ["application/problem+json"]
 
 
-def test_description_says_which_routes_need_a_key(client: TestClient, model_dir: Path) -> None:
+def test_openapi_states_which_routes_need_a_key(client: TestClient, model_dir: Path) -> None:
     assert "security" not in client.get("/openapi.json").json()
     keys = (SecretStr("read:0123456789abcdef"),)
     with TestClient(BoilerApp(Settings(model_dir=model_dir, log="none", api_keys=keys))) as locked:

@@ -32,7 +32,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 @pytest.mark.slow
-def test_responses_match_the_description_and_none_is_a_500(server: Server, tmp_path: Path) -> None:
+def test_responses_match_openapi_and_none_is_a_500(server: Server, tmp_path: Path) -> None:
     command = [str(Path(sys.executable).with_name("schemathesis")), "run", f"{server.url}/openapi.json"]
     # A request can match the schema and still be invalid (a vector of zeros, a part that ends before it begins, a
     # picture as a sound) and gets 422, which this check does not allow.
@@ -46,7 +46,7 @@ def test_responses_match_the_description_and_none_is_a_500(server: Server, tmp_p
     assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
 
 
-def test_description_equals_docs_openapi_json() -> None:
+def test_openapi_equals_docs_openapi_json() -> None:
     """Update the file with BOILER_KEEP_OPENAPI=1, and review its diff."""
     document = BoilerApp().openapi()
     document["info"]["version"] = "kept"  # a release alone does not change the API

@@ -153,7 +153,7 @@ def test_incomplete_head_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     asyncio.run(main())
 
 
-def test_body_of_a_running_request_has_no_timeout_here(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_body_of_a_running_request_has_no_timeout_in_the_protocol(monkeypatch: pytest.MonkeyPatch) -> None:
     """The middleware limits its time."""
     monkeypatch.setattr("boiler.service.http_protocol.HEAD_TIMEOUT_S", 0.02)
 
@@ -373,7 +373,7 @@ async def echo_length(scope: Scope, receive: Receive, send: Send) -> None:
         b"CONNECT x:443 HTTP/1.1\r\nHost: x\r\n\r\n",
     ],
 )
-def test_what_is_not_a_valid_request_is_refused_with_a_problem(data: bytes) -> None:
+def test_invalid_request_is_refused_with_a_problem(data: bytes) -> None:
     async def main() -> None:
         protocol, transport = connect(ok)
         protocol.data_received(data)

@@ -1,4 +1,4 @@
-"""The sound of an item in ranges of bytes, and its pictures: every column is where it says."""
+"""Audio of an item in byte ranges, its waveform and its spectrogram."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FILES = [
 
 
 def tone(seconds: float = SECONDS, rate_hz: int = RATE_HZ) -> npt.NDArray[np.float32]:
-    """A second of silence, then a tone: so that places in time can be told."""
+    """A second of silence, then a tone, so that times can be checked."""
     time = np.arange(round(seconds * rate_hz)) / rate_hz
     return np.asarray(0.5 * np.sin(2 * np.pi * TONE_HZ * time) * (time >= 1.0), np.float32)
 
@@ -90,7 +90,7 @@ def client(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[T
 
 @pytest.fixture(autouse=True)
 def own_copies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Copies are kept in a folder of this test alone."""
+    """Transcoded copies are kept in a folder of this test."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
 
 
@@ -109,7 +109,7 @@ def assert_problem(response: Any, status: int) -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), [(name, kind) for name, _, _, kind in FILES])
-def test_every_format_comes_in_a_form_that_browsers_play(
+def test_every_format_is_sent_in_a_format_that_browsers_play(
     client: TestClient, folder: Path, name: str, kind: str
 ) -> None:
     response = client.get(address(name) + "/audio")
@@ -134,7 +134,7 @@ def test_every_format_comes_in_a_form_that_browsers_play(
         ("bytes=-7", 206, slice(-7, None)),
         ("bytes=-999999999", 206, slice(0, None)),
         ("bytes=10-999999999999", 206, slice(10, None)),
-        # passed over: not one range of bytes
+        # ignored: not a single range of bytes
         ("bytes=0-1,5-6", 200, slice(None)),
         ("bytes=9-3", 200, slice(None)),
         ("bytes=a-b", 200, slice(None)),
@@ -145,7 +145,7 @@ def test_every_format_comes_in_a_form_that_browsers_play(
         ("bytes=" + "9" * 3_000 + "-", 200, slice(None)),
     ],
 )
-def test_ranges_of_bytes(client: TestClient, folder: Path, asked: str, status: int, expected: slice) -> None:
+def test_byte_ranges(client: TestClient, folder: Path, asked: str, status: int, expected: slice) -> None:
     stored = (folder / "plain.wav").read_bytes()
     for method in ("GET", "HEAD"):
         response = client.request(method, address("plain.wav") + "/audio", headers={"Range": asked})
@@ -159,13 +159,13 @@ def test_ranges_of_bytes(client: TestClient, folder: Path, asked: str, status: i
 
 
 @pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=99999999-999999999", "bytes=-0"])
-def test_bytes_that_are_not_there(client: TestClient, folder: Path, asked: str) -> None:
+def test_unsatisfiable_byte_range(client: TestClient, folder: Path, asked: str) -> None:
     response = client.get(address("plain.wav") + "/audio", headers={"Range": asked})
     assert_problem(response, 416)
     assert response.headers["content-range"] == f"bytes */{(folder / 'plain.wav').stat().st_size}"
 
 
-def test_a_client_that_has_it_gets_304_and_a_changed_file_is_sent_again(client: TestClient, folder: Path) -> None:
+def test_a_cached_file_is_304_and_a_changed_file_is_sent_again(client: TestClient, folder: Path) -> None:
     where = address("plain.wav") + "/audio"
     tag = client.get(where).headers["etag"]
     for held in (tag, f"W/{tag}", f'"other", {tag}', "*"):
@@ -186,7 +186,7 @@ def test_a_client_that_has_it_gets_304_and_a_changed_file_is_sent_again(client: 
 
 
 @pytest.mark.parametrize("name", [name for name, *_ in FILES])
-def test_a_part_of_a_sound_is_that_part(client: TestClient, folder: Path, name: str) -> None:
+def test_a_part_of_a_sound_is_sent(client: TestClient, folder: Path, name: str) -> None:
     response = client.get(address(name) + "/audio?start_s=0.5&end_s=1.5")
     assert response.headers["content-type"] == "audio/flac"
     heard, meant = stream_module.load(response.content), stream_module.load(folder / name, start_s=0.5, end_s=1.5)
@@ -195,11 +195,11 @@ def test_a_part_of_a_sound_is_that_part(client: TestClient, folder: Path, name: 
     assert onsets[0] == pytest.approx(onsets[1], abs=0.002)
 
 
-def test_a_part_beyond_the_end_is_a_problem(client: TestClient) -> None:
+def test_a_part_after_the_end_is_a_problem(client: TestClient) -> None:
     assert_problem(client.get(address("plain.wav") + "/audio?start_s=99"), 422)
 
 
-def test_a_copy_is_made_once_and_a_changed_file_copied_again(folder: Path, tmp_path: Path) -> None:
+def test_a_file_is_transcoded_once_and_again_when_it_changed(folder: Path, tmp_path: Path) -> None:
     changing = tmp_path / "sound.aiff"
     write(changing, tone(), "aiff", "pcm_s16be")
     first = transcode.flac_copy(changing)
@@ -211,13 +211,13 @@ def test_a_copy_is_made_once_and_a_changed_file_copied_again(folder: Path, tmp_p
     assert first.parent.stat().st_mode & 0o777 == 0o700
 
 
-def test_copies_give_way_to_newer_ones_and_those_in_use_stay(
+def test_old_copies_are_deleted_but_not_those_in_use(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(transcode, "MAX_KEPT_BYTES", 1)
     old = transcode.flac_copy(folder / "plain.aiff", 0.0, 1.0)
     new = transcode.flac_copy(folder / "plain.aiff", 0.0, 2.0)
-    assert old.exists()  # asked for a moment ago
+    assert old.exists()  # requested a moment ago
     monkeypatch.setattr(transcode, "_IN_USE_S", 0.0)
     newest = transcode.flac_copy(folder / "plain.aiff", 0.0, 2.5)
     assert not old.exists()
@@ -225,7 +225,7 @@ def test_copies_give_way_to_newer_ones_and_those_in_use_stay(
     assert newest.exists()
 
 
-def test_a_folder_of_copies_that_is_not_ours_is_not_used(folder: Path, tmp_path: Path) -> None:
+def test_a_cache_folder_that_others_may_write_to_is_not_used(folder: Path, tmp_path: Path) -> None:
     kept = transcode.flac_copy(folder / "plain.aiff", 0.0, 1.0).parent
     kept.chmod(0o777)
     with pytest.raises(PermissionError, match="not a folder of this user alone"):
@@ -233,7 +233,7 @@ def test_a_folder_of_copies_that_is_not_ours_is_not_used(folder: Path, tmp_path:
 
 
 @pytest.mark.parametrize("what", ["audio", "waveform", "spectrogram.png"])
-def test_what_is_not_there_or_no_sound_is_a_problem(client: TestClient, what: str) -> None:
+def test_a_missing_file_or_one_that_is_no_sound_is_a_problem(client: TestClient, what: str) -> None:
     for n in ("999", "-1", "x", "..%2f..%2fetc%2fpasswd", "%2e%2e", "1e3", "9" * 30):
         assert client.get(f"/x/items/{n}/{what}").status_code == 404
     assert_problem(client.get(f"{address('gone.wav')}/{what}"), 404)
@@ -243,7 +243,7 @@ def test_what_is_not_there_or_no_sound_is_a_problem(client: TestClient, what: st
 @pytest.mark.parametrize(
     "query", ["start_s=-1", "start_s=nan", "start_s=x", "start_s=2&end_s=2", "end_s=0", "start_s=1e99"]
 )
-def test_a_part_that_cannot_be_is_a_problem(client: TestClient, query: str) -> None:
+def test_an_invalid_part_is_a_problem(client: TestClient, query: str) -> None:
     for what in ("audio", "waveform", "spectrogram.png"):
         assert_problem(client.get(f"{address('plain.wav')}/{what}?{query}"), 422)
 
@@ -273,7 +273,7 @@ def test_more_columns_than_samples_and_a_part_of_a_sound(folder: Path) -> None:
     assert drawn.high.max() == pytest.approx(0.5, abs=0.02)
 
 
-def test_the_waveform_comes_as_json(client: TestClient) -> None:
+def test_the_waveform_is_json(client: TestClient) -> None:
     response = client.get(address("lossy.mp3") + "/waveform?points=60")
     answer = response.json()
     assert (answer["points"], len(answer["low"]), len(answer["high"])) == (60, 60, 60)
@@ -298,7 +298,7 @@ def picture(png: bytes) -> npt.NDArray[np.uint8]:
     return np.asarray(image.convert("L"))
 
 
-def test_the_tone_stands_at_its_height_from_where_it_begins(client: TestClient) -> None:
+def test_the_tone_is_at_its_frequency_from_its_start(client: TestClient) -> None:
     response = client.get(address("plain.flac") + "/spectrogram.png?width=300&height=120")
     assert response.headers["content-type"] == "image/png"
     drawn = picture(response.content)
@@ -310,7 +310,7 @@ def test_the_tone_stands_at_its_height_from_where_it_begins(client: TestClient) 
 
 
 @pytest.mark.parametrize("seconds", [0.001, 0.05, 0.5, 20.0])
-def test_any_length_fills_the_picture(tmp_path: Path, seconds: float) -> None:
+def test_any_duration_fills_the_image(tmp_path: Path, seconds: float) -> None:
     path = tmp_path / "sound.wav"
     write(
         path, np.random.default_rng(0).normal(0, 0.1, round(seconds * RATE_HZ)).astype(np.float32), "wav", "pcm_s16le"
@@ -320,28 +320,28 @@ def test_any_length_fills_the_picture(tmp_path: Path, seconds: float) -> None:
     assert (drawn.max(axis=0) > 50).all()
 
 
-def test_silence_is_dark_and_the_same_sound_gives_the_same_picture(tmp_path: Path, folder: Path) -> None:
+def test_silence_is_dark_and_images_are_reproducible(tmp_path: Path, folder: Path) -> None:
     path = tmp_path / "silence.wav"
     write(path, np.zeros(RATE_HZ, np.float32), "wav", "pcm_s16le")
     assert picture(spectrogram_png(path, 50, 50)).max() < 10
     assert spectrogram_png(folder / "lossy.mp3") == spectrogram_png((folder / "lossy.mp3").read_bytes())
 
 
-def test_columns_are_means_of_frames_or_stand_between_them() -> None:
+def test_columns_are_means_of_frames_or_interpolated() -> None:
     power = np.arange(12, dtype=np.float32)[:, None]
     np.testing.assert_allclose(_to_columns(power, 4)[:, 0], [1, 4, 7, 10])
     np.testing.assert_allclose(_to_columns(power[:2], 3)[:, 0], [0, 0.5, 1])
     assert _to_columns(power[:1], 7).shape == (7, 1)
 
 
-def test_what_is_no_sound_is_refused_by_name(folder: Path) -> None:
+def test_a_file_that_is_no_sound_is_refused_by_name(folder: Path) -> None:
     for draw in (peaks, spectrogram_png):
         with pytest.raises(NotASoundError, match="broken"):
             draw(folder / "broken.wav")
 
 
-def test_a_tag_that_is_not_utf8_is_no_reason_to_be_silent(tmp_path: Path) -> None:
-    """The form of WAV's own tags knows no encoding, and old programs wrote Latin-1."""
+def test_a_sound_with_a_tag_that_is_not_utf8_is_sent(tmp_path: Path) -> None:
+    """WAV tags state no encoding, and old programs wrote Latin-1."""
     write(tmp_path / "x.wav", tone(), "wav", "pcm_s16le")
     plain = (tmp_path / "x.wav").read_bytes()
     title = "Bj\xf6rk ".encode("latin-1")
@@ -355,15 +355,13 @@ def test_a_tag_that_is_not_utf8_is_no_reason_to_be_silent(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
-def test_a_full_disk_is_no_fault_of_the_sound(tmp_path: Path) -> None:
+def test_a_full_disk_is_not_reported_as_a_bad_sound(tmp_path: Path) -> None:
     write(tmp_path / "x.wav", tone(), "wav", "pcm_s16le")
     with pytest.raises(transcode.NoRoomError):
         transcode._write(tmp_path / "x.wav", Path("/dev/full"), 0.0, None)
 
 
-def test_where_no_copy_can_be_kept_it_is_503_without_paths(
-    client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_503_without_paths(client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> tuple[dict[str, str], object]:
         return {"no_room": f"{tmp_path} is full"}, None  # as its process says it
 
@@ -374,7 +372,7 @@ def test_where_no_copy_can_be_kept_it_is_503_without_paths(
     assert str(tmp_path) not in response.text
 
 
-def test_playing_does_not_wait_for_pictures(client: TestClient, folder: Path) -> None:
+def test_audio_does_not_wait_for_spectrograms(client: TestClient, folder: Path) -> None:
     os.utime(folder / "plain.wav", (1, 1))  # so that what kind of file it is has to be looked at
     with media.media_pool()._acquired(WORKERS) as drawing:
         assert len(drawing) == WORKERS

@@ -1,4 +1,4 @@
-"""The page that Prometheus reads: of one worker, of several, and after a worker has ended."""
+"""The metrics page of one worker, of several, and after a worker has ended."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from boiler.service.metrics import Metrics
 
 
 def samples(metrics: Metrics) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
-    """Every sample of the page, as Prometheus' own parser reads it."""
+    """All samples of the page, parsed by prometheus_client."""
     families = text_string_to_metric_families(metrics.render().decode())
     return {(one.name, frozenset(one.labels.items())): one.value for family in families for one in family.samples}
 

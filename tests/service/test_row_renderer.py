@@ -39,7 +39,7 @@ def test_cache_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert len(cache._prefixes) <= 20 + 7
 
 
-def test_an_index_that_is_gone_takes_its_rows_along(tmp_path: Path) -> None:
+def test_rows_of_a_closed_index_are_removed(tmp_path: Path) -> None:
     publish(tmp_path, 10, 8)
     nearest, renderer = Nearest(tmp_path), row_renderer.RowRenderer()
     first = bytes(renderer.render(*nearest.rank([1.0] * 8, 3)).body)

@@ -1,5 +1,7 @@
-"""A running service takes up one new index after the other, while it is asked all the time: nothing dropped, nothing
-wrong. How soon it does is for `exp/benchmarks/swap.py` to say, on a machine that has nothing else to do."""
+"""A service under load switches to each new index without a dropped or wrong answer.
+
+`exp/benchmarks/swap.py` measures how long a switch takes.
+"""
 
 from __future__ import annotations
 
@@ -24,16 +26,18 @@ TAKEN_UP_WITHIN_S = 2.0
 
 
 @dataclass
-class Asked:
-    """What the clients found out."""
+class ClientCounts:
+    """What the clients counted."""
 
     answers: int = 0
     wrong: list[str] = field(default_factory=list)
-    latest_s: dict[str, float] = field(default_factory=dict)  # by index: its last answer, after the next one was out
+    latest_s: dict[str, float] = field(
+        default_factory=dict
+    )  # by index: how long after its replacement it was last queried
 
 
 class Indexes:
-    """What was published, when, and what each must answer."""
+    """The published indexes, the times of their replacement, and their expected answers."""
 
     def __init__(self, model_dir: Path) -> None:
         self.model_dir = model_dir
@@ -43,20 +47,22 @@ class Indexes:
         self.last = ""
 
     def publish(self, seed: int) -> None:
-        """The next index: other vectors, so that each has other answers."""
+        """Publish an index with other vectors, so that each has other answers."""
         opened = publish(self.model_dir, N_ITEMS, DIM, seed)
         distances = np.linalg.norm(np.asarray(opened.vectors) - normalize(self.query), axis=1)
         self.expected[opened.name] = np.argsort(distances, kind="stable")[:K].tolist()
         self.replaced_s[self.last], self.last = time.monotonic(), opened.name
 
 
-def ask(url: str, indexes: Indexes, stop: threading.Event, asked: Asked) -> None:
-    """Ask the same question over one connection until told to stop."""
+def send_queries(url: str, indexes: Indexes, stop: threading.Event, counts: ClientCounts) -> None:
+    """Send the same query over one connection until `stop` is set."""
     with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)) as connection:
-        _ask(connection, indexes, stop, asked)
+        _send_queries(connection, indexes, stop, counts)
 
 
-def _ask(connection: http.client.HTTPConnection, indexes: Indexes, stop: threading.Event, asked: Asked) -> None:
+def _send_queries(
+    connection: http.client.HTTPConnection, indexes: Indexes, stop: threading.Event, counts: ClientCounts
+) -> None:
     body = json.dumps({"embedding": indexes.query.tolist()})
     while not stop.is_set():
         began = time.monotonic()
@@ -65,29 +71,29 @@ def _ask(connection: http.client.HTTPConnection, indexes: Indexes, stop: threadi
             response = connection.getresponse()
             rows = json.loads(response.read())
         except (OSError, ValueError, http.client.HTTPException) as error:
-            asked.wrong.append(f"dropped: {error!r}")
+            counts.wrong.append(f"dropped: {error!r}")
             return
         name = response.headers["x-boiler-generation"]
-        asked.answers += 1
-        while name not in indexes.expected:  # answered by an index whose expected answer is being worked out here
+        counts.answers += 1
+        while name not in indexes.expected:  # its expected answer is still being computed
             time.sleep(0.001)
         if response.status != 200 or [row["n"] for row in rows] != indexes.expected[name]:
-            asked.wrong.append(f"{name} answered {response.status} {[row['n'] for row in rows]}")
+            counts.wrong.append(f"{name} answered {response.status} {[row['n'] for row in rows]}")
         if name in indexes.replaced_s:
             late_s = began - indexes.replaced_s[name]
-            asked.latest_s[name] = max(asked.latest_s.get(name, 0.0), late_s)
+            counts.latest_s[name] = max(counts.latest_s.get(name, 0.0), late_s)
 
 
-def swapped_under_load(model_dir: Path, n_swaps: int, *, workers: int, clients: int, every_s: float) -> Asked:
-    """Publish again and again while a service is asked by several clients at once."""
+def swapped_under_load(model_dir: Path, n_swaps: int, *, workers: int, clients: int, every_s: float) -> ClientCounts:
+    """Publish `n_swaps` indexes while several clients query a service."""
     indexes = Indexes(model_dir)
     indexes.publish(0)
     command = ["uvicorn", "boiler.api.web:app", "--port", "0", "--workers", str(workers)]
-    total = Asked()
+    total = ClientCounts()
     with running(command, {"BOILER_MODEL_DIR": str(model_dir), "BOILER_LOG": "none"}, workers=workers) as server:
         stop = threading.Event()
-        each = [Asked() for _ in range(clients)]
-        threads = [threading.Thread(target=ask, args=(server.url, indexes, stop, one)) for one in each]
+        each = [ClientCounts() for _ in range(clients)]
+        threads = [threading.Thread(target=send_queries, args=(server.url, indexes, stop, one)) for one in each]
         for thread in threads:
             thread.start()
         for seed in range(1, n_swaps + 1):
@@ -95,7 +101,7 @@ def swapped_under_load(model_dir: Path, n_swaps: int, *, workers: int, clients: 
             indexes.publish(seed)
         deadline = time.monotonic() + serving.START_S
         before = [one.answers for one in each]
-        # Until each has been answered for a while after the last was published.
+        # Until each client has got 50 answers after the last index was published.
         while any(one.answers < start + 50 for one, start in zip(each, before, strict=True) if not one.wrong):
             assert time.monotonic() < deadline
             time.sleep(0.05)
@@ -112,8 +118,8 @@ def swapped_under_load(model_dir: Path, n_swaps: int, *, workers: int, clients: 
 
 
 @pytest.mark.slow
-def test_new_indexes_are_taken_up_under_load_and_no_answer_is_dropped_or_wrong(tmp_path: Path) -> None:
-    asked = swapped_under_load(tmp_path / "m", 6, workers=2, clients=4, every_s=2.5)
-    assert asked.wrong == []
-    assert asked.answers > 200
-    assert asked.latest_s  # indexes were replaced while they were asked
+def test_no_answer_is_dropped_or_wrong_while_indexes_are_replaced_under_load(tmp_path: Path) -> None:
+    counts = swapped_under_load(tmp_path / "m", 6, workers=2, clients=4, every_s=2.5)
+    assert counts.wrong == []
+    assert counts.answers > 200
+    assert counts.latest_s  # indexes were replaced while clients queried

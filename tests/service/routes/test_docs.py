@@ -1,4 +1,4 @@
-"""The page /docs: all of its files come from the service, and it needs no key."""
+"""The page /docs loads all of its files from the service and needs no key."""
 
 from __future__ import annotations
 

@@ -32,8 +32,8 @@ def test_pages(client: TestClient) -> None:
     assert assert_problem(client.get("/duplicates?max_distance=2.5"), 422) == "invalid-request"
 
 
-def test_groups_are_of_the_generation_that_is_named(tmp_path: Path) -> None:
-    """Although a newer index is opened during the search."""
+def test_groups_are_of_the_generation_in_the_header(tmp_path: Path) -> None:
+    """Also if a newer index is opened during the search."""
     publish(tmp_path / "model", 10, 8)
     with TestClient(BoilerApp(Settings(model_dir=tmp_path / "model", log="none", refresh_s=2))) as client:
         nearest = client.app.state.service.nearest  # type: ignore[attr-defined]

@@ -49,8 +49,8 @@ def test_not_modified(client: TestClient) -> None:
     assert (again.status_code, again.content) == (304, b"")
 
 
-def test_map_is_of_the_generation_that_is_named(tmp_path: Path) -> None:
-    """Although a newer index is opened while it is rendered."""
+def test_map_is_of_the_generation_in_the_header(tmp_path: Path) -> None:
+    """Also if a newer index is opened while the map is rendered."""
     publish(tmp_path / "model", 10, 8)
     with TestClient(BoilerApp(Settings(model_dir=tmp_path / "model", log="none", refresh_s=2))) as client:
         nearest = client.app.state.service.nearest  # type: ignore[attr-defined]
