@@ -1,0 +1,1 @@
+"""Evaluation: how good the neighbours are, measured by labels, alterations and feedback."""

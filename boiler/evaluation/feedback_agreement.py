@@ -1,8 +1,8 @@
-"""Do the stored likes and dislikes agree with the ranking?
+"""Measures whether the stored likes and dislikes agree with the ranking.
 
-A query that was an item of the index is run again. Of a query that was a sound or a vector, only a key is stored, so
-its judgements are counted and skipped. The ranking is the plain one, without relevance feedback: otherwise the
-judgements would be measured against themselves.
+A query that was an item of the index is run again. For a query that was a sound or a vector only a key is stored, so
+its judgements are counted and skipped. The ranking is computed without relevance feedback: otherwise the judgements
+would be measured against themselves.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ TOP_K = 10
 
 @dataclass(frozen=True)
 class FeedbackAgreement:
-    """How far up liked answers are in the ranking, and how far down disliked ones. NaN where there are none.
+    """The ranks of liked and disliked answers. NaN where there are none.
 
-    questions: queries that could be run again
-    liked, disliked: their judgements
-    skipped: judgements of queries or answers that are not items of this index
-    liked_median_rank, disliked_median_rank: in the ranking; 1 is the nearest
-    liked_in_top, disliked_in_top: share among the first `TOP_K`
-    pairs: pairs of a liked and a disliked answer to one query
-    in_order: the share of pairs in which the liked answer is nearer; one half is chance
+    questions: number of queries that could be run again
+    liked, disliked: number of their judgements
+    skipped: number of judgements of queries or answers that are not items of this index
+    liked_median_rank, disliked_median_rank: 1 is the nearest
+    liked_in_top, disliked_in_top: fraction among the first `TOP_K`
+    pairs: number of pairs of a liked and a disliked answer to one query
+    in_order: fraction of the pairs in which the liked answer is nearer; one half is chance
     """
 
     questions: int
@@ -47,7 +47,7 @@ class FeedbackAgreement:
     in_order: float
 
     def to_markdown(self) -> str:
-        """A table and a sentence."""
+        """A table of the ranks, and a sentence about the pairs."""
         return (
             f"| feedback on {self.questions} queries | judgements | median rank | in the first {TOP_K} |\n"
             "| --- | ---: | ---: | ---: |\n"
@@ -69,10 +69,10 @@ def measure_agreement(snapshot: Snapshot, store: FeedbackStore) -> FeedbackAgree
     questions = skipped = pairs = 0
     in_order = 0.0
     for question in sorted(queries):
-        verdicts = store.verdicts(question)
+        summary = store.summary(question)
         rank_of = _ranks(snapshot, question)
         of_query = defaultdict[bool, list[int]](list)
-        for like, ids in ((True, verdicts.likes), (False, verdicts.dislikes)):
+        for like, ids in ((True, summary.likes), (False, summary.dislikes)):
             for id in ids:
                 rank = rank_of.get(id)
                 if rank is None:
@@ -99,13 +99,13 @@ def measure_agreement(snapshot: Snapshot, store: FeedbackStore) -> FeedbackAgree
 
 
 def _ranks(snapshot: Snapshot, question: str) -> dict[str, int]:
-    """The rank of every item in the answer, from 1; empty where the query cannot be run again."""
+    """The rank of every item in the answer, from 1; empty if the query cannot be run again."""
     kind, _, id = question.partition(":")
     if kind != "item":
         return {}
     try:
         number, rows = snapshot.rows_of(id)
-    except (UnknownItemError, SilentSoundError):  # judged in an older index
+    except (UnknownItemError, SilentSoundError):  # the judgement is from an older index
         return {}
     queries = snapshot.vectors[seeds.evenly_spaced(rows)]
     ranked = snapshot.nearest_items(queries, snapshot.n_searchable, without=[number])

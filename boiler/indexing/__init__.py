@@ -1,0 +1,1 @@
+"""Indexing: a folder of sounds to a published index."""

@@ -1,0 +1,1 @@
+"""The network: mel spectrograms, VQ-VAE, checkpoints."""

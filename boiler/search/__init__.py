@@ -1,0 +1,1 @@
+"""Search: a query to ranked items, and what belongs to it: explanations, locating, paths, feedback."""

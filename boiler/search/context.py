@@ -47,11 +47,11 @@ class SearchContext:
 
     @property
     def is_open(self) -> bool:
-        """Whether `close` was not called yet."""
+        """Whether `close` has not been called yet."""
         return self._current is not None
 
     def refresh(self) -> bool:
-        """Open a newer index, if one was published; whether it did.
+        """Open a newer index if one was published. Returns whether it did.
 
         Raises: ModelDirError: the newer index cannot be opened, or is damaged; the current one stays.
         """
@@ -78,7 +78,7 @@ class SearchContext:
         if root is None or not root.is_dir():
             raise SoundNotHereError(
                 f"the folder of the sounds{'' if root is None else f', {root},'} is not here: give it with --wav_dir,"
-                " BOILER_WAV_DIR or Nearest(..., wav_dir=...); only searches without sound work without it"
+                " BOILER_WAV_DIR or Nearest(..., wav_dir=...); without it only searches by vector or item work"
             )
         path = item.path(root)
         # Symbolic links are followed, as they were by boiler index; an id alone must not lead out of the folder.
@@ -91,7 +91,7 @@ class SearchContext:
     def embed(
         self, snapshot: Snapshot, source: stream.Source, start_s: float = 0.0, end_s: float | None = None
     ) -> list[Embedded]:
-        """The windows of a sound, or of the part of it from `start_s` to `end_s`, embedded.
+        """Embed the windows of a sound, or of its part from `start_s` to `end_s`.
 
         Raises: SoundError, ModelDirError.
         """

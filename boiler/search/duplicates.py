@@ -1,7 +1,7 @@
 """Near-duplicates in a whole collection, without comparing all pairs. They are reported; nothing is merged or deleted.
 
-Two items are near-duplicates when their vectors are nearer than a given distance and their lengths differ by 5 % at
-most. Each item is compared with the nearest neighbours of its first window, which the engine finds; a group is a
+Two items are near-duplicates if their vectors are nearer than a given distance and their durations differ by at most
+5 %. Each item is compared with the nearest neighbours of its first window, which the engine finds; a group is a
 connected component of such pairs.
 """
 
@@ -27,7 +27,7 @@ _BLOCK = 1_024
 
 @dataclass(frozen=True)
 class DuplicateGroup:
-    """The ids of near-duplicates in the order of their numbers, and the greatest distance between two of them found."""
+    """The ids of near-duplicates in the order of their item numbers, and the largest distance of a pair among them."""
 
     ids: tuple[str, ...]
     max_distance: float
@@ -38,7 +38,7 @@ class DuplicateGroup:
 def find_groups(
     snapshot: Snapshot, max_distance: float = MAX_DISTANCE, on_progress: ProgressCallback = ignore_progress
 ) -> list[DuplicateGroup]:
-    """The groups, largest first, equally large ones in the order of their numbers.
+    """The groups, largest first; groups of equal size in the order of their item numbers.
 
     Raises: QueryError: a distance that is not from 0 to 2; and what `on_progress` raises.
     """
@@ -46,7 +46,7 @@ def find_groups(
     pairs = list(_similar_pairs(snapshot, numbers, max_distance, on_progress))
     if not pairs:
         return []
-    # Imported here: a fifth of a second that other searches do not need.
+    # Imported here: it takes a fifth of a second, which other searches need not spend.
     from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
@@ -88,7 +88,7 @@ def _first_rows(snapshot: Snapshot) -> Int64Array:
 def _similar_pairs(
     snapshot: Snapshot, numbers: Int64Array, max_distance: float, on_progress: ProgressCallback
 ) -> Iterator[tuple[int, int, float]]:
-    """Positions in `numbers` of two near-duplicates, and their distance; a pair may come in both orders."""
+    """Positions in `numbers` of two near-duplicates, and their distance. A pair may appear in both orders."""
     if not 0 <= max_distance <= 2:
         raise QueryError(f"a distance is from 0 to 2, not {max_distance}")
     vectors: Float32Array = np.asarray(snapshot.generation.item_vectors)

@@ -63,7 +63,8 @@ class Embedder:
             blocks: samples at the rate of the index; iterated only as far as needed
             name: of the sound, for errors
             from_s: seconds added to all times
-        Raises: what `blocks` raises; SilentSoundError; ModelDirError: the encoder is missing or not the index's own.
+        Raises: what `blocks` raises; SilentSoundError; ModelDirError: the encoder is missing, or is not the one that
+        made the index.
         """
         audible = (window for window in cut_windows(blocks, opened.header.window_spec) if not window.silent)
         embedded: list[Embedded] = []
@@ -78,7 +79,7 @@ class Embedder:
         return embedded
 
     def embed_windows(self, opened: Generation, samples: Float32Array) -> Float32Array:
-        """The vectors of a few windows, unit length. Shape: [B, T] to [B, D].
+        """The vectors of windows, unit length. Shape: [B, T] -> [B, D].
 
         Raises: ModelDirError: as `embed`.
         """
@@ -88,9 +89,10 @@ class Embedder:
         return vectors
 
     def activations(self, opened: Generation, samples: Float32Array) -> Float32Array | None:
-        """Each code's share of each stretch of a few windows; None if vectors are not bags of codes.
+        """The activation of each code in each of F equal time steps of windows; None if the encoder does not count
+        codes.
 
-        Shape: [B, T] to [B, D, F].
+        Shape: [B, T] -> [B, D, F].
 
         Raises: ModelDirError: as `embed`.
         """
@@ -129,5 +131,5 @@ class Embedder:
 
 def _wrong_output(opened: Generation) -> ModelDirError:
     return ModelDirError(
-        f"{opened.path / 'encoder.pt'} does not return {opened.header.dim} numbers a window: run boiler index again"
+        f"{opened.path / 'encoder.pt'} does not return {opened.header.dim} numbers per window: run boiler index again"
     )

@@ -9,9 +9,9 @@ As in every search, two sounds are as similar as their best pair of windows. Whe
 codebook (its script has `activations`), the cosine of that pair is the sum of `query[c] * match[c]` over the codes `c`:
 these products are the shares, exactly. A code is active where its activation is at least half of its maximum.
 
-Similarity over time works with every encoder: each short stretch of one sound, repeated until it fills a window as any
-short sound is, is compared with the windows of the other. It covers the sound or, of a long sound, the surroundings of
-the window that matched. A stretch below the noise floor of the encoders has similarity 0.
+Similarity over time works with every encoder: each short stretch of one sound is repeated until it fills a window, like
+any short sound, and compared with the windows of the other. It covers the whole sound or, if that is long, the
+surroundings of the window that matched. A stretch below the noise floor of the encoders has similarity 0.
 """
 
 from __future__ import annotations
@@ -52,24 +52,25 @@ MAX_WINDOW_MATCHES = 16
 CURVE_S = 2 * DEFAULT_WINDOWS.window_s
 """Similarity over time covers this much of a sound, or two windows if that is more, around the window that matched."""
 STRETCH_S = 0.5
-"""Long enough to recognise most sounds by: a bark, a syllable, a drum stroke."""
+"""Long enough to recognise most sounds: a bark, a syllable, a drum stroke."""
 MIN_STRETCH_S = 0.1
-"""A shorter stretch, repeated, would be a tone with a pitch of its own."""
+"""A shorter stretch, repeated, would be heard as a tone whose pitch is the rate of repetition."""
 MIN_STRETCHES = 4
-"""Of a sound shorter than two seconds, as far as `MIN_STRETCH_S` allows."""
+"""A sound shorter than two seconds is divided into this many, if `MIN_STRETCH_S` allows it."""
 NOISE_FLOOR = 10 ** (-48 / 20)
 """The encoders' spectrograms are floored 48 dB below the peak of a window (`mel.MelSettings.floor`)."""
 ACTIVE = 0.5
 """A code is active where its activation is at least this share of its maximum."""
 MIN_SAME_SIMILARITY = 0.9
-"""Least cosine of an item's indexed vector and the vector of its file now; another decoder changes it less."""
+"""Minimum cosine between the vector of an item in the index and that of its file now. Another decoder changes it
+less."""
 
 
 @dataclass(frozen=True, slots=True)
 class CodeShare:
     """The contribution of one code of the codebook to the similarity.
 
-    code: its index in the codebook; share: its summand of the similarity
+    code: its index in the codebook; share: its term in the sum that is the similarity
     query_spans, answer_spans: when it is active in the query and in the match
     """
 
@@ -140,7 +141,8 @@ class ExplainedSound:
 def explain_match(
     context: SearchContext, snapshot: Snapshot, query: QueryInput, item: str | int, on_progress: ProgressCallback
 ) -> Explanation:
-    """Why an item is similar to the one sound of a query. `on_progress` is first called when both are embedded.
+    """Why an item is similar to the sound of a query, which must be one. `on_progress` is first called when both are
+    embedded.
 
     Raises: UnknownItemError; QueryError: several seeds, a vector, or a sound that is not here or changed since it was
     indexed; SoundError, ModelDirError; and what `on_progress` raises.
@@ -188,7 +190,7 @@ def _file_reader(
 
 
 def _samples_reader(seed: BySamples, sample_rate_hz: int) -> Callable[[float, float], stream.Samples]:
-    """Times are those of the whole, of which the seed may be a part."""
+    """A reader whose times count from the start of the whole sound, of which the seed may be a part."""
     samples = mono_samples(seed, sample_rate_hz)
 
     def read(start_s: float, end_s: float) -> stream.Samples:
@@ -205,7 +207,7 @@ def explain(
     opened: Generation,
     on_progress: ProgressCallback,
 ) -> Explanation:
-    """Why two sounds are similar, by the encoder of this index.
+    """Explain the similarity of two sounds for the encoder of this index.
 
     Raises: QueryError: a sound changed since it was indexed; ModelDirError, SoundError; and what `on_progress` raises.
     """
@@ -225,8 +227,8 @@ def explain(
         windows=tuple(
             WindowMatch(query.windows[one], match.windows[other], float(cosines[one, other])) for one, other in pairs
         ),
-        query_curve=both[0].over_time(match.vectors, lambda share: on_progress(share / 2)),
-        answer_curve=both[1].over_time(query.vectors, lambda share: on_progress((1 + share) / 2)),
+        query_curve=both[0].similarity_curve(match.vectors, lambda share: on_progress(share / 2)),
+        answer_curve=both[1].similarity_curve(query.vectors, lambda share: on_progress((1 + share) / 2)),
     )
 
 
@@ -251,7 +253,7 @@ class _MatchedWindow:
         if embedder.embed_windows(opened, self.window[None])[0] @ self.vector < MIN_SAME_SIMILARITY:
             raise QueryError(f"{sound.name} changed since it was indexed: run boiler index to update the index")
 
-    def over_time(self, others: Float32Array, on_progress: ProgressCallback) -> tuple[Moment, ...]:
+    def similarity_curve(self, others: Float32Array, on_progress: ProgressCallback) -> tuple[Moment, ...]:
         """The similarity of each stretch to the nearest of the windows `others` [W, D]."""
         length = len(self._samples)
         seconds = length / self._spec.sample_rate_hz
@@ -302,7 +304,7 @@ def _code_shares(
 
 
 def _fold_repetitions(activations: Float64Array, span: TimeSpan, window_s: float) -> Float64Array:
-    """A short sound is repeated until it fills its window: the mean over the repetitions.
+    """The mean over the repetitions of a short sound, which is repeated until it fills its window.
 
     Shape: [K, F] of a window to [K, F'] of the sound, F' frames (at least one) of equal length that fill `span`.
     """
@@ -319,7 +321,7 @@ def _fold_repetitions(activations: Float64Array, span: TimeSpan, window_s: float
 
 
 def _active_spans(activation: Float64Array, span: TimeSpan) -> tuple[TimeSpan, ...]:
-    """The time spans in which a code is active, of its activation [F'] over `span`."""
+    """The time spans in which a code is active, from its activation [F'] over `span`."""
     active = np.concatenate([[False], activation >= ACTIVE * activation.max(), [False]])
     edges = np.flatnonzero(active[1:] != active[:-1]).reshape(-1, 2)
     frame_s = (span.end_s - span.start_s) / len(activation)

@@ -1,7 +1,7 @@
 """Search results as files for other programs: a playlist, CSV and JSON.
 
-A playlist is M3U8 (UTF-8), which players and DJ programs import. Each entry is the path of the sound, or its id where
-the folder of the sounds is not at hand.
+A playlist is M3U8 (UTF-8), which players and DJ programs import. Each entry is the path of the sound, or its id if the
+folder of the sounds is not available.
 """
 
 from __future__ import annotations
@@ -66,15 +66,15 @@ def _csv(columns: Sequence[str], rows: Iterable[object]) -> str:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(columns)
-    writer.writerows([_inert(getattr(row, name)) for name in columns] for row in rows)
+    writer.writerows([_escape_formula(getattr(row, name)) for name in columns] for row in rows)
     return text.getvalue()
 
 
-def _inert(cell: object) -> object:
+def _escape_formula(cell: object) -> object:
     """The cell, with an apostrophe in front of a text that a spreadsheet would run as a formula (OWASP, CSV injection):
     file names and labels come from outside.
 
-    >>> _inert("=1+1"), _inert("drums/kick.wav"), _inert(-0.5)
+    >>> _escape_formula("=1+1"), _inert("drums/kick.wav"), _inert(-0.5)
     ("'=1+1", 'drums/kick.wav', -0.5)
     """
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell
@@ -97,5 +97,5 @@ def _json(rows: list[dict[str, object]]) -> str:
 
 
 def _one_line(text: str) -> str:
-    """Without line breaks and control characters: a file name that holds one must not add an entry of its own."""
+    """The text without line breaks and control characters: a file name with a line break must not add an entry."""
     return "".join("?" if unicodedata.category(character) in ("Cc", "Zl", "Zp") else character for character in text)

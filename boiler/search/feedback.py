@@ -1,16 +1,16 @@
 """Likes and dislikes of results: `feedback.sqlite` at the top of a model directory, outside the generations.
 
-A judgement says that an item is, or is not, a good result for a query. It outlives the index, because items are named
-by their id. It can be undone; of several by one user on the same result the last one counts. Nothing is overwritten or
-deleted: `export` returns the whole history as JSON lines.
+A judgement says that an item is, or is not, a good result for a query. It names the item by its id, so it stays valid
+when the index is rebuilt. It can be undone; if a user judges a result several times, the last judgement counts. Nothing
+is overwritten or deleted: `export` returns the whole history as JSON lines.
 
 >>> from pathlib import Path
 >>> from tempfile import mkdtemp
 >>> store = FeedbackStore(Path(mkdtemp()))
 >>> first = store.add("item:rain/a.wav", "rain/b.wav", like=True)
->>> store.verdicts("item:rain/a.wav")
+>>> store.summary("item:rain/a.wav")
 FeedbackSummary(likes=('rain/b.wav',), dislikes=())
->>> store.undo(first), store.verdicts("item:rain/a.wav").likes
+>>> store.undo(first), store.summary("item:rain/a.wav").likes
 (True, ())
 """
 
@@ -50,8 +50,8 @@ SELECT item, likes FROM judgements WHERE j IN (
 
 @dataclass(frozen=True)
 class FeedbackSummary:
-    """The ids of the liked and of the disliked results of a query, in the order of the judgements. Where users disagree
-    the majority counts; a tie is neither."""
+    """The ids of the liked and of the disliked results of a query, in the order of the judgements. If users disagree,
+    the majority decides; a tie is neither."""
 
     likes: tuple[str, ...]
     dislikes: tuple[str, ...]
@@ -87,7 +87,7 @@ class FeedbackStore:
         return int(self._write(sql, row).lastrowid or 0)
 
     def undo(self, judgement: int) -> bool:
-        """Undo a judgement. False where there is none of this number, or it is undone already.
+        """Undo a judgement. Returns False if there is none with this number, or if it is undone already.
 
         Raises: FeedbackError: the file cannot be written.
         """
@@ -97,7 +97,7 @@ class FeedbackStore:
         return self._write(sql, (_now(), judgement)).rowcount == 1
 
     @renamed_arguments(who="user", question="query")
-    def verdicts(self, query: str, user: str | None = None) -> FeedbackSummary:
+    def summary(self, query: str, user: str | None = None) -> FeedbackSummary:
         """The likes and dislikes of the results of a query, of one user or of all."""
         balance: dict[str, int] = {}
         for item, likes in self._read(_LATEST, {"query": query, "user": user}):
@@ -108,7 +108,7 @@ class FeedbackStore:
         )
 
     def export(self) -> Iterator[str]:
-        """Every judgement as a line of JSON; undone ones have the time of the undoing."""
+        """Every judgement as a line of JSON, oldest first; `undone_at` is the time it was undone, or null."""
         names = ("judgement", "at", "who", "question", "item", "like", "generation", "undone_at")
         for row in self._read("SELECT * FROM judgements ORDER BY j", {}):
             record = dict(zip(names, row, strict=True))
@@ -117,7 +117,8 @@ class FeedbackStore:
             yield json.dumps(record, ensure_ascii=False)
 
     judge = RenamedAttribute("add")
-    of = RenamedAttribute("verdicts")
+    of = RenamedAttribute("summary")
+    verdicts = RenamedAttribute("summary")
 
     def _read(self, sql: str, values: dict[str, Any]) -> list[Any]:
         if not self.exists:
@@ -137,7 +138,7 @@ class FeedbackStore:
             raise FeedbackError(f"the judgement could not be written to {self.path} ({error})") from error
 
     def _connect(self) -> sqlite3.Connection:
-        # No write-ahead log: it does not work on network disks, and there is little to write.
+        # No write-ahead log: it does not work on network file systems, and there is little to write.
         return sqlite3.connect(self.path, timeout=BUSY_S)
 
 

@@ -49,20 +49,20 @@ def _read(node: ast.expr, text: str) -> Filter:
         case ast.Compare(left, operators, rights):
             parts = ()
             for operator, right in zip(operators, rights, strict=True):  # 1 < duration_s < 5 is two comparisons
-                parts += (_compared(left, operator, right, text),)
+                parts += (_comparison(left, operator, right, text),)
                 left = right
             return parts[0] if len(parts) == 1 else And(parts)
-    raise QueryError(f"{_piece(node, text)} is not a condition: write for example label == 'dog' and duration_s < 5")
+    raise QueryError(f"{_quoted(node, text)} is not a condition: write for example label == 'dog' and duration_s < 5")
 
 
 _SIGNS = {ast.Eq: "==", ast.NotEq: "!=", ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">="}
-_TURNED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+_MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 
 
-def _compared(left: ast.expr, operator: ast.cmpop, right: ast.expr, text: str) -> Filter:
+def _comparison(left: ast.expr, operator: ast.cmpop, right: ast.expr, text: str) -> Filter:
     if isinstance(operator, ast.In | ast.NotIn):
         if not isinstance(right, ast.List | ast.Tuple):
-            raise QueryError(f"'in' is followed by a list such as ('dog', 'cat'), not by {_piece(right, text)}")
+            raise QueryError(f"'in' is followed by a list such as ('dog', 'cat'), not by {_quoted(right, text)}")
         among = Among(_name(left, text), tuple(_value(one, text) for one in right.elts))
         return among if isinstance(operator, ast.In) else Not(among)
     sign = _SIGNS.get(type(operator))
@@ -70,7 +70,7 @@ def _compared(left: ast.expr, operator: ast.cmpop, right: ast.expr, text: str) -
         raise QueryError("use == and != instead of 'is' and 'is not'")
     if isinstance(left, ast.Name | ast.Attribute | ast.Subscript):
         return Compare(_name(left, text), sign, _value(right, text))
-    return Compare(_name(right, text), _TURNED[sign], _value(left, text))
+    return Compare(_name(right, text), _MIRRORED[sign], _value(left, text))
 
 
 def _name(node: ast.expr, text: str) -> str:
@@ -81,7 +81,7 @@ def _name(node: ast.expr, text: str) -> str:
             return METADATA + name
         case ast.Subscript(ast.Name("metadata"), ast.Constant(str(name))):
             return METADATA + name
-    raise QueryError(f"{_piece(node, text)} is not a field. Known: {', '.join(FIELDS)}, metadata.NAME")
+    raise QueryError(f"{_quoted(node, text)} is not a field. Known: {', '.join(FIELDS)}, metadata.NAME")
 
 
 def _value(node: ast.expr, text: str) -> Value:
@@ -90,8 +90,9 @@ def _value(node: ast.expr, text: str) -> Value:
             return value
         case ast.UnaryOp(ast.USub(), ast.Constant(int() | float() as value)):
             return -value
-    raise QueryError(f"{_piece(node, text)} is not a value: text is written in quotes")
+    raise QueryError(f"{_quoted(node, text)} is not a value: text is written in quotes")
 
 
-def _piece(node: ast.expr, text: str) -> str:
+def _quoted(node: ast.expr, text: str) -> str:
+    """The part of the text that a node was parsed from, quoted for an error message."""
     return repr((ast.get_source_segment(text, node) or text)[:100])

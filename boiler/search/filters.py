@@ -61,7 +61,7 @@ class Filter(ABC):
 
 @dataclass(frozen=True)
 class Compare(Filter):
-    """A field compared with a value. None goes with `==` (no value) and `!=` (any value) only."""
+    """A field compared with a value. None works with `==` (no value) and `!=` (any value) only."""
 
     field: str
     operator: str
@@ -73,7 +73,7 @@ class Compare(Filter):
             raise QueryError(f"unknown comparison {self.operator!r}. Known: {' '.join(OPERATORS)}, in, glob")
         _check_value(self.value)
         if self.value is None and self.operator not in ("==", "!="):
-            raise QueryError(f"{self.field} {self.operator} None is not defined: None goes with == and != only")
+            raise QueryError(f"{self.field} {self.operator} None is not defined: None works with == and != only")
 
     def sql(self) -> Sql:
         text, path = column(self.field)
@@ -97,7 +97,7 @@ class Among(Filter):
         for value in self.values:
             _check_value(value)
         if None in self.values or len(self.values) > MAX_VALUES:
-            raise QueryError(f"a list of values for {self.field} holds no None and at most {MAX_VALUES:,} values")
+            raise QueryError(f"a list of values for {self.field} has at most {MAX_VALUES:,} values, none of them None")
 
     def sql(self) -> Sql:
         text, path = column(self.field)
@@ -137,7 +137,7 @@ class Under(Filter):
         folder = self.folder.strip("/")
         if not folder:
             return "1", []
-        # From "a/" to "a0", for 0 is the character after /. A range can use the SQL index on folders.
+        # From "a/" to "a0", because 0 is the character after /. A range can use the SQL index on folders.
         return "(folder = ? OR (folder >= ? AND folder < ?))", [folder, f"{folder}/", f"{folder}0"]
 
     def to_json(self) -> dict[str, Any]:
@@ -185,7 +185,7 @@ class Or(Filter):
 
 
 class Field:
-    """A field to compare with values; `field` makes it."""
+    """A field to compare with values; created by `field`."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -315,5 +315,5 @@ def _check_value(value: object) -> None:
 
 
 def shortened(value: object) -> str:
-    """A value for a message, at most 100 characters of it."""
+    """The value as text for an error message, at most 100 characters."""
     return repr(value)[:100]

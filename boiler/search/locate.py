@@ -1,9 +1,9 @@
-"""Where a short sound occurs inside the recordings of a collection: in which, and when.
+"""Locate a short sound inside the recordings of a collection: in which ones it occurs, and when.
 
-Vectors of windows of eight seconds cannot tell when a sound occurs, and hardly whether, where other sounds mask it. So
-the recordings are read and compared with the sound sample by sample (`boiler.audio.matched_filter`). The cost is
-proportional to what is read; where the collection is longer than `max_read_s`, only the surroundings of the windows
-whose vectors are nearest to the sound are read.
+A vector describes a window of eight seconds: it does not say when a sound occurs, and hardly whether it does if louder
+sounds mask it. Therefore the recordings are read and compared with the sound sample by sample
+(`boiler.audio.matched_filter`). The cost is proportional to what is read; if the collection is longer than
+`max_read_s`, only the surroundings of the windows whose vectors are nearest to the sound are read.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ SoundInput = ByItem | BySound | BySamples | stream.Source | int
 class Occurrence:
     """Where the sound occurs: from `start_s` to `end_s` of an item.
 
-    score: 0 to 1, the share of the sound in what is heard there: 1 alone, .3 to .5 at 6 dB below other sounds; below .2
-        it may be a coincidence, above all in a nearly silent recording
-    certainty: how many times higher the match is than chance, at most 1,000; at least 8, except where the recording is
+    score: 0 to 1, normalised correlation: 1 if nothing else sounds there, .3 to .5 if the sound is 6 dB below others;
+        below .2 it may be a coincidence, above all in a nearly silent recording
+    certainty: how many times higher the match is than chance, at most 1,000; at least 8, unless the recording is
         hardly longer than the sound
-    gain_db: the level there relative to the given sound
+    gain_db: the level there, relative to the given sound
     """
 
     id: str
@@ -75,7 +75,7 @@ class LocateResult:
 
     @property
     def complete(self) -> bool:
-        """Whether all was read, so that there are no other occurrences."""
+        """Whether everything was read, so that there are no other occurrences."""
         return self.read_s >= self.total_s and not self.unread
 
 
@@ -105,7 +105,7 @@ def locate_sound(
 ) -> LocateResult:
     """Load a sound, and find its occurrences. The arguments are those of `Nearest.locate_result`.
 
-    Raises: as `find_occurrences`; UnknownItemError; SoundError.
+    Raises: as `locate_samples`; UnknownItemError; SoundError.
     """
     if isinstance(sound, str):
         sound = BySound(sound)
@@ -119,7 +119,7 @@ def locate_sound(
         samples = mono_samples(seed, rate_hz)
     else:
         check_span(seed.start_s, seed.end_s)
-        # A second more than can be located, so that a sound that is too long is refused, not cut.
+        # One second more than the limit, so that a sound that is too long is refused and not cut.
         end_s = min(seed.start_s + MAX_QUERY_S + 1, np.inf if seed.end_s is None else seed.end_s)
         source = context.sound_path(snapshot, seed.id_or_n) if isinstance(seed, ByItem) else seed.source
         samples = context.reader.load(source, start_s=seed.start_s, end_s=end_s, sample_rate_hz=rate_hz)
@@ -130,7 +130,7 @@ def locate_sound(
         embedded = context.embedder.embed(snapshot.generation, [samples], "the sound to locate")
         return np.stack([one.vector for one in embedded])
 
-    return find_occurrences(
+    return locate_samples(
         snapshot,
         samples,
         embed,
@@ -145,7 +145,7 @@ def locate_sound(
     )
 
 
-def find_occurrences(
+def locate_samples(
     snapshot: Snapshot,
     samples: stream.Samples,
     embed: Callable[[], Float32Array],
@@ -159,15 +159,15 @@ def find_occurrences(
     stop: Callable[[], bool] | None = None,
     on_progress: ProgressCallback = ignore_progress,
 ) -> LocateResult:
-    """The k occurrences of the highest score.
+    """The k occurrences with the highest scores.
 
-    samples: of the sound, at the rate of the index; recordings are read at that rate too
-    embed: returns the vectors of the sound; called only where not everything is read
-    path_of: the path of the item with this number; reader: reads it
-    within, without: numbers of the items to read only, and not to read
+    samples: the sound, [T], at the rate of the index, at which the recordings are read, too
+    embed: returns the vectors of the sound; called only if not everything is read
+    path_of: returns the path of the item with this number; reader: decodes it
+    within, without: item numbers: read only these, skip these
     max_read_s: seconds of recordings to read at most; None: all
-    stop: called for every block that is read; once it returns True the result is what was found until then
-    on_progress: called with the share that is read
+    stop: called for every block; once it returns True, reading ends and the result is what was found until then
+    on_progress: called with the fraction that has been read
 
     Raises: QueryError: the sound is too short, too long or silent; no recording of it can be read (SoundNotHereError:
     because none is there); and what `on_progress` raises.
@@ -252,7 +252,7 @@ def _read(
         on_progress(min((before_s + read_s) / planned_s, 1.0))
 
     for (recording, start_s, end_s), length_s in zip(stretches, lengths_s, strict=True):
-        stoppable = _Stoppable(stop, functools.partial(report, passed_s), pattern)
+        stoppable = _StoppableReader(stop, functools.partial(report, passed_s), pattern)
         passed_s += length_s
         try:
             blocks = reader.stream(
@@ -282,8 +282,8 @@ def _read(
     return found, read_s, unread
 
 
-class _Stoppable:
-    """Passes on the blocks of a recording until `stop` returns True, and reports the seconds read to `on_read`."""
+class _StoppableReader:
+    """Yields the blocks of a recording until `stop` returns True, and reports the seconds read to `on_read`."""
 
     def __init__(self, stop: Callable[[], bool], on_read: Callable[[float], None], pattern: Pattern) -> None:
         self._sample_rate_hz = pattern.sample_rate_hz

@@ -1,4 +1,4 @@
-"""Search in a model directory from Python. The service, the browser and the commands use it as well.
+"""Search in a model directory from Python. The service, the browser and the commands use it, too.
 
 >>> from boiler.search.nearest import Nearest
 >>> nearest = Nearest("exp/esc10/MFCCStats")  # doctest: +SKIP
@@ -8,8 +8,8 @@
 0.437  dog/5-213836-D-0.ogg
 0.455  dog/3-157695-A-0.ogg
 
-Matches are items, ranked by their best window: k of them where the index has k items that are not silent, nearest
-first, equal ones by their number. Where the query is a sound of several windows, the best match of any of them counts.
+Matches are items, ranked by their best window: k of them if the index has k items that are not silent, nearest first,
+ties by item number. If the query is a sound of several windows, the best match of any of them counts.
 Distances are angular, `sqrt(2 (1 - similarity))`, and similarity is the cosine.
 
 A query is an id, a number, a path, bytes, a vector or a seed (`boiler.search.seeds`), or several of these, with
@@ -158,8 +158,8 @@ class Nearest:
         self._context.close()
 
     def refresh(self) -> bool:
-        """Open a newer index, if one was published; whether it did. Running queries finish on the index they began
-        with. Cheap where there is no newer one.
+        """Open a newer index if one was published. Returns whether it did. Running queries finish on the index they
+        started with. Cheap if there is no newer one.
 
         Raises: ModelDirError: the newer index cannot be opened; the current one stays.
         """
@@ -231,7 +231,7 @@ class Nearest:
         return run_queries(snapshot, resolved, k, options)
 
     def by_item(self, id_or_n: str | int, k: int = 10) -> list[Match]:
-        """The items nearest to an item, itself left out.
+        """The items nearest to an item, without the item itself.
 
         Raises: as `query`.
         """
@@ -267,7 +267,7 @@ class Nearest:
         return to_matches(snapshot, snapshot.nearest_items(np.stack(queries), k))
 
     def rank(self, vector: Any, k: int) -> tuple[Snapshot, RankedItems]:
-        """As `search`, but rows instead of matches, and the snapshot that they are of.
+        """As `search`, but returns arrays instead of matches, and the snapshot whose rows they name.
 
         Raises: as `search`.
         """
@@ -289,7 +289,7 @@ class Nearest:
 
     @renamed_arguments(question="query")
     def query_vector(self, query: QueryInput) -> Float32Array:
-        """The one vector of a query, float32 [D], unit length: of a sound of several windows their mean.
+        """A single vector for a query, float32 [D], unit length: the mean over the windows of a sound.
 
         Raises: as `query`.
         """
@@ -302,8 +302,8 @@ class Nearest:
     def explain(
         self, query: QueryInput, item: str | int, *, on_progress: ProgressCallback = ignore_progress
     ) -> Explanation:
-        """Why an item is similar to the one sound of a query: which windows match, which codes contribute, and when. Of
-        the sounds alone: feedback and options play no part. See `boiler.search.explain`.
+        """Why an item is similar to the sound of a query: which windows match, which codes contribute, and when. Only
+        the two sounds are compared; feedback and options have no effect. See `boiler.search.explain`.
 
         Raises: as `query`; QueryError: several seeds, a vector, or sounds that are not here or changed since they were
         indexed; and what `on_progress` raises.
@@ -322,9 +322,9 @@ class Nearest:
         """The k best occurrences of a short sound inside the items, also where other sounds are louder. See
         `boiler.search.locate`.
 
-        sound: a path, bytes or a file object, the number of an item, or a seed. An item is not looked for in itself,
-            unless `within` names it
-        within: only in these items
+        sound: a path, bytes or a file object, the number of an item, or a seed. The file of an item is skipped when
+            that item is located, unless `within` names it
+        within: ids or numbers: search only these items
         max_read_s: read at most this many seconds of the items, those nearest by their vectors; None: all
 
         Raises: QueryError: the sound is silent, too short or too long, or the items' files are not here;
@@ -391,10 +391,10 @@ class Nearest:
         """
         if not self.feedback.exists:
             return FeedbackSummary((), ())
-        return self.feedback.verdicts(self._feedback_key(self._context.snapshot, query), user)
+        return self.feedback.summary(self._feedback_key(self._context.snapshot, query), user)
 
     def undo_feedback(self, judgement: int) -> bool:
-        """Undo a judgement; False where there is none of this number, or it is undone already."""
+        """Undo a judgement. Returns False if there is none with this number, or if it is undone already."""
         return self.feedback.undo(judgement)
 
     def _feedback_key(self, snapshot: Snapshot, query: QueryInput) -> str:
@@ -417,15 +417,15 @@ class Nearest:
         return self._context.embed(self._context.snapshot, source, start_s, end_s)
 
     def embed_blocks(self, blocks: Iterable[stream.Samples], name: str, from_s: float = 0.0) -> list[Embedded]:
-        """The same of blocks of samples at `header.sample_rate_hz`, consumed as they are needed. `from_s` is added to
-        the time spans, `name` is for errors.
+        """As `embed`, of blocks of samples at `header.sample_rate_hz`, consumed as they are needed. `from_s` is added
+        to the time spans, `name` is used in errors.
 
         Raises: what the blocks raise; SilentSoundError; ModelDirError.
         """
         return self._context.embedder.embed(self._context.snapshot.generation, blocks, name, from_s)
 
     def embed_samples(self, samples: Any) -> list[Embedded]:
-        """The same of samples: float [T], mono, at `header.sample_rate_hz`, of any level.
+        """As `embed`, of samples: float [T], mono, at `header.sample_rate_hz`, at any level.
 
         Raises: QueryError: not that, or not finite; SilentSoundError; ModelDirError.
         """
@@ -434,7 +434,7 @@ class Nearest:
         mono = seeds.mono_samples(BySamples(samples, rate_hz), rate_hz)
         return self._context.embedder.embed(opened, [mono], "the samples given")
 
-    # Old names, for one version.
+    # Deprecated names, kept for one version.
     ask = RenamedAttribute("query")
     ask_all = RenamedAttribute("query_many")
     direction = RenamedAttribute("query_vector")

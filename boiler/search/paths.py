@@ -1,6 +1,6 @@
 """Sequences of sounds: a path from one sound to another in even steps, and a playlist that drifts away from its seeds.
 
-No sound comes twice. The same index, arguments and seed give the same sequence.
+No sound appears twice. The same index, arguments and seed give the same sequence.
 
 >>> from boiler.search.nearest import ByItem, Nearest
 >>> nearest = Nearest("exp/esc10/MFCCStats")  # doctest: +SKIP
@@ -22,7 +22,7 @@ from boiler.search.query import Match, Options
 from boiler.search.seeds import ByItem, QueryInput, checked_k, to_seeds
 
 CANDIDATES = 4
-"""A playlist draws its next sound from this many nearest ones."""
+"""A playlist draws its next sound at random from this many nearest ones."""
 _SMALL_ANGLE = 1e-6  # radians, or length of a vector: below it there is no direction to go
 
 
@@ -39,11 +39,11 @@ def path_between(
     first, last = nearest.query_vector(start).astype(np.float64), nearest.query_vector(end).astype(np.float64)
     angle = float(np.arccos(np.clip(first @ last, -1, 1)))
     if np.pi - angle < 1e-3:
-        raise QueryError("the two sounds are opposite vectors, with no shortest path between them: go by a third sound")
+        raise QueryError("the two vectors are opposite, so no path between them is the shortest: choose another sound")
     used = set(options.without) | _items_of(start) | _items_of(end)
     path: list[Match] = []
     for share in np.arange(1, steps + 1) / (steps + 1):
-        # At a tiny angle a straight line is the same, and divides by nothing.
+        # At a tiny angle a straight line is the same, and needs no division by the angle.
         weights = (np.sin((1 - share) * angle), np.sin(share * angle)) if angle > _SMALL_ANGLE else (1 - share, share)
         point = engine.normalize(weights[0] * first + weights[1] * last)
         path += nearest.query(ByVector(point), 1, replace(options, without=frozenset(used))).matches
@@ -60,9 +60,9 @@ def playlist(
     seed: int = 0,
     options: Options | None = None,
 ) -> list[Match]:
-    """`length` sounds that begin near to `seeds`. After each one the query moves the share `drift` of the way to it: at
-    0 the playlist stays around the seeds, at 1 each sound resembles only the one before. Each is drawn at random, by
-    `seed`, from the `CANDIDATES` nearest that were not used yet.
+    """`length` sounds, starting near `seeds`. After each one the query moves towards it by the fraction `drift`: at 0
+    the playlist stays around the seeds, at 1 each sound resembles only the one before. Each is drawn at random, with
+    the random seed `seed`, from the `CANDIDATES` nearest sounds that were not used yet.
 
     Raises: QueryError: length below 1, drift not from 0 to 1; and what `Nearest.query` raises.
     """

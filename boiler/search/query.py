@@ -1,8 +1,8 @@
-"""The search itself: options, candidates, what is kept of them, and named result rows.
+"""The search itself: options, the selection among candidates, and the result rows.
 
-The options apply in this order: the filter chooses the rows that are searched (exactly); candidates below
+The options apply in this order: the filter selects the rows that are searched (exactly); candidates below
 `min_similarity` are dropped; CSLS reorders; near-duplicates are merged; groups are capped; the list is diversified.
-Where fewer than k results remain, more candidates are fetched, until there are k or no candidates are left:
+If fewer than k results remain, more candidates are fetched, until there are k or no candidates are left:
 `QueryResult.shortfall` then says why.
 """
 
@@ -27,8 +27,8 @@ CANDIDATES_PER_RESULT = 5
 """Candidates fetched for each result where an option chooses among them."""
 MIN_CANDIDATES = 50
 SIMILAR = 0.9
-"""A result that is closer than no more than this share of random pairs is hardly more similar than chance: on ESC-10
-with MFCC statistics, fewer than half of such results had the query's label (`boiler evaluate` prints the table)."""
+"""A result whose `closer_than` is at most this is hardly more similar than chance: on ESC-10 with MFCC statistics,
+fewer than half of such results had the label of the query (`boiler evaluate` prints the table)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ class Options:
     dedup_distance: merge results of equal length that are nearer to each other than this angular distance, 0 to 2
     per_group: a limit on results of the same group
     diversity: 0 to 1; how strongly a result should differ from those before it (maximal marginal relevance)
-    csls: rank down hubs, items that are near to everything (cross-domain similarity local scaling)
+    csls: rank hubs, items that are near to everything, lower (cross-domain similarity local scaling)
     feedback: let earlier likes and dislikes of results of this query change the ranking
     user: only the feedback of this user; None: of all users
 
@@ -116,7 +116,7 @@ class Options:
         if self.per_group is not None and self.per_group.limit < 1:
             raise QueryError(f"per_group.limit is at least 1, not {self.per_group.limit}")
         if self.per_window and (self.dedup_distance is not None or self.per_group is not None):
-            raise QueryError("dedup_distance and per_group work on items: leave per_window out, or them")
+            raise QueryError("dedup_distance and per_group work on items and cannot be combined with per_window")
 
     @property
     def reranks(self) -> bool:
@@ -131,7 +131,7 @@ class QueryVectors:
     vectors: of its windows, float32 [W, D], unit length; a result's distance is that of the nearest
     spans: the time span of each window; None where the query is a vector
     without: numbers of the items that the query is made of, which are left out of the results
-    item_n: the number of the item that it is, where it is exactly one whole item
+    item_n: the number of the item, if the query is exactly one whole item
     """
 
     vectors: Float32Array
@@ -200,7 +200,7 @@ def run_query(snapshot: Snapshot, query: QueryVectors, k: int, options: Options)
             break
         farthest = cosine_similarity(candidates.distances[-1:])[0]
         if options.min_similarity is not None and farthest < options.min_similarity:
-            break  # further candidates are less similar still
+            break  # all further candidates are even less similar
         n_candidates *= 4
     matches = to_matches(snapshot, kept, query.spans, merged)
     engine, reason = snapshot.engine_for(among, exact=exact)
@@ -209,7 +209,7 @@ def run_query(snapshot: Snapshot, query: QueryVectors, k: int, options: Options)
 
 
 def run_queries(snapshot: Snapshot, queries: Sequence[QueryVectors], k: int, options: Options) -> list[QueryResult]:
-    """Search for many queries: in one call of the engine where the options neither filter nor rerank.
+    """Search for many queries: in one call of the engine if the options neither filter nor rerank.
 
     Raises: as `run_query`.
     """

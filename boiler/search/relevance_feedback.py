@@ -1,8 +1,8 @@
-"""How likes and dislikes change the ranking of a query: its vectors move towards what was liked.
+"""Relevance feedback: likes and dislikes of results move the vectors of a query.
 
 The moved query is the query plus `LIKE_WEIGHT` times the mean of the liked results minus `DISLIKE_WEIGHT` times the
 mean of the disliked ones, at unit length (J. J. Rocchio, "Relevance feedback in information retrieval", 1971). Dislikes
-weigh less, as is usual, because they point in many directions. A disliked result does not come again for this query.
+weigh less, as is usual, because they point in many directions. A disliked result is not returned again for this query.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ DISLIKE_WEIGHT = 0.25
 
 
 def query_key(snapshot: Snapshot, query: QueryVectors) -> str:
-    """The key of a query in the feedback store: the id of the item where the query is one whole item, else a hash of
-    the vectors in half precision, in which the same sound is nearly always the same on every machine."""
+    """The key of a query in the feedback store: the id of the item if the query is one whole item, else a hash of the
+    vectors in half precision, which is nearly always the same on every machine for the same sound."""
     if query.item_n is not None:
         return f"item:{snapshot.names([query.item_n])[0].id}"
     return f"vectors:{hashlib.sha256(query.vectors.astype('<f2').tobytes()).hexdigest()[:32]}"
@@ -36,10 +36,10 @@ def query_key(snapshot: Snapshot, query: QueryVectors) -> str:
 def apply_feedback(
     store: FeedbackStore, snapshot: Snapshot, query: QueryVectors, user: str | None = None
 ) -> QueryVectors:
-    """The query moved by the likes and dislikes of its results; unchanged where there are none."""
+    """The query moved by the likes and dislikes of its results; unchanged if there are none."""
     if not store.exists:
         return query
-    judged = store.verdicts(query_key(snapshot, query), user)
+    judged = store.summary(query_key(snapshot, query), user)
     if not judged.likes and not judged.dislikes:
         return query
     liked, _ = _existing(snapshot, judged.likes)
@@ -58,11 +58,11 @@ def move(queries: Float32Array, liked: Float32Array, disliked: Float32Array) -> 
 
 
 def _existing(snapshot: Snapshot, ids: Sequence[str]) -> tuple[Float32Array, list[int]]:
-    """The vectors of those items that are still in the index (of several windows the mean), and their numbers."""
+    """The vectors of the items that are still in the index (the mean over their windows), and their numbers."""
     vectors, numbers = [], []
     for id in ids:
         record = snapshot.find_record(id)
-        if record is not None and record["n_rows"]:  # feedback outlives items
+        if record is not None and record["n_rows"]:  # the item may have been removed since
             vectors.append(snapshot.generation.item_vectors[record["vec_row"]])
             numbers.append(int(record["n"]))
     return np.array(vectors, np.float32).reshape(-1, snapshot.vectors.shape[1]), numbers

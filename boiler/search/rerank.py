@@ -1,7 +1,7 @@
 """Choosing and reordering candidates. Plain arrays in, positions out; candidates come nearest first.
 
 `dedup` merges near-duplicates, `limit_groups` caps the results of a group, `diversify` prefers results that differ from
-those before, `csls` ranks down hubs. None of them reads the index.
+those before, `csls` ranks hubs lower. None of them reads the index.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ import numpy as np
 from boiler.arrays import BoolArray, FloatArray, Int64Array
 
 _NONE: Int64Array = np.zeros(0, np.int64)
-_BLOCK = 256  # most candidates that are compared with all others at a time
-_ROUNDING = 1e-5  # more than a product of two float32 unit vectors is off
+_BLOCK = 256  # candidates that are compared with all others at a time
+_ROUNDING = 1e-5  # more than the rounding error of a float32 product of unit vectors
 
 MAX_DURATION_DIFFERENCE = 0.05
-"""Sounds whose lengths differ by more than this share of the longer one are no duplicates of each other."""
+"""Sounds whose durations differ by more than this fraction of the longer one are not duplicates of each other."""
 
 
 def equally_long(one_s: FloatArray | float, other_s: FloatArray) -> BoolArray:
-    """Whether two lengths differ by at most `MAX_DURATION_DIFFERENCE`.
+    """Whether two durations differ by at most `MAX_DURATION_DIFFERENCE` of the longer one.
 
     >>> equally_long(1.0, np.array([0.96, 1.04, 1.2])).tolist()
     [True, True, False]
@@ -73,7 +73,7 @@ def dedup(vectors: FloatArray, durations_s: FloatArray, max_distance: float) -> 
 
 
 def limit_groups(groups: Sequence[Hashable | None], limit: int) -> Int64Array:
-    """The first `limit` candidates of each group. None is no group: those all stay.
+    """The first `limit` candidates of each group. Candidates without a group (None) are all kept.
 
     >>> limit_groups(["dog", "dog", None, "cat", None, "dog"], 1).tolist()
     [0, 2, 3, 4]
@@ -90,8 +90,8 @@ def limit_groups(groups: Sequence[Hashable | None], limit: int) -> Int64Array:
 
 def diversify(similarities: FloatArray, vectors: FloatArray, k: int, diversity: float) -> Int64Array:
     """k candidates by maximal marginal relevance: each next one has the highest `(1 - diversity)` times its similarity
-    to the query minus `diversity` times its similarity to the most similar one chosen before. At 0 the order stays; at
-    1 only difference counts. The first is always the nearest.
+    to the query minus `diversity` times its similarity to the most similar one chosen before. At 0 the order does not
+    change; at 1 only the difference counts. The first is always the nearest.
 
     Shape: similarities [C], vectors [C, D] of unit length -> [min(k, C)]
     Source: Carbonell and Goldstein, SIGIR 1998.
@@ -101,7 +101,7 @@ def diversify(similarities: FloatArray, vectors: FloatArray, k: int, diversity: 
     nearest_chosen = np.full(len(vectors), -np.inf, np.asarray(vectors).dtype)
     scores = np.asarray(similarities, np.float64)
     for _ in range(min(k, len(vectors))):
-        best = int(np.argmax(scores))  # of equal ones the first, which is the nearest
+        best = int(np.argmax(scores))  # of equal scores the first, which is the nearest
         chosen.append(best)
         relevance[best] = -np.inf
         np.maximum(nearest_chosen, vectors @ vectors[best], out=nearest_chosen)
@@ -111,7 +111,7 @@ def diversify(similarities: FloatArray, vectors: FloatArray, k: int, diversity: 
 
 def csls(similarities: FloatArray, mean_neighbour_similarities: FloatArray) -> Int64Array:
     """The candidates ordered by cross-domain similarity local scaling: twice the similarity to the query minus the mean
-    similarity of the candidate to its own nearest neighbours. A hub, near to everything, has to be nearer to rank high.
+    similarity of the candidate to its own nearest neighbours. So a hub, which is near to everything, ranks lower.
 
     Shape: [C], [C] -> [C]
     Source: Lample et al., "Word translation without parallel data", ICLR 2018, section 2.3. The query's own mean is the

@@ -1,4 +1,4 @@
-"""From seeds to the vectors of a query: items are looked up, sounds are decoded and embedded, several are combined."""
+"""Turns seeds into the vectors of a query: looks up items, decodes and embeds sounds, and combines several seeds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from boiler.search.snapshot import Snapshot
 @dataclass(frozen=True)
 class SeedWindows:
     """A seed, embedded: the vectors of its windows, float32 [W, D], unit length, at most `seeds.MAX_WINDOWS`; their
-    time spans, None for a vector; and the number of the item that it is or is a part of."""
+    time spans, None for a vector; and the number of the item, if the seed is an item or a part of one."""
 
     vectors: Float32Array
     spans: Sequence[TimeSpan] | None = None

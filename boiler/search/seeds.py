@@ -1,7 +1,7 @@
 """Seeds: what a query can be made of, and how several seeds are combined.
 
 ========================  ===========================================================================================
-`ByVector(values)`        a vector of the index's encoder: list, array or tensor, of any length but zero
+`ByVector(values)`        a vector of the index's encoder: list, array or tensor, of any norm except zero
 `ByItem(id_or_n)`         an item of the index, or a part of it (`start_s`, `end_s`)
 `BySound(source)`         a sound, as a path, bytes or file object; or a part of it
 `BySamples(samples, …)`   decoded samples and their sampling rate; or a part of them
@@ -14,8 +14,8 @@ from those of negative weight. "Like these two, less like that one":
 
 >>> query = [ByItem("rain/a.wav"), ByItem("rain/b.wav"), ByItem("wind/c.wav", weight=-0.5)]
 
-Items that are seeds are left out of the results. Where a query is expected, ids, numbers, paths, bytes and vectors do
-as well (`to_seeds`).
+Items that are seeds are left out of the results. A query can also be given as an id, number, path, bytes or vector, or
+as a list of these (`to_seeds`).
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from boiler.errors import QueryError
 MAX_WINDOWS = 256
 """A sound of more windows (about 17 minutes in windows of 8 s) searches with this many, evenly spaced."""
 MIN_LENGTH = 1e-3
-"""A weighted sum of unit vectors that is shorter, relative to the sum of the weights, is mostly rounding error."""
+"""A weighted sum of unit vectors with a smaller norm, relative to the sum of the weights, is mostly rounding error."""
 
 
 @dataclass(frozen=True)
 class ByVector:
-    """A vector [D]. `weight`, of every seed: below 0 for what results should be unlike."""
+    """A vector [D]. `weight`, as in every kind of seed: negative if results should be unlike it."""
 
     values: Any
     weight: float = 1.0
@@ -66,7 +66,7 @@ class ByItem:
 
 @dataclass(frozen=True)
 class BySound:
-    """A sound, in the index or not: a path, the bytes of a file, or a file object."""
+    """A sound, in the index or not: a path, the bytes of a file, or a file object; or its part in seconds."""
 
     source: stream.Source
     start_s: float = 0.0
@@ -87,7 +87,7 @@ class BySamples:
 
 @dataclass(frozen=True)
 class ByWindows:
-    """The windows of a sound, embedded before: for repeated queries by one sound.
+    """The windows of a sound, embedded before, so that repeated queries need not embed it again.
 
     vectors: [W, D]; times: (start_s, end_s) of each window; source: the sound itself, needed to explain a match
     """
@@ -122,8 +122,8 @@ def to_seeds(query: QueryInput) -> list[Seed]:
 
 
 def to_seed(value: Any) -> Seed:
-    """The seed that a value is: an int is the number of an item; a str the path of a file where there is such a file,
-    else the id of an item; a path, bytes or a file object a sound; an array, a tensor or a list of numbers a vector.
+    """Convert a value to a seed: an int is the number of an item; a str is the path of a file if there is such a file,
+    else the id of an item; a path, bytes or a file object is a sound; an array, a tensor or a list of numbers a vector.
 
     Raises: QueryError: anything else.
     """
@@ -164,7 +164,7 @@ def combine(windows_of_seeds: Sequence[Float32Array], weights: Sequence[float]) 
 
 
 def evenly_spaced(windows: Sequence[Any]) -> list[Any]:
-    """The windows, or `MAX_WINDOWS` of them at even distances where there are more."""
+    """The windows, or `MAX_WINDOWS` of them at even distances if there are more."""
     count = min(len(windows), MAX_WINDOWS)
     return [windows[at * len(windows) // count] for at in range(count)]
 
@@ -188,8 +188,8 @@ def unit_vector(query: Any, dim: int) -> Float32Array:
     try:
         vector = np.asarray(query)
     except ValueError as error:
-        raise QueryError(f"a vector has {dim} numbers; this is no rectangular array") from error
-    if vector.ndim == 2 and len(vector) == 1:  # what an encoder returns for one window
+        raise QueryError(f"a vector has {dim} numbers; this is not a rectangular array") from error
+    if vector.ndim == 2 and len(vector) == 1:  # [1, D], as an encoder returns for one window
         vector = vector[0]
     if vector.ndim != 1:
         raise QueryError(f"a vector has {dim} numbers; this one has the shape {list(vector.shape)}")
@@ -201,13 +201,13 @@ def unit_vector(query: Any, dim: int) -> Float32Array:
         raise QueryError(f"a vector has {dim} numbers; this one has the type {vector.dtype}")
     wide = vector.astype(np.float64)
     square = float(np.vdot(wide, wide))  # unlike np.sum it does not warn about NaN and overflow
-    if 1e-200 < square < 1e200:  # the usual case, kept short
+    if 1e-200 < square < 1e200:  # fast path
         return np.asarray(wide / math.sqrt(square), np.float32)
     if not np.isfinite(vector).all():
         raise QueryError("the vector holds NaN or infinite numbers")
     found = engine.normalize(vector)
     if not found.any():
-        raise QueryError("the vector is all zeros: it has no direction to compare")
+        raise QueryError("the vector is all zeros, which has no direction to compare")
     return found
 
 
@@ -260,7 +260,7 @@ def mono_samples(seed: BySamples, sample_rate_hz: int) -> stream.Samples:
     last = None if seed.end_s is None else round(seed.end_s * rate)
     samples = samples[round(seed.start_s * rate) : last]
     if not samples.size:
-        raise QueryError("there are no samples in this part")
+        raise QueryError("this part of the sound has no samples")
     if not np.isfinite(samples).all():
         raise QueryError("some samples are NaN or infinite")
     mono = np.asarray(samples if samples.ndim == 1 else samples.mean(axis=1), np.float32)

@@ -1,7 +1,7 @@
 """One generation of an index, opened for search: its engine, its items, and the nearest items of vectors.
 
-A `Snapshot` never changes. `Nearest` holds one and replaces it when a newer generation is published; a query that began
-with this one ends with this one, and its SQLite file is closed when the last query is done.
+A `Snapshot` never changes. `Nearest` holds one and replaces it when a newer generation is published. A query uses the
+same snapshot from start to end; the SQLite file of a snapshot is closed when its last query is done.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ MAX_CACHED_NAMES = 200_000  # some 50 MB
 MAX_CACHED_FILTERS = 32
 LOCAL_NEIGHBOURS = 10  # for CSLS, as in its paper
 SCAN_SHARE = 64
-"""A scan is faster than the engine for more than this share of the rows: of 31,000 rows of 80 numbers the 5,000 nearest
-took 8 ms by a scan, 90 ms by hnsw."""
-_MAX_COMPARED_IDS = 20_000  # to find similar ones in a fraction of a second
+"""A scan is faster than the engine for more than 1 / `SCAN_SHARE` of the rows: finding the 5,000 nearest of 31,000 rows
+of 80 components took 8 ms with a scan, 90 ms with hnsw."""
+_MAX_COMPARED_IDS = 20_000  # more would take too long for an error message
 
 
 @dataclass(frozen=True)
 class RankedItems:
-    """Items, nearest first, equal ones by their number.
+    """Items, nearest first; ties by item number.
 
     Shape: numbers, rows (the nearest row of each item), query_index (the query vector it is nearest to), distances [k]
     """
@@ -62,7 +62,7 @@ class RankedItems:
 
 
 class Snapshot:
-    """One generation, opened for search, by the engine of this name or by the one it was published with."""
+    """One generation, opened for search with the engine `engine_name`, by default the one it was published with."""
 
     def __init__(self, opened: Generation, engine_name: str | None = None) -> None:
         self.generation = opened
@@ -136,8 +136,8 @@ class Snapshot:
         return record
 
     def find_record(self, id_or_n: str | int) -> sqlite3.Row | None:
-        """As `record`; None where there is no such item. An id that is not found as it is written is looked up as a
-        path: with `/` for `\\`, without `./`, and in both normal forms of Unicode, which file systems differ in."""
+        """As `record`, but returns None if there is no such item. An id that is not found as written is looked up as a
+        path: with `/` for `\\`, without `./`, and in both Unicode normal forms, as file systems differ in these."""
         if not isinstance(id_or_n, str):
             return self.items.record(_number(id_or_n))
         path = posixpath.normpath(id_or_n.replace("\\", "/"))
@@ -148,7 +148,7 @@ class Snapshot:
         return None
 
     def _similar_ids(self, id: str) -> str:
-        """A hint for an error: ids that contain the file name, else ids that are spelled alike."""
+        """A hint for an error message: ids that contain the file name, else ids with a similar spelling."""
         name = posixpath.basename(posixpath.normpath(id.replace("\\", "/")))
         similar = [item.id for item in self.items.page(offset=0, limit=3, text=name)]
         if not similar and len(self.vectors) <= _MAX_COMPARED_IDS:
@@ -208,13 +208,13 @@ class Snapshot:
     # --------------------------------------------------------------------------------------------- searching
 
     def scans_faster(self, k: int) -> bool:
-        """Whether an exact scan finds the k nearest sooner than the engine, whose time grows with k."""
+        """Whether an exact scan finds the k nearest rows faster than the engine, whose time grows with k."""
         return k * SCAN_SHARE >= len(self.vectors)
 
     def engine_for(self, among: Int64Array | None, *, exact: bool = False) -> tuple[str, str]:
-        """The engine that answers a query, of these rows only or of all, and why this one.
+        """The name of the engine that answers a query among these rows (None: all), and why this engine.
 
-        exact: it was answered exactly, because many results are needed
+        exact: the query is answered by a scan, because many results are needed
         """
         if among is not None:
             return self.exact.name, f"the filter leaves {len(among):,} of {len(self.vectors):,} rows"
@@ -234,8 +234,8 @@ class Snapshot:
         per_window: bool = False,
         exact: bool = False,
     ) -> RankedItems:
-        """The k items nearest to any of the query vectors; fewer only where there are fewer. An item's distance is that
-        of its nearest row.
+        """The k items nearest to any of the query vectors; fewer only if there are fewer. The distance of an item is
+        that of its nearest row.
 
         without: numbers of items to leave out
         among: search these rows only, exactly; ascending
@@ -271,8 +271,8 @@ class Snapshot:
     def nearest_items_many(
         self, queries_without: Sequence[tuple[Float32Array, Collection[int]]], k: int
     ) -> list[RankedItems]:
-        """`nearest_items` of many queries in one call of the engine: for each its vectors and the item numbers to leave
-        out."""
+        """`nearest_items` of many queries in one call of the engine. A query is its vectors [Q, D] and the item numbers
+        to leave out."""
         if not queries_without or not len(self.vectors):
             return [_empty_ranking() for _ in queries_without]
         per_item = -(-len(self.vectors) // self.n_searchable)
@@ -291,8 +291,8 @@ class Snapshot:
 
     @staticmethod
     def _n_final(ranked: RankedItems, found: Neighbours) -> int:
-        """How many of the ranked items are certainly the nearest. With several query vectors an item that was not found
-        may be nearer to one of them than the last row found for another."""
+        """How many of the ranked items are certainly the nearest. With several query vectors, an item that was not
+        found may be nearer to one vector than the last row found for another."""
         if len(found.rows) == 1:
             return len(ranked.numbers)
         return int(np.searchsorted(ranked.distances, found.distances[:, -1].min(), side="left"))
@@ -318,7 +318,7 @@ class Snapshot:
     def _rank(self, found: Neighbours, without: Int64Array, per_window: bool) -> RankedItems:
         rows, distances = found.rows.reshape(-1), found.distances.reshape(-1)
         alone = len(found.rows) == 1 and (per_window or self.n_searchable == len(self.vectors))
-        if alone and not len(without):  # the most frequent case, kept short
+        if alone and not len(without):  # fast path for the most frequent case
             return RankedItems(self.numbers[rows], rows, np.zeros(len(rows), np.int64), distances)
         query_index = np.repeat(np.arange(len(found.rows)), found.rows.shape[1])
         if len(found.rows) > 1:

@@ -14,7 +14,7 @@ from boiler.store.generation import Generation, Header
 class CollectionStatistics:
     """Counts over one generation.
 
-    labels, folders, formats: (value, number of items), most frequent first; items without one are not in it
+    labels, folders, formats: (value, number of items), most frequent first; items without a value are not counted
     n_unlabelled: items without a label
     durations_s: of each item that has one
     same_bytes: groups of ids whose files have the same bytes
@@ -43,10 +43,10 @@ class CollectionStatistics:
 def collection_statistics(
     model_dir: Path, *, check: bool = False, max_failures: int | None = None, max_same_bytes: int | None = None
 ) -> CollectionStatistics:
-    """Count what the current generation holds, or the newest whole one if it is damaged.
+    """Counts over the current generation, or over the newest undamaged one if that is damaged.
 
-    Arguments: `check`: compare every byte with its hash first; `max_failures`, `max_same_bytes`: no more than so many
-    failures and groups of the same bytes.
+    check: verify the hash of every file first
+    max_failures, max_same_bytes: the maximum number of failures and of groups with the same bytes to list
 
     Raises: ModelDirError: nothing is published there, or it is damaged.
     """

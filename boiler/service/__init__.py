@@ -1,0 +1,1 @@
+"""The HTTP service: routes, models of requests and responses, uploads, metrics, access rules."""

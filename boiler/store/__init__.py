@@ -1,0 +1,1 @@
+"""The store: published indexes, as generations of files that never change."""

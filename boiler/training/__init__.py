@@ -1,0 +1,1 @@
+"""Training: an encoder learned from a folder of sounds."""

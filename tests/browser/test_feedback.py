@@ -37,8 +37,8 @@ def click(index: OpenIndex, item: int, *clicks: tuple[str, int]) -> AppTest:
 
 
 def stored(index: OpenIndex, item: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    verdicts = index.nearest.feedback_for(ByItem(item))
-    return verdicts.likes, verdicts.dislikes
+    summary = index.nearest.feedback_for(ByItem(item))
+    return summary.likes, summary.dislikes
 
 
 def test_a_like_is_stored_with_the_index_and_kept_in_the_url(writable_index: OpenIndex) -> None:

@@ -17,17 +17,17 @@ from boiler.search.feedback import FeedbackStore, FeedbackSummary
 
 def test_the_last_judgement_of_each_user_counts_and_the_majority_decides(tmp_path: Path) -> None:
     store = FeedbackStore(tmp_path)
-    assert store.verdicts("q") == FeedbackSummary((), ())
+    assert store.summary("q") == FeedbackSummary((), ())
     assert not (tmp_path / feedback.FILE).exists()  # asking makes no file
     store.add("q", "a", like=False, user="ann")
     store.add("q", "a", like=True, user="ann")
-    assert store.verdicts("q") == FeedbackSummary(("a",), ())
+    assert store.summary("q") == FeedbackSummary(("a",), ())
     store.add("q", "a", like=False, user="bob")
-    assert store.verdicts("q") == FeedbackSummary((), ())
+    assert store.summary("q") == FeedbackSummary((), ())
     store.add("q", "a", like=False)  # somebody
-    assert store.verdicts("q") == FeedbackSummary((), ("a",))
-    assert store.verdicts("q", "ann") == FeedbackSummary(("a",), ())
-    assert store.verdicts("other") == FeedbackSummary((), ())
+    assert store.summary("q") == FeedbackSummary((), ("a",))
+    assert store.summary("q", "ann") == FeedbackSummary(("a",), ())
+    assert store.summary("other") == FeedbackSummary((), ())
 
 
 def test_undoing_a_judgement_restores_the_one_before(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_undoing_a_judgement_restores_the_one_before(tmp_path: Path) -> None:
     assert not store.undo(second)
     assert not store.undo(99)
     assert not FeedbackStore(tmp_path / "nothing").undo(1)
-    assert store.verdicts("q") == FeedbackSummary(("a",), ())
+    assert store.summary("q") == FeedbackSummary(("a",), ())
 
 
 def test_the_whole_history_is_exported_as_json_lines(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_empty_and_endless_texts_are_refused(tmp_path: Path, names: tuple[str, s
 def test_a_damaged_file_is_reported_in_a_sentence(tmp_path: Path) -> None:
     (tmp_path / feedback.FILE).write_bytes(b"this is no database, and longer than a header of one" * 10)
     with pytest.raises(QueryError, match="move it away"):
-        FeedbackStore(tmp_path).verdicts("q")
+        FeedbackStore(tmp_path).summary("q")
     with pytest.raises(QueryError, match="could not be written"):
         FeedbackStore(tmp_path).add("q", "a", like=True)
 
@@ -91,7 +91,7 @@ def test_the_old_names_still_work(tmp_path: Path) -> None:
     store = FeedbackStore(tmp_path)
     with pytest.deprecated_call(match="FeedbackStore.add"), pytest.deprecated_call(match=r"add\(user=...\)"):
         store.judge("q", "a", like=True, who="ann")
-    with pytest.deprecated_call(match="FeedbackStore.verdicts"):
+    with pytest.deprecated_call(match="FeedbackStore.summary"):
         assert store.of("q", "ann") == FeedbackSummary(("a",), ())
     (line,) = map(json.loads, store.export())
     assert line["who"] == line["user"] == "ann"

@@ -127,14 +127,14 @@ def near(snapshot_row: int, nearest: Nearest) -> Float32Array:
 def test_where_not_all_is_read_the_nearest_windows_are(nearest: Nearest) -> None:
     snapshot = nearest._context.snapshot
     row_of_b = int(np.searchsorted(snapshot.numbers, 1))  # its first four seconds, where the rain is
-    located = locate.find_occurrences(
+    located = locate.locate_samples(
         snapshot, SOUGHT, lambda: near(row_of_b, nearest), nearest.path, 5, without=[3], max_read_s=8.0
     )
     assert [(one.id, round(one.start_s, 3)) for one in located.occurrences] == [("b.wav", 3.0)]
     assert 0 < located.read_s <= 8
     assert located.total_s == pytest.approx(180, abs=0.1)
     assert not located.complete
-    whole = locate.find_occurrences(
+    whole = locate.locate_samples(
         snapshot, SOUGHT, lambda: near(row_of_b, nearest), nearest.path, 5, without=[3], max_read_s=None
     )
     assert whole.complete
@@ -144,7 +144,7 @@ def test_where_not_all_is_read_the_nearest_windows_are(nearest: Nearest) -> None
 def test_times_hold_in_stretches_that_begin_in_the_middle(nearest: Nearest) -> None:
     snapshot = nearest._context.snapshot
     row = 40 // 4  # of the first recording, where the quiet rain is
-    located = locate.find_occurrences(snapshot, SOUGHT, lambda: near(row, nearest), nearest.path, 5, max_read_s=8.0)
+    located = locate.locate_samples(snapshot, SOUGHT, lambda: near(row, nearest), nearest.path, 5, max_read_s=8.0)
     assert ("a.wav", 40.0) in [(one.id, round(one.start_s, 3)) for one in located.occurrences]
 
 

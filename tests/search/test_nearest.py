@@ -145,7 +145,7 @@ def test_an_item_asks_with_all_its_windows_and_is_left_out(nearest: Nearest, ite
         ([True] * DIM, "the type bool"),
         (None, "numbers"),
         ([[1.0] * DIM] * 2, "shape"),
-        ([[1.0] * DIM, [1.0]], "no rectangular array"),
+        ([[1.0] * DIM, [1.0]], "not a rectangular array"),
     ],
 )
 def test_an_invalid_vector_is_refused(nearest: Nearest, query, message: str) -> None:

@@ -113,8 +113,8 @@ def test_a_checkpoint_loads(saved: Path) -> None:
 
 def test_stored_feedback_is_read(saved: Path) -> None:
     feedback = FeedbackStore(saved / "bag_top")
-    assert feedback.verdicts("item:organ/organ_3.wav") == FeedbackSummary(("bell/bell_4.wav",), ("rain/rain_2.wav",))
-    assert feedback.verdicts("item:organ/organ_3.wav", user="somebody") == FeedbackSummary(("bell/bell_4.wav",), ())
+    assert feedback.summary("item:organ/organ_3.wav") == FeedbackSummary(("bell/bell_4.wav",), ("rain/rain_2.wav",))
+    assert feedback.summary("item:organ/organ_3.wav", user="somebody") == FeedbackSummary(("bell/bell_4.wav",), ())
 
 
 @pytest.mark.parametrize("kind", KINDS)
