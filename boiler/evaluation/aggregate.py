@@ -1,4 +1,5 @@
-"""From scores per query to the tables of a scorecard: measures with intervals, classes, confusion, kNN over folds."""
+"""Turns scores per query into the tables of a scorecard: measures with intervals, classes, confusion, kNN over
+folds."""
 
 from __future__ import annotations
 
@@ -20,8 +21,8 @@ MAX_CONFUSION_CLASSES = 200  # the matrix has that many squared
 def result_table(group: str, truth: GroundTruth, scores: Sequence[Scores], *, seed: int) -> ResultTable:
     """The table of one group.
 
-    Arguments: `scores`: of the encoder and, if there is one, of the baseline, over the same queries. `seed`: of the
-    bootstrap.
+    scores: of the encoder and, if there is one, of the baseline, over the same queries
+    seed: of the bootstrap
     """
     encoder = scores[0]
     measures = list(encoder.by_query)

@@ -1,6 +1,6 @@
 """The baseline that a learned encoder has to beat: MFCC statistics of the same sounds.
 
-Every file is decoded once; its statistics (80 numbers a window) are kept, and whitened when all are known.
+Every file is decoded once; its statistics (80 numbers per window) are kept in memory, and whitened when all are known.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _BATCH = 8
 
 
 def windows_like(spec: WindowSpec) -> WindowSpec:
-    """The windows of the baseline's encoder beside an index cut as `spec`: as many per sound, with the same overlap."""
+    """The windows of the baseline's encoder for an index with the windows `spec`: the same number per sound, with the
+    same overlap."""
     own = MFCCStats.window_spec()
     return replace(own, hop_s=spec.hop_s / spec.window_s * own.window_s, which=spec.which)
 
@@ -35,7 +36,7 @@ def windows_like(spec: WindowSpec) -> WindowSpec:
 def vectors_of(
     paths: Sequence[Path], spec: WindowSpec, *, advance: Callable[[int], None] | None = None
 ) -> tuple[Float32Array, Int64Array]:
-    """Embed the windows of each sound, silent ones left out.
+    """Embed the windows of each sound that are not silent.
 
     Shape: -> vectors [W, D] of unit length, in the order of `paths`, and [N]: how many windows each sound has
 
@@ -53,7 +54,7 @@ def vectors_of(
         windows = (window.samples for window in cut_windows(blocks, spec) if not window.silent)
         found = [runtime.run(unwhitened, np.stack(batch)) for batch in batches(windows, _BATCH)]
         if not found:
-            raise SilentSoundError(str(path), "all silence: index the folder again")
+            raise SilentSoundError(str(path), "it is silent, but was not when it was indexed: index the folder again")
         return torch.from_numpy(np.concatenate(found))
 
     features = []

@@ -1,4 +1,4 @@
-"""Is a trained encoder better than MFCC statistics on its own folder? A test that needs no labels and no index.
+"""Compares a trained encoder with MFCC statistics on its own folder, without labels and without an index.
 
 Sounds of the training folder are altered as in `boiler.evaluation.robustness`, and used as queries against the sounds
 themselves, embedded by both encoders. The better encoder finds the original first more often.
@@ -27,7 +27,7 @@ MAX_QUERY_SOUNDS = 64
 MAX_S = 30.0
 UNALTERED = next(iter(ALTERATIONS))
 EMBEDDING_SHARE = 0.3
-"""Of the time: the most for embedding the sounds themselves."""
+"""The maximum fraction of the time to spend on embedding the unaltered sounds."""
 _CHUNK = 8
 
 
@@ -56,9 +56,9 @@ class BaselineComparison:
 def compare_with_baseline(
     pt_path: Path, dataset: SegmentDataset, *, max_s: float = MAX_S, seed: int = 0, device: str = "cpu"
 ) -> BaselineComparison:
-    """Compare the default encoder of a checkpoint with MFCC statistics, on sounds drawn by the seed.
+    """Compare the default encoder of a checkpoint with MFCC statistics, on sounds drawn with the seed.
 
-    Arguments: `max_s`: about the seconds it may take; fewer sounds are compared where there is not enough time.
+    max_s: the approximate time limit in seconds; fewer sounds are compared if it is too short for all
     """
     began = time.monotonic()
     max_s = min(max_s, MAX_S)
@@ -96,7 +96,7 @@ def compare_with_baseline(
 
 
 def _segments(dataset: SegmentDataset, seed: int) -> list[int]:
-    """The first segments of up to `MAX_SOUNDS` sounds, drawn by the seed."""
+    """The first segments of up to `MAX_SOUNDS` sounds, drawn with the seed."""
     _, first = np.unique(dataset.sound, return_index=True)
     drawn: list[int] = np.random.default_rng([seed, 5]).permutation(first)[:MAX_SOUNDS].tolist()
     return drawn

@@ -1,6 +1,7 @@
-"""Calibration: "closer than 99 % of random pairs" is a percentile of stored distances. Is it right, and is it useful?
+"""Calibration of `closer_than`, the percentile of a distance among the random pairs that are stored in the index.
 
-The stored pairs are checked against new ones, and the answers of an evaluation are binned by their percentile.
+To show that it is correct, the stored pairs are compared with new ones; to show that it is useful, the answers of an
+evaluation are binned by it.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ Advance = Callable[[int], None]
 
 
 def compute_baseline(index: LabelledIndex, wanted: str, advance: Advance) -> Collection | str:
-    """The same items embedded by MFCC statistics, or the reason why not. `wanted`: auto, always or never."""
+    """The same items embedded by MFCC statistics, or the reason why there are none. `wanted`: auto, always or never."""
     paths = index.paths()
     if index.generation.header.encoder == BASELINE:
         return "it is the encoder that is evaluated"
@@ -59,8 +59,8 @@ def compute_baseline(index: LabelledIndex, wanted: str, advance: Advance) -> Col
 def measure_robustness(
     index: LabelledIndex, n_sounds: int, seed: int, device: str, advance: Advance
 ) -> dict[str, Robustness] | str:
-    """Robustness on up to `n_sounds`, drawn by the seed among those whose first window is indexed; or the reason why
-    not."""
+    """Robustness on up to `n_sounds`, drawn with the seed among those whose first window is indexed; or the reason why
+    it was not measured."""
     opened, paths = index.generation, index.paths()
     if paths is None or not opened.header.encoder_sha256:
         return f"the {'sounds are not on this machine' if paths is None else 'index has no encoder'}"
@@ -107,7 +107,7 @@ def measure_codebook(index: LabelledIndex, seed: int, device: str) -> CodebookSt
 
 
 def _sample(index: LabelledIndex, n_sounds: int, seed: int) -> Int64Array:
-    """Up to `n_sounds` items whose first window is indexed, drawn by the seed, sorted."""
+    """Up to `n_sounds` items whose first window is indexed, drawn with the seed, sorted."""
     starts = np.flatnonzero(index.generation.rows["start_s"][index.first_rows] == 0)
     return np.sort(np.random.default_rng(seed).permutation(starts)[:n_sounds])
 

@@ -43,15 +43,16 @@ class EvaluateSettings:
     labels: a CSV file with labels (see `boiler.evaluation.ground_truth`)
     label_column: its column of labels; without a file, a column of the index's metadata
     dataset: a known data set (see `boiler.evaluation.datasets`)
-    dataset_dir: its root, where that is not the folder that was indexed
+    dataset_dir: its root, if that is not the folder that was indexed
     wav_dir: the folder that was indexed, if it has moved
-    groups: items of one group are excluded from each other's answers; one result table each. None given: the group
-        that the source of the labels suggests
-    top_labels: keep only so many labels, the most frequent
+    groups: items of one group are excluded from each other's answers; one result table each. Empty: the group that the
+        source of the labels suggests
+    top_labels: keep only this many labels, the most frequent
     ks: cut-offs of the measures
-    knn: neighbours that vote, where there are folds
-    robustness: sounds to alter; 0 for none
-    baseline: whether MFCC statistics are computed beside it: `auto`, `always` or `never`
+    knn: number of neighbours that vote, if there are folds
+    robustness: number of sounds to alter; 0 for none
+    baseline: whether MFCC statistics are evaluated for comparison: `auto`, `always` or `never`
+    seed: of the samples and of the bootstrap
     device: of the encoder
     """
 
@@ -72,7 +73,7 @@ class EvaluateSettings:
 
 
 class Evaluation(NamedTuple):
-    """The results, and what they were computed from."""
+    """The results, and the labelled index that they were computed from."""
 
     scorecard: Scorecard
     labelled: LabelledIndex
@@ -80,7 +81,7 @@ class Evaluation(NamedTuple):
 
 @dataclass
 class _Stages:
-    """Shows the progress of each stage, and adds up its seconds."""
+    """Shows the progress of each stage, and records its duration in seconds."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -95,8 +96,8 @@ class _Stages:
 def evaluate(settings: EvaluateSettings) -> Evaluation:
     """Evaluate the current generation of a model directory.
 
-    Raises: ModelDirError: no index there, or a damaged one. CorpusError: no item has a label, or no two share one.
-    UnknownNameError: no such data set, group or column.
+    Raises: ModelDirError: no index there, or a damaged one. CorpusError: no item has a label, or no two items share
+    one. UnknownNameError: no such data set, group or column.
     """
     began, cpu_began, stages, notes = time.monotonic(), time.process_time(), _Stages(), list[str]()
     index = labelled_index.open_labelled(
@@ -188,7 +189,7 @@ def _ground_truth(settings: EvaluateSettings, items: Sequence[Item], wav_dir: Pa
 
 
 def _calibration(index: LabelledIndex, scores: Scores, seed: int) -> Calibration:
-    """Calibration by the first answers to a sample of the queries."""
+    """Calibration from the first answers to a sample of the queries."""
     chosen = np.sort(np.random.default_rng(seed).permutation(len(scores.queries))[:CALIBRATION_QUERIES])
     queries, near = scores.queries[chosen], scores.neighbours[chosen]
     distances, gains = np.full(near.shape, np.nan), np.full(near.shape, np.nan)

@@ -1,7 +1,7 @@
 """Ground truth: the labels, folds and groups of the items of an index.
 
-From the catalog, from a CSV table, or from a known data set. Items of one group (the same recording, the same speaker)
-are excluded from each other's answers.
+They are read from the catalog, from a CSV table, or from a known data set. Items of one group (the same recording, the
+same speaker) are excluded from each other's answers.
 
 A table has a header and one row per sound: a column `id` (or `file_name`, `filename`, `path`, `file`) with the path as
 in the index, or with a file name that is unique; a column `label`, or `labels` with several separated by semicolons;
@@ -35,7 +35,7 @@ LABEL_SEPARATOR = ";"
 class GroundTruth:
     """The ground truth of N items, in the order of the index.
 
-    source: where it is from, for reports
+    source: where the labels are from, for reports
     labels: the labels of each item, empty where unknown
     folds: the fold of each item, "" for none
     columns: the columns that can be groups, by name
@@ -77,8 +77,8 @@ class GroundTruth:
     def group_indices(self, spec: str, ids: Sequence[str]) -> Int64Array:
         """The group of each item as an index, -1 for an item without one. Shape: [N]
 
-        Arguments: `spec`: a column, `folder`, `none`, or `re:PATTERN`, whose first capture group (or whole match) in
-        the id names the group.
+        spec: a column, `folder`, `none`, or `re:PATTERN`, whose first capture group (or whole match) in the id names
+            the group
 
         Raises: UnknownNameError: no such column. CorpusError: the pattern is invalid, or matches no id.
         """
@@ -95,7 +95,7 @@ class GroundTruth:
         return as_indices(values)
 
     def select(self, kept: Sequence[int]) -> GroundTruth:
-        """The ground truth of these items alone."""
+        """The ground truth of these items only."""
 
         def chosen(values: Sequence[str]) -> tuple[str, ...]:
             return tuple(values[item] for item in kept)
@@ -108,7 +108,7 @@ class GroundTruth:
         )
 
     def with_top_labels(self, n_labels: int) -> GroundTruth:
-        """The same with only the most frequent labels."""
+        """The same with the `n_labels` most frequent labels only."""
         counts = Counter(name for names in self.labels for name in names)
         kept = {name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:n_labels]}
         return replace(self, labels=tuple(tuple(name for name in names if name in kept) for names in self.labels))
@@ -139,7 +139,7 @@ def _matches(pattern: str, ids: Sequence[str]) -> list[str]:
 def from_catalog(items: Sequence[Item], label_column: str | None = None) -> GroundTruth:
     """The labels of the index itself: the names of folders, or the metadata.
 
-    Arguments: `label_column`: a column of the metadata to take as label instead.
+    label_column: a column of the metadata to use as label instead
 
     Raises: UnknownNameError: no such column. CorpusError: no item has a label.
     """
@@ -158,7 +158,7 @@ def from_catalog(items: Sequence[Item], label_column: str | None = None) -> Grou
 
 
 def from_csv(path: Path, ids: Sequence[str], label_column: str | None = None) -> GroundTruth:
-    """Labels, folds and groups from a table (see the module).
+    """Labels, folds and groups from a table (its format: see the module).
 
     Raises: CorpusError: the file cannot be read, lacks a column, or lists none of these ids.
     """
@@ -207,7 +207,7 @@ def from_csv(path: Path, ids: Sequence[str], label_column: str | None = None) ->
 def from_dataset(name: str, ids: Sequence[str], dataset_dir: Path | None, wav_dir: Path | None) -> GroundTruth:
     """Labels, folds and groups of a known data set.
 
-    Arguments: `dataset_dir`: the root of the data set, if that is not `wav_dir`, which the ids are relative to.
+    dataset_dir: the root of the data set, if that is not `wav_dir`, which the ids are relative to
 
     Raises: CorpusError, UnknownNameError: as `datasets.match_entries`.
     """

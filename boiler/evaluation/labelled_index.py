@@ -1,7 +1,7 @@
-"""The labelled part of an index, as arrays that can be ranked.
+"""The labelled items of an index, as arrays that can be ranked.
 
-Items without a label are left out: whether they would be right answers is unknown. Items without rows (silent sounds)
-cannot be found by a search, so they are left out too.
+Items without a label are left out, because it is unknown whether they would be correct answers. Items without rows
+(silent sounds) are left out, because a search cannot find them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class LabelledIndex:
     collection: their vectors
     first_rows: [N], the first row of each item in the index
     n_items: how many items of the index have rows, labelled or not
-    wav_dir: the folder that was indexed, None when it is not on this machine
+    wav_dir: the folder that was indexed, None if it is not on this machine
     """
 
     generation: Generation
@@ -51,7 +51,7 @@ class LabelledIndex:
         return self.truth.tag_matrix() if self.truth.multilabel else self.truth.class_indices()
 
     def paths(self) -> list[Path] | None:
-        """Paths of the sounds; None when any of them is missing."""
+        """Paths of the sounds; None if any of them is missing."""
         if self.wav_dir is None:
             return None
         found = [item.path(self.wav_dir) for item in self.items]
@@ -65,8 +65,8 @@ def open_labelled(
 
     Arguments:
         wav_dir: the folder that was indexed, if it has moved.
-        label: returns the labels of the items, given also the folder they were indexed from, or None when that is not
-            on this machine.
+        label: called with the items and the folder they were indexed from (None if that is not on this machine);
+            returns their labels.
 
     Raises: ModelDirError: no index there, or a damaged one. CorpusError: no item has rows. Whatever `label` raises.
     """
@@ -97,7 +97,11 @@ def open_labelled(
 
 
 def item_collection(vectors: Float32Array, windows: Float32Array, counts: Int64Array) -> Collection:
-    """A collection of items and their windows, `counts` of each. With one window each, the vectors alone are ranked."""
+    """A collection of items and their windows, `counts` of each. If every item has one window, only the vectors are
+    ranked.
+
+    Shape: vectors [N, D], windows [W, D], counts [N]
+    """
     if (counts == 1).all():
         return Collection(vectors)
     return Collection(vectors, None, windows, np.concatenate([[0], np.cumsum(counts)[:-1]]))
@@ -119,7 +123,7 @@ def baseline_collection(labelled: LabelledIndex, paths: Sequence[Path], advance:
 
     Raises: SoundError: a sound cannot be read, or has become silent since it was indexed.
     """
-    from boiler.evaluation import baseline  # imports torch, which the rest does without
+    from boiler.evaluation import baseline  # imports torch, which the rest does not need
 
     spec = baseline.windows_like(labelled.generation.header.window_spec)
     windows, counts = baseline.vectors_of(paths, spec, advance=advance)

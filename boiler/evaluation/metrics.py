@@ -4,8 +4,8 @@ Conventions
 -----------
 ``gains[q, r]`` in [0, 1] is the relevance of the answer at rank r (from 0) to query q. With single labels it is 1 or 0;
 with tags it is their Jaccard index, |a & b| / |a | b|. Excluded items (the query itself, its group) are not in the
-ranking; where that leaves a query with fewer candidates, its row is padded with gains of 0, and ``candidates[q]`` is
-their number.
+ranking. ``candidates[q]`` is the number of candidates of a query; if it is less than R, the row is padded with gains
+of 0.
 
 Every measure gives one number per query, from which means, classes, intervals and paired differences follow. All are in
 [0, 1], and higher is better.
@@ -125,7 +125,7 @@ def measure_hits(hits: BoolArray, candidates: IntArray, ks: Sequence[int] = KS) 
     queries, places = np.divmod(np.flatnonzero(hits), max(n_ranks, 1))
     totals = hits.sum(1)
     starts = np.cumsum(totals) - totals
-    nth = np.arange(1, len(queries) + 1) - starts[queries]  # each hit's count among those of its query, from 1
+    nth = np.arange(1, len(queries) + 1) - starts[queries]  # number of each hit among those of its query, from 1
     weights = discounts(n_ranks)
     reach = np.concatenate([[0.0], np.cumsum(weights)])  # [r]: the discounts of the first r ranks
     some = np.maximum(totals, 1)
@@ -236,7 +236,7 @@ def mean_by_class(labels: IntArray, values: Float64Array, n_labels: int) -> Floa
 
 
 def confusion_matrix(queries: IntArray, answers: IntArray, n_labels: int) -> Float64Array:
-    """Of the answers to the queries of one label, the share that has each label.
+    """For each label of a query, the fraction of answers with each label.
 
     Shape: labels of the queries [Q] and of their answers [Q, k], -1 for none -> [n_labels, n_labels]; rows are labels
     of queries, and sum to 1, or 0 without answers
@@ -248,7 +248,7 @@ def confusion_matrix(queries: IntArray, answers: IntArray, n_labels: int) -> Flo
 
 
 def majority_vote(neighbours: IntArray) -> Int64Array:
-    """The most frequent label among the neighbours; of equally frequent ones, the nearest. -1 is no neighbour.
+    """The most frequent label among the neighbours; among equally frequent ones, that of the nearest. -1: no neighbour.
 
     Shape: labels of the neighbours, nearest first [Q, k] -> [Q]
     """
@@ -259,12 +259,12 @@ def majority_vote(neighbours: IntArray) -> Int64Array:
 
 @dataclass(frozen=True)
 class Hubness:
-    """Hubness: do a few items answer most queries?
+    """Hubness: whether a few items are among the answers to most queries.
 
     The k-occurrence of an item is how many other items have it among their k nearest.
 
     skewness: of the k-occurrences. 0 is symmetric; above 1.4 is usually called hubness
-    never: share of the items that are no one's neighbour
+    never: fraction of the items that are not among the k nearest of any other item
     most: the largest k-occurrence
 
     Source: Radovanovic, Nanopoulos and Ivanovic, *Hubs in Space*, JMLR 11, 2010.
@@ -288,7 +288,7 @@ def hubness(neighbours: IntArray, n_items: int) -> Hubness:
 def ann_recall(
     queries: FloatArray, vectors: FloatArray, found: IntArray, exact: IntArray, *, tolerance: float = 1e-5
 ) -> float:
-    """Recall of an approximate engine: the share of its answers that are as near as the k-th exact one.
+    """Recall of an approximate engine: the fraction of its answers that are as near as the k-th exact one.
 
     Distances are computed from the vectors, not taken from the engine; ties count as found.
 
@@ -311,7 +311,7 @@ def ann_recall(
 
 @dataclass(frozen=True)
 class CodebookStats:
-    """How a codebook is used.
+    """Usage of a codebook.
 
     size: number of codes
     perplexity: exp(entropy of the code distribution over all sounds), from 1 (a single code) to `size`
@@ -326,12 +326,13 @@ class CodebookStats:
 
 
 def codebook_stats(counts: FloatArray, *, min_share: float = 0.0) -> CodebookStats:
-    """Codebook usage. Sounds weigh the same, whatever their counts add up to; sounds without codes are left out.
+    """Codebook usage. All sounds have the same weight, whatever their counts add up to; sounds without codes are left
+    out.
 
     Shape: counts or shares of the codes of each sound [N, K]
 
-    Arguments: `min_share`: a code is in use if its share is above this fraction of the uniform share 1 / K. (Under soft
-    assignment no share is exactly 0.)
+    min_share: a code is in use if its share is above this fraction of the uniform share 1 / K. (Under soft assignment
+        no share is exactly 0.)
 
     >>> round(codebook_stats(np.array([[2, 2, 0], [0, 8, 0]])).perplexity, 3)
     1.755

@@ -84,7 +84,7 @@ def plot_map(path: Path, vectors: FloatArray, labels: IntArray, names: Sequence[
         axes.scatter(points[here, 0], points[here, 1], s=size, color=colour, label=names[label], linewidths=0)
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_xlabel(f"{100 * share:.0f} % of the variance is in these two components")
+    axes.set_xlabel(f"the two components explain {100 * share:.0f} % of the variance")
     axes.set_title(title)
     if names:
         axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), markerscale=1.5, frameon=False)
@@ -92,8 +92,8 @@ def plot_map(path: Path, vectors: FloatArray, labels: IntArray, names: Sequence[
 
 
 def principal_components(vectors: FloatArray) -> tuple[Float64Array, float]:
-    """The first two principal components, and their share of the variance. Their signs are fixed, so the same vectors
-    give the same plot on every machine.
+    """The first two principal components, and the fraction of the variance that they explain. Their signs are fixed, so
+    the same vectors give the same plot on every machine.
 
     Shape: [N, D] -> [N, 2]
     """

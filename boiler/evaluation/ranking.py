@@ -1,12 +1,12 @@
 """Rank every item against every other, in blocks of bounded memory, with groups excluded from each other's answers.
 
-Items are compared by the cosine of their vectors; an item of several windows counts by its best one, as in a search.
-Ties are broken by the item's number, so the same vectors give the same results on every machine.
+Items are compared by the cosine of their vectors; for an item of several windows its best window counts, as in a
+search. Ties are broken by item number, so the same vectors give the same results on every machine.
 
 Excluded from a query's answers are the query itself and the items of its groups: those with the same non-negative index
 in any column of `groups` (same recording, same speaker, same fold).
 
-50,000 items are 2.5 thousand million pairs. Similarity and item number are packed into one 64-bit key: sorting those is
+50,000 items are 2.5 billion pairs. Similarity and item number are packed into one 64-bit key: sorting those is
 several times faster than an argsort, and breaks the ties. A block holds 8 MiB of keys, and several threads share the
 blocks (numpy releases the GIL while it sorts and multiplies).
 """
@@ -31,7 +31,7 @@ _NUMBER_MASK = (1 << 32) - 1
 
 @dataclass(frozen=True)
 class Collection:
-    """What is ranked.
+    """The items to rank.
 
     vectors: [N, D], one of unit length per item; the queries, and the candidates if there are no `windows`
     groups: [N] or [N, G], group indices, negative for none
@@ -122,23 +122,23 @@ def score_queries(
         allowed = np.arange(len(collection))[None, :] < candidates[:, None]
         if tags is None:
             hits = (classes.take(keys) == classes[block, None]) & allowed
-            right = hits.any(1)
-            hits, candidates = hits[right], candidates[right]
+            answerable = hits.any(1)
+            hits, candidates = hits[answerable], candidates[answerable]
             found, expected, n_hits = metrics.measure_hits(hits, candidates, ks), {}, hits.sum(1)
         else:
             gains = np.take_along_axis(metrics.shared_tags(tags[block], tags), keys, axis=1)
             gains[~allowed] = 0
-            right = gains.any(1)
-            gains, candidates = gains[right], candidates[right]
+            answerable = gains.any(1)
+            gains, candidates = gains[answerable], candidates[answerable]
             found, expected = metrics.measure_gains(gains, candidates, ks), metrics.chance(gains, candidates, ks)
             n_hits = (gains > 0).sum(1)
-        first = np.where(allowed[:, : max(ks)], keys[:, : max(ks)], -1)[right]
-        return _BlockScores(right, found, expected, first, n_hits, candidates)
+        first = np.where(allowed[:, : max(ks)], keys[:, : max(ks)], -1)[answerable]
+        return _BlockScores(answerable, found, expected, first, n_hits, candidates)
 
     parts = list(_in_blocks(work, query_items, collection, advance))
     if not parts:
         return Scores(np.zeros(0, np.int64), {}, {}, np.zeros((0, max(ks)), np.int64), np.zeros(0, np.int64))
-    right = np.concatenate([part.right for part in parts])
+    answerable = np.concatenate([part.answerable for part in parts])
     if tags is None:
         expected = _chance_of_hits(
             np.concatenate([part.hits for part in parts]), np.concatenate([part.candidates for part in parts]), ks
@@ -146,18 +146,19 @@ def score_queries(
     else:
         expected = _joined([part.chance for part in parts])
     return Scores(
-        queries=query_items[right].astype(np.int64),
+        queries=query_items[answerable].astype(np.int64),
         by_query=_joined([part.by_query for part in parts]),
         chance=expected,
         neighbours=np.concatenate([part.first for part in parts]),
-        unanswerable=query_items[~right].astype(np.int64),
+        unanswerable=query_items[~answerable].astype(np.int64),
     )
 
 
 class _BlockScores(NamedTuple):
-    """The scores of one block of queries: `right`, which of them have a relevant candidate; the rest is for those."""
+    """The scores of one block of queries: `answerable`, which of them have a relevant candidate; the other fields are
+    for those only."""
 
-    right: BoolArray
+    answerable: BoolArray
     by_query: dict[str, Float64Array]
     chance: dict[str, Float64Array]
     first: IntArray
@@ -170,7 +171,8 @@ def _joined(parts: list[dict[str, Float64Array]]) -> dict[str, Float64Array]:
 
 
 def _chance_of_hits(hits: IntArray, candidates: IntArray, ks: Sequence[int]) -> dict[str, Float64Array]:
-    """`metrics.chance` for gains of 0 and 1. It depends on two numbers, so it is computed once per distinct pair."""
+    """`metrics.chance` for gains of 0 and 1. It depends on the numbers of hits and of candidates only, so it is
+    computed once per distinct pair of these."""
     cases, which = np.unique(np.stack([hits, candidates], 1), axis=0, return_inverse=True)
     size = max(1, BLOCK_KEYS // max(int(candidates.max(initial=0)), 1))
     parts = []
@@ -225,7 +227,7 @@ def _in_blocks(
     collection: Collection,
     advance: Callable[[int], None] | None,
 ) -> Iterator[BlockResult]:
-    """`work(block)` of each block of the queries, in order, on several threads, a block each at a time."""
+    """`work(block)` for each block of the queries, in order; several threads each work on one block at a time."""
     width = len(collection) if collection.windows is None else max(len(collection), len(collection.windows))
     size = max(1, BLOCK_KEYS // max(width, 1))
     blocks = [queries[start : start + size] for start in range(0, len(queries), size)]

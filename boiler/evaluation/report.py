@@ -1,4 +1,4 @@
-"""The files of an evaluation: figures as JSON, tables as Markdown, plots as PNG."""
+"""The files of an evaluation: numbers as JSON, tables as Markdown, plots as PNG."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MARKDOWN_FILE = "evaluation.md"
 
 
 def default_folder(model_dir: Path, generation: str) -> Path:
-    """Where the report on a generation of an index is written."""
+    """The default folder for the report on a generation of an index."""
     return model_dir / "evaluation" / generation
 
 
 def write_report(evaluation: Evaluation, folder: Path) -> list[Path]:
-    """Write `evaluation.json`, `evaluation.md` and the plots into `folder`, which is created. The files written.
+    """Write `evaluation.json`, `evaluation.md` and the plots into `folder`, which is created. Returns their paths.
 
     Raises: QueryError: the folder cannot be written.
     """
@@ -41,7 +41,7 @@ def write_report(evaluation: Evaluation, folder: Path) -> list[Path]:
 
 def write_plots(evaluation: Evaluation, folder: Path) -> list[Path]:
     """Write the plots into an existing folder: confusion matrix (for single labels, if not too many), a measure by
-    class, and a map of the items. The files written."""
+    class, and a map of the items. Returns their paths."""
     scorecard, index = evaluation
     truth, written = index.truth, []
     title = f"{scorecard.encoder}, {len(index.items):,} sounds of {truth.source}"

@@ -1,8 +1,8 @@
-"""Robustness: does an altered sound still find its original?
+"""Robustness: how often an altered sound still finds its original.
 
-The first window of an item is altered, embedded and used as a query; the original should be the first result. The
-alterations leave a sound the same to a listener (louder, through a lossy codec, starting a second later), so its
-embedding should hardly move.
+The first window of an item is altered, embedded and used as a query; the original should be the first result. A
+listener would call the altered sound the same (louder, after a lossy codec, starting a second later), so its embedding
+should hardly change.
 
 Sounds are float32, mono, at the sampling rate of the index; lossy files are encoded at their usual rates.
 """
@@ -39,12 +39,12 @@ _BATCH = 8  # sounds altered and embedded together: ten windows each, 40 MB
 
 
 def gain(by_db: float) -> Alteration:
-    """Louder or softer, without clipping: float samples may exceed 1."""
+    """Change the level by `by_db` without clipping: float samples may exceed 1."""
     return lambda samples, *_: np.asarray(samples * 10 ** (by_db / 20), np.float32)
 
 
 def white_noise(samples: Float32Array, rng: np.random.Generator, _: int = SAMPLE_RATE_HZ) -> Float32Array:
-    """White noise, `NOISE_DB` below the sound's mean power."""
+    """Add white noise, `NOISE_DB` below the mean power of the sound."""
     power = float(np.mean(np.square(samples, dtype=np.float64)))
     noise = rng.standard_normal(len(samples)) * np.sqrt(power / 10 ** (NOISE_DB / 10))
     return np.asarray(samples + noise, np.float32)
@@ -57,20 +57,19 @@ def clip_peaks(samples: Float32Array, *_: object) -> Float32Array:
 
 
 def circular_shift(samples: Float32Array, _: np.random.Generator, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Float32Array:
-    """Start `SHIFT_S` later, with what came before moved to the end: cutting it off would leave nothing of a short
-    sound."""
+    """Start `SHIFT_S` later and append the skipped part: dropping it would leave nothing of a short sound."""
     return np.roll(samples, -round(SHIFT_S * sample_rate_hz))
 
 
 def leading_silence(
     samples: Float32Array, _: np.random.Generator, sample_rate_hz: int = SAMPLE_RATE_HZ
 ) -> Float32Array:
-    """`LEAD_IN_S` of silence in front."""
+    """Prepend `LEAD_IN_S` of silence."""
     return np.concatenate([np.zeros(round(LEAD_IN_S * sample_rate_hz), np.float32), samples])
 
 
 def band_limit(samples: Float32Array, _: np.random.Generator, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Float32Array:
-    """Resample to 8 kHz and back: nothing above 4 kHz is left."""
+    """Resample to 8 kHz and back, which removes everything above 4 kHz."""
     low = soxr.resample(samples, sample_rate_hz, 8000, quality="HQ")
     return np.asarray(soxr.resample(low, 8000, sample_rate_hz, quality="HQ"), np.float32)
 
@@ -93,7 +92,7 @@ def encode_lossy(
     bit_rate: int,
     sample_rate_hz: int = SAMPLE_RATE_HZ,
 ) -> bytes:
-    """The bytes of a lossy file. A sound whose peak exceeds 1 is scaled down to it, since integers would clip."""
+    """The bytes of a lossy file. A sound whose peak exceeds 1 is scaled to a peak of 1, since integers would clip."""
     peak = max(1.0, float(np.abs(samples).max(initial=0)))
     sound = soxr.resample(samples / np.float32(peak), sample_rate_hz, rate_hz, quality="HQ")
     file = io.BytesIO()
@@ -121,8 +120,8 @@ ALTERATIONS: dict[str, Alteration] = {
     "Opus at 32 kbit/s": codec_round_trip("libopus", "ogg", 48_000, 32_000),
     "8 kHz": band_limit,
 }
-"""Alterations by their names in the report. The first changes nothing: it shows that the query is the window that was
-indexed."""
+"""Alterations by their names in the report. The first changes nothing: it shows that the query is the indexed
+window."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +153,7 @@ def measure_alterations(
     Arguments:
         numbers: the items of the collection that the sounds belong to.
         originals: vectors [Q, D] of the same windows, as indexed.
-        sounds: the samples of those windows, at most a window each, at the rate of `spec`. Read one by one.
+        sounds: the samples of those windows, at most one window each, at the rate of `spec`; consumed one by one.
         embed: the encoder of the collection.
         advance: called with the number of sounds that are done since the last call.
     """

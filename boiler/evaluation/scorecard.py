@@ -1,6 +1,6 @@
-"""The results of an evaluation, as dataclasses, and their two forms: JSON for programs, Markdown for people.
+"""The results of an evaluation as dataclasses, and their two output formats: JSON and Markdown.
 
-In the JSON, a figure that does not exist (the mean of nothing) is null.
+In the JSON, a number that does not exist (the mean of no values) is null.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class MeasureRow:
     """One measure.
 
     encoder, baseline: mean over the queries, with its interval
-    over_baseline: mean difference of the two over the same queries; negative where the encoder is worse
-    chance: expected value of a random order
+    over_baseline: mean difference of the two over the same queries; negative if the encoder is worse
+    chance: expected value for a random order
     """
 
     measure: str
@@ -91,8 +91,8 @@ class EngineRecall:
     """Recall of the approximate engine.
 
     name: the engine that answers the searches of this index
-    annoy: the share of the true `k` nearest rows that annoy finds, over `n_queries`
-    published: the same as measured when the index was published
+    annoy: the fraction of the true `k` nearest rows that annoy finds, over `n_queries`
+    published: the same, measured when the index was published
     """
 
     name: str
@@ -106,12 +106,12 @@ class EngineRecall:
 class Calibration:
     """What a distance means in this collection.
 
-    n_pairs: random pairs stored in the index
-    quantiles: the distance that is closer than this share of random pairs
-    n_new_pairs: pairs drawn to check them
-    deviation: the largest difference between "closer than a share x of random pairs" and x, over the new pairs; 0 is
-        right, and 1.63 / sqrt(n) is exceeded by chance once in a hundred (the Kolmogorov-Smirnov statistic)
-    share_closer_than_998: the share of new pairs closer than 99.8 % of the stored ones; it should be .002
+    n_pairs: number of random pairs stored in the index
+    quantiles: by share of random pairs, the distance that is closer than this share of them
+    n_new_pairs: number of pairs drawn to check the stored ones
+    deviation: the Kolmogorov-Smirnov statistic: the largest difference between a share x and the fraction of new pairs
+        that are closer than x of the stored ones; ideally 0; by chance it exceeds 1.63 / sqrt(n) in 1 % of the cases
+    share_closer_than_998: the fraction of new pairs closer than 99.8 % of the stored ones; ideally .002
     bins: of the first answers closer than `low` to `high` of random pairs: their number `n` and mean `gain`
     """
 
@@ -284,7 +284,7 @@ def _hubness_row(name: str, hubness: Hubness) -> list[str]:
 
 
 def _share(value: float) -> str:
-    """A share as .123, as tables of this field are printed."""
+    """A share as .123, without the leading zero, as tables of retrieval results are printed."""
     if math.isnan(value):
         return "-"
     text = f"{abs(value):.3f}"
@@ -304,7 +304,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _to_json_types(value: Any) -> Any:
-    """Values that JSON has: NaN and infinity become null. Renamed keys are written under both names."""
+    """Convert to types that JSON has: NaN and infinity become null. Renamed keys are written under both names."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):

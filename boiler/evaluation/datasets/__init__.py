@@ -47,7 +47,7 @@ class DatasetEntry:
     id: path below the root of the data set, POSIX and NFC
     labels: one label, or several tags
     fold: the authors' split ("1" ... "10", "train", "test"), "" if there is none
-    groups: by name ("recording", "speaker"), which other sounds are too alike to count as answers
+    groups: by name ("recording", "speaker"): sounds of the same group are too similar to count as answers
     """
 
     id: str
@@ -60,7 +60,7 @@ class DatasetLayout(ABC):
     """One data set on disk.
 
     title: its name
-    source: the paper or DOI to find it by
+    source: the paper or DOI that describes it
     description: its files, for the message when they are missing
     groups: the possible names in `DatasetEntry.groups`; the first is excluded by default
     multilabel: whether a sound has several labels
@@ -80,7 +80,7 @@ class DatasetLayout(ABC):
         """
 
     def from_id(self, id: str) -> DatasetEntry | None:
-        """The entry of a sound by its name alone, in layouts whose names hold everything; otherwise None."""
+        """The entry of a sound, from its name alone; None in layouts whose names do not contain everything."""
         return None
 
     def not_found(self, root: Path, what: str) -> CorpusError:
@@ -90,7 +90,7 @@ class DatasetLayout(ABC):
         )
 
     def entries_by_name(self, root: Path, suffixes: Sequence[str]) -> Iterator[DatasetEntry]:
-        """`entries` for layouts whose names hold everything: the files below `root` with one of these suffixes that
+        """`entries` for layouts whose names contain everything: the files below `root` with one of these suffixes that
         `from_id` recognises, sorted by id."""
         found = False
         for path in sorted(files(root, suffixes)):
@@ -155,12 +155,12 @@ def match_entries(name: str, ids: Sequence[str], root: Path | None, *, below: st
     """The entries of sounds by their ids; None for a sound that the data set does not have.
 
     Arguments:
-        root: the root of the data set; None if it is not on this machine, where names alone may do.
+        root: the root of the data set; None if it is not on this machine: then the names alone may be enough.
         below: the folder that the ids are relative to, below the root; "" for the root itself.
 
     An id that is not found by its path is found by its file name, if that is unique in the data set.
 
-    Raises: CorpusError: the data set is needed but missing, or has none of the ids. UnknownNameError.
+    Raises: CorpusError: the files of the data set are needed but missing, or have none of the ids. UnknownNameError.
     """
     layout = get_layout(name)
     keys = [normalized_id(f"{below}/{id}" if below else id) for id in ids]

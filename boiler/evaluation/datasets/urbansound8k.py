@@ -1,7 +1,7 @@
 """UrbanSound8K: slices of field recordings in ten folds, `audio/fold{n}/*.wav` and `metadata/UrbanSound8K.csv`.
 
-Slices of one Freesound recording (`fsID`) are alike for other reasons than their class: they are a group. The ten folds
-keep them together; the authors ask not to reshuffle them.
+Slices of one Freesound recording (`fsID`) are similar for other reasons than their class: they are a group. The ten
+folds keep them together; the authors ask not to reshuffle them.
 """
 
 from __future__ import annotations
