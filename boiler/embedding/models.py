@@ -128,7 +128,7 @@ def load_image_network(model_path: str | os.PathLike[str], embedding_size: int) 
 
 def _load(network: AudioNetwork | ImageNetwork, path: Path) -> None:
     try:
-        network.tower.load_keras(keras_weights.read(path))
+        network.tower.load_keras(keras_weights.read_layers(path))
     except CheckpointError as error:
         where = "" if str(path) in str(error) else f"{path}: "
         raise CheckpointError(f"{where}{error}") from error

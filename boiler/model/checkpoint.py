@@ -46,13 +46,13 @@ class Checkpoint:
     """The fields of `mel.MelSettings`."""
     weights: dict[str, Tensor]
     learned: dict[str, Tensor]
-    """What was fitted to the sounds, as "fitter.tensor": `"pooled.mean"`."""
+    """What was fitted to the sounds; the keys are `fitter.tensor`, such as `pooled.mean`."""
     epoch: int
-    """Epochs begun: the number in the file's name."""
+    """Number of epochs begun, which is the number in the name of the file."""
     step: int
-    """Optimizer steps done."""
+    """Number of optimizer steps done."""
     seed: int
-    """With `step`, the whole random state: the draws of a step depend on these two numbers alone."""
+    """Seed and `step` are the whole random state: the random numbers of a step depend on these two only."""
     settings: PlainDict
     """The fields of `TrainSettings`, paths as text."""
     optimizer: PlainDict
@@ -71,7 +71,7 @@ class Checkpoint:
         found = {key.removeprefix(prefix): value for key, value in self.learned.items() if key.startswith(prefix)}
         if not found:
             raise CheckpointError(
-                f"this checkpoint holds nothing fitted by {name!r}: it was saved before that step, or by an older "
+                f"this checkpoint has nothing fitted by {name!r}: it was saved before that step, or by an older "
                 "boiler. Resume the training (--load_path), or choose another encoder"
             )
         return found
@@ -98,8 +98,8 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     except OSError as error:
         raise CheckpointError(f"{where}: cannot be read ({first_line(error)})") from error
     except Exception as error:
-        # The file may hold any bytes, on which the reader fails in many ways (an IndexError on plain text). Its own
-        # message is left out: it suggests reading the file without `weights_only`, which runs the code in it.
+        # The file may be anything, and the reader fails in many ways (an IndexError on plain text). Its own message is
+        # left out: it suggests reading the file without `weights_only`, which would run the code in it.
         raise CheckpointError(f"{where}: not a checkpoint, or damaged. Give a vqvae_NNN.pt of boiler train") from error
     if not isinstance(contents, dict) or contents.get("format") != FORMAT:
         raise CheckpointError(f"{where}: not written by boiler train. Give a vqvae_NNN.pt of boiler train")
@@ -140,11 +140,11 @@ _LEARNED_OF_1 = {
     "parts.head.curved.": "descriptors.head.projection.",
     "parts.": "descriptors.",
 }
-"""Prefixes of the names in `learned`; the first that fits is replaced."""
+"""Prefixes of the keys of `learned` in format 1 and their replacements; the first that matches counts."""
 
 
 def _upgrade_from_1(contents: PlainDict) -> PlainDict:
-    """Format 1 under the names of format 2. What is missing stays missing, and `load` reports it."""
+    """The contents of format 1 under the names of format 2. `load` reports what is missing."""
 
     def renamed(plain: PlainDict, names: dict[str, str]) -> PlainDict:
         return {names.get(key, key): value for key, value in plain.items()}
@@ -184,14 +184,14 @@ def save_script(
 ) -> None:
     """Script `module` (in eval mode, on the CPU) and write it atomically, with `header` and `attachments` inside.
 
-    `example`: trace it with this input instead, a batch of two or more; any batch can be run afterwards.
+    example: trace the module with this input instead, a batch of two or more; the result takes batches of any size
     """
     module = module.eval().cpu()
     if example is None:
         scripted = torch.jit.script(module)
     else:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about shapes that do not change, and from other libraries
+            warnings.simplefilter("ignore")  # about shapes that are constant here, and from other libraries
             scripted = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
     extra: dict[str, Any] = {HEADER: json.dumps(header, sort_keys=True), **(attachments or {})}
     with files.replacing(path) as aside:
@@ -199,7 +199,7 @@ def save_script(
 
 
 def attachment(path: str | os.PathLike[str], name: str) -> bytes:
-    """A file that is kept inside a scripted encoder.
+    """The contents of a file that is stored inside a scripted encoder.
 
     Raises: `CheckpointError` when there is none of that name.
     """
@@ -224,7 +224,7 @@ def load_foreign_script(path: str | os.PathLike[str], sha256: str) -> tuple[nn.M
         raise CheckpointError(f"{where}: no such file")
     found = files.sha256_of(where)
     if found != sha256.lower():
-        raise CheckpointError(f"{where}: its sha256 is {found}, not {sha256}: it is not run, for it is code")
+        raise CheckpointError(f"{where}: its sha256 is {found}, not {sha256}: it is code, so it is not run")
     extra: dict[str, Any] = {HEADER: ""}
     try:
         module = torch.jit.load(str(where), map_location="cpu", _extra_files=extra)  # type: ignore[no-untyped-call]
@@ -234,7 +234,7 @@ def load_foreign_script(path: str | os.PathLike[str], sha256: str) -> tuple[nn.M
 
 
 def load_script(path: str | os.PathLike[str], device: str = "cpu") -> tuple[nn.Module, PlainDict]:
-    """A scripted encoder in eval mode, and its header. Loading runs code: only for files that you trust.
+    """A scripted encoder in eval mode, and its header. Loading runs code: use it for trusted files only.
 
     Raises: `CheckpointError` when the file is missing or not a scripted encoder of boiler.
     """

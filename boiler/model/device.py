@@ -1,4 +1,4 @@
-"""Where tensors are computed: the device, and how many threads of the CPU share an operation."""
+"""Where tensors are computed: the device, and the number of CPU threads of an operation."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def single_threaded() -> Iterator[None]:
     """Run each operation of torch on the calling thread alone.
 
     Small operations gain little from more threads, and on a busy machine the threads of one operation wait for each
-    other: learning from 48 windows took 86 s on two threads of a busy machine, 7 s on one.
+    other: fitting to 48 windows took 86 s on two threads of a busy machine, 7 s on one.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,10 +1,11 @@
 """The two networks of "Look, Listen and Learn" (L3), as OpenL3 publishes them: one for sound, one for pictures.
 
-Both are four blocks of two 3 x 3 convolutions, with max pooling between the blocks; what leaves the last convolution is
-max-pooled to a coarse grid and flattened. The sound network reads a second of sound at 48 kHz as a spectrogram in dB.
+Both are four blocks of two 3 x 3 convolutions, with max pooling between the blocks; the output of the last convolution
+is max-pooled to a coarse grid and flattened. The input of the sound network is one second at 48 kHz, as a spectrogram
+in dB.
 
 Sources: Arandjelovic and Zisserman, "Look, Listen and Learn", 2017; Cramer, Wu, Salamon and Bello, "Look, Listen and
-Learn More", 2019, and the code that goes with it (openl3 0.4), from which the sizes and quirks below are known.
+Learn More", 2019, and its code (openl3 0.4), from which the sizes and special cases below are taken.
 """
 
 from __future__ import annotations
@@ -25,30 +26,30 @@ SAMPLE_RATE_HZ = 48_000
 FRAME_SAMPLES = SAMPLE_RATE_HZ
 """One second."""
 HOP_SAMPLES = 242
-"""Between the columns of the spectrogram: about 5 ms."""
+"""Hop of the spectrogram: about 5 ms."""
 MEL_FFT = 2048
 LINEAR_FFT = 512
 SMALLEST = 1e-10
-"""Magnitudes below this count as this, before the logarithm."""
+"""Magnitudes are clamped to at least this before the logarithm."""
 DYNAMIC_RANGE_DB = 80.0
 IMAGE_SIZE = 224
-"""AnyArray of a side."""
+"""Width and height of a picture, pixels."""
 BATCH_NORM_EPSILON = 1e-3
-"""Keras's default, which the published weights were trained with; torch's is a hundredth of it."""
+"""The default of Keras, with which the published weights were trained. The default of torch is 1e-5."""
 
 CHANNELS = (64, 128, 256, 512)
 INPUT_REPRESENTATIONS: dict[str, int] = {"linear": LINEAR_FFT // 2 + 1, "mel128": 128, "mel256": 256}
-"""The rows of each kind of spectrogram."""
+"""The number of rows of each kind of spectrogram."""
 FRONTENDS = ("kapre", "librosa")
-"""`librosa` centres each column of a mel spectrogram on its sample; `kapre` begins it there. A linear spectrogram is
-the same in both."""
+"""`librosa` centres each column of a mel spectrogram on its sample; with `kapre` the column starts there. A linear
+spectrogram is the same in both."""
 
 AUDIO_POOLING: dict[str, dict[int, tuple[int, int]]] = {
     "linear": {6144: (8, 8), 512: (32, 24)},
     "mel128": {6144: (4, 8), 512: (16, 24)},
     "mel256": {6144: (8, 8), 512: (32, 24)},
 }
-"""By spectrogram and length of the vector: over how many rows and columns of the last map one maximum is taken."""
+"""By spectrogram and length of the vector: the rows and columns of a max-pooling cell of the last map."""
 IMAGE_POOLING: dict[int, tuple[int, int]] = {8192: (7, 7), 512: (28, 28)}
 
 CONVOLUTION = {"weight": "kernel", "bias": "bias"}
@@ -60,7 +61,7 @@ KerasLayer = Mapping[str, Float32Array]
 
 
 class Spectrogram(nn.Module):
-    """A second of sound to the spectrogram that the sound network reads, in dB below its loudest point (0 to -80).
+    """One second of sound to the input of the sound network: a spectrogram in dB relative to its maximum (-80 to 0).
 
     Shape: float [N, 1, T] at 48 kHz to [N, 1, rows, columns]: 197 columns of a linear spectrogram, 199 of a mel one.
     """
@@ -121,8 +122,8 @@ class TowerSettings:
     channels: tuple[int, ...] = CHANNELS
     """Of the four blocks."""
     late_norm: bool = False
-    """The picture network as published: the second convolution of its first block is rectified before it is normalised,
-    all others after."""
+    """As in the published picture network: ReLU comes before batch normalisation in the second convolution of the first
+    block, and after it in all others."""
 
 
 class Tower(nn.Module):
@@ -152,17 +153,17 @@ class Tower(nn.Module):
         return out
 
     def load_keras(self, layers: Sequence[KerasLayer]) -> None:
-        """Take the weights of a Keras model: of its convolutions and normalisations in their order.
+        """Load the weights of a Keras model: those of its convolutions and normalisations, in order.
 
-        Layers with other weights (the spectrogram that older weight files hold) are passed over.
+        Layers with other weights (the spectrogram in older weight files) are skipped.
 
-        Raises: CheckpointError: there are more or fewer than this network has, or of other sizes.
+        Raises: CheckpointError: the number of layers or their sizes are not those of this network.
         """
         given = [layer for layer in layers if "kernel" in layer or "gamma" in layer]
         own = [layer for layer in self.layers if isinstance(layer, nn.Conv2d | nn.BatchNorm2d)]
         if len(given) != len(own):
             raise CheckpointError(
-                f"it holds {len(given)} layers of convolutions and normalisations, and this network has {len(own)}"
+                f"it has {len(given)} layers of convolutions and normalisations, and this network has {len(own)}"
             )
         for at, (layer, weights) in enumerate(zip(own, given, strict=True)):
             names = (
@@ -177,22 +178,22 @@ class Tower(nn.Module):
             )
             for ours, theirs in names.items():
                 if theirs not in weights:
-                    raise CheckpointError(f"its layer {at} lacks {theirs}: it is not of this network")
+                    raise CheckpointError(f"its layer {at} has no {theirs}: it is from another network")
                 array = weights[theirs].transpose(3, 2, 0, 1) if theirs == "kernel" else weights[theirs]
                 target: Tensor = getattr(layer, ours)
                 if target.shape != array.shape:
                     raise CheckpointError(
-                        f"{theirs} of its layer {at} is {list(array.shape)}, and this network's {list(target.shape)}"
+                        f"{theirs} of its layer {at} has the shape {list(array.shape)}, not {list(target.shape)}"
                     )
                 with torch.no_grad():
                     target.copy_(torch.from_numpy(np.ascontiguousarray(array)))
 
 
 class AudioNetwork(nn.Module):
-    """A second of sound to a vector.
+    """One second of sound to a vector.
 
-    Shape: float [N, 1, 48000], or with `frontend="librosa"` spectrograms [N, rows, columns, 1] as OpenL3's, to [N, D].
-    D is `embedding_size` with the published `channels`, and less in proportion with fewer.
+    Shape: float [N, 1, 48000], or with `frontend="librosa"` spectrograms [N, rows, columns, 1] as in OpenL3, to [N, D].
+    D is `embedding_size` with the published `channels`; with fewer channels it is smaller in proportion.
     """
 
     def __init__(
@@ -235,7 +236,7 @@ class ImageNetwork(nn.Module):
 
 
 def pooled(maps: Tensor, pool: tuple[int, int]) -> Tensor:
-    """Maxima over a grid, flattened with the channels last, as Keras does. Shape: [N, C, H, W] to [N, D]."""
+    """Max pooling over a grid, flattened with the channels last, as in Keras. Shape: [N, C, H, W] to [N, D]."""
     return functional.max_pool2d(maps, pool).permute(0, 2, 3, 1).flatten(1)
 
 

@@ -1,7 +1,7 @@
 """Waveform to log-mel spectrogram: the first layer of every encoder, so that an `encoder.pt` needs no preprocessing.
 
-Each window is normalised by its peak, so the level of a sound does not change its spectrogram, and silence gives a
-flat, finite one.
+Each window is normalised by its peak, so the level of a sound does not change its spectrogram. The spectrogram of
+silence is flat and finite.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torchaudio.transforms import MelSpectrogram
 
 @dataclass(frozen=True)
 class MelSettings:
-    """How a waveform becomes a log-mel spectrogram. Saved in every checkpoint."""
+    """The parameters of the log-mel spectrogram. Saved in every checkpoint."""
 
     sample_rate_hz: int = 16_000
     n_fft: int = 1024
@@ -23,8 +23,9 @@ class MelSettings:
     n_mels: int = 80
     floor: float = 1.0
     """Magnitudes are clamped to at least this before the logarithm. A full-scale sine reaches about 256 (half of the
-    sum of the analysis window), so the dynamic range is about 48 dB. What is lower is background, which the logarithm
-    would weigh like the sound itself (exp/records/training.md: a floor of 0.01 costs .06 of P@1)."""
+    sum of the analysis window), so the dynamic range is about 48 dB. Below that is background noise, which the
+    logarithm would give the same weight as the sound itself (exp/records/training.md: a floor of 0.01 costs .06 of
+    P@1)."""
 
 
 class LogMel(nn.Module):

@@ -1,9 +1,10 @@
 """The codebook: a vector quantiser with unit-length codes, learned by moving averages, whose dead codes are revived.
 
-Codes and features have unit length, and the nearest code is the one with the largest cosine, so that no code wins or
-starves by its norm. Codes are not trained by gradient: each is the direction of a running sum of the features assigned
-to it (van den Oord et al., *Neural Discrete Representation Learning*, 2017, appendix A.1). Sums and counts are the only
-state; the codes are derived from them on every call, so a revived code is in use from the next step on.
+Codes and features have unit length, and the nearest code is the one with the largest cosine, so that the norm of a code
+does not decide how often it is chosen. Codes are not trained by gradient: each is the direction of a running sum of the
+features assigned to it (van den Oord et al., *Neural Discrete Representation Learning*, 2017, appendix A.1). Sums and
+counts are the only state; the codes are derived from them on every call, so a revived code is in use from the next step
+on.
 """
 
 from typing import NamedTuple
@@ -19,7 +20,7 @@ DEAD_SHARE = 0.1
 """A code assigned less often than this fraction of the uniform share is dead, and is revived."""
 REVIVED_SHARE = 0.2
 """Initial count of a revived code, as a fraction of the uniform share. It is small, so that the code soon moves to the
-mean of the features assigned to it, or is dead again within 34 steps and is drawn anew."""
+mean of the features assigned to it, or is dead again within 34 steps and is replaced."""
 
 
 class Quantized(NamedTuple):
@@ -81,7 +82,7 @@ class VectorQuantizer(nn.Module):
 
     @torch.jit.unused
     def _forward_and_update(self, features: Tensor) -> Quantized:
-        # bfloat16 is too coarse to choose between close codes and to accumulate many small steps.
+        # bfloat16 is too imprecise to choose between similar codes and to accumulate many small steps.
         with torch.autocast(features.device.type, enabled=False):
             cells = self._cells(features)
             with torch.no_grad():

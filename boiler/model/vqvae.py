@@ -75,13 +75,13 @@ def _conv_norm_relu(
 
 
 def _to_code_space(in_channels: int, code_dim: int) -> nn.Sequential:
-    """Projection to the input of a codebook. Centred by the norm: otherwise all directions share one narrow cone, in
-    which a few codes would be nearest to everything."""
+    """Projection to the input of a codebook. The normalisation centres the features: otherwise all their directions are
+    in one narrow cone, and a few codes are nearest to everything."""
     return nn.Sequential(nn.Conv2d(in_channels, code_dim, 1, bias=False), nn.BatchNorm2d(code_dim, affine=False))
 
 
 class Residual(nn.Module):
-    """A residual block of two convolutions. The number of channels stays."""
+    """A residual block of two convolutions, which keeps the number of channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -100,11 +100,11 @@ class Trunk(nn.Module):
         super().__init__()
         rows = n_mels // FINE_STRIDE
         step = rows // TOP_ROWS
-        # One large kernel, not two strided ones: the maps between them would cost more than all the rest.
+        # One large kernel, not two strided ones: computing the map between those would cost more than everything else.
         self.stem = _conv_norm_relu(
             1, settings.fine_channels, (2 * FINE_STRIDE, 2 * FINE_STRIDE), (FINE_STRIDE, FINE_STRIDE)
         )
-        # A learned offset per row: a convolution alone does not know which band it looks at.
+        # A learned offset per row: a convolution alone has no information about which band it is applied to.
         self.row = nn.Parameter(torch.zeros(1, settings.fine_channels, rows, 1))
         self.fine = nn.Sequential(Residual(settings.fine_channels), Residual(settings.fine_channels))
         self.large = _conv_norm_relu(settings.fine_channels, settings.coarse_channels, (2 * step, 8), (step, 2))
@@ -161,8 +161,8 @@ class VQVAE2(nn.Module):
     def forward(self, scaled: Tensor, n_decoded: int) -> VQVAEOutputs:
         """Float `[B, 1, M, F]`, F a multiple of 8, in the units of `scaled`, to `VQVAEOutputs`.
 
-        Only the first `n_decoded` windows pass the bottom level and the decoder: the expensive half, which needs no
-        second view of the same sound.
+        Only the first `n_decoded` windows are passed to the bottom level and the decoder: these are the expensive half,
+        and need no second view of the same sound.
         """
         fine, coarse = self.trunk(scaled)
         top_features = self.to_top(coarse)

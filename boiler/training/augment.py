@@ -3,7 +3,7 @@
 All operations work on a whole batch of spectrograms at once and cost a few milliseconds: random crop, time stretch and
 pitch shift (one resampling of the image), frequency response (a tilt and a smooth curve over the bands), level, a
 second sound and white noise mixed in, band limits, and masks in time and frequency. They were chosen by their effect
-on the neighbours (exp/records/training.md).
+on the nearest neighbours (exp/records/training.md).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torchaudio.functional import melscale_fbanks
 from boiler.model.mel import MelSettings
 
 SPEED_OCTAVES = 0.33
-"""Time is stretched by a factor of up to 2 to this power, either way."""
+"""Time is stretched or compressed by a factor of up to 2 to this power."""
 PITCH_SCALE = 0.12
 PITCH_SHIFT = 0.05
 """The mel axis is scaled by up to PITCH_SCALE of its length, and shifted by up to PITCH_SHIFT of it."""
@@ -27,22 +27,22 @@ RESPONSE_DEVIATION = 0.25
 LEVEL_DEVIATION = 0.2
 MIX_PROBABILITY = 0.5
 MIX_BELOW = (0.3, 1.5)
-"""How far the second sound is below the first, log10 of magnitude (6 to 30 dB)."""
+"""Range of the level of the second sound below the first, log10 of magnitude (6 to 30 dB)."""
 NOISE_PROBABILITY = 0.5
 NOISE_LEVEL = (-3.0, -0.3)
-"""Level of the white noise, log10 of magnitude."""
+"""Range of the level of the white noise, log10 of magnitude."""
 BAND_LIMIT_PROBABILITY = 0.25
 MAX_MASKED_BANDS = 0.15
 MAX_MASKED_FRAMES = 0.2
 
 MAX_STRETCH = 2**SPEED_OCTAVES
-"""A view of F frames is made from up to this many times as many."""
+"""A view of F frames is made from up to `MAX_STRETCH * F` frames."""
 
 
 class SpectrogramAugmentation:
     """Makes augmented views of `frames` frames from log-mel spectrograms of `input_frames` frames.
 
-    Draws from torch's global generator of the device: seed it to repeat.
+    Random numbers come from torch's global generator of the device: seed it to get the same views again.
     """
 
     def __init__(self, settings: MelSettings, frames: int, device: torch.device) -> None:
@@ -54,7 +54,7 @@ class SpectrogramAugmentation:
         filters = melscale_fbanks(
             settings.n_fft // 2 + 1, 0.0, settings.sample_rate_hz / 2, settings.n_mels, settings.sample_rate_hz
         )
-        # White noise is as loud in a band as the band is wide.
+        # The power of white noise in a band is proportional to the width of the band.
         self._widths = filters.sum(dim=0).view(1, 1, -1, 1).to(device)
         self._band = torch.arange(settings.n_mels, device=device).view(1, 1, -1, 1)
         self._frame = torch.arange(frames, device=device).view(1, 1, 1, -1)
@@ -76,7 +76,7 @@ class SpectrogramAugmentation:
         return torch.rand(n, 1, 1, 1, device=self.device) < probability
 
     def _resample(self, mel: Tensor) -> Tensor:
-        """A crop of the spectrogram, stretched in time and shifted in pitch. Outside of it is silence."""
+        """A crop of the spectrogram, stretched in time and shifted in pitch, padded with silence."""
         n, _, bands, before = mel.shape
         read = (self.frames * 2 ** self._uniform(n, -SPEED_OCTAVES, SPEED_OCTAVES)).clamp(max=before) / before
         middle = self._uniform(n, -1, 1) * (1 - read)
@@ -89,7 +89,7 @@ class SpectrogramAugmentation:
         return functional.grid_sample(mel - self.silence, grid, align_corners=False) + self.silence
 
     def _response(self, n: int) -> Tensor:
-        """Level and frequency response: a tilt and slow waves over the bands."""
+        """Random level and frequency response: a tilt and a smooth curve over the bands."""
         place = self._band / self.n_mels
         response = LEVEL_DEVIATION * torch.randn(n, 1, 1, 1, device=self.device)
         response = response + 1.5 * RESPONSE_DEVIATION * self._uniform(n, -1, 1) * (2 * place - 1)

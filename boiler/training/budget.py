@@ -1,4 +1,5 @@
-"""The wall-clock time of a run: `--max_minutes` bounds the whole command, so every stage gets a share of it."""
+"""The time budget of a run: `--max_minutes` limits the wall-clock time of the whole command; every stage gets a
+share."""
 
 from __future__ import annotations
 
@@ -7,20 +8,22 @@ import time
 
 DECODING_SHARE = 0.4
 FOLDER_FIT_SHARE = 0.12
-"""Of what is left: the most that decoding, and fitting to the folder alone, may take."""
+"""Upper limits of decoding and of fitting to the folder alone, as fractions of the time that is left."""
 CHECKPOINT_FIT_SHARE = 0.03
-"""Of the whole: the most that the fits of a checkpoint between epochs may take."""
+"""Upper limit of the fits of a checkpoint between epochs, as a fraction of the whole time."""
 FINISHING_SHARE = 0.12
-"""Of the whole: kept for the end, when the encoders are fitted and compared with MFCC statistics."""
+"""Reserved for the end, when the encoders are fitted and compared with MFCC statistics, as a fraction of the whole."""
 COMPARISON_SHARE = 0.04
-"""Of the whole: the part of `FINISHING_SHARE` for the comparison."""
+"""The part of `FINISHING_SHARE` for the comparison, as a fraction of the whole time."""
 
 
 class TimeBudget:
-    """What is spent, and what each stage may spend. Without a bound, every stage may take as long as it needs.
+    """The time spent, and what each stage may spend. Without a limit, every stage may take as long as it needs.
+
+    A sitting is one execution of the command; a run that is resumed has several.
 
     Arguments:
-        max_minutes: the bound of the whole run, over all its sittings, or None.
+        max_minutes: the limit of the whole run, over all its sittings, or None.
         spent_s: seconds spent by earlier sittings.
         started: when this sitting began, on `time.monotonic`; by default now.
     """
@@ -59,22 +62,24 @@ class TimeBudget:
         return COMPARISON_SHARE * self.max_s
 
     def begin_loop(self) -> None:
-        """From here on, time is spent on training steps."""
+        """Call when the training steps begin."""
         self._loop_began_s = self.elapsed_s()
 
     def loop_left_s(self) -> float:
-        """Seconds left to the training steps."""
+        """Seconds left for the training steps."""
         return self.max_s * (1 - FINISHING_SHARE) - self.elapsed_s()
 
     def loop_share(self) -> float:
-        """How much of the time for the training steps is spent, with earlier sittings, 0 to 1. 0 without a bound."""
+        """The fraction of the time for the training steps that is spent, earlier sittings included, 0 to 1. 0 without a
+        limit."""
         if not self.is_bounded:
             return 0.0
         spent_s, left_s = self._spent_s + self.elapsed_s() - self._loop_began_s, self.loop_left_s()
         return 1.0 if left_s <= 0 else spent_s / (spent_s + left_s)
 
     def expected_steps(self, step: int, first_step: int, last_step: int) -> int:
-        """Steps in all, at the mean speed from `first_step` (at `begin_loop`) to `step`; at most `last_step`."""
+        """The total number of steps, at the mean speed from `first_step` (at `begin_loop`) to `step`; at most
+        `last_step`."""
         if not self.is_bounded:
             return last_step
         s_per_step = (self.elapsed_s() - self._loop_began_s) / (step - first_step)

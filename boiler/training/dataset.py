@@ -1,14 +1,14 @@
 """Training data: every sound of a folder, decoded once into a cache, and batches drawn from it.
 
-The cache holds one file per distinct sound, named after the SHA-256 of the original file: 16-bit samples at 16 kHz,
-scaled to the sound's own peak. It never goes stale: a changed file has another hash, a renamed or copied file has the
-same one. It may be deleted at any time.
+The cache has one file per distinct sound, named after the SHA-256 of the original file: 16-bit samples at 16 kHz,
+scaled to the sound's own peak. It never becomes outdated: a changed file has another hash, a renamed or copied file has
+the same one. It may be deleted at any time.
 
 A sound is read in *segments*: a short one is one segment of its own length; a longer one is cut into windows of 2**17
-samples without gaps, silent ones left out. Of a very long sound, up to `SEGMENTS_PER_SOUND` evenly spread windows are
-kept.
+samples without gaps, and silent windows are left out. Up to `SEGMENTS_PER_SOUND` evenly spaced windows of a very long
+sound are kept.
 
-Batches depend on the seed and the number of the step alone, so a resumed run draws the same ones.
+Batches depend on the seed and the number of the step only, so a resumed run draws the same ones.
 """
 
 from __future__ import annotations
@@ -38,11 +38,12 @@ from boiler.model.mel import LogMel
 from boiler.progress import meter
 
 SEGMENTS_PER_SOUND = 256
-"""35 minutes of one sound are enough to learn from; a ten-hour recording would crowd out the others, and the disk."""
+"""35 minutes of one sound are enough to learn from; a ten-hour recording would outweigh the others and fill the
+disk."""
 MIN_SOUNDS_TO_HOLD_OUT = 10
 
 WINDOWS = WindowSpec(SAMPLE_RATE_HZ, WINDOW_SAMPLES, hop_s=WINDOW_SAMPLES / SAMPLE_RATE_HZ)
-"""What the network is trained on, whatever other encoders take; the windows do not overlap."""
+"""The windows that the network is trained on; they do not overlap. Other encoders may have other windows."""
 
 FULL_SCALE = 32_767
 SAMPLE_BYTES = 2
@@ -67,7 +68,7 @@ class _EvenSample:
         self.seen += 1
 
     def write(self, path: Path) -> None:
-        """Write the windows as 16-bit samples. The level is lost on purpose: spectrograms are made of windows
+        """Write the windows as 16-bit samples. The level is not kept, because spectrograms are computed from windows
         normalised by their peaks."""
         samples = np.concatenate(self.windows)
         with files_module.replacing(path) as aside:
@@ -80,8 +81,8 @@ class SegmentDataset:
     Attributes:
         ids: the usable sounds, sorted.
         failures: the files that cannot be used, with reasons.
-        silent: ids of the sounds that are all silence.
-        n_skipped: how many files were left out because the time for decoding was over.
+        silent: ids of the sounds that are silent throughout.
+        n_skipped: number of files left out because the time for decoding was over.
         sound: int64 `[S]`, the index into `ids` of each segment's sound.
         length: int64 `[S]`, samples of each segment.
     """
@@ -112,8 +113,8 @@ class SegmentDataset:
         self.sound, self._start, self.length = (np.array(each, np.int64) for each in (sound, start, length))
 
     def samples(self, segment: int, offset: int, n_samples: int) -> Float32Array:
-        """`n_samples` of a segment from `offset` on. A segment shorter than a window is repeated, as in an index; in a
-        full window the range must lie inside."""
+        """`n_samples` of a segment from `offset` on. A segment shorter than a window is repeated, as in an index; for a
+        full window the range must be inside the window."""
         length = int(self.length[segment])
         begin, count = (offset, n_samples) if length == WINDOW_SAMPLES else (0, length)
         with self._paths[self.sound[segment]].open("rb") as stream:
@@ -136,7 +137,7 @@ def prepare_dataset(
 
     Arguments:
         workers: decoding processes.
-        seed: orders the decoding, so that `max_s` leaves a random part of the folder and not its first names.
+        seed: of the random order of decoding, so that `max_s` selects a random part of the folder, not the first names.
         max_s: seconds after which decoding ends. The files left over are skipped, and a later call decodes them.
 
     Raises: `CorpusError` when the folder cannot be read, or none of its files can be used. No cache folder is left
@@ -165,7 +166,7 @@ def prepare_dataset(
                     if time.monotonic() >= deadline:
                         break
         finally:
-            _write_known(cache_dir, known)  # also when interrupted: what is decoded stays so
+            _write_known(cache_dir, known)  # also when interrupted: decoded sounds need not be decoded again
     bad = {failure.id for failure in failures}
     usable = [each for each in found if each.id not in bad and _is_known(each, known, cache_dir)]
     files = [(each.id, _path(cache_dir, known[each.id][2])) for each in usable]
@@ -176,7 +177,7 @@ def prepare_dataset(
             shutil.rmtree(created)
         reasons = "; ".join(f"{failure.id}: {failure.reason}" for failure in failures[:3])
         raise CorpusError(
-            f"{wav_dir}: no sound to train on: of {len(found)} file{'s' * (len(found) != 1)}, {len(failures)} cannot "
+            f"{wav_dir}: no sounds to train on: of {len(found)} file{'s' * (len(found) != 1)}, {len(failures)} cannot "
             f"be decoded and {len(silent)} {'is' if len(silent) == 1 else 'are'} silent{': ' * bool(reasons)}{reasons}"
         )
     return SegmentDataset(cache_dir, audible, failures, silent, len(fresh) - n_decoded)
@@ -192,7 +193,7 @@ def _create(folder: Path) -> Path | None:
 def _decode(
     decoders: Decoders, wav_dir: Path, cache_dir: Path, files: list[FoundFile]
 ) -> Iterator[tuple[FoundFile, str | Failure]]:
-    """Each file with its hash, once the cache holds it, or with why it cannot be decoded."""
+    """Each file with its hash, when it is in the cache, or with the reason why it cannot be decoded."""
     samples: dict[str, _EvenSample] = {}
     by_id = {each.id: each for each in files}
     jobs = ((each.id, each.path(wav_dir)) for each in files)
@@ -208,7 +209,7 @@ def _decode(
                     if id in samples:
                         samples[id].write(path)
                     else:
-                        path.touch()  # empty: all silence
+                        path.touch()  # empty: the sound is silent
                 samples.pop(id, None)
                 yield by_id[id], sha256
             case DecodeFailure(id, error):
@@ -227,11 +228,11 @@ def _is_known(found: FoundFile, known: dict[str, list[Any]], cache_dir: Path) ->
 
 
 def _read_known(cache_dir: Path) -> dict[str, list[Any]]:
-    """By id: size, modification time and hash of the file when it was decoded, which spares hashing it again."""
+    """By id: size, modification time and hash of the file when it was decoded, so that it is not hashed again."""
     try:
         known: dict[str, list[Any]] = json.loads((cache_dir / KNOWN_FILE).read_text(encoding="utf-8"))
     except (FileNotFoundError, json.JSONDecodeError):
-        return {}  # it only saves time
+        return {}  # without it, files are hashed again
     return known
 
 
@@ -241,7 +242,7 @@ def _write_known(cache_dir: Path, known: dict[str, list[Any]]) -> None:
 
 
 class Split:
-    """Training and validation segments. Whole sounds are held out, drawn by the seed.
+    """Training and validation segments. Whole sounds are held out, drawn at random with the seed.
 
     With fewer than `MIN_SOUNDS_TO_HOLD_OUT` sounds nothing is held out: `validation` is the training segments.
     """
@@ -259,9 +260,9 @@ class Split:
 class PairSampler:
     """Draws training batches of positive pairs: two crops of the spectrogram of each of `batch` segments.
 
-    A sound is drawn with a probability proportional to the square root of its length: long sounds hold more to learn,
-    but must not crowd out short ones. The spectrogram of a whole window is computed when it is first drawn, and kept in
-    a temporary file beside the cache (40 KB a window, where its samples have 260).
+    A sound is drawn with a probability proportional to the square root of its length: there is more to learn from long
+    sounds, but they must not outweigh short ones. The spectrogram of a whole window is computed when it is first drawn,
+    and kept in a temporary file beside the cache (40 KB per window, whose samples take 260 KB).
     """
 
     def __init__(
@@ -314,7 +315,7 @@ class WindowBatches:
     def __init__(
         self, dataset: SegmentDataset, segments: Int64Array, limit: int, seed: int, device: torch.device
     ) -> None:
-        # In the order drawn: who stops reading early has seen a fair sample.
+        # In random order, so that the first batches are a random sample, too.
         self.segments: Int64Array = np.random.default_rng([seed, 3]).permutation(segments)[:limit]
         self._dataset = dataset
         self._device = device

@@ -1,4 +1,4 @@
-"""What a run reports: metrics to TensorBoard, expectations and warnings to stderr."""
+"""What a run reports: metrics to TensorBoard; the expected number of steps and warnings to stderr."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class StepMetrics:
 
 
 class TrainLog:
-    """The log of one sitting of a run. `warnings`: all that were printed."""
+    """The log of one sitting of a run. `warnings`: all that have been printed."""
 
     def __init__(self, settings: TrainSettings, network: VQVAE2, step: int) -> None:
         self.metrics = StepMetrics(network)
@@ -52,9 +52,10 @@ class TrainLog:
         self._n_codes = {"top": network.top.n_codes, "bottom": network.bottom.n_codes}
 
     def expect(self, n_steps: int, last_step: int, steps_per_pass: int, budget: TimeBudget) -> None:
-        """Print how many steps to expect, and a warning where they are too few for the folder.
+        """Print how many steps to expect, and a warning if they are too few for the folder.
 
-        Arguments: `n_steps`: steps in all, as far as can be told by now; `last_step`: steps without a time bound.
+        n_steps: the estimated total number of steps
+        last_step: the number of steps without a time limit
         """
         bound = f" in {format_duration(budget.max_s)}" if n_steps < last_step else ""
         passes = n_steps / steps_per_pass
@@ -78,7 +79,7 @@ class TrainLog:
         if n_skipped:
             self.warn(
                 f"{n_skipped:,} file{'s' * (n_skipped != 1)} left out: there was no time to decode them. Decoded "
-                "sounds are kept, so the next run gets further; or give more --max_minutes"
+                "sounds are kept, so the next run can decode more; or give more --max_minutes"
             )
 
     def write(self, kind: str, metrics: dict[str, float], step: int) -> None:
@@ -103,6 +104,6 @@ class TrainLog:
 
 
 def _round_up(minutes: float) -> int:
-    """To a whole number that is easy to type: 7, 35, 120."""
+    """Minutes, rounded up to a whole number that is easy to type: 7, 35, 120."""
     step = 1 if minutes < 10 else 5 if minutes < 60 else 30
     return int(-(-minutes // step) * step)

@@ -18,7 +18,7 @@ from boiler.model.vqvae import SOFT_TEMPERATURE, VQVAE2, VQVAEOutputs
 RECONSTRUCTION_WEIGHT = 4.0
 BAG_WEIGHT = 0.5
 CONTRAST_TEMPERATURE = 0.15
-"""The lower, the more the nearest wrong sound counts."""
+"""The lower, the more weight the most similar of the other sounds has."""
 
 
 class Losses(NamedTuple):

@@ -1,7 +1,7 @@
 """Writing the checkpoints of a run, and fitting the encoders (whitening and the like) that a checkpoint holds.
 
-The weights are written before anything is fitted to them, so a run that is killed while fitting can be resumed. Fitting
-ends early when its time is over or a stop is requested, and goes on with the windows it has read by then.
+The weights are written before anything is fitted to them, so a run that is killed while fitting can be resumed. When
+its time is over or a stop is requested, fitting stops reading windows and uses those it has read so far.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from boiler.training.state import TrainState
 from boiler.training.stopping import StopSignals
 
 FIT_WINDOWS = 4096
-"""Windows that the encoders are fitted to at the end of a run."""
+"""Number of windows that the encoders are fitted to at the end of a run."""
 QUICK_FIT_WINDOWS = 256
-"""The same for a checkpoint between epochs, and the least after a signal."""
+"""The same for a checkpoint between epochs, and the minimum after a signal."""
 MIN_FIT_WINDOWS = 64
-"""The least when the time is over."""
+"""The minimum when the time is over."""
 
 
 class CheckpointSaver:
     """Saves the states of one run under its `save_path`.
 
-    The windows that encoders are fitted to are drawn from `split.train` by the seed.
+    The windows that encoders are fitted to are drawn from `split.train` with the seed.
     """
 
     def __init__(
@@ -73,11 +73,11 @@ class CheckpointSaver:
         )
 
     def save_between(self, state: TrainState, metrics: dict[str, float]) -> Path:
-        """Save a checkpoint while the run goes on, after a quick fit. Its path."""
+        """Save a checkpoint while the run goes on, after a quick fit. Returns its path."""
         return self._save(state, metrics, QUICK_FIT_WINDOWS, self._budget.checkpoint_fit_s())
 
     def save_last(self, state: TrainState, metrics: dict[str, float]) -> Path:
-        """Save the checkpoint that ends the run; after a quick fit where a stop was requested. Its path."""
+        """Save the last checkpoint of the run; after a quick fit if a stop was requested. Returns its path."""
         n_windows = QUICK_FIT_WINDOWS if self._stop.requested else FIT_WINDOWS
         return self._save(state, metrics, n_windows, self._budget.final_fit_s())
 
@@ -112,7 +112,7 @@ class CheckpointSaver:
 
 
 class _LimitedBatches:
-    """Batches of windows, of which every pass ends early after `max_s` seconds, or when a stop is requested."""
+    """Batches of windows; each iteration over them ends early after `max_s` seconds, or when a stop is requested."""
 
     def __init__(self, windows: WindowBatches, max_s: float, stop: StopSignals, progress: Meter) -> None:
         self._windows = windows

@@ -1,4 +1,4 @@
-"""What a training run depends on."""
+"""The settings of a training run."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ MIN_MELS = 2 * FINE_STRIDE * TOP_ROWS
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """All that a run depends on, saved in its checkpoints. The fields are the flags of `boiler train`.
+    """All settings of a run, saved in its checkpoints. The fields are the flags of `boiler train`.
 
-    Raises: `SettingsError` when a value is out of its range.
+    Raises: `SettingsError` when a value is out of range.
     """
 
     wav_dir: Path

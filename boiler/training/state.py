@@ -1,4 +1,4 @@
-"""What changes in the course of a run, and the checkpoint that a run starts from."""
+"""The state of a run, which changes with every step, and the checkpoint that a run starts from."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from boiler.training.settings import TrainSettings
 
 @dataclass
 class TrainState:
-    """All that changes in the course of a run. With the settings, it is all that a run resumes from."""
+    """Everything that changes during a run. With the settings, this is all that is needed to resume it."""
 
     network: VQVAE2
     optimizer: torch.optim.Optimizer
     step: int = 0
-    """Optimizer steps done."""
+    """Number of optimizer steps done."""
     folder_fit: dict[str, Tensor] = field(default_factory=dict)
     """What was fitted to the folder alone, without the network."""
 

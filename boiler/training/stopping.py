@@ -13,7 +13,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class StopRequested(KeyboardInterrupt):
-    """A signal ended a block under `StopSignals.interruptible`. `number`: which signal."""
+    """A signal interrupted a block under `StopSignals.interruptible`. `number`: of the signal."""
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -24,7 +24,7 @@ class StopSignals:
     """Handles SIGINT and SIGTERM while the `with` block runs; outside of the main thread it does nothing.
 
     The first signal sets `number`, which loops check between steps; inside `interruptible` it raises `StopRequested` at
-    once. A second signal is handled as it was before the block: it ends the process.
+    once. A second signal is handled as it was before the `with` block: it ends the process.
     """
 
     def __init__(self) -> None:
@@ -39,7 +39,8 @@ class StopSignals:
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:
-        """A block whose result is not needed once a stop is requested: saved state must not change inside.
+        """A block that a signal may end at once, because its result is then not needed. It must not change state that
+        is saved.
 
         Raises: `StopRequested` when a signal comes, or came before.
         """
@@ -66,7 +67,7 @@ class StopSignals:
         self._restore()
         if self._interruptible:
             raise StopRequested(number)
-        print("boiler: stopping as soon as the work is saved; once more to stop at once", file=sys.stderr, flush=True)
+        print("boiler: saving before stopping; press Ctrl-C again to stop without saving", file=sys.stderr, flush=True)
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

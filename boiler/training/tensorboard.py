@@ -1,8 +1,8 @@
 """Training metrics: running means of the losses, codebook usage, and TensorBoard events.
 
-A collapsing codebook is easy to miss: reconstructions go on improving while every sound is assigned the same few codes.
+A collapsing codebook is easy to miss: reconstructions keep improving while every sound is assigned the same few codes.
 So the perplexity (the exponential of the entropy of the code distribution) and the share of codes in use are recorded
-for both levels, and a level that collapses gives a warning.
+for both levels, and a warning is given when a level collapses.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class RunningMeans:
         self._n += 1
 
     def pop(self) -> dict[str, float]:
-        """The means since the last call, which start again from nothing."""
+        """Return the means since the last call, and reset them."""
         means = {name: float(total) / self._n for name, total in self._sums.items()}
         self._sums, self._n = {}, 0
         return means
@@ -50,7 +50,7 @@ class CodebookUsage:
         self._counts = self._counts.to(codes.device) + torch.bincount(codes.flatten(), minlength=self.n_codes)
 
     def pop(self, level: str) -> dict[str, float]:
-        """Perplexity (1 to `n_codes`) and share of codes used since the last call, which start again from nothing."""
+        """Return the perplexity (1 to `n_codes`) and the share of codes used since the last call, and reset them."""
         share = self._counts.double() / self._counts.sum().clamp(min=1)
         perplexity = torch.exp(-torch.special.xlogy(share, share).sum())
         used = (self._counts > 0).double().mean()
@@ -62,7 +62,7 @@ def collapse_warnings(metrics: Mapping[str, float], n_codes: Mapping[str, int]) 
     """A warning for each level whose perplexity in `metrics` shows a collapse. `n_codes`: codebook sizes by level."""
     return [
         f"the {level} codebook is collapsing: its perplexity is {metrics[f'perplexity_{level}']:.1f} of {size} codes, "
-        "so most sounds look alike to it. More varied sounds, longer training or a smaller --lr may help"
+        "so it hardly distinguishes sounds. More varied sounds, longer training or a smaller --lr may help"
         for level, size in n_codes.items()
         if metrics[f"perplexity_{level}"] < COLLAPSED_SHARE * size
     ]
@@ -80,7 +80,8 @@ class TensorBoardWriter:
             self._writer.add_scalar(f"{kind}/{name}", value, step)
 
     def reconstructions(self, scaled: Tensor, reconstruction: Tensor, step: int) -> None:
-        """Scaled spectrograms `[B, 1, M, F]` (0 silence, 1 loud), each beside its reconstruction, high bands on top."""
+        """Scaled spectrograms `[B, 1, M, F]` (0 silence, 1 loud), each next to its reconstruction, high bands on
+        top."""
         pairs = torch.cat([scaled, reconstruction], dim=-1).float().cpu().flip(2).clamp(0, 1)
         for number, pair in enumerate(pairs):
             self._writer.add_image(f"input and reconstruction/{number}", pair, step)

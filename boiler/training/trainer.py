@@ -1,7 +1,7 @@
-"""Training: `train(settings)` reads from top to bottom.
+"""The training loop, in `train(settings)`.
 
-Everything random in a step (which sounds, which crops, how augmented, which codes are revived) derives from the seed
-and the number of the step, so a stopped run resumes from its `TrainState` bit for bit.
+Everything random in a step (sounds, crops, augmentation, revived codes) derives from the seed and the number of the
+step, so a stopped run resumes from its `TrainState` bit for bit.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from boiler.training.state import TrainState, load_start
 from boiler.training.stopping import StopSignals
 
 MIN_STEPS_PER_EPOCH = 200
-"""An epoch is one pass over the segments, but at least this many steps: in a small folder a checkpoint would otherwise
+"""An epoch is one pass over the segments, but at least this many steps: otherwise a checkpoint of a small folder would
 be written every few seconds."""
 VIEW_FRAMES = 48
 """1.5 s."""
@@ -44,13 +44,13 @@ MAX_GRADIENT_NORM = 5.0
 WEIGHT_DECAY = 1e-4
 VALIDATION_WINDOWS = 128
 TIMED_STEPS = 5
-"""Steps after which the speed of training is known well enough to say how many there will be."""
+"""After this many steps the total number of steps is estimated from the speed."""
 
 
 @dataclass(frozen=True)
 class TrainResult:
     """What `train` did. `path`: the last checkpoint. `stopped_by`: the signal that ended the run early, if any.
-    `warnings`: as printed in the course of it. `budget`: the time that was spent."""
+    `warnings`: those that were printed. `budget`: the time that was spent."""
 
     path: Path
     settings: TrainSettings
@@ -84,7 +84,7 @@ def train(
     _keep_freed_memory()
 
     with StopSignals() as stop:
-        # Data. Decoded sounds stay in the cache, so a signal may end this at once.
+        # Data. Decoded sounds stay in the cache, so a signal may interrupt decoding at once.
         cache_dir = settings.cache_dir or settings.save_path / "cache"
         with stop.interruptible():
             dataset = prepare_dataset(
@@ -92,7 +92,7 @@ def train(
             )
         if len(dataset.sound) < 2:
             raise CorpusError(
-                f"{settings.wav_dir}: holds one short sound ({dataset.ids[0]}), but training needs at least two sounds"
+                f"{settings.wav_dir}: has one short sound ({dataset.ids[0]}), but training needs at least two sounds"
             )
         split = Split(dataset, settings.held_share, settings.seed)
 
@@ -101,7 +101,7 @@ def train(
         mel = MelSettings(**start.mel) if start else MelSettings(n_mels=settings.n_mel_channels)
         network = build_network(start, str(settings.load_path)) if start else VQVAE2(settings.network, mel)
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        settings = replace(settings, network=network.settings)  # the shape is the checkpoint's, not a flag's
+        settings = replace(settings, network=network.settings)  # the checkpoint decides the shape
         optimizer = torch.optim.AdamW(_parameter_groups(network), lr=settings.lr, betas=(0.9, 0.98))
         state = TrainState(network, optimizer)
         if resumed:
@@ -153,15 +153,15 @@ def train(
                 left_s = budget.left_s() if budget.is_bounded else None
                 progress.reach(min(share, 1.0), f"epoch {saver.epoch(state.step)}, step {state.step}", left_s=left_s)
 
-        # The end.
+        # The last checkpoint.
         path = saver.save_last(state, _evaluate(state, validation, settings, bfloat16, log))
         log.close()
     return TrainResult(path, settings, state.step, stop.number, log.warnings, dataset, budget)
 
 
 def learning_rate(highest: float, step: int, share: float) -> float:
-    """Linear warm-up over the first `WARM_UP_STEPS`, then a cosine to `FINAL_LR_SHARE` of `highest`. `share`: how much
-    of the run is done, 0 to 1, by steps or by time, whichever ends first."""
+    """Linear warm-up over the first `WARM_UP_STEPS`, then cosine decay to `FINAL_LR_SHARE` of `highest`. `share`: the
+    fraction of the run that is done, 0 to 1, by steps or by time, whichever ends first."""
     warm_up = min(1.0, (step + 1) / WARM_UP_STEPS)
     cosine = 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
     return highest * warm_up * (FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * cosine)

@@ -24,7 +24,7 @@ def test_layers_come_in_the_order_of_the_model_not_of_their_names(tmp_path: Path
         ("a_last", {"gamma": np.zeros(3, np.float32)}),
     ]
     write_layers(path, layers, whole_model=whole_model)
-    read = keras_weights.read(path)
+    read = keras_weights.read_layers(path)
     assert [list(layer) for layer in read] == [["kernel", "bias"], ["gamma"]]
     np.testing.assert_array_equal(read[0]["kernel"], KERNEL)
 
@@ -38,7 +38,7 @@ def test_what_is_no_weight_file_is_refused_by_name(tmp_path: Path) -> None:
         file["numbers"] = [1, 2, 3]
     for path in (missing, text, other):
         with pytest.raises(CheckpointError, match=path.name):
-            keras_weights.read(path)
+            keras_weights.read_layers(path)
 
 
 def test_without_h5py_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,4 +46,4 @@ def test_without_h5py_the_error_says_what_to_install(tmp_path: Path, monkeypatch
     write_layers(path, [])
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(CheckpointError, match=r"pip install 'boiler\[openl3\]'"):
-        keras_weights.read(path)
+        keras_weights.read_layers(path)
