@@ -82,7 +82,7 @@ def test_the_windows_are_written_into_the_index_and_into_the_encoder(name: str, 
     _, inside = checkpoint.load_script(model_dir / "encoder.pt")
     for said in (header, inside):
         spec = WindowSpec(said["sample_rate_hz"], said["window_samples"], said["hop_s"])
-        assert spec == SPECS[name] == encoder.find(name).window_spec()
+        assert spec == SPECS[name] == encoder.find_encoder(name).window_spec()
     assert header["windows"] == "all"
 
 
@@ -189,13 +189,13 @@ def test_a_hop_longer_than_the_window_is_refused(name: str, model_dir: Path, fol
 @pytest.mark.parametrize("wrong", ["own_encoders:Missing", "missing_module:Bands", "own_encoders:BANDS", "Bands", ":"])
 def test_an_unknown_encoder_is_refused_with_a_list_of_known_ones(wrong: str) -> None:
     with pytest.raises(UnknownNameError, match="MFCCStats"):
-        encoder.find(wrong)
+        encoder.find_encoder(wrong)
 
 
 def test_built_in_encoders_and_old_headers_have_the_default_windows() -> None:
     by_file = ("ASTEncoder", "WhisperEncoder", "ONNXEncoder", "TorchScriptEncoder")  # whose file decides
     for known in encoder.TABLE.keys() - set(by_file):
-        assert encoder.find(known).window_spec() == WindowSpec(16_000, 2**17, 4.096)
+        assert encoder.find_encoder(known).window_spec() == WindowSpec(16_000, 2**17, 4.096)
     now = json.loads(Header(encoder="x", dim=2).to_json())
     before = {key: value for key, value in now.items() if key not in ("sample_rate_hz", "window_samples", "hop_s")}
     assert Header.from_json(json.dumps(before), Path("boiler.json")).window_spec == WindowSpec()

@@ -22,7 +22,7 @@ from boiler import arguments
 from boiler.audio import stream
 from boiler.catalog import scan
 from boiler.embedding import models, openl3
-from boiler.embedding.openl3 import FileJob, Todo
+from boiler.embedding.openl3 import FileJob, JobSelection
 from boiler.errors import CorpusError
 from boiler.model import l3
 from boiler.progress import meter
@@ -92,9 +92,11 @@ def run(args: argparse.Namespace) -> int:
     center = not args.no_centering
     openl3.check_hop(args.hop_size, center)
     sources = _sources(args)
-    none = Todo([], [], [])
-    sounds = none if args.modality == "image" else _todo(args, sources, "_audio" if args.modality == "video" else "")
-    pictures = none if args.modality == "audio" else _todo(args, sources, "_image" if args.modality == "video" else "")
+    none = JobSelection([], [], [])
+    sounds = none if args.modality == "image" else _select(args, sources, "_audio" if args.modality == "video" else "")
+    pictures = (
+        none if args.modality == "audio" else _select(args, sources, "_image" if args.modality == "video" else "")
+    )
     # All models are loaded before anything is written: one that is missing is no fault of a file.
     of_sound = of_pictures = None
     if sounds.waiting:
@@ -155,7 +157,7 @@ def _sources(args: argparse.Namespace) -> list[tuple[Path, Path]]:
     return found
 
 
-def _todo(args: argparse.Namespace, sources: Sequence[tuple[Path, Path]], modality: str) -> Todo:
+def _select(args: argparse.Namespace, sources: Sequence[tuple[Path, Path]], modality: str) -> JobSelection:
     ending = f"{modality}_{args.suffix}" if args.suffix else modality
     jobs = (FileJob(path, folder / f"{path.stem}{ending}.npz") for path, folder in sources)
     return openl3.select_jobs(jobs, overwrite=args.overwrite)

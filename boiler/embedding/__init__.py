@@ -1,2 +1,2 @@
-"""The two interfaces that people who work with audio embeddings know, over every encoder that boiler has: OpenL3's
-(`boiler.embedding.openl3`) and HEAR's (`boiler.embedding.hear`)."""
+"""boiler's encoders behind two widely used interfaces for audio embeddings: OpenL3 (`boiler.embedding.openl3`) and HEAR
+(`boiler.embedding.hear`)."""

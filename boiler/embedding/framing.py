@@ -1,7 +1,8 @@
-"""Frames of a sound at an even hop, as OpenL3 cuts them, and batches of frames across sounds.
+"""Frames of a sound at a constant hop, as in OpenL3, and batches of frames across sounds.
 
-Frame i begins at sample i * hop; with `center`, half a frame of zeros is put in front, so that its middle is there. The
-end is filled with zeros up to a whole hop, and a sound shorter than a frame to a whole frame; so no sample is left out.
+Frame i starts at sample i * hop; with `center`, half a frame of zeros is prepended, so that its middle is there. The
+end is padded with zeros to a whole hop, and a sound shorter than a frame to a whole frame, so that no sample is left
+out.
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ Key = TypeVar("Key")
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """Lengths in samples. `center`: the first frame's middle, not its beginning, is at the first sample."""
+    """How sounds are cut into frames. `center`: the middle of the first frame, not its start, is at the first
+    sample."""
 
     frame_samples: int
     hop_samples: int
     center: bool
 
     def n_frames(self, n_samples: int) -> int:
-        """How many frames a sound of `n_samples` is cut into.
+        """The number of frames of a sound of `n_samples`.
 
         >>> [Framing(48_000, 4_800, center).n_frames(48_000) for center in (True, False)]
         [6, 1]
@@ -39,21 +41,21 @@ class Framing:
 
 
 class FrameCutter:
-    """Cuts a sound that comes in blocks. Holds little more than a frame of it.
+    """Cuts a sound that is given in blocks into frames. Keeps little more than a frame in memory.
 
-    Attributes: `n_samples` and `peak` of what has come so far.
+    Attributes: `n_samples` and `peak` (maximum magnitude) of the blocks so far.
     """
 
     def __init__(self, framing: Framing) -> None:
         self._framing = framing
         self._held = np.zeros(framing.frame_samples // 2 if framing.center else 0, np.float32)
-        self._held_from = 0  # where `_held` begins, in the padded sound
+        self._held_from = 0  # position of the start of `_held` in the padded sound
         self._n_frames = 0
         self.n_samples = 0
         self.peak = 0.0
 
     def push(self, block: Float32Array) -> Float32Array:
-        """The frames that are complete now. Shape: [T] to [n, frame_samples]."""
+        """Add a block. Returns the frames that it completes. Shape: [T] to [n, frame_samples]."""
         self.n_samples += len(block)
         self.peak = max(self.peak, float(np.abs(block).max(initial=0.0)))
         self._held = np.concatenate([self._held, block])
@@ -71,7 +73,7 @@ class FrameCutter:
         return frames
 
     def end(self) -> Float32Array:
-        """The frame that the end of the sound is in, filled with zeros, where it is not out yet. Shape: [0 or 1, T]."""
+        """End the sound. Returns the last frame, padded with zeros, if it was not returned yet. Shape: [0 or 1, T]."""
         wanted = self._framing.n_frames(self.n_samples)
         if self._n_frames == wanted:
             return np.empty((0, self._framing.frame_samples), np.float32)
@@ -88,10 +90,10 @@ def in_batches(
     run: Callable[[Float32Array], Float32Array],
     batch_size: int,
 ) -> Iterator[tuple[Key, Float32Array | BoilerError]]:
-    """Runs a model over the rows of many jobs, in batches that are filled across them.
+    """Run a model on the rows of many jobs, in batches that may have rows of several jobs.
 
-    Each job gives its rows in pieces [n, ...]; of each key, in their order, come the results [N, D] or the error that
-    its pieces ended in.
+    jobs: pairs of a key and an iterator over pieces [n, ...] of the rows
+    Yields, in the order of the jobs: the key, and its results [N, D] or the error that its iterator raised.
     """
     batcher = _Batcher[Key](run, batch_size)
     for key, pieces in jobs:

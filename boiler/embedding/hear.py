@@ -1,7 +1,7 @@
-"""The interface of HEAR (Holistic Evaluation of Audio Representations) over every encoder of boiler's.
+"""The interface of HEAR (Holistic Evaluation of Audio Representations) for all encoders of boiler.
 
-A module that has these three functions can be measured on HEAR's tasks: `hear-eval` and `hear-validator` take its name,
-`boiler.embedding.hear`, and what `load_model` is to load.
+A module with these three functions can be evaluated on the tasks of HEAR: `hear-eval` and `hear-validator` take its
+name, `boiler.embedding.hear`, and the argument of `load_model`.
 
     >>> model = load_model("MFCCStats")
     >>> audio = torch.zeros(2, 3 * model.sample_rate)  # [sounds, samples], from -1 to 1
@@ -28,14 +28,15 @@ from boiler.embedding.models import AudioModel, EncoderModel
 from boiler.errors import EmbeddingError
 
 HOP_MS = 50
-"""Between timestamps: the most that HEAR's event tasks are meant for."""
+"""Hop between timestamps: the maximum for the event tasks of HEAR."""
 SCENE_HOP_S = 0.5
-"""Between the frames that a scene is the mean of, for networks whose window is a frame."""
+"""Hop between the frames that are averaged for a scene, if the window of the network is a frame."""
 BATCH_FRAMES = 32
 
 
 class HearModel(nn.Module):
-    """What HEAR calls a model. Attributes: `sample_rate` in Hz, `scene_embedding_size`, `timestamp_embedding_size`."""
+    """A model as HEAR defines it. Attributes: `sample_rate` in Hz, `scene_embedding_size`,
+    `timestamp_embedding_size`."""
 
     def __init__(self, model: AudioModel) -> None:
         super().__init__()
@@ -50,23 +51,24 @@ class HearModel(nn.Module):
 
 
 def load_model(model_file_path: str = "") -> HearModel:
-    """The model that `model_file_path` names: an encoder's name, `NAME:CHECKPOINT`, a checkpoint, a model directory, or
-    a `.h5` file of OpenL3's (mel256, 6144 numbers). Empty: the best encoder that needs no file.
+    """Load a model: `model_file_path` is the name of an encoder, `NAME:CHECKPOINT`, a checkpoint, a model directory, or
+    a `.h5` file of OpenL3 (mel256, 6144 dimensions). Empty: the best encoder that needs no file.
 
-    Raises: CheckpointError, ModelDirError, UnknownNameError: there is none there.
+    Raises: CheckpointError, ModelDirError, UnknownNameError: there is no such model.
     """
     name = model_file_path or encoder.WITHOUT_CHECKPOINT
     return HearModel(models.audio_model(name, "mel256", "music", 6144, "kapre"))
 
 
 def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> tuple[Tensor, Tensor]:
-    """Embeddings every 50 ms, each of the second (or shorter window) around it; zeros stand before and after the sound.
+    """Embeddings every 50 ms, each of the second (or shorter window) around its timestamp; the sound is padded with
+    zeros.
 
-    Arguments: `audio`, sounds of one length at `model.sample_rate`, values from -1 to 1.
+    audio: sounds of the same length at `model.sample_rate`, values from -1 to 1
 
     Shape: [n_sounds, n_samples] to float32 `([n_sounds, n_times, D], [n_sounds, n_times])`; times in milliseconds.
 
-    Raises: EmbeddingError: another shape, or no sample.
+    Raises: EmbeddingError: another shape, or no samples.
     """
     sounds = _checked(audio)
     embedder = model.model
@@ -84,8 +86,8 @@ def get_timestamp_embeddings(audio: Tensor, model: HearModel) -> tuple[Tensor, T
 
 
 def get_scene_embeddings(audio: Tensor, model: HearModel) -> Tensor:
-    """One embedding for each sound: the mean over its windows, cut as an index cuts them, of unit length; for a network
-    whose window is a frame, the mean over frames half a second apart.
+    """One embedding of unit length for each sound: the mean over its windows, which are the same as in an index; for a
+    network whose window is a frame, the mean over frames half a second apart.
 
     Shape: [n_sounds, n_samples] to float32 [n_sounds, D].
 
@@ -116,6 +118,6 @@ def _checked(audio: Tensor) -> Float32Array:
         shape = list(audio.shape) if isinstance(audio, Tensor) else type(audio)
         raise EmbeddingError(f"audio must be a tensor [n_sounds, n_samples], not {shape}")
     if audio.shape[1] == 0:
-        raise EmbeddingError("audio is empty: it has no sample")
+        raise EmbeddingError("audio is empty: it has no samples")
     sounds: Float32Array = audio.detach().cpu().float().numpy()
     return sounds

@@ -1,5 +1,5 @@
-"""What turns frames and pictures into vectors: OpenL3's networks with their published weights, and every encoder of
-boiler's, each behind one small interface.
+"""Models that embed frames of sound and pictures: OpenL3's networks with their published weights, and all encoders of
+boiler, behind one small interface.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ FRAME_S = 1.0
 
 
 class AudioModel(Protocol):
-    """What embeds frames of sound.
+    """Embeds frames of sound.
 
-    Attributes: `sample_rate_hz` and `frame_samples` of the frames that it takes, `embedding_size` D of its vectors.
+    Attributes: `sample_rate_hz` and `frame_samples` of its input, dimension `embedding_size` (D) of its vectors.
     """
 
     sample_rate_hz: int
@@ -46,7 +46,7 @@ class AudioModel(Protocol):
 
 
 class ImageModel(Protocol):
-    """What embeds pictures. Attributes: `embedding_size`, the length D of its vectors."""
+    """Embeds pictures. Attributes: `embedding_size`, the dimension D of its vectors."""
 
     embedding_size: int
 
@@ -55,7 +55,7 @@ class ImageModel(Protocol):
 
 
 class L3AudioModel:
-    """OpenL3's network of sound. Frames of a second at 48 kHz."""
+    """OpenL3's audio network. Its frames are one second at 48 kHz."""
 
     sample_rate_hz = l3.SAMPLE_RATE_HZ
     frame_samples = l3.FRAME_SAMPLES
@@ -71,7 +71,7 @@ class L3AudioModel:
 
 
 class L3ImageModel:
-    """OpenL3's network of pictures."""
+    """OpenL3's image network."""
 
     def __init__(self, network: ImageNetwork) -> None:
         self.network = network.eval().requires_grad_(False)
@@ -83,11 +83,11 @@ class L3ImageModel:
 
 
 class EncoderModel:
-    """An encoder of boiler's. A frame is a second, or the encoder's window where that is shorter; it is repeated to
-    fill the window, as every short sound is."""
+    """An encoder of boiler. A frame is one second, or the window of the encoder if that is shorter; it is repeated to
+    fill the window, like every short sound."""
 
     def __init__(self, embed: Callable[[Float32Array], Float32Array], windows: WindowSpec, dim: int) -> None:
-        """`embed` gives the vectors of whole windows: [n, window_samples] to [n, D]."""
+        """`embed` returns the vectors of whole windows: [n, window_samples] to [n, D]."""
         self.embed = embed
         self.windows = windows
         self.sample_rate_hz = windows.sample_rate_hz
@@ -110,9 +110,9 @@ def _run(network: nn.Module, batch: Float32Array) -> Float32Array:
 def load_audio_network(
     model_path: str | os.PathLike[str], input_repr: str, embedding_size: int, frontend: str = "kapre"
 ) -> L3AudioModel:
-    """OpenL3's network of sound with the weights in a file of Keras's.
+    """OpenL3's audio network with the weights of a Keras file.
 
-    Raises: EmbeddingError: a name or size that is not known. CheckpointError: no such file, or it does not fit.
+    Raises: EmbeddingError: an unknown name or size. CheckpointError: no such file, or it is from another network.
     """
     network = AudioNetwork(input_repr, audio_size(embedding_size), known_frontend(frontend))
     _load(network, Path(model_path))
@@ -120,7 +120,7 @@ def load_audio_network(
 
 
 def load_image_network(model_path: str | os.PathLike[str], embedding_size: int) -> L3ImageModel:
-    """OpenL3's network of pictures. Raises: as `load_audio_network`."""
+    """OpenL3's image network with the weights of a Keras file. Raises: as `load_audio_network`."""
     network = ImageNetwork(image_size(embedding_size))
     _load(network, Path(model_path))
     return L3ImageModel(network)
@@ -135,10 +135,10 @@ def _load(network: AudioNetwork | ImageNetwork, path: Path) -> None:
 
 
 def weights_file(modality: str, input_repr: str, content_type: str) -> Path:
-    """Where the published weights of a network are: the file, or the folder of files, that `BOILER_OPENL3_WEIGHTS`
-    names, else in the user's cache.
+    """The path of the published weights of a network: in the file or folder that `BOILER_OPENL3_WEIGHTS` names, else in
+    the user's cache.
 
-    Raises: CheckpointError: they are in neither; the message says how to get them, and what needs none.
+    Raises: CheckpointError: they are in neither; the message says how to get them, and which encoders need none.
     """
     stem = f"openl3_{modality}_{input_repr}_{content_type}"
     named = os.environ.get(WEIGHTS_VARIABLE)
@@ -150,23 +150,23 @@ def weights_file(modality: str, input_repr: str, content_type: str) -> Path:
     for found in sorted(folder.glob(f"{stem}*.h5"), reverse=True):
         return found
     raise CheckpointError(
-        f"there is no {stem}.h5 in {folder}: get it from {WEIGHTS_SOURCE} (unpack the .gz) and put it there, or name "
-        f"the file or its folder in {WEIGHTS_VARIABLE}. No weights are needed for the encoders "
+        f"there is no {stem}.h5 in {folder}: get it from {WEIGHTS_SOURCE} (unpack the .gz) and put it there, or set "
+        f"{WEIGHTS_VARIABLE} to the file or its folder. No weights are needed for the encoders "
         f"{', '.join(sorted(_needing_none()))} (model={encoder.WITHOUT_CHECKPOINT!r})"
     )
 
 
 def _needing_none() -> list[str]:
-    return [name for name in encoder.TABLE if not encoder.find(name).needs_checkpoint]
+    return [name for name in encoder.TABLE if not encoder.find_encoder(name).needs_checkpoint]
 
 
 def audio_model(model: object, input_repr: str, content_type: str, embedding_size: int, frontend: str) -> AudioModel:
-    """The model of sound that an argument `model` means.
+    """The audio model for the argument `model` of a public function.
 
-    None: OpenL3's, of the published weights. A path of a `.h5` file: OpenL3's with those weights. The name of an
-    encoder, `NAME:CHECKPOINT`, a checkpoint, a model directory (its own encoder), or an `Encoder`: that one.
+    None: OpenL3 with the published weights. The path of a `.h5` file: OpenL3 with those weights. The name of an
+    encoder, `NAME:CHECKPOINT`, a checkpoint, a model directory (its own encoder), or an `Encoder`: that encoder.
 
-    Raises: EmbeddingError: none of these. CheckpointError, ModelDirError, UnknownNameError: there is none there.
+    Raises: EmbeddingError: none of these. CheckpointError, ModelDirError, UnknownNameError: there is no such model.
     """
     if model is None:
         path = weights_file("audio", input_repr, content_type)
@@ -176,7 +176,7 @@ def audio_model(model: object, input_repr: str, content_type: str, embedding_siz
     if isinstance(model, Encoder):
         return _of_encoder(model)
     if not isinstance(model, str | os.PathLike):
-        raise EmbeddingError(f"model must be a model of sound, an encoder, its name or a path, not {type(model)}")
+        raise EmbeddingError(f"model must be an audio model, an encoder, its name or a path, not {type(model)}")
     path = Path(model)
     if path.suffix.lower() in (".h5", ".hdf5"):
         return load_audio_network(path, input_repr, embedding_size, frontend)
@@ -186,7 +186,7 @@ def audio_model(model: object, input_repr: str, content_type: str, embedding_siz
 
 
 def named_encoder(name: str) -> Encoder:
-    """The encoder of a name, of `NAME:CHECKPOINT`, or of a checkpoint (then the default one).
+    """An encoder from its name, from `NAME:CHECKPOINT`, or from a checkpoint alone (then the default one).
 
     Raises: UnknownNameError, CheckpointError.
     """
@@ -202,7 +202,7 @@ def named_encoder(name: str) -> Encoder:
 
 def _of_encoder(made: Encoder) -> EncoderModel:
     def embed(windows: Float32Array) -> Float32Array:
-        # One window at a time: a batch is no quicker on a processor, and the vector does not depend on its neighbours.
+        # One window at a time: a batch is not faster on a CPU, and the vector does not depend on the batch.
         return np.concatenate([_run(made, window[None, None]) for window in windows])
 
     hop_s = made.window_samples / made.sample_rate_hz / 2 if made.hop_s is None else made.hop_s
@@ -212,7 +212,7 @@ def _of_encoder(made: Encoder) -> EncoderModel:
 def _of_model_dir(model_dir: Path) -> EncoderModel:
     opened = generation.open(model_dir)
     path = opened.path / "encoder.pt"
-    # encoder.pt is code: run only where it is the one that the index was made with.
+    # encoder.pt is code: it is run only if it is the one that the index was made with.
     if not path.is_file() or files.sha256_of(path) != opened.header.encoder_sha256:
         raise CheckpointError(f"{path} is not the encoder that this index was made with: index again")
     header = opened.header
@@ -220,10 +220,10 @@ def _of_model_dir(model_dir: Path) -> EncoderModel:
 
 
 def image_model(model: object, input_repr: str, content_type: str, embedding_size: int) -> ImageModel:
-    """The model of pictures that an argument `model` means: None for OpenL3's of the published weights, the path of a
-    `.h5` file, or a model itself.
+    """The image model for the argument `model` of a public function: None for OpenL3 with the published weights, the
+    path of a `.h5` file, or a model itself.
 
-    Raises: EmbeddingError: none of these. CheckpointError: there is none there.
+    Raises: EmbeddingError: none of these. CheckpointError: there is no such file.
     """
     if model is None:
         return load_image_network(weights_file("image", input_repr, content_type), embedding_size)
@@ -231,31 +231,31 @@ def image_model(model: object, input_repr: str, content_type: str, embedding_siz
         return model
     if isinstance(model, str | os.PathLike) and Path(model).suffix.lower() in (".h5", ".hdf5"):
         return load_image_network(model, embedding_size)
-    raise EmbeddingError(f"model must be a model of pictures, or the path of a .h5 file, not {model!r}")
+    raise EmbeddingError(f"model must be an image model, or the path of a .h5 file, not {model!r}")
 
 
 def audio_size(size: int) -> int:
-    """`size` again. Raises: EmbeddingError: no length of a sound's vector."""
-    return _checked(size, l3.AUDIO_POOLING["mel256"], "the length of a sound's vector")
+    """Return `size` if OpenL3 has an audio network of that dimension. Raises: EmbeddingError: it has none."""
+    return _checked(size, l3.AUDIO_POOLING["mel256"], "the embedding size of a sound")
 
 
 def image_size(size: int) -> int:
-    """`size` again. Raises: EmbeddingError: no length of a picture's vector."""
-    return _checked(size, l3.IMAGE_POOLING, "the length of a picture's vector")
+    """Return `size` if OpenL3 has an image network of that dimension. Raises: EmbeddingError: it has none."""
+    return _checked(size, l3.IMAGE_POOLING, "the embedding size of a picture")
 
 
 def known_frontend(frontend: str) -> str:
-    """`frontend` again. Raises: EmbeddingError: there is none of that name."""
+    """Return `frontend` if it is a known one. Raises: EmbeddingError: it is not."""
     return _checked(frontend, l3.FRONTENDS, "frontend")
 
 
 def known_input(input_repr: str) -> str:
-    """`input_repr` again. Raises: EmbeddingError: there is none of that name."""
+    """Return `input_repr` if it is a known one. Raises: EmbeddingError: it is not."""
     return _checked(input_repr, l3.INPUT_REPRESENTATIONS, "input_repr")
 
 
 def known_content(content_type: str) -> str:
-    """`content_type` again. Raises: EmbeddingError: there is none of that name."""
+    """Return `content_type` if it is a known one. Raises: EmbeddingError: it is not."""
     return _checked(content_type, CONTENT_TYPES, "content_type")
 
 

@@ -1,16 +1,18 @@
-"""OpenL3's functions (version 0.4), name for name: embeddings of sounds, pictures and videos, of arrays and files.
+"""The functions of the package openl3 (version 0.4) under the same names: embeddings of sounds, pictures and videos,
+from arrays and files.
 
-A sound is made mono (mean of its channels), resampled to 48 kHz and cut into frames of a second, `hop_size` seconds
-apart; `timestamps[i] = i * hop_size` is the middle of frame i with `center`, else its beginning. What is a list goes in
-together, in batches that are filled across its items, and comes out as a list.
+A sound is mixed to mono (mean of its channels), resampled to 48 kHz and cut into frames of one second, `hop_size`
+seconds apart; `timestamps[i] = i * hop_size` is the middle of frame i with `center`, else its start. The items of a
+list are processed together, in batches that may have frames of several items; the result is a list, too.
 
-Models: `model=None` is OpenL3's own network, with its published weights where you have them (the file or folder that
-`BOILER_OPENL3_WEIGHTS` names). `model` may also be the path of such a file, the name of an encoder of boiler's, a
-checkpoint, or a model directory: then frames are resampled to the encoder's rate, and vectors are its own.
+Models: `model=None` is OpenL3's own network; it needs the published weights (the file or folder that
+`BOILER_OPENL3_WEIGHTS` names). `model` may also be the path of such a file, the name of an encoder of boiler, a
+checkpoint, or a model directory: then frames are resampled to the encoder's rate, and the vectors are those of the
+encoder.
 
-What differs from the published package: a list of files with a bad one among them is finished before the error is
-raised; pictures of unsigned integers reach from -1 to 1 whether they are scaled or not (there only when they are not);
-frames of a video keep their proportions; a sound file is whatever boiler decodes.
+Differences from the published package: if some files of a list cannot be used, the others are finished before the error
+is raised; values of unsigned-integer pictures always range from -1 to 1 (in the package only if they are not scaled);
+frames of a video keep their aspect ratio; sound files can have any format that boiler decodes.
 
     >>> import numpy as np
     >>> from boiler.embedding import openl3
@@ -52,21 +54,21 @@ OpenL3Error = EmbeddingError
 
 
 class OpenL3Warning(UserWarning):
-    """The input can be embedded, but hardly as it was meant: silence, or less than a frame."""
+    """The input can be embedded but is probably a mistake: silence, or less than a frame."""
 
 
 def load_audio_embedding_model(
     input_repr: str = "mel256", content_type: str = "music", embedding_size: int = 6144, frontend: str = "kapre"
 ) -> models.L3AudioModel:
-    """OpenL3's network of sound with its published weights.
+    """OpenL3's audio network with its published weights.
 
     Arguments:
-        input_repr: `linear`, `mel128` or `mel256`, the spectrogram that it reads.
-        content_type: `music` or `env`, the videos that it was trained on.
+        input_repr: `linear`, `mel128` or `mel256`: its input spectrogram.
+        content_type: `music` or `env`: the videos that it was trained on.
         embedding_size: 6144 or 512.
-        frontend: `kapre` or `librosa`, whose spectrogram is computed.
+        frontend: `kapre` or `librosa`: the library whose spectrogram is computed.
 
-    Raises: OpenL3Error: a value that is not one of these. CheckpointError: the weights are not here.
+    Raises: OpenL3Error: a value that is not one of these. CheckpointError: the weights are missing.
     """
     _check_names(input_repr, content_type)
     models.audio_size(embedding_size)
@@ -78,7 +80,7 @@ def load_audio_embedding_model(
 def load_audio_embedding_model_from_path(
     model_path: FilePath, input_repr: str, embedding_size: int, frontend: str = "kapre"
 ) -> models.L3AudioModel:
-    """The same with the weights in the file at `model_path`. Raises: as `load_audio_embedding_model`."""
+    """OpenL3's audio network with the weights in `model_path`. Raises: as `load_audio_embedding_model`."""
     models.known_input(input_repr)
     return models.load_audio_network(model_path, input_repr, embedding_size, frontend)
 
@@ -86,9 +88,9 @@ def load_audio_embedding_model_from_path(
 def load_image_embedding_model(
     input_repr: str = "mel256", content_type: str = "music", embedding_size: int = 8192
 ) -> models.L3ImageModel:
-    """OpenL3's network of pictures, as it was trained beside a network of sound that reads `input_repr`.
+    """OpenL3's image network, which was trained together with an audio network whose input is `input_repr`.
 
-    Raises: OpenL3Error: a value that is not known (sizes are 8192 and 512). CheckpointError: the weights are not here.
+    Raises: OpenL3Error: an unknown value (sizes are 8192 and 512). CheckpointError: the weights are missing.
     """
     _check_names(input_repr, content_type)
     models.image_size(embedding_size)
@@ -96,7 +98,7 @@ def load_image_embedding_model(
 
 
 def load_image_embedding_model_from_path(model_path: FilePath, embedding_size: int) -> models.L3ImageModel:
-    """The same with the weights in the file at `model_path`. Raises: as `load_image_embedding_model`."""
+    """OpenL3's image network with the weights in `model_path`. Raises: as `load_image_embedding_model`."""
     return models.load_image_network(model_path, embedding_size)
 
 
@@ -117,19 +119,20 @@ def get_audio_embedding(
 
     Arguments:
         audio: one sound or a list; each [N] or [N, C], any rate; C channels are averaged.
-        sr: samples a second, above 0: one number, or one for each sound.
-        model: see the module; given, `input_repr`, `content_type` and `embedding_size` matter only to `.h5` files.
-        center: put half a frame of zeros in front, so that times are the middles of frames.
+        sr: sampling rate in Hz, above 0: one number, or one for each sound.
+        model: see the module; if given, `input_repr`, `content_type` and `embedding_size` are used for `.h5` files
+            only.
+        center: prepend half a frame of zeros, so that times are the middles of frames.
         hop_size: seconds from frame to frame, above 0.
-        batch_size: frames at once.
+        batch_size: number of frames per batch.
         verbose: show progress on stderr.
 
     Shape: `(float32 [n, D], float64 [n])`, or a list of each.
 
     Warns: OpenL3Warning: silence, or shorter than a frame.
 
-    Raises: OpenL3Error: an argument out of range, an empty sound, more than two axes, or counts that do not match.
-        CheckpointError, ModelDirError, UnknownNameError: the model is not here.
+    Raises: OpenL3Error: an argument out of range, an empty sound, more than two axes, or lists of different lengths.
+        CheckpointError, ModelDirError, UnknownNameError: the model is missing.
     """
     _check_audio_settings(input_repr, content_type, embedding_size, center, hop_size, batch_size, frontend, verbose)
     sounds = _as_list(audio, "audio")
@@ -152,7 +155,7 @@ def preprocess_audio(
     input_repr: str | None = None,
     center: bool = True,
 ) -> Float32Array:
-    """What a network of sound takes: frames, or with `input_repr` their spectrograms of the `librosa` front end.
+    """The input of an audio network: frames, or with `input_repr` their spectrograms of the `librosa` front end.
 
     Shape: [n, 1, 48000], or [n, rows, columns, 1].
 
@@ -187,15 +190,15 @@ def process_audio_file(
     """Write the embeddings of sound files, each to `<name>[_<suffix>].npz` with `embedding` and `timestamps`.
 
     Arguments: as `get_audio_embedding`, and
-        filepath: one file or several.
-        output_dir: where to; None: beside each file.
-        overwrite: embed again what has its `.npz` already; else it is left as it is.
+        filepath: one file or a list.
+        output_dir: the folder to write to; None: that of each file.
+        overwrite: embed files that already have an `.npz` again; by default they are skipped.
 
-    Raises: OpenL3Error: an argument, or files that could not be embedded, named with the reason; the others are done.
-        CheckpointError, ModelDirError, UnknownNameError: the model is not here.
+    Raises: OpenL3Error: an invalid argument, or files that could not be embedded, with the reasons; the other files are
+        finished. CheckpointError, ModelDirError, UnknownNameError: the model is missing.
     """
     _check_audio_settings(input_repr, content_type, embedding_size, center, hop_size, batch_size, frontend, verbose)
-    jobs = _todo(filepath, output_dir, suffix, "", overwrite, verbose)
+    jobs = _jobs_of(filepath, output_dir, suffix, "", overwrite, verbose)
     used = models.audio_model(model, input_repr, content_type, embedding_size, frontend)
     with _shown("embedding sounds", len(jobs.waiting), verbose) as step:
         failed = jobs.failed + embed_sound_files(jobs.waiting, used, bool(center), hop_size, batch_size, step)
@@ -212,7 +215,7 @@ def get_image_embedding(
     batch_size: int = 32,
     verbose: bool = True,
 ) -> Any:
-    """Embeddings of pictures; with `frame_rate` (pictures a second), also their times in seconds.
+    """Embeddings of pictures; with `frame_rate` (pictures per second), also their times in seconds.
 
     Arguments:
         image: [H, W, 3] or [n, H, W, 3], at least 224 x 224, of any type of number, or a list of these.
@@ -252,12 +255,12 @@ def process_image_file(
     overwrite: bool = False,
     verbose: bool = True,
 ) -> None:
-    """Write the embedding of picture files, each to `<name>[_<suffix>].npz` with `embedding`. Transparency is dropped.
+    """Write the embeddings of picture files, each to `<name>[_<suffix>].npz` with `embedding`. Transparency is dropped.
 
     Arguments: as `process_audio_file`. Raises: as `process_audio_file`.
     """
     _check_image_settings(input_repr, content_type, embedding_size, batch_size, verbose)
-    jobs = _todo(filepath, output_dir, suffix, "", overwrite, verbose)
+    jobs = _jobs_of(filepath, output_dir, suffix, "", overwrite, verbose)
     used = models.image_model(model, input_repr, content_type, embedding_size)
     with _shown("embedding pictures", len(jobs.waiting), verbose) as step:
         failed = jobs.failed + embed_picture_files(jobs.waiting, used, batch_size, step)
@@ -298,11 +301,11 @@ def process_video_file(
         verbose,
     )
     _check_image_settings(input_repr, content_type, image_embedding_size, image_batch_size, verbose)
-    sounds = _todo(filepath, output_dir, suffix, "_audio", overwrite, verbose)
-    pictures = _todo(filepath, output_dir, suffix, "_image", overwrite, verbose)
+    sounds = _jobs_of(filepath, output_dir, suffix, "_audio", overwrite, verbose)
+    pictures = _jobs_of(filepath, output_dir, suffix, "_image", overwrite, verbose)
     of_sound = models.audio_model(audio_model, input_repr, content_type, audio_embedding_size, audio_frontend)
     of_pictures = models.image_model(image_model, input_repr, content_type, image_embedding_size)
-    failed = list(sounds.failed)  # those of the pictures are the same
+    failed = list(sounds.failed)  # `pictures.failed` has the same ones
     with _shown("embedding videos", len(sounds.waiting) + len(pictures.waiting), verbose) as step:
         failed += embed_sound_files(
             sounds.waiting, of_sound, bool(audio_center), audio_hop_size, audio_batch_size, step
@@ -312,7 +315,7 @@ def process_video_file(
 
 
 def get_output_path(filepath: FilePath, suffix: str, output_dir: FilePath | None = None) -> str:
-    """Where the embedding of a file is written.
+    """The path of the `.npz` for a file.
 
     >>> get_output_path("sounds/dog.wav", "embedding.npz", "out"), get_output_path("sounds/dog.wav", ".npz")
     ('out/dog_embedding.npz', 'sounds/dog.npz')
@@ -343,7 +346,7 @@ Step: TypeAlias = Callable[[], None]
 def embed_sound_files(
     jobs: Sequence[FileJob], model: AudioModel, center: bool, hop_size: float, batch_size: int, step: Step
 ) -> list[FileFailure]:
-    """Embed the sound of files, write what can be embedded, and return what cannot."""
+    """Embed the sound of files and write the results. Returns the files that failed."""
     framing = _framing(model, hop_size, center)
     with Decoders() as decoders:
         pieces = ((job, _frames_of_file(decoders, job.source, model.sample_rate_hz, framing)) for job in jobs)
@@ -351,14 +354,14 @@ def embed_sound_files(
 
 
 def embed_picture_files(jobs: Sequence[FileJob], model: ImageModel, batch_size: int, step: Step) -> list[FileFailure]:
-    """The same for pictures."""
+    """Embed picture files and write the results. Returns the files that failed."""
     with FramePool() as pool:
         pieces = ((job, _picture_of_file(pool, job.source)) for job in jobs)
         return _written(pieces, model.predict, batch_size, step, lambda n, _: None)
 
 
 def embed_video_files(jobs: Sequence[FileJob], model: ImageModel, batch_size: int, step: Step) -> list[FileFailure]:
-    """The same for all frames of videos."""
+    """Embed all frames of videos and write the results. Returns the files that failed."""
     rates: dict[Path, float] = {}
 
     def frames(pool: FramePool, path: Path) -> Iterator[Float32Array]:
@@ -411,13 +414,13 @@ def _frames_of_array(
     if not isinstance(audio, np.ndarray):
         raise EmbeddingError(f"{name} must be an array of samples, not {type(audio)}")
     if audio.size == 0:
-        raise EmbeddingError(f"{name} is empty: it has no sample")
+        raise EmbeddingError(f"{name} is empty: it has no samples")
     if audio.ndim > 2:
         raise EmbeddingError(f"{name} has {audio.ndim} axes; a sound is [N], or [N, C] with C channels")
     _check_positive(sr, "sr")
     mono = np.asarray(audio.mean(axis=1) if audio.ndim == 2 else audio, np.float32)
     if not np.isfinite(mono).all():
-        raise EmbeddingError(f"{name} holds samples that are not numbers (NaN or infinity)")
+        raise EmbeddingError(f"{name} has samples that are NaN or infinite")
     if sr != sample_rate_hz:
         mono = soxr.resample(mono, sr, sample_rate_hz, quality="HQ")
     cutter = FrameCutter(framing)
@@ -453,7 +456,7 @@ def _collected(
     total: int,
     verbose: bool,
 ) -> list[Float32Array]:
-    """The embeddings of all, in their order. Raises: the first error."""
+    """The embeddings of all jobs, in order. Raises: the first error."""
     found = []
     with _shown(what, total, verbose) as step:
         for _, result in in_batches(jobs, predict, batch_size):
@@ -464,23 +467,23 @@ def _collected(
     return found
 
 
-class Todo(NamedTuple):
-    """What is to be embedded, what has its `.npz` already, and what cannot be embedded."""
+class JobSelection(NamedTuple):
+    """Jobs that are to be embedded, jobs whose `.npz` exists already, and files that cannot be embedded."""
 
     waiting: list[FileJob]
     present: list[FileJob]
     failed: list[FileFailure]
 
 
-def _todo(
+def _jobs_of(
     filepath: FilePath | Sequence[FilePath],
     output_dir: FilePath | None,
     suffix: str | None,
     modality: str,
     overwrite: bool,
     verbose: bool,
-) -> Todo:
-    """What there is to embed. Raises: OpenL3Error: not a path nor a list of them."""
+) -> JobSelection:
+    """The jobs for `filepath`. Raises: OpenL3Error: neither a path nor a list of paths."""
     if isinstance(filepath, str | os.PathLike):
         filepath = [filepath]
     if not isinstance(filepath, list | tuple):
@@ -499,9 +502,9 @@ def _todo(
     return todo
 
 
-def select_jobs(jobs: Iterable[FileJob], *, overwrite: bool) -> Todo:
-    """The jobs by what is to be done. One fails whose file is not there, or whose `.npz` another file is written to;
-    `overwrite`: what has its `.npz` is embedded again."""
+def select_jobs(jobs: Iterable[FileJob], *, overwrite: bool) -> JobSelection:
+    """Sort jobs into those to embed, those that are done, and those that fail: the file is missing, or its `.npz` is
+    also that of another file. `overwrite`: embed files again whose `.npz` exists."""
     waiting, present, failed = [], [], []
     taken: dict[Path, Path] = {}
     for job in jobs:
@@ -515,7 +518,7 @@ def select_jobs(jobs: Iterable[FileJob], *, overwrite: bool) -> Todo:
         else:
             waiting.append(job)
             taken[job.output] = job.source
-    return Todo(waiting, present, failed)
+    return JobSelection(waiting, present, failed)
 
 
 def _raise(failed: Sequence[FileFailure]) -> None:
@@ -525,7 +528,7 @@ def _raise(failed: Sequence[FileFailure]) -> None:
 
 @contextmanager
 def _shown(what: str, total: int, verbose: bool) -> Iterator[Step]:
-    """Yields what is to be called after each item; the progress is shown where `verbose`."""
+    """Context manager: a function to call after each item; shows the progress if `verbose`."""
     if not verbose:
         yield lambda: None
         return
@@ -540,7 +543,7 @@ def _framing(model: AudioModel, hop_size: float, center: bool) -> Framing:
 def _hop_samples(hop_size: float, sample_rate_hz: int) -> int:
     hop_samples = int(hop_size * sample_rate_hz)
     if hop_samples < 1:
-        raise EmbeddingError(f"hop_size must be at least a sample ({1 / sample_rate_hz:g} s), not {hop_size!r}")
+        raise EmbeddingError(f"hop_size must be at least one sample ({1 / sample_rate_hz:g} s), not {hop_size!r}")
     return hop_samples
 
 
@@ -572,7 +575,7 @@ def _check_positive(value: object, name: str) -> None:
 
 
 def check_hop(hop_size: object, center: object) -> None:
-    """Raises: EmbeddingError: `hop_size` is no number above 0, or `center` neither True nor False."""
+    """Raises: EmbeddingError: `hop_size` is not a number above 0, or `center` is neither True nor False."""
     _check_positive(hop_size, "hop_size")
     if center not in (True, False):
         raise EmbeddingError(f"center must be True or False, not {center!r}")
@@ -610,6 +613,6 @@ def _check_image_settings(
 
 def _check_run(batch_size: object, verbose: object) -> None:
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise EmbeddingError(f"batch_size must be a whole number of 1 or more, not {batch_size!r}")
+        raise EmbeddingError(f"batch_size must be a whole number of at least 1, not {batch_size!r}")
     if verbose not in (True, False):
         raise EmbeddingError(f"verbose must be True or False, not {verbose!r}")

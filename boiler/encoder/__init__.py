@@ -1,8 +1,8 @@
 """Encoders: windows of sound to vectors of unit length. The base classes and the table of names.
 
 An encoder takes float `[N, 1, T]`, windows of the length and sampling rate that it states, at any level, and returns
-float `[N, D]` rows of unit length. It can be scripted, is deterministic, returns the same vector alone and in a batch,
-and a finite one for silence. There is one file for each kind.
+float `[N, D]`, rows of unit length. It can be scripted and is deterministic; the vector of a window does not depend on
+the other windows of the batch, and that of silence is finite. There is one file for each kind.
 
 A name is one of `TABLE`, or `module:Class` for an encoder from another package.
 
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from boiler import files
 from boiler.audio.windows import DEFAULT_WINDOWS, WindowSpec
+from boiler.deprecated import module_getattr
 from boiler.errors import CheckpointError, SettingsError, UnknownNameError
 
 TABLE: dict[str, str] = {
@@ -48,27 +49,27 @@ RENAMED: dict[str, str] = {"JoinedParts": "JoinedDescriptors"}
 """Old names, accepted for one version."""
 
 DEFAULT = "JoinedVQVAE"
-"""The most accurate of those built from a checkpoint: used when a checkpoint and no name is given."""
+"""The most accurate encoder built from a checkpoint: used when a checkpoint is given and no name."""
 
 WITHOUT_CHECKPOINT = "JoinedDescriptors"
-"""The most accurate of those that need none: used when neither is given."""
+"""The most accurate encoder that needs no checkpoint: used when neither a checkpoint nor a name is given."""
 
 FOLDER_FITTERS: dict[str, str] = {"descriptors": "boiler.encoder.joined_descriptors:fit"}
-"""Name to a function that fits something to the folder alone, once a training run, before its first step:
-`fit(windows, is_enough)` gets the training windows and returns named tensors."""
+"""By name: a function `fit(windows, is_enough)` that is fitted to the training windows only, once per training run,
+before the first step. It returns named tensors."""
 
 FITTERS: dict[str, str] = {"pooled": "boiler.encoder.pooled:fit", "joined": "boiler.encoder.joined_vqvae:fit"}
-"""The same for what depends on the network, for every checkpoint: `fit(windows, learned, network)` also gets what the
-fitters before it in these tables returned, and the network."""
+"""By name: a function `fit(windows, learned, network)` that also depends on the network and is called for every
+checkpoint. `learned` is what the fitters before it in these two tables returned."""
 
 Path = str | os.PathLike[str]
 
 
 class Encoder(nn.Module, ABC):
-    """Base of all encoders, made by `Kind(pt_path, device)`; one that needs no checkpoint accepts None.
+    """Base class of all encoders, created by `Kind(pt_path, device)`; one that needs no checkpoint accepts None.
 
-    An encoder whose vectors are bags of codes also exports `activations(waveform)`, float `[N, K, F]`, each code's
-    share of each of F equal stretches of time, with which `boiler.search.explain` explains a match; and may export
+    An encoder whose vectors are bags of codes also exports `activations(waveform)`, float `[N, K, F]`, the share of
+    each code in each of F equal time steps, with which `boiler.search.explain` explains a match; and may export
     `codes(waveform)`, int64 `[N, cells]`.
 
     Attributes: `dim`, the dimension D of its vectors.
@@ -79,13 +80,13 @@ class Encoder(nn.Module, ABC):
     """Whether it is built from a file (then `pt_path` must be given)."""
 
     checkpoint_hint: ClassVar[str] = "a training checkpoint (--pt_path exp/NAME/vqvae_NNN.pt, written by boiler train)"
-    """What that file is, for the error when it is missing."""
+    """The description of that file, for the error when it is missing."""
 
     sample_rate_hz: int = DEFAULT_WINDOWS.sample_rate_hz
-    """Of the waveform that it takes. An encoder made from a file may have its own."""
+    """Sampling rate of its input. An encoder made from a file may set its own."""
 
     window_samples: int = DEFAULT_WINDOWS.window_samples
-    """Length T of the waveform that it takes."""
+    """Length T of its input."""
 
     hop_s: ClassVar[float | None] = None
     """Seconds from the start of one window to the next, unless the user sets it. None: half a window."""
@@ -102,14 +103,14 @@ class Encoder(nn.Module, ABC):
 
     @classmethod
     def window_spec(cls, pt_path: Path | None = None, **options: Any) -> WindowSpec:
-        """How sounds are cut for it. Override it where the file at `pt_path`, or the user, decides: `options` are those
-        of `create`."""
+        """The windows of its input. Override it if these depend on the file at `pt_path` or on `options`, which are
+        those of `create`."""
         hop_s = cls.window_samples / cls.sample_rate_hz / 2 if cls.hop_s is None else cls.hop_s
         return WindowSpec(cls.sample_rate_hz, cls.window_samples, hop_s)
 
     @classmethod
     def sha256_of(cls, pt_path: Path) -> str:
-        """The hash of what it is built from, which an index is bound to.
+        """The hash of the file that it is built from, to which an index is bound.
 
         Raises: `CheckpointError`: there is no such file.
         """
@@ -118,11 +119,11 @@ class Encoder(nn.Module, ABC):
         return files.sha256_of(pathlib.Path(pt_path))
 
     def saved_module(self) -> nn.Module:
-        """What `encoder.pt` holds: this module, unless another library runs it."""
+        """The module to save as `encoder.pt`: this one, unless another library runs the encoder."""
         return self
 
     def attachments(self) -> dict[str, bytes]:
-        """Files that are kept inside `encoder.pt`, by name."""
+        """Files to store inside `encoder.pt`: name to content."""
         return {}
 
     @abstractmethod
@@ -131,20 +132,20 @@ class Encoder(nn.Module, ABC):
 
 
 class Fitted(Encoder):
-    """An encoder that is fitted (its whitening, say) to the folder when that is first indexed."""
+    """An encoder that is fitted to the folder (its whitening, for example) when the folder is first indexed."""
 
     fit_windows: ClassVar[int] = 1000
-    """How many windows it should be fitted to, if there are as many."""
+    """The number of windows to fit it to, if there are as many."""
 
     @abstractmethod
     def fit(self, waveforms: Iterable[Tensor]) -> None:
         """Fit to batches of windows, each float `[B, 1, window_samples]`. Once, before `forward`."""
 
 
-def find(name: str) -> type[Encoder]:
-    """The class of that name: one of `TABLE` or `RENAMED`, or `module:Class`.
+def find_encoder(name: str) -> type[Encoder]:
+    """The class of an encoder, by its name in `TABLE` or `RENAMED`, or as `module:Class`.
 
-    Raises: `UnknownNameError`: no such name, or what it names cannot be imported or is no `Encoder`.
+    Raises: `UnknownNameError`: no such name, or what it names cannot be imported or is not an `Encoder`.
     """
     name = RENAMED.get(name, name)
     if name not in TABLE and ":" not in name:
@@ -158,10 +159,10 @@ def find(name: str) -> type[Encoder]:
     return found
 
 
-def current_name(name: str) -> str:
-    """The name as of this version. Warns of an old one.
+def canonical_name(name: str) -> str:
+    """The name in this version of an encoder that may be given by its old name; that gives a warning.
 
-    >>> current_name("MFCCStats")
+    >>> canonical_name("MFCCStats")
     'MFCCStats'
     """
     if name in RENAMED:
@@ -180,14 +181,14 @@ def short_name(name: str) -> str:
 
 
 def create(name: str, pt_path: Path | None = None, device: str = "cpu", **options: Any) -> Encoder:
-    """The encoder of that name in eval mode, without gradients.
+    """The encoder with this name, in eval mode and without gradients.
 
-    Arguments: `options` of its own, by name (`tokens` of `ASTEncoder`, say).
+    options: of this kind of encoder, by name, such as `tokens` of `ASTEncoder`
 
     Raises: `UnknownNameError`; `CheckpointError`: it needs a checkpoint and none is given, or one that does not fit.
         `SettingsError`: an option that it does not have, or a wrong value.
     """
-    kind = find(name)
+    kind = find_encoder(name)
     if kind.needs_checkpoint and pt_path is None:
         raise CheckpointError(f"{name} needs {kind.checkpoint_hint}")
     known = [name for name, one in inspect.signature(kind).parameters.items() if one.kind is one.KEYWORD_ONLY]
@@ -199,11 +200,11 @@ def create(name: str, pt_path: Path | None = None, device: str = "cpu", **option
 
 
 def learn_folder(windows: Iterable[Tensor], *, is_enough: Callable[[int], bool] = lambda n: False) -> dict[str, Tensor]:
-    """What all `FOLDER_FITTERS` return, each tensor as `fitter.name`.
+    """Call all `FOLDER_FITTERS`. Returns their tensors, each as `fitter.name`.
 
     Arguments:
-        windows: can be iterated more than once and gives batches of windows, float `[B, 1, window_samples]`.
-        is_enough: called with the number of windows done; once it is true, fitters leave out the rest.
+        windows: batches of windows, float `[B, 1, window_samples]`; can be iterated more than once.
+        is_enough: called with the number of windows done; once it returns True, fitters skip the rest.
     """
     learned: dict[str, Tensor] = {}
     for name, place in FOLDER_FITTERS.items():
@@ -211,17 +212,19 @@ def learn_folder(windows: Iterable[Tensor], *, is_enough: Callable[[int], bool] 
     return learned
 
 
-def of_folder(learned: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Of a checkpoint's `learned`, the tensors that `learn_folder` returned."""
+def select_folder_fit(learned: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The part of `learned` of a checkpoint that `learn_folder` returned."""
     return {name: value for name, value in learned.items() if name.partition(".")[0] in FOLDER_FITTERS}
 
 
-def learn(windows: Iterable[Tensor], network: nn.Module, of_folder: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What all `FITTERS` return, and `of_folder` (from `learn_folder`): the `learned` of a checkpoint.
+def learn(windows: Iterable[Tensor], network: nn.Module, folder_fit: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Call all `FITTERS`. Returns their tensors together with `folder_fit`: the `learned` of a checkpoint.
 
-    Arguments: `windows` as in `learn_folder`; `network` is in eval mode.
+    windows: as in `learn_folder`
+    network: in eval mode
+    folder_fit: what `learn_folder` returned
     """
-    learned = dict(of_folder)
+    learned = dict(folder_fit)
     with torch.no_grad():
         for name, place in FITTERS.items():
             learned |= _prefixed(name, _imported(place)(windows, learned, network))
@@ -229,7 +232,7 @@ def learn(windows: Iterable[Tensor], network: nn.Module, of_folder: dict[str, Te
 
 
 def _imported(place: str) -> Any:
-    """What `module:name` names."""
+    """The object that `module:name` names."""
     module, _, name = place.partition(":")
     return getattr(importlib.import_module(module), name)
 
@@ -241,9 +244,14 @@ def _prefixed(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 def __getattr__(name: str) -> Any:
     """`boiler.encoder.NAME` is the class of that name, imported when it is used."""
     if name in TABLE or name in RENAMED:
-        return find(current_name(name))
+        return find_encoder(canonical_name(name))
     if name == "WINDOW_SAMPLES":
         message = "boiler.encoder.WINDOW_SAMPLES is deprecated: use the window_samples of an encoder"
         warnings.warn(message, DeprecationWarning, stacklevel=2)
         return DEFAULT_WINDOWS.window_samples
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _renamed(name)
+
+
+_renamed = module_getattr(
+    __name__, {"find": "find_encoder", "current_name": "canonical_name", "of_folder": "select_folder_fit"}
+)

@@ -1,6 +1,6 @@
-"""The Audio Spectrogram Transformer as an encoder: what it sees in 10.24 s of sound at 16 kHz.
+"""The Audio Spectrogram Transformer (AST) as an encoder of windows of 10.24 s at 16 kHz.
 
-Good for: sounds of every kind, where its published weights (trained on AudioSet) are at hand; `--pt_path` is a local
+Good for sounds of every kind, if its published weights (trained on AudioSet) are available; `--pt_path` is a local
 directory that `transformers` saved, or a name on the hub such as MIT/ast-finetuned-audioset-10-10-0.4593. The vector is
 the mean of the class token and the distillation token after the last normalisation, or one of them.
 
@@ -34,15 +34,15 @@ class ASTEncoder(Encoder):
         """`tokens`: `mean` of both, `class` or `distillation`."""
         if tokens not in TOKENS:
             raise SettingsError(f"tokens is one of {', '.join(TOKENS)}, not {tokens!r}")
-        directory = pretrained.snapshot(pt_path or "")
-        model: Any = pretrained.load("ASTModel", directory, attn_implementation="eager")
-        features: Any = pretrained.load("ASTFeatureExtractor", directory)
+        directory = pretrained.model_directory(pt_path or "")
+        model: Any = pretrained.load_pretrained("ASTModel", directory, attn_implementation="eager")
+        features: Any = pretrained.load_pretrained("ASTFeatureExtractor", directory)
         super().__init__(model.config.hidden_size)
         self.sample_rate_hz = features.sampling_rate
         self.window_samples = _window_samples(features)
         self.mel = KaldiMel(features.sampling_rate, features.num_mel_bins)
         self.n_frames = features.max_length
-        # The extractor subtracts the mean and divides by twice the deviation of its training sounds.
+        # The extractor subtracts the mean and divides by twice the standard deviation of its training sounds.
         self.mean = features.mean if features.do_normalize else 0.0
         self.scale = 2 * features.std if features.do_normalize else 1.0
         self.model = model
@@ -51,13 +51,13 @@ class ASTEncoder(Encoder):
 
     @classmethod
     def window_spec(cls, pt_path: str | os.PathLike[str] | None = None, **options: Any) -> WindowSpec:
-        features: Any = pretrained.load("ASTFeatureExtractor", pretrained.snapshot(pt_path or ""))
+        features: Any = pretrained.load_pretrained("ASTFeatureExtractor", pretrained.model_directory(pt_path or ""))
         samples = _window_samples(features)
         return WindowSpec(features.sampling_rate, samples, samples / features.sampling_rate / 2)
 
     @classmethod
     def sha256_of(cls, pt_path: str | os.PathLike[str]) -> str:
-        return pretrained.sha256_of(pretrained.snapshot(pt_path))
+        return pretrained.model_sha256(pretrained.model_directory(pt_path))
 
     def forward(self, waveform: Tensor) -> Tensor:
         mel = self.mel(waveform[:, 0])[:, : self.n_frames]

@@ -3,7 +3,7 @@
 Good for fine texture (noise, rain, hum), and for explanations to a tenth of a second. Cells are softly assigned, and
 the vector is the square root of each code's share, as in `bag_top`.
 
-Measured like `pooled`: ESC-10 .76 / .65 / .51, digits .28 / .24 / .15; 10 ms a window.
+Measured like `pooled`: ESC-10 .76 / .65 / .51, digits .28 / .24 / .15; 10 ms per window.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from torch.nn import functional
 from boiler.encoder.vqvae_base import VQVAEEncoder, fuse_batch_norms, load_network
 
 SOFT_TEMPERATURE = 0.02
-"""Of the softmax over codes. More codes need a lower one: at 0.1, as for the top codes, the 500 codes that do not fit
-outweigh the one that does (exp/records/training.md)."""
+"""Temperature of the softmax over codes. More codes need a lower one: at 0.1, as for the top codes, the 500 codes that
+do not fit a cell outweigh the one that does (exp/records/training.md)."""
 
 
 class BagBottomVQVAE(VQVAEEncoder):
@@ -40,7 +40,7 @@ class BagBottomVQVAE(VQVAEEncoder):
 
     @torch.jit.export
     def activations(self, waveform: Tensor) -> Tensor:
-        """Float `[N, 1, T]` to `[N, K, F]`: each code's share of each of F equal stretches of time."""
+        """Float `[N, 1, T]` to `[N, K, F]`: the share of each code in each of F equal time steps."""
         assignment = self.bottom.soft_assignment(self.bottom_features(waveform), self.temperature)
         return assignment.mean(dim=1).transpose(1, 2)
 

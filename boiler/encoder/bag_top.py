@@ -3,7 +3,7 @@
 Each cell of the top map (half of the bands, about a second) is softly assigned to the codes; the vector is the square
 root of each code's share, so that the cosine of two vectors is a sum over codes.
 
-Good for explanations. Measured like `pooled`: ESC-10 .89 / .83 / .73, digits .70 / .67 / .45; 5 ms a window.
+Good for explanations. Measured like `pooled`: ESC-10 .89 / .83 / .73, digits .70 / .67 / .45; 5 ms per window.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class BagTopVQVAE(VQVAEEncoder):
 
     @torch.jit.export
     def activations(self, waveform: Tensor) -> Tensor:
-        """Float `[N, 1, T]` to `[N, K, F]`: each code's share of each of F equal stretches of time."""
+        """Float `[N, 1, T]` to `[N, K, F]`: the share of each code in each of F equal time steps."""
         assignment = self.top.soft_assignment(self.to_top(self.encode(waveform).coarse), self.temperature)
         return assignment.mean(dim=1).transpose(1, 2)
 

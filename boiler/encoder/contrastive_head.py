@@ -1,14 +1,15 @@
-"""A contrastive head: learn from a collection, without labels, which differences between sounds do not matter.
+"""A contrastive head: learns from a collection, without labels, which differences between sounds do not matter.
 
 `random_view` alters the log-mel of a clip as another microphone, room, voice or take would. Views of one clip should be
-near each other, those of different clips apart. Two maps are fitted to that, on features that are given:
+near each other, those of different clips far apart. Two maps are fitted to that, on given features:
 
 1. a linear one that shrinks the directions in which views of one clip differ (Fisher's discriminant with clips as
    classes; the idea of Hadsell, Chopra and LeCun, 2006, in closed form), and
-2. a small network (NT-Xent: Chen et al., *SimCLR*, 2020), which takes seconds because its input is short. Strong noise
-   on its input keeps it from memorising clips: without it, it made results on digits worse, with it better.
+2. a small network (NT-Xent: Chen et al., *SimCLR*, 2020), which trains in seconds because its input is short. Strong
+   noise on its input keeps it from memorising clips: with the noise it improves results on digits, without it they get
+   worse.
 
-Both outputs are kept, side by side: the linear one generalises better to other kinds of sounds.
+Both outputs are concatenated: the linear one generalises better to other kinds of sounds.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ LINEAR_DIM, PROJECTION_DIM = 64, 128
 """Dimensions of the two outputs."""
 HIDDEN_DIM = 512
 INPUT_DIM = 256
-"""Dimensions of the network's input: the first directions of the discriminant."""
+"""Dimension of the network's input: the first directions of the discriminant."""
 _EPSILON = 1e-9
 
 
 def random_view(loudness: Tensor, generator: torch.Generator) -> Tensor:
-    """Another take of the same sound: cropped, stretched, shifted in pitch, filtered, with other noise.
+    """A random view of a sound: cropped, stretched, shifted in pitch, filtered, with added noise.
 
     Shape: log-mel [F, M] (log10) to [F', M].
     """
-    if loudness.shape[0] > 40:  # longer than a word or a bark: a part of it is still the same sound
+    if loudness.shape[0] > 40:  # longer than a word or a bark, so that a part of it is still the same sound
         frames = int(loudness.shape[0] * _uniform(0.6, 1, generator))
         loudness = loudness.roll(-int(_uniform(0, loudness.shape[0], generator)), 0)[:frames]
     bands = loudness.shape[1]
@@ -41,14 +42,14 @@ def random_view(loudness: Tensor, generator: torch.Generator) -> Tensor:
     pitch = torch.arange(bands) * math.exp(_uniform(-0.1, 0.1, generator)) + _uniform(-1.5, 1.5, generator)
     pitch = (pitch / (bands - 1) * 2 - 1).clamp(-1, 1)
     time = torch.linspace(-1, 1, frames)
-    time = time + _uniform(-0.15, 0.15, generator) * (1 - time * time)  # slower at the start or at the end
+    time = time + _uniform(-0.15, 0.15, generator) * (1 - time * time)  # slower at the start or the end
     grid = torch.stack([pitch.expand(frames, bands), time[:, None].expand(frames, bands)], dim=2)
     warped = grid_sample(loudness[None, None], grid[None], padding_mode="border", align_corners=True)[0, 0]
     response = interpolate(
         0.25 * torch.randn(1, 1, 5, generator=generator), size=bands, mode="linear", align_corners=True
     )
     warped = warped + response[0, 0] + _uniform(-0.2, 0.2, generator)
-    if _uniform(0, 1, generator) < 0.4:  # low-pass, as by a telephone or a low sampling rate
+    if _uniform(0, 1, generator) < 0.4:  # low-pass, as from a telephone or a low sampling rate
         warped[:, int(_uniform(0.6, 0.95, generator) * bands) :] = -9.0
     if _uniform(0, 1, generator) < 0.3:  # recording started early
         warped = torch.cat([torch.full((int(_uniform(1, 20, generator)), bands), -9.0), warped])
@@ -62,8 +63,8 @@ def fisher_discriminant(views: Tensor, dim: int, shrink: float = 1.0) -> tuple[T
 
     Arguments:
         views: [n, K, d], K of each of n clips, K at least 2
-        shrink: fraction of the mean variance between views that is added in every direction, against directions whose
-            variance is estimated as nearly zero
+        shrink: regularisation: fraction of the mean variance between views that is added in every direction, because
+            some directions have an estimated variance of nearly zero
     Columns beyond d are zero.
     """
     n, each, d = views.shape
@@ -116,9 +117,9 @@ def train_projection(
     """Train a `ProjectionHead` with NT-Xent on two random views of each clip per step.
 
     Arguments:
-        views: [n, K, d], K of each of n clips, K at least 2, deviation 1 over all numbers
-        steps: of the optimizer, each with `batch` clips or all there are
-        noise: deviation of the Gaussian noise added to the input
+        views: [n, K, d], K of each of n clips, K at least 2, scaled to standard deviation 1
+        steps: of the optimizer, each with `batch` clips, or all of them if there are fewer
+        noise: standard deviation of the Gaussian noise added to the input
         temperature: of the softmax over cosines
         on_step: called after each step
     """
@@ -143,7 +144,7 @@ def train_projection(
 
 
 def _signed(directions: Tensor) -> Tensor:
-    """Each column with its largest number positive: an eigenvector's sign is arbitrary."""
+    """Flip columns so that their largest element is positive, because the sign of an eigenvector is arbitrary."""
     return directions * directions.gather(0, directions.abs().argmax(dim=0)[None]).sign()
 
 

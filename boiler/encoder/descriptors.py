@@ -1,8 +1,8 @@
 """Descriptors of a clip's log-mel spectrogram: six vectors that need no network.
 
-Input of each is the log-mel of one clip, float [F, M] (frames first, log10 of the magnitude, at least `MIN_FRAMES`
-frames). The clip counts as a loop, its end followed by its beginning, so that it hardly matters where in it a sound
-starts. The vectors have different scales; `boiler.encoder.joined_descriptors` weighs and joins them. All can be
+The input of each is the log-mel of one clip, float [F, M] (frames first, log10 of the magnitude, at least `MIN_FRAMES`
+frames). The clip is treated as a loop, its end followed by its beginning, so that it hardly matters where in it a sound
+starts. The vectors have different scales; `boiler.encoder.joined_descriptors` weights and joins them. All can be
 scripted and are stateless.
 """
 
@@ -18,7 +18,7 @@ from torchaudio.functional import create_dct
 
 N_COEFFICIENTS = 20
 FLOOR = 0.0
-"""log10 of the magnitude; what is below, 48 dB under a sine of full scale, is background and set to it."""
+"""log10 of the magnitude, 48 dB below a full-scale sine. Lower values are background noise and are set to it."""
 MIN_FRAMES = 4
 
 
@@ -28,7 +28,7 @@ def loop_frames(loudness: Tensor, frames: int) -> Tensor:
 
 
 def cut_longest_gap(loudness: Tensor, below: float) -> Tensor:
-    """The loop without its longest quiet stretch, starting after it.
+    """The loop without its longest quiet part, starting after it.
 
     A frame is quiet when its level is more than `below` (log10) under that of the loudest frame.
 
@@ -44,7 +44,7 @@ def cut_longest_gap(loudness: Tensor, below: float) -> Tensor:
 
 
 class MFCCContour(nn.Module):
-    """MFCC at 8 points, evenly spaced over the audible part whatever its length: what tells one word from another.
+    """MFCC at 8 points, evenly spaced over the audible part whatever its duration: distinguishes words.
 
     Shape: [F, M] to [8 * 20].
     """
@@ -70,7 +70,7 @@ class MFCCContour(nn.Module):
 
 
 class MFCCMoments(nn.Module):
-    """MFCC over the whole clip: mean, deviation, and the deviations of the first and second differences.
+    """MFCC over the whole clip: mean, standard deviation, and the deviations of the first and second differences.
 
     Shape: [F, M] to [4 * 20].
     """
@@ -119,7 +119,7 @@ class MFCCCovariance(nn.Module):
 
 
 class ModulationSpectrum(nn.Module):
-    """Modulation spectrum of each of 16 bands: of its level over some 2 s, from 0.5 to 15 Hz in 9 steps.
+    """Modulation spectrum of each of 16 bands: spectrum of its level over about 2 s, from 0.5 to 15 Hz in 9 steps.
 
     Shape: [F, M] to [16 * 9].
     """
@@ -145,9 +145,9 @@ class ModulationSpectrum(nn.Module):
 
 
 class PatchCodes(nn.Module):
-    """Soft assignment of the clip's patches, 8 frames (a quarter of a second) of the whole spectrum, to 256 codes.
+    """Soft assignment to 256 codes of the clip's patches, each 8 frames (a quarter of a second) of the whole spectrum.
 
-    For each code the square root of its mean, and of its maximum, over the patches.
+    The output is, for each code, the square root of its mean and of its maximum over the patches.
 
     Shape: [F, M] to [2 * 256].
     """
@@ -157,8 +157,8 @@ class PatchCodes(nn.Module):
     DIRECTIONS = 40
 
     def __init__(self, mean: Tensor, matrix: Tensor, codebook: Tensor, spread: Tensor) -> None:
-        """What `fit` returned: `mean` [8 * M] and `matrix` [8 * M, d] reduce a patch, `codebook` [K, d] are the centres
-        of k-means, `spread` [] is the mean squared distance of a patch to its centre."""
+        """The arguments are what `fit` returned: `mean` [8 * M] and `matrix` [8 * M, d] reduce a patch, `codebook`
+        [K, d] are the centres of k-means, `spread` [] is the mean squared distance of a patch to its centre."""
         super().__init__()
         self.floor = FLOOR
         self.frames = self.FRAMES
@@ -183,7 +183,7 @@ class PatchCodes(nn.Module):
         centred = patches - mean
         variances, directions = torch.linalg.eigh((centred.T @ centred).double() / len(patches))
         variances, directions = variances.flip(0)[: cls.DIRECTIONS], directions.flip(1)[:, : cls.DIRECTIONS]
-        # Half-whitened. A direction without variance (few sounds, or all alike) must not be amplified.
+        # Half-whitened. A direction without variance (few sounds, or very similar ones) must not be amplified.
         matrix = (directions * variances.clamp(min=1e-6 * float(variances[0]) + 1e-12) ** -0.25).float().contiguous()
         reduced = centred @ matrix
         codebook = k_means(reduced, cls.CODES, generator)
@@ -194,16 +194,17 @@ class PatchCodes(nn.Module):
 
     def forward(self, loudness: Tensor) -> Tensor:
         reduced = (_patches(loudness.clamp(min=self.floor), self.frames) - self.mean) @ self.matrix
-        # The negative squared distance, up to a term that softmax cancels.
+        # The negative squared distance, without a term that cancels out in the softmax.
         logits = 2 * (reduced @ self.codebook.T) - self.codebook.square().sum(dim=1)
         assignment = torch.softmax(logits / self.spread, dim=1)
         return torch.cat([assignment.mean(0), assignment.amax(0)]).sqrt()
 
 
 class PatchFilters(nn.Module):
-    """Response to 256 filters of 8 frames by 20 bands, the largest over all pitches.
+    """Responses to 256 filters of 8 frames by 20 bands, each the largest over all positions on the mel axis.
 
-    The filters are fitted to the sounds; for each the square root of its mean, and of its maximum, over time.
+    The filters are fitted to the sounds. The output is, for each filter, the square root of its mean and of its maximum
+    over time.
 
     Shape: [F, M] to [2 * 256].
     """
@@ -213,7 +214,7 @@ class PatchFilters(nn.Module):
     FILTERS = 256
 
     def __init__(self, filters: Tensor) -> None:
-        """What `fit` returned: `filters` [256, 1, 8, 20]."""
+        """`filters`: [256, 1, 8, 20], as `fit` returned them."""
         super().__init__()
         self.floor = FLOOR
         self.frames = self.FRAMES
@@ -234,7 +235,7 @@ class PatchFilters(nn.Module):
             frame = _randint(len(clip) - cls.FRAMES + 1, generator)
             band = _randint(clip.shape[1] - cls.BANDS + 1, generator)
             patch = clip[frame : frame + cls.FRAMES, band : band + cls.BANDS]
-            if float(patch.std()) > 0.1:  # otherwise background, which has no structure
+            if float(patch.std()) > 0.1:  # otherwise it is background, which has no structure
                 chosen.append((patch - patch.mean()).flatten())
                 if len(chosen) == patches:
                     break
@@ -273,7 +274,7 @@ def k_means(rows: Tensor, k: int, generator: torch.Generator, rounds: int = 12) 
 
 
 def _patches(loudness: Tensor, frames: int) -> Tensor:
-    """Every stretch of `frames` frames of the loop. Shape: [F, M] to [F, M * frames]."""
+    """Every run of `frames` consecutive frames of the loop. Shape: [F, M] to [F, M * frames]."""
     return loop_frames(loudness, loudness.shape[0] + frames - 1).unfold(0, frames, 1).flatten(1)
 
 

@@ -1,12 +1,13 @@
-"""The best encoder without training: six descriptors, joined by what is fitted to the folder in a minute or two.
+"""The best encoder without a checkpoint: six descriptors, weighted and joined by a head that is fitted to the folder in
+a minute or two.
 
-The descriptors (`boiler.encoder.descriptors`) are computed of the clip itself, not of its repetitions in the window.
-How they are weighed and joined is fitted, without labels, to what the folder's sounds have in common with altered
-copies of themselves (`boiler.encoder.contrastive_head`).
+The descriptors (`boiler.encoder.descriptors`) are computed from the clip itself, not from its repetitions in the
+window. The head is fitted without labels, to what the folder's sounds have in common with altered copies of themselves
+(`boiler.encoder.contrastive_head`).
 
 Good for a first index, and for short sounds. Measured, P@1 / P@10 / mAP (exp/records/encoders.md): ESC-10
-.84 / .79 / .68, spoken digits of other speakers .87 / .86 / .66; fitting to 3,400 clips takes about a minute of one
-core, a window 2 to 6 ms.
+.84 / .79 / .68, spoken digits of other speakers .87 / .86 / .66; on one core, fitting to 3,400 clips takes about a
+minute, and embedding a window 2 to 6 ms.
 """
 
 from __future__ import annotations
@@ -28,13 +29,13 @@ from boiler.model.mel import LogMel, MelSettings
 from boiler.progress import Meter, meter
 
 MAX_CLIPS = 4000
-"""Windows that are fitted to; further ones are not read."""
+"""The maximum number of windows to fit to; further ones are not read."""
 N_VIEWS = 4
 DIMS_PER_DESCRIPTOR = 128
-"""Principal components kept of each descriptor before they are joined."""
+"""Number of principal components kept of each descriptor before they are joined."""
 STEPS = 500
 FLOOR = 1e-2
-"""Of the log-mel. The descriptors have a higher floor of their own; what a view raises above that must be there."""
+"""Floor of the log-mel. The descriptors have a higher one, but a view may raise lower values above that."""
 SEED = 0
 NAME = "descriptors"
 
@@ -81,7 +82,7 @@ class JoiningHead(nn.Module):
 
 
 class JoinedDescriptors(Fitted):
-    """Six descriptors, weighed and joined by contrast; see the module. D = 192, no checkpoint needed.
+    """Six descriptors, joined by a contrastive head; see the module. D = 192, no checkpoint needed.
 
     Before `fit` it is a random projection.
     """
@@ -108,7 +109,7 @@ class JoinedDescriptors(Fitted):
         """The log-mel [F, M] of the first `length` samples of a window [T], the clip that is repeated in it."""
         frames = (length + self.hop_samples - 1) // self.hop_samples
         frames = max(self.min_frames, min(frames, waveform.shape[0] // self.hop_samples))
-        # One hop more than the frames kept, so that the last of them is as it is in the whole window.
+        # One hop more than the frames that are kept, so that the last frame is the same as in the whole window.
         samples = waveform[: (frames + 1) * self.hop_samples]
         loudness: Tensor = self.mel(samples[None, None])
         return loudness[0, 0, :, :frames].T
@@ -124,13 +125,12 @@ class JoinedDescriptors(Fitted):
         return torch.stack(vectors)
 
     def fit(self, waveforms: Iterable[Tensor], *, is_enough: Callable[[int], bool] = lambda n: False) -> None:
-        """See `Fitted`. 15 ms (a short sound) to 150 ms (a full window) of one core each, and 10 s at the end; 200 MB
-        at most.
+        """See `Fitted`. On one core it takes 15 ms (a short sound) to 150 ms (a full window) per window, and 10 s at
+        the end; at most 200 MB.
 
-        Arguments: `is_enough`: called with the number of windows done, after each; once it is true, the rest is left
-        out.
+        is_enough: called after each window with the number of windows done; once it returns True, the rest is skipped
 
-        Raises: BoilerError: there is no window.
+        Raises: BoilerError: there are no windows.
         """
         device = self.head.mean.device
         self.cpu()
@@ -145,7 +145,7 @@ class JoinedDescriptors(Fitted):
                 if len(clips) >= MAX_CLIPS:
                     break
             if not clips:
-                raise BoilerError("there is no sound to learn from: give a folder with at least one that is not silent")
+                raise BoilerError("there is no sound to fit to: give a folder with at least one that is not silent")
             generator = torch.Generator().manual_seed(SEED)
             self.descriptors = self._fit_descriptors(clips, generator)
             with meter(f"learning from {len(clips)} windows", len(clips) + STEPS) as progress:
@@ -165,7 +165,7 @@ class JoinedDescriptors(Fitted):
         progress: Meter,
         is_enough: Callable[[int], bool],
     ) -> list[Tensor]:
-        """For each descriptor [n, 1 + N_VIEWS, d]: of each clip, and of its views."""
+        """For each descriptor [n, 1 + N_VIEWS, d]: its values for each clip and for the views of the clip."""
         rows: list[list[Tensor]] = []
         for clip in clips:
             loudness = clip.float()

@@ -1,13 +1,13 @@
 """The most accurate encoder: `PooledVQVAE` and `JoinedDescriptors` joined.
 
-The two make different mistakes: the first is better on long sounds, where texture counts, the second on short ones,
-where the contour in time does. Their vectors are joined and projected onto their principal components, without
-whitening. Everything is fitted to the training sounds and kept in the checkpoint.
+The two make different errors: the first is better on long sounds, where texture matters, the second on short ones,
+where the contour over time does. Their vectors are joined and projected onto their principal components, without
+whitening. Everything is fitted to the training sounds and stored in the checkpoint.
 
 Measured after 20 minutes of training on one core, three seeds, P@1 / P@10 / mAP (exp/records/training.md): ESC-10
 .916 / .859 / .770, spoken digits of other speakers .880 / .857 / .622. On clips and voices held out of training:
 .887 / .728 / .730 and .738 / .731 / .591, where MFCC statistics have .713 / .541 / .542 and .554 / .498 / .360.
-10 ms of one core a window.
+On one core it takes 10 ms per window.
 """
 
 from __future__ import annotations
@@ -28,11 +28,12 @@ from boiler.model.vqvae import VQVAE2
 DIM = 256
 NAME = "joined"
 DESCRIPTOR_WEIGHT = 0.7
-"""Of the descriptors' vector beside the network's: 1 is better for digits, 0.5 for sounds with silence around them."""
+"""Weight of the descriptors relative to the network: 1 is better for digits, 0.5 for sounds with silence around
+them."""
 
 
 class JoinedVQVAE(TrimmedVQVAEEncoder):
-    """`PooledVQVAE` and `JoinedDescriptors` in one, D = 256."""
+    """`PooledVQVAE` and `JoinedDescriptors` joined, D = 256."""
 
     def __init__(self, pt_path: str | os.PathLike[str] | None, device: str = "cpu") -> None:
         network, contents = load_network(pt_path)

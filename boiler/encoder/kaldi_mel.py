@@ -1,6 +1,7 @@
 """Kaldi's log-mel filter bank on a whole batch: the front end that the Audio Spectrogram Transformer was trained with.
 
-`torchaudio.compliance.kaldi.fbank` computes the same of one sound at a time; this traces, exports and takes batches.
+`torchaudio.compliance.kaldi.fbank` computes the same for one sound at a time; this module takes batches, and can be
+traced and exported.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class KaldiMel(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         frames = waveform.unfold(1, self.frame_samples, self.hop_samples)
         frames = frames - frames.mean(dim=2, keepdim=True)
-        # The sample before the first of a frame is taken to be like it.
+        # The sample before the first one of a frame counts as equal to it.
         before = torch.cat([frames[..., :1], frames[..., :-1]], dim=2)
         frames = functional.pad((frames - self.preemphasis * before) * self.taper, (0, self.n_fft - self.frame_samples))
         power = torch.fft.rfft(frames).abs().square()

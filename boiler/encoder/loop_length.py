@@ -1,8 +1,8 @@
 """The length of a clip that was repeated to fill its window.
 
-A clip shorter than a window is repeated, sample for sample, and the encoder gets the window only. The last copy is cut
-off, so an average over the window counts the beginning of the clip more than its end. Because the repetition is exact,
-the length of the clip can be recovered exactly.
+A clip shorter than a window is repeated, sample for sample, and the encoder gets the window only. The last copy is
+truncated, so an average over the window gives the beginning of the clip more weight than its end. Because the
+repetition is exact, the length of the clip can be recovered exactly.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import torch
 from torch import Tensor
 
 NEEDLE_SAMPLES = 16
-"""Length of the sequence that is searched for. A shorter one matches by chance, a longer one costs time."""
+"""Length of the sequence that is searched for. A shorter one matches by chance, a longer one takes more time."""
 MAX_CANDIDATES = 256
 """Matches that are verified. With more (a square wave, say) the window counts as one clip."""
 SHORTEST_COPY = 64
-"""The last copy, which is cut off, is at least this fraction of the window: a few samples repeat by chance."""
+"""The truncated last copy is at least 1 / `SHORTEST_COPY` of the window: a few samples repeat by chance."""
 LEVELS = 2.0**24
-"""Quantisation of samples for hashing, up to the loudest."""
+"""Number of quantisation levels of samples for hashing, relative to the peak."""
 FACTOR = 1_664_525
 ADDEND = 1_013_904_223
-"""Of a linear congruential generator modulo 2**32; any odd numbers without a pattern would do."""
+"""Constants of a linear congruential generator modulo 2**32; any irregular odd numbers would do."""
 
 
 def loop_lengths(waveform: Tensor) -> list[int]:
@@ -40,7 +40,7 @@ def loop_length(waveform: Tensor, needle_samples: int = NEEDLE_SAMPLES, max_cand
     1000
     """
     length = waveform.shape[0]
-    # The end of a repeated clip is a copy of something before it. The needle is taken at the loudest place near the
+    # The end of a repeated clip is a copy of samples before it. The needle is taken at the loudest position near the
     # end: loud samples match few others, silence matches many. If that fails, a longer end is tried.
     for part in (64, 8, 1):
         end = max(length // part, needle_samples)
@@ -67,8 +67,8 @@ def clip_lengths(
 ) -> Tensor:
     """`loop_lengths` as one computation over all windows and every P, without a loop, so that it traces and exports.
 
-    On a CPU `loop_lengths` is four times as fast. A square wave has the length of its period, where `loop_lengths`
-    gives up. A repetition shorter than the last 64th of the window is not counted, nor one that is silent.
+    On a CPU `loop_lengths` is four times as fast. For a square wave this returns its period, while `loop_lengths`
+    returns T. A repetition that is silent or shorter than the last 64th of the window is not counted.
 
     Shape: float [N, 1, T] to int64 [N].
 

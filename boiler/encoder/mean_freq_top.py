@@ -1,8 +1,8 @@
 """Features of the top level, averaged over time in each of its four rows of frequency.
 
-Good for overall timbre with low and high frequencies kept apart; blind to order and to rare events.
+Good for overall timbre, with low and high frequencies kept apart; it ignores the order of events and rare events.
 
-Measured like `pooled`: ESC-10 .89 / .85 / .75, digits .73 / .70 / .49; 5 ms a window.
+Measured like `pooled`: ESC-10 .89 / .85 / .75, digits .73 / .70 / .49; 5 ms per window.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
 """MFCC statistics: the classic baseline, and a first index without any training.
 
 Good for a first look at a folder and as the baseline of an evaluation: it captures timbre and its variation, not words
-or melodies. Mean and deviation of 20 MFCC over the window, and the deviations of their first and second differences;
-half-whitened with statistics of the folder, so that no coefficient dominates the others.
+or melodies. The vector is the mean and standard deviation of 20 MFCC over the window, and the deviations of their first
+and second differences; half-whitened with statistics of the folder, so that no coefficient dominates the others.
 
 Measured, P@1 / P@10 / mAP (exp/records/encoders.md): ESC-10 .78 / .65 / .50, spoken digits of other speakers
-.62 / .59 / .38; 4 ms of one core a window, nearly all of it the mel spectrogram.
+.62 / .59 / .38; 4 ms per window on one core, nearly all of it for the mel spectrogram.
 Source: Davis and Mermelstein, 1980 (MFCC); the statistics are the usual "bag of frames" summary.
 """
 
@@ -24,8 +24,8 @@ from boiler.model.mel import LogMel, MelSettings
 
 N_COEFFICIENTS = 20
 FLOOR = 1.0
-"""Smaller magnitudes are set to this. What is 48 dB under a sine of full scale is background, and without a floor its
-cepstrum would count as much as that of the sound (it costs .03 of P@1 on both sets)."""
+"""Magnitudes are clamped to at least this, 48 dB below a full-scale sine. Without a floor, the cepstrum of background
+noise would count as much as that of the sound (it costs .03 of P@1 on both sets)."""
 
 
 class MFCCStatistics(nn.Module):

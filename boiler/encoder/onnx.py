@@ -1,9 +1,10 @@
-"""Any ONNX model as an encoder, run by onnxruntime: a waveform in, a vector out; or a log-mel spectrogram in.
+"""Any ONNX model as an encoder, run by onnxruntime. The input is a waveform or a log-mel spectrogram, the output a
+vector.
 
-The rate and the window are given by the user, or by the file itself, where boiler wrote it (`boiler export --onnx`).
-With the option `n_mels` the model is given a log-mel spectrogram in place of the waveform; `n_fft`, `hop_samples`,
-`low_hz`, `high_hz`, `power`, `log` (`ln`, `log10` or `db`), `offset` (added before the logarithm) and `layout` (`NMF`,
-`NFM`, `N1MF` or `N1FM`: M bands, F frames) say which one.
+Sampling rate and window are given by the user, or read from the file if boiler wrote it (`boiler export --onnx`). With
+the option `n_mels` the input of the model is a log-mel spectrogram instead of the waveform, with the parameters
+`n_fft`, `hop_samples`, `low_hz`, `high_hz`, `power`, `log` (`ln`, `log10` or `db`), `offset` (added before the
+logarithm) and `layout` (`NMF`, `NFM`, `N1MF` or `N1FM`: M bands, F frames).
 
     $ boiler index ~/sounds ONNXEncoder --pt_path mine.onnx --sample_rate_hz 16000 --window_s 1
     $ boiler index ~/sounds ONNXEncoder --pt_path mel.onnx --sample_rate_hz 22050 --window_s 3 \
@@ -29,7 +30,7 @@ from torchaudio.transforms import MelSpectrogram
 from boiler.arrays import Float32Array
 from boiler.audio.windows import WindowSpec
 from boiler.encoder import Encoder
-from boiler.encoder.torchscript import spec_of
+from boiler.encoder.torchscript import model_window_spec
 from boiler.errors import CheckpointError, SettingsError
 
 ATTACHED = "encoder.onnx"
@@ -40,7 +41,8 @@ LAYOUTS = ("NMF", "NFM", "N1MF", "N1FM")
 
 @dataclass(frozen=True)
 class LogMelOptions:
-    """The spectrogram that a model reads. `high_hz` 0: half the rate. `power`: 1 magnitude, 2 power."""
+    """The parameters of a model's input spectrogram. `high_hz` 0: half the sampling rate. `power`: 1 magnitude, 2
+    power."""
 
     n_mels: int
     n_fft: int = 1024
@@ -53,10 +55,10 @@ class LogMelOptions:
     layout: str = "NMF"
 
     @classmethod
-    def of_options(cls, options: Mapping[str, Any]) -> LogMelOptions | None:
-        """From options as words; None where there is no `n_mels`.
+    def from_options(cls, options: Mapping[str, Any]) -> LogMelOptions | None:
+        """Parse options, whose values may be text; None if there is no `n_mels`.
 
-        Raises: SettingsError: a value that cannot be.
+        Raises: SettingsError: an invalid value.
         """
         given = {name: value for name, value in options.items() if value is not None}
         if "n_mels" not in given:
@@ -80,7 +82,7 @@ class LogMelOptions:
 
 
 class LogMelInput(nn.Module):
-    """Waveforms to what a model reads. Shape: [N, T] to [N, M, F], or as `layout` says."""
+    """Waveforms to the input spectrograms of a model. Shape: [N, T] to [N, M, F], or as `layout` says."""
 
     def __init__(self, options: LogMelOptions, sample_rate_hz: int) -> None:
         super().__init__()
@@ -106,7 +108,7 @@ class LogMelInput(nn.Module):
 
 
 class OnnxSession(nn.Module):
-    """A model in onnxruntime. It runs on one thread; several threads may use it at once."""
+    """A model in onnxruntime. It runs on one thread, and is thread-safe."""
 
     def __init__(self, model: bytes, name: str, mel: LogMelInput | None = None) -> None:
         super().__init__()
@@ -116,7 +118,7 @@ class OnnxSession(nn.Module):
         settings.log_severity_level = 3
         try:
             self._model = runtime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-        except Exception as error:  # its own kinds, by what is wrong with the file
+        except Exception as error:  # onnxruntime has many kinds of its own
             reason = (str(error).strip().splitlines() or ["no reason given"])[0]
             raise CheckpointError(f"{name}: onnxruntime cannot load it ({reason})") from error
         inputs = self._model.get_inputs()
@@ -128,7 +130,7 @@ class OnnxSession(nn.Module):
 
     @property
     def metadata(self) -> dict[str, str]:
-        """What its maker wrote into it."""
+        """The metadata of the model file."""
         return dict(self._model.get_modelmeta().custom_metadata_map)
 
     def forward(self, waveform: Tensor) -> Tensor:
@@ -136,7 +138,8 @@ class OnnxSession(nn.Module):
         return torch.from_numpy(self.embed(waveform[:, 0].detach().cpu().float().numpy()))
 
     def embed(self, samples: Float32Array) -> Float32Array:
-        """Shape: [B, T] to [B, D], unit length. Raises: CheckpointError: it makes no vectors of them."""
+        """The vectors of windows. Shape: [B, T] to [B, D], unit length. Raises: CheckpointError: its output is not
+        vectors."""
         at_once = self._input.shape[0] if self._input.shape and isinstance(self._input.shape[0], int) else len(samples)
         if len(self._input.shape) == 1:  # one waveform, without a batch
             at_once = 1
@@ -164,13 +167,13 @@ class OnnxSession(nn.Module):
             out = out.mean(axis=1)
         if out.ndim != 2 or len(out) != len(samples):
             raise CheckpointError(
-                f"{self._name}: makes {list(out.shape)} of {len(samples)} windows, not vectors [N, D]"
+                f"{self._name}: returns the shape {list(out.shape)} for {len(samples)} windows, not vectors [N, D]"
             )
         return out
 
 
 class ONNXEncoder(Encoder):
-    """An ONNX model of anybody's; see the module. An output [N, F, D] is averaged over F."""
+    """Any ONNX model; see the module. An output [N, F, D] is averaged over F."""
 
     needs_checkpoint: ClassVar[bool] = True
     checkpoint_hint: ClassVar[str] = "an ONNX model (--pt_path FILE.onnx)"
@@ -193,9 +196,9 @@ class ONNXEncoder(Encoder):
         offset: float | str | None = None,
         layout: str | None = None,
     ) -> None:
-        """`device` is not used: onnxruntime runs it on the processor."""
+        """`device` is ignored: onnxruntime runs the model on the CPU."""
         self._model = _read(pt_path)
-        options = LogMelOptions.of_options(
+        options = LogMelOptions.from_options(
             {
                 "n_mels": n_mels,
                 "n_fft": n_fft,
@@ -225,15 +228,15 @@ class ONNXEncoder(Encoder):
         return vectors
 
     def saved_module(self) -> nn.Module:
-        return RunElsewhere(self.dim)
+        return ONNXPlaceholder(self.dim)
 
     def attachments(self) -> dict[str, bytes]:
-        said = {"sample_rate_hz": self.sample_rate_hz, "mel": self._options and asdict(self._options)}
-        return {ATTACHED: self._model, SETTINGS_ATTACHED: json.dumps(said).encode()}
+        settings = {"sample_rate_hz": self.sample_rate_hz, "mel": self._options and asdict(self._options)}
+        return {ATTACHED: self._model, SETTINGS_ATTACHED: json.dumps(settings).encode()}
 
 
-class RunElsewhere(nn.Module):
-    """What stands in `encoder.pt` beside a model that onnxruntime runs."""
+class ONNXPlaceholder(nn.Module):
+    """The module of an `encoder.pt` whose model, an attachment, is run by onnxruntime."""
 
     def __init__(self, dim: int) -> None:
         super().__init__()
@@ -243,10 +246,10 @@ class RunElsewhere(nn.Module):
         raise RuntimeError("this encoder is run by onnxruntime: open it with boiler.encoder.runtime")
 
 
-def session_of(model: bytes, settings: bytes, name: str) -> OnnxSession:
-    """The session of what `ONNXEncoder.attachments` kept."""
-    said = json.loads(settings)
-    mel = None if said["mel"] is None else LogMelInput(LogMelOptions(**said["mel"]), said["sample_rate_hz"])
+def open_session(model: bytes, settings: bytes, name: str) -> OnnxSession:
+    """The session of a model, from the two files of `ONNXEncoder.attachments`. `name`: for errors."""
+    stored = json.loads(settings)
+    mel = None if stored["mel"] is None else LogMelInput(LogMelOptions(**stored["mel"]), stored["sample_rate_hz"])
     return OnnxSession(model, name, mel)
 
 
@@ -255,7 +258,7 @@ def onnxruntime() -> Any:
     try:
         return importlib.import_module("onnxruntime")
     except ImportError as error:
-        raise CheckpointError("ONNX models take onnxruntime: pip install 'boiler[onnx]'") from error
+        raise CheckpointError("ONNX models need onnxruntime: pip install 'boiler[onnx]'") from error
 
 
 def _read(pt_path: str | os.PathLike[str] | None) -> bytes:
@@ -266,5 +269,5 @@ def _read(pt_path: str | os.PathLike[str] | None) -> bytes:
 
 
 def _spec(model: bytes, sample_rate_hz: int | str | None, window_s: float | str | None, name: str) -> WindowSpec:
-    said = {} if sample_rate_hz is not None and window_s is not None else OnnxSession(model, name).metadata
-    return spec_of(said, sample_rate_hz, window_s, name)
+    stated = {} if sample_rate_hz is not None and window_s is not None else OnnxSession(model, name).metadata
+    return model_window_spec(stated, sample_rate_hz, window_s, name)

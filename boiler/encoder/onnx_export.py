@@ -1,9 +1,10 @@
-"""Encoders of boiler's own as ONNX models: waveforms in, vectors out, the front end inside.
+"""Exports boiler's own encoders as ONNX models: waveforms in, vectors out, front end included.
 
 >>> export_onnx(encoder.create("MFCCStats"), Path("mfcc.onnx"))  # doctest: +SKIP
 
-Such a file says its rate and window itself, so `ONNXEncoder` takes it without options. `JoinedVQVAE` and
-`JoinedDescriptors` cannot be exported: their descriptors are computed clip by clip, in lengths that the sound decides.
+Such a file contains its sampling rate and window, so `ONNXEncoder` needs no options for it. `JoinedVQVAE` and
+`JoinedDescriptors` cannot be exported: their descriptors are computed clip by clip, with lengths that depend on the
+sound.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class BatchedPooled(nn.Module):
 
 
 def export_onnx(made: Encoder, path: Path) -> None:
-    """Write an encoder as `path`, replacing it whole or not at all. It takes any batch of its windows, and has in its
-    metadata `encoder`, `sample_rate_hz`, `window_samples` and `dim`.
+    """Write an encoder to `path`, atomically. The model takes batches of any size; its metadata are `encoder`,
+    `sample_rate_hz`, `window_samples` and `dim`.
 
     Shape: `waveform` float32 [N, 1, T] to `vector` float32 [N, D].
 
@@ -59,7 +60,7 @@ def export_onnx(made: Encoder, path: Path) -> None:
         try:
             importlib.import_module(name)
         except ImportError as error:
-            raise CheckpointError(f"exporting takes {name}: pip install 'boiler[onnx]'") from error
+            raise CheckpointError(f"exporting needs {name}: pip install 'boiler[onnx]'") from error
     module = BatchedPooled(made) if isinstance(made, PooledVQVAE) else made
     example = torch.rand(2, 1, made.window_samples)
     quiet = logging.getLogger("torch.onnx")
@@ -67,7 +68,7 @@ def export_onnx(made: Encoder, path: Path) -> None:
     quiet.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the exporter's own libraries
+            warnings.simplefilter("ignore")  # from libraries of the exporter
             program: Any = torch.onnx.export(
                 module.eval(),
                 (example,),

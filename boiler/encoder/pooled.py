@@ -6,7 +6,7 @@ total variance, and the result is half-whitened. Scales and whitening are fitted
 training.
 
 Measured after 20 minutes of training on one core, P@1 / P@10 / mAP (exp/records/training.md): ESC-10 .91 / .85 / .75,
-spoken digits of other speakers .82 / .77 / .50; 6 ms of one core a window.
+spoken digits of other speakers .82 / .77 / .50; 6 ms per window on one core.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from boiler.model.vqvae import TOP_ROWS, VQVAE2, FeatureMaps, mean_max_pool
 
 DIM = 256
 POWER = 0.4
-"""Of the whitening: 0.25 is better for long sounds, 0.5 for short ones, by .01 either way."""
+"""Power of the whitening: 0.25 is better for long sounds, 0.5 for short ones, by .01 each."""
 NAME = "pooled"
 
 
 class PooledFeatures(nn.Module):
-    """`FeatureMaps` to three features, each `[N, D_i]`: coarse, fine, projection."""
+    """`FeatureMaps` to three feature vectors, each `[N, D_i]`: coarse, fine, projection."""
 
     def __init__(self, network: VQVAE2) -> None:
         super().__init__()

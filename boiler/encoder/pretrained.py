@@ -1,7 +1,7 @@
-"""Models of the `transformers` library, found and hashed: a local directory, or a name on the Hugging Face hub.
+"""Finds, hashes and loads models of the `transformers` library: a local directory, or a name on the Hugging Face hub.
 
-A directory is read as it is. A name is looked up in the local cache first, and only when it is not there on the hub; so
-what was used once works offline. Only weights in safetensors are read, and no code that comes with a model is run.
+A name is looked up in the local cache first, and on the hub only if it is not there; so a model that was used once
+works offline. Only weights in safetensors are read, and code that comes with a model is never run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from boiler import files
 from boiler.errors import CheckpointError
 
 HASHED = ("*.json", "*.safetensors")
-"""Of a model's files, those that decide what it computes."""
+"""The files of a model that determine what it computes."""
 
 
 def transformers() -> Any:
@@ -25,20 +25,20 @@ def transformers() -> Any:
         return importlib.import_module("transformers")
     except ImportError as error:
         raise CheckpointError(
-            "encoders of transformers' models take that library: pip install 'boiler[transformers]'"
+            "this encoder needs the library transformers: pip install 'boiler[transformers]'"
         ) from error
 
 
-def snapshot(name: str | os.PathLike[str]) -> Path:
-    """The directory of a model: `name` itself, where it is one, else what the hub's cache holds of it, downloaded when
-    it is not there.
+def model_directory(name: str | os.PathLike[str]) -> Path:
+    """The directory of a model: `name` itself if it is one, else that in the cache of the hub, to which the model is
+    downloaded if it is not there yet.
 
-    Raises: CheckpointError: there is none, neither here nor there.
+    Raises: CheckpointError: there is no such model, or it cannot be downloaded.
     """
     path = Path(name)
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise CheckpointError(f"{path}: there is no config.json in it: give the directory of a transformers' model")
+            raise CheckpointError(f"{path}: has no config.json: give the directory of a model of transformers")
         return path
     transformers()
     hub: Any = importlib.import_module("huggingface_hub")
@@ -48,16 +48,16 @@ def snapshot(name: str | os.PathLike[str]) -> Path:
             return Path(
                 hub.snapshot_download(os.fspath(name), local_files_only=local_only, allow_patterns=list(HASHED))
             )
-        except Exception as error:  # of a dozen kinds, by what is wrong with name, cache, network or account
+        except Exception as error:  # a dozen kinds, for a wrong name, cache, network or account
             failed = error
     raise CheckpointError(
-        f"{os.fspath(name)}: is no directory, not in the local cache of the hub, and cannot be fetched "
+        f"{os.fspath(name)}: is not a directory, not in the local cache of the hub, and cannot be downloaded "
         f"({(str(failed).splitlines() or ['no reason given'])[0]})"
     ) from failed
 
 
-def sha256_of(directory: Path) -> str:
-    """One hash over the files that decide what the model computes, by name and content."""
+def model_sha256(directory: Path) -> str:
+    """One SHA-256, in hex, over the names and contents of the files that determine what the model computes."""
     digest = hashlib.sha256()
     found = sorted(path for pattern in HASHED for path in directory.glob(pattern) if path.is_file())
     for path in found:
@@ -65,13 +65,13 @@ def sha256_of(directory: Path) -> str:
     return digest.hexdigest()
 
 
-def load(kind: str, directory: Path, **settings: Any) -> Any:
-    """`transformers.KIND.from_pretrained(directory)`, from its files alone.
+def load_pretrained(kind: str, directory: Path, **settings: Any) -> Any:
+    """`transformers.KIND.from_pretrained(directory)`, from local files only.
 
-    Raises: CheckpointError: it holds no such model.
+    Raises: CheckpointError: the directory has no such model.
     """
     try:
         return getattr(transformers(), kind).from_pretrained(directory, local_files_only=True, **settings)
     except (OSError, ValueError, KeyError, RuntimeError, TypeError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{directory}: holds no {kind} that transformers can load ({reason})") from error
+        raise CheckpointError(f"{directory}: has no {kind} that transformers can load ({reason})") from error

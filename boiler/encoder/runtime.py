@@ -1,4 +1,4 @@
-"""Run an encoder on numpy arrays. Everything that embeds goes through `EncoderRuntime`.
+"""Runs an encoder on numpy arrays. All embedding in boiler uses `EncoderRuntime`.
 
 >>> runtime = EncoderRuntime.load("exp/esc10/MFCCStats/encoder.pt")  # doctest: +SKIP
 >>> runtime.embed(windows).shape, runtime.window_spec.window_s  # doctest: +SKIP
@@ -22,8 +22,8 @@ from boiler.audio.windows import DEFAULT_WINDOWS, WindowSpec
 from boiler.model import checkpoint
 from boiler.model.device import single_threaded
 
-# On a CPU a small batch stays in its cache (MFCCStats on one core takes 2.9 ms a window in batches of 16, 1.5 in
-# batches of 2), and a batch of 16 takes 100 MB more memory.
+# On a CPU a small batch fits into the cache (MFCCStats on one core takes 2.9 ms per window in batches of 16, 1.5 ms in
+# batches of 2), and a batch of 16 needs 100 MB more memory.
 CPU_BATCH = 2
 
 OLD_METHODS = {"activations": "presence"}
@@ -33,7 +33,7 @@ OLD_METHODS = {"activations": "presence"}
 class EncoderRuntime:
     """An encoder, its header and the device it runs on. Safe to call from several threads.
 
-    Attributes: `header`, what an `encoder.pt` says about itself.
+    Attributes: `header`, the header of the `encoder.pt`.
     """
 
     def __init__(self, module: nn.Module, header: Mapping[str, Any] | None = None, device: str = "cpu") -> None:
@@ -54,12 +54,12 @@ class EncoderRuntime:
 
             model = checkpoint.attachment(path, onnx.ATTACHED)
             settings = checkpoint.attachment(path, onnx.SETTINGS_ATTACHED)
-            return cls(onnx.session_of(model, settings, str(path)), header)
+            return cls(onnx.open_session(model, settings, str(path)), header)
         return cls(module, header, device)
 
     @property
     def window_spec(self) -> WindowSpec:
-        """The windows that it takes. A file that does not say has the defaults."""
+        """The windows of its input; the defaults if the header lacks them."""
         return WindowSpec(
             self.header.get("sample_rate_hz", DEFAULT_WINDOWS.sample_rate_hz),
             self.header.get("window_samples", DEFAULT_WINDOWS.window_samples),
@@ -82,7 +82,7 @@ class EncoderRuntime:
         return vectors
 
     def activations(self, samples: Float32Array) -> Float32Array:
-        """Each code's share of each of F equal stretches of the windows. Shape: [B, T] to [B, K, F].
+        """The share of each code in each of F equal time steps. Shape: [B, T] to [B, K, F].
 
         Raises: AttributeError: not `has_activations`.
         """
@@ -103,8 +103,7 @@ class EncoderRuntime:
         if len(samples) > size:
             parts = [self.run(function, samples[start : start + size]) for start in range(0, len(samples), size)]
             return np.concatenate(parts)
-        # TF32 would change cosines by a thousandth from one GPU to the next. The flags are not thread-safe, and not
-        # needed on a CPU.
+        # With TF32, cosines differ by a thousandth between GPUs. They are not thread-safe, and not needed on a CPU.
         flags = torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
         with torch.inference_mode(), nullcontext() if self._device == "cpu" else flags:
             result = function(torch.from_numpy(samples).unsqueeze(1).to(self._device))
@@ -113,11 +112,12 @@ class EncoderRuntime:
 
     @contextmanager
     def parallel_embed(self) -> Iterator[Callable[[Float32Array], Float32Array]]:
-        """`embed` for bulk work: on a CPU, as many threads as torch may use, each with windows of its own.
+        """Context manager: `embed` for bulk work. On a CPU it uses as many threads as torch may, each for windows of
+        its own.
 
-        While decoders use the cores too, two threads that share one window mostly wait for each other (the joined
-        encoder on two busy cores: 47 ms of CPU time a window, and 16 this way). The vectors do not depend on the number
-        of threads, to the bit.
+        While decoders use the cores, too, two threads that share one window mostly wait for each other (the joined
+        encoder on two busy cores: 47 ms of CPU time per window, and 16 ms this way). The vectors do not depend on the
+        number of threads, to the bit.
         """
         if self._device != "cpu":
             yield self.embed

@@ -19,7 +19,7 @@ from boiler.model.vqvae import VQVAE2, FeatureMaps, NetworkSettings
 
 
 def load_network(pt_path: str | os.PathLike[str] | None) -> tuple[VQVAE2, Checkpoint]:
-    """The network of a checkpoint, in eval mode and without gradients, and the checkpoint's other contents.
+    """The network of a checkpoint, in eval mode and without gradients, and the checkpoint.
 
     Raises: `CheckpointError`: no path, no such file, or a network that this version cannot build.
     """
@@ -39,8 +39,8 @@ def build_network(contents: Checkpoint, pt_path: str | os.PathLike[str]) -> VQVA
         network.load_state_dict(contents.weights)
     except (TypeError, RuntimeError) as error:
         raise CheckpointError(
-            f"{os.fspath(pt_path)}: holds a network that this boiler cannot rebuild ({first_line(error)}). "
-            "Use the boiler that wrote it, or train again"
+            f"{os.fspath(pt_path)}: this version of boiler cannot build its network ({first_line(error)}). "
+            "Use the version that wrote it, or train again"
         ) from error
     return network
 
@@ -63,7 +63,7 @@ def fuse_batch_norms(module: nn.Module) -> nn.Module:
 class VQVAEEncoder(Encoder):
     """Base of encoders that start with the mel front end and the trunk of a network.
 
-    The network is changed in place (`fuse_batch_norms`): it belongs to the encoder from then on.
+    The network is modified in place (`fuse_batch_norms`), so it must not be used elsewhere.
     """
 
     needs_checkpoint: ClassVar[bool] = True
@@ -81,7 +81,7 @@ class VQVAEEncoder(Encoder):
 
 
 class TrimmedVQVAEEncoder(VQVAEEncoder):
-    """Base of those that pool over time, and therefore leave out the silence around a clip (`trim_silence`)."""
+    """Base of encoders that pool over time, and therefore remove the silence around a clip (`trim_silence`)."""
 
     def __init__(self, network: VQVAE2, dim: int) -> None:
         super().__init__(network, dim)
@@ -95,9 +95,9 @@ class TrimmedVQVAEEncoder(VQVAEEncoder):
 
 
 def encode_trimmed(network: VQVAE2, waveform: Tensor) -> FeatureMaps:
-    """The same by the network itself, for fitting: a `TrimmedVQVAEEncoder` must be fitted to what it will see.
+    """`TrimmedVQVAEEncoder.encode_trimmed` for a network, so that an encoder is fitted to the same features as it uses.
 
-    Shape: float `[N, 1, T]`.
+    Shape: float `[N, 1, T]` to `FeatureMaps`.
     """
     loudness = trim_silence(network.mel(waveform), loop_lengths(waveform), network.silence, network.mel.hop_samples)
     maps: FeatureMaps = network.trunk(network.scaled(loudness))

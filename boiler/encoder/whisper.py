@@ -1,9 +1,9 @@
-"""The encoder of Whisper: what a recogniser of speech sees in 30 s of sound at 16 kHz, without its decoder.
+"""The encoder half of Whisper, a speech recogniser, as an encoder of windows of 30 s at 16 kHz.
 
-Good for: speech, and what is said in it; drums and the like it hardly tells apart. `--pt_path` is a local directory
-that `transformers` saved, or a name on the hub such as openai/whisper-base. The vector is the mean over the positions
-in which the clip sounds: a clip that was repeated to fill the window is taken once; the rest is silence, as Whisper was
-trained, and is not counted.
+Good for speech and its content; it hardly distinguishes drums and similar sounds. `--pt_path` is a local directory that
+`transformers` saved, or a name on the hub such as openai/whisper-base. The vector is the mean over the positions of the
+clip: a clip that was repeated to fill the window is used once; the rest of the window is silence, as in the training of
+Whisper, and is not averaged.
 
 Source: Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision", 2022.
 """
@@ -23,9 +23,9 @@ from boiler.encoder.loop_length import clip_lengths
 
 SMALLEST = 1e-10
 RANGE = 8.0
-"""Of the logarithm (to ten): what is further below the loudest point counts as that."""
+"""Dynamic range, log10: lower values are raised to the maximum minus this."""
 SHORTEST_S = 0.1
-"""A shorter clip (a click, or a wave that repeats exactly) is taken several times, up to this."""
+"""A shorter clip (a click, or a wave that repeats exactly) is repeated up to this duration."""
 
 
 class WhisperMel(nn.Module):
@@ -56,28 +56,28 @@ class WhisperEncoder(Encoder):
     traced: ClassVar[bool] = True
 
     def __init__(self, pt_path: str | os.PathLike[str] | None, device: str = "cpu") -> None:
-        directory = pretrained.snapshot(pt_path or "")
-        model: Any = pretrained.load("WhisperModel", directory, attn_implementation="eager")
-        features: Any = pretrained.load("WhisperFeatureExtractor", directory)
+        directory = pretrained.model_directory(pt_path or "")
+        model: Any = pretrained.load_pretrained("WhisperModel", directory, attn_implementation="eager")
+        features: Any = pretrained.load_pretrained("WhisperFeatureExtractor", directory)
         super().__init__(model.config.d_model)
         self.sample_rate_hz = features.sampling_rate
         self.window_samples = features.n_samples
         bank = torch.as_tensor(features.mel_filters, dtype=torch.float32)
         self.mel = WhisperMel(bank, features.n_fft, features.hop_length)
         self.encoder = model.encoder
-        # A position of the encoder is two columns of the spectrogram: its second convolution takes every other.
+        # A position of the encoder is two columns of the spectrogram: its second convolution has stride 2.
         self.position_samples = 2 * features.hop_length
         self.shortest_samples = round(SHORTEST_S * features.sampling_rate)
         self.to(device)
 
     @classmethod
     def window_spec(cls, pt_path: str | os.PathLike[str] | None = None, **options: Any) -> WindowSpec:
-        features: Any = pretrained.load("WhisperFeatureExtractor", pretrained.snapshot(pt_path or ""))
+        features: Any = pretrained.load_pretrained("WhisperFeatureExtractor", pretrained.model_directory(pt_path or ""))
         return WindowSpec(features.sampling_rate, features.n_samples, features.n_samples / features.sampling_rate / 2)
 
     @classmethod
     def sha256_of(cls, pt_path: str | os.PathLike[str]) -> str:
-        return pretrained.sha256_of(pretrained.snapshot(pt_path))
+        return pretrained.model_sha256(pretrained.model_directory(pt_path))
 
     def forward(self, waveform: Tensor) -> Tensor:
         clip = clip_lengths(waveform)

@@ -1,8 +1,8 @@
 """Half-whitening: the last step of encoders whose features differ in scale.
 
-Principal components, each divided by a power of its deviation: 0 is plain PCA, 1 is full whitening, which amplifies the
-noise of the last components; one half was best wherever it was measured (+1 to +7 points of precision at 1). The
-moments are accumulated in one pass, in constant memory.
+Principal components, each divided by a power of its standard deviation: 0 is plain PCA, 1 is full whitening, which
+amplifies the noise of the last components; one half was best in all measurements (+1 to +7 points of precision at 1).
+The moments are accumulated in one pass, in constant memory.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from torch.nn.functional import normalize
 from boiler.errors import BoilerError
 
 MIN_VARIANCE_SHARE = 1e-9
-"""Of the first component's variance; components with less are rounding errors."""
+"""Components with a smaller fraction of the first component's variance are rounding errors."""
 
 
 def fit(features: Iterable[Tensor], dim: int, power: float = 0.5) -> dict[str, Tensor]:
     """Fit `mean` [D_in] and `matrix` [D_in, dim], float32 on the CPU, to batches of features [n, D_in].
 
     Deterministic; the sign of each component is fixed. If the features have fewer components than `dim` (few sounds, or
-    all alike), the missing columns are zero.
+    very similar ones), the missing columns are zero.
 
     Raises: BoilerError: there are no features.
     """
@@ -31,7 +31,7 @@ def fit(features: Iterable[Tensor], dim: int, power: float = 0.5) -> dict[str, T
     for batch in features:
         rows = batch.double().cpu()
         if count == 0:
-            # Sums are about the mean of the first batch: about zero, squares of large means would cost precision.
+            # Sums are relative to the mean of the first batch: relative to zero, squares of large means lose precision.
             origin = rows.mean(dim=0)
             total, products = torch.zeros_like(origin), origin.new_zeros(len(origin), len(origin))
         rows = rows - origin

@@ -15,7 +15,7 @@ A new engine is a class like `Engine`: add it to `ENGINES`, or name it as `modul
 >>> import numpy as np
 >>> from boiler import engine
 >>> vectors = engine.normalize(np.eye(3))
->>> kind = engine.find("exact")
+>>> kind = engine.find_engine("exact")
 >>> found = kind.build(vectors, engine.parse_parameters(kind, {})).query(vectors[:1], k=2)
 >>> found.rows.tolist(), found.distances.round(3).tolist()
 ([[0, 1]], [[0.0, 1.4140000343322754]])
@@ -35,6 +35,7 @@ import numpy as np
 import numpy.typing as npt
 
 from boiler.arrays import Float32Array, Int64Array
+from boiler.deprecated import module_getattr
 from boiler.errors import EngineError, UnknownNameError
 
 try:
@@ -102,7 +103,7 @@ class Engine(Protocol):
         """
 
 
-def find(name: str) -> type[Engine]:
+def find_engine(name: str) -> type[Engine]:
     """The class of an engine, by its name in `ENGINES` or as `module:Class`.
 
     Raises: UnknownNameError: no such name. EngineError: the class cannot be imported, or is not an engine.
@@ -141,7 +142,7 @@ def parse_parameters(kind: type[Engine], options: Mapping[str, Any], *, seed: in
 
     Raises: UnknownNameError: an option the engine does not have. EngineError: a value of another type or out of range.
 
-    >>> parse_parameters(find("annoy"), {"n_trees": "20"}, seed=7)
+    >>> parse_parameters(find_engine("annoy"), {"n_trees": "20"}, seed=7)
     AnnoyParameters(n_trees=20, search_k=None, seed=7)
     """
     types = get_type_hints(kind.Parameters)
@@ -198,8 +199,8 @@ def rerank_candidates(
 ) -> Neighbours:
     """The k nearest of the candidate rows of each query, by exact distance.
 
-    `query_of`: the query that each candidate belongs to, in rising order; None for a single query. Every query needs at
-    least k candidates, none of them twice.
+    `query_of`: the query that each candidate belongs to, ascending; None for a single query. Every query needs at least
+    k different candidates.
 
     The distance is the length of the difference, which for unit vectors is `sqrt(2 (1 - cos))` and stays accurate where
     the cosine is nearly 1.
@@ -216,13 +217,13 @@ def rerank_candidates(
 
 
 def empty_neighbours(n_queries: int, k: int) -> Neighbours:
-    """Zero-filled arrays for the result: returned as they are when there is no query or no row, else written into."""
+    """Zero-filled arrays for the result, to be written into; the result itself if there are no queries or no rows."""
     return Neighbours(np.zeros((n_queries, k), np.int64), np.zeros((n_queries, k), np.float32))
 
 
 def recall(found: Neighbours, truth: Neighbours) -> float:
-    """The share of `found` that is at least as near as the last of the true neighbours: rows at the same distance are
-    equally good. 0 if there are fewer neighbours than in `truth`, 1 if `truth` is empty.
+    """The fraction of `found` that is at least as near as the last of the true neighbours: rows at the same distance
+    are equally good. 0 if there are fewer neighbours than in `truth`, 1 if `truth` is empty.
 
     >>> truth = Neighbours(np.array([[4, 7]]), np.float32([[0.1, 0.2]]))
     >>> recall(Neighbours(np.array([[4, 9]]), np.float32([[0.1, 0.3]])), truth)
@@ -233,3 +234,6 @@ def recall(found: Neighbours, truth: Neighbours) -> float:
     if not truth.rows.size:
         return 1.0
     return float((found.distances <= truth.distances[:, -1:] + TOLERANCE).mean())
+
+
+__getattr__ = module_getattr(__name__, {"find": "find_engine"})

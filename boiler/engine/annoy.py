@@ -24,7 +24,7 @@ from boiler.errors import ModelDirError
 RECALL_WANTED = 0.99
 TREES_TRIED = (50, 100)
 SEARCH_FACTORS = (1, 4, 16, 64)
-"""Multiples of Annoy's own `search_k`, tried from narrow to wide."""
+"""Multiples of Annoy's default `search_k`, tried in this order."""
 OVER_FETCH = 2
 _TEST_QUERIES = 200
 _TEST_K = 10
@@ -108,10 +108,10 @@ class Annoy:
     def _query_one(self, query: Float32Array, k: int) -> Neighbours:
         wanted = min(OVER_FETCH * k + 8, len(self.vectors))
         search_k = self.parameters.search_k
-        # For more than 10 rows it is widened in proportion; -1 is Annoy's own, trees times rows.
+        # For more than 10 rows it grows in proportion; -1 is Annoy's default, trees times rows.
         search_k = -1 if search_k is None else max(search_k, search_k * k // _TEST_K)
         candidates = np.array(self._index.get_nns_by_vector(query, wanted, search_k), np.int64)
-        if len(candidates) < k:  # Annoy may return fewer than there are
+        if len(candidates) < k:  # Annoy may return fewer than k, even if there are more rows
             return Exact(self.vectors, once=True).query(query[None], k)
         return rerank_candidates(self.vectors, query[None], k, None, candidates)
 

@@ -1,17 +1,18 @@
 """Exact search: every row is compared. It answers while the index is small, and within any filter.
 
-Small indexes compare rows as bytes first (numkong: int8 dot products). The error that rounding to bytes can cause is
-bounded, so every row that could be among the nearest is kept, some dozens, and ranked again by its exact distance.
-Measured at 10,000 rows of 64 components on a busy machine: 31 microseconds for one query, 20 for each of eight; by
-numpy's matrix product 46 and 56.
+Small indexes compare rows as int8 first (numkong: int8 dot products). The error of rounding to int8 is bounded, so
+every row that could be among the nearest is kept, a few dozen, and ranked again by its exact distance. Measured at
+10,000 rows of 64 components on a busy machine: 31 microseconds for one query, 20 for each of eight; with numpy's matrix
+product 46 and 56.
 
-Larger indexes, and the rows of a filter, use faiss's scan, which reads the vectors once and keeps the best as it goes;
+Larger indexes, and the rows of a filter, use the scan of faiss, which reads the vectors once and keeps the best so far;
 many queries use one matrix product. The nearest are then selected by a threshold, which is several times cheaper than
 sorting.
 
-Every way keeps all rows within the rounding error of the k-th best, and reranks them by exact distance. A scan stays on
-the calling thread: by default faiss spreads one query over all cores, whose threads spin while they wait for each other
-(10,000 rows on two busy cores: 8,830 microseconds of processor time a query; on one thread 91).
+All methods keep every row within the rounding error of the k-th best, and rerank these by exact distance. A scan runs
+on
+the calling thread only: by default faiss distributes one query over all cores, whose threads spin while they wait for
+each other (10,000 rows on two busy cores: 8,830 microseconds of CPU time per query; on one thread 91).
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ _thread = threading.local()
 
 
 def _use_one_thread() -> None:
-    """OpenMP's number of threads is a setting of the calling thread."""
+    """Limit OpenMP to one thread, which is a setting of the calling thread."""
     if not getattr(_thread, "limited", False):
         faiss.omp_set_num_threads(1)
         _thread.limited = True
@@ -55,9 +56,9 @@ class ExactParameters:
 
 
 class Exact:
-    """Exact search over vectors. It saves nothing: the vectors are all it needs.
+    """Exact search over vectors. It saves nothing, because it needs the vectors only.
 
-    `once`: it will be queried a single time, so copying the rows to bytes does not pay.
+    `once`: it will be queried only once, so converting the rows to int8 is not worth the time.
     """
 
     name: ClassVar[str] = "exact"
@@ -66,7 +67,7 @@ class Exact:
     def __init__(self, vectors: Float32Array, *, once: bool = False) -> None:
         self.parameters = ExactParameters()
         self.recall_at_10: float | None = 1.0
-        # A plain array over the memory map: slices of the class `memmap` cost four times as much.
+        # A plain array over the memory map: slicing an `np.memmap` takes four times as long.
         self.vectors: Float32Array = np.ascontiguousarray(vectors, np.float32)
         # Twice the largest rounding error of a float32 product of unit vectors, in any order of summation.
         self._margin = 2 * (vectors.shape[1] + 2) * 2.0**-24
@@ -94,7 +95,7 @@ class Exact:
         return cls(vectors)
 
     def query(self, queries: Float32Array, k: int, among: Int64Array | None = None) -> Neighbours:
-        """The nearest rows of each query; with `among` (row numbers, rising), the nearest of those rows."""
+        """The nearest rows of each query; with `among` (row numbers, ascending), the nearest of those rows."""
         if among is not None:
             return self._query_among(queries, k, among)
         k = min(k, len(self.vectors))
@@ -127,7 +128,7 @@ class Exact:
                 query, self.vectors, wanted, metric=faiss.METRIC_INNER_PRODUCT
             )
             return highest
-        # A selector reads the rows in place: copying them out takes up to ten times as long.
+        # A selector reads the rows in place; copying them takes up to ten times as long.
         scores, rows = np.empty((1, wanted), np.float32), np.empty((1, wanted), np.int64)
         x, y, best, ids = (faiss.swig_ptr(one) for one in (np.ascontiguousarray(query), self.vectors, scores, rows))
         selector: Any = faiss.IDSelectorArray(len(among), faiss.swig_ptr(among))
@@ -143,8 +144,8 @@ class Exact:
         return _nearest_scored(self.vectors, queries, k, queries @ self.vectors.T, slack)
 
     def _query_among(self, queries: Float32Array, k: int, among: Int64Array) -> Neighbours:
-        """A few queries scan the rows; for many, the rows are copied out part by part and searched as if they were the
-        whole index."""
+        """Scan the rows for a few queries; for many, copy the rows block by block and search each block like a whole
+        index."""
         k = min(k, len(among))
         if not k or not len(queries):
             return empty_neighbours(len(queries), k)
@@ -171,7 +172,7 @@ class Exact:
 
 
 class _Int8Rows:
-    """Rows rounded to int8, and the largest length of a rounding error."""
+    """Rows rounded to int8, and the largest norm of a rounding error."""
 
     def __init__(self, vectors: Float32Array) -> None:
         self._step = float(np.abs(vectors).max()) / _INT8_MAX or 1.0

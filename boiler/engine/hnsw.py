@@ -3,15 +3,15 @@
 It was chosen by measurement, compared with annoy, inverted lists and the graphs of other libraries
 (exp/records/search.md). The graph stores vectors as bytes, one for each component: faster than float32, and no less
 accurate, because the candidates are ranked again by exact distance. Its file is memory-mapped, so workers share it: 280
-bytes a row at D = 64, a fifth of what annoy needs with 100 trees. In return it takes long to build.
+bytes per row at D = 64, a fifth of what annoy needs with 100 trees. Building it takes long.
 
-Rows are inserted in random order, because graphs over sorted rows (a collection comes folder by folder) are harder to
-search, and then stored cluster by cluster, so that a search touches fewer memory pages. `faiss.IndexIDMap` maps
+Rows are inserted in random order, because graphs of sorted rows (collections are sorted by folder) need wider searches,
+and then stored cluster by cluster, so that a search reads fewer memory pages. `faiss.IndexIDMap` maps
 positions back to rows.
 
 The search width (`efSearch`) is tuned while building: the smallest that finds `RECALL_WANTED` of the true ten nearest
-for a sample of rows, before the sample is inserted. A query for more than ten searches wider. A graph built on several
-threads (OMP_NUM_THREADS) differs from build to build; one built on a single thread does not.
+for a sample of rows, before the sample is inserted. A query for more than ten neighbours has a larger width. A graph
+built on several threads (OMP_NUM_THREADS) differs from build to build; one built on a single thread does not.
 
 Source: Malkov and Yashunin, "Efficient and robust approximate nearest neighbor search using Hierarchical Navigable
 Small World graphs", 2016.
@@ -33,11 +33,11 @@ from boiler.engine.exact import Exact
 from boiler.errors import ModelDirError
 
 RECALL_WANTED = 0.993
-"""Of the sample: a little more than the .99 that other queries should get."""
+"""Recall on the sample, a little above the .99 that other queries should get."""
 MIN_WIDTH, MAX_WIDTH = 16, 2_048
 OVER_FETCH = 6
-"""Candidates reranked beyond k, at least: rounding to bytes misplaces few. Where many rows are closer to each other
-than bytes can tell, a wide search reranks half of its candidates."""
+"""Minimum number of candidates reranked beyond k, because rounding to bytes misplaces only a few. If many rows are
+equal after rounding, a wide search reranks half of its candidates."""
 _TEST_K = 10
 _TEST_QUERIES = 1_000
 _BLOCK_ROWS = 65_536
@@ -109,8 +109,8 @@ class HNSW:
             self._index.add_with_ids(self.vectors[block], block)
 
     def _tune_width(self, held_out: Int64Array) -> None:
-        """Set the smallest width that reaches the wanted recall for rows that are not in the graph yet: rows that are
-        in it are found more easily than a new sound."""
+        """Set the smallest width that reaches the wanted recall for rows that are not in the graph yet, because rows in
+        the graph are found more easily than a new sound."""
         self.width = MIN_WIDTH
         if not len(held_out):
             return
@@ -170,7 +170,7 @@ class HNSW:
         rows = np.empty((len(queries), wanted), np.int64)
         near = np.empty((len(queries), wanted), np.float32)
         x, best, ids = (faiss.swig_ptr(one) for one in (np.ascontiguousarray(queries, np.float32), near, rows))
-        # The same as `faiss.Index.search`, whose argument handling costs a tenth of a search.
+        # The same as `faiss.Index.search`, whose argument handling takes a tenth of a search.
         self._index.search_c(len(queries), x, wanted, best, ids, self._parameters_of(max(width, wanted)))
         if len(queries) == 1 and rows[0, -1] >= 0:
             return rerank_candidates(self.vectors, queries, k, None, rows[0])
@@ -188,7 +188,7 @@ class HNSW:
 
     def _parameters_of(self, width: int) -> Any:
         """faiss's search parameters for a width. They are passed with each query: set on the index, they would change
-        the queries of other threads. Cached, because making them costs a tenth of a search."""
+        the queries of other threads. Cached, because creating them takes a tenth of a search."""
         parameters = self._search_parameters.get(width)
         if parameters is None:
             parameters = faiss.SearchParametersHNSW()  # type: ignore[attr-defined]  # missing in its stubs

@@ -44,7 +44,7 @@ def nearest(
         _write_nearest(vectors, queries[0], candidates, rows[0], distances[0])
         return
     if len(query_of) and (query_of[0] < 0 or query_of[-1] >= n_queries or (np.diff(query_of) < 0).any()):
-        raise IndexError("query_of is not rising, or not a query")
+        raise IndexError("query_of is not ascending, or not a query")
     ends = np.searchsorted(query_of, np.arange(n_queries), side="right")
     begin = 0
     for at, end in enumerate(ends):

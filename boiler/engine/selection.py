@@ -2,8 +2,8 @@
 
 The files of `ALWAYS_WRITTEN` are part of the layout of a model directory. Which engine answers is chosen by the number
 of rows (`preferred`), or by name (`EngineChoice`). Each engine is loaded again from its file and tested against exact
-search before the index is published; one that finds less than `RECALL_WANTED` of the ten nearest is passed over, unless
-it was chosen by name.
+search before the index is published; one that finds less than `RECALL_WANTED` of the ten nearest is skipped, unless it
+was chosen by name.
 
 The result is the entry `engine` of `boiler.json`: the name of the engine that answers, and for each engine with a file
 its parameters and its recall. ::
@@ -72,7 +72,7 @@ class EngineChoice:
             if self.options:
                 raise EngineError(f"the option {next(iter(self.options))} belongs to an engine: name it, too")
             return
-        kind = engine.find(self.name)
+        kind = engine.find_engine(self.name)
         given = asdict(engine.parse_parameters(kind, self.options))
         object.__setattr__(self, "options", {key: given[key] for key in sorted(self.options)})
 
@@ -117,12 +117,12 @@ def write_engines(
     def write(name: str) -> float:
         """Write the engine unless it is written already, and return its recall."""
         if name not in written:
-            kind = engine.find(name)
+            kind = engine.find_engine(name)
             options = choice.options if name == choice.name else {}
             built = kind.build(vectors, engine.parse_parameters(kind, options, seed=seed))
             built.save(folder / kind.name)
             parameters, measured = built.parameters, built.recall_at_10
-            del built  # a large one need not stay in memory beside the one that is loaded
+            del built  # so that a large engine is not in memory twice
             found = kind.load(folder / kind.name, vectors, parameters).query(queries, _TEST_K)
             recall = min(engine.recall(found, truth), 1.0 if measured is None else measured)
             written[name] = asdict(parameters) | {_RECALL: round(recall, 4)}
@@ -137,7 +137,7 @@ def write_engines(
         recall = write(name)
         if recall < RECALL_WANTED and choice.name == name:
             _log.warning(
-                "the engine %s finds %.1f %% of the nearest ten, where %.0f %% are wanted: it answers because it was"
+                "the engine %s finds %.1f %% of the nearest ten instead of %.0f %%: it is used because it was"
                 " chosen by name; give it other options, or choose auto",
                 name,
                 100 * recall,
@@ -150,7 +150,7 @@ def write_engines(
 
 
 def _exact(vectors: Float32Array) -> Engine:
-    kind = engine.find(EXACT)
+    kind = engine.find_engine(EXACT)
     return kind.build(vectors, engine.parse_parameters(kind, {}))
 
 
@@ -164,7 +164,7 @@ def load_engine(folder: Path, entry: Mapping[str, Any], name: str, vectors: Floa
     """
     if name == EXACT:
         return _exact(vectors)
-    kind = engine.find(name)
+    kind = engine.find_engine(name)
     if name not in entry:
         raise ModelDirError(
             f"{folder} was published without {name}: with {len(vectors):,} rows it is searched by {entry.get('name')};"

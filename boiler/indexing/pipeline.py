@@ -176,8 +176,8 @@ def _with_model_dir(settings: IndexSettings) -> tuple[Path, IndexSettings]:
         with Catalog(settings.model_dir / CATALOG_FILE) as catalog:
             bound = read_binding(catalog)
         name = bound.encoder if bound else None
-    name = encoder.current_name(name or (encoder.DEFAULT if settings.pt_path else encoder.WITHOUT_CHECKPOINT))
-    encoder.find(name)
+    name = encoder.canonical_name(name or (encoder.DEFAULT if settings.pt_path else encoder.WITHOUT_CHECKPOINT))
+    encoder.find_encoder(name)
     if settings.model_dir is not None:
         model_dir = settings.model_dir
     elif settings.pt_path is not None and not settings.pt_path.is_dir():
@@ -201,7 +201,7 @@ def _check_before_writing(model_dir: Path, settings: IndexSettings) -> None:
     if (model_dir / CATALOG_FILE).is_file():
         return
     settings = _with_defaults(settings, _LastRun())
-    if settings.pt_path is not None or encoder.find(str(settings.encoder)).needs_checkpoint:
+    if settings.pt_path is not None or encoder.find_encoder(str(settings.encoder)).needs_checkpoint:
         encoder.create(str(settings.encoder), settings.pt_path, **(settings.encoder_options or {}))
     if next(_scan(settings, scan.Unreadable()), None) is None:
         raise _no_sounds(settings)
@@ -260,7 +260,7 @@ def _encoder_windows(settings: IndexSettings, bound: Binding | None) -> WindowSp
     """The windows that the encoder takes; those of the binding while the directory's own encoder stays in use."""
     if bound is not None and bound.encoder == settings.encoder and settings.pt_path is None:
         return bound.window_spec
-    return encoder.find(str(settings.encoder)).window_spec(settings.pt_path, **(settings.encoder_options or {}))
+    return encoder.find_encoder(str(settings.encoder)).window_spec(settings.pt_path, **(settings.encoder_options or {}))
 
 
 def _window_spec(settings: IndexSettings, own: WindowSpec) -> WindowSpec:
@@ -273,7 +273,7 @@ def _bind(catalog: Catalog, settings: IndexSettings) -> WindowSpec:
     """Bind the catalog to the encoder and its windows, and return these."""
     bound = read_binding(catalog)
     if settings.pt_path is not None:
-        checkpoint_sha256 = encoder.find(str(settings.encoder)).sha256_of(settings.pt_path)
+        checkpoint_sha256 = encoder.find_encoder(str(settings.encoder)).sha256_of(settings.pt_path)
         if settings.encoder_options:  # they decide what the vectors are, as the file does
             said = f"{checkpoint_sha256} {json.dumps(settings.encoder_options, sort_keys=True)}"
             checkpoint_sha256 = hashlib.sha256(said.encode()).hexdigest()
@@ -314,7 +314,7 @@ def _embed_pending(catalog: Catalog, settings: IndexSettings, spec: WindowSpec) 
     # A file is decoded by one worker, so more workers than files would only take memory.
     workers = min(settings.workers or os.cpu_count() or 1, max(n_pending, 1))
     limits = stream.Limits(max_seconds=settings.max_file_hours * 3600)
-    encoder_type = encoder.find(str(settings.encoder))
+    encoder_type = encoder.find_encoder(str(settings.encoder))
     device = resolve_device(settings.device)
     began = time.monotonic()
     with Decoders(workers, timeout_s=settings.decode_timeout_s, limits=limits) as decoders:

@@ -106,7 +106,7 @@ def train(
         state = TrainState(network, optimizer)
         if resumed:
             optimizer.load_state_dict(resumed.optimizer)
-            state.step, state.folder_fit = resumed.step, encoder.of_folder(resumed.learned)
+            state.step, state.folder_fit = resumed.step, encoder.select_folder_fit(resumed.learned)
 
         augment = SpectrogramAugmentation(mel, VIEW_FRAMES, device)
         pairs = PairSampler(dataset, split.train, LogMel(mel), settings.batch_size, augment.input_frames, settings.seed)

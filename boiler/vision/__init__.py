@@ -1,1 +1,1 @@
-"""Pictures and the frames of videos: read in processes that may die, and made into what a network takes."""
+"""Pictures and frames of videos: decoded in worker processes, and converted to the input of a network."""

@@ -1,4 +1,5 @@
-"""Pictures and frames, read in processes that may die of one file (`boiler.vision.frame_worker`) without harm to this.
+"""Decodes pictures and frames in worker processes (`boiler.vision.frame_worker`): a file that crashes the decoder does
+not affect this process.
 
 >>> with FramePool() as pool:  # doctest: +SKIP
 ...     pixels = pool.picture("daisy.jpg")
@@ -25,14 +26,14 @@ MEMORY_BYTES = 4 * 2**30
 
 
 class Frames(NamedTuple):
-    """Some frames of a video in a row. Shape: pictures uint8 [N, crop, crop, 3]."""
+    """Consecutive frames of a video. Shape: pictures uint8 [N, crop, crop, 3]."""
 
     rate_hz: float
     pictures: Picture
 
 
 class FramePool(WorkerPool):
-    """Processes that read pictures and videos; they start with the first request. Any number of threads may call."""
+    """Processes that decode pictures and videos; they start with the first request. Thread-safe."""
 
     MODULE: ClassVar[str] = "boiler.vision.frame_worker"
 
@@ -40,7 +41,10 @@ class FramePool(WorkerPool):
         super().__init__(workers, timeout_s, memory_bytes)
 
     def picture(self, source: Source) -> Picture:
-        """`boiler.vision.image.read` in a process. Raises: EmbeddingError: it is no picture, or the process died."""
+        """`boiler.vision.image.read_picture` in a worker process.
+
+        Raises: EmbeddingError: it is not a picture, or the process died.
+        """
         with self._acquired(1) as (worker,):
             worker.send("picture", _sendable(source))
             part, carried = _answer(worker, _name(source))
@@ -49,9 +53,9 @@ class FramePool(WorkerPool):
     def frames(
         self, source: Source, *, rate_hz: float | None = None, size: FrameSize | None = None
     ) -> Generator[Frames]:
-        """`boiler.vision.video.frames` in a process, some at a time. Close it to stop before the end.
+        """`boiler.vision.video.frames` in a worker process, a few frames at a time. Close it to stop before the end.
 
-        Raises: EmbeddingError: it is no video, too long or too large, or the process died.
+        Raises: EmbeddingError: it is not a video, it is too long or too large, or the process died.
         """
         size = size or FrameSize()
         name = _name(source)

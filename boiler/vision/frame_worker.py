@@ -1,8 +1,8 @@
-"""What runs in a process that reads pictures and videos on request, and may die of one. Its other end is
-`boiler.vision.frame_pool`; how the two talk, and why not by pickles, is in `boiler.audio.decode_worker`.
+"""The worker process of `boiler.vision.frame_pool`: decodes pictures and videos on request, and may crash on a bad
+file. `boiler.audio.decode_worker` describes the protocol, and why it does not use pickle.
 
 Requests: ``("picture", source)``; ``("frames", source, rate_hz, short_side, crop)``, answered with a few pictures, and
-``("more",)`` for the next few. Pixels travel as raw bytes in the place of samples, four to a float.
+``("more",)`` for the next few. Pixels are sent as raw bytes in place of samples, four per float.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ def serve(handle: int, memory_bytes: int, cpu_s: int) -> None:
 
 
 class FrameReader:
-    """Answers requests; remembers the video that it is in the middle of."""
+    """Answers requests; keeps the video that it is currently decoding."""
 
     def __init__(self) -> None:
         self._frames: Iterator[tuple[float, Picture]] = iter(())
         self._name = ""
 
     def answer(self, verb: str, *arguments: Any) -> tuple[list[AnswerPart], Samples]:
-        """One part, and the pixels of its pictures."""
+        """The answer to a request: one part, and the pixels of its pictures."""
         carried = NO_SAMPLES
         part: AnswerPart
         try:
@@ -56,7 +56,7 @@ class FrameReader:
 
     def _picture(self, source: Source) -> tuple[AnswerPart, Picture]:
         self._name = source_name(source)
-        pixels = image.read(source)
+        pixels = image.read_picture(source)
         return {"shape": list(pixels.shape)}, pixels
 
     def _begin(self, source: Source, rate_hz: float | None, short_side: int, crop: int) -> None:
@@ -73,12 +73,12 @@ class FrameReader:
 
 
 def as_floats(pixels: Picture) -> Samples:
-    """The bytes of the pixels, filled up to whole floats, as they are carried. Shape: any to [T]."""
+    """The bytes of the pixels, padded to whole floats, in which they are sent. Shape: any to [T]."""
     raw = np.ascontiguousarray(pixels).ravel()
     return np.pad(raw, (0, -len(raw) % 4)).view(np.float32)
 
 
 def as_pixels(carried: Samples, shape: list[int]) -> Picture:
-    """What `as_floats` carried. Shape: [T] to `shape`."""
+    """The inverse of `as_floats`. Shape: [T] to `shape`."""
     count = int(np.prod(shape))
     return carried.view(np.uint8)[:count].reshape(shape)

@@ -1,7 +1,6 @@
-"""Pictures as a network takes them: any array of pixels to 224 x 224 values from -1 to 1, and files to such arrays.
+"""Reads picture files, and converts arrays of pixels to the input of a network: 224 x 224 values from -1 to 1.
 
-A picture whose sides are not both 224 is scaled until its short side is 256 (where it is longer than that), and the
-middle 224 x 224 is taken.
+A picture that is not 224 x 224 is scaled down until its short side is 256, and its middle 224 x 224 pixels are used.
 """
 
 from __future__ import annotations
@@ -26,19 +25,21 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MAX_PIXELS = 100_000_000
 
 
-def read(source: Source) -> UInt8Array:
-    """The picture in a file, in red, green and blue; transparency is dropped, of an animation the first frame is taken.
+def read_picture(source: Source) -> UInt8Array:
+    """Read a picture file as red, green and blue. Transparency is dropped; of an animation the first frame is returned.
 
-    Run it on files of others only in `boiler.vision.frame_pool`, whose processes may die of one.
+    Read untrusted files only through `boiler.vision.frame_pool`, whose worker processes may crash.
 
-    Shape: uint8 [H, W, 3]. Raises: EmbeddingError: it is not a picture in one of `FORMATS`, or one of too many pixels.
+    Shape: uint8 [H, W, 3].
+
+    Raises: EmbeddingError: it is not a picture in one of `FORMATS`, or it has too many pixels.
     """
     name = os.fspath(source) if isinstance(source, str | os.PathLike) else "the picture given"
     try:
         data = source if isinstance(source, bytes) else None
         file = io.BytesIO(data) if data is not None else source
         with warnings.catch_warnings(), Image.open(file, formats=FORMATS) as picture:
-            warnings.simplefilter("ignore")  # of Pillow's: on pictures of many pixels, which are refused here
+            warnings.simplefilter("ignore")  # Pillow's, about many pixels: such pictures are refused below
             if picture.width * picture.height > MAX_PIXELS:
                 raise EmbeddingError(f"{name}: {picture.width} x {picture.height} pixels; {MAX_PIXELS:,} are allowed")
             return np.asarray(picture.convert("RGB"))
@@ -50,19 +51,19 @@ def read(source: Source) -> UInt8Array:
 
 
 def prepare(image: AnyArray) -> Float32Array:
-    """Pictures of one size as a network takes them.
+    """Convert pictures of the same size to the input of a network.
 
-    Unsigned integers are scaled from their whole range, signed ones are taken to hold negative values, too; floats are
-    taken as they are, and divided by their greatest magnitude where it exceeds 1.
+    Integers are scaled by the range of their type, so that 0 of an unsigned type is -1; floats are not changed, unless
+    their largest magnitude exceeds 1, by which they are then divided.
 
     Shape: [H, W, 3] or [N, H, W, 3], both sides 224 or longer, to float32 [N, 224, 224, 3], values from -1 to 1.
 
-    Raises: EmbeddingError: another shape, no pixel, or a type that is no number.
+    Raises: EmbeddingError: another shape, no pixels, or a type that is not numeric.
     """
     if image.size == 0:
-        raise EmbeddingError("the picture is empty: it has no pixel")
+        raise EmbeddingError("the picture is empty: it has no pixels")
     if image.ndim not in (3, 4):
-        raise EmbeddingError(f"a picture has 3 axes, and several of them 4; this array has {image.ndim}")
+        raise EmbeddingError(f"a picture has 3 axes, a batch of pictures 4; this array has {image.ndim}")
     if image.shape[-1] != 3:
         raise EmbeddingError(f"a picture has 3 channels (red, green, blue) in its last axis, not {image.shape[-1]}")
     pictures = image[None] if image.ndim == 3 else image
@@ -76,7 +77,7 @@ def prepare(image: AnyArray) -> Float32Array:
 
 
 def scaled(image: AnyArray) -> Float32Array:
-    """Values of any type of number as float32 from -1 to 1. Raises: EmbeddingError: no type of number."""
+    """Values of any numeric type as float32 from -1 to 1. Raises: EmbeddingError: not a numeric type."""
     kind = image.dtype.kind
     if kind == "u":
         return (image.astype(np.float64) * (2.0 / np.iinfo(image.dtype).max) - 1.0).astype(np.float32)
@@ -85,19 +86,22 @@ def scaled(image: AnyArray) -> Float32Array:
     if kind != "f":
         raise EmbeddingError(f"pixels are numbers, not {image.dtype}")
     if not np.isfinite(image).all():
-        raise EmbeddingError("the picture holds values that are not numbers (NaN or infinity)")
+        raise EmbeddingError("the picture has values that are NaN or infinite")
     greatest = max(1.0, float(np.abs(image).max()))
     return (image / greatest).astype(np.float32)
 
 
 def shrunk(picture: Float32Array, short_side: int = SHORT_SIDE) -> Float32Array:
-    """Scaled until the short side has `short_side` pixels; a smaller picture stays. Shape: [H, W, 3] to the like."""
+    """The picture, scaled down until its short side has `short_side` pixels; a smaller one is not changed.
+
+    Shape: [H, W, 3] to [H', W', 3].
+    """
     height, width = picture.shape[:2]
     if min(height, width) <= short_side:
         return picture
     scale = short_side / min(height, width)
     size = (round(width * scale), round(height * scale))
-    # Pillow's bilinear filter widens with the scale, so that nothing is aliased. Mode F is one channel of floats.
+    # Pillow's bilinear filter is widened with the scale, which prevents aliasing. Mode F is one channel of floats.
     channels = [
         Image.fromarray(np.ascontiguousarray(picture[..., at])).resize(size, Image.Resampling.BILINEAR)
         for at in range(3)
@@ -106,7 +110,7 @@ def shrunk(picture: Float32Array, short_side: int = SHORT_SIDE) -> Float32Array:
 
 
 def cropped(picture: Float32Array, size: int = CROP) -> Float32Array:
-    """The middle of it. Shape: [H, W, 3], H and W at least `size`, to [size, size, 3]."""
+    """The middle of the picture. Shape: [H, W, 3], H and W at least `size`, to [size, size, 3]."""
     height, width = picture.shape[:2]
     top, left = height // 2 - size // 2, width // 2 - size // 2
     return picture[top : top + size, left : left + size]

@@ -1,6 +1,7 @@
-"""The frames of a video, at an even rate, as pictures of one size. FFmpeg is opened as safely as for sound.
+"""The frames of a video, at a constant rate, as pictures of one size. FFmpeg is restricted in the same way as for
+sound.
 
-A video may change its rate as it goes; what comes out is even: picture i is the one to be seen at second i / rate.
+The frame rate of a video may vary; that of the result is constant: picture i is the one shown at second i / rate.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Picture = UInt8Array
 
 @dataclass(frozen=True, slots=True)
 class VideoLimits:
-    """How much video one file may be. They hold while it is decoded, whatever its header claims."""
+    """Limits of one video. They are checked while it is decoded, whatever its header claims."""
 
     max_seconds: float = 36_000.0
     max_pixels: int = 8_192 * 8_192
@@ -41,14 +42,17 @@ class VideoLimits:
 
 @dataclass(frozen=True, slots=True)
 class FrameSize:
-    """Pictures are scaled until their short side has `short_side` pixels, and the middle `crop` x `crop` is taken."""
+    """Pictures are scaled until their short side has `short_side` pixels, then cropped to the middle `crop` x
+    `crop`."""
 
     short_side: int = 256
     crop: int = 224
 
     def __post_init__(self) -> None:
         if not 1 <= self.crop <= self.short_side <= 4_096:
-            raise ValueError(f"crop is 1 to short_side, and that at most 4096; not {self.crop} and {self.short_side}")
+            raise ValueError(
+                f"crop is from 1 to short_side, short_side at most 4096; not {self.crop} and {self.short_side}"
+            )
 
 
 def frames(
@@ -58,11 +62,11 @@ def frames(
     size: FrameSize | None = None,
     limits: VideoLimits | None = None,
 ) -> Iterator[tuple[float, Picture]]:
-    """Pairs of the rate in Hz and a picture, in their order; `rate_hz` None: at the video's own rate.
+    """Yields pairs of the frame rate in Hz and a picture, in order. `rate_hz` None: the frame rate of the video.
 
     Shape: uint8 [crop, crop, 3].
 
-    Raises: NotASoundError: it is no video, or damaged. SoundLimitError: the limits.
+    Raises: NotASoundError: it is not a video, or damaged. SoundLimitError: it exceeds the limits.
     """
     size, limits = size or FrameSize(), limits or VideoLimits()
     name = source_name(source)
@@ -81,7 +85,7 @@ def frames(
             own_hz = float(stream.average_rate or stream.guessed_rate or 0)
             rate = own_hz if rate_hz is None else rate_hz
             if not 0 < rate <= limits.max_rate_hz:
-                raise SoundLimitError(name, f"{rate:g} pictures a second; up to {limits.max_rate_hz:g} are allowed")
+                raise SoundLimitError(name, f"{rate:g} pictures per second; up to {limits.max_rate_hz:g} are allowed")
             context = stream.codec_context
             if context.width * context.height > limits.max_pixels:
                 raise SoundLimitError(name, f"{context.width} x {context.height} pixels are more than are allowed")
@@ -95,7 +99,7 @@ def frames(
 
 
 def _decoded(container: Any, stream: Any, name: str, limits: VideoLimits) -> Iterator[Any]:
-    """Frames to the end of what can be read, damaged packets left out."""
+    """All frames that can be decoded; damaged packets are skipped."""
     packets = container.demux(stream)
     bad = good = 0
     work_s = 0.0
@@ -109,7 +113,7 @@ def _decoded(container: Any, stream: Any, name: str, limits: VideoLimits) -> Ite
             found = packet.decode()
             good += 1
         except MemoryError:
-            raise ExhaustedError(name, "decoding it takes more memory than there is") from None
+            raise ExhaustedError(name, "decoding it needs more memory than there is") from None
         except EOFError:
             return
         except DECODE_ERRORS as error:
@@ -127,9 +131,9 @@ def _decoded(container: Any, stream: Any, name: str, limits: VideoLimits) -> Ite
 
 
 def _evenly(frames: Iterator[Any], rate_hz: float, name: str, limits: VideoLimits) -> Iterator[Any]:
-    """The frame to be seen at each multiple of 1 / rate."""
+    """The frame that is shown at each multiple of 1 / rate."""
     shown = None
-    ahead = 0  # how many have been passed on
+    ahead = 0  # number of frames yielded
     origin_s: float | None = None
     for count in itertools.count():
         frame = next(frames, None)
@@ -142,7 +146,7 @@ def _evenly(frames: Iterator[Any], rate_hz: float, name: str, limits: VideoLimit
         at_s -= origin_s
         if at_s > limits.max_seconds:
             raise SoundLimitError(name, f"it is longer than the {limits.max_seconds:g} s that are allowed")
-        # Half a millisecond of grace: containers round their times.
+        # A tolerance of half a millisecond: containers round their timestamps.
         while shown is not None and ahead / rate_hz < at_s - 5e-4:
             yield shown
             ahead += 1

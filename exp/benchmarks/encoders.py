@@ -92,7 +92,7 @@ def main() -> int:
     waveforms = clips(args.wav_dir)
     found: dict[str, nn.Module] = {"plain": plain()}
     for name in encoder.TABLE:
-        found[name] = encoder.create(name, args.pt_path if encoder.find(name).needs_checkpoint else None)
+        found[name] = encoder.create(name, args.pt_path if encoder.find_encoder(name).needs_checkpoint else None)
         if isinstance(found[name], Fitted):
             found[name].fit([waveforms])
     found["the spectrogram alone"] = LogMel(MelSettings())

@@ -44,7 +44,9 @@ def test_encoders_of_others_models_have_their_own_tests() -> None:
 @pytest.fixture(scope="module", params=sorted(set(TABLE) - set(OTHERS_MODELS)))
 def made(request: pytest.FixtureRequest, checkpoint_path: Path) -> Encoder:
     """Each encoder of the table, fitted where it is to be fitted."""
-    found = encoder.create(request.param, checkpoint_path if encoder.find(request.param).needs_checkpoint else None)
+    found = encoder.create(
+        request.param, checkpoint_path if encoder.find_encoder(request.param).needs_checkpoint else None
+    )
     if isinstance(found, Fitted):
         found.fit([sounds()[:3], sounds()[3:]])
     return found
@@ -111,12 +113,12 @@ def test_it_is_ready_to_embed(made: Encoder) -> None:
 def test_the_name_is_the_class(name: str, checkpoint_path: Path) -> None:
     kind = getattr(encoder, name)
     assert kind.__name__ == name
-    assert kind is encoder.find(name)
+    assert kind is encoder.find_encoder(name)
     if name not in OTHERS_MODELS:
         assert kind(str(checkpoint_path), "cpu")(sounds()[:1]).shape[0] == 1
 
 
-@pytest.mark.parametrize("name", [name for name in sorted(TABLE) if encoder.find(name).needs_checkpoint])
+@pytest.mark.parametrize("name", [name for name in sorted(TABLE) if encoder.find_encoder(name).needs_checkpoint])
 def test_a_learned_encoder_without_checkpoint_is_refused(name: str) -> None:
     with pytest.raises(CheckpointError, match="model.*--pt_path" if name in OTHERS_MODELS else r"vqvae_NNN\.pt"):
         encoder.create(name)
@@ -157,17 +159,22 @@ def test_what_is_learned_stands_under_the_name_of_its_fitter(monkeypatch: pytest
     learned = encoder.learn(windows, torch.nn.Identity(), encoder.learn_folder(windows))
     assert learned == {"first.mean": torch.zeros(1), "one.mean": torch.ones(1), "two.mean": torch.ones(1)}
     assert seen == [["first.mean"], ["first.mean", "one.mean"]]
-    assert encoder.of_folder(learned) == {"first.mean": torch.zeros(1)}
+    assert encoder.select_folder_fit(learned) == {"first.mean": torch.zeros(1)}
 
 
 def test_the_old_name_of_an_encoder_still_works_and_warns() -> None:
-    assert encoder.find("JoinedParts") is encoder.JoinedDescriptors
+    assert encoder.find_encoder("JoinedParts") is encoder.JoinedDescriptors
     with pytest.warns(DeprecationWarning, match="use JoinedDescriptors"):
         assert encoder.JoinedParts is encoder.JoinedDescriptors
     with pytest.warns(DeprecationWarning, match="use JoinedDescriptors"):
-        assert encoder.current_name("JoinedParts") == "JoinedDescriptors"
+        assert encoder.canonical_name("JoinedParts") == "JoinedDescriptors"
 
 
 def test_the_old_constant_of_the_window_still_works_and_warns() -> None:
     with pytest.warns(DeprecationWarning, match="window_samples"):
         assert encoder.WINDOW_SAMPLES == 2**17
+
+
+def test_the_old_name_of_find_encoder_works() -> None:
+    with pytest.deprecated_call(match="find_encoder"):
+        assert encoder.find("MFCCStats") is encoder.MFCCStats

@@ -56,7 +56,7 @@ def test_frames_are_averaged(tmp_path: Path) -> None:
 def test_a_file_that_says_its_rate_and_window_needs_no_options(tmp_path: Path) -> None:
     said = {"sample_rate_hz": "8000", "window_samples": str(T)}
     path = write_product(tmp_path / "a.onnx", WEIGHTS, metadata=said)
-    spec = encoder.find("ONNXEncoder").window_spec(path)
+    spec = encoder.find_encoder("ONNXEncoder").window_spec(path)
     assert (spec.sample_rate_hz, spec.window_samples, spec.hop_s) == (8_000, T, 0.05)
     assert torch.allclose(encoder.create("ONNXEncoder", path)(windows()), expected(windows()[:, 0]), atol=1e-5)
 

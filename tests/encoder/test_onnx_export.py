@@ -28,7 +28,7 @@ def windows(n: int) -> torch.Tensor:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["MFCCStats", "BagTopVQVAE", "BagBottomVQVAE", "MeanFreqTopVQVAE", "PooledVQVAE"])
 def test_onnxruntime_gives_the_same_vectors(name: str, checkpoint_path: Path, tmp_path: Path) -> None:
-    made = encoder.create(name, checkpoint_path if encoder.find(name).needs_checkpoint else None)
+    made = encoder.create(name, checkpoint_path if encoder.find_encoder(name).needs_checkpoint else None)
     export_onnx(made, tmp_path / "a.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
     for n in (1, 3):

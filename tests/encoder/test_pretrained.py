@@ -14,23 +14,23 @@ from boiler.errors import CheckpointError
 def test_the_hash_is_of_settings_and_weights_alone(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"weights")
-    first = pretrained.sha256_of(tmp_path)
+    first = pretrained.model_sha256(tmp_path)
     (tmp_path / "README.md").write_text("words")
-    assert pretrained.sha256_of(tmp_path) == first
+    assert pretrained.model_sha256(tmp_path) == first
     (tmp_path / "model.safetensors").write_bytes(b"others")
-    second = pretrained.sha256_of(tmp_path)
+    second = pretrained.model_sha256(tmp_path)
     (tmp_path / "config.json").write_text("{ }")
-    assert len({first, second, pretrained.sha256_of(tmp_path)}) == 3
+    assert len({first, second, pretrained.model_sha256(tmp_path)}) == 3
 
 
 def test_a_directory_is_taken_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no config\.json"):
-        pretrained.snapshot(tmp_path)
+        pretrained.model_directory(tmp_path)
     (tmp_path / "config.json").write_text("{}")
-    assert pretrained.snapshot(tmp_path) == tmp_path
+    assert pretrained.model_directory(tmp_path) == tmp_path
 
 
 def test_without_the_library_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(CheckpointError, match=r"boiler\[transformers\]"):
-        pretrained.snapshot("nobody/has-this")
+        pretrained.model_directory("nobody/has-this")

@@ -77,13 +77,13 @@ def test_a_file_of_boilers_says_its_rate_and_window_itself(tmp_path: Path) -> No
     header = {"encoder": "x", "sample_rate_hz": 4_000, "window_samples": T}
     checkpoint.save_script(Flat(), tmp_path / "encoder.pt", header)
     sha256 = files.sha256_of(tmp_path / "encoder.pt")
-    spec = encoder.find("TorchScriptEncoder").window_spec(tmp_path / "encoder.pt", sha256=sha256)
+    spec = encoder.find_encoder("TorchScriptEncoder").window_spec(tmp_path / "encoder.pt", sha256=sha256)
     assert (spec.sample_rate_hz, spec.window_samples) == (4_000, T)
 
 
 def test_what_makes_no_vectors_is_refused(tmp_path: Path) -> None:
     path, sha256 = saved(nn.Flatten(0), tmp_path / "a.pt")
-    with pytest.raises(CheckpointError, match=r"makes no vectors .*800"):
+    with pytest.raises(CheckpointError, match=r"returns no vectors .*800"):
         encoder.create("TorchScriptEncoder", path, sha256=sha256, sample_rate_hz=4_000, window_s=0.1)
     (tmp_path / "text.pt").write_text("no model")
     with pytest.raises(CheckpointError, match="not TorchScript"):

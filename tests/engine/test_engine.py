@@ -49,7 +49,7 @@ def assert_same(found: engine.Neighbours, true: engine.Neighbours) -> None:
 
 @pytest.fixture(params=list(engine.ENGINES))
 def kind(request: pytest.FixtureRequest) -> type[engine.Engine]:
-    return engine.find(request.param)
+    return engine.find_engine(request.param)
 
 
 @pytest.mark.parametrize("n_queries", [1, 3, 40])
@@ -172,9 +172,9 @@ def test_unit_keeps_the_direction_of_any_size() -> None:
 
 def test_an_unknown_engine_lists_the_known() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'exact'"):
-        engine.find("exakt")
+        engine.find_engine("exakt")
     for name in engine.ENGINES:
-        assert engine.find(name).name == name
+        assert engine.find_engine(name).name == name
 
 
 def test_a_few_queries_of_a_small_index_compare_rows_as_bytes() -> None:
@@ -294,3 +294,8 @@ def test_what_is_no_graph_is_refused(tmp_path: Path) -> None:
     faiss.write_index(index, str(tmp_path / "index"))
     with pytest.raises(ModelDirError, match="index again"):
         HNSW.load(tmp_path / "index", vectors, HNSWParameters())
+
+
+def test_the_old_name_of_find_engine_works() -> None:
+    with pytest.deprecated_call(match="find_engine"):
+        assert engine.find("exact") is engine.find_engine("exact")

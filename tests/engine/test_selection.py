@@ -182,7 +182,7 @@ def test_an_engine_without_options_says_so() -> None:
 )
 def test_what_is_not_an_engine_is_refused(name: str, message: str) -> None:
     with pytest.raises(EngineError, match=message):
-        engine.find(name)
+        engine.find_engine(name)
 
 
 def test_options_are_words_with_an_equals_sign() -> None:

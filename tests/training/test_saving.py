@@ -34,9 +34,9 @@ def n_fitted(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
     """How many windows each fit read; nothing is learned from them."""
     counts: list[int] = []
 
-    def learn(windows: Iterable[Tensor], network: VQVAE2, of_folder: dict[str, Tensor]) -> dict[str, Tensor]:
+    def learn(windows: Iterable[Tensor], network: VQVAE2, folder_fit: dict[str, Tensor]) -> dict[str, Tensor]:
         counts.append(sum(len(batch) for batch in windows))
-        return of_folder | {"pooled.mean": torch.zeros(1)}
+        return folder_fit | {"pooled.mean": torch.zeros(1)}
 
     monkeypatch.setattr(encoder, "learn", learn)
     return counts
@@ -78,9 +78,9 @@ def test_the_weights_are_on_disk_when_fitting_starts(
 ) -> None:
     seen: list[checkpoint.Checkpoint] = []
 
-    def learn(windows: object, network: object, of_folder: dict[str, Tensor]) -> dict[str, Tensor]:
+    def learn(windows: object, network: object, folder_fit: dict[str, Tensor]) -> dict[str, Tensor]:
         seen.append(checkpoint.load(settings.save_path / "vqvae_002.pt"))
-        return of_folder | {"pooled.mean": torch.zeros(1)}
+        return folder_fit | {"pooled.mean": torch.zeros(1)}
 
     monkeypatch.setattr(encoder, "learn", learn)
     path = saver_within(TimeBudget(None)).save_between(state, {"total": 1.0})
@@ -116,11 +116,11 @@ def test_a_stop_while_fitting_leaves_a_quick_fit(
 ) -> None:
     counts: list[int] = []
 
-    def learn(windows: Iterable[Tensor], network: VQVAE2, of_folder: dict[str, Tensor]) -> dict[str, Tensor]:
+    def learn(windows: Iterable[Tensor], network: VQVAE2, folder_fit: dict[str, Tensor]) -> dict[str, Tensor]:
         for batch in windows:
             counts.append(len(batch))
             stop.number = 15
-        return dict(of_folder)
+        return dict(folder_fit)
 
     monkeypatch.setattr(encoder, "learn", learn)
     saver_within(TimeBudget(None)).save_last(state, {})

@@ -234,9 +234,9 @@ def test_fits_end_early_when_time_is_over(settings: TrainSettings, monkeypatch: 
     monkeypatch.setattr(trainer.WindowBatches, "batch_size", 2)
     n_windows: list[int] = []
 
-    def learn(windows: Any, network: Any, of_folder: Any) -> dict[str, torch.Tensor]:
+    def learn(windows: Any, network: Any, folder_fit: Any) -> dict[str, torch.Tensor]:
         n_windows.append(sum(len(batch) for batch in windows))
-        return dict(of_folder)
+        return dict(folder_fit)
 
     monkeypatch.setattr(encoder, "learn", learn)
     train(replace(settings, max_minutes=1.0), started=time.monotonic() - 60)

@@ -28,7 +28,7 @@ def test_pixels_are_those_of_this_process(pool: FramePool, tmp_path: Path) -> No
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)  # 105 bytes: no whole floats
     Image.fromarray(pixels).save(tmp_path / "a.png")
     assert np.array_equal(pool.picture(tmp_path / "a.png"), pixels)
-    assert np.array_equal(pool.picture((tmp_path / "a.png").read_bytes()), image.read(tmp_path / "a.png"))
+    assert np.array_equal(pool.picture((tmp_path / "a.png").read_bytes()), image.read_picture(tmp_path / "a.png"))
     path = write_video(tmp_path / "a.mp4", plain_frames(range(0, 250, 6)))
     found = list(pool.frames(path))
     assert len(found) > 1  # more than fits an answer
@@ -53,11 +53,11 @@ def test_a_file_that_kills_its_reader_is_the_only_one_lost(tmp_path: Path, monke
     begin, end = worker_process.PROGRAM.split("from importlib")
     hostile = (
         "import boiler.vision.image as image, os, signal\n"
-        "read = image.read\n"
+        "read = image.read_picture\n"
         "def fatal(source):\n"
         f"    if 'crash' in str(source): os.kill(os.getpid(), {int(signal.SIGSEGV)})\n"
         "    return read(source)\n"
-        "image.read = fatal\n"
+        "image.read_picture = fatal\n"
     )
     monkeypatch.setattr(worker_process, "PROGRAM", f"{begin}\nexec({hostile!r}); from importlib{end}")
     for name in ("crash.png", "good.png"):

@@ -92,9 +92,11 @@ def test_what_is_no_picture_is_refused(pixels: npt.NDArray[Any], reason: str) ->
 def test_a_file_is_read_in_red_green_and_blue(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 4), dtype=np.uint8)
     Image.fromarray(pixels, "RGBA").save(tmp_path / "a.png")
-    assert np.array_equal(image.read(tmp_path / "a.png"), pixels[..., :3])
+    assert np.array_equal(image.read_picture(tmp_path / "a.png"), pixels[..., :3])
     Image.fromarray(pixels[..., 0], "L").save(tmp_path / "grey.png")
-    assert np.array_equal(image.read((tmp_path / "grey.png").read_bytes()), np.repeat(pixels[..., :1], 3, axis=2))
+    assert np.array_equal(
+        image.read_picture((tmp_path / "grey.png").read_bytes()), np.repeat(pixels[..., :1], 3, axis=2)
+    )
 
 
 def test_a_file_that_is_no_picture_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,8 +104,8 @@ def test_a_file_that_is_no_picture_is_refused_by_name(tmp_path: Path, monkeypatc
     text.write_text("no picture")
     for path in (text, tmp_path / "missing.png"):
         with pytest.raises(EmbeddingError, match=path.name):
-            image.read(path)
+            image.read_picture(path)
     Image.new("RGB", (20, 20)).save(tmp_path / "large.png")
     monkeypatch.setattr(image, "MAX_PIXELS", 399)
     with pytest.raises(EmbeddingError, match="20 x 20 pixels"):
-        image.read(tmp_path / "large.png")
+        image.read_picture(tmp_path / "large.png")
