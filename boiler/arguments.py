@@ -30,7 +30,7 @@ class Parser(argparse.ArgumentParser):
 
 
 class _RenamedFlag(argparse.Action):
-    """A flag under its old name: names the new one on stderr, then acts like it."""
+    """The old name of a flag: prints the new name on stderr, then acts like it."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, new: argparse.Action) -> None:
         super().__init__(
@@ -56,7 +56,8 @@ class _RenamedFlag(argparse.Action):
 
 
 def add_renamed(parser: argparse._ActionsContainer, old: str, new: argparse.Action) -> None:
-    """Keep the old name of a flag for one version: not in --help, and using it prints the new name on stderr."""
+    """Keep the old name of a flag for one version. It is not shown in --help; using it prints the new name on
+    stderr."""
     parser.add_argument(old, dest=new.dest, action=_RenamedFlag, new=new)
 
 
@@ -64,7 +65,7 @@ def port(text: str) -> int:
     """The argparse type of a port: 0 (any free one) to 65535."""
     number = int(text)
     if not 0 <= number <= 65_535:
-        raise argparse.ArgumentTypeError(f"{number} is not a port: give one from 0 to 65535")
+        raise argparse.ArgumentTypeError(f"{number} is not a port: give a number from 0 to 65535")
     return number
 
 

@@ -39,7 +39,7 @@ StructuredArray: TypeAlias = npt.NDArray[np.void]
 
 
 def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of `size` consecutive items, the last one shorter if they do not divide. Reads `items` one batch at a time.
+    """Lists of `size` consecutive items; the last one may be shorter. Reads `items` one batch at a time.
 
     >>> list(batches("abcde", 2))
     [['a', 'b'], ['c', 'd'], ['e']]
@@ -50,7 +50,7 @@ def batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def map_array(path: Path) -> AnyArray:
-    """Map the array in an .npy file for reading; any threads may do so at once.
+    """Memory-map the array in an .npy file for reading. Thread-safe.
 
     Raises: OSError, ValueError, EOFError: missing or damaged.
     """

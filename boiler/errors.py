@@ -5,7 +5,7 @@
     │   ├── NotASoundError    empty, mis-named, damaged, or no audio in it
     │   ├── SoundLimitError   longer, wider or faster than the limits allow
     │   │   └── ExhaustedError  time or memory ran out while it was decoded; it may work another time
-    │   └── SilentSoundError  silent from beginning to end: there is nothing to compare
+    │   └── SilentSoundError  silent throughout: there is nothing to compare
     ├── EmbeddingError        samples or pixels that cannot be embedded: empty, of a wrong shape, rate or kind
     ├── CheckpointError       not a checkpoint or encoder of boiler, or of another version
     ├── ModelDirError         a model directory cannot be used: nothing published, or of another version or encoder
@@ -172,7 +172,7 @@ class UnknownNameError(BoilerError, LookupError):
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or the name of its type where the message is empty."""
+    """The first line of an error's message, or the name of its type if the message is empty."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 

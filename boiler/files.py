@@ -68,8 +68,8 @@ def relink(link: Path, target: str) -> None:
 
 
 def link_or_copy(link: Path, target: str, source: Path) -> None:
-    """Make `link` a symbolic link to `target`; on a file system without links the files of `source`, which is what
-    `target` leads to."""
+    """Make `link` a symbolic link to `target`. On a file system without links, copy the files of `source`, which is the
+    folder or file that `target` points to."""
     if link.is_symlink() and os.readlink(link) == target:  # noqa: PTH115
         return
     aside = _aside(link)
@@ -122,8 +122,8 @@ def sha256_of(path: Path) -> str:
 
 
 def xxh3_of(path: Path) -> str:
-    """The XXH3 checksum (64 bits) of a file in hex: finds damage as surely as SHA-256, and is many times faster; it
-    proves nothing about who wrote the file."""
+    """The XXH3 checksum (64 bits) of a file in hex. It detects damage as reliably as SHA-256 and is many times faster,
+    but does not protect against deliberate changes."""
     checksum = xxhash.xxh3_64()
     block = memoryview(bytearray(_HASH_BLOCK_BYTES))
     with path.open("rb", buffering=0) as stream:
@@ -140,7 +140,7 @@ def lock_for_writing(model_dir: Path) -> Iterator[None]:
     folder cannot be written.
     """
     path = model_dir / LOCK_FILE
-    # No fallback to a lock file without the kernel's lock: that one would survive a killed process.
+    # No fallback to a lock file without a lock of the kernel: it would remain after the process is killed.
     lock = FileLock(path, timeout=0, fallback_to_soft=False)
     try:
         model_dir.mkdir(parents=True, exist_ok=True)

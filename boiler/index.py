@@ -1,4 +1,4 @@
-"""Index a folder of sounds, so that it can be searched: only what is new or changed is decoded and embedded.
+"""Index a folder of sounds, so that it can be searched. Only new and changed files are decoded and embedded.
 
     $ boiler index ~/sounds --pt_path exp/mine/vqvae_012.pt BagTopVQVAE
     $ boiler index ~/sounds MFCCStats --model_dir exp/sounds
@@ -6,8 +6,8 @@
     $ boiler index exp/sounds --engine hnsw --engine_option width=64
     $ boiler index exp/sounds --rollback
 
-Run it again whenever the folder changed. A run that was stopped or killed continues where it stopped. Files that cannot
-be decoded are listed at the end with the reason and make the exit code 1; all others are indexed.
+Run it again whenever the folder has changed. A run that was stopped or killed continues where it stopped. Files that
+cannot be decoded are listed at the end with the reason and make the exit code 1; all others are indexed.
 """
 
 from __future__ import annotations
@@ -44,10 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wav_dir", type=Path, help="the folder of sounds, if not given as DIR")
     parser.add_argument("--pt_path", type=Path, help="the training checkpoint of the encoder")
     parser.add_argument(
-        "--sample_rate_hz", type=arguments.at_least_1, help="of ONNXEncoder and TorchScriptEncoder: the rate it takes"
+        "--sample_rate_hz",
+        type=arguments.at_least_1,
+        help="ONNXEncoder and TorchScriptEncoder: sampling rate of the model",
     )
-    parser.add_argument("--window_s", type=float, help="of the same: seconds of the window that it takes")
-    parser.add_argument("--sha256", help="of TorchScriptEncoder: the hash of the file, which is code")
+    parser.add_argument("--window_s", type=float, help="the same encoders: window of the model in seconds")
+    parser.add_argument("--sha256", help="TorchScriptEncoder: hash of the file, which is code")
     parser.add_argument(
         "--encoder_option",
         action="append",
@@ -65,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hop_s",
         type=float,
-        help="seconds from one window to the next (default: what the encoder says, mostly half a window)",
+        help="seconds from one window to the next (default: set by the encoder, mostly half a window)",
     )
     parser.add_argument(
         "--url_template", help="the URL of an item, from {id}, {stem}, {name}, {folder} (default: {id})"
@@ -76,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="a table (.csv, .tsv, .parquet) of labels and further columns, with a column id, path or file_name",
     )
     parser.add_argument("--include", action="append", metavar="GLOB", help="only files that match; may be repeated")
-    parser.add_argument("--exclude", action="append", metavar="GLOB", help="no file that matches; may be repeated")
+    parser.add_argument("--exclude", action="append", metavar="GLOB", help="skip files that match; may be repeated")
     parser.add_argument(
         "--batch_size", type=arguments.at_least_1, default=16, help="windows embedded at once (default: %(default)s)"
     )
@@ -88,7 +90,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--decode_timeout_s",
         type=float,
         default=60.0,
-        help="seconds that half a minute of sound may take to decode (default: %(default)s)",
+        help="maximum seconds to decode half a minute of sound (default: %(default)s)",
     )
     parser.add_argument(
         "--max_file_hours", type=float, default=24.0, help="longer sounds are refused (default: %(default)s)"
@@ -102,13 +104,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check", action="store_true", help="hash all files, not only those whose size or time changed"
     )
-    parser.add_argument("--retry_failed", action="store_true", help="try the files again that could not be decoded")
+    parser.add_argument("--retry_failed", action="store_true", help="try files again that could not be decoded")
     parser.add_argument(
         "--force",
         action="store_true",
         help="remove files that are gone even if they are more than half; embed again with another encoder",
     )
-    parser.add_argument("--dry_run", action="store_true", help="print what would be done, and do nothing")
+    parser.add_argument("--dry_run", action="store_true", help="only print what would be done")
     switches = parser.add_mutually_exclusive_group()
     switches.add_argument("--rollback", action="store_true", help="go back to the previous index")
     switches.add_argument(
@@ -190,10 +192,10 @@ def _encoder_options(args: argparse.Namespace) -> dict[str, Any] | None:
 
 
 def _words(args: argparse.Namespace) -> tuple[Path, str | None]:
-    """The folder and the encoder's name from the positional arguments, of which either may be missing."""
+    """The folder and the name of the encoder from the positional arguments; either may be missing."""
     words = list(args.words)
     if len(words) > 2:
-        raise CorpusError(f"too many words: {' '.join(words)}; give a folder and an encoder")
+        raise CorpusError(f"too many arguments: {' '.join(words)}; give a folder and an encoder")
     folder = args.wav_dir
     if folder is None and words and (len(words) == 2 or not _names_encoder(words[0]) or Path(words[0]).is_dir()):
         folder = Path(words.pop(0))

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 LINE_EVERY_S = 10.0
 
 ProgressCallback = Callable[[float], None]
-"""Long work calls it now and then with the share that is done, 0 to 1. An exception from it ends the work."""
+"""Long work calls it regularly with the fraction that is done, 0 to 1. An exception from it ends the work."""
 
 
 def ignore_progress(share: float) -> None:
@@ -40,7 +40,7 @@ class Meter:
     def reach(self, done: float, note: str | None = None, *, left_s: float | None = None) -> None:
         """Set the number of units that are done.
 
-        `left_s`: seconds left, where the caller knows better than the mean speed.
+        `left_s`: seconds left, if the caller has a better estimate than the mean speed.
         """
         self.done = done
         now = time.monotonic()
@@ -60,7 +60,7 @@ class Meter:
 
 
 def format_duration(seconds: float) -> str:
-    """A duration in the two largest units that matter.
+    """A duration in its two largest units.
 
     >>> [format_duration(seconds) for seconds in (0.4, 59.6, 200, 8807, 200_000)]
     ['0 s', '1 min', '3 min 20 s', '2 h 27 min', '2 d 8 h']

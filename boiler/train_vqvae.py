@@ -7,7 +7,7 @@ the current step; resume the run, bit for bit, with
 
     python -m boiler.train_vqvae --wav_dir ~/sounds --save_path exp/mine --load_path exp/mine/vqvae_007.pt
 
-Flags that are not given are then as they were. A --load_path outside of --save_path starts a new run from those
+Flags that are not given keep the values of that run. A --load_path outside of --save_path starts a new run from those
 weights.
 """
 
@@ -33,7 +33,7 @@ __all__ = ["TrainSettings", "add_arguments", "main", "run", "train"]
 
 
 def train(settings: TrainSettings) -> Path:
-    """Train until `epoch` or `max_minutes` is reached, or a signal comes. The path of the last checkpoint.
+    """Train until `epoch` or `max_minutes` is reached, or a signal comes. Returns the path of the last checkpoint.
 
     Raises: `CorpusError`, `CheckpointError`, `SettingsError`; `StopRequested` (a `KeyboardInterrupt`) when a signal
     comes before there is a network to save.
@@ -42,7 +42,7 @@ def train(settings: TrainSettings) -> Path:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the flags. A flag that is not given is as in `TrainSettings`, or as it was in the run that is resumed."""
+    """Add the flags. The default of a flag is that of `TrainSettings`, or its value in the run that is resumed."""
     defaults = {field.name: field.default for field in fields(TrainSettings)}
 
     def flag(name: str, kind: type, what: str) -> None:
@@ -53,9 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wav_dir", type=Path, required=True, help="the folder of sounds; read, never written to")
     parser.add_argument("--save_path", type=Path, required=True, help="where checkpoints are written, such as exp/mine")
     flag("load_path", Path, "a checkpoint to resume (in --save_path), or to start a new run from (elsewhere)")
-    flag("epoch", int, "epochs in all")
+    flag("epoch", int, "number of epochs")
     flag("max_minutes", float, "minutes that the whole command may take, decoding and fitting included (10 %% more at "
-         "most); training ends at the first bound it reaches, and the learning rate falls towards that")  # fmt: skip
+         "most); training ends at the first limit it reaches, and the learning rate decays towards that")  # fmt: skip
     flag("steps_per_epoch", int, f"default: one pass over the sounds, at least {MIN_STEPS_PER_EPOCH} steps")
     flag("batch_size", int, "sounds per step, two views of each")
     flag("lr", float, "peak learning rate")
@@ -65,13 +65,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     flag("held_share", float, "share of the sounds that is held out of training, for validation")
     flag("seed", int, "the same seed gives the same run")
     flag("device", str, "auto (default): cuda, else mps, else cpu")
-    flag("precision", str, "auto (default): bfloat16 where the processor has units for it; or float32, bfloat16")
+    flag("precision", str, "auto (default): bfloat16 if the processor has units for it; or float32, bfloat16")
     flag("cache_dir", Path, "cache of decoded sounds (default: cache in --save_path); may be deleted at any time")
     flag("workers", int, "decoding processes")
 
 
 def settings_from(args: argparse.Namespace) -> TrainSettings:
-    """The settings that the flags give, completed by those of the run that is resumed."""
+    """The settings from the flags, completed by those of the run that is resumed."""
     names = {field.name for field in fields(TrainSettings)}
     given = {name: value for name, value in vars(args).items() if name in names}
     settings = TrainSettings(**given)
@@ -82,12 +82,13 @@ def settings_from(args: argparse.Namespace) -> TrainSettings:
         return replace(TrainSettings.from_plain(start.settings), **given)
     if "n_mel_channels" in given:
         return settings
-    # A new run of the same network: its number of bands is the checkpoint's, not the default.
+    # A new run of the same network: the checkpoint decides the number of bands, not the default.
     return replace(settings, n_mel_channels=start.mel["n_mels"])
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, and print the checkpoint and the next command: 0 done, 130 or 143 stopped by a signal."""
+    """Train, and print the checkpoint and the next command. The exit code is 0, or 130 or 143 if a signal stopped
+    it."""
     started = time.monotonic()
     settings = settings_from(args)
     try:
@@ -115,7 +116,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"boiler: {comparison}", file=sys.stderr)
     if not comparison.is_better:
         print(
-            f"boiler: WARNING: that is not better than {comparison.baseline}. Train longer (--load_path {result.path}"
+            f"boiler: WARNING: this is not better than {comparison.baseline}. Train longer (--load_path {result.path}"
             f" with more --epoch or --max_minutes), or index without training: boiler index {wav_dir}",
             file=sys.stderr,
         )

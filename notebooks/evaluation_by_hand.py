@@ -1,12 +1,12 @@
-"""Compute the figures of an evaluation independently: plain loops, none of boiler's metrics.
+"""Compute the results of an evaluation independently: plain loops, without boiler's metrics.
 
     $ python notebooks/evaluation_by_hand.py exp/esc10/MFCCStats esc10
     $ python notebooks/evaluation_by_hand.py exp/fsdd/MFCCStats fsdd
 
-Reads what TensorBoard's projector reads (`tensors.tsv`, `metadata.tsv`), takes labels and groups from the names of the
-files, sorts every item's candidates, and compares with evaluation.json of the same index (run `boiler evaluate` first,
-with `--dataset esc10`, or `--dataset fsdd --group none --group speaker`). Exits 1 when a figure
-differs by more than .01.
+Reads the files of TensorBoard's projector (`tensors.tsv`, `metadata.tsv`), takes labels and groups from the names of
+the files, sorts the candidates of every item, and compares the result with evaluation.json of the same index (run
+`boiler evaluate` first, with `--dataset esc10`, or `--dataset fsdd --group none --group speaker`). Exits with 1 if a
+value differs by more than .01.
 """
 
 # %% Index and data set
@@ -25,7 +25,7 @@ with (model_dir / "00000/default/tensors.tsv").open(encoding="utf-8") as stream:
 with (model_dir / "00000/default/metadata.tsv").open(encoding="utf-8", newline="") as stream:
     ids = [row["id"] for row in csv.DictReader(stream, delimiter="\t", quoting=csv.QUOTE_NONE)]
 if len(set(ids)) != len(ids):
-    sys.exit("This compares sounds of one window each; here are longer ones.")
+    sys.exit("This script compares sounds of one window each, but some sounds of this index are longer.")
 
 # %% Labels and groups, from the names alone
 if dataset == "esc10":

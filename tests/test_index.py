@@ -119,7 +119,7 @@ def test_rollback_restores_the_previous_index(folder: Path, tmp_path: Path, caps
         (["missing", "MFCCStats"], "missing is not a folder"),
         (["{folder}", "MFCCStat"], "did you mean 'MFCCStats'"),
         (["--wav_dir", "{folder}", "{folder}"], "no encoder is called"),
-        (["a", "b", "c"], "too many words"),
+        (["a", "b", "c"], "too many arguments"),
         (["{folder}", "--rollback"], "run boiler index"),
         (["{folder}", "MFCCStats", "--hop_s", "0"], "hop_s must be above 0"),
         (["{folder}", "MFCCStats", "--exclude", "*"], "--exclude let through"),

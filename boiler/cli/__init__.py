@@ -1,4 +1,4 @@
-"""The `boiler` command: `boiler train` is `python -m boiler.train_vqvae`, and so on.
+"""The command `boiler`, whose subcommands are modules: `boiler train` is `python -m boiler.train_vqvae`, for example.
 
 The module of a command is imported when the command is run, so that `boiler --help` is instant.
 """
@@ -81,7 +81,7 @@ def overview() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command. The exit code is 0 for done, 1 for done with failures, 2 for refused, 130 for interrupted."""
+    """Run one command. The exit code is 0 for success, 1 if some files failed, 2 for an error, 130 for Ctrl-C."""
     words = list(sys.argv[1:] if argv is None else argv)
     if not words or words[0] in ("-h", "--help", "help"):
         print(overview())

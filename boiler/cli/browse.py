@@ -25,7 +25,7 @@ APP = Path(boiler.__file__).parent / "app.py"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `boiler browse`."""
+    """Add the flags of `boiler browse`."""
     options.add_arguments(parser)
     parser.add_argument(
         "--host",
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     words = streamlit_command(args.host, args.port, headless=args.headless)
     if os.name == "posix":
         sys.stdout.flush()
-        os.execv(words[0], words)  # noqa: S606  # whoever stops or watches this process then has the server itself
+        os.execv(words[0], words)  # noqa: S606  # so that signals to this process reach the server
     return subprocess.run(words, check=False).returncode
 
 
@@ -62,7 +62,7 @@ def streamlit_command(host: str, port: int, *, headless: bool) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m boiler.cli.browse`: the exit code."""
+    """`python -m boiler.cli.browse`. Returns the exit code."""
     return arguments.command(argv, prog="boiler browse", description=__doc__, add_arguments=add_arguments, run=run)
 
 

@@ -54,7 +54,7 @@ class DemoSettings:
 
 @dataclass(frozen=True)
 class Precision:
-    """Precision at 5: the share of the first five results that have the label of the query, as the mean over all sounds
+    """Precision at 5: the fraction of the first five results that have the label of the query, averaged over all sounds
     as queries."""
 
     encoder: float
@@ -62,7 +62,7 @@ class Precision:
     chance: float
 
     def shortfall(self) -> str | None:
-        """Why the results are not good enough; None where they are."""
+        """Why the results are not good enough; None if they are."""
         if self.encoder < TIMES_CHANCE * self.chance:
             return f"precision at {K} is {self.encoder:.2f}, less than {TIMES_CHANCE} times chance ({self.chance:.2f})"
         if self.encoder < self.baseline:
@@ -72,7 +72,7 @@ class Precision:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the demo produced. `precision` is None where no two sounds share a label."""
+    """What the demo produced. `precision` is None if no two sounds share a label."""
 
     model_dir: Path
     wav_dir: Path
@@ -125,7 +125,7 @@ def demo(settings: DemoSettings) -> Outcome:
 
 
 def measure_precision(model_dir: Path) -> Precision | None:
-    """The precision by the labels, which are the names of folders; None where no two sounds share one."""
+    """The precision according to the labels, which are the names of folders; None if no two sounds share one."""
     try:
         scorecard = evaluate(EvaluateSettings(model_dir, robustness=0, baseline="always")).scorecard
     except CorpusError:
@@ -169,7 +169,7 @@ def draw_results(nearest: Nearest, results: Sequence[tuple[Item, list[Match]]], 
             axis.set_title(name.rsplit("/")[-1], fontsize=7, color=colour, fontweight="bold" if column == 0 else None)
             try:
                 sound = spectrogram.spectrogram_png(nearest.path(n), 240, 110, start_s=start_s, end_s=start_s + SHOWN_S)
-            except (SoundError, QueryError):  # missing or changed since it was indexed: its place stays empty
+            except (SoundError, QueryError):  # missing or changed since it was indexed: leave an empty cell
                 continue
             axis.imshow(Image.open(io.BytesIO(sound)).convert("RGB"), aspect="auto")
     with files.replacing(path) as aside:
@@ -200,7 +200,7 @@ def run(args: argparse.Namespace) -> int:
     print(f"  boiler serve {model_dir}                search over HTTP")
     print(f"  boiler search {model_dir} SOUND         search with a file")
     print("(if .venv is not active: .venv/bin/boiler)")
-    # In a user's folder the names of folders may mean anything; only the synthetic sounds have to reach the precision.
+    # The folders of a user need not be classes, so only the synthetic sounds have to reach the precision.
     shortfall = outcome.precision.shortfall() if outcome.precision and args.wav_dir is None else None
     if shortfall is not None:
         print(f"boiler: results are worse than expected: {shortfall}", file=sys.stderr)

@@ -4,8 +4,8 @@
     $ boiler embed dog.wav bird.ogg --output_dir out --model exp/mine/vqvae_012.pt --hop_size 0.5
     $ BOILER_OPENL3_WEIGHTS=~/weights boiler embed clip.mp4 --modality video --output_dir out
 
-A folder is searched for files of the modality, and its tree is kept under --output_dir. A .npz holds `embedding`
-[n, D] and `timestamps` [n] in seconds (a picture's only `embedding`). Files that cannot be embedded are listed at the
+A folder is searched for files of the modality, and its tree is kept under --output_dir. A .npz contains `embedding`
+[n, D] and `timestamps` [n] in seconds (only `embedding` for a picture). Files that cannot be embedded are listed at the
 end, with the reason, and make the exit code 1; all others are written.
 """
 
@@ -29,14 +29,14 @@ from boiler.progress import meter
 from boiler.vision import image, video
 
 SUFFIXES = {"audio": stream.SUFFIXES, "image": image.SUFFIXES, "video": video.SUFFIXES}
-"""What a folder is searched for, by modality."""
+"""The suffixes that a folder is searched for, by modality."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("inputs", nargs="+", type=Path, metavar="FILE|DIR", help="files, and folders to search")
-    parser.add_argument("--output_dir", "-o", type=Path, help="where to (default: beside each file)")
+    parser.add_argument("--output_dir", "-o", type=Path, help="folder to write to (default: that of each file)")
     parser.add_argument(
-        "--modality", choices=tuple(SUFFIXES), default="audio", help="what to embed of the files (default: %(default)s)"
+        "--modality", choices=tuple(SUFFIXES), default="audio", help="what to embed (default: %(default)s)"
     )
     parser.add_argument("--suffix", help="written to <name>_<suffix>.npz (default: <name>.npz)")
     parser.add_argument(
@@ -53,39 +53,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no_centering",
         action="store_true",
-        help="times are the beginnings of frames, not their middles: nothing is put in front of a sound",
+        help="timestamps are the starts of frames, not their middles: no zeros are prepended to a sound",
     )
-    parser.add_argument("--batch_size", type=arguments.at_least_1, default=32, help="frames at once (%(default)s)")
+    parser.add_argument("--batch_size", type=arguments.at_least_1, default=32, help="frames per batch (%(default)s)")
     parser.add_argument(
         "--input_repr",
         choices=tuple(l3.INPUT_REPRESENTATIONS),
         default="mel256",
-        help="the spectrogram of OpenL3's network (default: %(default)s)",
+        help="input spectrogram of OpenL3's audio network (default: %(default)s)",
     )
     parser.add_argument(
         "--content_type",
         choices=models.CONTENT_TYPES,
         default="music",
-        help="what OpenL3's network was trained on (default: %(default)s)",
+        help="the videos that OpenL3's network was trained on (default: %(default)s)",
     )
     parser.add_argument(
         "--audio_embedding_size",
         type=int,
         choices=(512, 6144),
         default=6144,
-        help="of OpenL3's network of sound (default: %(default)s)",
+        help="dimension of OpenL3's audio embeddings (default: %(default)s)",
     )
     parser.add_argument(
         "--image_embedding_size",
         type=int,
         choices=(512, 8192),
         default=8192,
-        help="of OpenL3's network of pictures (default: %(default)s)",
+        help="dimension of OpenL3's image embeddings (default: %(default)s)",
     )
     parser.add_argument(
-        "--frontend", choices=l3.FRONTENDS, default="kapre", help="whose spectrogram it is (default: %(default)s)"
+        "--frontend",
+        choices=l3.FRONTENDS,
+        default="kapre",
+        help="library whose spectrogram is computed (default: %(default)s)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="embed again what has its .npz already")
+    parser.add_argument("--overwrite", action="store_true", help="embed files again whose .npz exists")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -97,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
     pictures = (
         none if args.modality == "audio" else _select(args, sources, "_image" if args.modality == "video" else "")
     )
-    # All models are loaded before anything is written: one that is missing is no fault of a file.
+    # All models are loaded first, so that a missing one is an error of the command and not of each file.
     of_sound = of_pictures = None
     if sounds.waiting:
         of_sound = models.audio_model(
@@ -126,7 +129,7 @@ def run(args: argparse.Namespace) -> int:
 
 @contextmanager
 def noted() -> Iterator[list[str]]:
-    """The texts of the `OpenL3Warning`s inside, in place of Python's own lines for them."""
+    """Context manager: collects the texts of `OpenL3Warning`s, which are then not printed."""
     notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", openl3.OpenL3Warning)
@@ -140,7 +143,7 @@ def noted() -> Iterator[list[str]]:
 
 
 def _sources(args: argparse.Namespace) -> list[tuple[Path, Path]]:
-    """Each file, and the folder that its `.npz` goes to. Raises: CorpusError: there is none."""
+    """Each file to embed, and the folder of its `.npz`. Raises: CorpusError: there are none."""
     found: list[tuple[Path, Path]] = []
     for given in args.inputs:
         if given.is_dir():

@@ -9,7 +9,7 @@
 
 Prints tables, and writes them with evaluation.json and plots to MODEL_DIR/evaluation/GENERATION/. The measures are
 defined in boiler.evaluation.metrics. The MFCC baseline and the robustness need the folder that was indexed; without it
-the rest is measured, and the notes say so.
+they are left out, with a note.
 """
 
 from __future__ import annotations
@@ -58,7 +58,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--top_labels", type=int, metavar="N", help="keep only the N most frequent labels")
     parser.add_argument("--k", type=int, nargs="+", default=list(metrics.KS), help="cut-offs (default 1 5 10)")
-    parser.add_argument("--knn", type=int, default=5, metavar="K", help="neighbours that vote, where there are folds")
+    parser.add_argument(
+        "--knn", type=int, default=5, metavar="K", help="number of neighbours that vote, if there are folds"
+    )
     parser.add_argument(
         "--robustness", type=int, default=100, metavar="N", help="sounds to alter and query (default 100; 0: none)"
     )

@@ -1,13 +1,13 @@
-"""Take what boiler holds elsewhere: encoders, weights, vectors and sounds, in formats that others read.
+"""Export encoders, weights, vectors and sounds to the formats of other programs.
 
     $ boiler export exp/sounds/MFCCStats --onnx encoder.onnx
     $ boiler export exp/mine/vqvae_012/PooledVQVAE --onnx encoder.onnx --pt_path exp/mine/vqvae_012.pt
     $ boiler export exp/sounds/MFCCStats --parquet vectors.parquet --audiofolder ~/dataset
     $ boiler export exp/mine/vqvae_012.pt --safetensors weights.safetensors
 
---onnx: the encoder, which runs without boiler and torch. --parquet: a row for each window, with its vector and what
-is known of its sound. --audiofolder: metadata.csv with file_name, and the sounds (links where the disk allows them), as
-the datasets library and `boiler index` read them. --safetensors: the weights of a checkpoint, with its settings as
+--onnx: the encoder, which runs without boiler and torch. --parquet: a row for each window, with its vector and the
+fields of its item. --audiofolder: metadata.csv with file_name, and the sounds (hard links if the disk allows them), as
+read by the datasets library and `boiler index`. --safetensors: the weights of a checkpoint, with its settings as
 metadata.
 """
 
@@ -55,14 +55,14 @@ def run(args: argparse.Namespace) -> int:
     }
     wanted = [(writer, getattr(args, name)) for name, writer in writers.items() if getattr(args, name) is not None]
     if not wanted:
-        raise SettingsError(f"export what? Give one of {', '.join(f'--{name}' for name in writers)}")
+        raise SettingsError(f"nothing to export: give one of {', '.join(f'--{name}' for name in writers)}")
     for writer, path in wanted:
         print(f"{path}: {writer(path)}")
     return 0
 
 
 def write_onnx(model_dir: Path, path: Path, pt_path: Path | None = None) -> str:
-    """The encoder of a model directory as an ONNX model. Returns what was written, in words.
+    """Write the encoder of a model directory as an ONNX model. Returns a description of what was written.
 
     Raises: ModelDirError: no model directory. CheckpointError: the encoder needs its checkpoint. SettingsError: it
         cannot be exported.
@@ -73,18 +73,19 @@ def write_onnx(model_dir: Path, path: Path, pt_path: Path | None = None) -> str:
         raise CheckpointError(f"{script} is not the encoder that this index was made with: index again")
     header = EncoderRuntime.load(script).header
     made = encoder.create(header["encoder"], pt_path)
-    # What it was fitted to is in encoder.pt alone.
+    # Fitted parameters are in encoder.pt only.
     module, _ = checkpoint.load_script(script)
     try:
         made.load_state_dict(module.state_dict())
     except RuntimeError as error:
-        raise CheckpointError(f"{pt_path} is not what the encoder of {model_dir} was built from") from error
+        raise CheckpointError(f"the encoder of {model_dir} was not built from {pt_path}") from error
     export_onnx(made, path)
     return f"{header['encoder']}, {made.window_samples} samples at {made.sample_rate_hz} Hz to {made.dim} numbers"
 
 
 def write_parquet(model_dir: Path, path: Path) -> str:
-    """A row for each window: the fields of its item (further metadata as JSON), `start_s`, `end_s` and `embedding`."""
+    """Write a row for each window: the fields of its item (further metadata as JSON), `start_s`, `end_s`,
+    `embedding`."""
     import pyarrow as pa
     import pyarrow.parquet
 
@@ -110,15 +111,15 @@ def write_parquet(model_dir: Path, path: Path) -> str:
                 writer = pyarrow.parquet.ParquetWriter(aside, pa.schema(known))
             writer.write_table(table.cast(writer.schema))
         if writer is None:
-            raise SettingsError(f"{model_dir} holds no vectors")
+            raise SettingsError(f"{model_dir} has no vectors: all its sounds are silent")
         writer.close()
     return f"{len(opened.rows)} vectors of {len(items)} sounds"
 
 
 def write_audiofolder(model_dir: Path, folder: Path) -> str:
-    """`metadata.csv` with `file_name`, `label` and further metadata, and the sounds beside it.
+    """Write `metadata.csv` with `file_name`, `label` and further metadata, and the sounds.
 
-    Raises: SoundNotHereError: the folder that was indexed is not here.
+    Raises: SoundNotHereError: the folder that was indexed is missing.
     """
     with Nearest(model_dir) as nearest:
         items = list(_items(nearest))
@@ -139,12 +140,14 @@ def write_audiofolder(model_dir: Path, folder: Path) -> str:
 
 
 def write_safetensors(pt_path: Path, path: Path) -> str:
-    """The network's weights and what was fitted beside them (`learned.NAME`); the settings of the network and of the
-    mel front end as JSON in the metadata."""
+    """Write the weights of the network and the tensors of `Checkpoint.learned` (as `learned.NAME`), with the settings
+    of the network and of the mel front end as JSON in the metadata."""
     try:
         library = importlib.import_module("safetensors.torch")
     except ImportError as error:
-        raise CheckpointError("this takes safetensors: pip install 'boiler[safetensors]'") from error
+        raise CheckpointError(
+            "--safetensors needs the library safetensors: pip install 'boiler[safetensors]'"
+        ) from error
     loaded = checkpoint.load(pt_path)
     tensors = {name: tensor.contiguous() for name, tensor in loaded.weights.items()}
     tensors |= {f"learned.{name}": tensor.contiguous() for name, tensor in loaded.learned.items()}

@@ -1,15 +1,15 @@
-"""Find where a short sound occurs inside the recordings of an index: in which, and at which second.
+"""Find where a short sound occurs inside the recordings of an index: in which ones, and at which second.
 
     $ boiler locate exp/radio/MFCCStats ~/sounds/jingle.wav
     $ boiler locate exp/radio/MFCCStats ~/sounds/show.wav --start_s 61 --end_s 63.5
     $ boiler locate exp/radio/MFCCStats jingles/a.ogg --within monday.mp3 --within tuesday.mp3 --json
 
-A name that is a file is read; any other is the id of an item. This finds the very same sound: quieter or louder, mixed
-with others, or re-encoded. For sounds that are only similar use boiler search. `score`, 0 to 1, is the share of the
-sound in what is heard there; `gain` is its level there relative to the given sound.
+A name that is a file is read; any other is the id of an item. This finds the same recording of a sound: quieter or
+louder, mixed with others, or re-encoded. For sounds that are only similar use boiler search. `score`, 0 to 1, is the
+normalised correlation: 1 if nothing else sounds there; `gain` is the level there relative to the given sound.
 
-The recordings are read from the folder that was indexed. Where there are more hours of them than --max_hours, the parts
-that the index ranks highest are read.
+The recordings are read from the folder that was indexed. If they are longer than --max_hours, only the parts that the
+index ranks highest are read.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from boiler.search.nearest import ByItem, BySound, Nearest
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `boiler locate`."""
+    """Add the flags of `boiler locate`."""
     parser.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="the directory that boiler index printed")
     parser.add_argument("sound", metavar="SOUND_OR_ID", help="a sound file, or the id of an item")
     parser.add_argument("-k", type=int, default=10, help="number of occurrences (default: %(default)s)")
-    parser.add_argument("--start_s", type=float, default=0.0, help="look for the part of the sound from here, seconds")
+    parser.add_argument("--start_s", type=float, default=0.0, help="locate the part of the sound from here, seconds")
     parser.add_argument("--end_s", type=float, default=None, help="to here, seconds (default: to its end)")
     parser.add_argument(
-        "--within", action="append", metavar="ID", help="only in this item; repeatable (default: in all)"
+        "--within", action="append", metavar="ID", help="search only this item; repeatable (default: all)"
     )
     max_hours = parser.add_argument(
         "--max_hours",
@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Locate the sound and print its occurrences; exit code 1 where a recording could not be read.
+    """Locate the sound and print its occurrences. The exit code is 1 if a recording could not be read.
 
     Raises: QueryError, SoundError, ModelDirError: see `Nearest.locate`.
     """
@@ -116,7 +116,7 @@ def _clock(seconds: float) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m boiler.cli.locate`: the exit code."""
+    """`python -m boiler.cli.locate`. Returns the exit code."""
     return arguments.command(
         argv, prog="python -m boiler.cli.locate", description=__doc__, add_arguments=add_arguments, run=run
     )

@@ -11,7 +11,7 @@
 A name that is a file is read; any other is the id of an item. The nearest come first. The distance is angular, from 0
 (the same) to 2 (the opposite). `closer than` is the share of random pairs of the collection that are farther apart.
 `--explain` prints for each match which windows matched, which codes of the codebook contribute to the similarity and
-when they are active, and the similarity over time: one digit per stretch, in tenths.
+when they are active, and the similarity over time: one digit, in tenths, per half second.
 
 Filters of `--where` compare the fields n, id, url, label, folder, duration_s, sample_rate_hz, channels, format,
 size_bytes, mtime_s, sha256, silent and metadata.NAME with ==, !=, <, <=, >, >=, in; combine them with and, or, not; and
@@ -42,7 +42,7 @@ SHOWN_CODES, SHOWN_WINDOWS = 5, 3
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `boiler search`."""
+    """Add the flags of `boiler search`."""
     parser.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="the directory that boiler index printed")
     parser.add_argument(
         "seeds", nargs="+", metavar="SOUND_OR_ID", help="sound files or ids of items; several are combined"
@@ -56,7 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--end_s", type=float, default=None, help="to here, seconds (default: to its end)")
     parser.add_argument("--where", default=None, metavar="FILTER", help="only items that pass this filter, see above")
-    parser.add_argument("--min_similarity", type=float, default=None, help="least cosine similarity, -1 to 1")
+    parser.add_argument("--min_similarity", type=float, default=None, help="minimum cosine similarity, -1 to 1")
     parser.add_argument(
         "--diversity", type=float, default=0.0, help="0 to 1: how much results should differ (default: %(default)s)"
     )
@@ -70,7 +70,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DISTANCE",
         help="merge results nearer to each other than this, 0 to 2",
     )
-    csls = parser.add_argument("--csls", action="store_true", help="rank down hubs, items that are near to everything")
+    csls = parser.add_argument(
+        "--csls", action="store_true", help="rank hubs, items that are near to everything, lower"
+    )
     arguments.add_renamed(parser, "--fold", dedup_distance)
     arguments.add_renamed(parser, "--set_back_hubs", csls)
     parser.add_argument("--per_window", action="store_true", help="rank windows instead of items")
@@ -103,12 +105,12 @@ def run(args: argparse.Namespace) -> int:
         csls=args.csls,
     )
     if args.explain and args.format != "table":
-        raise QueryError(f"--explain prints text: it does not go with --format {args.format}")
+        raise QueryError(f"--explain prints text and cannot be combined with --format {args.format}")
     if args.explain and (len(args.seeds) > 1 or args.less):
-        raise QueryError("--explain takes one sound: search with one at a time")
+        raise QueryError("--explain needs a single sound: search with one at a time")
     part = (args.start_s, args.end_s)
     if part != (0.0, None) and len(args.seeds) > 1:
-        raise QueryError("--start_s and --end_s take one sound: search with one at a time")
+        raise QueryError("--start_s and --end_s need a single sound: search with one at a time")
     seeds = [_seed(name, part) for name in args.seeds]
     seeds += [_seed(name, (0.0, None), -relevance_feedback.DISLIKE_WEIGHT) for name in args.less]
     with Nearest(args.model_dir, wav_dir=args.wav_dir, device=args.device, engine=args.engine) as nearest:
@@ -211,13 +213,13 @@ def _seconds(span: TimeSpan) -> str:
 
 
 def _digits(curve: Sequence[Moment]) -> str:
-    """One digit per stretch: its similarity in tenths; negative ones are 0."""
+    """The similarities over time as one digit each, in tenths; negative ones are 0."""
     digits = "".join(str(min(max(int(10 * moment.similarity), 0), 9)) for moment in curve)
     return f"{digits}  {_seconds(TimeSpan(curve[0].start_s, curve[-1].end_s))}"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m boiler.cli.search`: the exit code."""
+    """`python -m boiler.cli.search`. Returns the exit code."""
     return arguments.command(
         argv, prog="python -m boiler.cli.search", description=__doc__, add_arguments=add_arguments, run=run
     )

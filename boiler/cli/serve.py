@@ -3,9 +3,10 @@
     boiler serve exp/mine/vqvae_012/BagTopVQVAE --workers 2
     curl -F file=@dog.wav 'localhost:8000/nearest/audio?k=5'
 
-/docs describes every route. It is BOILER_MODEL_DIR=... uvicorn boiler.api.web:app with some additions: the model
-directory is checked at the start, workers share their metrics, running requests finish when the service stops, and an
-address that other machines can reach needs API keys. All settings are BOILER_* variables (boiler.service.settings).
+/docs describes every route. The command does the same as BOILER_MODEL_DIR=... uvicorn boiler.api.web:app, and more: it
+checks the model directory at the start, shares metrics between workers, finishes running requests when it stops, and
+refuses an address that other machines can reach unless there are API keys. All settings are BOILER_* variables
+(boiler.service.settings).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ GRACE_S = 30  # for running requests when the service stops
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of `boiler serve`."""
+    """Add the flags of `boiler serve`."""
     parser.add_argument("model_dir", nargs="?", type=Path, help="model directory (default: BOILER_MODEL_DIR)")
     parser.add_argument(
         "--wav_dir", type=Path, help="folder of the sounds, for audio and waveforms (default: as indexed)"
@@ -48,14 +49,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Serve until interrupted. Returns 0, or the exit code of uvicorn where it could not start."""
+    """Serve until interrupted. Returns 0, or the exit code of uvicorn if it could not start."""
     for name in ("model_dir", "wav_dir", "device"):
         if (value := getattr(args, name)) is not None:
             os.environ[f"{settings.PREFIX}{name.upper()}"] = str(value)
     loaded = settings.load()
     check_host(args.host, loaded)
     generation.open_last_good(loaded.model_dir)  # reported once here, not by each worker
-    # Else torch and numpy use all cores in every worker, and the threads wait for each other.
+    # Otherwise torch and numpy use all cores in every worker, and their threads wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // args.workers)))
     import uvicorn
 
@@ -93,7 +94,7 @@ def check_host(host: str, loaded: settings.Settings) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m boiler.cli.serve`: the exit code."""
+    """`python -m boiler.cli.serve`. Returns the exit code."""
     return arguments.command(argv, prog="boiler serve", description=__doc__, add_arguments=add_arguments, run=run)
 
 

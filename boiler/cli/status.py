@@ -6,7 +6,7 @@
     $ boiler status exp/sounds --json
 
 `--check` compares every byte of the index with the hashes made at publication. If the current index is damaged, the
-figures are those of the newest whole one, and the exit code is 1, with `--check` 2. Duplicates are listed, not merged:
+numbers are those of the newest undamaged one, and the exit code is 1, with `--check` 2. Duplicates are listed, not merged:
 files of the same bytes, and near-duplicates, which sound the same and have about the same duration. In a large
 collection near-duplicates are searched only with `--near`.
 """
@@ -34,7 +34,7 @@ _OF_A_GROUP = 4
 
 @dataclass(frozen=True)
 class Status:
-    """Figures of an index. Ids are paths below the folder of sounds."""
+    """Statistics of an index. Ids are paths below the folder of sounds."""
 
     model_dir: str
     generation: str
@@ -47,7 +47,7 @@ class Status:
     n_rows: int
     n_silent: int
     hours: float
-    formats: dict[str, int]  # files by format, most first
+    formats: dict[str, int]  # number of files by format, most frequent first
     labels: dict[str, int]
     size_bytes: int
     same_bytes: list[list[str]]
@@ -67,10 +67,10 @@ class Status:
         yield f"  labels: {_counts(self.labels)}"
         yield f"  {self.n_silent} silent, {len(self.failures)} failed"
         if self.same_bytes:
-            yield f"{sum(map(len, self.same_bytes))} files share their bytes with another:"
+            yield f"{sum(map(len, self.same_bytes))} files have the same bytes as another:"
             yield from _some([_group(group) for group in self.same_bytes])
         if self.near is None:
-            yield "near-duplicates were not searched among so many files: give --near"
+            yield "near-duplicates were not searched, because there are many files: give --near"
         elif self.near:
             yield f"{len(self.near)} pairs of near-duplicates:"
             yield from _some([f"{one} ~ {other} (distance {distance:.3f})" for one, other, distance in self.near])
@@ -125,7 +125,7 @@ def status(model_dir: Path, *, check: bool = False, near: bool = False) -> Statu
 
 
 def near_duplicates(opened: Generation) -> list[tuple[str, str, float]]:
-    """Pairs of items with different bytes that `boiler.search.duplicates` counts as nearly the same, nearest first."""
+    """Pairs of near-duplicates (`boiler.search.duplicates`) with different bytes, nearest first."""
     snapshot = Snapshot(opened)
     items = {row["n"]: row for row in snapshot.items.records()}
     found = [(items[one], items[other], apart) for one, other, apart in duplicates.find_pairs(snapshot)]
