@@ -122,7 +122,7 @@ def test_rollback_restores_the_previous_index(folder: Path, tmp_path: Path, caps
         (["a", "b", "c"], "too many arguments"),
         (["{folder}", "--rollback"], "run boiler index"),
         (["{folder}", "MFCCStats", "--hop_s", "0"], "hop_s must be above 0"),
-        (["{folder}", "MFCCStats", "--exclude", "*"], "--exclude let through"),
+        (["{folder}", "MFCCStats", "--exclude", "*"], "match --include and --exclude"),
         (["{folder}", "BagTopVQVAE"], "--pt_path"),
     ],
 )

@@ -55,10 +55,10 @@ BLOCK_SAMPLES = 2**15
 # latter: timestamps there are computed from byte positions, which is wrong for compressed data.
 TIMED_CODECS = frozenset({"aac", "alac", "flac", "mp3", "opus", "vorbis", "wmav2"})
 BYTE_CONTAINERS = frozenset({"aiff", "au", "w64", "wav"})
-# Codecs whose packets all hold the same number of samples. Only for these is the position known to the sample in a
-# container that counts milliseconds (Matroska, ASF).
+# Codecs whose packets all have the same number of samples. In a container with timestamps in milliseconds (Matroska,
+# ASF), the exact position in samples is known only for these.
 EVEN_CODECS = frozenset({"aac", "mp3", "opus", "wmav2"})
-SEEK_EARLIER_S = 1  # before the target, for a lossy decoder to settle; those above need a tenth of it at most
+SEEK_EARLIER_S = 1  # seek to this long before the target: lossy decoders need up to a tenth of it to settle
 
 DECODE_ERRORS = (
     av.error.FFmpegError,
@@ -77,8 +77,8 @@ class Limits:
     """Limits of one source, enforced while it is decoded, whatever its header claims.
 
     max_work_s: wall-clock time spent decoding
-    max_bad_packets: damaged packets that are skipped in any file; more are skipped as long as the good ones outnumber
-        them
+    max_bad_packets: number of damaged packets that are skipped in any file; more are skipped as long as there are more
+        good ones
     """
 
     max_seconds: float = 86_400.0
@@ -110,7 +110,7 @@ class Track:
             self._codec = self._stream.codec_context
             if self._codec is None:
                 raise NotASoundError(self.name, "its sound uses a codec that boiler does not read")
-            self._codec.thread_count = 1  # one core a file: files are decoded in parallel
+            self._codec.thread_count = 1  # one core per file: files are decoded in parallel
             self._check_limits(self.rate_hz, self.channels)
 
     def close(self) -> None:
@@ -145,8 +145,8 @@ class Track:
         The first sample is the one at exactly `from_s`, which is an integer so that it falls on a sample at any rate.
 
         Raises:
-            NotASoundError: more packets are damaged than the limits allow, or the samples are no numbers.
-            SoundLimitError: rate or channels. ExhaustedError: decoding time, memory.
+            NotASoundError: more packets are damaged than the limits allow, or there are samples that are NaN or
+            infinite. SoundLimitError: rate or channels. ExhaustedError: decoding time, memory.
         """
         position, frames = self._frames_from(from_s)
         to_skip: int | None = None
@@ -158,13 +158,14 @@ class Track:
             to_skip = max(0, to_skip - len(mono))
 
     def _joined(self, frames: Iterator[Any]) -> Iterator[tuple[int, Samples]]:
-        """Frames gathered into blocks of mono samples: some codecs have frames of 128, and each step costs."""
+        """Frames joined into blocks of mono samples: some codecs have frames of 128, and each block has a fixed
+        cost."""
         kind: tuple[int, int, str] | None = None
         gathered = av.AudioFifo()
         with self._as_sound_error("its samples cannot be read"):
             for frame in frames:
                 now = (int(frame.sample_rate), int(frame.layout.nb_channels), str(frame.format.name))
-                if now != kind:  # at the beginning, and where recordings of several kinds were joined
+                if now != kind:  # at the start, and where recordings with different parameters were joined
                     self._check_limits(*now[:2])
                     if kind is not None and gathered.samples:
                         yield kind[0], self._mono(gathered)
@@ -190,7 +191,7 @@ class Track:
         if array.dtype.kind == "i":
             return cast(Samples, mono * np.float32(2.0 ** (1 - 8 * array.dtype.itemsize)))
         if not np.isfinite(mono).all():
-            raise NotASoundError(self.name, "it holds samples that are not numbers (NaN or infinity)")
+            raise NotASoundError(self.name, "it has samples that are NaN or infinite")
         return cast(Samples, mono)
 
     @property
@@ -201,7 +202,7 @@ class Track:
         """Frames from `from_s` or earlier, and the number of samples before the first of them.
 
         Not every container seeks exactly. If the position after a seek cannot be verified, the track is decoded from
-        its start instead, which is slower and always right.
+        its start instead, which is slower but always exact.
         """
         if from_s > SEEK_EARLIER_S and self._has_exact_timestamps():
             first = next(self._frames(), None)
@@ -241,7 +242,7 @@ class Track:
         return n_first + round((position - n_first) / n_each) * n_each
 
     def _frames(self) -> Iterator[Any]:
-        """Decoded frames up to the end of what can be read, without damaged packets."""
+        """All frames that can be decoded; damaged packets are skipped."""
         packets = self._container.demux(self._stream)
         good = bad = 0
         while True:
@@ -287,7 +288,7 @@ class Track:
 
 
 def open_container(file: BinaryIO) -> av.container.InputContainer:
-    """The container in an open file, with the restrictions above. All of boiler's reading of files goes through it.
+    """The container in an open file, with the restrictions above. boiler opens all sound and video files with it.
 
     Raises: one of `DECODE_ERRORS`; MemoryError.
     """
@@ -345,5 +346,5 @@ def open_source(source: Source) -> Iterator[BinaryIO]:
 
 
 def _plain(error: BaseException) -> str:
-    """The reason without the path, which the message names already."""
+    """The reason without the path, which the error message contains already."""
     return str(getattr(error, "strerror", None) or error or type(error).__name__).lower()

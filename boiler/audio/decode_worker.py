@@ -1,7 +1,7 @@
-"""The worker's side of `boiler.audio.decoder_pool`: decodes sounds on request, in a process that may die of one.
+"""The worker process of `boiler.audio.decoder_pool`: decodes sounds on request, and may crash on a bad file.
 
-An attacker who takes over this process through a hole in a decoder must not get further. So answers are JSON and raw
-float32, never pickles. Requests are pickled: they come from the parent.
+An attacker who takes over this process through a vulnerability of a decoder must not reach the parent process. So
+answers are JSON and raw float32, never pickles. Requests are pickled, because they come from the parent.
 
 A request is `(verb, *arguments)`:
 
@@ -12,9 +12,9 @@ A request is `(verb, *arguments)`:
 * `("load", source, start_s, end_s, sample_rate_hz, limits)` and `("probe", source, limits)`. A source is a path or
   bytes.
 
-An answer is a list of parts, one for each sound touched, in the order of the request, and the samples of all of them
-in one array. A part holds `samples`, how many of them are its own; and, if the sound is finished, either `error` (type,
-path, reason) or `probe`, `sha256`, `size_bytes` and `mtime_s`, or, after `stream`, `ended`.
+An answer is a list of parts, one for each sound that was worked on, in the order of the request, and the samples of all
+of them in one array. A part has `samples`, the number of its samples; and, if the sound is finished, either `error`
+(type, path, reason) or `probe`, `sha256`, `size_bytes` and `mtime_s`, or, after `stream`, `ended`.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ from boiler.errors import ExhaustedError, NotASoundError, SoundError
 
 AnswerPart: TypeAlias = dict[str, Any]
 
-# An answer is sent when it holds this much sound (half a minute at 16 kHz, 2 MB), or after this much time: a slow file
-# is not a hanging one.
+# An answer is sent when it has this many samples (half a minute at 16 kHz, 2 MB), or after this time, so that a slow
+# file does not look like one that hangs.
 ANSWER_SAMPLES = 32 * SAMPLE_RATE_HZ
 MAX_ANSWER_S = 2.0
 HASH_BYTES = 2**20
@@ -55,7 +55,7 @@ def serve(handle: int, memory_bytes: int, cpu_s: int, handler: RequestHandler | 
     Arguments: `memory_bytes` of address space, `cpu_s` of processor time for each request, `handler`: by default a
     `DecodeHandler`.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
     with suppress(ValueError, OSError):  # not every system has this limit
         resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     connection = Connection(handle)
@@ -79,7 +79,7 @@ class RequestHandler(Protocol):
 
 
 class DecodeHandler:
-    """Decodes; keeps the sound open that an answer ended in."""
+    """Decodes sounds; keeps the last one open if an answer ended before the end of the sound."""
 
     def __init__(self) -> None:
         self._open: Iterator[Samples | AnswerPart] | None = None

@@ -1,9 +1,9 @@
-"""Decode in worker processes: a file that crashes, hangs or exhausts its decoder loses only itself.
+"""Decodes sounds in worker processes: a file that crashes, hangs or exhausts its decoder affects no other file.
 
 A worker (`boiler.audio.decode_worker`) is a plain Python process that imports numpy, PyAV and soxr, and nothing of the
-parent: no torch, no main module. Its memory and processor time are limited. An answer holds half a minute of sound at
-most, and the next one is requested when the last is taken, so a ten-hour file streams through in constant memory on
-both sides.
+parent: no torch, no main module. Its memory and CPU time are limited. An answer has at most half a minute of sound, and
+the next one is requested when the previous one is received, so a ten-hour file is streamed in constant memory on both
+sides.
 
     >>> with Decoders(workers=2) as decoders:  # doctest: +SKIP
     ...     for event in decoders.windows([(7, "bird.ogg"), (8, "notes.txt")]):
@@ -12,8 +12,8 @@ both sides.
     ...             case DecodedSound(key, probe, sha256): ...  # it is complete
     ...             case DecodeFailure(key, error): ...  # discard its windows
 
-A process pool does not do: its tasks cannot stream, and its workers import the parent's main module, which for
-`python -m boiler.index` is torch (pebble, which survives crashes too, starts workers in the same way).
+A standard process pool is not suitable: its tasks cannot stream, and its workers import the parent's main module, which
+imports torch for `python -m boiler.index` (pebble, which survives crashes, too, starts workers in the same way).
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class _Lane:
         self._spec = spec
         self._limits = limits
         self._sent: deque[_DecodeJob[Any]] = deque()
-        self._in_the_middle = False  # of the first job sent
+        self._in_the_middle = False  # the first job sent is not finished
         self._n_suspects = 0  # jobs to send one at a time, because one of them killed the worker
 
     def send(self) -> None:
@@ -150,7 +150,7 @@ class _Lane:
             self.worker.send("files", paths, self._spec, self._limits)
 
     def receive(self) -> None:
-        """Take its answer; if it died, fail the job that it was working on, or make its jobs suspects."""
+        """Receive its answer. If the worker died, fail the job that it was working on, or mark its jobs as suspects."""
         alone = self._in_the_middle or self._n_suspects or len(self._sent) == 1
         try:
             parts, samples = self.worker.receive()
@@ -202,7 +202,7 @@ class Decoders(WorkerPool):
         return [worker.pid for worker in self._workers if worker.pid is not None]
 
     def start(self) -> None:
-        """Start the workers now, not with the first request; does not wait until they are up."""
+        """Start the workers now, not with the first request; does not wait until they have started."""
         with self._acquired(len(self._workers)) as workers:
             for worker in workers:
                 worker.start()
@@ -236,7 +236,7 @@ class Decoders(WorkerPool):
 
         Raises: as `boiler.audio.stream.stream`.
         """
-        sample_range(start_s, end_s, sample_rate_hz)  # now, not at the first block
+        sample_range(start_s, end_s, sample_rate_hz)  # raises now, not at the first block
         return self._stream(source, (start_s, end_s, sample_rate_hz, limits or self.limits))
 
     def _stream(self, source: Source, arguments: tuple[Any, ...]) -> Generator[Samples]:
@@ -277,8 +277,8 @@ class Decoders(WorkerPool):
             while True:
                 waiting = any(lane.answered for lane in lanes)
                 for lane in lanes:
-                    # The next request is sent before the answer is yielded, so that the worker decodes meanwhile. Not
-                    # if its turn has not come: that bounds the memory held here.
+                    # The next request is sent before the answer is yielded, so that the worker decodes meanwhile, but
+                    # only when it is the turn of this answer, which limits memory.
                     if not lane.worker.busy and (not lane.answered or lane.answered[0].job.turn == turn or not ordered):
                         lane.send()
                 for lane in lanes:
@@ -287,7 +287,7 @@ class Decoders(WorkerPool):
                         turn += part.last
                         yield from job.events(fields, samples)
                 busy = [lane for lane in lanes if lane.worker.busy]
-                if not busy and not waiting:  # all were offered work, and there was none
+                if not busy and not waiting:  # no jobs are left
                     return
                 _wait_for_any([lane.worker for lane in busy])
                 for lane in busy:

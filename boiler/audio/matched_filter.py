@@ -1,12 +1,12 @@
-"""Find where in a long recording a short sound occurs, by cross-correlation.
+"""Finds where in a long recording a short sound occurs, by cross-correlation.
 
-Both are whitened by the recording's own spectrum, half a minute at a time, which makes this the optimal detector of a
-known sound in noise of a known colour (the matched filter, North 1943): frequencies that the recording is full of count
-little, and the sum over a second of sound detects signals below the noise. The peak is a few samples wide.
+Both are whitened by the spectrum of the recording, half a minute at a time, which makes this the optimal detector of a
+known sound in noise with a known spectrum (the matched filter, North 1943): frequencies at which the recording is loud
+have little weight, and the sum over a second of sound detects signals below the noise. The peak is a few samples wide.
 
-It finds *that* sound, as when a sample was mixed into a track: louder or quieter, with inverted phase, masked by other
-sounds, through another codec or equaliser. It does not find other takes of the same sound, nor a copy played at another
-speed; a search by windows does.
+It finds the *same* sound, such as a sample that was mixed into a track: louder or quieter, with inverted phase, masked
+by other sounds, through another codec or equaliser. It does not find other takes of the sound, nor a copy played at
+another speed; a search by windows does.
 
 >>> random = np.random.default_rng(0)
 >>> query = random.normal(size=8_000).astype(np.float32)
@@ -28,14 +28,14 @@ from boiler.arrays import Complex64Array, Float32Array
 from boiler.audio.windows import SAMPLE_RATE_HZ, Samples
 
 MIN_S, MAX_S = 0.05, 60.0
-"""Of the query. The peak of a shorter one does not exceed those of chance."""
+"""Minimum and maximum duration of the query. The peak of a shorter one is not higher than those of chance."""
 MIN_CORRELATION = 0.12
 """Sounds that only resemble the query, another bell or kick, stay below it (up to .10 was seen)."""
 MIN_CERTAINTY = 8.0
-"""In deviations of the correlation's noise. The maximum over an hour of Gaussian noise, 58 million
-positions, is 5.5, and real noise is not Gaussian."""
+"""In standard deviations of the correlation in noise. The maximum over an hour of Gaussian noise, 58 million positions,
+is 5.5, and real noise is not Gaussian."""
 SURE_CORRELATION = 0.5
-"""From here on the noise does not matter: a recording hardly longer than the query does not allow to estimate it."""
+"""Above this the noise is ignored, because it cannot be estimated from a recording hardly longer than the query."""
 MAX_CERTAINTY = 1_000.0
 """If the rest of a recording is digital silence, there is no noise to compare with."""
 MIN_GAIN_DB = -40.0
@@ -54,8 +54,8 @@ class PatternMatch:
     """One occurrence of the query.
 
     start_s: where the query starts in the recording
-    correlation: 0 to 1; its square is the query's share of the energy there
-    certainty: the correlation in deviations of its noise
+    correlation: 0 to 1; its square is the fraction of the energy there that is due to the query
+    certainty: the correlation in standard deviations of its noise
     gain_db: level relative to the query
     """
 
@@ -76,7 +76,7 @@ class Pattern:
         self.duration_s = len(samples) / sample_rate_hz
         loud = np.flatnonzero(np.abs(samples) > _EDGE * np.abs(samples).max(initial=0.0))
         if not len(loud):
-            raise ValueError("it is silent: there is nothing to look for")
+            raise ValueError("it is silent: there is nothing to search for")
         self.offset = int(loud[0])
         """Samples of near-silence at the start, which are ignored."""
         sounding = samples[self.offset : int(loud[-1]) + 1]
@@ -91,7 +91,7 @@ class Pattern:
 
 
 def find_occurrences(pattern: Pattern, blocks: Iterable[Samples]) -> list[PatternMatch]:
-    """Every occurrence of the whole query, in order of time; of overlapping ones the best.
+    """Every occurrence of the whole query, in order of time; if some overlap, only the best of them.
 
     `blocks`: the recording at the rate of the pattern, in blocks of any length; memory does not grow with its length.
     """
@@ -108,7 +108,7 @@ def find_occurrences(pattern: Pattern, blocks: Iterable[Samples]) -> list[Patter
 
 
 def _overlapping(blocks: Iterable[Samples], size: int, length: int) -> Iterator[tuple[int, Samples]]:
-    """Overlapping parts of `size` samples, and the position of each: every position of the query is whole in one."""
+    """Overlapping parts of `size` samples with their positions: at every position, the query fits into one of them."""
     held = np.empty(size, np.float32)
     n_held = first = 0
     for block in blocks:

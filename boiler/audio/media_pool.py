@@ -1,6 +1,6 @@
-"""Spectrograms, waveforms and playable copies, made in worker processes (`boiler.audio.media_worker`).
+"""Spectrograms, waveforms and playable copies, computed in worker processes (`boiler.audio.media_worker`).
 
-A file that crashes or hangs its decoder loses one picture, not the service. The processes start with the first request.
+A file that crashes or hangs its decoder affects one request only. The processes start with the first request.
 """
 
 from __future__ import annotations

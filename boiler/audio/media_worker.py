@@ -1,4 +1,4 @@
-"""The worker's side of `boiler.audio.media_pool`: draws and copies sounds on request, in a process that may die of one.
+"""The worker process of `boiler.audio.media_pool`: draws and converts sounds on request, and may crash on a bad file.
 
 The protocol is that of `boiler.audio.decode_worker`. Requests: `("media_type", path)`,
 `("copy", path, target, start_s, end_s)`, `("peaks", path, points, start_s, end_s)` and
@@ -24,10 +24,10 @@ def serve(handle: int, memory_bytes: int, cpu_s: int) -> None:
 
 
 class MediaHandler:
-    """Makes pictures, waveforms and copies."""
+    """Answers requests for pictures, waveforms and copies."""
 
     def answer(self, verb: str, *arguments: Any) -> tuple[list[AnswerPart], Samples]:
-        """One part, and the numbers of a waveform, [T]."""
+        """The answer to a request: one part, and the values of a waveform, [T]."""
         path, *rest = arguments
         try:
             part, samples = getattr(self, f"_{verb}")(path, *rest)

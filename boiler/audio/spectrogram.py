@@ -1,7 +1,7 @@
 """Pictures of a sound: its waveform as peaks, its spectrogram as a PNG.
 
-Sounds are streamed, in constant memory, and drawn up to 8 kHz whatever the index's encoder takes. Made with numpy and
-Pillow: no torch, and no plotting library, which would share state between threads.
+Sounds are streamed, in constant memory, and drawn up to 8 kHz, independently of the encoder of the index. It uses numpy
+and Pillow; torch is not needed, and plotting libraries share state between threads.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ _COLOUR_STOPS = (
 
 
 class Peaks(NamedTuple):
-    """Lowest and highest sample of each column: ``low`` and ``high`` float32 ``[points]``, evenly from ``start_s`` to
-    ``end_s``."""
+    """Lowest and highest sample of each column: ``low`` and ``high`` float32 ``[points]``, evenly spaced from
+    ``start_s`` to ``end_s``."""
 
     low: Float32Array
     high: Float32Array
@@ -79,8 +79,8 @@ def peaks(source: stream.Source, points: int = 800, *, start_s: float = 0.0, end
 def spectrogram_png(
     source: stream.Source, width: int = 800, height: int = 200, *, start_s: float = 0.0, end_s: float | None = None
 ) -> bytes:
-    """The spectrum over time as a PNG of ``width`` x ``height`` pixels: time to the right, frequency upwards from
-    50 Hz to 8 kHz by ratio, brightness the level below the picture's loudest point, down to -80 dB.
+    """A spectrogram as a PNG of ``width`` x ``height`` pixels: time to the right, frequency upwards from 50 Hz to 8 kHz
+    on a logarithmic scale, brightness the level relative to the maximum, down to -80 dB.
 
     Raises:
         SoundError: not a sound, or more than `MAX_DRAWN_S` of it
@@ -107,7 +107,7 @@ def _stream(source: stream.Source, start_s: float, end_s: float | None) -> Itera
 
 
 def _expected_samples(source: stream.Source, start_s: float, end_s: float | None) -> int:
-    """An estimate from the header, which can be wrong: it decides the resolution, never positions."""
+    """An estimate from the header, which can be wrong: it is used for the resolution, never for positions."""
     if end_s is None:
         end_s = stream.probe(source).duration_s
     return max(1, int((min(end_s - start_s, MAX_DRAWN_S)) * stream.SAMPLE_RATE_HZ))

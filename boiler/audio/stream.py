@@ -7,9 +7,9 @@ Training, indexing, queries and the browser all decode here, so that the same so
 * **soxr** (HQ) resamples, streaming.
 * **Limits** are enforced while streaming, whatever the header claims; memory does not grow with the length.
 
-Integer samples are scaled to [-1, 1); float samples are kept as they are and may exceed it. A damaged packet is
-skipped; of a truncated file, what is there is decoded. Only errors of `boiler.errors` are raised, with the name of the
-sound and the reason. Decoders that crash or hang are handled by `boiler.audio.decoder_pool`.
+Integer samples are scaled to [-1, 1); float samples are not changed and may exceed it. Damaged packets are skipped; a
+truncated file is decoded as far as it goes. Only errors of `boiler.errors` are raised, with the name of the sound and
+the reason. Decoders that crash or hang are handled by `boiler.audio.decoder_pool`.
 
     >>> samples = load("bird.ogg", start_s=2.0, end_s=4.0)  # doctest: +SKIP
     >>> samples.shape, samples.dtype  # doctest: +SKIP
@@ -58,7 +58,7 @@ WARM_UP_S = 1
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What a sound is. `format`: container and codec, such as `ogg/vorbis`."""
+    """Properties of a sound. `format`: container and codec, such as `ogg/vorbis`."""
 
     duration_s: float
     sample_rate_hz: int
@@ -67,7 +67,7 @@ class Probe:
 
 
 class Reader(Protocol):
-    """What decodes sounds: this module, or `boiler.audio.decoder_pool.Decoders`, which does it in other processes."""
+    """Decodes sounds: this module, or `boiler.audio.decoder_pool.Decoders`, which uses worker processes."""
 
     def load(
         self, source: Source, *, start_s: float = 0.0, end_s: float | None = None, sample_rate_hz: int = SAMPLE_RATE_HZ
@@ -129,17 +129,17 @@ def stream(
 
     A part equals that slice of the whole up to rounding: 2e-7 in lossless formats, 1e-3 in lossy ones. The exception is
     the noise that AAC synthesises (its encoder stores only how loud it is), which differs after a seek. An `end_s`
-    beyond the end of the sound is no error.
+    beyond the end of the sound is not an error.
 
     Shape: blocks of float32 [T], mono at `sample_rate_hz`, none of them empty, at least one.
 
     Raises:
         ValueError: `start_s` is negative, or `end_s` not after it.
-        NotASoundError: no such file, empty, damaged beyond reading, without sound, or with samples that are no numbers.
+        NotASoundError: no such file, empty, too damaged, without sound, or with samples that are NaN or infinite.
         SoundLimitError: longer, wider, faster or slower to decode than the limits allow.
         SoundError: the sound ends before `start_s`.
     """
-    part = sample_range(start_s, end_s, sample_rate_hz)  # now, not at the first block
+    part = sample_range(start_s, end_s, sample_rate_hz)  # raises now, not at the first block
 
     def reading() -> Iterator[Samples]:
         with open_track(source, limits or Limits()) as track:
@@ -160,7 +160,9 @@ def sample_range(start_s: float, end_s: float | None, sample_rate_hz: int = SAMP
     first = round(start_s * sample_rate_hz)
     last = None if end_s is None else round(end_s * sample_rate_hz)
     if first < 0 or (last is not None and last <= first):
-        raise ValueError(f"a part of a sound begins at 0 or later and ends after it begins: {start_s} to {end_s} s")
+        raise ValueError(
+            f"a part of a sound starts at 0 s or later and ends after its start: not {start_s} to {end_s} s"
+        )
     return first, last
 
 
@@ -181,7 +183,7 @@ def _cut(track: Track, first: int, last: int | None, rate_hz: int) -> Iterator[S
     if position == 0:
         raise NotASoundError(track.name, "nothing in it could be decoded")
     if position <= first:
-        raise SoundError(track.name, f"it ends before second {first / rate_hz:g}, where the part begins")
+        raise SoundError(track.name, f"it ends before second {first / rate_hz:g}, where the part starts")
 
 
 def _resampled(track: Track, from_s: int, rate_hz: int) -> Iterator[Samples]:

@@ -1,4 +1,4 @@
-"""Synthetic sounds of known kinds, for the demo and for tests: no recordings are needed, and every label is right.
+"""Synthetic sounds of known kinds, for the demo and for tests: no recordings are needed, and every label is correct.
 
 Sounds of a kind vary widely in pitch, length, level and background noise, so that no loudness, length or single
 frequency identifies a kind. The same seed gives the same sounds.
@@ -20,7 +20,7 @@ from boiler.arrays import Float32Array, FloatArray
 from boiler.errors import UnknownNameError
 
 RATE_HZ = 22_050
-"""Not the rate of boiler's encoders, so that the demo resamples as for real sounds."""
+"""Not the rate of boiler's encoders, so that the demo has to resample, as with real sounds."""
 
 Random = np.random.Generator
 
@@ -289,9 +289,9 @@ def synthesize(kind: str, rng: Random) -> Float32Array:
 
 
 def write_collection(folder: Path, *, per_kind: int = 20, seed: int = 0) -> list[Path]:
-    """Write `per_kind` sounds of every kind as `folder/<kind>/<kind>_<number>.wav` (16 bit, mono); the paths.
+    """Write `per_kind` sounds of every kind as `folder/<kind>/<kind>_<number>.wav` (16 bit, mono). Returns the paths.
 
-    Existing files are kept, so that a second call costs nothing.
+    Existing files are kept, so that a second call is fast.
     """
     paths = []
     for index, kind in enumerate(KINDS):

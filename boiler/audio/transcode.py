@@ -1,4 +1,4 @@
-"""Sounds that every browser plays: the file itself where browsers play it, otherwise a FLAC copy.
+"""Sounds that every browser can play: the file itself if browsers play its format, otherwise a FLAC copy.
 
 FLAC is lossless, half the size of WAV, seekable, and plays in all current browsers. A copy has at most two channels and
 48 kHz. It is made once and cached in a bounded temporary folder that all workers share.
@@ -89,7 +89,7 @@ def flac_copy(path: Path, start_s: float = 0.0, end_s: float | None = None) -> P
 def write_copy(path: Path, target: Path, start_s: float, end_s: float | None) -> None:
     """Write the copy atomically, then evict old ones.
 
-    Raises: as `copy`.
+    Raises: as `flac_copy`.
     """
     with files.replacing(target) as aside:
         _write(path, aside, start_s, end_s)
@@ -97,7 +97,7 @@ def write_copy(path: Path, target: Path, start_s: float, end_s: float | None) ->
 
 
 def copy_path(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Path:
-    """The path of that copy in the cache, whether it exists or not. Marks an existing one as used."""
+    """The path of the copy in the cache, whether it exists or not. Marks an existing one as used."""
     status = path.stat()
     key = f"{path}\0{status.st_mtime_ns}\0{status.st_size}\0{start_s}\0{end_s}"
     name = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -1,8 +1,8 @@
 """Windows of a sound: fixed-length pieces of a stream, as encoders take them, each with its times.
 
-`WindowSpec` says at which sampling rate, how long and how far apart. Every encoder has one, an index keeps the one it
-was made with, and whatever decodes a sound for that index is given it. The defaults are those of boiler's own encoders
-and of training.
+`WindowSpec` gives their sampling rate, length and hop. Every encoder has one, an index stores the one it was made with,
+and everything that decodes a sound for that index uses it. The defaults are those of boiler's own encoders and of
+training.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class WindowSpec:
         return round(self.hop_s * self.sample_rate_hz)
 
     def n_windows(self, n_samples: int) -> int:
-        """How many windows a sound of `n_samples` (1 or more) is cut into.
+        """The number of windows of a sound of `n_samples` (1 or more).
 
         >>> [WindowSpec().n_windows(n) for n in (16_000, 2**17 + 1, 2**17 + 65_536)]
         [1, 2, 2]
@@ -85,7 +85,7 @@ DEFAULT_WINDOWS = WindowSpec()
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A piece of a sound as encoders take it.
+    """A window of a sound, the input of an encoder.
 
     Shape: samples [window_samples]. Times are seconds from the start of the sound; a sound shorter than a window is
     repeated to fill it, and `end_s` is then the sound's own length.
@@ -100,8 +100,8 @@ class Window:
 def cut_windows(blocks: Iterable[Samples], spec: WindowSpec = DEFAULT_WINDOWS) -> Iterator[Window]:
     """Cut a streamed sound, at the rate of `spec`, into windows.
 
-    No sound is left out: where the last hop does not end with the sound, one more window does. A shorter sound is one
-    window, repeated to fill it. With `which="first"` no more is read than the first window needs.
+    No samples are left out: if the last window does not end with the sound, one more is added that does. A shorter
+    sound is one window, repeated to fill it. With `which="first"` only the samples of the first window are read.
     """
     cutter = WindowCutter(spec)
     for block in blocks:
@@ -112,7 +112,7 @@ def cut_windows(blocks: Iterable[Samples], spec: WindowSpec = DEFAULT_WINDOWS) -
 
 
 class WindowCutter:
-    """`cut_windows` for sound that is pushed block by block. Holds at most two windows of it."""
+    """`cut_windows` for sound that is pushed block by block. Keeps at most two windows in memory."""
 
     def __init__(self, spec: WindowSpec = DEFAULT_WINDOWS) -> None:
         self._spec = spec
@@ -122,11 +122,11 @@ class WindowCutter:
 
     @property
     def satisfied(self) -> bool:
-        """No more sound is needed: only the first window was wanted, and it is out."""
+        """Whether no more samples are needed: only the first window was requested, and it has been returned."""
         return self._spec.which == "first" and self._n > 0
 
     def push(self, block: Samples) -> Iterator[Window]:
-        """The windows that are complete now."""
+        """Add a block. Returns the windows that it completes."""
         if self.satisfied:
             return
         size, hop = self._spec.window_samples, self._spec.hop_samples
@@ -140,7 +140,7 @@ class WindowCutter:
             yield self._window(self._held[:size], self._start)
 
     def end(self) -> Iterator[Window]:
-        """The sound has ended: the window that ends with it, unless that is out already."""
+        """End the sound. Returns the window that ends with it, unless it was returned already."""
         size = self._spec.window_samples
         if self.satisfied or not len(self._held):
             return
@@ -158,7 +158,7 @@ class WindowCutter:
 def fill_window(samples: Samples, window_samples: int = WINDOW_SAMPLES) -> Samples:
     """Repeat shorter sounds and cut longer ones to a window. Shape: [T] with T > 0, to [window_samples]."""
     if samples.size == 0:
-        raise ValueError("there is no sample to fill a window with")
+        raise ValueError("there are no samples to fill a window with")
     return np.resize(samples[:window_samples], window_samples)
 
 

@@ -1,7 +1,7 @@
-"""A fixed number of worker processes, handed out to threads for exclusive use.
+"""A fixed number of worker processes, each of which one thread uses at a time.
 
-What they do is in the module that they run: `boiler.audio.decoder_pool` decodes sounds, and
-`boiler.vision.frame_pool` reads pictures and videos.
+Subclasses define what the workers do: `boiler.audio.decoder_pool` decodes sounds, `boiler.vision.frame_pool` decodes
+pictures and videos.
 """
 
 from __future__ import annotations
@@ -59,6 +59,6 @@ class WorkerPool:
             yield workers
         finally:
             for worker in workers:
-                if worker.busy:  # left with an answer outstanding
+                if worker.busy:  # its answer was not received
                     worker.stop()
                 self._free.put(worker)

@@ -1,7 +1,7 @@
-"""The parent's side of a worker process: send a request, receive the answer in time, or lose the worker.
+"""A worker process as seen by its parent: send a request, then receive the answer in time or stop the worker.
 
-A worker is a plain Python process that runs `boiler.audio.decode_worker`, or another module with the same `serve`, with
-the parent's import path and no other state of it.
+A worker is a plain Python process that runs `boiler.audio.decode_worker`, or another module with such a `serve`
+function. It gets the import path of the parent and no other state.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ PROGRAM = (
 START_WITHIN_S = 120.0
 EXIT_WITHIN_S = 10.0  # from closing the connection to its exit code, which gives the cause; seconds on a busy machine
 CANNOT_START = "the decoding process cannot start: it ended with code {}; try `python -c 'import {}'`"
-MAX_HEADER_BYTES = 2**24  # of the JSON in front of the samples: a worker is not trusted
+MAX_HEADER_BYTES = 2**24  # of the JSON before the samples: workers are not trusted
 
 
 class WorkerLost(Exception):
@@ -54,7 +54,7 @@ class WorkerProcess:
         self._memory_bytes = memory_bytes
         self._process: subprocess.Popen[bytes] | None = None
         self._sent_s: float | None = None
-        self._ready = False  # it has sent its greeting
+        self._ready = False  # it has sent its first message
         self.connection: Connection | None = None
 
     @property
@@ -68,17 +68,17 @@ class WorkerProcess:
 
     @property
     def remaining_s(self) -> float:
-        """Seconds until its answer is overdue."""
+        """Seconds until the timeout of its answer."""
         assert self._sent_s is not None
         return self._sent_s + self._timeout_s - time.monotonic()
 
     @property
     def has_answer(self) -> bool:
-        """Whether `receive` returns at once: the answer is there or overdue, or the process is gone."""
+        """Whether `receive` returns at once: the answer has arrived or timed out, or the process has ended."""
         return self.connection is not None and (self.connection.poll(0) or self.remaining_s <= 0)
 
     def start(self) -> None:
-        """Start the process, without waiting until it is up."""
+        """Start the process, without waiting until it is ready."""
         if self._process is not None:
             return
         self._ready = False
@@ -104,7 +104,7 @@ class WorkerProcess:
     def send(self, *request: Any) -> None:
         """Send a request. Raises: BoilerError: the process does not start."""
         if self._process is not None and self._process.poll() is not None:
-            self.stop()  # it died while idle, which is not the fault of this request
+            self.stop()  # it died while idle, so this request is not the cause
         self.start()
         if not self._ready:
             assert self.connection is not None
@@ -121,7 +121,7 @@ class WorkerProcess:
             self.connection.send(request)
 
     def receive(self) -> tuple[list[dict[str, Any]], Samples]:
-        """The parts and samples [T] of the answer; waits until it is overdue. Raises: WorkerLost."""
+        """The parts and samples [T] of the answer; waits until the timeout. Raises: WorkerLost."""
         assert self.connection is not None
         try:
             if not self.connection.poll(max(0.0, self.remaining_s)):
@@ -159,7 +159,7 @@ def _cause(code: int | None) -> tuple[type[SoundError], str]:
     if code == -signal.SIGXCPU:
         return ExhaustedError, "decoding it takes more processor time than is allowed"
     if code == -signal.SIGKILL:
-        return ExhaustedError, "its decoder was killed, most likely for want of memory"
+        return ExhaustedError, "its decoder was killed, most likely because memory ran out"
     if code is not None and code < 0:
         return SoundError, f"its decoder crashed ({signal.Signals(-code).name})"
     return SoundError, f"its decoder ended (code {code})"

@@ -6,8 +6,8 @@
     $ boiler status exp/sounds --json
 
 `--check` compares every byte of the index with the hashes made at publication. If the current index is damaged, the
-numbers are those of the newest undamaged one, and the exit code is 1, with `--check` 2. Duplicates are listed, not merged:
-files of the same bytes, and near-duplicates, which sound the same and have about the same duration. In a large
+numbers are those of the newest undamaged one, and the exit code is 1, with `--check` 2. Duplicates are listed, not
+merged: files of the same bytes, and near-duplicates, which sound the same and have about the same duration. In a large
 collection near-duplicates are searched only with `--near`.
 """
 

@@ -1,6 +1,6 @@
-"""Bind a model directory to one encoder, which is saved once and from then on only read.
+"""Binds a model directory to one encoder, which is saved once and only read afterwards.
 
-The file that embeds the sounds of an index later embeds the queries. The catalog records what the index is bound to
+The same file embeds the sounds of an index and later the queries. The catalog records what the index is bound to
 (`Binding`); another encoder, checkpoint or window length needs another model directory.
 """
 
@@ -30,13 +30,13 @@ from boiler.model import checkpoint
 
 ENCODER_FILE = ".encoder.pt"
 FIT_WINDOWS_PER_FILE = 4
-# Fewer say nothing about a distribution: the mean of one sound is that sound, which whitening would map to zero.
+# Fewer are too few for statistics: the mean of one sound is the sound itself, which whitening would map to zero.
 FIT_FILES_AT_LEAST = 8
 
 
 @dataclass(frozen=True)
 class Binding:
-    """What vectors must share to be compared."""
+    """The properties that must be equal for vectors to be comparable."""
 
     encoder: str
     checkpoint_sha256: str  # empty for an encoder that needs none
@@ -47,12 +47,12 @@ class Binding:
 
     @property
     def window_spec(self) -> WindowSpec:
-        """How sounds are cut."""
+        """The windows of the sounds."""
         which: Which = "first" if self.windows == "first" else "all"
         return WindowSpec(self.sample_rate_hz, self.window_samples, self.hop_s, which)
 
     def differences(self, other: Binding) -> list[str]:
-        """What differs in `other`, in words."""
+        """Descriptions of what differs in `other`."""
         mine, theirs = asdict(self), asdict(other)
         return [f"{name}: {mine[name]} there, {theirs[name]} now" for name in mine if mine[name] != theirs[name]]
 
@@ -154,9 +154,9 @@ def bind_encoder(
     sample: FitSample,
     options: Mapping[str, Any] | None = None,
 ) -> Path:
-    """The path of the directory's saved encoder, which is created, and fitted to `sample`, if it does not exist.
+    """The path of the saved encoder of the directory, which is created, and fitted to `sample`, if it does not exist.
 
-    Raises: ModelDirError: it is missing or damaged, and there are vectors of it.
+    Raises: ModelDirError: it is missing or damaged, and there are vectors made with it.
     """
     path = catalog.path.parent / ENCODER_FILE
     saved_sha256 = catalog.get("encoder_sha256")

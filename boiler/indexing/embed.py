@@ -1,12 +1,12 @@
-"""Decode and embed the pending files of a catalog: decoding in worker processes, embedding and writing in this one.
+"""Decodes and embeds the pending files of a catalog: decoding in worker processes, embedding and writing in this one.
 
 ::
 
     pending files > hash, if the bytes may be known > decode > windows > batches > embed > catalog
                     known: nothing more to do
 
-Files are taken in the order of n and batches are cut from that order, so the same folder gives the same batches, and
-vectors that are equal to the bit. Memory holds one batch and what the decoders have ready. Each batch is one
+Files are embedded in the order of n, in batches in that order, so the same folder gives the same batches, and vectors
+that are equal to the bit. In memory are one batch and the answers of the decoders. Each batch is one
 transaction: a kill loses at most the current batch, even within a file of ten hours.
 """
 
@@ -33,9 +33,9 @@ from boiler.errors import ExhaustedError, SoundError
 from boiler.progress import Meter
 
 Embed = Callable[[Float32Array], Float32Array]
-"""[B, T] to [B, D]; `boiler.encoder.runtime`, which this file does not import, for it brings torch."""
+"""[B, T] to [B, D], by `boiler.encoder.runtime`, which is not imported here because it imports torch."""
 
-_HASH_THREADS = 2  # reading waits for the disk, and hashing lets go of the interpreter
+_HASH_THREADS = 2  # reading waits for the disk, and hashing releases the GIL
 _HASH_AHEAD = 16
 _HASHES_AT_ONCE = 1_000
 _COMMIT_EVERY_S = 1.0
@@ -43,8 +43,8 @@ _COMMIT_EVERY_S = 1.0
 
 @dataclass
 class EmbedTally:
-    """Counts, and where the time went: wall-clock seconds of the main thread for loading the encoder, waiting for
-    decoders, embedding, writing."""
+    """Counts, and the wall-clock seconds of the main thread for loading the encoder, waiting for decoders, embedding
+    and writing."""
 
     embedded: int = 0
     reused: int = 0
@@ -94,25 +94,25 @@ class EmbedRun:
         self._batch: collections.deque[tuple[int, Window]] = collections.deque()
         self._pending: dict[int, PendingFile] = {}
         self._decoding: set[str] = set()  # hashes of files that are being decoded
-        self._tried: set[int] = set()  # files left to the next run; below, hashes
+        self._tried: set[int] = set()  # files left for the next run; below, hashes
         self._exhausted: set[str] = set()
         self._committed = time.monotonic()
 
     def run(self) -> EmbedTally:
         """Embed all pending files. Failures are recorded, not raised."""
         while True:
-            twins = self._pass()
-            # A twin is a file whose bytes were being decoded under another name. If that failed for a passing reason
-            # (the other file vanished, say), the twin is tried itself.
-            if not twins or all(pending.n not in twins for pending in self.catalog.queue):
+            duplicates = self._pass()
+            # A duplicate is a file whose bytes were being decoded under another name. If that failed for a passing
+            # reason (the other file vanished, say), the duplicate is tried itself.
+            if not duplicates or all(pending.n not in duplicates for pending in self.catalog.queue):
                 return self.tally
 
     def _pass(self) -> set[int]:
-        twins: set[int] = set()
+        duplicates: set[int] = set()
         with (
             self.catalog.transaction(),
             ThreadPoolExecutor(_HASH_THREADS) as threads,
-            closing(self._events(threads, twins)) as events,
+            closing(self._events(threads, duplicates)) as events,
         ):
             while (event := self._next(events)) is not None:
                 match event:
@@ -129,10 +129,10 @@ class EmbedRun:
                     self._commit()
             while self._batch:
                 self._flush()
-        return twins
+        return duplicates
 
-    def _events(self, threads: ThreadPoolExecutor, twins: set[int]) -> Generator[DecodeEvent[int]]:
-        jobs = self._jobs(threads, twins)
+    def _events(self, threads: ThreadPoolExecutor, duplicates: set[int]) -> Generator[DecodeEvent[int]]:
+        jobs = self._jobs(threads, duplicates)
         return self.decoders.windows(jobs, self.spec, ordered=True)
 
     def _next(self, events: Iterator[DecodeEvent[int]]) -> DecodeEvent[int] | None:
@@ -141,7 +141,7 @@ class EmbedRun:
         self.tally.decode_wait_s += time.monotonic() - began
         return event
 
-    def _jobs(self, threads: ThreadPoolExecutor, twins: set[int]) -> Iterator[tuple[int, Path]]:
+    def _jobs(self, threads: ThreadPoolExecutor, duplicates: set[int]) -> Iterator[tuple[int, Path]]:
         """The files to decode. Files that need no decoding are finished on the way."""
         for pending, hashing in self._hashed_ahead(threads):
             if hashing is not None:
@@ -158,7 +158,7 @@ class EmbedRun:
                     continue
                 if self.catalog.queue.is_done(pending.sha256) or pending.sha256 in self._decoding:
                     if pending.sha256 in self._decoding:
-                        twins.add(pending.n)
+                        duplicates.add(pending.n)
                     self.tally.reused += 1
                     self.meter.step()
                     continue

@@ -1,10 +1,10 @@
-"""Bring an index up to date with a folder. `boiler.index` is its command line.
+"""Brings an index up to date with a folder. `boiler.index` is its command line.
 
 ::
 
     folder > scan > compare with the catalog > embed what is pending > publish a generation
 
-The catalog is written along the way, so a run that is killed continues where it stopped. What readers see changes
+The catalog is written during the run, so a run that was killed continues where it stopped. The published index changes
 once, at the end.
 """
 
@@ -56,8 +56,8 @@ from boiler.store.generation import ROW, Header
 
 @dataclass(frozen=True)
 class IndexSettings:
-    """What to index, with which encoder, and where to. None: as in the last run in this model directory; in the first
-    run as in `DEFAULTS`."""
+    """What to index, with which encoder, and where to write the index. None: as in the last run in this model
+    directory; in the first run as in `DEFAULTS`."""
 
     wav_dir: Path
     encoder: str | None = None
@@ -170,7 +170,7 @@ def _now() -> str:
 def _with_model_dir(settings: IndexSettings) -> tuple[Path, IndexSettings]:
     """The model directory, and the settings with the encoder's name filled in."""
     if not settings.wav_dir.is_dir():
-        raise CorpusError(f"{settings.wav_dir} is not a folder: give the folder that holds the sounds")
+        raise CorpusError(f"{settings.wav_dir} is not a folder: give the folder with the sounds")
     name = settings.encoder
     if name is None and settings.model_dir is not None and (settings.model_dir / CATALOG_FILE).is_file():
         with Catalog(settings.model_dir / CATALOG_FILE) as catalog:
@@ -196,7 +196,7 @@ def _default_model_dir(parent: Path, name: str) -> Path:
 
 
 def _check_before_writing(model_dir: Path, settings: IndexSettings) -> None:
-    """Raise what can be known beforehand, so that no empty model directory is left behind."""
+    """Raise errors that can be detected beforehand, so that no empty model directory is left behind."""
     resolve_device(settings.device)
     if (model_dir / CATALOG_FILE).is_file():
         return
@@ -218,15 +218,15 @@ def _scan(settings: IndexSettings, unreadable: scan.Unreadable) -> Iterator[scan
 
 
 def _no_sounds(settings: IndexSettings) -> CorpusError:
-    globs = " that --include and --exclude let through" if settings.include or settings.exclude else ""
+    globs = " that match --include and --exclude" if settings.include or settings.exclude else ""
     kinds = ", ".join(sorted(stream.SUFFIXES))
-    return CorpusError(f"{settings.wav_dir} holds no sounds{globs}; boiler looks for {kinds}")
+    return CorpusError(f"{settings.wav_dir} has no sounds{globs}; boiler looks for {kinds}")
 
 
 def _with_defaults(settings: IndexSettings, last: _LastRun) -> IndexSettings:
     """The settings, with those that are None taken from the run before.
 
-    Raises: CatalogError: a value that cannot work.
+    Raises: CatalogError: an invalid value.
     """
     if settings.engine is not None and settings.engine_options is None:
         settings = replace(settings, engine_options={})  # the options of another engine do not carry over
@@ -257,7 +257,7 @@ def _engine_choice(settings: IndexSettings) -> EngineChoice:
 
 
 def _encoder_windows(settings: IndexSettings, bound: Binding | None) -> WindowSpec:
-    """The windows that the encoder takes; those of the binding while the directory's own encoder stays in use."""
+    """The windows of the encoder's input; those of the binding as long as the encoder of the directory is used."""
     if bound is not None and bound.encoder == settings.encoder and settings.pt_path is None:
         return bound.window_spec
     return encoder.find_encoder(str(settings.encoder)).window_spec(settings.pt_path, **(settings.encoder_options or {}))
@@ -311,7 +311,7 @@ def _embed_pending(catalog: Catalog, settings: IndexSettings, spec: WindowSpec) 
     n_pending = len(catalog.queue)
     if not n_pending and catalog.get("encoder_sha256") is not None:
         return EmbedTally()
-    # A file is decoded by one worker, so more workers than files would only take memory.
+    # A file is decoded by one worker, so more workers than files would only use memory.
     workers = min(settings.workers or os.cpu_count() or 1, max(n_pending, 1))
     limits = stream.Limits(max_seconds=settings.max_file_hours * 3600)
     encoder_type = encoder.find_encoder(str(settings.encoder))
@@ -346,7 +346,7 @@ def _embed_pending(catalog: Catalog, settings: IndexSettings, spec: WindowSpec) 
 def _publish(
     catalog: Catalog, settings: IndexSettings, spec: WindowSpec, model_dir: Path, failures: list[Failure]
 ) -> tuple[generation.Generation | None, bool]:
-    """The current generation, and whether it was published now: only if its source is not the catalog as it is."""
+    """The current generation, and whether it was published now, which is only done if the catalog has changed since."""
     source = {
         "wav_dir": str(settings.wav_dir.resolve()),
         "catalogue": f"{catalog.get('birth')}:{catalog.revision}",

@@ -62,7 +62,7 @@ class Report:
             yield f"  {tally.embedded} embedded, {tally.reused} already known, {tally.failed} failed"
         if tally.windows:
             yield (
-                f"  {self.files_per_s:.1f} files a second, {self.sound_per_time:.0f} hours of sound an hour;"
+                f"  {self.files_per_s:.1f} files per second, {self.sound_per_time:.0f} hours of sound per hour;"
                 f" {tally.bottleneck} was the bottleneck"
             )
         yield (
@@ -85,7 +85,7 @@ class Report:
 
 
 def plan_lines(changes: Changes) -> Iterator[str]:
-    """What a run would do, a line for each file."""
+    """What a run would do, one line per file."""
     for id in changes.new:
         yield f"new      {id}"
     for id in changes.changed:

@@ -1,4 +1,4 @@
-"""Write the files of one generation from arrays and items.
+"""Writes the files of one generation from arrays and items.
 
 `boiler.engine.selection` decides which engines are written and which of them answers.
 
@@ -67,7 +67,7 @@ def write_generation(
         encoder_sha256 = files.sha256_of(folder / "encoder.pt")
     unit = save_blocks(folder / "vectors.npy", (len(vectors), header.dim), _normalized_blocks(vectors))
     np.save(folder / "rows.npy", np.ascontiguousarray(rows))
-    # Before the map, whose libraries stay in memory once imported.
+    # Before the map is computed, because its libraries stay in memory once imported.
     _free_memory()
     engines = selection.write_engines(folder, unit, engine, seed=header.seed)
     firsts = np.flatnonzero(np.diff(rows["n"], prepend=-1))
@@ -104,7 +104,7 @@ def _free_memory() -> None:
 def save_blocks(path: Path, shape: tuple[int, int], blocks: Iterable[Float32Array]) -> Float32Array:
     """Write an array [N, D] block by block, so that it need not fit into memory, and map it for reading.
 
-    Written to a stream: on a full disk that raises OSError, while writing to a memory map kills the process."""
+    It is written as a stream: on a full disk that raises OSError, while writing to a memory map kills the process."""
     with path.open("wb") as stream:
         np.lib.format.write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
         for block in blocks:

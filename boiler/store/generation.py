@@ -3,7 +3,7 @@
 ::
 
     MODEL_DIR/
-      current -> versions/<generation>      replaced atomically; a folder in a copy made without links
+      current -> versions/<generation>      replaced atomically; a folder if the copy was made without links
       versions/<generation>/                never changed after it is published
         encoder.pt                          the encoder (a hard link shared by generations)
         vectors.npy                         float32 [N, D], unit length
@@ -23,8 +23,8 @@ A reader resolves `current` once and stays with that folder: it sees the old ind
 Without `current` (lost, or a copy made without links) the newest generation is the current one. Opening reads every
 file that answers and compares its checksum: a damaged index is refused, and `open_last_good` opens another one instead.
 
-The previous generation is kept for `rollback`. A writer deletes others, and what a killed writer left, after it has
-published; before that it deletes only what was never published.
+The previous generation is kept for `rollback`. After publishing, a writer deletes other generations and the files of
+killed writers; before that it deletes unpublished files only.
 
 >>> from boiler import generation  # doctest: +SKIP
 >>> generation.publish(model_dir, Header(encoder="mine", dim=64), vectors, rows, items)  # doctest: +SKIP
@@ -99,7 +99,7 @@ class Generation:
     files: Mapping[str, manifest.ManifestEntry] = field(default_factory=dict, repr=False)
 
     def verify(self, *names: str) -> None:
-        """Read these files, by default all that are read to answer, and compare their checksums.
+        """Read these files, by default all that a search reads, and compare their checksums.
 
         Raises: DamagedIndexError: a file is missing, or its bytes have changed.
         """
@@ -151,15 +151,15 @@ def _remedy(model_dir: Path) -> str:
     return manifest.remedy(model_dir / CURRENT)
 
 
-def folder_of(model_dir: Path, name: str) -> Path:
-    """The folder of the current generation, whose name is given."""
+def current_folder(model_dir: Path, name: str) -> Path:
+    """The folder of the current generation `name`; `current` itself if that is a folder and not a link."""
     pointer = model_dir / CURRENT
     return pointer if pointer.is_dir() and not pointer.is_symlink() else model_dir / VERSIONS / name
 
 
 def open(model_dir: str | os.PathLike[str]) -> Generation:
-    """Open the current generation: read all that answers, compare its checksums and the hash of `encoder.pt`, and map
-    its arrays.
+    """Open the current generation: compare the checksums of all files that a search reads and the hash of `encoder.pt`,
+    and map its arrays.
 
     Raises: ModelDirError: nothing there, or another version. DamagedIndexError: a file is missing or damaged.
     """
@@ -167,7 +167,7 @@ def open(model_dir: str | os.PathLike[str]) -> Generation:
     while True:
         name = current_name(model_dir)
         try:
-            return _open(folder_of(model_dir, name), name)
+            return _open(current_folder(model_dir, name), name)
         except ModelDirError:
             # A writer may have published two generations, and deleted this one, between the two lines above.
             if current_name(model_dir) == name:
@@ -175,9 +175,9 @@ def open(model_dir: str | os.PathLike[str]) -> Generation:
 
 
 def open_last_good(model_dir: str | os.PathLike[str]) -> Generation:
-    """Open the current generation; if it is damaged, the newest other one that is not, with a warning in the log.
+    """Open the current generation; if it is damaged, the newest undamaged one, with a warning in the log.
 
-    Raises: ModelDirError: as `open`, if no generation is whole.
+    Raises: ModelDirError: as `open`, if every generation is damaged.
     """
     model_dir = Path(model_dir)
     try:
@@ -186,12 +186,12 @@ def open_last_good(model_dir: str | os.PathLike[str]) -> Generation:
         last = newest_good(model_dir)
         if last is None:
             raise
-        _log.warning("%s. Until then the index before it answers: %s", error, last.name)
+        _log.warning("%s. Until then the index %s is used", error, last.name)
         return last
 
 
 def newest_good(model_dir: Path) -> Generation | None:
-    """The newest stored generation that is whole; None if none is."""
+    """The newest stored generation that is not damaged; None if there is none."""
     for name in reversed(names(model_dir)):
         with suppress(ModelDirError):
             return _open(model_dir / VERSIONS / name, name)
@@ -238,7 +238,7 @@ def _open(path: Path, name: str) -> Generation:
 
 
 def _answering_files(header: Header, files: Mapping[str, manifest.ManifestEntry]) -> list[str]:
-    """The files that are read to answer a query."""
+    """The files that a search reads."""
     engine = str(header.engine.get("name"))
     return [name for name in (*build.ARRAYS, layout.MAP_FILE, "meta.sqlite", engine) if name in files]
 
@@ -253,7 +253,7 @@ def _map(file: Path) -> AnyArray:
 def check(model_dir: str | os.PathLike[str]) -> Generation:
     """Open the current generation and compare every byte of it with the sha256 hashes made at publication.
 
-    Raises: ModelDirError: as `open`. DamagedIndexError: naming every file that differs.
+    Raises: ModelDirError: as `open`. DamagedIndexError: files differ; the message lists all of them.
     """
     opened = open(model_dir)
     if wrong := manifest.changed_files(opened.path, opened.files):
@@ -279,7 +279,7 @@ def previous_name(model_dir: Path) -> str | None:
 
 
 def next_name(model_dir: Path) -> str | None:
-    """The generation that `rollback` left, until the next one is published; None if there is none."""
+    """The generation that was current before `rollback`, until the next one is published; None if there is none."""
     current = current_name(model_dir)
     newer = [name for name in names(model_dir) if name > current]
     return newer[0] if newer else None
@@ -362,8 +362,8 @@ def _good_current(model_dir: Path) -> Generation | None:
 
 
 def _make_current(model_dir: Path, opened: Generation) -> None:
-    """Make a stored generation the current one. The links at the top lead through `current`, so they are made first and
-    a kill in between leaves the old index intact."""
+    """Make a stored generation the current one. The links at the top point through `current`, so they are created
+    first, and a kill in between leaves the old index intact."""
     for name in TOP_LINKS:
         if (opened.path / name).exists():
             files_module.link_or_copy(model_dir / name, f"{CURRENT}/{name}", opened.path / name)
@@ -379,8 +379,8 @@ def _make_current(model_dir: Path, opened: Generation) -> None:
 
 @contextmanager
 def lock_for_writing(model_dir: Path) -> Iterator[None]:
-    """Lock the model directory for writing, make sure that `current` leads to a generation, and delete what a killed
-    writer did not publish. Published generations stay until the next one is published.
+    """Lock the model directory for writing, make sure that `current` points to a generation, and delete unpublished
+    files of killed writers. Published generations are kept until the next one is published.
 
     Raises: CatalogError: another process is writing there. ModelDirError: it cannot be written.
     """
@@ -398,14 +398,14 @@ def lock_for_writing(model_dir: Path) -> Iterator[None]:
 
 
 def _restore_current(model_dir: Path) -> None:
-    """Move a `current` that is a folder to where it belongs, and replace one that is missing or leads nowhere by the
-    newest good generation."""
+    """If `current` is a folder, move it to `versions`; if it is missing or a broken link, point it to the newest
+    undamaged generation."""
     pointer, versions = model_dir / CURRENT, model_dir / VERSIONS
     if pointer.is_dir() and not pointer.is_symlink():
         try:
             name = current_name(model_dir)
             _open(pointer, name)
-        except ModelDirError:  # damaged: one of the others takes its place, if there is one
+        except ModelDirError:  # damaged: another generation replaces it, if there is one
             if newest_good(model_dir) is None:
                 return
             shutil.rmtree(pointer)
@@ -423,7 +423,7 @@ def _restore_current(model_dir: Path) -> None:
 
 
 def _delete_all_but(model_dir: Path, kept: Collection[str]) -> None:
-    """Delete the generations that are not kept. The caller holds the lock, and has published."""
+    """Delete all generations but these. The caller holds the lock, and has published."""
     for path in (model_dir / VERSIONS).iterdir():
         if path.name not in kept:
             _delete(path)
@@ -437,7 +437,7 @@ def _delete(path: Path) -> None:
 
 
 def rollback(model_dir: str | os.PathLike[str]) -> Generation:
-    """Make the previous generation current again, and open it. `undo_rollback` goes back until the next is published.
+    """Make the previous generation current again, and open it. `undo_rollback` undoes it until the next publication.
 
     Raises: ModelDirError: there is none, it is damaged, or the disk cannot be written. CatalogError: another process
     is writing there.
@@ -446,7 +446,7 @@ def rollback(model_dir: str | os.PathLike[str]) -> Generation:
 
 
 def undo_rollback(model_dir: str | os.PathLike[str]) -> Generation:
-    """Make the generation current that `rollback` left.
+    """Undo `rollback`: make the generation current again that was current before it.
 
     Raises: as `rollback`.
     """
@@ -454,7 +454,7 @@ def undo_rollback(model_dir: str | os.PathLike[str]) -> Generation:
 
 
 def _switch(model_dir: Path, name_of: Callable[[Path], str | None], reason: str) -> Generation:
-    current_name(model_dir)  # no lock file where there is no index
+    current_name(model_dir)  # raises if there is no index, before a lock file is created
     with lock_for_writing(model_dir):
         name = name_of(model_dir)
         if name is None:

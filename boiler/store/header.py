@@ -18,7 +18,7 @@ from boiler.errors import DamagedIndexError, ModelDirError
 
 FORMAT_VERSION = 1
 
-# Written from the beginning, but the defaults hold for a file of an earlier version that lacks them.
+# Files of earlier versions may lack these keys; the defaults are used then.
 MAY_BE_MISSING = frozenset({"sample_rate_hz", "window_samples", "hop_s"})
 
 # One row of an index: a window of item `n`, 16 bytes.
@@ -50,7 +50,7 @@ class Header:
 
     @property
     def window_spec(self) -> WindowSpec:
-        """How the sounds of the index were cut, and how a query is cut to be compared with them."""
+        """The windows of the sounds of the index, and of queries that are compared with them."""
         which: Which = "first" if self.windows == "first" else "all"
         return WindowSpec(self.sample_rate_hz, self.window_samples, self.hop_s, which)
 

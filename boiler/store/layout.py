@@ -4,9 +4,10 @@ Computed at publication and stored with the generation (`map.npy`). It is a proj
 are mostly similar, distances between far items mean little, and search never uses it.
 
 Positions are a t-SNE of the item vectors (openTSNE, with neighbours from faiss and interpolated repulsion: about a
-minute for 50,000 items), initialised with the first two principal components, so the same vectors give the same map and
-a few more give nearly the same. Of more than `MAX_FITTED` items a sample is fitted, and each of the others is placed by
-its nearest neighbours in the sample. Fewer than `MIN_FITTED` are placed by the principal components alone.
+minute for 50,000 items), initialised with the first two principal components, so the same vectors give the same map,
+and with a few more items it hardly changes. If there are more than `MAX_FITTED` items, a sample is fitted, and the
+others are placed by their nearest neighbours in the sample. Fewer than `MIN_FITTED` items are placed by principal
+components.
 
 The map is stable: while at most a fifth of the items are new since it was fitted, the others keep their exact positions
 and new ones are placed by their neighbours. After that it is fitted again, initialised with the existing positions.
@@ -63,8 +64,8 @@ class Map:
 def layout_map(
     vectors: Float32Array, numbers: Int64Array, *, seed: int = 0, before: Path | None = None
 ) -> StructuredArray:
-    """Positions of items, from their vectors (unit length) and numbers (rising). `before`: the folder of the previous
-    generation, whose positions are kept where possible.
+    """Positions of items, from their vectors (unit length) and numbers (ascending). `before`: the folder of the
+    previous generation, whose positions are kept where possible.
 
     Shape: vectors [M, D], numbers [M] to [M] of `MAP_POINT`.
     """
@@ -168,7 +169,7 @@ def _tsne(vectors: Float32Array, begin: Float32Array, seed: int, *, refit: bool)
     embedding = TSNEEmbedding(
         first * (_REFIT_SCALE if refit else 1e-4),
         affinities,
-        negative_gradient_method="fft" if len(vectors) > 2_500 else "bh",  # the faster one
+        negative_gradient_method="fft" if len(vectors) > 2_500 else "bh",  # whichever is faster
         ints_in_interval=2,  # a coarser grid than the default: a third less time, the same result
         learning_rate=max(200.0, len(vectors) / 12),
         n_jobs=1,  # sums over threads are not deterministic
@@ -205,7 +206,7 @@ def _neighbours(base: Float32Array, queries: Float32Array, k: int) -> tuple[Int6
         cells.add(base)
         cells.nprobe = _PROBES
         scores, rows = cells.search(queries, k)
-        rows = np.where(rows < 0, rows[:, :1], rows)  # cells that held fewer than k
+        rows = np.where(rows < 0, rows[:, :1], rows)  # where the cells had fewer than k rows
         scores = np.where(np.isfinite(scores) & (scores > -2), scores, scores[:, :1])
     return rows, angular_distance(scores).astype(np.float32)
 

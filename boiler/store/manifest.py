@@ -27,7 +27,7 @@ class ManifestEntry(TypedDict):
 
 
 def remedy(folder: Path) -> str:
-    """What to do about damage in the folder of a generation: the command that publishes it again."""
+    """Advice for an error about a damaged generation: the command that publishes it again."""
     model_dir = folder.parent.parent if folder.parent.name == "versions" else folder.parent
     return f"publish it again with boiler index {shlex.quote(str(model_dir))}"
 

@@ -1,6 +1,6 @@
 """Files for TensorBoard: `tensorboard --logdir MODEL_DIR` shows a model directory in its embedding projector.
 
-`tensors.tsv` and `metadata.tsv` hold the same rows in the same order; the metadata has a header (id, url, start_s,
+`tensors.tsv` and `metadata.tsv` have the same rows in the same order; the metadata has a header (id, url, start_s,
 end_s, label), which the projector requires for more than one column. The events file records the size of the index at
 publication; TensorBoard ignores a folder without one.
 """

@@ -1,4 +1,4 @@
-"""How near two sounds of a collection are by chance: distances of random pairs, and where a distance is among them."""
+"""Distances of random pairs of sounds of a collection, and the percentile of a distance among them."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _BLOCK = 8_192
 def random_pairs(
     vectors: FloatArray, item_of_row: IntArray, seed: int | Sequence[int], n_pairs: int = N_PAIRS
 ) -> Float32Array:
-    """Angular distances of up to `n_pairs` random pairs of rows of different items, ascending. Fewer where nearly all
-    pairs are of one item; none where there is but one item.
+    """Angular distances of up to `n_pairs` random pairs of rows of different items, ascending. Fewer if nearly all
+    pairs are of one item; none if there is only one item.
 
     Shape: vectors [N, D] of unit length, item_of_row [N] -> [P]
     """
@@ -27,7 +27,7 @@ def random_pairs(
     random = np.random.default_rng(seed)
     found: list[FloatArray] = []
     missing = n_pairs
-    for _ in range(_MAX_ROUNDS):  # one round does for most collections; a long item beside a short one takes more
+    for _ in range(_MAX_ROUNDS):  # one round is enough for most collections; one very long item needs more
         one, other = random.integers(0, len(item_of_row), (2, missing))
         apart = item_of_row[one] != item_of_row[other]
         one, other = one[apart], other[apart]
@@ -41,8 +41,7 @@ def random_pairs(
 
 
 def closer_than(distances: FloatArray, pairs: FloatArray) -> Float64Array:
-    """For each distance the share of random pairs that are farther apart, 0 to 1: how unusual the closeness is. 0 where
-    there are no pairs.
+    """For each distance the share of random pairs that are farther apart, 0 to 1; 0 if there are no pairs.
 
     Shape: distances any, pairs [P] ascending -> as distances
 

@@ -129,7 +129,7 @@ def test_silence_and_short_sounds_warn_and_are_embedded(small_sound_model: L3Aud
     [
         ({"audio": np.empty(0)}, "empty"),
         ({"audio": np.ones((10, 10, 10))}, "3 axes"),
-        ({"audio": np.full(48_000, np.nan)}, "not numbers"),
+        ({"audio": np.full(48_000, np.nan)}, "NaN or infinite"),
         ({"audio": "dog.wav"}, "array"),
         ({"audio": [[0.0, 1.0]]}, "array"),
         ({"sr": 0}, "sr"),

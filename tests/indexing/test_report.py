@@ -30,7 +30,7 @@ def report(**changes: object) -> Report:
 
 def test_the_report_has_speed_and_bottleneck() -> None:
     text = "\n".join(report().lines())
-    assert "2.5 files a second, 180 hours of sound an hour; embedding was the bottleneck" in text
+    assert "2.5 files per second, 180 hours of sound per hour; embedding was the bottleneck" in text
     assert "decoding was the bottleneck" in "\n".join(
         report(tally=EmbedTally(embedded=1, windows=1, decode_wait_s=2.0, embed_s=1.0)).lines()
     )
@@ -38,7 +38,7 @@ def test_the_report_has_speed_and_bottleneck() -> None:
 
 def test_a_run_without_work_reports_no_speed() -> None:
     text = "\n".join(report(tally=EmbedTally(), published=False).lines())
-    assert "files a second" not in text
+    assert "files per second" not in text
     assert "nothing changed" in text
 
 

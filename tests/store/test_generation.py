@@ -459,8 +459,8 @@ def test_readers_see_complete_generations_while_others_are_published(tmp_path: P
 
 @pytest.mark.parametrize(
     "step",
-    ["boiler.store.generation.folder_of", "boiler.store.manifest.read_manifest", "boiler.store.manifest.check_sizes",
-     "boiler.files.sha256_of", "boiler.store.generation._map"],
+    ["boiler.store.generation.current_folder", "boiler.store.manifest.read_manifest",
+     "boiler.store.manifest.check_sizes", "boiler.files.sha256_of", "boiler.store.generation._map"],
 )  # fmt: skip
 def test_if_a_generation_is_removed_while_it_is_opened_the_current_one_is_opened(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str

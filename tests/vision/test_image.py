@@ -80,7 +80,7 @@ def test_several_pictures_stay_in_their_order() -> None:
         (np.zeros((1, 1, 224, 224, 3)), "5"),
         (np.zeros((224, 224, 4)), "3 channels"),
         (np.zeros((223, 400, 3)), "223 x 400"),
-        (np.full((224, 224, 3), np.nan), "not numbers"),
+        (np.full((224, 224, 3), np.nan), "NaN or infinite"),
         (np.zeros((224, 224, 3), complex), "complex"),
     ],
 )
