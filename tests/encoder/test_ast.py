@@ -84,5 +84,5 @@ def test_what_is_no_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(CheckpointError, match="ASTModel"):
         encoder.create("ASTEncoder", tmp_path)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    with pytest.raises(CheckpointError, match="no directory, not in the local cache"):
+    with pytest.raises(CheckpointError, match="not a directory, not in the local cache"):
         encoder.create("ASTEncoder", "nobody/has-this")
