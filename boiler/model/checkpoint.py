@@ -11,14 +11,16 @@ upstream and part of our contract, so every call of `torch.jit` is in this file.
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import re
 import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import torch
 from torch import Tensor, nn
@@ -194,8 +196,27 @@ def save_script(
             warnings.simplefilter("ignore")  # about shapes that are constant here, and from other libraries
             scripted = torch.jit.trace(module, example, check_trace=False)  # type: ignore[no-untyped-call]
     extra: dict[str, Any] = {HEADER: json.dumps(header, sort_keys=True), **(attachments or {})}
+    # Not written to the file by torch: it would put its name, here a temporary one, into the archive.
+    archive = io.BytesIO()
+    torch.jit.save(scripted, archive, _extra_files=extra)
     with files.replacing(path) as aside:
-        torch.jit.save(scripted, str(aside), _extra_files=extra)
+        _write_canonical(archive, aside)
+
+
+_CONSTANTS = re.compile(rb"(?:^  \w+ : Final\[.*\n)+", re.MULTILINE)
+
+
+def _write_canonical(archive: BinaryIO, path: Path) -> None:
+    """Write an archive so that the same encoder gives the same bytes: torch writes the constants of a module in the order
+    of a Python set, which differs from process to process, and an id that follows from it."""
+    with zipfile.ZipFile(archive) as given, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as written:
+        for name in given.namelist():
+            content = given.read(name)
+            if name.endswith("/.data/serialization_id"):
+                content = b"0" * len(content)
+            elif "/code/" in name and name.endswith(".py"):
+                content = _CONSTANTS.sub(lambda found: b"".join(sorted(found[0].splitlines(True))), content)
+            written.writestr(zipfile.ZipInfo(name), content)
 
 
 def attachment(path: str | os.PathLike[str], name: str) -> bytes:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import zipfile
 from dataclasses import asdict
 from pathlib import Path
 
@@ -134,6 +136,28 @@ def test_a_script_comes_back_with_its_header(tmp_path: Path) -> None:
     assert header == {"encoder": "Mel", "dim": 80, "name": "Käfer"}
     sound = torch.randn(2, 1, 2**14, generator=torch.Generator().manual_seed(0))
     assert torch.equal(again(sound), mel(sound))
+
+
+SAVE = """
+import sys
+from pathlib import Path
+from boiler.encoder.mfcc_stats import MFCCStats
+from boiler.model import checkpoint
+checkpoint.save_script(MFCCStats().saved_module(), Path(sys.argv[1]), {"encoder": "MFCCStats", "dim": 80})
+"""
+
+
+def test_the_same_encoder_gives_the_same_bytes_in_every_process(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{seed}.pt" for seed in (1, 2)]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", SAVE, path], env={**os.environ, "PYTHONHASHSEED": path.stem})
+        for path in paths
+    ]
+    assert [process.wait(240) for process in processes] == [0, 0]
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    with zipfile.ZipFile(paths[0]) as archive:
+        code = b"".join(archive.read(name) for name in archive.namelist() if name.endswith(".py"))
+    assert code.count(b" : Final[") > 1  # what differs without care is in it
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"PK\x03\x04 and no more"])
