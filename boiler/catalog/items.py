@@ -317,21 +317,34 @@ class Totals(NamedTuple):
     size_bytes: int
 
 
+class _Locked:
+    """A connection that one thread uses at a time."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.lock = threading.Lock()
+
+    def select(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
+        with self.lock:
+            return self.connection.execute(sql, parameters).fetchall()
+
+
 class ItemDatabase:
     """A published `meta.sqlite`, opened for reading. All SQL over items is here.
 
-    Any thread may use it: one connection serves them all, one at a time, for a lookup takes microseconds. A condition
-    (`where`) is SQL text and its parameters, as `boiler.search.filters.Filter.sql` gives them.
+    Any thread may use it. One connection serves the lookups of a few items, which take microseconds, one at a time; a
+    second one, where it is given, everything else, so that no lookup waits for a scan. A condition (`where`) is SQL
+    text and its parameters, as `boiler.search.filters.Filter.sql` gives them.
     """
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        self._lock = threading.Lock()
+    def __init__(self, connection: sqlite3.Connection, scans: sqlite3.Connection | None = None) -> None:
+        self._lookups = _Locked(connection)
+        self._scans = _Locked(scans) if scans is not None else self._lookups
 
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open the file at `path`."""
-        return cls(connect(path))
+        return cls(connect(path), connect(path))
 
     def __enter__(self) -> Self:
         return self
@@ -342,14 +355,15 @@ class ItemDatabase:
         self.close()
 
     def close(self) -> None:
-        self._connection.close()
+        self._lookups.connection.close()
+        self._scans.connection.close()
 
     # ---------------------------------------------------------------------------------------------- items
 
     def record(self, id_or_n: str | int) -> sqlite3.Row | None:
         """All columns of an item, those of its rows included; None if there is no such item."""
         column = "id" if isinstance(id_or_n, str) else "n"
-        found = self._select(f"SELECT * FROM items WHERE {column} = ?", (id_or_n,))  # noqa: S608  # one of two words
+        found = self._lookups.select(f"SELECT * FROM items WHERE {column} = ?", (id_or_n,))  # noqa: S608  # one of two
         return found[0] if found else None
 
     def records(self, *, min_duration_s: float = 0.0) -> list[sqlite3.Row]:
@@ -389,12 +403,13 @@ class ItemDatabase:
 
     def names(self, numbers: Sequence[int]) -> dict[int, ItemName]:
         """What to call these items, by n."""
-        found = self._select_among("SELECT n, id, url, label FROM items WHERE n IN ({})", numbers)
+        found = self._select_among(self._lookups, "SELECT n, id, url, label FROM items WHERE n IN ({})", numbers)
         return {number: ItemName(*name) for number, *name in found}
 
     def values(self, expression: str, parameters: Sequence[Any], numbers: Sequence[int]) -> dict[int, Any]:
         """An SQL expression over the columns of each of these items, by n."""
-        found = self._select_among(f"SELECT n, {expression} FROM items WHERE n IN ({{}})", numbers, parameters)  # noqa: S608
+        sql = f"SELECT n, {expression} FROM items WHERE n IN ({{}})"  # noqa: S608  # ours
+        found = self._select_among(self._scans, sql, numbers, parameters)
         return dict(map(tuple, found))
 
     def column(self, name: str) -> list[Any]:
@@ -408,8 +423,8 @@ class ItemDatabase:
         Shape: [K, 2]
         """
         sql = f"SELECT first_row, n_rows FROM items WHERE n_rows > 0 AND ({where}) ORDER BY n"  # noqa: S608  # ours
-        with self._lock:
-            cursor = self._connection.cursor()
+        with self._scans.lock:
+            cursor = self._scans.connection.cursor()
             cursor.row_factory = None  # plain tuples: of half a million rows in half the time
             flat = np.fromiter(chain.from_iterable(cursor.execute(sql, parameters)), np.int64)
         return flat.reshape(-1, 2)
@@ -457,15 +472,17 @@ class ItemDatabase:
         return dict(map(tuple, self._select("SELECT key, value FROM meta")))
 
     def _select(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        with self._lock:
-            return self._connection.execute(sql, parameters).fetchall()
+        return self._scans.select(sql, parameters)
 
-    def _select_among(self, sql: str, numbers: Sequence[int], parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
+    @staticmethod
+    def _select_among(
+        connection: _Locked, sql: str, numbers: Sequence[int], parameters: Sequence[Any] = ()
+    ) -> list[sqlite3.Row]:
         """`sql` has `{}` in the place of a list of numbers, after the other parameters."""
         found: list[sqlite3.Row] = []
         for at in range(0, len(numbers), _MAX_PARAMETERS):
             part = numbers[at : at + _MAX_PARAMETERS]
-            found += self._select(sql.replace("{}", ",".join("?" * len(part))), [*parameters, *part])
+            found += connection.select(sql.replace("{}", ",".join("?" * len(part))), [*parameters, *part])
         return found
 
 

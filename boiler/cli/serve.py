@@ -76,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
                 http="boiler.service.http_protocol:BoundedHttpProtocol",  # httptools, with bounds
                 access_log=False,  # the service has an access log of its own
                 server_header=False,
-                proxy_headers=False,  # nothing depends on the client address or scheme
+                proxy_headers=bool(loaded.trusted_proxies),  # clients are told apart by their addresses
+                forwarded_allow_ips=",".join(loaded.trusted_proxies),
                 timeout_graceful_shutdown=GRACE_S,
             )
         except SystemExit as stop:  # uvicorn could not start

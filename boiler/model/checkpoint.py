@@ -207,8 +207,8 @@ _CONSTANTS = re.compile(rb"(?:^  \w+ : Final\[.*\n)+", re.MULTILINE)
 
 
 def _write_canonical(archive: BinaryIO, path: Path) -> None:
-    """Write an archive so that the same encoder gives the same bytes: torch writes the constants of a module in the order
-    of a Python set, which differs from process to process, and an id that follows from it."""
+    """Write an archive so that the same encoder gives the same bytes: torch writes the constants of a module in the
+    order of a Python set, which differs from process to process, and an id that follows from it."""
     with zipfile.ZipFile(archive) as given, zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as written:
         for name in given.namelist():
             content = given.read(name)

@@ -30,8 +30,10 @@ class ApiKeys:
     def __bool__(self) -> bool:
         return bool(self._digests)
 
-    def require(self, scope: KeyScope, authorization: bytes | None, x_api_key: bytes | None) -> None:
+    def require(self, scope: KeyScope, authorization: bytes | None, x_api_key: bytes | None) -> int:
         """Check the key of a request, given by its headers. A bearer token takes precedence over ``X-API-Key``.
+
+        Returns: the position of the key in the settings, to tell clients apart
 
         Raises:
             Problem: 401 without a valid key, 403 when the key's scope is too narrow
@@ -43,13 +45,15 @@ class ApiKeys:
                 key = credentials.strip()
         if key is None:
             raise _unauthorised("an API key is required: send Authorization: Bearer KEY, or X-API-Key: KEY")
-        digest, granted = _digest(key), -1
-        for stored, stored_scope in self._digests:  # no early exit: constant time
-            granted = max(granted, stored_scope if hmac.compare_digest(stored, digest) else -1)
+        digest, granted, position = _digest(key), -1, -1
+        for at, (stored, stored_scope) in enumerate(self._digests):  # no early exit: constant time
+            is_it = hmac.compare_digest(stored, digest)
+            granted, position = max(granted, stored_scope if is_it else -1), max(position, at if is_it else -1)
         if granted < 0:
             raise _unauthorised("the API key is not valid")
         if granted < SCOPES.index(scope):
             raise Problem(403, "scope", f"the API key has the scope {SCOPES[granted]}; this request needs {scope}")
+        return position
 
 
 def _digest(key: bytes) -> bytes:

@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from boiler.service import problems
 from boiler.service.access_log import AccessLog
 from boiler.service.auth import ApiKeys
+from boiler.service.fair_queue import CLIENT
 from boiler.service.metrics import Metrics
 from boiler.service.policy import Policy, RouteTable, policy_of
 from boiler.service.settings import Settings
@@ -91,7 +92,8 @@ class AdmissionMiddleware:
     large or too slow. One per worker.
 
     A request occupies one of `max_requests` slots from when its body is complete, so that slow clients cannot occupy
-    them. Incomplete bodies are limited separately, per client address and in all: beyond that the oldest is given up,
+    them, and no client can occupy more than `max_requests_per_client`. A client is an address, with one key where keys
+    are required. Incomplete bodies are limited separately, per client and in all: beyond that the oldest is given up,
     so that those that arrive quickly are never refused for those that do not.
     """
 
@@ -101,7 +103,8 @@ class AdmissionMiddleware:
         self.keys = ApiKeys(key.get_secret_value() for key in settings.api_keys)
         self._routes = routes
         self.working = 0
-        self.receiving: dict[str, dict[_BoundedReceive, None]] = {}  # by client address; the oldest first
+        self.working_of: dict[str, int] = {}  # by client
+        self.receiving: dict[str, dict[_BoundedReceive, None]] = {}  # by client; the oldest first
         self.n_receiving = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,10 +113,11 @@ class AdmissionMiddleware:
             return
         headers = {name: value for name, value in scope["headers"] if name in _RELEVANT_HEADERS}
         policy = policy_of(self._routes.find(scope))
-        body = _BoundedReceive(self, receive, scope, policy)
+        body = _BoundedReceive(self, receive, policy)
         try:
             try:
-                self._check_key(policy, scope["method"], headers)
+                body.client = self._client(policy, scope, headers)
+                CLIENT.set(body.client)
                 body.limit_bytes = self._body_limit(policy, headers)
                 if scope["method"] != "POST" or not _has_body(headers):  # only POST routes read a body
                     body.take_slot()
@@ -124,10 +128,14 @@ class AdmissionMiddleware:
         finally:
             body.release()
 
-    def _check_key(self, policy: Policy, method: str, headers: dict[bytes, bytes]) -> None:
+    def _client(self, policy: Policy, scope: Scope, headers: dict[bytes, bytes]) -> str:
+        """Who sent the request. Raises: Problem: 401 or 403 without a sufficient key"""
+        address = str((scope.get("client") or ("",))[0])
         # OPTIONS: browsers send no key with a preflight request.
-        if self.keys and policy.scope is not None and method != "OPTIONS":
-            self.keys.require(policy.scope, headers.get(b"authorization"), headers.get(b"x-api-key"))
+        if not self.keys or policy.scope is None or scope["method"] == "OPTIONS":
+            return address
+        key = self.keys.require(policy.scope, headers.get(b"authorization"), headers.get(b"x-api-key"))
+        return f"{address} {key}"
 
     def _body_limit(self, policy: Policy, headers: dict[bytes, bytes]) -> int:
         """The largest allowed body in bytes. Raises: Problem: 413 for a declared size above it"""
@@ -177,14 +185,14 @@ class _BoundedReceive:
             503 there is no slot for the request, or too many bodies are being received
     """
 
-    def __init__(self, admission: AdmissionMiddleware, receive: Receive, scope: Scope, policy: Policy) -> None:
+    def __init__(self, admission: AdmissionMiddleware, receive: Receive, policy: Policy) -> None:
         self.limit_bytes = 0
+        self.client = ""
         self._admission = admission
         self._receive = receive
-        self._scope = scope
         self._needs_slot = not policy.is_probe
         self._has_slot = False
-        self._client: str | None = None  # while its body is being received
+        self._is_receiving = False
         self._timer: asyncio.TimerHandle | None = None
         self._waiting: asyncio.Task[object] | None = None  # for the next message
         self._seen_bytes = 0
@@ -219,9 +227,14 @@ class _BoundedReceive:
         """Take a slot, if the request needs one and has none. Raises: Problem: 503"""
         if self._has_slot or not self._needs_slot:
             return
-        if self._admission.working >= self._admission.settings.max_requests:
+        admission = self._admission
+        own = admission.working_of.get(self.client, 0)
+        if admission.working >= admission.settings.max_requests:
             raise _busy("too many requests are in progress; try again")
-        self._admission.working += 1
+        if own >= admission.settings.max_requests_per_client:
+            raise _busy("too many requests of this client are in progress; try again")
+        admission.working += 1
+        admission.working_of[self.client] = own + 1
         self._has_slot = True
 
     def release(self) -> None:
@@ -229,21 +242,23 @@ class _BoundedReceive:
         self._stop_receiving()
         if self._has_slot:
             self._admission.working -= 1
+            own = self._admission.working_of.pop(self.client)
+            if own > 1:
+                self._admission.working_of[self.client] = own - 1
             self._has_slot = False
 
     def _start_receiving(self) -> None:
-        if self._client is not None:
+        if self._is_receiving:
             return
         admission, settings = self._admission, self._admission.settings
-        client = (self._scope.get("client") or ("",))[0]
-        own = admission.receiving.get(client, {})
+        own = admission.receiving.get(self.client, {})
         if len(own) >= settings.max_receiving_per_client:
             next(iter(own)).give_up(_too_many_bodies())
         elif admission.n_receiving >= settings.max_receiving:
             most = max(admission.receiving.values(), key=len)
             next(iter(most)).give_up(_too_many_bodies())
-        self._client = client
-        admission.receiving.setdefault(client, {})[self] = None
+        self._is_receiving = True
+        admission.receiving.setdefault(self.client, {})[self] = None
         admission.n_receiving += 1
         self._timer = asyncio.get_running_loop().call_later(settings.max_body_s, self._time_out)
 
@@ -251,13 +266,13 @@ class _BoundedReceive:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        if self._client is not None:
-            own = self._admission.receiving[self._client]
+        if self._is_receiving:
+            own = self._admission.receiving[self.client]
             del own[self]
             if not own:
-                del self._admission.receiving[self._client]
+                del self._admission.receiving[self.client]
             self._admission.n_receiving -= 1
-            self._client = None
+            self._is_receiving = False
 
     async def _while_receiving(self, receiving: Awaitable[Message]) -> Message:
         """Wait for the next message. Raises: Problem: the body was given up"""

@@ -100,20 +100,19 @@ class SearchResult(NamedTuple, Generic[Results]):
 async def neighbours_response(request: Request, search: Callable[[], list[Match]]) -> Response:
     """Search, and respond with a list of rows."""
     service = service_of_request(request)
-    found = await short_search(request, service, search)
-    started = perf_counter()
-    response = json_response(neighbour_rows(found.results), search_headers(found.engine, found.generation))
-    stage_times(request)["render"] = perf_counter() - started
+    nearest, stages = service.nearest, stage_times(request)
+
+    def search_and_render() -> tuple[Response, str]:
+        started = perf_counter()
+        found = _search_one_generation(nearest, search)
+        searched = perf_counter()
+        response = json_response(neighbour_rows(found.results), search_headers(found.engine, found.generation))
+        stages.update(search=searched - started, render=perf_counter() - searched)
+        return response, found.engine
+
+    response, engine = await service.run_heavy(search_and_render)
+    service.count_searches(engine)
     return response
-
-
-async def short_search(request: Request, service: Service, search: Callable[[], Results]) -> SearchResult[Results]:
-    """Run a search of milliseconds, with metrics."""
-    started = perf_counter()
-    found = await service.run_short(functools.partial(_search_one_generation, service.nearest, search))
-    stage_times(request)["search"] = perf_counter() - started
-    service.count_searches(found.engine)
-    return found
 
 
 async def long_search(service: Service, search: Callable[[], Results]) -> SearchResult[Results]:

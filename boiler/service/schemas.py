@@ -10,7 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, create_model, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    create_model,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from boiler.catalog.items import FIELDS
@@ -30,7 +38,13 @@ FiniteNumber = Annotated[float, Field(allow_inf_nan=False)]
 ItemNumber = Annotated[int, Field(ge=0, lt=2**63, description="the item's number in the catalog")]
 Vector = Annotated[
     list[FiniteNumber],
-    Field(min_length=1, max_length=65_536, description="a vector of the index's length: `dim` of GET /model"),
+    # fail_fast: the first fault says enough, and a body of faults would take seconds
+    Field(
+        min_length=1,
+        max_length=65_536,
+        fail_fast=True,
+        description="a vector of the index's length: `dim` of GET /model",
+    ),
 ]
 StartSeconds = Annotated[
     float, Field(ge=0, lt=MAX_SECONDS, allow_inf_nan=False, description="where the part begins, seconds")
@@ -137,7 +151,7 @@ class SeedRequest(BodyModel):
 class BatchRequest(BodyModel):
     """Several searches in one request."""
 
-    queries: Annotated[list[SeedRequest], Field(min_length=1, max_length=10_000)]
+    queries: Annotated[list[SeedRequest], Field(min_length=1, max_length=10_000, fail_fast=True)]
     k: Annotated[int, Field(ge=1, description="number of results of each query")] = 10
 
 
@@ -183,7 +197,7 @@ class QueryRequest(BodyModel):
 
     RENAMED = {"fold_nearer_than": "dedup_distance", "set_back_hubs": "csls", "who": "user"}
 
-    seeds: Annotated[list[SeedRequest], Field(min_length=1, max_length=100)]
+    seeds: Annotated[list[SeedRequest], Field(min_length=1, max_length=100, fail_fast=True)]
     k: Annotated[int, Field(ge=1, description="number of results, at most `max_k` of GET /model")] = 10
     where: Annotated[
         dict[str, Any] | None,
@@ -194,7 +208,9 @@ class QueryRequest(BodyModel):
             examples=[{"duration_s": {">=": 0.5}}],
         ),
     ] = None
-    without: Annotated[list[ItemNumber], Field(max_length=10_000, description="numbers of items to leave out")] = []
+    without: Annotated[
+        list[ItemNumber], Field(max_length=10_000, fail_fast=True, description="numbers of items to leave out")
+    ] = []
     min_similarity: Annotated[float | None, Field(ge=-1, le=1, description="smallest cosine similarity")] = None
     per_window: Annotated[bool, Field(description="return matching windows instead of items")] = False
     dedup_distance: DedupDistance = None

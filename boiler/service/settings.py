@@ -18,6 +18,10 @@ variable                       default     meaning
 ``BOILER_MAX_UPLOAD_S``        600         duration of an upload, decoded
 ``BOILER_MAX_BODY_S``          60          time for a client to send its body
 ``BOILER_MAX_REQUESTS``        64          requests in progress per worker; more get 503
+``BOILER_MAX_REQUESTS_PER_CLIENT``   48    the same, of one client: an address, and its key where keys are required
+``BOILER_MAX_QUEUED``          64          searches, beyond the smallest, that wait per worker; more get 503
+``BOILER_MAX_QUEUE_S``         30          time that such a search may wait
+``BOILER_TRUSTED_PROXIES``     none        comma-separated addresses of proxies whose X-Forwarded-For names the client
 ``BOILER_MAX_RECEIVING``       128         incomplete bodies per worker; beyond that the oldest gets 503
 ``BOILER_MAX_RECEIVING_PER_CLIENT``  32    the same, of one address
 ``BOILER_MAX_WAITING``         8           uploads, or long searches, that wait per worker; more get 503
@@ -33,6 +37,7 @@ variable                       default     meaning
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -68,6 +73,10 @@ class Settings(BaseSettings):
     max_upload_s: float = Field(600.0, gt=0)
     max_body_s: float = Field(60.0, gt=0)
     max_requests: int = Field(64, ge=1)
+    max_requests_per_client: int = Field(48, ge=1)
+    max_queued: int = Field(64, ge=0)
+    max_queue_s: float = Field(30.0, gt=0)
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = ()
     max_receiving: int = Field(128, ge=1)
     max_receiving_per_client: int = Field(32, ge=1)
     max_waiting: int = Field(8, ge=0)
@@ -78,7 +87,7 @@ class Settings(BaseSettings):
     metrics: bool = True
     metrics_dir: Path | None = None
 
-    @field_validator("api_keys", "cors_origins", mode="before")
+    @field_validator("api_keys", "cors_origins", "trusted_proxies", mode="before")
     @classmethod
     def _split_at_commas(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -108,6 +117,17 @@ class Settings(BaseSettings):
         if prefix and (not prefix.startswith("/") or "?" in prefix or "#" in prefix):
             raise ValueError(f"a root path begins with /, like /api; got {prefix!r}")
         return prefix
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _require_addresses(cls, proxies: tuple[str, ...]) -> tuple[str, ...]:
+        for proxy in proxies:
+            if proxy != "*":
+                try:
+                    ipaddress.ip_network(proxy, strict=False)
+                except ValueError:
+                    raise ValueError(f"a proxy is an address, a network like 10.0.0.0/8, or *; got {proxy!r}") from None
+        return proxies
 
     @field_validator("cors_origins")
     @classmethod

@@ -1,8 +1,9 @@
 """The state of one worker: settings, the opened index, caches, and queues for work that takes long.
 
 The index is memory-mapped, so that all workers share one copy. A search in a small index runs on the event loop,
-because a hop to a thread costs more than the search; in a large one it runs in a thread. A newer index is looked for
-every `Settings.refresh_s`.
+because a hop to a thread costs more than the search; in a large one it runs in a thread. Searches that take longer, and
+large bodies, have one thread and a queue with fair turns (`Service.run_heavy`): whatever a client sends, the searches
+by vector of others wait for at most a few milliseconds of it. A newer index is looked for every `Settings.refresh_s`.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import asyncio
 import contextlib
 import functools
 import logging
+import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Hashable
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from datetime import datetime
 from typing import Generic, TypeVar
 
@@ -26,15 +28,20 @@ from boiler.search.nearest import DuplicateGroup, Nearest
 from boiler.search.snapshot import RankedItems, Snapshot
 from boiler.service import problems
 from boiler.service.batching import QueryBatcher
+from boiler.service.fair_queue import FairQueue
 from boiler.service.metrics import Metrics
 from boiler.service.row_renderer import RowRenderer
 from boiler.service.settings import Settings
-from boiler.service.uploads import UploadEmbedder, run_in_thread
+from boiler.service.uploads import UploadEmbedder
 
 log = logging.getLogger("boiler.service")
 
 _MAX_ON_LOOP = 4_000_000
 """Multiplications of an exact scan that take as long as five hops to a thread."""
+
+MAX_K_ON_LOOP = 100
+"""A search for more results takes milliseconds, and so does rendering them."""
+SWITCH_INTERVAL_S = 0.001
 
 WorkResult = TypeVar("WorkResult")
 
@@ -55,35 +62,6 @@ class LatestCache(Generic[WorkResult]):
         return value
 
 
-class SerialQueue:
-    """Runs work in a thread, one at a time. When a request is cancelled, its work is stopped, and the next begins when
-    its thread has ended.
-
-    Arguments:
-        max_waiting: how many may wait; more are refused
-    """
-
-    def __init__(self, max_waiting: int) -> None:
-        self._max_waiting = max_waiting
-        self._lock = asyncio.Lock()
-        self._n = 0  # running or waiting
-
-    async def run(self, work: Callable[[], WorkResult], stop: Callable[[], None] = lambda: None) -> WorkResult:
-        """Wait for the turn, and run the work. `stop` is called on cancellation and makes the work return early.
-
-        Raises: Problem: 503 with Retry-After, when too many wait
-        """
-        if self._n > self._max_waiting:
-            why = "too many long searches are waiting; try again in a few seconds"
-            raise problems.Problem(503, "busy", why, headers={"Retry-After": "3"})
-        self._n += 1
-        try:
-            async with self._lock:
-                return await run_in_thread(work, stop)
-        finally:
-            self._n -= 1
-
-
 class Service:
     """The state of one worker. Created by `open_service`."""
 
@@ -99,7 +77,10 @@ class Service:
         self.duplicates_cache: LatestCache[list[DuplicateGroup]] = LatestCache()
         self._batcher = QueryBatcher(nearest)
         self._metrics_error: str | None = None
-        self._long_queue, self._longest_queue = SerialQueue(settings.max_waiting), SerialQueue(settings.max_waiting)
+        # One thread: each further one that runs Python delays the event loop by another switch interval.
+        self._heavy_queue = FairQueue("searches", max_waiting=settings.max_queued, max_wait_s=settings.max_queue_s)
+        self._long_queue = FairQueue("long searches", max_waiting=settings.max_waiting)
+        self._longest_queue = FairQueue("searches inside the recordings", max_waiting=settings.max_waiting)
 
     @property
     def searches_on_loop(self) -> bool:
@@ -107,8 +88,15 @@ class Service:
         return bool(self.nearest.header.n_rows * self.nearest.dim <= _MAX_ON_LOOP)
 
     async def in_thread(self, work: Callable[[], WorkResult]) -> WorkResult:
-        """Run work that reads the disk, or takes milliseconds, in a thread."""
+        """Run work that reads the disk in a thread."""
         return await anyio.to_thread.run_sync(work)
+
+    async def run_heavy(self, work: Callable[[], WorkResult]) -> WorkResult:
+        """Run work of milliseconds to a second in a thread, one at a time, clients in turns.
+
+        Raises: Problem: as `FairQueue.run`
+        """
+        return await self._heavy_queue.run(work)
 
     async def ranked(self, vector: object, k: int, *, alone: bool = False) -> tuple[Snapshot, RankedItems]:
         """`Nearest.rank`: batched with other requests on the event loop, or in a thread, by the size of the index.
@@ -117,12 +105,8 @@ class Service:
             return await self._batcher.ranked(vector, k, alone=alone)
         return await anyio.to_thread.run_sync(self.nearest.rank, vector, k)
 
-    async def run_short(self, search: Callable[[], WorkResult]) -> WorkResult:
-        """Run a search on the event loop or in a thread, by the size of the index."""
-        return search() if self.searches_on_loop else await anyio.to_thread.run_sync(search)
-
     async def run_long(self, work: Callable[[], WorkResult]) -> WorkResult:
-        """Run work that takes seconds, one at a time. Raises: Problem: as `SerialQueue.run`"""
+        """Run work that takes seconds, one at a time. Raises: Problem: as `FairQueue.run`"""
         return await self._long_queue.run(work)
 
     async def run_longest(self, work: Callable[[Callable[[], bool]], WorkResult], max_s: float) -> WorkResult:
@@ -132,7 +116,7 @@ class Service:
             work: is given a function that returns True when it should return early: after `max_s` seconds, or when the
                 client has left
 
-        Raises: Problem: as `SerialQueue.run`
+        Raises: Problem: as `FairQueue.run`
         """
         cancelled = threading.Event()
 
@@ -207,7 +191,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         )
     )
     service = Service(settings, nearest)
-    with service.uploads, reader:
+    with service.uploads, reader, _switching_threads_quickly():
         service.update_gauges()
         watcher = asyncio.create_task(service.watch_index())
         try:
@@ -217,6 +201,17 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             with contextlib.suppress(asyncio.CancelledError):
                 await watcher
             nearest.close()
+
+
+@contextlib.contextmanager
+def _switching_threads_quickly() -> Iterator[None]:
+    """The event loop waits for as long as this whenever a thread is running Python code, several times a request."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_INTERVAL_S)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(before)
 
 
 def service_of_request(request: Request) -> Service:

@@ -12,12 +12,9 @@ import os
 import signal
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from time import perf_counter
-from typing import TypeVar
-
-import anyio.to_thread
 
 from boiler.audio import stream
 from boiler.audio.decoder_pool import Decoders
@@ -25,13 +22,15 @@ from boiler.audio.stream import Samples
 from boiler.search.nearest import Embedded, Nearest
 from boiler.search.seeds import BySamples
 from boiler.service import problems
+from boiler.service.fair_queue import FairQueue, run_in_thread
 from boiler.service.metrics import Metrics
 from boiler.service.settings import Settings
 
-ThreadResult = TypeVar("ThreadResult")
 StageCallback = Callable[[str, int, int], None]
 """Progress callback: (stage, done, total). Called on the event loop."""
 
+MAX_WAIT_S = 120.0
+"""An upload that waits for longer gets 503."""
 _BLOCK_S = 4  # of sound between two checks for cancellation
 
 
@@ -45,7 +44,9 @@ class UploadEmbedder:
     def __init__(self, settings: Settings, nearest: Nearest, metrics: Metrics | None) -> None:
         self._nearest = nearest
         self._metrics = metrics
-        self._max_uploads = settings.decoder_workers + settings.max_waiting
+        # One more than can be decoded at a time: it is embedded meanwhile.
+        slots = settings.decoder_workers + 1
+        self._queue = FairQueue("uploads", slots=slots, max_waiting=settings.max_waiting, max_wait_s=MAX_WAIT_S)
         self._n_uploads = 0  # in progress or waiting
         self._embedding_lock = asyncio.Lock()
         # One process each, so that the process of a request can be killed. The last used is taken first.
@@ -83,9 +84,9 @@ class UploadEmbedder:
             why = "this index has vectors, but not the encoder that made them: search by a vector or an item"
             raise problems.Problem(422, "no-encoder", why)
         on_progress = on_progress or (lambda stage, done, total: None)
-        with self._place_in_queue():
-            queued = perf_counter()
-            on_progress("waiting", 0, 1)
+        queued = perf_counter()
+        on_progress("waiting", 0, 1)
+        async with self._turn():
             async with self._decoder() as decoder:
                 decoding = perf_counter()
                 on_progress("decoding", 0, 1)
@@ -104,20 +105,17 @@ class UploadEmbedder:
 
         Raises: SoundError; Problem: 503 too many uploads are waiting
         """
-        with self._place_in_queue():
-            async with self._decoder() as decoder:
-                samples = await self._decode(decoder, sound, start_s, end_s)
-                return BySamples(samples, self._nearest.header.sample_rate_hz)
+        async with self._turn(), self._decoder() as decoder:
+            samples = await self._decode(decoder, sound, start_s, end_s)
+            return BySamples(samples, self._nearest.header.sample_rate_hz)
 
-    @contextmanager
-    def _place_in_queue(self) -> Iterator[None]:
-        """Raises: Problem: 503 the queue is full"""
-        if self._n_uploads >= self._max_uploads:
-            why = "too many uploads are waiting; try again in a few seconds"
-            raise problems.Problem(503, "busy", why, headers={"Retry-After": "3"})
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Raises: Problem: 503 too many uploads are waiting"""
         self._add_uploads(1)
         try:
-            yield
+            async with self._queue.turn():
+                yield
         finally:
             self._add_uploads(-1)
 
@@ -165,17 +163,3 @@ class UploadEmbedder:
         )
         on_progress("embedding", total, total)
         return embedded
-
-
-async def run_in_thread(work: Callable[[], ThreadResult], stop: Callable[[], None]) -> ThreadResult:
-    """Run work in a thread. On cancellation, call `stop` repeatedly until the thread has ended: what it uses must not
-    be given to another request before."""
-    task = asyncio.ensure_future(anyio.to_thread.run_sync(work))
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        while not task.done():
-            stop()
-            await asyncio.wait({task}, timeout=0.05)
-        task.exception()  # retrieved, or asyncio logs that it was not
-        raise

@@ -112,7 +112,7 @@ class Generation:
 
     def items(self) -> ItemDatabase:
         """`meta.sqlite`, opened for reading. The caller closes it; any thread may use it."""
-        return ItemDatabase(self.connect())
+        return ItemDatabase(self.connect(), self.connect())
 
 
 def current_name(model_dir: Path) -> str:

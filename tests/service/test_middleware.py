@@ -285,6 +285,39 @@ def test_requests_over_the_capacity_get_503_but_probes_are_answered() -> None:
     asyncio.run(main())
 
 
+def test_no_client_occupies_all_slots() -> None:
+    async def main() -> None:
+        release = asyncio.Event()
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            await release.wait()
+            await respond(send)
+
+        keys = (SecretStr(f"read:{READ}"), SecretStr(f"read:{FEEDBACK}"))
+        wrapped = admission(app, max_requests=4, max_requests_per_client=2, api_keys=keys)
+        tasks: list[asyncio.Task[None]] = []
+
+        async def begin(address: str, key: str) -> Exchange:
+            exchange = Exchange()
+            scope = scope_of(headers=((b"x-api-key", key.encode()),)) | {"client": (address, 1)}
+            tasks.append(asyncio.create_task(wrapped(scope, exchange.receive, exchange.send)))
+            for _ in range(4):
+                await asyncio.sleep(0)
+            return exchange
+
+        first = [await begin("a", READ), await begin("a", READ)]
+        refused = await begin("a", READ)
+        assert refused.status == 503
+        others = [await begin("b", READ), await begin("a", FEEDBACK)]
+        assert wrapped.working_of == {"a 0": 2, "b 0": 1, "a 1": 1}
+        release.set()
+        await asyncio.gather(*tasks)
+        assert [one.status for one in first + others] == [200] * 4
+        assert (wrapped.working, wrapped.working_of) == (0, {})
+
+    asyncio.run(main())
+
+
 def test_incomplete_bodies_occupy_no_slot_and_are_limited_per_client_and_in_all() -> None:
     async def main() -> None:
         wrapped = admission(read_body, max_requests=1, max_receiving_per_client=2, max_receiving=3)
@@ -506,7 +539,7 @@ def test_metrics_by_route_status_and_stage(client: TestClient) -> None:
         'boiler_requests_total{route="/nearest",status="422"}': 1,
         'boiler_requests_total{route="unmatched",status="404"}': 3,
         'boiler_stage_seconds_count{stage="search"}': 4,
-        'boiler_stage_seconds_count{stage="render"}': 2,
+        'boiler_stage_seconds_count{stage="render"}': 4,
         'boiler_searches_total{engine="exact"}': 6,
     }
     before = page()

@@ -35,6 +35,14 @@ def test_docstring_lists_every_setting_with_its_default() -> None:
             assert field.default in row
 
 
+def test_trusted_proxies_are_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOILER_TRUSTED_PROXIES", "10.0.0.0/8, ::1")
+    assert settings.load().trusted_proxies == ("10.0.0.0/8", "::1")
+    monkeypatch.setenv("BOILER_TRUSTED_PROXIES", "nginx")
+    with pytest.raises(SettingsError, match=r"BOILER_TRUSTED_PROXIES.*'nginx'"):
+        settings.load()
+
+
 @pytest.mark.parametrize("value", [None, ""])
 def test_missing_model_dir(monkeypatch: pytest.MonkeyPatch, value: str | None) -> None:
     if value is None:

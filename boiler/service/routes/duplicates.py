@@ -64,15 +64,15 @@ async def list_duplicates(request: Request, query: Annotated[DuplicatesQuery, Qu
         )
 
     found = await responses.long_search(service, find)
-    page = found.results[query.offset : query.offset + query.limit]
-    return responses.json_response(
-        {
-            "groups": [
-                {"ids": group.ids, "max_distance": round(group.max_distance, 6), "widest": round(group.max_distance, 6)}
-                for group in page
-            ],
-            "offset": query.offset,
-            "total": len(found.results),
-            "generation": found.generation,
-        }
-    )
+
+    def render() -> Response:
+        page = found.results[query.offset : query.offset + query.limit]
+        distances = [round(group.max_distance, 6) for group in page]
+        groups = [
+            {"ids": group.ids, "max_distance": distance, "widest": distance}
+            for group, distance in zip(page, distances, strict=True)
+        ]
+        source = {"total": len(found.results), "generation": found.generation}
+        return responses.json_response({"groups": groups, "offset": query.offset, **source})
+
+    return await service.run_heavy(render)

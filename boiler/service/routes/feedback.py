@@ -59,7 +59,7 @@ async def add_feedback(request: Request) -> Response:
     body = await requests.read_json(request, FeedbackRequest)
     query = await parse_seed(service, body.query, "/query")
     add = functools.partial(service.nearest.add_feedback, query, body.answer, like=body.like, user=body.user)
-    return responses.json_response({"id": await service.in_thread(add)}, status=201)
+    return responses.json_response({"id": await service.run_heavy(add)}, status=201)
 
 
 @router.delete("/{id}", operation_id="undo_feedback", status_code=204, response_class=Response)
@@ -69,7 +69,7 @@ async def undo_feedback(
 ) -> Response:
     """Undo feedback."""
     service = service_of_request(request)
-    if not await service.in_thread(functools.partial(service.nearest.undo_feedback, id)):
+    if not await service.run_heavy(functools.partial(service.nearest.undo_feedback, id)):
         raise Problem(404, "unknown-judgement", f"there is no feedback {id}, or it was undone before")
     return Response(None, 204)
 
@@ -96,5 +96,5 @@ async def undo_feedback(
 async def list_feedback(request: Request) -> Response:
     """All feedback, to evaluate, train with or back up. `who` is the old name of `user`."""
     service = service_of_request(request)
-    lines = await service.in_thread(lambda: "".join(f"{line}\n" for line in service.nearest.feedback.export()))
+    lines = await service.run_heavy(lambda: "".join(f"{line}\n" for line in service.nearest.feedback.export()))
     return Response(lines.encode(), 200, media_type=JSON_LINES)

@@ -37,14 +37,13 @@ async def list_items(request: Request, page: Annotated[PageQuery, Query()]) -> R
     select = functools.partial(
         service.nearest.items, offset=page.offset, limit=page.limit + 1, text=page.text, label=page.label
     )
-    items = await service.in_thread(select)
-    return responses.json_response(
-        {
-            "items": [responses.item_row(item) for item in items[: page.limit]],
-            "offset": page.offset,
-            "more": len(items) > page.limit,
-        }
-    )
+
+    def select_and_render() -> Response:
+        items = select()
+        rows = [responses.item_row(item) for item in items[: page.limit]]
+        return responses.json_response({"items": rows, "offset": page.offset, "more": len(items) > page.limit})
+
+    return await service.run_heavy(select_and_render)
 
 
 @router.get("/items/{n}", operation_id="get_item", tags=["items"], response_model=schemas.ItemRow)

@@ -49,7 +49,7 @@ async def get_map(request: Request) -> Response:
     if accepts_gzip:
         headers["Content-Encoding"] = "gzip"
     else:
-        body = await service.in_thread(functools.partial(gzip.decompress, body))
+        body = await service.run_heavy(functools.partial(gzip.decompress, body))
     return Response(body, 200, headers, "application/json")
 
 

@@ -7,24 +7,25 @@ import functools
 from collections.abc import Callable
 from dataclasses import replace
 from time import perf_counter
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Literal
 
 import numpy as np
+import orjson
 from fastapi import APIRouter, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from boiler.search.query import GroupLimit, Options
+from boiler.arrays import Float64Array
+from boiler.search.query import GroupLimit, Options, QueryResult
 from boiler.search.seeds import ByItem, ByVector, Seed
+from boiler.search.snapshot import Snapshot
 from boiler.service import media, openapi, problems, requests, responses, schemas, sse
 from boiler.service.policy import requires
 from boiler.service.row_renderer import GENERATION_HEADER
-from boiler.service.state import Service, service_of_request
+from boiler.service.state import MAX_K_ON_LOOP, Service, service_of_request
 from boiler.service.uploads import StageCallback
 
 router = APIRouter(tags=["search"])
-
-QueryAnswer = TypeVar("QueryAnswer")
 
 
 class AudioSearchQuery(schemas.PartQuery):
@@ -68,14 +69,25 @@ async def nearest(request: Request) -> Response:
     body = await requests.read_json(request, schemas.NearestRequest)
     vector = requests.parse_vector(body.embedding, service.nearest.dim)
     validated = perf_counter()
-    snapshot, ranked = await service.ranked(vector, k, alone=requests.is_only_request(request))
-    found = perf_counter()
-    response = service.renderer.render(snapshot, ranked)
+    if k > MAX_K_ON_LOOP:
+        answered = await service.run_heavy(functools.partial(_search_and_render, service, vector, k))
+        snapshot, response, found = answered
+    else:
+        snapshot, ranked = await service.ranked(vector, k, alone=requests.is_only_request(request))
+        found = perf_counter()
+        response = service.renderer.render(snapshot, ranked)
     service.count_searches(snapshot.engine.name)
     responses.stage_times(request).update(
         validate=validated - started, search=found - validated, render=perf_counter() - found
     )
     return response
+
+
+def _search_and_render(service: Service, vector: Float64Array, k: int) -> tuple[Snapshot, Response, float]:
+    """The snapshot that was searched, the response, and when the rows were found."""
+    snapshot, ranked = service.nearest.rank(vector, k)
+    found = perf_counter()
+    return snapshot, service.renderer.render(snapshot, ranked), found
 
 
 @router.post(
@@ -120,11 +132,22 @@ async def nearest_batch(request: Request) -> Response:
     if len(body.queries) > service.settings.max_batch:
         raise problems.invalid_body("/queries", f"at most {service.settings.max_batch} queries in one request")
     queries = [await parse_seed(service, query, f"/queries/{at}") for at, query in enumerate(body.queries)]
-    answers = await _timed_search(request, functools.partial(service.nearest.query_many, queries, body.k))
-    service.count_searches(answers[0].engine, len(answers))
-    results = [responses.neighbour_rows(answer.matches) for answer in answers]
-    source = {"engine": answers[0].engine, "generation": answers[0].generation}
-    return responses.json_response({"results": results, **source}, responses.search_headers(**source))
+    stages = responses.stage_times(request)
+
+    def search_and_render() -> tuple[Response, str]:
+        started = perf_counter()
+        answers = service.nearest.query_many(queries, body.k)
+        found = perf_counter()
+        # Each list is rendered by itself: orjson does not let other threads run before it is done.
+        results = [orjson.Fragment(orjson.dumps(responses.neighbour_rows(answer.matches))) for answer in answers]
+        source = {"engine": answers[0].engine, "generation": answers[0].generation}
+        response = responses.json_response({"results": results, **source}, responses.search_headers(**source))
+        stages.update(search=found - started, render=perf_counter() - found)
+        return response, answers[0].engine
+
+    response, engine = await service.run_heavy(search_and_render)
+    service.count_searches(engine, len(queries))
+    return response
 
 
 @router.post(
@@ -139,23 +162,7 @@ async def nearest_query(request: Request) -> Response:
     body = await requests.read_json(request, schemas.QueryRequest)
     service.check_k(body.k)
     seeds = [await parse_seed(service, seed, f"/seeds/{at}") for at, seed in enumerate(body.seeds)]
-    options = Options(
-        where=requests.parse_filter(body.where),
-        without=frozenset(body.without),
-        min_similarity=body.min_similarity,
-        per_window=body.per_window,
-        dedup_distance=body.dedup_distance,
-        per_group=None if body.per_group is None else GroupLimit(body.per_group.field, body.per_group.limit),
-        diversity=body.diversity,
-        csls=body.csls,
-        feedback=body.feedback,
-        user=body.user,
-    )
-    answer = await _timed_search(request, functools.partial(service.nearest.query, seeds, body.k, options))
-    service.count_searches(answer.engine)
-    source = {"engine": answer.engine, "generation": answer.generation}
-    content = {"results": responses.query_rows(answer.matches), **source, "reason": answer.shortfall}
-    return responses.json_response(content, responses.search_headers(**source))
+    return await _query_response(request, lambda: service.nearest.query(seeds, body.k, _options(body)))
 
 
 async def parse_seed(service: Service, seed: schemas.SeedRequest, pointer: str) -> Seed:
@@ -180,12 +187,39 @@ async def parse_seed(service: Service, seed: schemas.SeedRequest, pointer: str) 
     return replace(samples, weight=seed.weight)
 
 
-async def _timed_search(request: Request, search: Callable[[], QueryAnswer]) -> QueryAnswer:
-    """Search in a thread: such a search may take long even in a small index."""
-    started = perf_counter()
-    answer = await service_of_request(request).in_thread(search)
-    responses.stage_times(request)["search"] = perf_counter() - started
-    return answer
+def _options(body: schemas.QueryRequest) -> Options:
+    """Raises: Problem: 422 the filter is too large; QueryError: options that exclude each other, or a wrong filter"""
+    return Options(
+        where=requests.parse_filter(body.where),
+        without=frozenset(body.without),
+        min_similarity=body.min_similarity,
+        per_window=body.per_window,
+        dedup_distance=body.dedup_distance,
+        per_group=None if body.per_group is None else GroupLimit(body.per_group.field, body.per_group.limit),
+        diversity=body.diversity,
+        csls=body.csls,
+        feedback=body.feedback,
+        user=body.user,
+    )
+
+
+async def _query_response(request: Request, search: Callable[[], QueryResult]) -> Response:
+    """Search, and respond with the results and why there are so few."""
+    service, stages = service_of_request(request), responses.stage_times(request)
+
+    def search_and_render() -> tuple[Response, str]:
+        started = perf_counter()
+        answer = search()
+        found = perf_counter()
+        source = {"engine": answer.engine, "generation": answer.generation}
+        content = {"results": responses.query_rows(answer.matches), **source, "reason": answer.shortfall}
+        response = responses.json_response(content, responses.search_headers(**source))
+        stages.update(search=found - started, render=perf_counter() - found)
+        return response, answer.engine
+
+    response, engine = await service.run_heavy(search_and_render)
+    service.count_searches(engine)
+    return response
 
 
 @router.post(
