@@ -20,7 +20,7 @@ import numpy as np
 
 from boiler.arrays import Float32Array, Float64Array, Int64Array
 from boiler.catalog.items import Item, ItemName, item_of
-from boiler.engine import Engine, Neighbours, find, selection
+from boiler.engine import Engine, Neighbours, find_engine, selection
 from boiler.engine.distance import cosine_similarity
 from boiler.engine.exact import Exact
 from boiler.errors import ModelDirError, SilentSoundError, UnknownItemError
@@ -77,7 +77,7 @@ class Snapshot:
         name = engine_name or str(opened.header.engine.get("name", self.exact.name))
         self.engine: Engine = self.exact
         if name != self.exact.name:
-            if engine_name is not None and (file := find(name).name) in opened.files:
+            if engine_name is not None and (file := find_engine(name).name) in opened.files:
                 opened.verify(file)  # not read when the generation was opened
             self.engine = selection.load_engine(opened.path, opened.header.engine, name, self.vectors)
         self._names: dict[int, ItemName] = {}
