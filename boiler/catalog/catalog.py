@@ -1,7 +1,7 @@
-"""The catalog: which files there are, the hashes of their bytes, and the vectors of their windows. `catalogue.sqlite`.
+"""The catalog, `catalogue.sqlite`: which files there are, the hashes of their bytes, and the vectors of their windows.
 
-Everything else in a model directory is rebuilt from the catalog. Only the indexer opens it, holding the lock; readers
-open a published generation.
+Everything else in a model directory is rebuilt from the catalog. Only the indexer opens it, while it holds the lock;
+readers open a published generation.
 
 **Identity.** A file is identified by its id (see `boiler.catalog.scan`); windows belong to its bytes, by their sha256:
 
@@ -14,13 +14,13 @@ id gone                  the item is removed; more than half of all items at onc
 =======================  ==========================================================================================
 
 So two files of the same bytes are two items with the same vectors, embedded once, and a change of case in a name is a
-move. A failure to decode belongs to the bytes as well, and is not tried again until they change. Where time or memory
-ran out, or the decoder was killed, which happens to good sounds on a busy machine, later runs try again, up to
-`MAX_TRIES` times. A problem that may pass (no permission, changed while it was read) belongs to the file, which is
-tried in every run.
+move. A failure to decode is stored for the bytes, too, and not tried again until they change. If time or memory ran
+out, or the decoder was killed, which happens to good sounds on a busy machine, later runs try again, up to `MAX_TRIES`
+times. A temporary problem (no permission, changed while it was read) is stored for the file, which is tried in every
+run.
 
-Numbers `n` are given in the order of ids, before anything is decoded, and never reused: a run that was killed and
-continued gives the same numbers as one run.
+Numbers `n` are assigned in the order of ids, before anything is decoded, and never reused: a run that was killed and
+continued assigns the same numbers as one that was not.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Catalog(CatalogDatabase):
         return int(count)
 
     def update_columns(self, columns_of: Callable[[str], tuple[str | None, Mapping[str, object]]]) -> None:
-        """Give every file the label and the further columns that `columns_of(id)` returns."""
+        """Set the label and the further columns of every file to what `columns_of(id)` returns."""
         rows = self.db.execute("SELECT n, id, label, metadata FROM files").fetchall()
         changes = []
         for n, id, label, metadata in rows:
@@ -68,7 +68,7 @@ class Catalog(CatalogDatabase):
     # ------------------------------------------------------------------------------- what is to be published
 
     def n_rows(self) -> int:
-        """Windows of all files that were embedded to their end."""
+        """The number of windows of all files that were embedded completely."""
         (count,) = self.db.execute("SELECT COUNT(*) FROM heard JOIN windows USING (c)").fetchone()
         return int(count)
 
@@ -79,8 +79,8 @@ class Catalog(CatalogDatabase):
         )
 
     def items(self, url_of: Callable[[str], str]) -> Iterator[Item]:
-        """Every file that was embedded to its end, in the order of n. A field of `Item` is the column of that name of
-        the view `heard`, where there is one."""
+        """Every file that was embedded completely, in the order of n. The fields of `Item` are the columns of the same
+        name in the view `heard`, if it has them."""
         cursor = self.db.execute(
             "SELECT *, mtime_ns / 1e9 AS mtime_s, '' AS url,"
             " NOT EXISTS (SELECT 1 FROM windows WHERE windows.c = heard.c) AS silent FROM heard ORDER BY n"
@@ -92,7 +92,7 @@ class Catalog(CatalogDatabase):
             yield read(row | {"url": url_of(row["id"])})
 
     def failures(self) -> list[Failure]:
-        """Every file that gives no sound, and why, in the order of ids."""
+        """Every file that could not be embedded, and why, in the order of ids."""
         again = "; the next run tries again"
         return [
             Failure(id, reason + again if tries_left else reason, sha256)
@@ -106,13 +106,13 @@ class Catalog(CatalogDatabase):
     # -------------------------------------------------------------------------------------------------- runs
 
     def begin_run(self, began: str) -> int:
-        """Record that a run began, at an ISO 8601 time; its number."""
+        """Record that a run began at an ISO 8601 time. Returns its number."""
         cursor = self.db.execute("INSERT INTO runs (began) VALUES (?)", (began,))
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
     def end_run(self, run: int, ended: str, outcome: str, report: str) -> None:
-        """Record the outcome of a run. One without is one that was killed."""
+        """Record the outcome of a run. A run without an outcome was killed."""
         self.db.execute(
             "UPDATE runs SET ended = ?, outcome = ?, report = ? WHERE run = ?", (ended, outcome, report, run)
         )

@@ -30,7 +30,7 @@ class CatalogDatabase:
             raise self._cannot_write(error) from error
         except sqlite3.DatabaseError as error:
             raise CatalogError(
-                f"{path} is no catalog, or is damaged ({error}): move it away, and boiler index makes a new one"
+                f"{path} is not a catalog, or is damaged ({error}): move it away, and boiler index makes a new one"
             ) from error
 
     def __enter__(self) -> Self:
@@ -54,13 +54,13 @@ class CatalogDatabase:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """All changes of the block are kept, or none of them."""
+        """Context manager: all changes of the block are committed, or none of them."""
         self._marked_changed = False
         with schema.transaction(self.db):
             yield
 
     def commit(self) -> None:
-        """Within `transaction`: keep the changes so far, whatever comes."""
+        """Within `transaction`: commit the changes so far."""
         self.db.execute("COMMIT")
         self.db.execute("BEGIN IMMEDIATE")
         self._marked_changed = False
@@ -73,7 +73,7 @@ class CatalogDatabase:
         return None if row is None else str(row[0])
 
     def put(self, **values: str) -> None:
-        """Set all of them or none: in one statement, so that a kill cannot come between two."""
+        """Set all of these or none: in one statement, so that a kill cannot separate them."""
         marks = ", ".join(["(?, ?)"] * len(values))
         parameters = [word for pair in values.items() for word in pair]
         self.db.execute(f"INSERT OR REPLACE INTO meta VALUES {marks}", parameters)  # noqa: S608  # marks

@@ -1,4 +1,4 @@
-"""Compare a folder with the catalog: which files are new, changed, moved or gone. Nothing is decoded.
+"""Compares a folder with the catalog: which files are new, changed, moved or gone. Nothing is decoded.
 
 `compare` changes nothing; `apply` updates the catalog. `boiler.catalog.catalog` lists the cases.
 """
@@ -18,7 +18,7 @@ Hasher = Callable[[list[FoundFile]], Iterable[str | None]]
 
 @dataclass(frozen=True)
 class Changes:
-    """Ids of the files that differ (moved: from, to), and the number of those that do not."""
+    """Ids of the files that differ (for moved ones: from, to), and the number of unchanged files."""
 
     new: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
@@ -124,8 +124,8 @@ def apply(
 
 
 def _moves(new: list[FoundFile], gone: Mapping[str, tuple[int, str | None]], hashes: Hasher) -> list[tuple[str, str]]:
-    """Pairs (from, to) of a file that is gone and a new file of the same bytes. Hashes only new files of the same size
-    as one that is gone."""
+    """Pairs (from, to) of a file that is gone and a new file of the same bytes. Hashes only new files whose size is
+    that of a file that is gone."""
     by_hash: dict[str, list[str]] = {}
     for id, (_, sha256) in gone.items():
         if sha256:

@@ -1,7 +1,7 @@
-"""Which files of the catalog are still to be embedded, and what came of those that were tried.
+"""Which files of the catalog are still to be embedded, and the results of those that were tried.
 
-Windows and failures belong to the bytes of a file, by their sha256 (see `boiler.catalog.catalog`). Until the bytes were
-read to their end the hash is not known, so partial windows are stored under the file's number.
+Windows and failures are stored under the sha256 of the bytes of a file (see `boiler.catalog.catalog`). The hash is not
+known until all bytes have been read, so the windows of an unfinished file are stored under its number.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from boiler.catalog.database import CatalogDatabase
 from boiler.catalog.scan import FoundFile
 
 MAX_TRIES = 3
-"""How often bytes are tried on which time or memory runs out."""
+"""How often a file is tried if time or memory runs out."""
 
 _DELETE_UNUSED = """
 DELETE FROM contents WHERE
@@ -52,7 +52,7 @@ class EmbedQueue:
             last = page[-1][0]
 
     def is_done(self, sha256: str) -> bool:
-        """Whether these bytes were embedded to their end, or failed for good."""
+        """Whether these bytes were embedded completely, or failed permanently."""
         found = self._db.execute("SELECT 1 FROM contents WHERE sha256 = ? AND tries_left = 0", (sha256,))
         return found.fetchone() is not None
 
@@ -64,7 +64,7 @@ class EmbedQueue:
         return tried.fetchone() is not None or others.fetchone() is not None
 
     def set_hash(self, n: int, sha256: str) -> None:
-        """Record the hash of file `n`, which takes it from the queue if its bytes are done."""
+        """Record the hash of file `n`, which removes it from the queue if its bytes are done."""
         changed = self._db.execute(
             "UPDATE files SET sha256 = ?, problem = NULL WHERE n = ? AND (sha256 IS NOT ? OR problem IS NOT NULL)",
             (sha256, n, sha256),
@@ -91,7 +91,7 @@ class EmbedQueue:
         )
 
     def finish(self, n: int, c: int, sha256: str, size_bytes: int, probe: Probe) -> None:
-        """All windows of file `n` are stored under `c`. `sha256` and `size_bytes`: of the bytes that were decoded."""
+        """Record that all windows of file `n` are stored under `c`. `sha256`, `size_bytes`: of the decoded bytes."""
         if self.is_done(sha256):  # a duplicate finished first
             self._delete_contents(c)
         else:
@@ -105,8 +105,8 @@ class EmbedQueue:
         self._database.mark_changed()
 
     def fail(self, n: int, sha256: str, reason: str, *, may_pass: bool = False) -> None:
-        """The bytes of file `n` give no sound. They are not tried again, unless the cause `may_pass` and they were
-        tried less than `MAX_TRIES` times; then the windows stored so far are kept, too."""
+        """Record that the bytes of file `n` cannot be embedded. They are not tried again, unless the cause `may_pass`
+        and they were tried less than `MAX_TRIES` times; then the windows stored so far are kept, too."""
         before = self._failure(sha256)
         self._db.execute(
             "INSERT INTO contents (sha256, reason, size_bytes, tries_left)"
@@ -122,24 +122,24 @@ class EmbedQueue:
             self._database.mark_changed()
 
     def _failure(self, sha256: str) -> tuple[str, bool] | None:
-        """Why these bytes gave no sound, and whether they will be tried again."""
+        """Why these bytes could not be embedded, and whether they will be tried again."""
         row = self._db.execute("SELECT reason, tries_left > 0 FROM contents WHERE sha256 = ?", (sha256,)).fetchone()
         return None if row is None else (str(row[0]), bool(row[1]))
 
     def set_problem(self, n: int, reason: str) -> None:
-        """File `n` could not be read this time; the next run tries again."""
+        """Record that file `n` could not be read; the next run tries again."""
         self.delete_partial(n)
         self._db.execute("UPDATE files SET problem = ?, sha256 = NULL WHERE n = ?", (reason, n))
         self._database.mark_changed()
 
     def delete_file(self, n: int) -> None:
-        """File `n` disappeared after the folder was scanned."""
+        """Delete file `n`, which disappeared after the folder was scanned."""
         self.delete_partial(n)
         self._db.execute("DELETE FROM files WHERE n = ?", (n,))
         self._database.mark_changed()
 
     def delete_partial(self, n: int) -> None:
-        """Delete the windows of a file that was not decoded to its end."""
+        """Delete the windows of a file that was not decoded completely."""
         for (c,) in self._db.execute("SELECT c FROM contents WHERE n = ?", (n,)).fetchall():
             self._delete_contents(c)
 

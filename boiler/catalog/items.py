@@ -1,4 +1,4 @@
-"""The fields of an item, in one table, and `meta.sqlite`, the file in which a published index keeps its items.
+"""The fields of an item, in one table, and `meta.sqlite`, the file of a published index with its items.
 
 `Item` is the table: each of its fields has its SQL type, a description, an example, and flags for who uses it. `FIELDS`
 is derived from it, and from that the columns of `meta.sqlite`, the fields of filters (`boiler.search.filters`), the
@@ -218,7 +218,7 @@ def index_sql() -> str:
 
 @dataclass(frozen=True)
 class Failure:
-    """A file that gave no sound, and why. `sha256` is empty where not even its bytes could be read."""
+    """A file that could not be embedded, and why. `sha256` is empty if its bytes could not be read either."""
 
     id: str
     reason: str
@@ -252,7 +252,7 @@ def write_database(
     insert = f"INSERT INTO items ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"  # noqa: S608  # ours
     connection = sqlite3.connect(path)
     try:
-        # The file is built aside and thrown away when anything fails: no journal needed, one fsync by the publisher.
+        # The file is built in an unpublished folder and discarded if anything fails, so it needs no journal.
         connection.execute("PRAGMA journal_mode=OFF")
         connection.execute("PRAGMA synchronous=OFF")
         connection.executescript(schema_sql())
@@ -301,7 +301,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 class ItemName(NamedTuple):
-    """What an answer shows of an item."""
+    """The fields of an item that search results show."""
 
     id: str
     url: str
@@ -402,7 +402,7 @@ class ItemDatabase:
             last = rows[-1]["n"]
 
     def names(self, numbers: Sequence[int]) -> dict[int, ItemName]:
-        """What to call these items, by n."""
+        """The names of these items, by n."""
         found = self._select_among(self._lookups, "SELECT n, id, url, label FROM items WHERE n IN ({})", numbers)
         return {number: ItemName(*name) for number, *name in found}
 
@@ -425,7 +425,7 @@ class ItemDatabase:
         sql = f"SELECT first_row, n_rows FROM items WHERE n_rows > 0 AND ({where}) ORDER BY n"  # noqa: S608  # ours
         with self._scans.lock:
             cursor = self._scans.connection.cursor()
-            cursor.row_factory = None  # plain tuples: of half a million rows in half the time
+            cursor.row_factory = None  # plain tuples: half the time for half a million rows
             flat = np.fromiter(chain.from_iterable(cursor.execute(sql, parameters)), np.int64)
         return flat.reshape(-1, 2)
 
@@ -461,14 +461,14 @@ class ItemDatabase:
     # ------------------------------------------------------------------------------------ the other tables
 
     def failures(self, limit: int | None = None) -> list[Failure]:
-        """The files that gave no sound, in the order of ids."""
+        """The files that could not be embedded, in the order of ids."""
         found = self._select(
             "SELECT id, reason, sha256 FROM failures ORDER BY id LIMIT ?", (-1 if limit is None else limit,)
         )
         return [Failure(*row) for row in found]
 
     def meta(self) -> dict[str, str]:
-        """What else was recorded at publication."""
+        """Further values recorded at publication."""
         return dict(map(tuple, self._select("SELECT key, value FROM meta")))
 
     def _select(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:

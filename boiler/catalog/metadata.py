@@ -34,7 +34,7 @@ def from_folders(id: str) -> tuple[str | None, Mapping[str, object]]:
 
 
 def from_table(path: Path) -> Columns:
-    """Columns from the table at `path`. A sound that is not in it has its folder's label.
+    """Columns from the table at `path`. The label of a sound that is not in it is the name of its folder.
 
     Raises: CatalogError: no such table, no key column, or a key twice.
     """
@@ -89,7 +89,7 @@ def plain(value: object) -> object:
 
 
 def parsed(text: str) -> object:
-    """A cell of a text table: a number where it is one, None where it is empty.
+    """A cell of a text table: a number if it is one, None if it is empty.
 
     >>> parsed("12"), parsed("0.5"), parsed("dog"), parsed(""), parsed("007")
     (12, 0.5, 'dog', None, '007')

@@ -1,4 +1,4 @@
-"""Find the sound files in a folder, for indexing and training.
+"""Finds the sound files in a folder, for indexing and training.
 
 Skipped are hidden names (a leading dot), system folders (`SYSTEM_FOLDERS`), and files whose suffix is not that of a
 sound. Symbolic links are followed. A folder that is reached twice, by a link or a loop of links, is walked once, under
@@ -48,8 +48,8 @@ class FoundFile:
 
 @dataclass
 class Unreadable:
-    """Files and folders that a walk could not read, by id, each with the reason. Sounds below such a folder must not be
-    taken for deleted."""
+    """Files and folders that a walk could not read, by id, each with the reason. Sounds below such a folder must not
+    count as deleted."""
 
     reasons: dict[str, str] = field(default_factory=dict)
 
@@ -101,13 +101,15 @@ def walk(
 ) -> Iterator[FoundFile]:
     """Yield every sound file below `root`, in no particular order.
 
-    Arguments: `suffixes`: lower case, with the dot; `include`: only files that match one of these globs; `exclude`: no
-    file that matches one of these; `unreadable`: receives what could not be read.
+    suffixes: lower case, with the dot
+    include: only files that match one of these globs
+    exclude: skip files that match one of these globs
+    unreadable: files and folders that could not be read are added to it
 
     Raises: CorpusError: `root` is not a folder, or cannot be listed.
     """
     if not root.is_dir():
-        raise CorpusError(f"{root} is not a folder: give the folder that holds the sounds")
+        raise CorpusError(f"{root} is not a folder: give the folder with the sounds")
     unreadable = Unreadable() if unreadable is None else unreadable
     walked: set[tuple[int, int]] = set()
     ids: set[str] = set()

@@ -1,7 +1,7 @@
 """The tables of the catalog, and migrations from older versions.
 
 `connect` returns a connection in WAL mode with the tables of `VERSION`. `boiler.catalog.catalog` describes them.
-`heard` lists the files that were embedded to their end, `pending` those that are still to be.
+The view `heard` lists the files that were embedded completely, `pending` those that are not.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """One transaction: all changes of the block are kept, or none of them."""
+    """Context manager: one transaction; all changes of the block are committed, or none of them."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -96,7 +96,7 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 def _set_wal_mode(db: sqlite3.Connection) -> None:
-    """Retries, because of two processes that open a new file at once SQLite refuses one instead of waiting."""
+    """Set WAL mode. Retries, because SQLite refuses one of two processes that open a new file at once."""
     until = time.monotonic() + _BUSY_TIMEOUT_S
     while True:
         try:
@@ -114,7 +114,7 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
     if version == 0:
         _run(db, _TABLES)
         _run(db, _PENDING)
-        # Distinguishes revision 7 of this catalog from revision 7 of one that was created again.
+        # Distinguishes revision 7 of this catalog from revision 7 of one that was deleted and created again.
         db.execute("INSERT INTO meta VALUES ('birth', ?)", (uuid.uuid4().hex,))
         version = VERSION
     for step in range(version, VERSION):

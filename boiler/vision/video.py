@@ -113,7 +113,7 @@ def _decoded(container: Any, stream: Any, name: str, limits: VideoLimits) -> Ite
             found = packet.decode()
             good += 1
         except MemoryError:
-            raise ExhaustedError(name, "decoding it needs more memory than there is") from None
+            raise ExhaustedError(name, "decoding it takes more memory than there is") from None
         except EOFError:
             return
         except DECODE_ERRORS as error:
