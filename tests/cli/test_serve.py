@@ -119,7 +119,7 @@ def test_a_damaged_index_is_refused_with_advice(model_dir: Path) -> None:
     vectors.resolve().unlink()
     (model_dir / "current").resolve().joinpath("vectors.npy").write_bytes(stump)
     with (
-        pytest.raises(AssertionError, match="run boiler index again"),
+        pytest.raises(AssertionError, match="publish it again with boiler index"),
         running(UVICORN, {"BOILER_MODEL_DIR": str(model_dir)}),
     ):
         pass

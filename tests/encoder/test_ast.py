@@ -36,7 +36,7 @@ def windows(n: int, samples: int) -> Tensor:
     return 0.1 * torch.randn(n, 1, samples, generator=torch.Generator().manual_seed(1))
 
 
-def test_vectors_are_those_of_the_librarys_own_pipeline(library: Any, model_path: Path) -> None:
+def test_vectors_equal_those_of_the_librarys_pipeline(library: Any, model_path: Path) -> None:
     extractor = library.ASTFeatureExtractor.from_pretrained(model_path)
     model = library.ASTModel.from_pretrained(model_path).eval()
     samples = windows(3, 20_480)
@@ -52,7 +52,7 @@ def test_vectors_are_those_of_the_librarys_own_pipeline(library: Any, model_path
         encoder.create("ASTEncoder", model_path, tokens="last")
 
 
-def test_the_traced_encoder_takes_any_batch(model_path: Path, tmp_path: Path) -> None:
+def test_the_traced_encoder_accepts_any_batch_size(model_path: Path, tmp_path: Path) -> None:
     made = encoder.create("ASTEncoder", model_path)
     example = torch.rand(2, 1, made.window_samples)
     checkpoint.save_script(made, tmp_path / "encoder.pt", {"encoder": "ASTEncoder"}, example=example)
@@ -77,7 +77,7 @@ def test_a_folder_is_indexed_at_the_models_own_window(model_path: Path, labelled
     assert torch.allclose(torch.from_numpy(embed(samples[:, 0].numpy())), made(samples), atol=1e-5)
 
 
-def test_what_is_no_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_without_a_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CheckpointError, match=r"config\.json"):
         encoder.create("ASTEncoder", tmp_path)
     (tmp_path / "config.json").write_text("{}")

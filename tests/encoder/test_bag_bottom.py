@@ -1,4 +1,4 @@
-"""`BagBottomVQVAE` assigns codes as the network itself does, although its norms are folded."""
+"""`BagBottomVQVAE` assigns the same codes as the network, although its batch norms are folded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from boiler.encoder.bag_bottom import BagBottomVQVAE
 from boiler.encoder.vqvae_base import load_network
 
 
-def test_activations_are_those_of_the_network(checkpoint_path: Path) -> None:
+def test_activations_equal_those_of_the_network(checkpoint_path: Path) -> None:
     network, _ = load_network(checkpoint_path)
     sound = torch.randn(1, 1, 2**17, generator=torch.Generator().manual_seed(0))
     fine, coarse = network.encode(sound)

@@ -8,15 +8,15 @@ from torch.nn.functional import normalize
 from boiler.encoder import contrastive_head
 
 
-def draw(seed: int = 0) -> torch.Generator:
+def rng(seed: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
 def clips_in_views(clips: int = 60, views: int = 4) -> torch.Tensor:
-    """[n, K, 8]: the first 4 numbers, small, tell clips apart; the other 4, large, tell views apart."""
-    clip = torch.randn(clips, 1, 4, generator=draw(1)).expand(clips, views, 4)
-    view = 5 * torch.randn(clips, views, 4, generator=draw(2))
-    return torch.cat([clip + 0.1 * torch.randn(clips, views, 4, generator=draw(3)), view], dim=2)
+    """[n, K, 8]: the first 4 numbers, small, distinguish clips; the other 4, large, distinguish views."""
+    clip = torch.randn(clips, 1, 4, generator=rng(1)).expand(clips, views, 4)
+    view = 5 * torch.randn(clips, views, 4, generator=rng(2))
+    return torch.cat([clip + 0.1 * torch.randn(clips, views, 4, generator=rng(3)), view], dim=2)
 
 
 def share_of_own_view_nearest(rows: torch.Tensor) -> float:
@@ -28,11 +28,11 @@ def share_of_own_view_nearest(rows: torch.Tensor) -> float:
 
 
 def test_random_views_are_finite_differ_by_seed_and_repeat() -> None:
-    for loudness in (torch.full((4, 80), -2.0), torch.rand(200, 80, generator=draw()) * 4 - 2):
-        views = [contrastive_head.random_view(loudness, draw(seed)) for seed in range(20)]
+    for loudness in (torch.full((4, 80), -2.0), torch.rand(200, 80, generator=rng()) * 4 - 2):
+        views = [contrastive_head.random_view(loudness, rng(seed)) for seed in range(20)]
         assert all(one.isfinite().all() and one.shape[0] >= 4 and one.shape[1] == 80 for one in views)
         assert not torch.equal(views[0][:4], views[1][:4])
-        assert torch.equal(views[3], contrastive_head.random_view(loudness, draw(3)))
+        assert torch.equal(views[3], contrastive_head.random_view(loudness, rng(3)))
 
 
 def test_the_discriminant_keeps_the_clip_and_drops_the_view() -> None:
@@ -49,23 +49,23 @@ def test_columns_beyond_the_input_dimension_are_zero() -> None:
     assert mean.shape == (8,)
 
 
-def test_training_brings_views_of_a_clip_together() -> None:
+def test_training_moves_views_of_a_clip_closer_together() -> None:
     views = clips_in_views() / clips_in_views().std()
-    before = contrastive_head.ProjectionHead.random(8, draw())
-    after = contrastive_head.train_projection(views, draw(), steps=150, noise=0.1)
+    before = contrastive_head.ProjectionHead.random(8, rng())
+    after = contrastive_head.train_projection(views, rng(), steps=150, noise=0.1)
     assert share_of_own_view_nearest(after(views)) > share_of_own_view_nearest(before(views)) + 0.3
     assert not any(weight.requires_grad for weight in after.parameters())
 
 
 def test_training_is_deterministic_also_under_no_grad() -> None:
     views = clips_in_views(clips=5)
-    one = contrastive_head.train_projection(views, draw(7), steps=3)
+    one = contrastive_head.train_projection(views, rng(7), steps=3)
     with torch.no_grad():
-        two = contrastive_head.train_projection(views, draw(7), steps=3)
+        two = contrastive_head.train_projection(views, rng(7), steps=3)
     assert torch.equal(one(views), two(views))
 
 
 def test_one_clip_is_enough() -> None:
     views = clips_in_views(clips=1)
-    assert contrastive_head.train_projection(views, draw(), steps=2)(views).isfinite().all()
+    assert contrastive_head.train_projection(views, rng(), steps=2)(views).isfinite().all()
     assert contrastive_head.fisher_discriminant(views, 4)[1].isfinite().all()

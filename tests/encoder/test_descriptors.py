@@ -70,7 +70,7 @@ def test_the_contour_ignores_silence_around_the_sound(kinds: dict[str, nn.Module
     torch.testing.assert_close(kinds["mfcc_contour"](led_in), kinds["mfcc_contour"](sound))
 
 
-def test_the_contour_tells_forwards_from_backwards_and_ignores_speed(kinds: dict[str, nn.Module]) -> None:
+def test_the_contour_distinguishes_forwards_from_backwards_and_ignores_speed(kinds: dict[str, nn.Module]) -> None:
     slower = torch.nn.functional.interpolate(loudness(40).T[None], size=60)[0].T
     contour, backwards = kinds["mfcc_contour"](loudness(40)), kinds["mfcc_contour"](loudness(40).flip(0))
     assert (contour - kinds["mfcc_contour"](slower)).norm() < 0.3 * (contour - backwards).norm()

@@ -27,7 +27,7 @@ def sounds() -> torch.Tensor:
     return torch.stack(rows)[:, None]
 
 
-# Encoders made from a model of another library: its own level, rate and window count, so a file each tests them.
+# Encoders made from a model of another library: they use its level, rate and windows, and have a test file each.
 OTHERS_MODELS = {
     "ASTEncoder": "test_ast.py",
     "ONNXEncoder": "test_onnx.py",
@@ -36,14 +36,14 @@ OTHERS_MODELS = {
 }
 
 
-def test_encoders_of_others_models_have_their_own_tests() -> None:
+def test_encoders_of_other_libraries_have_their_own_tests() -> None:
     assert set(OTHERS_MODELS) <= set(TABLE)
     assert [name for name in OTHERS_MODELS.values() if not (Path(__file__).parent / name).exists()] == []
 
 
 @pytest.fixture(scope="module", params=sorted(set(TABLE) - set(OTHERS_MODELS)))
 def made(request: pytest.FixtureRequest, checkpoint_path: Path) -> Encoder:
-    """Each encoder of the table, fitted where it is to be fitted."""
+    """Each encoder of the table, fitted if it needs fitting."""
     found = encoder.create(
         request.param, checkpoint_path if encoder.find_encoder(request.param).needs_checkpoint else None
     )
@@ -73,7 +73,7 @@ def test_different_sounds_give_different_vectors(made: Encoder) -> None:
     assert (cosines - torch.eye(4)).max() < 0.99999
 
 
-def test_alone_is_as_in_a_batch(made: Encoder) -> None:
+def test_vectors_do_not_depend_on_the_batch(made: Encoder) -> None:
     together = made(sounds())
     for row, sound in enumerate(sounds()):
         torch.testing.assert_close(made(sound[None])[0], together[row], atol=2e-5, rtol=0)
@@ -85,13 +85,13 @@ def test_level_does_not_matter(made: Encoder, gain: float) -> None:
     assert cosines.min() > 0.99999
 
 
-def test_scripted_is_eager(made: Encoder, tmp_path: Path) -> None:
+def test_scripted_equals_eager(made: Encoder, tmp_path: Path) -> None:
     checkpoint.save_script(made, tmp_path / "encoder.pt", {})
     scripted, _ = checkpoint.load_script(tmp_path / "encoder.pt")
     torch.testing.assert_close(scripted(sounds()), made(sounds()), atol=1e-6, rtol=0)
 
 
-def test_scripted_it_needs_no_boiler(made: Encoder, tmp_path: Path) -> None:
+def test_a_scripted_encoder_runs_without_boiler(made: Encoder, tmp_path: Path) -> None:
     checkpoint.save_script(made, tmp_path / "encoder.pt", {})
     torch.save((sounds(), made(sounds())), tmp_path / "expected.pt")
     code = """
@@ -119,12 +119,12 @@ def test_the_name_is_the_class(name: str, checkpoint_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in sorted(TABLE) if encoder.find_encoder(name).needs_checkpoint])
-def test_a_learned_encoder_without_checkpoint_is_refused(name: str) -> None:
+def test_a_trained_encoder_without_checkpoint_is_refused(name: str) -> None:
     with pytest.raises(CheckpointError, match="model.*--pt_path" if name in OTHERS_MODELS else r"vqvae_NNN\.pt"):
         encoder.create(name)
 
 
-def test_an_unknown_name_is_told_the_known_ones() -> None:
+def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'BagTopVQVAE'"):
         encoder.create("BagTop")
     with pytest.raises(AttributeError, match="BagTop"):
@@ -140,7 +140,7 @@ def test_importing_the_table_imports_no_encoder() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_what_is_learned_stands_under_the_name_of_its_fitter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fitted_tensors_are_stored_under_the_name_of_their_fitter(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
     def fit(windows, learned, network):
@@ -162,7 +162,7 @@ def test_what_is_learned_stands_under_the_name_of_its_fitter(monkeypatch: pytest
     assert encoder.select_folder_fit(learned) == {"first.mean": torch.zeros(1)}
 
 
-def test_the_old_name_of_an_encoder_still_works_and_warns() -> None:
+def test_a_deprecated_encoder_name_still_works_and_warns() -> None:
     assert encoder.find_encoder("JoinedParts") is encoder.JoinedDescriptors
     with pytest.warns(DeprecationWarning, match="use JoinedDescriptors"):
         assert encoder.JoinedParts is encoder.JoinedDescriptors
@@ -170,7 +170,7 @@ def test_the_old_name_of_an_encoder_still_works_and_warns() -> None:
         assert encoder.canonical_name("JoinedParts") == "JoinedDescriptors"
 
 
-def test_the_old_constant_of_the_window_still_works_and_warns() -> None:
+def test_the_deprecated_window_constant_still_works_and_warns() -> None:
     with pytest.warns(DeprecationWarning, match="window_samples"):
         assert encoder.WINDOW_SAMPLES == 2**17
 

@@ -26,7 +26,7 @@ def sounds(seed: int) -> list[np.ndarray]:
 
 
 def window(samples: np.ndarray) -> torch.Tensor:
-    """As the indexer does: repeated to fill. [1, 1, 2**17]."""
+    """Repeated to fill the window, as in the indexer. Shape: [1, 1, 2**17]"""
     return torch.from_numpy(np.resize(samples, WINDOW_SAMPLES).astype(np.float32))[None, None]
 
 
@@ -89,7 +89,7 @@ def test_one_or_two_sounds_are_enough_to_fit(count: int) -> None:
     torch.testing.assert_close(vectors.norm(dim=1), torch.ones(count), atol=1e-4, rtol=0)
 
 
-def test_fitting_to_no_sound_is_refused() -> None:
+def test_fitting_to_no_sounds_is_refused() -> None:
     with pytest.raises(BoilerError, match="no sound"):
         JoinedDescriptors().fit([])
 

@@ -1,4 +1,4 @@
-"""`JoinedVQVAE`: the pooled features and the descriptors in one vector."""
+"""`JoinedVQVAE`: pooled features and descriptors in one vector."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def windows(n: int = 12) -> list[torch.Tensor]:
     return list(sounds.split(4))
 
 
-def test_cosines_are_those_of_both_vectors_joined(checkpoint_path: Path) -> None:
-    """About the common mean: principal components rotate, they do not scale."""
+def test_cosines_equal_those_of_both_vectors_concatenated(checkpoint_path: Path) -> None:
+    """Cosines about the common mean: principal components rotate but do not scale."""
     sounds = torch.cat(windows())
     _, contents = load_network(checkpoint_path)
     by_network = encoder.create("PooledVQVAE", checkpoint_path)(sounds)

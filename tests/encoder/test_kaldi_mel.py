@@ -1,4 +1,4 @@
-"""Kaldi's filter bank in batches: as torchaudio computes it for one sound."""
+"""Kaldi's filter bank in batches equals that of torchaudio for single sounds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from boiler.encoder.kaldi_mel import KaldiMel
 
 
 @pytest.mark.parametrize(("rate_hz", "n_mels"), [(16_000, 128), (22_050, 40)])
-def test_frames_are_those_of_torchaudio(rate_hz: int, n_mels: int) -> None:
+def test_frames_equal_those_of_torchaudio(rate_hz: int, n_mels: int) -> None:
     sounds = 0.2 * torch.randn(3, rate_hz, generator=torch.Generator().manual_seed(0))
     ours = KaldiMel(rate_hz, n_mels)(sounds)
     for sound, mel in zip(sounds, ours, strict=True):

@@ -15,7 +15,7 @@ def noise(samples: int, seed: int = 0) -> torch.Tensor:
 
 
 def lengths_of(waveform: torch.Tensor) -> list[int]:
-    """By either search."""
+    """The lengths found by each of the two searches."""
     return [loop_length(waveform), int(clip_lengths(waveform[None, None]))]
 
 
@@ -32,7 +32,7 @@ def test_a_window_without_repetition_is_one_clip() -> None:
     assert lengths_of(noise(WINDOW)) == [WINDOW, WINDOW]
 
 
-def test_silence_around_the_sound_belongs_to_the_clip() -> None:
+def test_silence_around_the_sound_is_part_of_the_clip() -> None:
     clip = torch.cat([torch.zeros(900), noise(300), torch.zeros(500)])
     assert lengths_of(filled(clip)) == [1700, 1700]
 
@@ -79,7 +79,7 @@ def test_traced_and_eager_agree_on_other_windows() -> None:
 
 
 @pytest.mark.parametrize("waveform", [torch.zeros(WINDOW), torch.full((WINDOW,), torch.nan)])
-def test_silence_and_nan_give_some_length(waveform: torch.Tensor) -> None:
+def test_silence_and_nan_give_a_valid_length(waveform: torch.Tensor) -> None:
     assert all(1 <= length <= WINDOW for length in lengths_of(waveform))
 
 

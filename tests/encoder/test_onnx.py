@@ -1,4 +1,4 @@
-"""ONNX models as encoders: every shape that people have, log-mel spectrograms, the same vectors from an index."""
+"""ONNX models as encoders: input shapes, log-mel spectrograms, and the same vectors from an index."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def expected(samples: torch.Tensor, weights: np.ndarray = WEIGHTS) -> torch.Tens
 
 
 @pytest.mark.parametrize("shape", [["N", T], [1, T], [2, T], ["N", 1, T], [T]])
-def test_a_waveform_is_given_in_the_shape_that_the_model_takes(tmp_path: Path, shape: list[int | str]) -> None:
+def test_the_waveform_has_the_shape_that_the_model_accepts(tmp_path: Path, shape: list[int | str]) -> None:
     path = write_product(tmp_path / "a.onnx", WEIGHTS, input_shape=shape)
     if shape == [2, T]:
         with pytest.raises(CheckpointError, match=r"does not take an array \[1, 800\]"):
@@ -53,15 +53,15 @@ def test_frames_are_averaged(tmp_path: Path) -> None:
     assert torch.allclose(made(windows()), torch.nn.functional.normalize(by_hand, dim=1), atol=1e-5)
 
 
-def test_a_file_that_says_its_rate_and_window_needs_no_options(tmp_path: Path) -> None:
-    said = {"sample_rate_hz": "8000", "window_samples": str(T)}
-    path = write_product(tmp_path / "a.onnx", WEIGHTS, metadata=said)
+def test_a_file_with_rate_and_window_in_its_metadata_needs_no_options(tmp_path: Path) -> None:
+    metadata = {"sample_rate_hz": "8000", "window_samples": str(T)}
+    path = write_product(tmp_path / "a.onnx", WEIGHTS, metadata=metadata)
     spec = encoder.find_encoder("ONNXEncoder").window_spec(path)
     assert (spec.sample_rate_hz, spec.window_samples, spec.hop_s) == (8_000, T, 0.05)
     assert torch.allclose(encoder.create("ONNXEncoder", path)(windows()), expected(windows()[:, 0]), atol=1e-5)
 
 
-def test_what_is_missing_or_wrong_is_named(tmp_path: Path) -> None:
+def test_missing_and_invalid_options_are_named(tmp_path: Path) -> None:
     path = write_product(tmp_path / "a.onnx", WEIGHTS)
     (tmp_path / "text.onnx").write_text("no model")
     create = encoder.create

@@ -1,4 +1,4 @@
-"""Encoders as ONNX models: the same vectors in onnxruntime, and an encoder of an index again."""
+"""Encoders exported to ONNX: the same vectors in onnxruntime, and usable as an encoder again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WINDOW = 2**17
 
 
 def windows(n: int) -> torch.Tensor:
-    """Clips repeated, one behind silence, one that fills its window."""
+    """Repeated clips, one after silence, and one that fills its window."""
     draw = torch.Generator().manual_seed(0)
     clips = [torch.randn(40_000, generator=draw), torch.randn(WINDOW, generator=draw)]
     clips.append(torch.cat([torch.zeros(9_000), torch.randn(20_000, generator=draw), torch.zeros(4_000)]))
@@ -40,13 +40,13 @@ def test_onnxruntime_gives_the_same_vectors(name: str, checkpoint_path: Path, tm
 
 
 @pytest.mark.slow
-def test_the_batched_form_is_the_same_encoder(checkpoint_path: Path) -> None:
+def test_the_batched_form_gives_the_same_vectors(checkpoint_path: Path) -> None:
     made = encoder.create("PooledVQVAE", checkpoint_path)
     batched = BatchedPooled(made).eval()  # type: ignore[arg-type]
     assert torch.allclose(batched(windows(3)), made(windows(3)), atol=1e-5)
 
 
-def test_what_cannot_be_exported_is_refused_with_what_can(tmp_path: Path) -> None:
+def test_an_unsupported_encoder_is_refused_with_the_supported_ones(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"JoinedDescriptors cannot .*MFCCStats"):
         export_onnx(encoder.create("JoinedDescriptors"), tmp_path / "a.onnx")
     assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Models of other libraries: found in a directory, hashed by what decides their vectors."""
+"""Models of other libraries: found in a directory, hashed by the files that determine their vectors."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from boiler.encoder import pretrained
 from boiler.errors import CheckpointError
 
 
-def test_the_hash_is_of_settings_and_weights_alone(tmp_path: Path) -> None:
+def test_the_hash_depends_only_on_settings_and_weights(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "model.safetensors").write_bytes(b"weights")
     first = pretrained.model_sha256(tmp_path)
@@ -23,7 +23,7 @@ def test_the_hash_is_of_settings_and_weights_alone(tmp_path: Path) -> None:
     assert len({first, second, pretrained.model_sha256(tmp_path)}) == 3
 
 
-def test_a_directory_is_taken_as_it_is(tmp_path: Path) -> None:
+def test_a_local_directory_is_used_directly(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"no config\.json"):
         pretrained.model_directory(tmp_path)
     (tmp_path / "config.json").write_text("{}")

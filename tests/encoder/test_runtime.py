@@ -1,4 +1,4 @@
-"""`EncoderRuntime`: arrays in and out, in batches and threads, from files of this version and of the one before."""
+"""`EncoderRuntime`: arrays in and out, in batches and threads, from files of this version and of 0.1."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from boiler.model import checkpoint
 
 
 class Spectrum(nn.Module):
-    """A bag of 4 codes: the shares of four bands."""
+    """A bag of 4 codes: the energy shares of four bands."""
 
     def forward(self, waveform: Tensor) -> Tensor:
         return self.activations(waveform).mean(dim=2).sqrt()
@@ -65,7 +65,7 @@ def windows() -> np.ndarray:
     return np.random.default_rng(0).normal(size=(7, 1024)).astype(np.float32)
 
 
-def test_it_returns_what_the_module_does(load: Callable[..., EncoderRuntime], windows: np.ndarray) -> None:
+def test_it_returns_the_output_of_the_module(load: Callable[..., EncoderRuntime], windows: np.ndarray) -> None:
     runtime, module, waveform = load(Spectrum()), Spectrum(), torch.from_numpy(windows)[:, None]
     np.testing.assert_allclose(runtime.embed(windows), module(waveform), rtol=1e-5)
     np.testing.assert_allclose(runtime.activations(windows), module.activations(waveform), rtol=1e-5)
@@ -75,9 +75,7 @@ def test_it_returns_what_the_module_does(load: Callable[..., EncoderRuntime], wi
 
 
 @pytest.mark.parametrize("n", [1, 2, 7])
-def test_parallel_embedding_is_the_same_to_the_bit(
-    load: Callable[..., EncoderRuntime], windows: np.ndarray, n: int
-) -> None:
+def test_parallel_embedding_is_bit_identical(load: Callable[..., EncoderRuntime], windows: np.ndarray, n: int) -> None:
     runtime, before = load(Spectrum()), torch.get_num_threads()
     with runtime.parallel_embed() as embed:
         np.testing.assert_array_equal(embed(windows[:n]), runtime.embed(windows[:n]))
@@ -91,7 +89,7 @@ def test_a_file_of_version_0_1_has_activations(load: Callable[..., EncoderRuntim
     np.testing.assert_allclose(old.activations(windows), new.activations(windows), rtol=1e-5)
 
 
-def test_an_encoder_without_codes_says_so(load: Callable[..., EncoderRuntime], windows: np.ndarray) -> None:
+def test_an_encoder_without_codes_raises(load: Callable[..., EncoderRuntime], windows: np.ndarray) -> None:
     plain = load(Plain())
     assert not plain.has_activations
     with pytest.raises(AttributeError, match="X has no activations"):
@@ -108,7 +106,7 @@ def test_the_windows_are_those_of_the_header_or_the_defaults(load: Callable[...,
     assert load(Plain(), sample_rate_hz=16_000, window_samples=2**17).window_spec == WindowSpec()
 
 
-def test_what_is_no_encoder_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_no_encoder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "encoder.pt").write_bytes(b"no encoder")
     with pytest.raises(CheckpointError):
         EncoderRuntime.load(tmp_path / "encoder.pt")

@@ -1,4 +1,4 @@
-"""TorchScript models as encoders: run only by their hash, in the shape that they take."""
+"""TorchScript models as encoders: run only with a matching hash, with inputs of the shape that they accept."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = 400
 
 
 class Flat(nn.Module):
-    """[N, T] to [N, 3], for which another number of axes is an error."""
+    """[N, T] to [N, 3]; another number of axes is an error."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ def windows() -> Tensor:
 
 
 @pytest.mark.parametrize("module", [Flat(), Framed()])
-def test_a_model_is_run_in_the_shape_that_it_takes(tmp_path: Path, module: nn.Module) -> None:
+def test_the_input_has_the_shape_that_the_model_accepts(tmp_path: Path, module: nn.Module) -> None:
     path, sha256 = saved(module, tmp_path / "a.pt")
     made = encoder.create("TorchScriptEncoder", path, sha256=sha256, sample_rate_hz=4_000, window_s=0.1)
     with torch.no_grad():
@@ -63,7 +63,7 @@ def test_a_model_is_run_in_the_shape_that_it_takes(tmp_path: Path, module: nn.Mo
     assert torch.allclose(torch.from_numpy(again), made(windows()), atol=1e-6)
 
 
-def test_a_file_is_not_run_without_its_hash_or_with_another(tmp_path: Path) -> None:
+def test_a_file_is_not_run_without_a_matching_hash(tmp_path: Path) -> None:
     path, sha256 = saved(Flat(), tmp_path / "a.pt")
     with pytest.raises(SettingsError, match="sha256"):
         encoder.create("TorchScriptEncoder", path, sample_rate_hz=4_000, window_s=0.1)
@@ -73,7 +73,7 @@ def test_a_file_is_not_run_without_its_hash_or_with_another(tmp_path: Path) -> N
     assert made.dim == 3
 
 
-def test_a_file_of_boilers_says_its_rate_and_window_itself(tmp_path: Path) -> None:
+def test_a_file_written_by_boiler_states_its_rate_and_window(tmp_path: Path) -> None:
     header = {"encoder": "x", "sample_rate_hz": 4_000, "window_samples": T}
     checkpoint.save_script(Flat(), tmp_path / "encoder.pt", header)
     sha256 = files.sha256_of(tmp_path / "encoder.pt")
@@ -81,7 +81,7 @@ def test_a_file_of_boilers_says_its_rate_and_window_itself(tmp_path: Path) -> No
     assert (spec.sample_rate_hz, spec.window_samples) == (4_000, T)
 
 
-def test_what_makes_no_vectors_is_refused(tmp_path: Path) -> None:
+def test_a_model_without_vectors_is_refused(tmp_path: Path) -> None:
     path, sha256 = saved(nn.Flatten(0), tmp_path / "a.pt")
     with pytest.raises(CheckpointError, match=r"returns no vectors .*800"):
         encoder.create("TorchScriptEncoder", path, sha256=sha256, sample_rate_hz=4_000, window_s=0.1)

@@ -1,4 +1,4 @@
-"""The silence at the ends of a clip is cut, and nothing else."""
+"""Leading and trailing silence of a clip is trimmed, and nothing else."""
 
 from __future__ import annotations
 
@@ -37,23 +37,23 @@ def test_a_sound_that_fills_its_window_is_unchanged() -> None:
     assert torch.equal(trimmed(waveform), MEL(waveform))
 
 
-def test_silence_at_both_ends_is_cut() -> None:
+def test_silence_at_both_ends_is_trimmed() -> None:
     waveform = window(silence(16), noise(20), silence(30))
     found = trimmed(waveform)
     assert found.shape == (1, 1, SETTINGS.n_mels, WINDOW // HOP)
     assert found.amax(dim=2).min() > 0
     frames = int((MEL(waveform)[..., :66].amax(dim=2) > 0).sum())
-    assert 20 <= frames <= 22  # an analysis window on either side reaches into the silence
+    assert 20 <= frames <= 22  # an analysis window on either side overlaps the silence
     torch.testing.assert_close(found[..., frames : 2 * frames], found[..., :frames])
 
 
-def test_the_amount_of_silence_does_not_matter() -> None:
+def test_the_result_does_not_depend_on_the_amount_of_silence() -> None:
     one, other = (trimmed(window(silence(before), noise(24), silence(after))) for before, after in ((8, 40), (50, 3)))
-    # where in its first frame a sound begins differs by nothing: whole frames were put before it
+    # whole frames precede the sound, so its offset within a frame is the same
     torch.testing.assert_close(one[..., 1:20], other[..., 1:20], atol=1e-4, rtol=0)
 
 
-def test_silence_between_two_sounds_belongs_to_the_clip() -> None:
+def test_silence_between_two_sounds_is_kept() -> None:
     found = trimmed(window(noise(10), silence(12), noise(10, seed=1)))
     assert (found.amax(dim=2)[0, 0, :32] == 0).sum() >= 10
 
@@ -73,13 +73,13 @@ def test_windows_of_a_batch_are_independent() -> None:
         torch.testing.assert_close(batch[number], trimmed(windows[number : number + 1])[0], atol=1e-5, rtol=0)
 
 
-def test_scripted_is_eager() -> None:
+def test_scripted_equals_eager() -> None:
     windows = torch.cat([window(silence(9), noise(20)), torch.zeros(1, 1, WINDOW)])
     scripted = torch.jit.script(trim_silence)
     torch.testing.assert_close(scripted(MEL(windows), loop_lengths(windows), 0.0, HOP), trimmed(windows))
 
 
-def test_one_computation_for_all_windows_gives_the_same() -> None:
+def test_the_batched_form_gives_the_same() -> None:
     rng = torch.Generator().manual_seed(0)
     loudness = torch.rand(6, 1, 5, 40, generator=rng)
     loudness[0] = 0  # nothing sounds

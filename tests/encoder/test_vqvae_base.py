@@ -25,7 +25,7 @@ def test_the_network_has_the_weights_of_the_checkpoint(checkpoint_path: Path) ->
 @pytest.mark.parametrize(
     "change", [{"network": {"colour": 1}}, {"mel": {"colour": 1}}, {"network": {"fine_channels": 9}}], ids=str
 )
-def test_settings_that_do_not_fit_are_refused(checkpoint_path: Path, change: dict[str, dict[str, int]]) -> None:
+def test_incompatible_settings_are_refused(checkpoint_path: Path, change: dict[str, dict[str, int]]) -> None:
     contents = checkpoint.load(checkpoint_path)
     changed = replace(contents, **{name: getattr(contents, name) | more for name, more in change.items()})
     with pytest.raises(CheckpointError, match="cannot build"):

@@ -48,7 +48,7 @@ def test_vectors_are_the_mean_over_the_clip_of_the_librarys_own_pipeline(library
         assert torch.allclose(vector, normalize(expected, dim=0), atol=1e-4)
 
 
-def test_silence_and_a_wave_that_repeats_at_once_are_finite(model_path: Path) -> None:
+def test_silence_and_a_periodic_wave_give_finite_vectors(model_path: Path) -> None:
     made = encoder.create("WhisperEncoder", model_path)
     wave = (torch.arange(WINDOW) % 40 < 20).float()
     vectors = made(torch.stack([torch.zeros(WINDOW), wave])[:, None])
@@ -56,7 +56,7 @@ def test_silence_and_a_wave_that_repeats_at_once_are_finite(model_path: Path) ->
     assert torch.allclose(vectors.norm(dim=1), torch.ones(2))
 
 
-def test_the_traced_encoder_takes_any_batch_and_any_clip(model_path: Path, tmp_path: Path) -> None:
+def test_the_traced_encoder_accepts_any_batch_size_and_clip(model_path: Path, tmp_path: Path) -> None:
     made = encoder.create("WhisperEncoder", model_path)
     example = torch.rand(2, 1, made.window_samples)
     checkpoint.save_script(made, tmp_path / "encoder.pt", {"encoder": "WhisperEncoder"}, example=example)

@@ -11,13 +11,13 @@ from boiler.errors import BoilerError
 
 
 def spread(rows: int, seed: int = 0) -> torch.Tensor:
-    """Features of very different size and far from zero."""
+    """Features of very different scale and with large means."""
     rng = np.random.default_rng(seed)
     return torch.from_numpy((rng.normal(size=(rows, 6)) * [9, 5, 3, 1, 0.3, 0.1] + 100).astype(np.float32))
 
 
 @pytest.mark.parametrize(("power", "deviations"), [(0.0, "kept"), (0.5, "root"), (1.0, "one")])
-def test_the_power_decides_how_much_of_the_deviation_remains(power: float, deviations: str) -> None:
+def test_the_power_determines_how_much_of_the_deviation_remains(power: float, deviations: str) -> None:
     features = spread(5000)
     learned = fit([features], 6, power)
     left = ((features - learned["mean"]) @ learned["matrix"]).std(0)

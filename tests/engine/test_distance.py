@@ -1,4 +1,4 @@
-"""Distance and cosine are one another's inverse, and are those of the vectors themselves."""
+"""Distance and cosine convert into each other and agree with the vectors."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from boiler.engine import normalize
 from boiler.engine.distance import angular_distance, cosine_similarity
 
 
-def test_they_are_the_length_of_the_difference_and_the_product_of_unit_vectors() -> None:
+def test_distance_is_the_norm_of_the_difference_and_cosine_the_dot_product() -> None:
     a, b = normalize(np.random.default_rng(0).normal(size=(2, 100, 16))).astype(np.float64)
     cosines, distances = (a * b).sum(axis=1), np.linalg.norm(a - b, axis=1)
     np.testing.assert_allclose(angular_distance(cosines), distances, atol=1e-6)
     np.testing.assert_allclose(cosine_similarity(distances), cosines, atol=1e-6)
 
 
-def test_a_cosine_above_1_by_rounding_is_distance_0_and_the_type_is_kept() -> None:
+def test_a_cosine_rounded_above_1_is_distance_0_and_the_dtype_is_kept() -> None:
     cosines = np.array([1.0000001, 1.0], np.float32)
     found = angular_distance(cosines)
     assert found.tolist() == [0.0, 0.0]

@@ -1,4 +1,4 @@
-"""Every engine against brute force in float64, and the truth held to the same at its edges."""
+"""Every engine agrees with brute force in float64, also in edge cases."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DIM = 24
 
 
 def bags(n: int, dim: int = DIM, seed: int = 0) -> Float32Array:
-    """Clustered, non-negative, many of them alike: like counts of words."""
+    """Clustered, non-negative rows, many of them similar, as bags of codes are."""
     random = np.random.default_rng(seed)
     centres = random.gamma(0.3, size=(max(n // 50, 1), dim))
     return engine.normalize(random.poisson(4 * centres[random.integers(0, len(centres), n)]) + 1e-3)
@@ -32,7 +32,7 @@ def build(kind: type[engine.Engine], vectors: Float32Array, **options: Any) -> A
 
 
 def truth(vectors: Float32Array, queries: Float32Array, k: int) -> engine.Neighbours:
-    """The plainest way: all distances in float64, sorted by distance and row."""
+    """Brute force: all distances in float64, sorted by distance and row."""
     apart = vectors[None].astype(np.float64) - queries[:, None].astype(np.float64)
     distances = np.sqrt((apart**2).sum(-1)).astype(np.float32)
     order = np.argsort(distances, axis=1, kind="stable")[:, :k]
@@ -42,7 +42,7 @@ def truth(vectors: Float32Array, queries: Float32Array, k: int) -> engine.Neighb
 def assert_same(found: engine.Neighbours, true: engine.Neighbours) -> None:
     np.testing.assert_allclose(found.distances, true.distances, atol=2e-7)
     differ = found.rows != true.rows
-    # Two sums of the same numbers may round to neighbouring float32: then, and only then, may rows change places.
+    # Sums of the same numbers may round to adjacent float32 values: only then may rows swap.
     assert (np.abs(found.distances - true.distances)[differ] <= 2e-7).all()
     assert differ.mean() < 0.01
 
@@ -54,7 +54,7 @@ def kind(request: pytest.FixtureRequest) -> type[engine.Engine]:
 
 @pytest.mark.parametrize("n_queries", [1, 3, 40])
 @pytest.mark.parametrize("k", [1, 10, 150, 400, 1000])
-def test_every_engine_finds_what_brute_force_finds(kind: type[engine.Engine], k: int, n_queries: int) -> None:
+def test_every_engine_agrees_with_brute_force(kind: type[engine.Engine], k: int, n_queries: int) -> None:
     vectors = bags(400)
     queries = engine.normalize(bags(n_queries, seed=1))
     found = build(kind, vectors).query(queries, k)
@@ -68,7 +68,7 @@ def test_every_engine_finds_what_brute_force_finds(kind: type[engine.Engine], k:
     assert as_near.mean() >= 0.99
 
 
-def test_no_rows_no_answers_and_no_queries_no_answers(kind: type[engine.Engine]) -> None:
+def test_no_rows_or_no_queries_give_no_answers(kind: type[engine.Engine]) -> None:
     empty = build(kind, np.zeros((0, DIM), np.float32))
     assert empty.query(bags(2), 5).rows.shape == (2, 0)
     assert build(kind, bags(30)).query(np.zeros((0, DIM), np.float32), 5).rows.shape == (0, 5)
@@ -81,14 +81,14 @@ def test_a_row_is_at_distance_zero_from_itself(kind: type[engine.Engine]) -> Non
     assert found.distances.max() == 0.0
 
 
-def test_the_same_vector_many_times_comes_in_the_order_of_rows(kind: type[engine.Engine]) -> None:
+def test_identical_vectors_are_returned_in_the_order_of_rows(kind: type[engine.Engine]) -> None:
     vectors = engine.normalize(np.ones((500, DIM)))
     found = build(kind, vectors).query(vectors[:1], 500)
     assert found.rows[0].tolist() == list(range(500))
     assert not found.distances.any()
 
 
-def test_rows_of_equal_distance_come_in_the_order_of_rows(kind: type[engine.Engine]) -> None:
+def test_rows_of_equal_distance_are_returned_in_the_order_of_rows(kind: type[engine.Engine]) -> None:
     vectors = engine.normalize(np.eye(DIM))
     found = build(kind, vectors).query(engine.normalize(np.ones((1, DIM))), DIM)
     assert found.rows[0].tolist() == list(range(DIM))
@@ -97,7 +97,7 @@ def test_rows_of_equal_distance_come_in_the_order_of_rows(kind: type[engine.Engi
     np.testing.assert_allclose(found.distances, [[0.0, 2.0]], atol=1e-6)
 
 
-def test_what_is_saved_answers_the_same(kind: type[engine.Engine], tmp_path: Path) -> None:
+def test_a_loaded_engine_gives_the_same_answers(kind: type[engine.Engine], tmp_path: Path) -> None:
     vectors = bags(300)
     built = build(kind, vectors)
     built.save(tmp_path / "index")
@@ -118,7 +118,7 @@ def test_a_file_of_other_vectors_is_refused(kind: type[engine.Engine], tmp_path:
         kind.load(tmp_path / "nowhere", bags(200), built.parameters)
 
 
-def test_exact_search_among_some_rows_is_that_over_them_alone() -> None:
+def test_exact_search_among_some_rows_equals_search_of_only_those_rows() -> None:
     vectors = bags(2_000)
     among = np.flatnonzero(np.random.default_rng(2).random(2_000) < 0.3)
     for n_queries in (1, 20):
@@ -131,7 +131,7 @@ def test_exact_search_among_some_rows_is_that_over_them_alone() -> None:
         assert Exact(vectors).query(queries, 12, among[:0]).rows.shape == (n_queries, 0)
 
 
-def test_exact_search_among_rows_of_the_same_place_takes_the_first() -> None:
+def test_exact_search_among_identical_rows_returns_the_first() -> None:
     vectors = engine.normalize(np.repeat(np.eye(4), 500, axis=0))
     among = np.arange(501, 2_000, 3)
     found = Exact(vectors).query(vectors[[700]], 12, among)
@@ -142,7 +142,7 @@ def test_exact_search_among_rows_of_the_same_place_takes_the_first() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 300), st.integers(1, 310), st.integers(1, 12), st.integers(0, 10_000), st.booleans())
 def test_exact_search_is_exact_on_few_distinct_values(n: int, k: int, n_queries: int, seed: int, coarse: bool) -> None:
-    """Coarse vectors are full of equal distances, the hardest case for a bound."""
+    """Coarse vectors have many equal distances, the hardest case for a bound."""
     random = np.random.default_rng(seed)
     raw = random.integers(1, 3, (n, 4)) if coarse else random.normal(size=(n, 4))
     vectors = engine.normalize(raw)
@@ -152,7 +152,7 @@ def test_exact_search_is_exact_on_few_distinct_values(n: int, k: int, n_queries:
     np.testing.assert_array_equal(found.rows, true.rows)
 
 
-def test_one_by_one_and_all_at_once_agree() -> None:
+def test_single_queries_and_a_batch_agree() -> None:
     vectors, queries = bags(3_000), bags(64, seed=5)
     exact = Exact(vectors)
     together = exact.query(queries, 10)
@@ -161,7 +161,7 @@ def test_one_by_one_and_all_at_once_agree() -> None:
     assert np.array_equal(together.distances, np.concatenate([one.distances for one in alone]))
 
 
-def test_unit_keeps_the_direction_of_any_size() -> None:
+def test_normalize_keeps_the_direction_of_any_vector() -> None:
     vector = np.array([1.0, -2.0, 3.0])
     for scale in (1e-300, 1e-30, 1.0, 1e300):
         np.testing.assert_array_equal(engine.normalize(vector * scale), engine.normalize(vector))
@@ -177,16 +177,16 @@ def test_an_unknown_engine_lists_the_known() -> None:
         assert engine.find_engine(name).name == name
 
 
-def test_a_few_queries_of_a_small_index_compare_rows_as_bytes() -> None:
+def test_a_few_queries_of_a_small_index_are_compared_in_int8() -> None:
     vectors = engine.normalize(np.random.default_rng(0).normal(size=(500, 16)))
     kept, once = Exact(vectors), Exact(vectors, once=True)
     for exact in (kept, once):
         exact.query(vectors[:1], 5)
     assert kept._int8 is not None
-    assert once._int8 is None  # asked once, a copy does not pay
+    assert once._int8 is None  # for a single query a copy is not worth it
     small = Exact(vectors[:20])
     small.query(vectors[:1], 10)
-    assert small._int8 is None  # nor where a product is quicker
+    assert small._int8 is None  # nor if a matrix product is faster
 
 
 @settings(max_examples=80, deadline=None)
@@ -197,12 +197,12 @@ def test_a_few_queries_of_a_small_index_compare_rows_as_bytes() -> None:
     st.integers(0, 10_000),
     st.sampled_from(["normal", "coarse", "one large number", "bags", "nearly one place", "steep"]),
 )
-def test_rows_compared_as_bytes_lose_none_of_the_nearest(n: int, k: int, dim: int, seed: int, kind: str) -> None:
+def test_int8_comparison_loses_none_of_the_nearest(n: int, k: int, dim: int, seed: int, kind: str) -> None:
     random = np.random.default_rng(seed)
     raw = random.normal(size=(n + 3, dim))
     if kind == "coarse":
         raw = np.sign(raw)
-    elif kind == "one large number":  # which leaves a few steps to all the others
+    elif kind == "one large number":  # leaves only a few int8 steps for all other rows
         raw[:, 0] = 40.0
     elif kind == "bags":
         raw = random.poisson(0.3, raw.shape) + 1e-3
@@ -212,7 +212,7 @@ def test_rows_compared_as_bytes_lose_none_of_the_nearest(n: int, k: int, dim: in
         raw *= 10.0 ** -np.arange(dim)[None].clip(max=30)
     vectors = engine.normalize(raw)
     exact = Exact(vectors[:n])
-    beyond = engine.normalize(np.eye(1, dim))  # larger than what the bytes of the rows can hold
+    beyond = engine.normalize(np.eye(1, dim))  # larger than int8 can represent
     queries = np.concatenate([vectors[n:], beyond])
     true = truth(exact.vectors, queries, k)
     assert_same(exact.query(queries, k), true)
@@ -220,8 +220,8 @@ def test_rows_compared_as_bytes_lose_none_of_the_nearest(n: int, k: int, dim: in
         assert_same(exact.query(queries[[at]], k), engine.Neighbours(true.rows[[at]], true.distances[[at]]))
 
 
-def test_few_rows_are_looked_at_twice() -> None:
-    """The bound is tight: of 10,000 rows some dozens are within it."""
+def test_few_rows_are_reranked() -> None:
+    """The bound is tight: of 10,000 rows only dozens are within it."""
     vectors = bags(10_000, 64)
     queries = np.concatenate([vectors[5:8], engine.normalize(np.eye(1, 64))])  # the last points where no row does
     products, slack = Exact(vectors)._int8_rows.products(queries, 1e-6)
@@ -231,8 +231,8 @@ def test_few_rows_are_looked_at_twice() -> None:
     assert within.max() < 300
 
 
-def test_what_bytes_cannot_tell_apart_is_told_apart() -> None:
-    """Thousands of rows nearer to each other than a step of their bytes."""
+def test_rows_equal_in_int8_are_distinguished() -> None:
+    """Thousands of rows nearer to each other than one int8 step."""
     random = np.random.default_rng(3)
     vectors = engine.normalize(np.ones(DIM) + 1e-5 * random.normal(size=(3_000, DIM)))
     queries = engine.normalize(np.ones(DIM) + 1e-3 * random.normal(size=(5, DIM)))
@@ -246,7 +246,7 @@ def test_what_bytes_cannot_tell_apart_is_told_apart() -> None:
     assert_same(some.query(queries, 12), truth(some.vectors, queries, 12))
 
 
-def test_the_graph_tries_its_width_on_rows_that_it_does_not_hold_yet() -> None:
+def test_the_graph_tunes_its_width_on_held_out_rows() -> None:
     vectors = bags(6_000, 48)
     graph = build(HNSW, vectors)
     assert graph.recall_at_10 >= RECALL_WANTED
@@ -255,8 +255,8 @@ def test_the_graph_tries_its_width_on_rows_that_it_does_not_hold_yet() -> None:
     assert (graph.query(queries, 10).distances <= kth + 1e-6).mean() >= 0.98
 
 
-def test_the_graph_finds_rows_that_come_sorted_as_well() -> None:
-    """As they do, folder by folder."""
+def test_the_graph_finds_rows_that_were_added_in_sorted_order() -> None:
+    """As rows of an index are, folder by folder."""
     vectors = bags(3_000, 48)
     vectors = vectors[np.lexsort(vectors.T)]
     graph = build(HNSW, vectors)
@@ -266,8 +266,8 @@ def test_the_graph_finds_rows_that_come_sorted_as_well() -> None:
 
 
 @pytest.mark.parametrize("spread", [0.03, 0.003])
-def test_the_graph_tells_apart_what_bytes_cannot(spread: float) -> None:
-    """Clumps far from each other, whose rows are nearer to each other than a step of their bytes."""
+def test_the_graph_distinguishes_rows_equal_in_int8(spread: float) -> None:
+    """Distant clusters, whose rows are nearer to each other than one int8 step."""
     random = np.random.default_rng(0)
     clumps = engine.normalize(np.abs(random.normal(size=(10, 64))))
     vectors = engine.normalize(clumps[random.integers(0, 10, 2_000)] + spread / 8 * random.normal(size=(2_000, 64)))
@@ -278,8 +278,8 @@ def test_the_graph_tells_apart_what_bytes_cannot(spread: float) -> None:
     assert (graph.query(queries, 10).distances <= kth + 1e-6).mean() >= 0.98
 
 
-def test_a_graph_of_an_older_index_answers(tmp_path: Path) -> None:
-    """One without ids."""
+def test_a_graph_of_an_older_index_can_be_searched(tmp_path: Path) -> None:
+    """A graph file without ids."""
     vectors = bags(300)
     index = faiss.IndexHNSWFlat(DIM, 8)
     index.add(vectors)
@@ -287,7 +287,7 @@ def test_a_graph_of_an_older_index_answers(tmp_path: Path) -> None:
     assert HNSW.load(tmp_path / "index", vectors, HNSWParameters()).query(vectors[[7]], 3).distances[0, 0] == 0.0
 
 
-def test_what_is_no_graph_is_refused(tmp_path: Path) -> None:
+def test_an_invalid_graph_file_is_refused(tmp_path: Path) -> None:
     vectors = bags(300)
     index = faiss.IndexFlatIP(DIM)
     index.add(vectors)

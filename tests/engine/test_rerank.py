@@ -1,4 +1,4 @@
-"""Reranking, compiled and in numpy: both against the plainest way and each other; wrong arguments are refused."""
+"""Reranking, compiled and in numpy: both agree with brute force and each other; invalid arguments are refused."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def empty(n_queries: int, k: int) -> tuple[Numbers, Numbers]:
     st.integers(0, 10_000),
     st.booleans(),
 )
-def test_the_nearest_of_candidates_are_those_of_numpy(
+def test_the_nearest_candidates_equal_those_of_brute_force(
     module: Any, n: int, dim: int, n_queries: int, k: int, seed: int, coarse: bool
 ) -> None:
     random = np.random.default_rng(seed)
@@ -65,7 +65,7 @@ def test_the_nearest_of_candidates_are_those_of_numpy(
     for at in range(n_queries):
         true_rows, true_distances = truth(vectors, queries[at], k, own[at])
         np.testing.assert_allclose(distances[at], true_distances, rtol=1e-6, atol=1e-7)
-        if coarse or dim > 3:  # else two may be equal but for the order in which they are added up
+        if coarse or dim > 3:  # otherwise two sums may differ only in the order of addition
             np.testing.assert_array_equal(rows[at], true_rows)
     one = empty(1, k)
     module.nearest(vectors, queries[:1], None, own[0], *one)
@@ -84,10 +84,10 @@ def test_the_nearest_of_candidates_are_those_of_numpy(
     st.booleans(),
     st.integers(0, 10_000),
 )
-def test_rows_within_the_slack_are_compared(
+def test_rows_within_the_slack_are_reranked(
     module: Any, n: int, k: int, n_queries: int, noise: float, whole: bool, coarse: bool, seed: int
 ) -> None:
-    """Scores that are wrong by up to half of the slack do not change the answer."""
+    """Errors of the scores up to half of the slack do not change the answer."""
     k = min(k, n)
     vectors, queries = made(n, 6, seed, coarse), made(n_queries, 6, seed + 1, coarse)
     scores = queries.astype(np.float64) @ vectors.T.astype(np.float64)
@@ -108,7 +108,7 @@ def test_rows_within_the_slack_are_compared(
 
 @both
 @given(st.integers(1, 5), st.integers(1, 40), st.floats(1e-6, 1e3), st.floats(0, 1), st.integers(0, 1_000))
-def test_the_slack_is_the_error_of_rounding(module: Any, n: int, dim: int, step: float, lost: float, seed: int) -> None:
+def test_the_slack_is_the_rounding_error(module: Any, n: int, dim: int, step: float, lost: float, seed: int) -> None:
     queries = made(n, dim, seed, False)
     whole, slack = np.empty((n, dim), np.int8), np.empty(n)
     module.rounded(queries, step, lost, 1e-6, whole, slack)
@@ -186,7 +186,7 @@ def test_wrong_shapes_and_types_are_refused(
     fitting = arguments_of(name)
     getattr(module, name)(*fitting.values())
     if word == "vectors" and name == "nearest" and np.shape(value) == (19, 4):
-        return  # fewer rows than there could be are none too few
+        return  # fewer rows than the limit are allowed
     with pytest.raises((error, ValueError)):
         getattr(module, name)(*(fitting | {word: value}).values())
 
@@ -256,7 +256,7 @@ def test_compiled_and_numpy_return_the_same(n: int, k: int, dim: int, coarse: bo
         module.nearest_scored(vectors, queries, scores.astype(np.float32), slack, *other)
         found.append((whole, slack, *one, *other))
     for at, (compiled, plain) in enumerate(zip(*found, strict=True)):
-        if compiled.dtype == np.int64:  # rows may change places where distances differ in the last bit
+        if compiled.dtype == np.int64:  # rows may swap if their distances differ in the last bit
             same = (compiled == plain) | (np.abs(found[0][at + 1] - found[1][at + 1]) <= 1e-6)
             assert same.all()
         else:

@@ -1,5 +1,4 @@
-"""Which engines an index gets, with which parameters, and which of them answers; with an engine that boiler does not
-know, too."""
+"""Which engines are built for an index, with which parameters, and which one answers; also a third-party engine."""
 
 from __future__ import annotations
 
@@ -39,7 +38,7 @@ class TinyParameters:
 
 
 class Tiny:
-    """An engine of somebody else: exact search, or with `exhaustive=false` one that always returns the first rows."""
+    """A third-party engine: exact search, or with `exhaustive=false` one that always returns the first rows."""
 
     name: ClassVar[str] = "tiny"
     Parameters: ClassVar[type[TinyParameters]] = TinyParameters
@@ -89,14 +88,14 @@ def test_many_rows_are_searched_by_the_graph_if_its_recall_is_high_enough(
     vectors = np.asarray(opened.vectors)
     found = selection.load_engine(opened.path, opened.header.engine, "hnsw", vectors).query(vectors[:5], 3)
     np.testing.assert_array_equal(found.rows, Exact(vectors).query(vectors[:5], 3).rows)
-    monkeypatch.setattr(selection, "RECALL_WANTED", 1.1)  # no engine reaches it
+    monkeypatch.setattr(selection, "RECALL_WANTED", 1.1)  # no engine has this recall
     monkeypatch.setattr("boiler.engine.annoy.RECALL_WANTED", 1.1)
     entry = publish(tmp_path / "other").header.engine
     assert entry["name"] == "exact"
     assert entry["annoy"]["n_trees"] == max(TREES_TRIED)
 
 
-def test_an_engine_of_somebody_else_is_built_published_selected_and_reopened(tmp_path: Path) -> None:
+def test_a_third_party_engine_is_built_published_selected_and_reopened(tmp_path: Path) -> None:
     choice = EngineChoice(TINY, {"depth": "5", "share": "0.25"})
     opened = publish(tmp_path / "m", seed=7, engine=choice)
     entry = opened.header.engine
@@ -143,7 +142,7 @@ def test_the_parameters_of_annoy_and_hnsw_are_saved_and_used(tmp_path: Path) -> 
         ({"n_links": 1}, EngineError, "the engine hnsw: n_links must be at least 2, not 1"),
     ],
 )
-def test_a_wrong_option_is_refused_and_the_known_are_listed(
+def test_an_invalid_option_is_refused_with_the_known_ones(
     options: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
@@ -162,7 +161,7 @@ def test_every_kind_of_value_is_parsed_from_text() -> None:
         engine.parse_parameters(Tiny, {"depth": 0})
 
 
-def test_an_engine_without_options_says_so() -> None:
+def test_options_for_an_engine_without_options_are_refused() -> None:
     with pytest.raises(UnknownNameError, match="Known: none"):
         EngineChoice("exact", {"width": 3})
     with pytest.raises(EngineError, match="belongs to an engine"):
@@ -180,12 +179,12 @@ def test_an_engine_without_options_says_so() -> None:
         (f"{__name__}:Thief", "name that no other engine has"),
     ],
 )
-def test_what_is_not_an_engine_is_refused(name: str, message: str) -> None:
+def test_an_invalid_engine_class_is_refused(name: str, message: str) -> None:
     with pytest.raises(EngineError, match=message):
         engine.find_engine(name)
 
 
-def test_options_are_words_with_an_equals_sign() -> None:
+def test_options_are_given_as_key_equals_value() -> None:
     assert selection.parse_options(["a=1", "b=c=d"]) == {"a": "1", "b": "c=d"}
     for wrong, message in ((["a"], "KEY=VALUE"), (["=1"], "KEY=VALUE"), (["a=1", "a=2"], "twice")):
         with pytest.raises(EngineError, match=message):
@@ -199,7 +198,7 @@ def test_equal_choices_have_equal_keys() -> None:
 
 
 def test_an_index_of_the_version_before_opens_with_its_engines(tmp_path: Path) -> None:
-    """Its entry had fewer keys: no `n_links` of the graph, and a name chosen by size."""
+    """Its entry in boiler.json has fewer keys: no `n_links` of the graph, and a name chosen by size."""
     opened = publish(tmp_path / "m", engine=EngineChoice("hnsw"))
     old = {
         "name": "hnsw",

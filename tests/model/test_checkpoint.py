@@ -1,4 +1,4 @@
-"""A checkpoint comes back as it was; what is not one is refused with what to do; an encoder needs no boiler."""
+"""Checkpoints and scripts are read as they were saved, invalid files are refused, and scripts run without boiler."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def contents() -> Checkpoint:
     )
 
 
-def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
+def test_a_checkpoint_is_loaded_as_it_was_saved(tmp_path: Path) -> None:
     path = tmp_path / "vqvae_003.pt"
     checkpoint.save(contents(), path)
     again = checkpoint.load(path)
@@ -45,7 +45,7 @@ def test_what_was_saved_is_loaded(tmp_path: Path) -> None:
     assert [each.name for each in tmp_path.iterdir()] == ["vqvae_003.pt"]
 
 
-def test_what_was_learned_is_found_by_its_name() -> None:
+def test_learned_tensors_are_found_by_name() -> None:
     assert set(contents().learned_by("pooled")) == {"mean", "matrix"}
     with pytest.raises(CheckpointError, match="nothing fitted by 'poole'"):
         contents().learned_by("poole")
@@ -114,7 +114,7 @@ def write_cut(path: Path) -> None:
     [write_nothing, write_text, write_other, write_code, write_newer, write_incomplete, write_cut],
     ids=lambda write: write.__name__,
 )
-def test_what_is_not_a_checkpoint_is_refused_by_name(tmp_path: Path, write) -> None:
+def test_an_invalid_checkpoint_is_refused_by_name(tmp_path: Path, write) -> None:
     path = tmp_path / "vqvae_001.pt"
     write(path)
     with pytest.raises(CheckpointError, match=r"vqvae_001\.pt"):
@@ -128,7 +128,7 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
         checkpoint.load_script(tmp_path / "encoder.pt")
 
 
-def test_a_script_comes_back_with_its_header(tmp_path: Path) -> None:
+def test_a_script_is_loaded_with_its_header(tmp_path: Path) -> None:
     mel = LogMel(MelSettings()).eval()
     path = tmp_path / "encoder.pt"
     checkpoint.save_script(mel, path, {"encoder": "Mel", "dim": 80, "name": "Käfer"})
@@ -161,7 +161,7 @@ def test_the_same_encoder_gives_the_same_bytes_in_every_process(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"PK\x03\x04 and no more"])
-def test_what_is_not_a_script_is_refused(tmp_path: Path, data: bytes) -> None:
+def test_a_file_that_is_no_script_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "encoder.pt"
     path.write_bytes(data)
     with pytest.raises(CheckpointError, match=r"encoder\.pt"):
@@ -175,7 +175,7 @@ def test_a_script_without_header_is_refused(tmp_path: Path) -> None:
         checkpoint.load_script(path)
 
 
-def test_a_script_is_replaced_whole(tmp_path: Path) -> None:
+def test_a_script_is_replaced_atomically(tmp_path: Path) -> None:
     path = tmp_path / "encoder.pt"
     for dim in (1, 2):
         checkpoint.save_script(LogMel(MelSettings()), path, {"dim": dim})
@@ -196,7 +196,7 @@ assert torch.equal(module(torch.ones(1, 1, 2**14)), torch.load("expected.pt", we
     assert (done.returncode, done.stderr if done.returncode else "") == (0, "")
 
 
-def test_what_is_no_checkpoint_is_refused_without_advice_to_run_it(tmp_path: Path) -> None:
+def test_an_invalid_checkpoint_is_refused_without_advice_to_unpickle_it(tmp_path: Path) -> None:
     (tmp_path / "note.pt").write_text("this is no checkpoint")
     with pytest.raises(CheckpointError, match="not a checkpoint, or damaged") as refused:
         checkpoint.load(tmp_path / "note.pt")

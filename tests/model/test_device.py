@@ -1,4 +1,4 @@
-"""The device is resolved by name, and a block can hold torch to one thread."""
+"""The device is resolved by name, and torch can be limited to one thread in a block."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from boiler.errors import SettingsError
 from boiler.model.device import resolve_device, single_threaded
 
 
-def test_a_device_resolves_to_one_that_works_here() -> None:
+def test_a_device_resolves_to_one_that_is_available() -> None:
     assert resolve_device("cpu") == "cpu"
     assert resolve_device("auto") in ("cpu", "cuda", "mps")
 

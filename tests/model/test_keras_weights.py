@@ -16,7 +16,7 @@ KERNEL = np.arange(2 * 3 * 4 * 5, dtype=np.float32).reshape(2, 3, 4, 5)
 
 
 @pytest.mark.parametrize("whole_model", [False, True])
-def test_layers_come_in_the_order_of_the_model_not_of_their_names(tmp_path: Path, whole_model: bool) -> None:
+def test_layers_are_in_the_order_of_the_model_not_of_their_names(tmp_path: Path, whole_model: bool) -> None:
     path = tmp_path / "weights.h5"
     layers = [
         ("z_first", {"kernel": KERNEL, "bias": np.ones(5, np.float32)}),
@@ -29,7 +29,7 @@ def test_layers_come_in_the_order_of_the_model_not_of_their_names(tmp_path: Path
     np.testing.assert_array_equal(read[0]["kernel"], KERNEL)
 
 
-def test_what_is_no_weight_file_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_file_that_is_no_weight_file_is_refused_by_name(tmp_path: Path) -> None:
     import h5py
 
     missing, text, other = tmp_path / "missing.h5", tmp_path / "text.h5", tmp_path / "other.h5"

@@ -29,14 +29,14 @@ SHAPES = pytest.mark.parametrize(
 
 
 def assert_same_decibel(ours: npt.NDArray[np.floating], expected: npt.NDArray[np.floating]) -> None:
-    # As magnitudes, of which the greatest is 1: rounding is the same for all of them, in dB it is not.
+    # Compared as magnitudes with a maximum of 1, as rounding errors in dB depend on the level.
     np.testing.assert_allclose(10 ** (ours / 10), 10 ** ((expected - expected.max()) / 10), rtol=1e-4, atol=2e-8)
 
 
 @pytest.mark.slow  # importing librosa takes 20 s
 @pytest.mark.parametrize("frontend", l3.FRONTENDS)
 @SHAPES
-def test_the_spectrogram_is_librosas(input_repr: str, frontend: str, shape: tuple[int, int]) -> None:
+def test_the_spectrogram_equals_that_of_librosa(input_repr: str, frontend: str, shape: tuple[int, int]) -> None:
     import librosa
 
     samples = sound()
@@ -56,7 +56,7 @@ def test_the_spectrogram_is_librosas(input_repr: str, frontend: str, shape: tupl
 
 @pytest.mark.parametrize("frontend", l3.FRONTENDS)
 @SHAPES
-def test_the_spectrogram_is_what_its_definition_says(input_repr: str, frontend: str, shape: tuple[int, int]) -> None:
+def test_the_spectrogram_follows_its_definition(input_repr: str, frontend: str, shape: tuple[int, int]) -> None:
     samples = sound().astype(np.float64)
     n_fft = 512 if input_repr == "linear" else 2048
     if input_repr != "linear":
@@ -113,7 +113,7 @@ def arithmetic(layer: nn.Module, weights: Layer | None, x: npt.NDArray[np.float6
 
 
 @pytest.mark.parametrize("late_norm", [False, True])
-def test_every_layer_computes_what_keras_defines(late_norm: bool) -> None:
+def test_every_layer_follows_the_definition_of_keras(late_norm: bool) -> None:
     layers = l3_layers(1, 2, CHANNELS, "embedding_layer")
     tower = Tower(TowerSettings(2, CHANNELS, late_norm)).eval()
     tower.load_keras([weights for _, weights in layers if weights])
@@ -129,7 +129,7 @@ def test_every_layer_computes_what_keras_defines(late_norm: bool) -> None:
     assert next(given, None) is None
 
 
-def test_only_the_published_picture_network_rectifies_before_it_normalises() -> None:
+def test_only_the_published_image_network_has_relu_before_batch_norm() -> None:
     def order(tower: Tower) -> list[str]:
         kinds = {nn.Conv2d: "conv", nn.BatchNorm2d: "norm", nn.ReLU: "relu", nn.MaxPool2d: "pool"}
         return [kinds[type(layer)] for layer in tower.layers]
@@ -157,7 +157,7 @@ def test_a_picture_gives_a_vector_of_the_published_length(size: int) -> None:
     assert network.embedding_size == size
 
 
-def test_the_vector_lists_the_channels_of_each_place_in_a_row_as_keras_flattens() -> None:
+def test_the_vector_is_flattened_in_the_order_of_keras() -> None:
     maps = torch.arange(2 * 4 * 6, dtype=torch.float32).reshape(1, 2, 4, 6)
     by_keras = maps[0].numpy().transpose(1, 2, 0).reshape(2, 2, 3, 2, 2).max(axis=(1, 3)).ravel()
     np.testing.assert_array_equal(l3.pooled(maps, (2, 2))[0].numpy(), by_keras)

@@ -1,4 +1,4 @@
-"""The front end takes level out, keeps silence finite, and scripts."""
+"""The front end is independent of level, finite for silence, and can be scripted."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_silence_is_flat_and_finite() -> None:
     assert (LogMel(SETTINGS)(torch.zeros(1, 1, 2**15)) == math.log10(SETTINGS.floor)).all()
 
 
-def test_a_sine_lands_in_the_band_of_its_pitch() -> None:
+def test_a_sine_is_in_the_band_of_its_frequency() -> None:
     seconds = torch.arange(2**15) / SETTINGS.sample_rate_hz
     frames = LogMel(SETTINGS)(torch.sin(2 * math.pi * 1000 * seconds)[None, None])
     hz_to_mel = lambda hz: 2595 * math.log10(1 + hz / 700)  # noqa: E731
@@ -46,12 +46,12 @@ def test_a_sine_lands_in_the_band_of_its_pitch() -> None:
     assert frames.max() > math.log10(100)
 
 
-def test_float64_and_integers_are_taken() -> None:
+def test_float64_and_integers_are_accepted() -> None:
     mel, sound = LogMel(SETTINGS), noise()
     torch.testing.assert_close(mel(sound.double()), mel(sound))
     assert mel((sound * 1000).short()).dtype == torch.float32
 
 
-def test_scripted_is_eager() -> None:
+def test_scripted_equals_eager() -> None:
     mel, sound = LogMel(SETTINGS), noise()
     torch.testing.assert_close(torch.jit.script(mel)(sound), mel(sound))

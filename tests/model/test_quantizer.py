@@ -1,4 +1,4 @@
-"""Codes have unit length, follow the features, and are in use again after they were dead."""
+"""Codes have unit length, move to the features, and dead codes are revived."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures and frames by way of a process: the same pixels, and a file that kills it is the only one lost."""
+"""Images and frames read in a worker process: the same pixels; a file that kills the worker loses only itself."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def pool() -> Iterator[FramePool]:
         yield made
 
 
-def test_pixels_are_those_of_this_process(pool: FramePool, tmp_path: Path) -> None:
+def test_pixels_equal_those_read_in_this_process(pool: FramePool, tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)  # 105 bytes: no whole floats
     Image.fromarray(pixels).save(tmp_path / "a.png")
     assert np.array_equal(pool.picture(tmp_path / "a.png"), pixels)
@@ -49,7 +49,7 @@ def test_errors_name_the_file_and_the_next_one_is_read(pool: FramePool, tmp_path
     assert sum(len(some.pictures) for some in pool.frames(path)) == 40
 
 
-def test_a_file_that_kills_its_reader_is_the_only_one_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_kills_its_worker_loses_only_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begin, end = worker_process.PROGRAM.split("from importlib")
     hostile = (
         "import boiler.vision.image as image, os, signal\n"

@@ -1,4 +1,4 @@
-"""Pictures: values from -1 to 1 whatever their type, the middle of the scaled picture, refusals by name."""
+"""Images: values from -1 to 1 for every type, centre crop of the scaled image, errors with the file name."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def test_the_range_of_any_type_becomes_minus_one_to_one(dtype: npt.DTypeLike, lo
     assert prepared[0, 1].min() == pytest.approx(1, abs=1e-6)
 
 
-def test_the_lowest_of_a_signed_type_is_no_less_than_minus_one() -> None:
+def test_the_minimum_of_a_signed_type_is_minus_one() -> None:
     assert image.prepare(np.full((224, 224, 3), -128, np.int8)).min() == -1
 
 
-def test_floats_beyond_one_are_divided_by_their_greatest() -> None:
+def test_floats_above_one_are_divided_by_their_maximum() -> None:
     pixels = np.full((224, 224, 3), 2.0)
     pixels[0] = -4
     prepared = image.prepare(pixels)
@@ -51,7 +51,7 @@ def test_floats_beyond_one_are_divided_by_their_greatest() -> None:
     assert np.array_equal(image.prepare(kept)[0], kept.astype(np.float32))
 
 
-def test_a_large_picture_is_scaled_to_256_and_its_middle_taken() -> None:
+def test_a_large_image_is_scaled_to_256_and_centre_cropped() -> None:
     rows = np.linspace(0, 255, 512).astype(np.uint8)
     pixels = np.broadcast_to(rows[:, None, None], (512, 700, 3))
     prepared = image.prepare(pixels)
@@ -61,13 +61,13 @@ def test_a_large_picture_is_scaled_to_256_and_its_middle_taken() -> None:
     np.testing.assert_allclose(prepared[0, :, 100, 1], by_hand, atol=0.01)
 
 
-def test_the_middle_of_a_picture_between_224_and_256_is_not_scaled() -> None:
+def test_an_image_between_224_and_256_is_cropped_without_scaling() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (230, 250, 3), dtype=np.uint8)
     expected = pixels[3:227, 13:237] / 127.5 - 1
     np.testing.assert_allclose(image.prepare(pixels)[0], expected, atol=1e-6)
 
 
-def test_several_pictures_stay_in_their_order() -> None:
+def test_several_images_keep_their_order() -> None:
     pixels = np.stack([np.full((300, 300, 3), level, np.uint8) for level in (0, 100, 255)])
     assert image.prepare(pixels)[:, 0, 0, 0] == pytest.approx([-1, 100 / 127.5 - 1, 1], abs=1e-5)
 
@@ -84,12 +84,12 @@ def test_several_pictures_stay_in_their_order() -> None:
         (np.zeros((224, 224, 3), complex), "complex"),
     ],
 )
-def test_what_is_no_picture_is_refused(pixels: npt.NDArray[Any], reason: str) -> None:
+def test_an_invalid_image_is_refused(pixels: npt.NDArray[Any], reason: str) -> None:
     with pytest.raises(EmbeddingError, match=reason):
         image.prepare(pixels)
 
 
-def test_a_file_is_read_in_red_green_and_blue(tmp_path: Path) -> None:
+def test_a_file_is_read_as_rgb(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (5, 7, 4), dtype=np.uint8)
     Image.fromarray(pixels, "RGBA").save(tmp_path / "a.png")
     assert np.array_equal(image.read_picture(tmp_path / "a.png"), pixels[..., :3])
@@ -99,7 +99,7 @@ def test_a_file_is_read_in_red_green_and_blue(tmp_path: Path) -> None:
     )
 
 
-def test_a_file_that_is_no_picture_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_no_image_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = tmp_path / "text.png"
     text.write_text("no picture")
     for path in (text, tmp_path / "missing.png"):

@@ -1,4 +1,4 @@
-"""Frames of a video: every one, at an even rate whatever the file does, in one size."""
+"""Frames of a video: all of them, at a constant rate and in one size."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def levels(path: Path, rate_hz: float | None = None) -> list[float]:
     return [float(picture.mean()) for _, picture in video.frames(path, rate_hz=rate_hz)]
 
 
-def test_every_frame_comes_in_its_order_at_the_videos_rate(tmp_path: Path) -> None:
+def test_all_frames_are_returned_in_order_at_the_rate_of_the_video(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", plain_frames(range(20, 240, 20)), tone(440, 1.1, 48_000))
     found = list(video.frames(path))
     assert {rate for rate, _ in found} == {10}
@@ -26,14 +26,14 @@ def test_every_frame_comes_in_its_order_at_the_videos_rate(tmp_path: Path) -> No
     assert [float(picture.mean()) for _, picture in found] == pytest.approx(list(range(20, 240, 20)), abs=3)
 
 
-def test_frames_at_another_rate_are_those_to_be_seen_then(tmp_path: Path) -> None:
+def test_frames_at_another_rate_are_those_shown_at_that_time(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", plain_frames(range(20, 240, 20)))
     assert levels(path, 5) == pytest.approx([20, 60, 100, 140, 180, 220], abs=3)
     assert levels(path, 20)[:5] == pytest.approx([20, 20, 40, 40, 60], abs=3)
 
 
-def test_a_frame_that_stays_is_repeated(tmp_path: Path) -> None:
-    """A screen recording writes a frame when something changes."""
+def test_a_frame_shown_for_longer_is_repeated(tmp_path: Path) -> None:
+    """A screen recording writes a frame only when something changes."""
     path = write_video(tmp_path / "a.mkv", plain_frames([40, 200]), times=[0, 4])
     assert levels(path, 10) == pytest.approx([40, 40, 40, 40, 200], abs=3)
 
@@ -49,7 +49,7 @@ def test_the_middle_is_taken_in_proportion(tmp_path: Path) -> None:
     assert small.mean() > 245
 
 
-def test_what_has_no_pictures_is_refused(tmp_path: Path) -> None:
+def test_a_file_without_frames_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "sound.wav", tone(440, 0.2, 16_000), 16_000)
     (tmp_path / "text.mp4").write_text("no video")
     for name in ("sound.wav", "text.mp4", "missing.mp4"):
@@ -57,7 +57,7 @@ def test_what_has_no_pictures_is_refused(tmp_path: Path) -> None:
             list(video.frames(tmp_path / name))
 
 
-def test_limits_hold_whatever_the_header_says(tmp_path: Path) -> None:
+def test_limits_hold_for_wrong_headers(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", plain_frames([0] * 11))
     for limits in (VideoLimits(max_seconds=0.5), VideoLimits(max_pixels=100), VideoLimits(max_rate_hz=9)):
         with pytest.raises(SoundLimitError):
@@ -66,7 +66,7 @@ def test_limits_hold_whatever_the_header_says(tmp_path: Path) -> None:
         FrameSize(100, 200)
 
 
-def test_a_video_cut_short_gives_what_is_there(tmp_path: Path) -> None:
+def test_a_truncated_video_gives_its_complete_frames(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mkv", plain_frames(range(20, 240, 10)))
     data = path.read_bytes()
     path.write_bytes(data[: len(data) * 2 // 3])
