@@ -469,7 +469,7 @@ class ItemDatabase:
 
     def meta(self) -> dict[str, str]:
         """Further values recorded at publication."""
-        return dict(map(tuple, self._select("SELECT key, value FROM meta")))
+        return dict(map(tuple, self._lookups.select("SELECT key, value FROM meta")))
 
     def _select(self, sql: str, parameters: Sequence[Any] = ()) -> list[sqlite3.Row]:
         return self._scans.select(sql, parameters)

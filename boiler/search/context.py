@@ -67,14 +67,18 @@ class SearchContext:
         """Release the files once the running searches are done."""
         self._current = None
 
+    def sound_folder(self, snapshot: Snapshot) -> Path | None:
+        """The folder of the sounds: the one that was given, else the one that was indexed. It may be missing."""
+        indexed = snapshot.items.meta().get("wav_dir")
+        return self._wav_dir or (Path(indexed) if indexed else None)
+
     def sound_path(self, snapshot: Snapshot, id_or_n: str | int) -> Path:
         """The file of an item.
 
         Raises: UnknownItemError; SoundNotHereError: no folder of the sounds, or no such file in it.
         """
         item = snapshot.item(id_or_n)
-        indexed = snapshot.items.meta().get("wav_dir")
-        root = self._wav_dir or (Path(indexed) if indexed else None)
+        root = self.sound_folder(snapshot)
         if root is None or not root.is_dir():
             raise SoundNotHereError(
                 f"the folder of the sounds{'' if root is None else f', {root},'} is not here: give it with --wav_dir,"

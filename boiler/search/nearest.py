@@ -206,6 +206,11 @@ class Nearest:
         """
         return self._context.sound_path(self._context.snapshot, id_or_n)
 
+    @property
+    def sound_folder(self) -> Path | None:
+        """The folder of the sounds, which may be missing; None if it is not known."""
+        return self._context.sound_folder(self._context.snapshot)
+
     # ------------------------------------------------------------------------------------------- queries
 
     @renamed_arguments(question="query")

@@ -46,6 +46,7 @@ class Metrics:
         self.searches: dict[str, float] = {}  # by engine
         self.in_progress = 0
         self.waiting = 0
+        self.refused_indexes = 0
         self.items = 0
         self.created_s = 0.0  # Unix time at which the current generation was built
         self._folder = folder
@@ -130,6 +131,8 @@ class _SumCollector(Collector):
         yield GaugeMetricFamily("boiler_requests_in_progress", "Requests in progress.", in_progress)
         waiting = sum(worker["waiting"] for worker in self._workers)
         yield GaugeMetricFamily("boiler_sounds_waiting", "Uploads that are embedded or wait for it.", waiting)
+        refused = sum(worker.get("refused_indexes", 0) for worker in self._workers)
+        yield CounterMetricFamily("boiler_indexes_refused", "Attempts to open a newer index that failed.", refused)
         items = max(worker["items"] for worker in self._workers)
         yield GaugeMetricFamily("boiler_items", "Items in the index that is served.", items)
         yield GaugeMetricFamily(

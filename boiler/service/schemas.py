@@ -324,8 +324,13 @@ class Health(ResponseModel):
     boiler_version: str = Field(examples=["0.1.0"])
     refused: str | None = Field(
         None,
-        description="why a newer index could not be opened, if so; the current one is still served",
+        description="why the latest index is not served, if so; an older one is. The log has the details",
         examples=[None],
+    )
+
+    sounds: Literal["available", "missing"] = Field(
+        description="missing: the folder of the sounds is not here, so that audio, pictures and parts of items get 404",
+        examples=["available"],
     )
 
 

@@ -23,7 +23,7 @@ import anyio.to_thread
 from starlette.requests import Request
 
 from boiler.audio.decoder_pool import Decoders
-from boiler.errors import BoilerError
+from boiler.errors import BoilerError, DamagedIndexError, ModelDirError
 from boiler.search.nearest import DuplicateGroup, Nearest
 from boiler.search.snapshot import RankedItems, Snapshot
 from boiler.service import problems
@@ -33,6 +33,7 @@ from boiler.service.metrics import Metrics
 from boiler.service.row_renderer import RowRenderer
 from boiler.service.settings import Settings
 from boiler.service.uploads import UploadEmbedder
+from boiler.store import generation
 
 log = logging.getLogger("boiler.service")
 
@@ -72,7 +73,9 @@ class Service:
         self.uploads = UploadEmbedder(settings, nearest, self.metrics)
         self.renderer = RowRenderer()
         self.refused: str | None = None
-        """Why a newer index was not opened."""
+        """Why the latest index is not served, without paths."""
+        self.has_sounds = False
+        """Whether the folder of the sounds is there."""
         self.map_cache: LatestCache[tuple[str, bytes]] = LatestCache()
         self.duplicates_cache: LatestCache[list[DuplicateGroup]] = LatestCache()
         self._batcher = QueryBatcher(nearest)
@@ -156,19 +159,86 @@ class Service:
             self._metrics_error = str(error)
 
     async def watch_index(self) -> None:
-        """Open newer indexes, forever. The current one is kept when a newer one cannot be opened; /health says why."""
+        """Open newer indexes, forever. The current one is kept when a newer one cannot be opened; /health says so, and
+        the log why. Nothing that goes wrong ends it: a later index must be opened all the same."""
+        retries = Retries(self.settings.refresh_s)
         while True:
             await asyncio.sleep(self.settings.refresh_s)
             self._share_metrics()
+            name = "?"
             try:
+                name = await anyio.to_thread.run_sync(generation.current_name, self.nearest.model_dir)
+                if not retries.is_due(name):
+                    continue
                 if await anyio.to_thread.run_sync(self.nearest.refresh):
                     log.info("opened index %s", self.nearest.generation)
                     self.update_gauges()
-                self.refused = None
-            except (BoilerError, OSError) as error:
-                if self.refused != str(error):
-                    log.error("newer index refused, still serving %s: %s", self.nearest.generation, error)
-                self.refused = str(error)
+                await anyio.to_thread.run_sync(self._look_for_sounds)
+            except Exception as error:
+                retries.failed(name)
+                self._refuse(name, error)
+            else:
+                retries.succeeded()
+                self.refused = None if name == self.nearest.generation else self._not_current(name)
+
+    def _refuse(self, name: str, error: Exception) -> None:
+        """Record that a newer index could not be opened. /health needs no key, so it gets no paths."""
+        if isinstance(error, BoilerError | OSError):
+            log.error("index %s refused, still serving %s: %s", name, self.nearest.generation, error)
+        else:
+            log.exception("index %s refused, still serving %s", name, self.nearest.generation)
+        if self.metrics is not None:
+            self.metrics.refused_indexes += 1
+        if isinstance(error, DamagedIndexError):
+            why = "is damaged"
+        elif isinstance(error, ModelDirError):
+            why = "cannot be opened"
+        else:
+            why = f"cannot be opened ({type(error).__name__})"
+        self.refused = f"the index {name} {why}; the service's log says why"
+
+    def _not_current(self, name: str) -> str:
+        """What /health says while another index is served, because the current one was damaged at the start."""
+        return f"the index {name} is damaged; the service's log says why"
+
+    def _look_for_sounds(self) -> None:
+        folder = self.nearest.sound_folder
+        self.has_sounds = folder is not None and folder.is_dir()
+
+    async def start(self) -> None:
+        """Record what is served, and whether it is what was published last."""
+        self.update_gauges()
+        await anyio.to_thread.run_sync(self._look_for_sounds)
+        name = await anyio.to_thread.run_sync(generation.current_name, self.nearest.model_dir)
+        if name != self.nearest.generation:
+            self.refused = self._not_current(name)
+        if not self.has_sounds:
+            log.warning(
+                "the folder of the sounds is not here: %s. Set BOILER_WAV_DIR; until then audio and pictures get 404",
+                self.nearest.sound_folder or "it is not known",
+            )
+
+
+class Retries:
+    """When to try again to open an index that was refused: its files are read whole, so less and less often."""
+
+    def __init__(self, first_s: float, longest_s: float = 60.0) -> None:
+        self._first_s = first_s
+        self._longest_s = longest_s
+        self._name: str | None = None
+        self._wait_s = first_s
+        self._due_s = 0.0
+
+    def is_due(self, name: str) -> bool:
+        """Whether to try this one now."""
+        return name != self._name or time.monotonic() >= self._due_s
+
+    def failed(self, name: str) -> None:
+        self._wait_s = min(2 * self._wait_s, self._longest_s) if name == self._name else self._first_s
+        self._name, self._due_s = name, time.monotonic() + self._wait_s
+
+    def succeeded(self) -> None:
+        self._name = None
 
 
 @contextlib.asynccontextmanager
@@ -192,7 +262,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
     )
     service = Service(settings, nearest)
     with service.uploads, reader, _switching_threads_quickly():
-        service.update_gauges()
+        await service.start()
         watcher = asyncio.create_task(service.watch_index())
         try:
             yield service

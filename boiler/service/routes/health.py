@@ -25,8 +25,8 @@ async def livez() -> Response:
 @router.get("/health", operation_id="health", response_model=schemas.Health)
 @requires(scope=None, is_probe=True)
 async def health(request: Request) -> Response:
-    """Readiness: the index is open and has answered a test query; otherwise 503. `refused` says why a newer index could
-    not be opened, while the current one is still served."""
+    """Readiness: the index is open and has answered a test query; otherwise 503. `refused` says that the latest index
+    is damaged, while an older one is still served; `sounds` whether there is sound to play."""
     service = service_of_request(request)
     return responses.json_response(
         {
@@ -37,6 +37,7 @@ async def health(request: Request) -> Response:
             "dim": service.nearest.dim,
             "boiler_version": __version__,
             "refused": service.refused,
+            "sounds": "available" if service.has_sounds else "missing",
         }
     )
 
