@@ -1,4 +1,4 @@
-"""Tables hold what the measures say: with the floor beside them, by class, and over folds."""
+"""Tables of the measures: against the baseline, by class, and over folds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def case() -> tuple[GroundTruth, Collection, Collection]:
-    """60 items of three classes: an encoder that tells them apart fairly, and a floor that does not."""
+    """60 items of three classes: an encoder that distinguishes them fairly well, and a baseline that does not."""
     draw = np.random.default_rng(0)
     numbers = draw.integers(0, 3, 60)
     centres = draw.standard_normal((3, 8))
@@ -74,7 +74,7 @@ def test_several_labels_have_classes_and_no_confusion() -> None:
     assert aggregate.knn_result(truth, [Collection(unit(draw.standard_normal((30, 4))))], 5) is None
 
 
-def test_the_vote_over_folds(case: tuple[GroundTruth, Collection, Collection]) -> None:
+def test_knn_accuracy_over_folds(case: tuple[GroundTruth, Collection, Collection]) -> None:
     truth, good, poor = case
     made = aggregate.knn_result(truth, [good, poor], 3)
     assert made is not None

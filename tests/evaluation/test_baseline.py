@@ -1,4 +1,4 @@
-"""The floor is what the encoder MFCCStats gives when it is fitted to the same sounds."""
+"""The baseline equals the encoder MFCCStats fitted to the same sounds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from boiler.errors import SilentSoundError
 from boiler.evaluation import baseline
 
 
-def test_one_pass_gives_the_vectors_of_the_encoder(labelled_folder: Path, tmp_path: Path) -> None:
+def test_a_single_pass_gives_the_vectors_of_the_encoder(labelled_folder: Path, tmp_path: Path) -> None:
     long = tmp_path / "long.wav"
     write(long, np.random.default_rng(0).standard_normal(20 * 8000) * 0.1, 8000)
     paths = [*sorted(labelled_folder.rglob("*.wav")), long]
@@ -32,7 +32,7 @@ def test_one_pass_gives_the_vectors_of_the_encoder(labelled_folder: Path, tmp_pa
     np.testing.assert_allclose(vectors, encoder.eval()(waveforms).numpy(), atol=2e-4)
 
 
-def test_only_the_first_window_when_the_index_has_only_those(tmp_path: Path) -> None:
+def test_only_first_windows_are_used_if_the_index_has_only_those(tmp_path: Path) -> None:
     paths = [tmp_path / f"{n}.wav" for n in range(3)]
     for n, path in enumerate(paths):
         write(path, np.random.default_rng(n).standard_normal(12 * 8000) * 0.1, 8000)

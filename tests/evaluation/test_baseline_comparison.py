@@ -1,4 +1,4 @@
-"""The comparison tells a good encoder from a bad one, within its time, and says which is better."""
+"""The comparison distinguishes a good encoder from a bad one within its time limit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def dataset(labelled_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> 
 
 
 class Hashed(torch.nn.Module):
-    """A bad encoder: a random vector drawn by a hash of the samples, so that any alteration gives another one."""
+    """A bad encoder: a random vector seeded by a hash of the samples, so that any alteration gives another one."""
 
     def forward(self, waveform: Tensor) -> Tensor:
         hashes = [zlib.crc32(one.numpy().tobytes()) for one in waveform]
@@ -49,7 +49,7 @@ def test_the_baseline_against_itself_is_no_better(dataset: SegmentDataset, monke
     assert found.found == pytest.approx(found.baseline_found, abs=0.02)
 
 
-def test_without_time_a_few_sounds_are_compared(dataset: SegmentDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_time_only_a_few_sounds_are_compared(dataset: SegmentDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, Hashed())
     assert compare_with_baseline(Path("vqvae_001.pt"), dataset, max_s=0.0).n_queries == 8 * 9
 
@@ -62,5 +62,5 @@ def test_a_trained_checkpoint_is_compared(dataset: SegmentDataset, checkpoint_pa
 
 
 @pytest.mark.parametrize(("found", "baseline", "better"), [(0.9, 0.8, True), (0.8, 0.8, False), (1.0, 1.0, True)])
-def test_better_means_more_often_or_always(found: float, baseline: float, better: bool) -> None:
+def test_better_means_a_higher_share_or_all(found: float, baseline: float, better: bool) -> None:
     assert BaselineComparison("A", "B", found, baseline, 10).is_better is better

@@ -1,4 +1,4 @@
-"""The distribution of distances: pairs that are what they claim, and a check that would notice when they are not."""
+"""The distribution of distances between random pairs, and the check of the stored pairs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def vectors() -> np.ndarray:
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
-def test_right_pairs_pass_and_wrong_ones_are_noticed(vectors: np.ndarray) -> None:
+def test_valid_pairs_pass_the_check_and_invalid_ones_fail(vectors: np.ndarray) -> None:
     items = np.arange(500)
     pairs = random_pairs(vectors, items, 5)
     none = np.zeros((0, 1))

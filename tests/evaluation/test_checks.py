@@ -22,7 +22,7 @@ def open_index(model_dir: Path, wav_dir: Path | None = None) -> LabelledIndex:
 
 
 def ignore(done: int) -> None:
-    """No progress to show."""
+    """Discard progress."""
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def index(labelled_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> La
 
 @pytest.fixture(scope="module")
 def bare(labelled_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> LabelledIndex:
-    """Vectors alone, and no sounds."""
+    """An index of vectors only, without sounds."""
     folder = tmp_path_factory.mktemp("bare")
     return open_index(indexed(labelled_folder, folder / "bands", embedder=False), folder)
 
@@ -44,7 +44,9 @@ def test_the_baseline_has_the_same_items(index: LabelledIndex) -> None:
     np.testing.assert_allclose(np.linalg.norm(found.vectors, axis=1), 1, atol=1e-5)
 
 
-def test_reasons_for_no_baseline(index: LabelledIndex, bare: LabelledIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_baseline_has_a_reason(
+    index: LabelledIndex, bare: LabelledIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "switched off" in str(checks.compute_baseline(index, "never", ignore))
     assert "not on this machine" in str(checks.compute_baseline(bare, "always", ignore))
     monkeypatch.setattr(checks, "MAX_BASELINE_SOUNDS", 17)

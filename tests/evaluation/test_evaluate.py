@@ -1,4 +1,4 @@
-"""An evaluation agrees with an independent computation, and says what it could not measure."""
+"""An evaluation agrees with an independent computation, and reports what it could not measure."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def test_figures_agree_with_a_plain_computation(model_dir: Path) -> None:
     assert chance["P@1"] == pytest.approx(5 / 17)
 
 
-def test_without_the_sounds_the_rest_is_measured_and_told(model_dir: Path, tmp_path: Path) -> None:
-    """As where a model directory was copied to another machine."""
+def test_without_the_sounds_the_rest_is_measured_and_the_reason_reported(model_dir: Path, tmp_path: Path) -> None:
+    """As for a model directory copied to another machine."""
     settings = EvaluateSettings(model_dir, wav_dir=tmp_path, robustness=5)
     scorecard = evaluate(settings).scorecard
     assert scorecard.robustness == {}
@@ -55,7 +55,7 @@ def test_without_the_sounds_the_rest_is_measured_and_told(model_dir: Path, tmp_p
     assert scorecard.tables[0].lines[0].encoder.mean > 0.9
 
 
-def test_an_index_of_vectors_alone_is_measured(labelled_folder: Path, tmp_path: Path) -> None:
+def test_an_index_of_vectors_only_is_evaluated(labelled_folder: Path, tmp_path: Path) -> None:
     scorecard = evaluate(
         EvaluateSettings(indexed(labelled_folder, tmp_path / "m", embedder=False), baseline="never")
     ).scorecard
@@ -64,8 +64,8 @@ def test_an_index_of_vectors_alone_is_measured(labelled_folder: Path, tmp_path: 
     assert "the index has no encoder" in " ".join(scorecard.notes)
 
 
-def test_a_long_sound_answers_with_its_best_window(tmp_path: Path) -> None:
-    """One file is noise first and a tone later; the tones must find it, though its mean is far from theirs."""
+def test_a_long_sound_is_ranked_by_its_best_window(tmp_path: Path) -> None:
+    """One file is noise first and a tone later: the tones must find it, although its mean vector is far from theirs."""
     rng = np.random.default_rng(0)
     t = np.arange(9 * 8000) / 8000
     tone = np.sin(2 * np.pi * 440 * t)
@@ -82,7 +82,7 @@ def test_a_long_sound_answers_with_its_best_window(tmp_path: Path) -> None:
     scorecard = evaluate(settings).scorecard
     assert scorecard.n_rows > 4
     by_label = {line.label: line.encoder["P@1"] for line in scorecard.tables[0].classes}
-    assert by_label["tone"] >= 0.5  # the short one asked: the long one's last window is it
+    assert by_label["tone"] >= 0.5  # the query is the short tone, which is the last window of the long sound
 
 
 def test_the_same_index_gives_the_same_figures(model_dir: Path) -> None:
@@ -100,7 +100,7 @@ def test_a_copied_model_directory_is_evaluated(model_dir: Path, tmp_path: Path) 
 
 
 @pytest.mark.slow
-def test_esc10_with_recordings_left_out(test_data: Path, tmp_path: Path) -> None:
+def test_esc10_with_recordings_excluded(test_data: Path, tmp_path: Path) -> None:
     from boiler.index import IndexSettings, index
 
     index(IndexSettings(test_data / "esc10", "MFCCStats", model_dir=tmp_path / "m"))
@@ -117,7 +117,7 @@ def test_esc10_with_recordings_left_out(test_data: Path, tmp_path: Path) -> None
     assert scorecard.calibration.deviation < 0.01
 
 
-def test_settings_are_taken_by_their_old_names(model_dir: Path) -> None:
+def test_deprecated_settings_are_accepted(model_dir: Path) -> None:
     with pytest.warns(DeprecationWarning, match="dataset"):
         settings = EvaluateSettings(model_dir, corpus="esc10")  # type: ignore[call-arg]
     assert settings.dataset == "esc10"
@@ -125,7 +125,7 @@ def test_settings_are_taken_by_their_old_names(model_dir: Path) -> None:
         assert EvaluateSettings(model_dir, floor="never").baseline == "never"  # type: ignore[call-arg]
 
 
-def test_what_cannot_be_measured_is_refused(model_dir: Path) -> None:
+def test_an_index_that_cannot_be_evaluated_is_refused(model_dir: Path) -> None:
     with pytest.raises(UnknownNameError, match="take"):
         evaluate(EvaluateSettings(model_dir, groups=("speaker",)))
     with pytest.raises(CorpusError, match="nothing to measure"):

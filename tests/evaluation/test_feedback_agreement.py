@@ -1,4 +1,4 @@
-"""What was liked should be near, what was disliked far: counted by hand on a line of items."""
+"""Agreement of the ranking with likes and dislikes, against values computed by hand for items on an arc."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def nearest(tmp_path: Path) -> Nearest:
     return Nearest(tmp_path / "model")
 
 
-def judged(nearest: Nearest, question: int, likes: list[int], dislikes: list[int]) -> None:
+def add_feedback(nearest: Nearest, query: int, likes: list[int], dislikes: list[int]) -> None:
     for n in likes:
-        nearest.add_feedback(ByItem(question), n, like=True)
+        nearest.add_feedback(ByItem(query), n, like=True)
     for n in dislikes:
-        nearest.add_feedback(ByItem(question), n, like=False)
+        nearest.add_feedback(ByItem(query), n, like=False)
 
 
-def test_places_shares_and_pairs_are_those_counted_by_hand(nearest: Nearest) -> None:
-    judged(nearest, 0, likes=[1, 3, 20], dislikes=[2, 25])
-    judged(nearest, N - 1, likes=[N - 2], dislikes=[])
+def test_ranks_shares_and_pairs_equal_those_computed_by_hand(nearest: Nearest) -> None:
+    add_feedback(nearest, 0, likes=[1, 3, 20], dislikes=[2, 25])
+    add_feedback(nearest, N - 1, likes=[N - 2], dislikes=[])
     found = measure_agreement(nearest._context.snapshot, nearest.feedback)
     assert (found.questions, found.liked, found.disliked, found.skipped) == (2, 4, 2, 0)
     assert (found.liked_median_rank, found.disliked_median_rank) == (2.0, 13.5)  # 1, 1, 3, 20; 2, 25
@@ -46,13 +46,13 @@ def test_places_shares_and_pairs_are_those_counted_by_hand(nearest: Nearest) -> 
     assert (found.pairs, found.in_order) == (6, pytest.approx(4 / 6))  # 3 and 20 come after 2
 
 
-def test_the_ranking_is_not_the_one_that_the_judgements_moved(nearest: Nearest) -> None:
-    judged(nearest, 0, likes=[29], dislikes=[1])
+def test_the_ranking_is_not_moved_by_the_feedback(nearest: Nearest) -> None:
+    add_feedback(nearest, 0, likes=[29], dislikes=[1])
     assert measure_agreement(nearest._context.snapshot, nearest.feedback).in_order == 0
 
 
-def test_what_was_taken_back_does_not_count_and_what_cannot_be_asked_is_counted_apart(nearest: Nearest) -> None:
-    judged(nearest, 0, likes=[1], dislikes=[])
+def test_undone_feedback_is_ignored_and_unusable_queries_are_counted_separately(nearest: Nearest) -> None:
+    add_feedback(nearest, 0, likes=[1], dislikes=[])
     nearest.undo_feedback(nearest.add_feedback(ByItem(0), 2, like=False))
     nearest.add_feedback(ByVector([1.0, 0.5]), 3, like=True)
     nearest.feedback.add("item:gone.wav", "05.wav", like=True)
@@ -66,6 +66,6 @@ def test_what_was_taken_back_does_not_count_and_what_cannot_be_asked_is_counted_
 def test_the_command_prints_it_without_labels(nearest: Nearest, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate.main([str(nearest.model_dir), "--feedback"]) == 2
     assert "has no feedback yet" in capsys.readouterr().err
-    judged(nearest, 0, likes=[1], dislikes=[2])
+    add_feedback(nearest, 0, likes=[1], dislikes=[2])
     assert evaluate.main([str(nearest.model_dir), "--feedback"]) == 0
     assert "In 100.0 %" in capsys.readouterr().out

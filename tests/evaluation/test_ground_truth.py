@@ -36,7 +36,7 @@ def test_labels_of_the_catalog_and_its_metadata() -> None:
     assert ground_truth.from_catalog(items(artist=["x", "y", None]), "artist").labels == (("x",), ("y",), ())
 
 
-def test_a_catalog_without_labels_says_what_to_do() -> None:
+def test_a_catalog_without_labels_is_refused_with_advice() -> None:
     with pytest.raises(CorpusError, match="--labels CSV"):
         ground_truth.from_catalog([Item(0, "a.wav"), Item(1, "b.wav")])
     with pytest.raises(UnknownNameError, match="artist"):
@@ -49,7 +49,11 @@ def test_groups_by_folder_pattern_and_none() -> None:
     assert truth.group_indices("none", IDS).tolist() == [-1, -1, -1]
     assert truth.group_indices(r"re:/([a-z]+)_", IDS).tolist() == [1, 1, 0]
     assert truth.group_indices(r"re:kick|ann", IDS).tolist() == [1, 1, 0]
-    assert truth.group_indices(r"re:kick_(.)", IDS).tolist() == [0, 1, -1]  # what does not match stands alone
+    assert truth.group_indices(r"re:kick_(.)", IDS).tolist() == [
+        0,
+        1,
+        -1,
+    ]  # ids that do not match are groups of their own
 
 
 def test_an_unknown_group_lists_the_known_and_a_bad_pattern_is_refused() -> None:
@@ -80,7 +84,7 @@ def test_a_table_by_path_and_by_name(tmp_path: Path) -> None:
     assert not truth.multilabel
 
 
-def test_several_labels_a_line(tmp_path: Path) -> None:
+def test_several_labels_per_line(tmp_path: Path) -> None:
     path = table(tmp_path / "l.csv", "id,labels", "drums/kick_a.wav,low; dry;low", "drums/kick_b.wav,dry", "ann_1.wav,")
     truth = ground_truth.from_csv(path, IDS)
     assert truth.multilabel
@@ -97,7 +101,7 @@ def test_another_column_is_the_label_when_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lines", "told"),
+    ("lines", "message"),
     [
         (["name,label", "a,b"], "it needs one called id"),
         (["id,kind", "a,b"], "one called label"),
@@ -105,12 +109,12 @@ def test_another_column_is_the_label_when_named(tmp_path: Path) -> None:
         ([""], "the columns"),
     ],
 )
-def test_a_table_that_will_not_do_says_why(lines: list[str], told: str, tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match=told):
+def test_an_invalid_table_is_refused_with_the_reason(lines: list[str], message: str, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match=message):
         ground_truth.from_csv(table(tmp_path / "l.csv", *lines), IDS)
 
 
-def test_a_table_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:
+def test_a_missing_or_binary_table_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="cannot be read as a table"):
         ground_truth.from_csv(tmp_path / "none.csv", IDS)
     (tmp_path / "bytes.csv").write_bytes(b"\xff\xfe\x00\x80")
@@ -118,7 +122,7 @@ def test_a_table_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> Non
         ground_truth.from_csv(tmp_path / "bytes.csv", IDS)
 
 
-def test_a_known_data_set_brings_its_folds_and_its_group() -> None:
+def test_a_known_data_set_has_its_folds_and_default_group() -> None:
     ids = ["0_george_0.wav", "0_theo_7.wav", "1_theo_1.wav", "noise.wav"]
     truth = ground_truth.from_dataset("fsdd", ids, None, None)
     assert truth.labels == (("0",), ("0",), ("1",), ())
@@ -127,7 +131,7 @@ def test_a_known_data_set_brings_its_folds_and_its_group() -> None:
     assert truth.group_indices("speaker", ids).tolist() == [0, 1, 1, -1]
 
 
-def test_the_root_of_a_data_set_may_lie_above_what_was_indexed(tmp_path: Path) -> None:
+def test_the_root_of_a_data_set_may_be_above_the_indexed_folder(tmp_path: Path) -> None:
     (tmp_path / "metadata").mkdir()
     table(tmp_path / "metadata" / "UrbanSound8K.csv", "slice_file_name,fsID,fold,class", "7-3-0-0.wav,7,5,dog_bark")
     (tmp_path / "audio").mkdir()
@@ -135,7 +139,7 @@ def test_the_root_of_a_data_set_may_lie_above_what_was_indexed(tmp_path: Path) -
     assert truth.labels == (("dog_bark",),)
 
 
-def test_numbers_as_labels_stand_in_their_order() -> None:
+def test_numeric_labels_are_sorted_as_numbers() -> None:
     truth = GroundTruth("x", (("10",), ("9",), ("2",)), ("",) * 3, {})
     assert truth.label_names == ("2", "9", "10")
     assert GroundTruth("x", (("b",), ("10",), ("9",)), ("",) * 3, {}).label_names == ("9", "10", "b")

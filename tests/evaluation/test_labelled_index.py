@@ -50,13 +50,13 @@ def test_items_without_rows_or_labels_are_left_out(publish: Callable[..., Path])
         np.testing.assert_allclose(vector, mean / np.linalg.norm(mean), atol=1e-6)
 
 
-def test_one_window_an_item_is_ranked_by_its_vector_alone(publish: Callable[..., Path]) -> None:
+def test_with_one_window_per_item_only_the_vector_is_ranked(publish: Callable[..., Path]) -> None:
     found = labelled_index.open_labelled(publish([1, 1, 1], ["a", "b", "a"]), None, from_catalog)
     assert found.collection.windows is None
     assert found.labels.tolist() == [0, 1, 0]
 
 
-def test_the_folder_is_the_one_indexed_unless_another_is_named(publish: Callable[..., Path], tmp_path: Path) -> None:
+def test_the_folder_is_the_indexed_one_unless_another_is_given(publish: Callable[..., Path], tmp_path: Path) -> None:
     sounds = tmp_path / "sounds"
     model_dir = publish([1, 1], ["a", "a"], sounds)
     assert labelled_index.open_labelled(model_dir, None, from_catalog).paths() is None
@@ -68,7 +68,7 @@ def test_the_folder_is_the_one_indexed_unless_another_is_named(publish: Callable
     assert labelled_index.open_labelled(model_dir, tmp_path, from_catalog).paths() is None
 
 
-def test_no_index_and_no_sounds_are_refused(publish: Callable[..., Path], tmp_path: Path) -> None:
+def test_a_missing_index_or_folder_is_refused(publish: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(ModelDirError):
         labelled_index.open_labelled(tmp_path / "nowhere", None, from_catalog)
     with pytest.raises(CorpusError, match="has no searchable sound"):

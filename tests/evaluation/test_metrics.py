@@ -1,4 +1,4 @@
-"""The measures against figures worked out by hand, figures recorded from another library, and slow plain Python."""
+"""Metrics against values computed by hand, values recorded from scikit-learn, and plain Python."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ GAINS = st.lists(st.sampled_from([0.0, 0.0, 0.25, 0.5, 1.0]), min_size=1, max_si
 
 
 def ranking(*hits: int, n: int) -> np.ndarray:
-    """One ranking of n answers with gain 1 at these ranks (the first is 1)."""
+    """One ranking of n answers with gain 1 at these ranks, counted from 1."""
     gains = np.zeros((1, n), np.float32)
     gains[0, np.array(hits) - 1] = 1
     return gains
 
 
-# Plain Python, one query at a time, straight from the definitions.
+# The definitions in plain Python, one query at a time.
 
 
 def plain(gains: list[float], ks: tuple[int, ...]) -> dict[str, float]:
@@ -74,7 +74,9 @@ def test_ndcg_of_graded_answers_by_hand() -> None:
         ([2, 3, 5, 7, 11, 12, 13, 29], 0.5133705375084685, 0.7251213624572405, 0.4682262573997711),
     ],
 )
-def test_recorded_figures_of_another_library(hits: list[int], ap: float, ndcg: float, ndcg_10: float) -> None:
+def test_metrics_equal_those_recorded_from_scikit_learn(
+    hits: list[int], ap: float, ndcg: float, ndcg_10: float
+) -> None:
     gains, n = ranking(*hits, n=60), np.array([60])
     for found in (metrics.measure_gains(gains, n), metrics.measure_hits(gains > 0, n)):
         assert found["mAP"][0] == pytest.approx(ap, abs=1e-9)
@@ -84,7 +86,7 @@ def test_recorded_figures_of_another_library(hits: list[int], ap: float, ndcg: f
 
 @given(st.lists(GAINS, min_size=1, max_size=5))
 def test_measures_agree_with_plain_python(rows: list[list[float]]) -> None:
-    """Rows of several lengths: the shorter ones end in zeros, and say how many candidates they have."""
+    """Rows of several lengths: shorter ones are padded with zeros and state their number of candidates."""
     ks = (1, 3, 10)
     gains = np.zeros((len(rows), max(map(len, rows))), np.float32)
     for place, row in enumerate(rows):
@@ -96,7 +98,7 @@ def test_measures_agree_with_plain_python(rows: list[list[float]]) -> None:
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=1, max_size=12), min_size=1, max_size=6))
-def test_hits_alone_give_the_same_measures(rows: list[list[bool]]) -> None:
+def test_boolean_hits_give_the_same_measures(rows: list[list[bool]]) -> None:
     ks = (1, 3, 10)
     hits = np.zeros((len(rows), max(map(len, rows))), bool)
     for place, row in enumerate(rows):
@@ -113,14 +115,14 @@ def test_hits_alone_give_the_same_measures(rows: list[list[bool]]) -> None:
 def test_every_measure_is_between_0_and_1_and_best_order_is_best(row: list[float]) -> None:
     gains = np.array([row], np.float32)
     n = np.array([len(row)])
-    asked, best = metrics.measure_gains(gains, n), metrics.measure_gains(-np.sort(-gains, axis=1), n)
-    for name, value in asked.items():
+    query_labels, best = metrics.measure_gains(gains, n), metrics.measure_gains(-np.sort(-gains, axis=1), n)
+    for name, value in query_labels.items():
         assert -1e-9 <= value[0] <= best[name][0] + 1e-6 <= 1 + 2e-6, name
 
 
 @given(st.lists(st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=6), st.integers(0, 2))
 @settings(max_examples=40)
-def test_chance_is_the_mean_over_all_orders(row: list[float], barred: int) -> None:
+def test_chance_level_is_the_mean_over_all_orders(row: list[float], barred: int) -> None:
     import itertools
 
     ks = (1, 2, 5)
@@ -133,7 +135,7 @@ def test_chance_is_the_mean_over_all_orders(row: list[float], barred: int) -> No
 
 
 def test_tags_in_common_by_hand() -> None:
-    # guitar+slow against: the same, guitar alone, guitar+fast+loud, nothing in common, no tag at all
+    # guitar+slow against: the same, guitar only, guitar+fast+loud, nothing in common, no tags
     query = np.array([[1, 1, 0, 0]], bool)
     items = np.array([[1, 1, 0, 0], [1, 0, 0, 0], [1, 0, 1, 1], [0, 0, 1, 0], [0, 0, 0, 0]], bool)
     np.testing.assert_allclose(metrics.shared_tags(query, items)[0], [1, 1 / 2, 1 / 4, 0, 0])
@@ -156,7 +158,7 @@ def test_one_tag_each_is_the_same_as_a_label() -> None:
     np.testing.assert_array_equal(metrics.shared_tags(tags, tags), metrics.shared_labels(labels, labels))
 
 
-def test_intervals_hold_the_mean_are_seeded_and_shrink_with_more_queries() -> None:
+def test_intervals_contain_the_mean_are_seeded_and_shrink_with_more_queries() -> None:
     draw = np.random.default_rng(0)
     few, many = (draw.random(n) < 0.7 for n in (50, 5000))
     first = metrics.bootstrap_intervals({"P@1": few.astype(float)}, seed=3)["P@1"]
@@ -170,12 +172,12 @@ def test_intervals_hold_the_mean_are_seeded_and_shrink_with_more_queries() -> No
     assert (second.high - second.low) / 2 == pytest.approx(1.96 * math.sqrt(0.21 / 5000), rel=0.15)
 
 
-def test_the_interval_of_a_constant_is_a_point_and_of_nothing_is_not_a_number() -> None:
+def test_the_interval_of_a_constant_is_a_point_and_of_no_values_is_nan() -> None:
     assert metrics.bootstrap_intervals({"x": np.full(9, 0.25)})["x"] == metrics.Interval(0.25, 0.25, 0.25)
     assert math.isnan(metrics.bootstrap_intervals({"x": np.zeros(0)})["x"].mean)
 
 
-def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
+def test_intervals_have_their_nominal_coverage() -> None:
     draw = np.random.default_rng(1)
     covered = 0
     for turn in range(200):
@@ -186,10 +188,10 @@ def test_intervals_cover_the_truth_about_as_often_as_they_say() -> None:
 
 
 def test_by_class_and_confusion_by_hand() -> None:
-    asked = np.array([0, 0, 1])
-    assert metrics.mean_by_class(asked, np.array([1.0, 0.0, 1.0]), 3)[:2].tolist() == [0.5, 1.0]
-    assert np.isnan(metrics.mean_by_class(asked, np.array([1.0, 0.0, 1.0]), 3)[2])
-    table = metrics.confusion_matrix(asked, np.array([[0, 0], [1, -1], [2, 0]]), 3)
+    query_labels = np.array([0, 0, 1])
+    assert metrics.mean_by_class(query_labels, np.array([1.0, 0.0, 1.0]), 3)[:2].tolist() == [0.5, 1.0]
+    assert np.isnan(metrics.mean_by_class(query_labels, np.array([1.0, 0.0, 1.0]), 3)[2])
+    table = metrics.confusion_matrix(query_labels, np.array([[0, 0], [1, -1], [2, 0]]), 3)
     np.testing.assert_allclose(table, [[2 / 3, 1 / 3, 0], [0.5, 0, 0.5], [0, 0, 0]])
 
 
@@ -197,12 +199,12 @@ def test_by_class_and_confusion_by_hand() -> None:
     ("neighbours", "winner"),
     [([1, 2, 2], 2), ([1, 2, 2, 1], 1), ([3], 3), ([0, -1, -1], 0), ([2, 1, 1, -1, -1], 1), ([-1, -1], -1)],
 )
-def test_the_vote_goes_to_the_most_and_of_equals_to_the_nearest(neighbours: list[int], winner: int) -> None:
+def test_the_majority_wins_the_vote_and_ties_go_to_the_nearest(neighbours: list[int], winner: int) -> None:
     assert metrics.majority_vote(np.array([neighbours])).tolist() == [winner]
 
 
 def test_hubness_by_hand() -> None:
-    # Everyone answers with item 0 (and 0 with 1): occurrences 3, 1, 0, 0
+    # Every item has item 0 as neighbour (and 0 has 1): occurrences 3, 1, 0, 0
     found = metrics.hubness(np.array([[1], [0], [0], [0]]), 4)
     occurrence = np.array([3, 1, 0, 0])
     skewness = np.mean((occurrence - 1) ** 3) / np.mean((occurrence - 1) ** 2) ** 1.5
@@ -211,7 +213,7 @@ def test_hubness_by_hand() -> None:
     assert (ring.skewness, ring.never, ring.most) == (0.0, 0.0, 1)
 
 
-def test_engine_recall_believes_no_engine_and_counts_ties() -> None:
+def test_engine_recall_recomputes_distances_and_counts_ties() -> None:
     vectors = np.array([[1, 0], [0.8, 0.6], [0.8, 0.6], [0, 1], [-1, 0]], np.float32)
     queries = vectors[:1]
     exact = np.array([[0, 1]])
@@ -222,18 +224,18 @@ def test_engine_recall_believes_no_engine_and_counts_ties() -> None:
     assert metrics.ann_recall(queries, vectors, np.array([[0, 1, -1]]), np.array([[0, 1, -1]])) == 1.0
 
 
-def test_words_used_by_hand() -> None:
+def test_codes_used_by_hand() -> None:
     even = metrics.codebook_stats(np.full((3, 4), 0.5))
     assert (even.size, even.perplexity, even.used, even.per_sound) == (4, pytest.approx(4), 4, pytest.approx(4))
     collapsed = metrics.codebook_stats(np.array([[7, 0], [1, 0]]))
     assert (collapsed.perplexity, collapsed.used, collapsed.per_sound) == (1.0, 1, 1.0)
-    # half the sounds use word 0 alone, half word 1 alone: together two words, each sound one
+    # half the sounds use only code 0, half only code 1: two codes in all, one per sound
     apart = metrics.codebook_stats(np.array([[23, 0, 0], [0, 1, 0], [0, 0, 0]]))
     assert (apart.perplexity, apart.used, apart.per_sound) == (pytest.approx(2), 2, pytest.approx(1))
 
 
 @given(st.integers(1, 8), st.integers(1, 6), st.floats(0.1, 50), st.integers(0, 2**32 - 1))
-def test_words_do_not_depend_on_the_length_of_the_bags(n: int, size: int, factor: float, seed: int) -> None:
+def test_codes_used_do_not_depend_on_the_norm_of_the_bags(n: int, size: int, factor: float, seed: int) -> None:
     counts = np.random.default_rng(seed).integers(0, 5, (n, size)).astype(float)
     one, other = metrics.codebook_stats(counts), metrics.codebook_stats(counts * factor)
     assert one.perplexity == pytest.approx(other.perplexity)

@@ -1,4 +1,4 @@
-"""Pictures are drawn for few and many classes, and the map is the principal components."""
+"""Plots are written for few and many classes, and the map shows the principal components."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def is_png(path: Path) -> bool:
 
 
 @pytest.mark.parametrize("n_labels", [1, 3, 25])
-def test_pictures_are_written(n_labels: int, tmp_path: Path) -> None:
+def test_plots_are_written(n_labels: int, tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     names = [f"class {n}" for n in range(n_labels)]
     shares = draw.random((n_labels, n_labels))
@@ -27,7 +27,7 @@ def test_pictures_are_written(n_labels: int, tmp_path: Path) -> None:
     assert all(is_png(tmp_path / name) for name in ("c.png", "p.png", "m.png"))
 
 
-def test_principal_components_find_the_plane_that_holds_most() -> None:
+def test_principal_components_find_the_plane_of_largest_variance() -> None:
     draw = np.random.default_rng(3)
     plane = draw.standard_normal((400, 2)) * [5, 2]
     directions = np.linalg.qr(draw.standard_normal((9, 9)))[0][:, :2]

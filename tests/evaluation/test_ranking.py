@@ -1,4 +1,4 @@
-"""Rankings in blocks against plain Python: one query at a time, every candidate sorted."""
+"""Rankings in blocks agree with plain Python, which sorts all candidates of one query at a time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def unit(vectors: np.ndarray) -> np.ndarray:
 
 
 def plain_order(collection: ranking.Collection, query: int) -> list[int]:
-    """The items that may answer, best first, ties by number."""
+    """The candidate items, best first, ties by number."""
     windows, first = collection.windows, collection.first
     scores = {}
     for item in range(len(collection)):
@@ -32,7 +32,7 @@ def plain_order(collection: ranking.Collection, query: int) -> list[int]:
         else:
             end = first[item + 1] if item + 1 < len(first) else len(windows)
             own = windows[first[item] : end]
-        # rounded, so that a tie here is a tie there: the vectors below are of whole numbers
+        # rounded, so that both find the same ties: the vectors below are integers
         scores[item] = max(round(float(collection.vectors[query] @ one), 5) for one in own)
     return sorted(scores, key=lambda item: (-scores[item], item))
 
@@ -62,7 +62,7 @@ def test_scores_and_neighbours_agree_with_plain_python(case: tuple[ranking.Colle
     ks = (1, 3, 10)
     scores = ranking.score_queries(collection, labels, ks=ks)
     near = ranking.neighbours(collection, 10)
-    asked = iter(range(len(scores.queries)))
+    query_indices = iter(range(len(scores.queries)))
     for query in range(len(collection)):
         order = plain_order(collection, query)
         assert near[query].tolist() == (order + [-1] * 10)[:10]
@@ -70,7 +70,7 @@ def test_scores_and_neighbours_agree_with_plain_python(case: tuple[ranking.Colle
         if not any(gains):
             assert query in scores.unanswerable
             continue
-        place = next(asked)
+        place = next(query_indices)
         assert scores.queries[place] == query
         assert scores.neighbours[place].tolist() == (order + [-1] * 10)[: min(10, len(collection))]
         row, n = np.array([gains], np.float32), np.array([len(gains)])
@@ -117,7 +117,7 @@ def test_chance_is_what_random_vectors_score() -> None:
         assert values.mean() == pytest.approx(scores.chance[name].mean(), abs=0.03), name
 
 
-def test_a_subset_of_queries_scores_as_it_does_in_the_whole() -> None:
+def test_a_subset_of_queries_has_the_same_scores_as_in_the_full_set() -> None:
     draw = np.random.default_rng(2)
     labels = draw.integers(0, 3, 60)
     collection = ranking.Collection(unit(draw.standard_normal((60, 5))))
@@ -126,7 +126,7 @@ def test_a_subset_of_queries_scores_as_it_does_in_the_whole() -> None:
     np.testing.assert_allclose(whole.by_query["mAP"][some], part.by_query["mAP"])
 
 
-def test_a_query_that_nothing_can_answer_is_told_and_not_counted() -> None:
+def test_a_query_without_relevant_candidates_is_reported_and_not_counted() -> None:
     vectors = unit(np.array([[1, 0], [1, 0.1], [0, 1]]))
     scores = ranking.score_queries(ranking.Collection(vectors), np.array([0, 0, 1]))
     assert scores.unanswerable.tolist() == [2]
@@ -136,19 +136,19 @@ def test_a_query_that_nothing_can_answer_is_told_and_not_counted() -> None:
     assert alone.unanswerable.tolist() == [0, 1, 2]
 
 
-def test_knn_accuracy_asks_only_other_folds() -> None:
-    # Two folds. Within a fold every item has its twin; across folds the neighbours carry the wrong label for item 3.
+def test_knn_accuracy_uses_only_other_folds() -> None:
+    # Two folds. Within a fold every item has a duplicate; across folds the neighbour of item 3 has the wrong label.
     angles = np.array([0.0, 0.01, 1.5, 1.51])
     vectors = unit(np.stack([np.cos(angles), np.sin(angles)], 1))
     labels, folds = np.array([0, 0, 1, 2]), np.array([0, 1, 0, 1])
     accuracy = ranking.knn_accuracy(ranking.Collection(vectors), labels, folds, k=1)
     assert accuracy.tolist() == [0.5, 0.5]
-    # an item of no fold answers everybody and is not asked
+    # an item without a fold is a candidate for all queries and no query itself
     accuracy = ranking.knn_accuracy(ranking.Collection(vectors), labels, np.array([0, -1, 0, -1]), k=1)
     assert accuracy.tolist() == [0.5]
 
 
-def test_knn_of_the_fold_agrees_with_plain_python() -> None:
+def test_knn_over_folds_agrees_with_plain_python() -> None:
     draw = np.random.default_rng(4)
     labels, folds = draw.integers(0, 3, 50), draw.integers(0, 5, 50)
     collection = ranking.Collection(unit(draw.standard_normal((50, 6))))
@@ -170,8 +170,8 @@ def test_progress_counts_every_query_once() -> None:
     assert sum(done) == 30
 
 
-def test_memory_stays_flat() -> None:
-    """Twelve thousand items: the whole matrix of scores alone would be 576 MB."""
+def test_memory_is_bounded() -> None:
+    """12,000 items: the full matrix of scores would be 576 MB."""
     draw = np.random.default_rng(0)
     collection = ranking.Collection(unit(draw.standard_normal((12_000, 8))))
     labels = draw.integers(0, 50, 12_000)

@@ -1,4 +1,4 @@
-"""A report is written whole, into a folder that is created; plots follow what the scorecard has."""
+"""A report is written atomically into a new folder; its plots depend on the contents of the scorecard."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def names(paths: list[Path]) -> list[str]:
     return [path.name for path in paths]
 
 
-def test_the_report_is_figures_tables_and_plots(evaluation: Evaluation, tmp_path: Path) -> None:
+def test_the_report_has_figures_tables_and_plots(evaluation: Evaluation, tmp_path: Path) -> None:
     folder = report.default_folder(tmp_path, evaluation.scorecard.generation)
     written = report.write_report(evaluation, folder)
     assert names(written) == ["evaluation.json", "evaluation.md", "confusion.png", "per_class.png", "map.png"]

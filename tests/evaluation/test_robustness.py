@@ -1,4 +1,4 @@
-"""Alterations do what their names say, and finding oneself again is measured rightly."""
+"""Alterations do what their names say, and the rank of the original is measured correctly."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from boiler.evaluation.ranking import Collection
 RATE = stream.SAMPLE_RATE_HZ
 
 
-def draw(seed: int = 0) -> np.random.Generator:
+def rng(seed: int = 0) -> np.random.Generator:
     return np.random.default_rng(seed)
 
 
 @pytest.fixture(scope="module")
 def sound() -> np.ndarray:
-    """Two seconds: a falling tone under a noise that comes and goes; its spectrum reaches up to 7 kHz."""
+    """Two seconds of a falling tone with intermittent noise; its spectrum reaches up to 7 kHz."""
     t = np.arange(2 * RATE) / RATE
     tone = np.sin(2 * np.pi * (3000 * t - 600 * t**2)) + np.sin(2 * np.pi * 7000 * t) * 0.3
-    noise = draw(1).standard_normal(len(t)) * (np.sin(2 * np.pi * 3 * t) > 0)
+    noise = rng(1).standard_normal(len(t)) * (np.sin(2 * np.pi * 3 * t) > 0)
     return (0.4 * tone + 0.05 * noise).astype(np.float32)
 
 
@@ -35,7 +35,7 @@ def band(samples: np.ndarray, low_hz: float, high_hz: float) -> float:
 @pytest.mark.parametrize("name", robustness.ALTERATIONS)
 def test_every_alteration_gives_a_sound_of_about_the_same_length(name: str, sound: np.ndarray) -> None:
     before = sound.copy()
-    altered = robustness.ALTERATIONS[name](sound, draw())
+    altered = robustness.ALTERATIONS[name](sound, rng())
     np.testing.assert_array_equal(sound, before)  # the one given is left alone
     assert altered.dtype == np.float32
     assert altered.ndim == 1
@@ -46,43 +46,43 @@ def test_every_alteration_gives_a_sound_of_about_the_same_length(name: str, soun
 
 @pytest.mark.parametrize(("name", "factor"), [("gain -12 dB", 0.2512), ("gain +12 dB", 3.981)])
 def test_gain(name: str, factor: float, sound: np.ndarray) -> None:
-    np.testing.assert_allclose(robustness.ALTERATIONS[name](sound, draw()), sound * factor, rtol=1e-3)
+    np.testing.assert_allclose(robustness.ALTERATIONS[name](sound, rng()), sound * factor, rtol=1e-3)
 
 
 def test_noise_is_20_db_below_white_and_seeded(sound: np.ndarray) -> None:
-    noise = robustness.white_noise(sound, draw(3)) - sound
+    noise = robustness.white_noise(sound, rng(3)) - sound
     ratio = 10 * np.log10(np.mean(sound.astype(float) ** 2) / np.mean(noise.astype(float) ** 2))
     assert ratio == pytest.approx(20, abs=0.1)
     assert band(noise, 0, 4000) == pytest.approx(band(noise, 4000, 8000), rel=0.1)
-    np.testing.assert_array_equal(robustness.white_noise(sound, draw(3)), robustness.white_noise(sound, draw(3)))
+    np.testing.assert_array_equal(robustness.white_noise(sound, rng(3)), robustness.white_noise(sound, rng(3)))
 
 
 def test_clipping_cuts_at_3_db_below_the_peak_and_nothing_else(sound: np.ndarray) -> None:
-    altered = robustness.clip_peaks(sound, draw())
+    altered = robustness.clip_peaks(sound, rng())
     limit = np.abs(sound).max() * 0.7079
     assert np.abs(altered).max() == pytest.approx(limit, rel=1e-3)
     inside = np.abs(sound) < limit * 0.999
     np.testing.assert_array_equal(altered[inside], sound[inside])
 
 
-def test_shift_turns_the_sound_and_lead_in_puts_silence_first(sound: np.ndarray) -> None:
-    altered = robustness.circular_shift(sound, draw())
+def test_shift_rotates_the_sound_and_lead_in_prepends_silence(sound: np.ndarray) -> None:
+    altered = robustness.circular_shift(sound, rng())
     np.testing.assert_array_equal(altered[: len(sound) - RATE], sound[RATE:])
     np.testing.assert_array_equal(np.sort(altered), np.sort(sound))
-    late = robustness.leading_silence(sound, draw())
+    late = robustness.leading_silence(sound, rng())
     assert not late[: RATE // 2].any()
     np.testing.assert_array_equal(late[RATE // 2 :], sound)
 
 
-def test_8_khz_takes_away_what_is_above_4_khz(sound: np.ndarray) -> None:
-    altered = robustness.band_limit(sound, draw())
+def test_8_khz_removes_frequencies_above_4_khz(sound: np.ndarray) -> None:
+    altered = robustness.band_limit(sound, rng())
     assert band(altered, 4200, 8000) < 1e-4 * band(sound, 4200, 8000)
     assert band(altered, 100, 3500) == pytest.approx(band(sound, 100, 3500), rel=0.02)
 
 
 @pytest.mark.parametrize(("name", "kbit"), [("MP3 at 64 kbit/s", 64), ("Opus at 32 kbit/s", 32)])
-def test_codecs_sound_like_the_original_and_are_not_it(name: str, kbit: int, sound: np.ndarray) -> None:
-    altered = robustness.ALTERATIONS[name](sound, draw())[: len(sound)]
+def test_codecs_give_similar_but_not_equal_samples(name: str, kbit: int, sound: np.ndarray) -> None:
+    altered = robustness.ALTERATIONS[name](sound, rng())[: len(sound)]
     lag = np.correlate(altered[4000:12000], sound[4000:12000], "full").argmax() - 7999
     aligned = np.roll(altered, -lag)[2000:-4000]
     original = sound[2000:-4000]
@@ -90,39 +90,39 @@ def test_codecs_sound_like_the_original_and_are_not_it(name: str, kbit: int, sou
     assert np.abs(aligned - original).max() > 1e-4
 
 
-def test_the_bit_rates_are_what_they_say() -> None:
-    noise = (draw(2).standard_normal(20 * RATE) * 0.1).astype(np.float32)
+def test_codecs_have_the_stated_bit_rates() -> None:
+    noise = (rng(2).standard_normal(20 * RATE) * 0.1).astype(np.float32)
     mp3 = robustness.encode_lossy(noise, "libmp3lame", "mp3", 44_100, 64_000)
     opus = robustness.encode_lossy(noise, "libopus", "ogg", 48_000, 32_000)
     assert len(mp3) * 8 / 20 == pytest.approx(64_000, rel=0.03)
     assert len(opus) * 8 / 20 == pytest.approx(32_000, rel=0.15)
 
 
-def test_a_sound_above_full_scale_is_not_torn_by_a_codec(sound: np.ndarray) -> None:
-    loud = robustness.ALTERATIONS["MP3 at 64 kbit/s"](sound * 20, draw())
+def test_codecs_do_not_clip_a_sound_above_full_scale(sound: np.ndarray) -> None:
+    loud = robustness.ALTERATIONS["MP3 at 64 kbit/s"](sound * 20, rng())
     assert np.abs(loud).max() == pytest.approx(1, abs=0.2)
 
 
-def test_a_sound_of_a_few_samples_goes_through_all() -> None:
+def test_a_sound_of_a_few_samples_passes_all_alterations() -> None:
     short = np.array([0.1, -0.2, 0.3] * 100, np.float32)
     for name, alter in robustness.ALTERATIONS.items():
-        assert np.isfinite(alter(short, draw())).all(), name
+        assert np.isfinite(alter(short, rng())).all(), name
 
 
 def spectrum(windows: np.ndarray) -> np.ndarray:
-    """An embedding to measure with: the energy in 16 bands, unit length."""
+    """An embedding for the test: the energy in 16 bands, of unit length."""
     power = np.abs(np.fft.rfft(windows, axis=1)[:, 1:]) ** 2
     bands = np.sqrt(power.reshape(len(windows), 16, -1).sum(2))
     return (bands / np.linalg.norm(bands, axis=1, keepdims=True)).astype(np.float32)
 
 
 def test_rank_and_cosine_of_altered_sounds() -> None:
-    """Six noises, each in a band of its own: an embedding by bands must find each again, at any level; 8 kHz must
-    break those whose band is above 4 kHz and not the others."""
+    """Six noises in different bands: an embedding by bands must find each at any level; after resampling to 8 kHz only
+    those below 4 kHz."""
     hz = np.fft.rfftfreq(RATE, 1 / RATE)
     sounds = []
     for low in (200, 1000, 2000, 3000, 5000, 6500):
-        noise = np.fft.rfft(draw(low).standard_normal(RATE))
+        noise = np.fft.rfft(rng(low).standard_normal(RATE))
         noise[(hz < low) | (hz > low + 600)] = 0
         sounds.append(np.fft.irfft(noise).astype(np.float32))
     vectors = spectrum(np.stack([fill_window(one) for one in sounds]))
@@ -140,8 +140,8 @@ def test_rank_and_cosine_of_altered_sounds() -> None:
     assert again == found
 
 
-def test_the_rank_counts_those_that_are_nearer() -> None:
-    """The altered sound lies at item 2 of 3, whatever it is: the original, item 0, comes second."""
+def test_the_rank_counts_nearer_items() -> None:
+    """The altered sound always equals item 2 of 3, so that the original, item 0, has rank 2."""
     vectors = np.array([[0.8, 0.6], [0, 1], [1, 0]], np.float32)
 
     def embed(windows: np.ndarray) -> np.ndarray:

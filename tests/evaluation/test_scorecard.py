@@ -1,4 +1,4 @@
-"""JSON and Markdown hold the same figures, also where some do not exist."""
+"""JSON and Markdown have the same figures, also if some are missing."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def scorecard() -> Scorecard:
     )
 
 
-def test_json_holds_every_field_and_null_for_what_is_not_a_number(scorecard: Scorecard) -> None:
+def test_json_has_every_field_and_null_for_nan(scorecard: Scorecard) -> None:
     read = json.loads(scorecard.to_json())
     assert set(read) - set(DEPRECATED) == set(scorecard.__dataclass_fields__)
     assert read["format_version"] == 2

@@ -14,7 +14,7 @@ from boiler.training.settings import TrainSettings
 
 @pytest.fixture
 def short_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fitting to the folder takes seconds in every run: fewer steps will do here."""
+    """Fewer steps of fitting, which otherwise takes seconds in every run."""
     monkeypatch.setattr(joined_descriptors, "STEPS", 10)
 
 
@@ -43,5 +43,5 @@ def session_settings(
 
 @pytest.fixture
 def settings(session_settings: TrainSettings, tmp_path: Path) -> TrainSettings:
-    """The same, into a folder of the test's own."""
+    """The same settings with a folder for this test."""
     return replace(session_settings, save_path=tmp_path / "run")

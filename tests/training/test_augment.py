@@ -1,4 +1,4 @@
-"""Views have the size asked for, are never below silence, differ from each other, and repeat with the seed."""
+"""Views have the requested size, are never below silence, differ from each other, and are reproducible by seed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def mel(batch: int = 64) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("batch", [2, 3, 64])
-def test_views_have_the_size_asked_for_and_stay_above_silence(batch: int) -> None:
+def test_views_have_the_requested_size_and_are_not_below_silence(batch: int) -> None:
     torch.manual_seed(0)
     altered = augmentation()(mel(batch))
     assert altered.shape == (batch, 1, SETTINGS.n_mels, FRAMES)
@@ -33,7 +33,7 @@ def test_views_have_the_size_asked_for_and_stay_above_silence(batch: int) -> Non
     assert (altered >= math.log10(SETTINGS.floor)).all()
 
 
-def test_two_views_differ_and_the_same_seed_repeats_them() -> None:
+def test_two_views_differ_and_are_reproducible_by_seed() -> None:
     torch.manual_seed(0)
     first, second = augmentation()(mel()), augmentation()(mel())
     torch.manual_seed(0)
@@ -41,7 +41,7 @@ def test_two_views_differ_and_the_same_seed_repeats_them() -> None:
     assert not torch.equal(first, second)
 
 
-def test_a_view_is_still_nearer_to_its_own_sound_than_to_others() -> None:
+def test_a_view_is_nearer_to_its_own_sound_than_to_others() -> None:
     torch.manual_seed(0)
     # each sound a band of its own, far from the next
     sounds = torch.zeros(6, 1, SETTINGS.n_mels, augmentation().input_frames)

@@ -1,4 +1,4 @@
-"""Shares of the time bound, with a clock that the test sets."""
+"""Shares of the time limit, with a mocked clock."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def test_without_a_bound_nothing_is_limited(clock: Clock) -> None:
+def test_without_a_time_limit_nothing_is_limited(clock: Clock) -> None:
     budget = TimeBudget(None)
     clock.now += 5000
     assert budget.elapsed_s() == 5000

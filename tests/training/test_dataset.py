@@ -1,4 +1,4 @@
-"""SegmentDataset are decoded once, read back unchanged, drawn by the seed, and a bad file does no harm."""
+"""`SegmentDataset`: sounds are decoded once and cached, batches are determined by the seed, bad files are skipped."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RATE_HZ = 16_000
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Short, long, silent, twice the same, broken and not a sound; one in a folder of its own."""
+    """Short, long, silent, duplicate and broken sounds, a file that is no sound, and a sound in a subfolder."""
     folder = tmp_path_factory.mktemp("mixed")
     (folder / "deep").mkdir()
     write(folder / "short.wav", tone(440, 0.5, RATE_HZ), RATE_HZ)
@@ -58,7 +58,7 @@ def test_a_long_sound_is_cut_without_a_gap_and_a_short_one_keeps_its_length(soun
     assert sounds.length.tolist() == [WINDOW_SAMPLES] * 3 + [RATE_HZ // 2] * 2
 
 
-def test_samples_are_read_back_up_to_their_level(sounds: SegmentDataset, mixed: Path) -> None:
+def test_samples_are_read_back_up_to_a_gain(sounds: SegmentDataset, mixed: Path) -> None:
     for segment, name, start in ((1, "deep/long.WAV", WINDOW_SAMPLES), (3, "short.wav", 0)):
         original = stream.load(mixed / name)
         original = original[start : start + WINDOW_SAMPLES] / np.abs(original).max()
@@ -94,7 +94,7 @@ def test_a_changed_file_is_decoded_again(tmp_path: Path) -> None:
     assert prepare_dataset(path.parent, tmp_path / "cache").length.tolist() == [RATE_HZ // 4]
 
 
-def test_a_damaged_cache_is_filled_again(tmp_path: Path) -> None:
+def test_a_damaged_cache_is_rebuilt(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     write(folder / "a.wav", tone(440, 0.5, RATE_HZ), RATE_HZ)
@@ -108,7 +108,7 @@ def test_a_damaged_cache_is_filled_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["nothing", "broken", "silent"])
-def test_a_folder_with_nothing_to_learn_from_is_refused(tmp_path: Path, content: str) -> None:
+def test_a_folder_without_usable_sounds_is_refused(tmp_path: Path, content: str) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     if content == "broken":
@@ -120,13 +120,13 @@ def test_a_folder_with_nothing_to_learn_from_is_refused(tmp_path: Path, content:
     assert [path.name for path in tmp_path.iterdir()] == ["in"]  # no cache is left behind
 
 
-def test_one_file_is_one_file_in_the_refusal(tmp_path: Path) -> None:
+def test_the_refusal_uses_the_singular_for_one_file(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"hello")
     with pytest.raises(CorpusError, match=r"of 1 file, 1 cannot be decoded and 0 are silent: a\.wav: "):
         prepare_dataset(tmp_path, tmp_path / "cache")
 
 
-def test_decoding_ends_when_its_time_is_over_and_goes_on_in_the_next_run(tmp_path: Path) -> None:
+def test_decoding_ends_at_its_time_limit_and_is_resumed_by_the_next_run(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     for n in range(4):
@@ -139,7 +139,7 @@ def test_decoding_ends_when_its_time_is_over_and_goes_on_in_the_next_run(tmp_pat
     assert counts == [1, 2, 4]
 
 
-def test_what_is_decoded_when_a_run_is_interrupted_stays_decoded(tmp_path: Path, monkeypatch) -> None:
+def test_decoded_sounds_survive_an_interrupted_run(tmp_path: Path, monkeypatch) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     for n in range(3):
@@ -156,7 +156,7 @@ def test_what_is_decoded_when_a_run_is_interrupted_stays_decoded(tmp_path: Path,
     assert prepare_dataset(folder, tmp_path / "cache", max_s=0.0).n_skipped == 1
 
 
-def test_of_a_very_long_sound_evenly_spread_windows_are_kept(tmp_path: Path, monkeypatch) -> None:
+def test_a_very_long_sound_is_sampled_at_even_intervals(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(dataset, "SEGMENTS_PER_SOUND", 4)
     kept = dataset._EvenSample()
     for n in range(9):
@@ -165,7 +165,7 @@ def test_of_a_very_long_sound_evenly_spread_windows_are_kept(tmp_path: Path, mon
     assert [window[0] for window in kept.windows] == [1, 5, 9]
 
 
-def test_a_split_keeps_whole_sounds_apart_and_repeats(sounds: SegmentDataset) -> None:
+def test_a_split_separates_whole_sounds_and_is_reproducible(sounds: SegmentDataset) -> None:
     many = SegmentDataset(sounds.cache_dir, [(str(n), sounds._paths[0]) for n in range(20)], [], [])
     split, again, other = Split(many, 0.2, 0), Split(many, 0.2, 0), Split(many, 0.2, 1)
     assert len(split.validation) == 4 * 3
@@ -173,7 +173,7 @@ def test_a_split_keeps_whole_sounds_apart_and_repeats(sounds: SegmentDataset) ->
     assert split.validation.tolist() == again.validation.tolist() != other.validation.tolist()
 
 
-def test_of_few_sounds_none_is_held_out(sounds: SegmentDataset) -> None:
+def test_with_few_sounds_none_is_held_out(sounds: SegmentDataset) -> None:
     split = Split(sounds, 0.2, 0)
     assert split.n_held_sounds == 0
     assert split.train.tolist() == split.validation.tolist() == [0, 1, 2, 3, 4]

@@ -1,4 +1,4 @@
-"""What a run says about itself: expected steps, too few of them, unused files, collapsing codebooks."""
+"""The log of a run: expected steps and warnings of too few steps, unused files and collapsing codebooks."""
 
 from __future__ import annotations
 
@@ -45,14 +45,14 @@ def test_metrics_are_means_over_the_passes_and_empty_without_one(network: VQVAE2
     assert metrics.pop() == {}
 
 
-def test_enough_steps_are_announced_without_a_warning(log: TrainLog, capsys: pytest.CaptureFixture[str]) -> None:
+def test_enough_steps_are_logged_without_a_warning(log: TrainLog, capsys: pytest.CaptureFixture[str]) -> None:
     log.expect(2300, last_step=9000, steps_per_pass=40, budget=TimeBudget(20))
     assert "expecting about 2,300 steps in 20 min, 57.5 passes over the folder" in capsys.readouterr().err
     assert log.warnings == []
 
 
 @pytest.mark.parametrize(("n_steps", "steps_per_pass", "minutes"), [(26, 10, 35), (700, 1000, 9)])
-def test_too_few_steps_are_warned_of_with_the_minutes_it_takes(
+def test_too_few_steps_give_a_warning_with_the_minutes_needed(
     log: TrainLog, n_steps: int, steps_per_pass: int, minutes: int
 ) -> None:
     log.expect(n_steps, last_step=9000, steps_per_pass=steps_per_pass, budget=TimeBudget(3))
@@ -62,21 +62,21 @@ def test_too_few_steps_are_warned_of_with_the_minutes_it_takes(
     assert "boiler index" in warning
 
 
-def test_too_few_epochs_are_warned_of_without_a_time_bound(log: TrainLog) -> None:
+def test_without_a_time_limit_too_few_epochs_give_a_warning(log: TrainLog) -> None:
     log.expect(20, last_step=20, steps_per_pass=1, budget=TimeBudget(None))
     assert "Train longer (--epoch)" in log.warnings[0]
 
 
-def test_unused_files_are_named(log: TrainLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unused_files_are_listed(log: TrainLog, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log.report_unused(SegmentDataset(tmp_path, [], [], []))
     assert capsys.readouterr().err == ""
     log.report_unused(SegmentDataset(tmp_path, [], [Failure("a.wav", "empty")], [], n_skipped=1))
-    said = capsys.readouterr().err
-    assert "1 file cannot be used:\n  a.wav: empty\n" in said
-    assert "1 file left out" in said
+    log_text = capsys.readouterr().err
+    assert "1 file cannot be used:\n  a.wav: empty\n" in log_text
+    assert "1 file left out" in log_text
 
 
-def test_a_collapsing_codebook_is_warned_of(log: TrainLog, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_collapsing_codebook_gives_a_warning(log: TrainLog, capsys: pytest.CaptureFixture[str]) -> None:
     log.check_codebooks({"perplexity_top": 1.0, "perplexity_bottom": 15.0})
     assert "WARNING: the top codebook is collapsing" in capsys.readouterr().err
     assert len(log.warnings) == 1

@@ -13,11 +13,11 @@ from boiler.model.vqvae import VQVAE2, NetworkSettings
 from boiler.training.losses import RECONSTRUCTION_WEIGHT, bag_of_codes, compute_losses, nt_xent
 
 
-def test_nt_xent_is_that_of_chance_when_all_are_alike() -> None:
+def test_nt_xent_is_at_chance_level_if_all_views_are_equal() -> None:
     assert nt_xent(normalize(torch.ones(8, 4), dim=1)) == pytest.approx(math.log(7), abs=1e-5)
 
 
-def test_nt_xent_vanishes_when_views_agree_and_sounds_differ() -> None:
+def test_nt_xent_is_near_zero_if_views_agree_and_sounds_differ() -> None:
     apart = torch.eye(16)
     assert nt_xent(torch.cat([apart, apart])) < 0.05
     assert nt_xent(torch.cat([apart, apart.roll(1, 0)])) > 6
@@ -29,7 +29,7 @@ def test_a_bag_has_unit_length_and_is_positive() -> None:
     assert (bag_of_codes(shares) > 0).all()
 
 
-def test_a_code_without_a_cell_gives_a_finite_gradient() -> None:
+def test_an_unused_code_gives_a_finite_gradient() -> None:
     shares = torch.zeros(2, 1, 1, 4)
     shares[..., 0] = 1.0
     shares.requires_grad_()

@@ -1,4 +1,4 @@
-"""Weights are saved before encoders are fitted, and fitting ends early when time is over or a stop is requested."""
+"""Weights are saved before encoders are fitted, and fitting ends early at the time limit or a requested stop."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_epochs_are_counted_from_1(saver_within: Make) -> None:
     assert [saver.epoch(step) for step in (0, 1, 3, 4, 6, 7)] == [1, 1, 1, 2, 2, 3]
 
 
-def test_the_weights_are_on_disk_when_fitting_starts(
+def test_the_weights_are_saved_before_fitting_starts(
     saver_within: Make, state: TrainState, settings: TrainSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[checkpoint.Checkpoint] = []
@@ -101,7 +101,7 @@ def test_the_last_fit_reads_all_windows_and_others_fewer(
     assert n_fitted == [8, 17]
 
 
-def test_a_fit_ends_early_when_time_is_over_or_a_stop_is_requested(
+def test_a_fit_ends_early_at_the_time_limit_or_a_requested_stop(
     saver_within: Make, state: TrainState, n_fitted: list[int], stop: StopSignals
 ) -> None:
     saver = saver_within(TimeBudget(1.0, spent_s=60.0))
@@ -111,7 +111,7 @@ def test_a_fit_ends_early_when_time_is_over_or_a_stop_is_requested(
     assert n_fitted == [4, 4]
 
 
-def test_a_stop_while_fitting_leaves_a_quick_fit(
+def test_a_stop_while_fitting_shortens_the_fit(
     saver_within: Make, state: TrainState, stop: StopSignals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     counts: list[int] = []

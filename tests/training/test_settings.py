@@ -29,12 +29,12 @@ from boiler.training.settings import TrainSettings
     ],
     ids=str,
 )
-def test_bad_settings_are_refused_by_name(settings: TrainSettings, wrong: dict[str, Any]) -> None:
+def test_invalid_settings_are_refused_by_name(settings: TrainSettings, wrong: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match=f"--{next(iter(wrong))}"):
         replace(settings, **wrong)
 
 
-def test_settings_survive_being_saved_as_plain_values(settings: TrainSettings) -> None:
+def test_settings_can_be_saved_as_plain_values(settings: TrainSettings) -> None:
     plain = settings.to_plain()
     assert plain["wav_dir"] == str(settings.wav_dir)
     assert TrainSettings.from_plain(plain) == settings

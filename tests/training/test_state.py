@@ -12,11 +12,11 @@ from boiler.training.settings import TrainSettings
 from boiler.training.state import load_start
 
 
-def test_a_new_run_starts_from_nothing(settings: TrainSettings) -> None:
+def test_a_new_run_has_no_checkpoint(settings: TrainSettings) -> None:
     assert load_start(settings) is None
 
 
-def test_a_folder_that_holds_a_run_is_refused_with_how_to_resume_it(settings: TrainSettings) -> None:
+def test_a_folder_with_a_run_is_refused_with_how_to_resume_it(settings: TrainSettings) -> None:
     settings.save_path.mkdir()
     for n in (1, 2):
         (settings.save_path / f"vqvae_00{n}.pt").touch()

@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from boiler.training.tensorboard import CodebookUsage, RunningMeans, TensorBoardWriter, collapse_warnings
 
 
-def test_running_means_start_again_after_pop() -> None:
+def test_pop_resets_running_means() -> None:
     means = RunningMeans()
     for value in (1.0, 3.0):
         means.add({"loss": torch.tensor(value, requires_grad=True)})

@@ -1,4 +1,4 @@
-"""A resumed run equals the uninterrupted one, every stage leaves a usable checkpoint, and bounds end a run."""
+"""A resumed run equals the uninterrupted one, every stage leaves a usable checkpoint, and limits end a run."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def stop_at(step: int) -> Callable[[TrainState], None]:
 
 
 def equal(one: Any, other: Any) -> bool:
-    """Equal to the bit, recursively."""
+    """Whether both are bit-identical, recursively."""
     if isinstance(one, torch.Tensor):
         return torch.equal(one, other)
     if isinstance(one, dict):
@@ -51,7 +51,7 @@ def equal(one: Any, other: Any) -> bool:
 
 
 def usable(path: Path) -> bool:
-    """Whether the default encoder of a checkpoint embeds."""
+    """Whether the default encoder of a checkpoint can embed a sound."""
     vectors = encoder.create(encoder.DEFAULT, path)(torch.randn(2, 1, 2**17))
     return bool(vectors.isfinite().all())
 
@@ -82,7 +82,7 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
     found = checkpoint.load(result.path)
     for name in ("weights", "optimizer", "learned", "epoch", "step"):
         assert equal(getattr(found, name), getattr(uninterrupted, name)), name
-    # Training metrics are means over what this sitting did, validation metrics are of the end.
+    # Training metrics are means over the steps of this run only, validation metrics are of the final state.
     validation = [name for name in uninterrupted.metrics if name.startswith("validation_")]
     assert [found.metrics[name] for name in validation] == [uninterrupted.metrics[name] for name in validation] != []
 
@@ -109,11 +109,11 @@ def test_a_checkpoint_holds_settings_and_metrics(
     assert 1 <= uninterrupted.metrics["perplexity_top"] <= 8
 
 
-def test_another_seed_gives_another_run(settings: TrainSettings, uninterrupted: checkpoint.Checkpoint) -> None:
+def test_another_seed_gives_another_result(settings: TrainSettings, uninterrupted: checkpoint.Checkpoint) -> None:
     assert not equal(checkpoint.load(train(replace(settings, seed=1)).path).weights, uninterrupted.weights)
 
 
-def test_weights_from_elsewhere_start_a_new_run(
+def test_a_new_run_can_start_from_given_weights(
     settings: TrainSettings, uninterrupted: checkpoint.Checkpoint, uninterrupted_path: Path
 ) -> None:
     steps: list[int] = []
@@ -130,7 +130,7 @@ def test_a_folder_with_a_run_is_not_overwritten(session_settings: TrainSettings,
         train(session_settings)
 
 
-def test_the_learning_rate_warms_up_and_falls_to_the_end_of_the_run() -> None:
+def test_the_learning_rate_warms_up_and_decays_until_the_end() -> None:
     after_warm_up = trainer.WARM_UP_STEPS
     assert learning_rate(1.0, 0, 0.0) == pytest.approx(1 / after_warm_up)
     assert learning_rate(1.0, after_warm_up, 0.0) == pytest.approx(1.0)
@@ -211,8 +211,8 @@ def test_weights_are_saved_before_encoders_are_fitted_to_them(
     assert equal(found.learned, uninterrupted.learned)
 
 
-def test_the_time_bound_counts_every_stage(settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a clock on which 20 s are over at the start, and a step takes 10 s."""
+def test_the_time_limit_includes_every_stage(settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a mocked clock: 20 s have passed at the start, and a step takes 10 s."""
     now = [1000.0]
     monkeypatch.setattr(budget, "time", SimpleNamespace(monotonic=lambda: now[0]))
 
@@ -228,8 +228,8 @@ def test_the_time_bound_counts_every_stage(settings: TrainSettings, monkeypatch:
     assert found.elapsed_s == 20 + 10 * result.step
 
 
-def test_fits_end_early_when_time_is_over(settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a minute spent already, only as few windows as allowed are read."""
+def test_fits_end_early_at_the_time_limit(settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a minute spent already, only the minimum number of windows is read."""
     monkeypatch.setattr(saving, "MIN_FIT_WINDOWS", 2)
     monkeypatch.setattr(trainer.WindowBatches, "batch_size", 2)
     n_windows: list[int] = []
@@ -243,7 +243,7 @@ def test_fits_end_early_when_time_is_over(settings: TrainSettings, monkeypatch: 
     assert n_windows == [2]
 
 
-def test_a_folder_of_one_short_sound_is_refused_and_two_will_do(
+def test_one_short_sound_is_refused_and_two_are_enough(
     settings: TrainSettings, labelled_folder: Path, tmp_path: Path
 ) -> None:
     few = replace(settings, wav_dir=tmp_path / "few", epoch=1)

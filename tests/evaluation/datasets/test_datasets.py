@@ -1,4 +1,4 @@
-"""Every layout is read from a miniature copy in the layout of its authors."""
+"""Every data set is read from a miniature copy with the layout of its authors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write(path: Path, *lines: str) -> None:
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
-# Each makes a miniature below `root`, and says what is to be read from it.
+# Each function writes a miniature data set below `root` and returns the expected entries.
 
 
 def esc50(root: Path) -> dict[str, DatasetEntry]:
@@ -231,7 +231,7 @@ def test_labels_folds_and_groups_are_read(name: str, make: Maker, tmp_path: Path
 
 
 @EVERY
-def test_every_entry_is_a_file_and_keeps_to_the_contract(name: str, make: Maker, tmp_path: Path) -> None:
+def test_every_entry_is_a_file_and_follows_the_contract(name: str, make: Maker, tmp_path: Path) -> None:
     make(tmp_path)
     layout = datasets.get_layout(name)
     for entry in layout.entries(tmp_path):
@@ -241,24 +241,24 @@ def test_every_entry_is_a_file_and_keeps_to_the_contract(name: str, make: Maker,
 
 
 @EVERY
-def test_what_a_name_alone_tells_agrees_with_the_folder(name: str, make: Maker, tmp_path: Path) -> None:
+def test_entries_from_ids_agree_with_those_from_the_folder(name: str, make: Maker, tmp_path: Path) -> None:
     expected = make(tmp_path)
     layout = datasets.get_layout(name)
     for id, entry in expected.items():
-        told = layout.from_id(id)
-        if told is not None:
-            assert (told.labels, told.groups) == (entry.labels, entry.groups)
-            assert told.fold in ("", entry.fold)
+        entry = layout.from_id(id)
+        if entry is not None:
+            assert (entry.labels, entry.groups) == (entry.labels, entry.groups)
+            assert entry.fold in ("", entry.fold)
 
 
 @pytest.mark.parametrize("name", sorted(datasets.LAYOUTS))
-def test_missing_data_says_what_is_missing_and_where_to_get_it(name: str, tmp_path: Path) -> None:
+def test_missing_data_is_refused_with_what_is_missing_and_where_to_get_it(name: str, tmp_path: Path) -> None:
     layout = datasets.get_layout(name)
     for root in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(CorpusError) as caught:
             list(layout.entries(root))
-        for told in (str(root), layout.title, layout.source, layout.description, "--dataset_dir"):
-            assert told in str(caught.value)
+        for entry in (str(root), layout.title, layout.source, layout.description, "--dataset_dir"):
+            assert entry in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -308,30 +308,30 @@ def test_match_entries_from_a_folder_below_the_root(tmp_path: Path) -> None:
     assert datasets.match_entries("esc50", ids, tmp_path, below="audio") == list(expected.values())
     assert datasets.match_entries("esc50", ids, tmp_path) == list(
         expected.values()
-    )  # by the file's name, which is the only one
+    )  # by the file name, which is unique
 
 
-def test_match_entries_does_not_guess_between_two_sounds_of_one_name(tmp_path: Path) -> None:
+def test_match_entries_does_not_guess_between_two_files_of_the_same_name(tmp_path: Path) -> None:
     speech_commands(tmp_path)
     found = datasets.match_entries("speech_commands", ["x/00176480_nohash_0.wav", "x/004ae714_nohash_1.wav"], tmp_path)
     assert found[0] is None
     assert found[1] is not None
 
 
-def test_names_that_tell_all_need_no_folder() -> None:
+def test_data_sets_with_labels_in_file_names_need_no_folder() -> None:
     found = datasets.match_entries("fsdd", ["7_theo_13.wav", "readme.wav"], None)
     assert found == [DatasetEntry("7_theo_13.wav", ("7",), "train", {"speaker": "theo"}), None]
     with pytest.raises(CorpusError, match="it is not on this machine"):
         datasets.match_entries("urbansound8k", ["audio/fold5/100032-3-0-0.wav"], None)
 
 
-def test_another_collection_is_refused(tmp_path: Path) -> None:
+def test_a_folder_of_another_data_set_is_refused(tmp_path: Path) -> None:
     urbansound8k(tmp_path)
     with pytest.raises(CorpusError, match="is this the right data set"):
         datasets.match_entries("urbansound8k", ["kick.wav"], tmp_path)
 
 
-def test_a_table_without_its_columns_or_cut_short_is_refused(tmp_path: Path) -> None:
+def test_a_table_with_missing_columns_or_truncated_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "metadata" / "UrbanSound8K.csv", "slice_file_name,fold", "a.wav,1")
     with pytest.raises(CorpusError, match="lacks the columns fsID, class"):
         list(datasets.get_layout("urbansound8k").entries(tmp_path))
@@ -355,7 +355,7 @@ def test_a_damaged_json_is_refused(name: str, file: str, text: str, tmp_path: Pa
         list(datasets.get_layout(name).entries(tmp_path))
 
 
-def test_one_folder_of_nsynth_is_enough(tmp_path: Path) -> None:
+def test_a_single_folder_of_nsynth_is_enough(tmp_path: Path) -> None:
     expected = nsynth(tmp_path)
     (entry,) = datasets.get_layout("nsynth").entries(tmp_path / "nsynth-test")
     assert entry.id == "audio/bass_electronic_018-022-100.wav"
@@ -375,7 +375,7 @@ def test_names_are_compared_as_nfc(tmp_path: Path) -> None:
     assert entry.labels == (unicodedata.normalize("NFC", "bébé"),)
 
 
-def test_the_real_collections(test_data: Path) -> None:
+def test_real_data_sets(test_data: Path) -> None:
     esc = list(datasets.get_layout("esc10").entries(test_data / "esc10"))
     assert set(Counter(entry.labels for entry in esc).values()) == {40}
     assert Counter(entry.fold for entry in esc) == dict.fromkeys("12345", 80)
