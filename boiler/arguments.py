@@ -101,7 +101,8 @@ def command(
     stderr, 130 for Ctrl-C."""
     parser = Parser(prog=prog, description=description)
     add_arguments(parser)
-    return guarded(run, parser.parse_args(argv))
+    # Intermixed: `boiler index DIR --pt_path CKPT ENCODER` is as good as with the words together.
+    return guarded(run, parser.parse_intermixed_args(argv))
 
 
 def guarded(run: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:

@@ -10,7 +10,8 @@
     ├── CheckpointError       not a checkpoint or encoder of boiler, or of another version
     ├── ModelDirError         a model directory cannot be used: nothing published, or of another version or encoder
     │   └── DamagedIndexError  a published index lacks a file, or its bytes are not those that were published
-    ├── CatalogError          the catalog is locked or damaged, or too many files are gone
+    ├── CatalogError          the catalog is locked, or too many files are gone
+    │   └── DamagedCatalogError  the catalog is damaged or missing: it can be rebuilt from the index
     ├── CorpusError           a folder of sounds or a data set is missing, empty or laid out otherwise
     ├── QueryError            an invalid query: wrong length, NaN, k out of range
     │   ├── UnknownItemError  no such item in this index
@@ -104,6 +105,12 @@ class CatalogError(BoilerError):
     """The catalog is locked, damaged or of another version, or too many files are gone."""
 
     slug = "catalog-error"
+
+
+class DamagedCatalogError(CatalogError):
+    """The catalog is damaged, or missing beside an index."""
+
+    slug = "damaged-catalog"
 
 
 class CorpusError(BoilerError):

@@ -5,6 +5,7 @@
     $ boiler index ~/sounds MFCCStats --dry_run
     $ boiler index exp/sounds --engine hnsw --engine_option width=64
     $ boiler index exp/sounds --rollback
+    $ boiler index exp/sounds --repair
 
 Run it again whenever the folder has changed. A run that was stopped or killed continues where it stopped. Files that
 cannot be decoded are listed at the end with the reason and make the exit code 1; all others are indexed.
@@ -22,10 +23,11 @@ from pathlib import Path
 from typing import Any
 
 from boiler import arguments, encoder
-from boiler.catalog.catalog import CATALOG_FILE
+from boiler.catalog.catalog import CATALOG_FILE, Catalog, has_catalog
 from boiler.engine import ENGINES, selection
 from boiler.errors import CorpusError
 from boiler.indexing.pipeline import IndexSettings, index, plan
+from boiler.indexing.repair import repair
 from boiler.indexing.report import Report, plan_lines
 from boiler.store import generation
 
@@ -117,6 +119,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--undo_rollback", action="store_true", help="go back to the index that --rollback left, until the next run"
     )
     parser.add_argument(
+        "--repair",
+        action="store_true",
+        help="rebuild a damaged catalog from the newest whole index, without embedding, then update the index",
+    )
+    parser.add_argument(
         "--engine",
         metavar="NAME",
         help=f"the search engine that answers: {', '.join(ENGINES)}, module:Class, or {selection.AUTO}, which chooses"
@@ -139,8 +146,13 @@ def run(args: argparse.Namespace) -> int:
         print(f"{back.name} is current again: {back.header.n_items} sounds, {back.header.n_rows} windows")
         return 0
     model_dir = args.model_dir
-    if model_dir in (None, folder) and (folder / CATALOG_FILE).is_file():
+    if args.repair:
+        print(repair(model_dir or folder))
+    if model_dir in (None, folder) and _is_model_dir(folder):
         model_dir, folder = folder, _folder_of(folder)
+    if args.repair and not folder.is_dir():
+        print(f"{folder} is not here: run boiler index again where it is, to bring the index up to date")
+        return 0
     settings = IndexSettings(
         wav_dir=folder,
         encoder=name,
@@ -212,10 +224,22 @@ def _names_encoder(word: str) -> bool:
     return word in encoder.TABLE or word in encoder.RENAMED or ":" in word
 
 
+def _is_model_dir(folder: Path) -> bool:
+    return (folder / CATALOG_FILE).is_file() or bool(generation.names(folder))
+
+
 def _folder_of(model_dir: Path) -> Path:
     """The folder that was indexed into a model directory."""
-    with generation.open(model_dir).items() as database:
-        return Path(database.meta()["wav_dir"])
+    if has_catalog(model_dir):
+        with Catalog(model_dir / CATALOG_FILE) as catalog:
+            folder = catalog.get("wav_dir")
+        if folder is not None:  # absent in catalogs of earlier versions
+            return Path(folder)
+    with generation.open_last_good(model_dir).items() as database:
+        folder = database.meta().get("wav_dir")
+    if folder is None:
+        raise CorpusError(f"{model_dir} does not say which folder it was made of: give it with --wav_dir")
+    return Path(folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

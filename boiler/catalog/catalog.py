@@ -34,6 +34,14 @@ from boiler.catalog.embed_queue import EmbedQueue
 from boiler.catalog.items import FIELDS, Failure, Item, item_reader
 
 CATALOG_FILE = "catalogue.sqlite"
+TRIES_AGAIN = "; the next run tries again"
+"""The end of the reason of a failure that may pass."""
+
+
+def has_catalog(model_dir: Path) -> bool:
+    """Whether a model directory has a catalog, of which at least one byte is left."""
+    path = model_dir / CATALOG_FILE
+    return path.is_file() and path.stat().st_size > 0
 
 
 class Catalog(CatalogDatabase):
@@ -93,9 +101,8 @@ class Catalog(CatalogDatabase):
 
     def failures(self) -> list[Failure]:
         """Every file that could not be embedded, and why, in the order of ids."""
-        again = "; the next run tries again"
         return [
-            Failure(id, reason + again if tries_left else reason, sha256)
+            Failure(id, reason + TRIES_AGAIN if tries_left else reason, sha256)
             for id, reason, sha256, tries_left in self.db.execute(
                 "SELECT id, COALESCE(problem, reason), COALESCE(sha256, ''), tries_left"
                 " FROM files LEFT JOIN contents USING (sha256)"

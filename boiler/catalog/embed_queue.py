@@ -86,8 +86,11 @@ class EmbedQueue:
     def add_windows(self, windows: Iterable[tuple[int, float, float, Float32Array]]) -> None:
         """Store windows: (number from `begin`, start_s, end_s, vector [D])."""
         self._db.executemany(
-            "INSERT OR REPLACE INTO windows VALUES (?, ?, ?, ?)",
-            ((c, start_s, end_s, vector.astype("<f4").tobytes()) for c, start_s, end_s, vector in windows),
+            "INSERT OR REPLACE INTO windows VALUES (?1, ?2, ?3, ?4, window_checksum(?1, ?2, ?3, ?4))",
+            (
+                (c, float(start_s), float(end_s), vector.astype("<f4").tobytes())
+                for c, start_s, end_s, vector in windows
+            ),
         )
 
     def finish(self, n: int, c: int, sha256: str, size_bytes: int, probe: Probe) -> None:

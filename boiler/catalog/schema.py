@@ -2,10 +2,14 @@
 
 `connect` returns a connection in WAL mode with the tables of `VERSION`. `boiler.catalog.catalog` describes them.
 The view `heard` lists the files that were embedded completely, `pending` those that are not.
+
+SQLite does not notice a flipped bit inside a value, so every row that matters carries a checksum of its values, kept by
+triggers that exist in connections made here, and `meta` one of the schema itself. `find_damage` compares them.
 """
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 import uuid
@@ -13,17 +17,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import xxhash
+
 from boiler.errors import CatalogError
 
-VERSION = 2
+VERSION = 3
 _BUSY_TIMEOUT_S = 5.0  # as SQLite waits for other locks
 
 _TABLES = """
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE meta (
+    key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
 CREATE TABLE files (
     n INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, file BLOB,
     size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, sha256 TEXT,
-    label TEXT, metadata TEXT NOT NULL DEFAULT '{}', problem TEXT, seen TEXT NOT NULL
+    label TEXT, metadata TEXT NOT NULL DEFAULT '{}', problem TEXT, seen TEXT NOT NULL,
+    checksum INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX files_sha256 ON files (sha256);
 CREATE INDEX files_size ON files (size_bytes);
@@ -33,11 +42,13 @@ CREATE TABLE contents (
     format TEXT NOT NULL DEFAULT '',
     size_bytes INTEGER,
     n INTEGER UNIQUE,  -- the file whose bytes are not decoded to their end yet; then sha256 is NULL
-    tries_left INTEGER NOT NULL DEFAULT 0  -- more than 0 where time or memory ran out
+    tries_left INTEGER NOT NULL DEFAULT 0,  -- more than 0 where time or memory ran out
+    checksum INTEGER NOT NULL DEFAULT 0
 );
 CREATE INDEX contents_size ON contents (size_bytes);
 CREATE TABLE windows (
-    c INTEGER NOT NULL, start_s REAL NOT NULL, end_s REAL NOT NULL, vector BLOB NOT NULL, PRIMARY KEY (c, start_s)
+    c INTEGER NOT NULL, start_s REAL NOT NULL, end_s REAL NOT NULL, vector BLOB NOT NULL,
+    checksum INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (c, start_s)
 ) WITHOUT ROWID;
 CREATE VIEW heard AS
     SELECT files.n, id, label, duration_s, sample_rate_hz, channels, format, files.size_bytes, mtime_ns, files.sha256,
@@ -59,8 +70,35 @@ ALTER TABLE contents ADD COLUMN tries_left INTEGER NOT NULL DEFAULT 0;
 UPDATE contents SET tries_left = 1
     WHERE reason LIKE 'decoding it takes more %' OR reason LIKE 'its decoder was killed%';
 """
+_CHECKSUMMED = {
+    "meta": ("key", "value"),
+    "files": ("n", "id", "file", "size_bytes", "mtime_ns", "sha256", "label", "metadata", "problem", "seen"),
+    "contents": (
+        *("c", "sha256", "reason", "duration_s", "sample_rate_hz", "channels", "format", "size_bytes", "n"),
+        "tries_left",
+    ),
+    "windows": ("c", "start_s", "end_s", "vector"),
+}
+"""The columns whose values a row's checksum covers, the key first. Rows of `windows` are written with theirs."""
+
+_SCHEMA_KEY = "schema_checksum"
+
+
+def _function(table: str) -> str:
+    return "window_checksum" if table == "windows" else "row_checksum"
+
+
+# Version 2 had no checksums: they are computed from what is there.
+_TO_VERSION_3 = "".join(
+    f"ALTER TABLE {table} ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;\n" for table in _CHECKSUMMED
+)
+_ADD_CHECKSUMS = "".join(
+    f"UPDATE {table} SET checksum = {_function(table)}({', '.join(columns)});\n"  # noqa: S608  # ours
+    for table, columns in _CHECKSUMMED.items()
+)
+
 # Version of a file -> scripts that migrate it to the next one.
-_MIGRATIONS = {1: (_TO_VERSION_2, _PENDING)}
+_MIGRATIONS = {1: (_TO_VERSION_2, _PENDING), 2: (_TO_VERSION_3, _ADD_CHECKSUMS)}
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -69,6 +107,7 @@ def connect(path: Path) -> sqlite3.Connection:
     Raises: CatalogError: it was written by a newer boiler. sqlite3.Error: it cannot be opened or written.
     """
     db = sqlite3.connect(path, isolation_level=None)
+    _add_functions(db)
     try:
         _set_wal_mode(db)
         # FULL: a committed transaction survives a power cut.
@@ -76,10 +115,28 @@ def connect(path: Path) -> sqlite3.Connection:
         if _version(db, path) != VERSION:
             with transaction(db):
                 _migrate(db, path)
+        _run(db, _triggers())
     except BaseException:
         db.close()
         raise
     return db
+
+
+def connect_read_only(path: Path) -> sqlite3.Connection:
+    """Open the catalog at `path` for `find_damage`, beside an indexer that may be writing.
+
+    Raises: sqlite3.Error: it cannot be opened.
+    """
+    # On a disk that cannot be written SQLite needs to know that nobody writes, unless there is a log.
+    mode = "ro" if os.access(path.parent, os.W_OK) or Path(f"{path}-wal").exists() else "ro&immutable=1"
+    db = sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, isolation_level=None)
+    _add_functions(db)
+    return db
+
+
+def _add_functions(db: sqlite3.Connection) -> None:
+    db.create_function("row_checksum", -1, row_checksum, deterministic=True)
+    db.create_function("window_checksum", 4, window_checksum, deterministic=True)
 
 
 @contextmanager
@@ -115,12 +172,68 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
         _run(db, _TABLES)
         _run(db, _PENDING)
         # Distinguishes revision 7 of this catalog from revision 7 of one that was deleted and created again.
-        db.execute("INSERT INTO meta VALUES ('birth', ?)", (uuid.uuid4().hex,))
+        db.execute("INSERT INTO meta (key, value) VALUES ('birth', ?)", (uuid.uuid4().hex,))
         version = VERSION
     for step in range(version, VERSION):
         for script in _MIGRATIONS[step]:
             _run(db, script)
+    db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (_SCHEMA_KEY, _schema_checksum(db)))
+    _run(db, _ADD_CHECKSUMS)
     db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def row_checksum(*values: int | float | str | bytes | None) -> int:
+    """The XXH3 checksum of the values of a row, as the signed 64 bits of an SQLite integer."""
+    # `ascii` is the fastest unambiguous form, and the same in every version of Python, which `repr` of text is not.
+    return xxhash.xxh3_64_intdigest(ascii(values).encode()) - 2**63
+
+
+def window_checksum(c: int, start_s: float, end_s: float, vector: bytes) -> int:
+    """The same of a row of `windows`."""
+    return xxhash.xxh3_64_intdigest(ascii((c, start_s, end_s)).encode() + vector) - 2**63
+
+
+def _triggers() -> str:
+    """Triggers that keep the checksums. Temporary: they need a function that only connections made here have."""
+    script = ""
+    for table, columns in _CHECKSUMMED.items():
+        if table != "windows":
+            key, values = columns[0], ", ".join(columns)
+            for event in ("INSERT", f"UPDATE OF {values}"):
+                script += (
+                    f"CREATE TEMP TRIGGER {table}_{event[:6].lower()} AFTER {event} ON main.{table} BEGIN\n"
+                    f"UPDATE {table} SET checksum = row_checksum({values}) WHERE {key} = NEW.{key};\nEND;\n"
+                )
+    return script
+
+
+def _schema_checksum(db: sqlite3.Connection) -> str:
+    rows = db.execute("SELECT type, name, tbl_name, sql FROM main.sqlite_master ORDER BY type, name").fetchall()
+    return str(row_checksum(*(value for row in rows for value in row)))
+
+
+def find_damage(db: sqlite3.Connection) -> str | None:
+    """What is damaged in the catalog, by SQLite's own checks and the checksums of all rows; None if it is whole.
+
+    Raises: sqlite3.Error: so damaged that it cannot be read.
+    """
+    if _version(db, Path("the catalog")) < VERSION:  # no checksums yet
+        (found,) = db.execute("PRAGMA integrity_check").fetchone()
+        return None if found == "ok" else str(found).splitlines()[-1]
+    for pragma in ("quick_check", "integrity_check(files)", "integrity_check(contents)"):
+        (found,) = db.execute(f"PRAGMA {pragma}").fetchone()
+        if found != "ok":
+            return str(found).splitlines()[-1]
+    stored = db.execute("SELECT value FROM meta WHERE key = ?", (_SCHEMA_KEY,)).fetchone()
+    if stored != (_schema_checksum(db),):
+        return "its schema has changed"
+    for table, columns in _CHECKSUMMED.items():
+        (wrong,) = db.execute(
+            f"SELECT COUNT(*) FROM {table} WHERE checksum IS NOT {_function(table)}({', '.join(columns)})"  # noqa: S608  # ours
+        ).fetchone()
+        if wrong:
+            return f"{wrong} rows of {table} have changed"
+    return None
 
 
 def _version(db: sqlite3.Connection, path: Path) -> int:

@@ -5,10 +5,11 @@
     $ boiler status exp/sounds --near
     $ boiler status exp/sounds --json
 
-`--check` compares every byte of the index with the hashes made at publication. If the current index is damaged, the
-numbers are those of the newest undamaged one, and the exit code is 1, with `--check` 2. Duplicates are listed, not
-merged: files of the same bytes, and near-duplicates, which sound the same and have about the same duration. In a large
-collection near-duplicates are searched only with `--near`.
+`--check` compares every byte of the index with the hashes made at publication, and checks the catalog. If the current
+index is damaged, the numbers are those of the newest undamaged one, and the exit code is 1, with `--check` 2.
+
+Duplicates are listed, not merged: files of the same bytes, and near-duplicates, which sound the same and have about the
+same duration. In a large collection near-duplicates are searched only with `--near`.
 """
 
 from __future__ import annotations
@@ -22,9 +23,13 @@ from pathlib import Path
 
 import boiler.engine
 from boiler import arguments
+from boiler.catalog.catalog import CATALOG_FILE
+from boiler.catalog.database import check_catalog
+from boiler.errors import CatalogError, ModelDirError
 from boiler.search import duplicates
 from boiler.search.snapshot import Snapshot
 from boiler.search.statistics import collection_statistics
+from boiler.store import generation
 from boiler.store.generation import Generation, current_name
 
 NEAR_UP_TO_ITEMS = 30_000  # takes some seconds: the neighbours of every item are searched
@@ -124,6 +129,21 @@ def status(model_dir: Path, *, check: bool = False, near: bool = False) -> Statu
     )
 
 
+def other_damage(model_dir: Path) -> Iterator[str]:
+    """What is damaged beside the current generation, a sentence each: the other stored ones, and the catalog."""
+    for name in generation.names(model_dir):
+        if name != current_name(model_dir):
+            try:
+                generation.check(model_dir, name)
+            except ModelDirError as error:
+                yield f"boiler: not the current index: {error}"
+    if (catalog := model_dir / CATALOG_FILE).is_file():
+        try:
+            check_catalog(catalog)
+        except CatalogError as error:
+            yield f"boiler: {error}"
+
+
 def near_duplicates(opened: Generation) -> list[tuple[str, str, float]]:
     """Pairs of near-duplicates (`boiler.search.duplicates`) with different bytes, nearest first."""
     snapshot = Snapshot(opened)
@@ -152,8 +172,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     found = status(args.model_dir, check=args.check, near=args.near)
+    damage = list(other_damage(args.model_dir)) if args.check else []
+    print(*damage, sep="\n", end="\n" if damage else "", file=sys.stderr)
     print(json.dumps(asdict(found), indent=2, ensure_ascii=False) if args.json else "\n".join(found.lines()))
-    return 0 if found.generation == current_name(args.model_dir) else 1
+    return 1 if damage or found.generation != current_name(args.model_dir) else 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:

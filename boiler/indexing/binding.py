@@ -10,6 +10,7 @@ import collections
 import itertools
 import json
 import random
+import shlex
 import shutil
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing
@@ -72,7 +73,7 @@ def bind_catalog(catalog: Catalog, binding: Binding, *, force: bool) -> None:
     Raises: ModelDirError: it has another binding, and `force` (which embeds everything again) is not given.
     """
     before = read_binding(catalog)
-    if before == binding:
+    if before == binding and not (force and _encoder_is_lost(catalog)):
         return
     if before is not None:
         if not force:
@@ -83,6 +84,13 @@ def bind_catalog(catalog: Catalog, binding: Binding, *, force: bool) -> None:
         catalog.queue.clear()
         unbind_encoder(catalog)
     catalog.put(binding=json.dumps(asdict(binding)))
+
+
+def _encoder_is_lost(catalog: Catalog) -> bool:
+    try:
+        return catalog.get("encoder_sha256") is not None and not restore_encoder(catalog)
+    except ModelDirError:
+        return True
 
 
 class FitSample:
@@ -158,21 +166,13 @@ def bind_encoder(
 
     Raises: ModelDirError: it is missing or damaged, and there are vectors made with it.
     """
+    if catalog.get("encoder_sha256") is not None:
+        try:
+            return restore_encoder(catalog)
+        except ModelDirError:
+            if catalog.n_rows():
+                raise
     path = catalog.path.parent / ENCODER_FILE
-    saved_sha256 = catalog.get("encoder_sha256")
-    if path.is_file() and saved_sha256 == files.sha256_of(path):
-        return path
-    if saved_sha256 is not None:  # every published generation has a copy
-        for published in catalog.path.parent.glob("versions/*/encoder.pt"):
-            if files.sha256_of(published) == saved_sha256:
-                with files.replacing(path) as aside:
-                    shutil.copyfile(published, aside)
-                return path
-    if saved_sha256 is not None and catalog.n_rows():
-        raise ModelDirError(
-            f"{path} is missing or damaged, and the vectors here were made with it: restore it (sha256 {saved_sha256}),"
-            " or give --force to embed everything again"
-        )
     created = encoder.create(name, pt_path, **(options or {}))
     if isinstance(created, encoder.Fitted) and sample.n_files >= FIT_FILES_AT_LEAST and sample.has_sound():
         created.fit(sample)
@@ -193,6 +193,27 @@ def bind_encoder(
         )
     catalog.put(encoder_sha256=files.sha256_of(path), dim=str(created.dim))
     return path
+
+
+def restore_encoder(catalog: Catalog) -> Path:
+    """The path of the saved encoder, restored from a published generation, which has a copy of its own, if it is
+    missing or damaged.
+
+    Raises: ModelDirError: all copies are damaged.
+    """
+    path, saved_sha256 = catalog.path.parent / ENCODER_FILE, catalog.get("encoder_sha256")
+    if path.is_file() and saved_sha256 == files.sha256_of(path):
+        return path
+    for published in catalog.path.parent.glob("versions/*/encoder.pt"):
+        if files.sha256_of(published) == saved_sha256:
+            with files.replacing(path) as aside:
+                shutil.copyfile(published, aside)
+            return path
+    raise ModelDirError(
+        f"{path} is missing or damaged, and the vectors here were made with it: restore it (sha256 {saved_sha256}),"
+        f" or embed everything again with boiler index {shlex.quote(str(path.parent))} --force, and --pt_path if it was"
+        " made of a checkpoint"
+    )
 
 
 def unbind_encoder(catalog: Catalog) -> None:

@@ -30,23 +30,25 @@ from boiler.audio import stream
 from boiler.audio.decoder_pool import Decoders
 from boiler.audio.windows import Which, WindowSpec
 from boiler.catalog import diff, metadata, scan
-from boiler.catalog.catalog import CATALOG_FILE, Catalog
+from boiler.catalog.catalog import CATALOG_FILE, Catalog, has_catalog
+from boiler.catalog.database import remedy
 from boiler.catalog.diff import Changes
 from boiler.catalog.items import Failure, folder_of
 from boiler.encoder.runtime import EncoderRuntime
 from boiler.engine import selection
 from boiler.engine.selection import EngineChoice
-from boiler.errors import CatalogError, CorpusError, ModelDirError, UnknownNameError
+from boiler.errors import CatalogError, CorpusError, DamagedCatalogError, EngineError, ModelDirError, UnknownNameError
 from boiler.indexing.binding import (
-    ENCODER_FILE,
     Binding,
     FitSample,
     bind_catalog,
     bind_encoder,
     read_binding,
+    restore_encoder,
     unbind_encoder,
 )
 from boiler.indexing.embed import EmbedRun, EmbedTally, file_hashes
+from boiler.indexing.repair import META_KEY, catalog_settings
 from boiler.indexing.report import Report
 from boiler.model.device import resolve_device
 from boiler.progress import meter
@@ -118,6 +120,7 @@ def index(settings: IndexSettings) -> Report:
     model_dir, settings = _with_model_dir(settings)
     _check_before_writing(model_dir, settings)
     with generation.lock_for_writing(model_dir), Catalog(model_dir / CATALOG_FILE) as catalog:
+        catalog.check()
         settings = _with_defaults(settings, _LastRun.read(catalog))
         run = catalog.begin_run(_now())
         spec = _bind(catalog, settings)
@@ -153,13 +156,13 @@ def index(settings: IndexSettings) -> Report:
 def plan(settings: IndexSettings) -> Changes:
     """What `index` would do; nothing is written."""
     model_dir, settings = _with_model_dir(settings)
-    path = model_dir / CATALOG_FILE
-    if not path.is_file():
+    _refuse_lost_catalog(model_dir, settings)
+    if not has_catalog(model_dir):
         ids = sorted(found.id for found in _scan(_with_defaults(settings, _LastRun()), scan.Unreadable()))
         if not ids:
             raise _no_sounds(settings)
         return Changes(new=ids)
-    with files.lock_for_writing(model_dir), Catalog(path) as catalog:
+    with files.lock_for_writing(model_dir), Catalog(model_dir / CATALOG_FILE) as catalog:
         return _compare(catalog, _with_defaults(settings, _LastRun.read(catalog)))[0]
 
 
@@ -172,7 +175,7 @@ def _with_model_dir(settings: IndexSettings) -> tuple[Path, IndexSettings]:
     if not settings.wav_dir.is_dir():
         raise CorpusError(f"{settings.wav_dir} is not a folder: give the folder with the sounds")
     name = settings.encoder
-    if name is None and settings.model_dir is not None and (settings.model_dir / CATALOG_FILE).is_file():
+    if name is None and settings.model_dir is not None and has_catalog(settings.model_dir):
         with Catalog(settings.model_dir / CATALOG_FILE) as catalog:
             bound = read_binding(catalog)
         name = bound.encoder if bound else None
@@ -190,7 +193,7 @@ def _with_model_dir(settings: IndexSettings) -> tuple[Path, IndexSettings]:
 def _default_model_dir(parent: Path, name: str) -> Path:
     """A folder named after the encoder, or after its old name where that index exists already."""
     for old in (old for old, new in encoder.RENAMED.items() if new == name):
-        if (parent / old / CATALOG_FILE).is_file():
+        if has_catalog(parent / old):
             return parent / old
     return parent / encoder.short_name(name)
 
@@ -198,13 +201,23 @@ def _default_model_dir(parent: Path, name: str) -> Path:
 def _check_before_writing(model_dir: Path, settings: IndexSettings) -> None:
     """Raise errors that can be detected beforehand, so that no empty model directory is left behind."""
     resolve_device(settings.device)
-    if (model_dir / CATALOG_FILE).is_file():
+    _refuse_lost_catalog(model_dir, settings)
+    if has_catalog(model_dir):
         return
     settings = _with_defaults(settings, _LastRun())
     if settings.pt_path is not None or encoder.find_encoder(str(settings.encoder)).needs_checkpoint:
         encoder.create(str(settings.encoder), settings.pt_path, **(settings.encoder_options or {}))
     if next(_scan(settings, scan.Unreadable()), None) is None:
         raise _no_sounds(settings)
+
+
+def _refuse_lost_catalog(model_dir: Path, settings: IndexSettings) -> None:
+    """Raises: DamagedCatalogError: there is an index, but not the catalog it was made of."""
+    if not settings.force and not has_catalog(model_dir) and generation.names(model_dir):
+        raise DamagedCatalogError(
+            f"{model_dir / CATALOG_FILE} is missing or empty, though there is an index: {remedy(model_dir)}; --force"
+            " embeds everything again"
+        )
 
 
 def _scan(settings: IndexSettings, unreadable: scan.Unreadable) -> Iterator[scan.FoundFile]:
@@ -292,7 +305,9 @@ def _bind(catalog: Catalog, settings: IndexSettings) -> WindowSpec:
         ),
         force=settings.force,
     )
-    catalog.put(settings=json.dumps({key: getattr(settings, key) for key in DEFAULTS}))
+    catalog.put(
+        settings=json.dumps({key: getattr(settings, key) for key in DEFAULTS}), wav_dir=str(settings.wav_dir.resolve())
+    )
     return spec
 
 
@@ -358,16 +373,19 @@ def _publish(
         source["engine"] = choice.key()
     try:
         opened = generation.open(model_dir)
-    except ModelDirError:
+        opened.verify(*opened.files)
+        _check_answers(opened)
+    except (ModelDirError, EngineError):
         opened = None  # none yet, or a damaged one, which is published again
     if opened is not None:
         with opened.items() as database:
-            if database.meta() == source:
+            if {key: value for key, value in database.meta().items() if key != META_KEY} == source:
                 return opened, False
     n_rows = catalog.n_rows()
     if not n_rows and opened is None:
         unbind_encoder(catalog)
         return None, False
+    encoder_pt = restore_encoder(catalog)
     header = Header(
         encoder=str(settings.encoder),
         dim=int(catalog.get("dim") or 0),
@@ -385,13 +403,25 @@ def _publish(
             vectors,
             rows,
             catalog.items(lambda id: _url(header.url_template, id)),
-            encoder_pt=model_dir / ENCODER_FILE,
+            encoder_pt=encoder_pt,
             failures=failures,
-            meta=source,
+            meta=source | {META_KEY: catalog_settings(catalog)},
             locked=True,
             engine=choice,
         )
     return opened, True
+
+
+def _check_answers(opened: generation.Generation) -> None:
+    """Raises: ModelDirError, EngineError: the engine cannot be loaded or does not find the first row, or there is no
+    map, as in indexes of earlier versions."""
+    if opened.map_points is None:
+        raise ModelDirError(f"{opened.path} has no map")
+    answering = str(opened.header.engine.get("name", selection.EXACT))
+    if len(opened.vectors) and answering != selection.EXACT:
+        engine = selection.load_engine(opened.path, opened.header.engine, answering, opened.vectors)
+        if not engine.query(opened.vectors[:1], 1).distances[0, 0] <= 1e-3:
+            raise ModelDirError(f"{opened.path} does not find its own first row")
 
 
 @contextmanager

@@ -28,6 +28,7 @@ from boiler.search import filters
 from boiler.search.filters import Filter
 from boiler.store import generation, random_pairs
 from boiler.store.generation import Generation
+from boiler.store.manifest import remedy
 
 MAX_CACHED_NAMES = 200_000  # some 50 MB
 MAX_CACHED_FILTERS = 32
@@ -110,7 +111,8 @@ class Snapshot:
         if len(self.vectors):
             first = self.engine.query(self.vectors[:1], 1)
             if first.rows.shape != (1, 1) or not first.distances[0, 0] <= 1e-3:
-                raise ModelDirError(f"{self.generation.path} does not find its own first row: run boiler index again")
+                path = self.generation.path
+                raise ModelDirError(f"{path} does not find its own first row: {remedy(path)}")
         return self
 
     @property

@@ -9,6 +9,7 @@ built on several threads.
 from __future__ import annotations
 
 import ctypes
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -53,8 +54,8 @@ def write_generation(
 ) -> Header:
     """Write every file of a generation into `folder`, which is empty, and flush them to the disk.
 
-    Arguments: `before`: the folder of the previous generation, if there is one, whose map layout is kept; `engine`:
-    which engine answers, by default chosen by size.
+    Arguments: `before`: the folder of the previous generation, if there is one, whose map layout is kept and whose
+    encoder is shared; `engine`: which engine answers, by default chosen by size.
 
     Returns the completed header.
 
@@ -63,8 +64,7 @@ def write_generation(
     _check_arrays(header, vectors, rows)
     encoder_sha256 = ""
     if encoder_pt is not None:
-        files.hard_link_or_copy(encoder_pt, folder / "encoder.pt")
-        encoder_sha256 = files.sha256_of(folder / "encoder.pt")
+        encoder_sha256 = _add_encoder(folder / "encoder.pt", encoder_pt, before)
     unit = save_blocks(folder / "vectors.npy", (len(vectors), header.dim), _normalized_blocks(vectors))
     np.save(folder / "rows.npy", np.ascontiguousarray(rows))
     # Before the map is computed, because its libraries stay in memory once imported.
@@ -99,6 +99,18 @@ def _free_memory() -> None:
     """Return freed memory to the system, of which glibc would keep 70 MB and more after each large stage."""
     with suppress(OSError, AttributeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def _add_encoder(path: Path, source: Path, before: Path | None) -> str:
+    """Copy the encoder, once for all generations, which share it by a hard link; returns its sha256. Not a link to
+    `source`: of two copies on the disk one is left if the other is damaged."""
+    sha256 = files.sha256_of(source)
+    shared = None if before is None else before / "encoder.pt"
+    if shared is not None and shared.is_file() and files.sha256_of(shared) == sha256:
+        files.hard_link_or_copy(shared, path)
+    else:
+        shutil.copyfile(source, path)
+    return sha256
 
 
 def save_blocks(path: Path, shape: tuple[int, int], blocks: Iterable[Float32Array]) -> Float32Array:

@@ -186,15 +186,19 @@ def open_last_good(model_dir: str | os.PathLike[str]) -> Generation:
         last = newest_good(model_dir)
         if last is None:
             raise
-        _log.warning("%s. Until then the index %s is used", error, last.name)
+        _log.warning("%s (until then the index %s is used)", error, last.name)
         return last
 
 
-def newest_good(model_dir: Path) -> Generation | None:
-    """The newest stored generation that is not damaged; None if there is none."""
+def newest_good(model_dir: Path, *, every_file: bool = False) -> Generation | None:
+    """The newest stored generation that is not damaged: in no file that answers, or in none at all. None if there is
+    none."""
     for name in reversed(names(model_dir)):
         with suppress(ModelDirError):
-            return _open(model_dir / VERSIONS / name, name)
+            opened = _open(model_dir / VERSIONS / name, name)
+            if every_file:
+                opened.verify(*opened.files)
+            return opened
     return None
 
 
@@ -250,12 +254,13 @@ def _map(file: Path) -> AnyArray:
         raise DamagedIndexError(f"{file} is damaged ({error}): {manifest.remedy(file.parent)}") from error
 
 
-def check(model_dir: str | os.PathLike[str]) -> Generation:
-    """Open the current generation and compare every byte of it with the sha256 hashes made at publication.
+def check(model_dir: str | os.PathLike[str], name: str | None = None) -> Generation:
+    """Open the current generation, or the stored one of this name, and compare every byte of it with the sha256 hashes
+    made at publication.
 
     Raises: ModelDirError: as `open`. DamagedIndexError: files differ; the message lists all of them.
     """
-    opened = open(model_dir)
+    opened = open(model_dir) if name is None else _open(Path(model_dir) / VERSIONS / name, name)
     if wrong := manifest.changed_files(opened.path, opened.files):
         raise DamagedIndexError(
             f"{opened.path}: changed since publication: {', '.join(wrong)}: {manifest.remedy(opened.path)}"
@@ -354,9 +359,11 @@ def _now() -> str:
 def _good_current(model_dir: Path) -> Generation | None:
     """The current generation, or the newest other one if it is damaged; None if there is none."""
     try:
-        return open(model_dir)
+        opened = open(model_dir)
+        opened.verify(*opened.files)
+        return opened
     except DamagedIndexError:
-        return newest_good(model_dir)
+        return newest_good(model_dir, every_file=True)
     except ModelDirError:
         return None
 

@@ -15,6 +15,7 @@ from boiler import __version__
 from boiler.arrays import StructuredArray
 from boiler.audio.windows import DEFAULT_WINDOWS, Which, WindowSpec
 from boiler.errors import DamagedIndexError, ModelDirError
+from boiler.store.manifest import remedy
 
 FORMAT_VERSION = 1
 
@@ -67,17 +68,17 @@ class Header:
         try:
             values = json.loads(text)
         except ValueError as error:
-            raise DamagedIndexError(f"{where} is damaged ({error}): run boiler index again") from error
+            raise DamagedIndexError(f"{where} is damaged ({error}): {remedy(where.parent)}") from error
         if not isinstance(values, dict) or "format_version" not in values:
-            raise DamagedIndexError(f"{where} does not describe an index of boiler: run boiler index")
+            raise DamagedIndexError(f"{where} does not describe an index of boiler: {remedy(where.parent)}")
         if values["format_version"] != FORMAT_VERSION:
             raise ModelDirError(
                 f"{where} is of format {values['format_version']}, written by boiler {values.get('boiler_version')};"
-                f" this is boiler {__version__}, which reads format {FORMAT_VERSION}: run boiler index again"
+                f" this is boiler {__version__}, which reads format {FORMAT_VERSION}: {remedy(where.parent)}"
             )
         known = {one.name for one in fields(cls)}
         if wrong := sorted((known ^ values.keys()) - (MAY_BE_MISSING - values.keys())):
-            raise ModelDirError(f"{where} lacks or has unknown keys: {', '.join(wrong)}: run boiler index again")
+            raise ModelDirError(f"{where} lacks or has unknown keys: {', '.join(wrong)}: {remedy(where.parent)}")
         return cls(**values)
 
 

@@ -1,0 +1,150 @@
+"""Rebuild a damaged catalog from the newest whole generation, which holds the hashes, the items and the vectors.
+
+Nothing is decoded or embedded. What the generation does not know (files that could not be read, windows that were not
+published yet) is found by the next run. The vectors are of unit length afterwards, as they are published.
+"""
+
+from __future__ import annotations
+
+import json
+import shlex
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from boiler import files
+from boiler.catalog.catalog import CATALOG_FILE, TRIES_AGAIN, Catalog, has_catalog
+from boiler.catalog.items import Failure, Item
+from boiler.catalog.schema import window_checksum
+from boiler.errors import CatalogError, DamagedCatalogError
+from boiler.store import generation
+from boiler.store.generation import Generation
+
+META_KEY = "catalog"
+"""What `catalog_settings` returns is stored under this key in the `meta` of a generation."""
+
+_COPIED = ("binding", "settings", "wav_dir")
+
+
+def catalog_settings(catalog: Catalog) -> str:
+    """The settings of the catalog that a generation would not know otherwise, as JSON."""
+    (last_n,) = catalog.db.execute("SELECT MAX(seq) FROM sqlite_sequence WHERE name = 'files'").fetchone()
+    return json.dumps({key: catalog.get(key) for key in _COPIED} | {"last_n": last_n or 0})
+
+
+def repair(model_dir: Path) -> str:
+    """Rebuild the catalog if it is damaged or missing. Returns what was done, in a sentence.
+
+    Raises: ModelDirError: not a model directory. CatalogError: another process is writing there; or no generation is
+    whole, or the catalog is of a newer version.
+    """
+    generation.current_name(model_dir)  # no lock file where there is no index
+    path = model_dir / CATALOG_FILE
+    with generation.lock_for_writing(model_dir):
+        if has_catalog(model_dir):
+            with suppress(DamagedCatalogError), Catalog(path) as catalog:
+                catalog.check()
+                return f"{path} is whole: nothing to repair"
+        source = generation.newest_good(model_dir)
+        if source is None:
+            raise CatalogError(
+                f"{model_dir} holds no whole index to rebuild {path.name} from: delete {model_dir} and embed everything"
+                f" again with boiler index DIR --model_dir {shlex.quote(str(model_dir))}"
+            )
+        with files.replacing(path) as aside:
+            with Catalog(aside) as catalog:
+                _fill(catalog, source)
+            # What the damaged file had not taken from its log would be applied to the new one.
+            for log in (f"{path}-wal", f"{path}-shm"):
+                Path(log).unlink(missing_ok=True)
+    header = source.header
+    return f"{path} was rebuilt from {source.name}: {header.n_items} sounds, {header.n_rows} windows"
+
+
+def _fill(catalog: Catalog, source: Generation) -> None:
+    with source.items() as database:
+        meta = database.meta()
+        saved = json.loads(meta.get(META_KEY, "{}"))
+        root = Path(saved.get("wav_dir") or meta.get("wav_dir") or ".")
+        settings = {key: saved[key] for key in _COPIED if saved.get(key)} or _settings_of(source, meta)
+        with catalog.transaction():
+            catalog.put(encoder_sha256=source.header.encoder_sha256, dim=str(source.header.dim), **settings)
+            last_n = int(saved.get("last_n", 0))
+            for item in database.items():
+                _add_item(catalog, source, item, root)
+                last_n = max(last_n, item.n)
+            catalog.db.execute("INSERT OR IGNORE INTO sqlite_sequence (name, seq) VALUES ('files', 0)")
+            catalog.db.execute("UPDATE sqlite_sequence SET seq = MAX(seq, ?) WHERE name = 'files'", (last_n,))
+            for failure in database.failures():
+                _add_failure(catalog, failure, root)
+            catalog.mark_changed()
+
+
+def _settings_of(source: Generation, meta: dict[str, str]) -> dict[str, str]:
+    """The settings that a generation of an earlier version knows. Not among them: which checkpoint the encoder is of,
+    and the globs that chose the files."""
+    header = source.header
+    binding = {
+        "encoder": header.encoder,
+        "checkpoint_sha256": "",
+        "windows": header.windows,
+        "hop_s": header.hop_s,
+        "sample_rate_hz": header.sample_rate_hz,
+        "window_samples": header.window_samples,
+    }
+    settings = {"windows": header.windows, "hop_s": header.hop_s, "url_template": header.url_template}
+    return {
+        "binding": json.dumps(binding),
+        "settings": json.dumps(settings),
+        "wav_dir": meta.get("wav_dir", ""),
+    }
+
+
+def _add_item(catalog: Catalog, source: Generation, item: Item, root: Path) -> None:
+    size_bytes, mtime_ns = _size_and_time(item.path(root))
+    if size_bytes != item.size_bytes or abs(mtime_ns / 1e9 - item.mtime_s) > 1e-6:
+        size_bytes, mtime_ns = item.size_bytes, round(item.mtime_s * 1e9)  # the next run sees that it changed
+    catalog.db.execute(
+        "INSERT INTO files (n, id, file, size_bytes, mtime_ns, sha256, label, metadata, seen)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            *(item.n, item.id, item.file, size_bytes, mtime_ns, item.sha256, item.label),
+            *(json.dumps(dict(item.metadata), ensure_ascii=False, sort_keys=True), source.header.created),
+        ),
+    )
+    if catalog.queue.is_done(item.sha256):  # another file of the same bytes
+        return
+    cursor = catalog.db.execute(
+        "INSERT INTO contents (sha256, duration_s, sample_rate_hz, channels, format, size_bytes)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (item.sha256, item.duration_s, item.sample_rate_hz, item.channels, item.format, item.size_bytes),
+    )
+    first, last = np.searchsorted(source.rows["n"], [item.n, item.n + 1]).tolist()
+    for (_, start_s, end_s), vector in zip(source.rows[first:last].tolist(), source.vectors[first:last], strict=True):
+        row = (int(cursor.lastrowid or 0), float(start_s), float(end_s), np.asarray(vector, "<f4").tobytes())
+        catalog.db.execute("INSERT INTO windows VALUES (?, ?, ?, ?, ?)", (*row, window_checksum(*row)))
+
+
+def _add_failure(catalog: Catalog, failure: Failure, root: Path) -> None:
+    """A file that gave no sound. Where its bytes are not known the next run finds it again."""
+    if not failure.sha256:
+        return
+    size_bytes, mtime_ns = _size_and_time(root / failure.id)
+    catalog.db.execute(
+        "INSERT OR IGNORE INTO files (id, size_bytes, mtime_ns, sha256, seen) VALUES (?, ?, ?, ?, '')",
+        (failure.id, size_bytes, mtime_ns, failure.sha256),
+    )
+    reason = failure.reason.removesuffix(TRIES_AGAIN)
+    catalog.db.execute(
+        "INSERT OR IGNORE INTO contents (sha256, reason, size_bytes, tries_left) VALUES (?, ?, ?, ?)",
+        (failure.sha256, reason, size_bytes, int(reason != failure.reason)),
+    )
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError:
+        return 0, 0
+    return stat.st_size, stat.st_mtime_ns
