@@ -1,5 +1,5 @@
-"""The access log: one line per request on stderr, with id, route, status and times, and nothing of the request's
-content.
+"""The access log: one line per request on stderr, with id, route, status and times, but without the content of the
+request.
 
 Lines are buffered for `FLUSH_INTERVAL_S` and written together, so that under load many requests cost one system call;
 what is buffered when the process is killed is lost. `logging` with a `QueueHandler` costs 28 microseconds per request
@@ -31,7 +31,7 @@ class _Entry(NamedTuple):
 
 
 class AccessLog:
-    """The access log of one worker. `style` is the form of its lines: json, or plain for people."""
+    """The access log of one worker. `style` is the format of its lines: JSON, or plain text."""
 
     def __init__(self, style: Literal["json", "plain"]) -> None:
         self._format = _json_line if style == "json" else _plain_line

@@ -164,13 +164,13 @@ class BoilerApp(FastAPI):
             await super().__call__(as_get, receive, _without_body(send))
             scope["route"] = as_get.get("route")
             return
-        if scope["method"] != "POST" or route.endpoint is not search.nearest:
+        if scope["method"] != "POST" or route.endpoint is not search.nearest_to_vector:
             await super().__call__(scope, receive, send)
             return
         scope["app"], scope["route"] = self, route
         request = Request(scope, receive, send)
         try:
-            response = await search.nearest(request)
+            response = await search.nearest_to_vector(request)
         except HTTPException as error:
             response = await _on_http_exception(request, error)
         except BoilerError as error:
@@ -248,7 +248,7 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
 
 
 async def _on_disconnect(request: Request, error: Exception) -> Response:
-    """Nobody receives this; the status is for the log and the metrics."""
+    """The client has disconnected, so nobody receives this response; its status is for the log and the metrics."""
     return Response(None, 499)
 
 

@@ -1,4 +1,4 @@
-"""The HTTP protocol of `boiler serve`: uvicorn's own, with bounds on what a client may send and how slowly.
+"""The HTTP protocol of `boiler serve`: that of uvicorn, with limits on what clients may send and how slowly.
 
 uvicorn's httptools protocol buffers any number of header bytes, takes trailers for headers, waits without limit for the
 rest of a head, for the rest of a body that was answered before its end, and for a client that does not read its
@@ -28,7 +28,7 @@ ACTIVE_REQUESTS = "boiler.active_requests"
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
-    """Refuses what is not HTTP/1.x as the service speaks it.
+    """Refuses requests that are not HTTP/1.x, are too large or too slow.
 
     431: a head, or the trailers of a body, over `MAX_HEAD_BYTES`. 408: a head that is not complete after
     `HEAD_TIMEOUT_S`. 400: not HTTP, or not exactly one Host header. Trailers are dropped, and Upgrade headers ignored.
@@ -37,7 +37,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
     """
 
     _in_head = True  # waiting for, or receiving, the head of a request
-    _only_head = True  # no byte of the data being fed belongs to the request before
+    _only_head = True  # no byte of the data being fed belongs to the previous request
     _in_body = False
     _head_bytes = 0
     _bytes_since_body = 0  # received in a chunked body since the last byte of content: trailers, chunk extensions
@@ -80,7 +80,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
-            # The parser has taken the end of the head for the end of the request, and cannot continue.
+            # The parser treats the end of the head as the end of the request, and cannot continue.
             head, self._upgrade_head = self._upgrade_head, b""
             self.parser = httptools.HttpRequestParser(self)
             self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as in uvicorn
@@ -184,8 +184,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
 
     @property
     def _is_idle(self) -> bool:
-        """Nothing is in progress although data came: the end of a body that was answered before, or empty lines.
-        uvicorn has cancelled its keep-alive timer then."""
+        """Whether nothing is in progress although data arrived: the end of a body that was answered before, or empty
+        lines. uvicorn has cancelled its keep-alive timer then."""
         return not self._in_body and self.cycle is not None and bool(self.cycle.response_complete)
 
     def _start_timer(self) -> None:
@@ -200,7 +200,7 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         elif self._in_head:
             self._refuse(408, "slow-head", f"the head of a request did not come within {HEAD_TIMEOUT_S:g} s")
         else:
-            # Nothing was requested: a response could be taken for that to the next request.
+            # Nothing was requested: the client could mistake a response for that to its next request.
             self._refused = True
             self.close_when_read()
 

@@ -178,7 +178,7 @@ def find_file(files: FileLocator, n: int) -> Path:
 
 
 async def _rendered_response(request: Request, path: Path, media_type: str, render: Callable[[], bytes]) -> Response:
-    """What is rendered from a file, or 304. `render` runs in a thread."""
+    """A response rendered from a file, or 304. `render` runs in a thread."""
     etag = _etag(path.stat(), f"{request.url.path}?{request.url.query}")
     headers = {"ETag": etag, "Cache-Control": "private, max-age=3600"}
     if not_modified(request, etag):
@@ -216,7 +216,7 @@ async def _file_response(request: Request, path: Path, media_type: str, identity
 
 
 def _etag(status: os.stat_result, variant: str) -> str:
-    """Changes with the file and with the variant that is made of it."""
+    """An ETag that changes with the file and with the variant that is made from it."""
     text = f"{status.st_mtime_ns}-{status.st_size}-{variant}"
     return f'"{hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()}"'
 

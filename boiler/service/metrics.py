@@ -86,8 +86,8 @@ class Metrics:
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
     def _others(self) -> Iterator[dict[str, Any]]:
-        """The numbers of the other workers. The counters of one that has ended stay, or the sums would fall; its gauges
-        are zero."""
+        """The numbers of the other workers. The counters of a worker that has ended are kept, because sums must not
+        decrease; its gauges are zero."""
         for file in self._folder.glob("*.json") if self._folder is not None else ():
             if file.name != self._name:
                 numbers = orjson.loads(file.read_bytes())

@@ -1,7 +1,7 @@
 """What a route requires of a request: an API key's scope, and whether it takes uploads or is a probe.
 
-It is declared at the route and found by the router's own matching, so that a root path, a proxy's prefix or an encoded
-path cannot make the checks see another route than the one that answers::
+It is declared at the route and found by the matching of the router, so that the checks always apply to the route that
+answers, even with a root path, the prefix of a proxy or an encoded path::
 
     @router.post("/feedback")
     @requires(scope="feedback")

@@ -1,7 +1,7 @@
 """Problem details (RFC 9457): the form of every error that the service returns.
 
 ``type`` is stable: ``urn:boiler:problem:`` and the error's slug (`boiler.errors`) or the name of the HTTP status.
-``detail`` is a sentence for people. No problem contains a path of this machine, a stack trace, or the request body.
+``detail`` is a sentence for users. No problem contains a path of this machine, a stack trace, or the request body.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Problem(HTTPException):
     Arguments:
         status: HTTP status
         slug: the last part of ``type``
-        detail: a sentence for people
+        detail: a sentence for users
         errors: the faulty parts of the request; each has a ``detail``, and a JSON ``pointer`` into the body or the
             name of a query ``parameter``
         headers: extra response headers
@@ -141,7 +141,7 @@ def invalid_parameter(name: str, why: str) -> Problem:
 
 
 def invalid_body(pointer: str, why: str, *, slug: str = "invalid-request", detail: str | None = None) -> Problem:
-    """The 422 for a wrong value in the body. `pointer` is a JSON pointer, `detail` is `why` where it is None."""
+    """The 422 for a wrong value in the body. `pointer` is a JSON pointer; `detail` is by default `why`."""
     return Problem(422, slug, why if detail is None else detail, errors=[{"pointer": pointer, "detail": why}])
 
 

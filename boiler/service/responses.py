@@ -1,4 +1,4 @@
-"""From results to responses: rendered by orjson from plain dicts, with engine and generation in the headers.
+"""Turns results into responses: rendered by orjson from plain dicts, with engine and generation in the headers.
 
 FastAPI's own way, a response model that is filled and encoded, costs more than the search. The models in
 `boiler.service.schemas` describe the responses, and tests validate the responses against them.

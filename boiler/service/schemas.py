@@ -1,8 +1,7 @@
 """Pydantic models of the request bodies, query parameters and responses that several routes share.
 
 Bodies are validated strictly: no unknown keys, no ``"1"`` for 1, no ``true`` for 1.0, no NaN or infinity. A renamed
-    field
-stays for one version: requests accept the old name, responses contain both, and OpenAPI marks it deprecated.
+field stays for one version: requests accept the old name, responses contain both, and OpenAPI marks it deprecated.
 """
 
 from __future__ import annotations
@@ -354,6 +353,6 @@ class ProblemDetails(ResponseModel):
     type: str = Field(description="stable identifier of the kind of error", examples=["urn:boiler:problem:query-error"])
     title: str = Field(description="name of the HTTP status", examples=["Unprocessable Content"])
     status: int = Field(description="HTTP status", examples=[422])
-    detail: str = Field(description="explanation for people", examples=["the vector has 3 numbers, this index has 64"])
+    detail: str = Field(description="explanation for users", examples=["the vector has 3 numbers, this index has 64"])
     errors: list[Fault] = Field(default=[], description="the faulty parts of the request", examples=[[]])
     request_id: str | None = Field(None, description="id of the request in the log", examples=["2f1c9a40d3b86e57"])

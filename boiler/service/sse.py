@@ -28,7 +28,7 @@ from boiler.service.uploads import StageCallback
 
 EVENT_STREAM = "text/event-stream"
 KEEPALIVE_S = 15.0
-"""Without news for so long, a comment is sent: proxies close connections that are silent."""
+"""After this time without an event a comment is sent, because proxies close idle connections."""
 
 log = logging.getLogger("boiler.service")
 
@@ -104,7 +104,7 @@ def _last_event(request: Request, task: asyncio.Task[Response]) -> bytes:
 
 @asynccontextmanager
 async def _cancelled_on_exit(work: Awaitable[TaskResult]) -> AsyncIterator[asyncio.Task[TaskResult]]:
-    """The work as a task, which has ended when the context is left."""
+    """Context manager: the work as a task, which is cancelled and has ended on exit."""
     task = asyncio.ensure_future(work)
     assert isinstance(task, asyncio.Task)
     try:

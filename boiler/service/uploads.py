@@ -35,7 +35,7 @@ _BLOCK_S = 4  # of sound between two checks for cancellation
 
 
 class _Cancelled(Exception):
-    """Raised in a thread whose work is not wanted any more."""
+    """Raised in a thread whose work was cancelled."""
 
 
 class UploadEmbedder:

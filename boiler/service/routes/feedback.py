@@ -54,7 +54,8 @@ class FeedbackResponse(schemas.ResponseModel):
 )
 @requires(scope="feedback")
 async def add_feedback(request: Request) -> Response:
-    """Store feedback. It survives a rebuild of the index; of a user's feedback on the same result the latest counts."""
+    """Store feedback. It is kept when the index is rebuilt. If a user gives feedback on the same result several times,
+    the latest counts."""
     service = service_of_request(request)
     body = await requests.read_json(request, FeedbackRequest)
     query = await parse_seed(service, body.query, "/query")
@@ -80,7 +81,7 @@ async def undo_feedback(
     response_class=Response,
     responses={
         200: {
-            "description": "One JSON object per line; feedback that was undone has the time of that.",
+            "description": "One JSON object per line. `undone_at` is the time when feedback was undone, or null.",
             "content": {
                 JSON_LINES: {
                     "schema": {"type": "string"},

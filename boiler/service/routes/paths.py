@@ -36,7 +36,7 @@ class PathResponse(schemas.ResponseModel):
 
 
 @router.get("/path", operation_id="path_between", response_model=PathResponse)
-async def path_between(request: Request, query: Annotated[PathQuery, Query()]) -> Response:
+async def get_path(request: Request, query: Annotated[PathQuery, Query()]) -> Response:
     """Sounds that lead from one item to another in steps of equal size, without these two."""
     service = service_of_request(request)
     search = functools.partial(

@@ -57,7 +57,7 @@ class EmbedQuery(schemas.PartQuery):
         ]
     },
 )
-async def nearest(request: Request) -> Response:
+async def nearest_to_vector(request: Request) -> Response:
     """The items nearest to a vector, nearest first.
 
     Get the vector from `POST /embed`, or from the index's `encoder.pt`. The headers `X-Boiler-Engine` and
