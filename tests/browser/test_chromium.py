@@ -356,8 +356,8 @@ def test_the_map_is_drawn_and_used_by_keyboard_and_mouse(visit: Open, nearest: N
     hand = page.locator(".map .chosen")
     hand.get_by_role("button", name="Add to the tray").wait_for()
     page.wait_for_function("() => document.getElementById('boiler-audio')?.currentTime > 0")
-    said = page.locator(".map .announcement").inner_text()
-    assert said.startswith(hand.locator("b").inner_text())
+    announcement = page.locator(".map .announcement").inner_text()
+    assert announcement.startswith(hand.locator("b").inner_text())
     page.keyboard.press("+")
     legend = page.locator(".map .legend button").first
     legend.click()

@@ -30,7 +30,7 @@ def no_decoding_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("no_decoding_here")
-def test_uploads_parts_and_explanations_are_decoded_elsewhere(index: OpenIndex) -> None:
+def test_uploads_parts_and_explanations_are_decoded_in_workers(index: OpenIndex) -> None:
     state = SearchState(upload=upload_store().add("tone.wav", sound_bytes(523.0)))
     results.find_results(index, state)
     part = SearchState(item=item_number(index, LONG), start_s=1.0, end_s=9.0)
@@ -40,7 +40,7 @@ def test_uploads_parts_and_explanations_are_decoded_elsewhere(index: OpenIndex) 
 
 
 @pytest.mark.usefixtures("no_decoding_here")
-def test_the_duration_of_a_recording_is_measured_elsewhere_and_a_stop_kills_the_worker(tmp_path: Path) -> None:
+def test_the_duration_of_a_recording_is_measured_in_a_worker_and_a_stop_kills_it(tmp_path: Path) -> None:
     path = tmp_path / "recording.webm"
     path.write_bytes(recording(3))
     assert decoders.probe_file(path, lambda share: None).duration_s == pytest.approx(3, abs=0.05)

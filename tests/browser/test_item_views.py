@@ -16,7 +16,7 @@ def test_the_start_view_counts_the_collection_and_offers_random_sounds(page: App
     assert not page.error
 
 
-def test_a_name_that_does_not_exist_is_answered_with_what_to_do(page: AppTest) -> None:
+def test_a_missing_item_is_reported_with_advice(page: AppTest) -> None:
     run_page(page, find="xylophone")
     assert "Try a shorter text" in page.info[0].value
 

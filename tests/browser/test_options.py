@@ -17,10 +17,10 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-def parsed(*words: str) -> argparse.Namespace:
+def parsed(*args: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     options.add_arguments(parser)
-    return parser.parse_args(words)
+    return parser.parse_args(args)
 
 
 def test_arguments_override_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

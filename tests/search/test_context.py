@@ -28,7 +28,7 @@ def opened(model_dir: Path, wav_dir: Path | None = None) -> SearchContext:
     return SearchContext(model_dir, wav_dir, "cpu", None, stream)
 
 
-def test_a_newer_index_is_opened_and_a_search_keeps_the_one_it_began_with(tmp_path: Path) -> None:
+def test_a_newer_index_is_opened_and_a_running_search_keeps_its_index(tmp_path: Path) -> None:
     publish(tmp_path, "a.wav", "b.wav")
     context = opened(tmp_path)
     snapshot = context.snapshot
@@ -89,7 +89,7 @@ def test_after_closing_there_is_no_index(tmp_path: Path) -> None:
         _ = context.snapshot
 
 
-def test_sounds_are_in_the_folder_given_else_in_the_one_that_was_indexed(tmp_path: Path) -> None:
+def test_sounds_are_in_the_given_folder_or_in_the_indexed_one(tmp_path: Path) -> None:
     indexed, moved = tmp_path / "indexed", tmp_path / "moved"
     for folder in (indexed, moved):
         folder.mkdir()
@@ -106,7 +106,7 @@ def test_sounds_are_in_the_folder_given_else_in_the_one_that_was_indexed(tmp_pat
         other.sound_path(other.snapshot, 0)
 
 
-def test_without_a_folder_of_the_sounds_the_ways_to_give_it_are_named(tmp_path: Path) -> None:
+def test_a_missing_folder_of_sounds_is_an_error_that_lists_the_ways_to_give_it(tmp_path: Path) -> None:
     publish(tmp_path / "model", "a.wav", "b.wav")
     context = opened(tmp_path / "model")
     with pytest.raises(SoundNotHereError, match="--wav_dir, BOILER_WAV_DIR or Nearest"):

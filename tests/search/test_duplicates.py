@@ -1,4 +1,4 @@
-"""What is nearly the same sound is found together, and nothing else is."""
+"""Near-duplicates are grouped, and other sounds are not."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def nearest(tmp_path_factory: pytest.TempPathFactory) -> Nearest:
     return Nearest(folder)
 
 
-def test_copies_come_as_groups_the_largest_first(nearest: Nearest) -> None:
+def test_groups_are_sorted_by_size(nearest: Nearest) -> None:
     groups = nearest.duplicates(0.1)
     assert [set(group.ids) for group in groups] == [
         {f"s{n}.wav" for n in (3, *range(40, 60))},
@@ -45,25 +45,25 @@ def test_copies_come_as_groups_the_largest_first(nearest: Nearest) -> None:
     assert all(0 < group.max_distance < 0.1 for group in groups)
 
 
-def test_a_smaller_distance_finds_less(nearest: Nearest) -> None:
+def test_a_smaller_distance_finds_fewer(nearest: Nearest) -> None:
     assert nearest.duplicates(0.0) == []
     found = sum(len(group.ids) for group in nearest.duplicates(0.012))
     assert 0 < found < 25
 
 
-def test_a_distance_that_cannot_be_is_refused(nearest: Nearest) -> None:
+def test_an_invalid_distance_is_refused(nearest: Nearest) -> None:
     with pytest.raises(QueryError, match="from 0 to 2"):
         nearest.duplicates(-1)
 
 
-def test_it_says_how_far_it_is_and_ends_when_it_is_told_to(nearest: Nearest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_is_reported_and_can_stop_it(nearest: Nearest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(duplicates, "_BLOCK", 50)
-    told: list[float] = []
-    assert nearest.duplicates(on_progress=told.append) == nearest.duplicates()
-    assert told == [0.0, 0.25, 0.5, 0.75]
+    shares: list[float] = []
+    assert nearest.duplicates(on_progress=shares.append) == nearest.duplicates()
+    assert shares == [0.0, 0.25, 0.5, 0.75]
     with pytest.warns(DeprecationWarning, match="on_progress="):
-        nearest.duplicates(tell=told.append)  # type: ignore[call-arg]  # its old name
-    assert len(told) == 8
+        nearest.duplicates(tell=shares.append)  # type: ignore[call-arg]  # its old name
+    assert len(shares) == 8
 
     def enough(share: float) -> None:
         if share >= 0.5:
@@ -73,11 +73,11 @@ def test_it_says_how_far_it_is_and_ends_when_it_is_told_to(nearest: Nearest, mon
         nearest.duplicates(on_progress=enough)
 
 
-def test_an_empty_index_has_none(tmp_path: Path) -> None:
+def test_an_empty_index_has_no_duplicates(tmp_path: Path) -> None:
     generation.publish(tmp_path / "m", Header(encoder="none", dim=3), np.zeros((0, 3), np.float32), rows_of([]), [])
     assert Nearest(tmp_path / "m").duplicates() == []
 
 
-def test_the_old_name_of_the_distance_still_works() -> None:
+def test_the_deprecated_name_of_the_distance_still_works() -> None:
     with pytest.deprecated_call(match="DuplicateGroup.max_distance"):
         assert duplicates.DuplicateGroup(("a", "b"), 0.25).widest == 0.25

@@ -21,7 +21,7 @@ DIM = 8
 
 
 class Bands(nn.Module):
-    """How strong eight bands of frequencies are."""
+    """The level of eight frequency bands."""
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         return torch.fft.rfft(waveform[:, 0]).abs()[:, : 8 * 8000].reshape(len(waveform), 8, -1).sum(dim=2) + 1e-9
@@ -51,7 +51,7 @@ def noise(seconds: float, seed: int = 0) -> stream.Samples:
     return np.random.default_rng(seed).normal(0, 0.1, int(seconds * 16_000)).astype(np.float32)
 
 
-def test_windows_are_cut_as_the_index_was_and_silent_ones_left_out(tmp_path: Path) -> None:
+def test_windows_are_cut_as_in_the_index_without_silent_ones(tmp_path: Path) -> None:
     index = opened(tmp_path, Bands(), hop_s=8.192)
     sound = np.concatenate([noise(8.192), np.zeros(2**17, np.float32), noise(8.192, 1)])
     embedded = Embedder().embed(index, [sound], "long", from_s=100.0)
@@ -66,7 +66,7 @@ def test_windows_are_cut_as_the_index_was_and_silent_ones_left_out(tmp_path: Pat
         assert np.linalg.norm(one.vector) == pytest.approx(1, abs=1e-6)
 
 
-def test_an_index_of_first_windows_hears_the_first_window(tmp_path: Path) -> None:
+def test_with_an_index_of_first_windows_only_the_first_is_embedded(tmp_path: Path) -> None:
     index = opened(tmp_path, Bands(), windows="first")
     read = []
 
@@ -76,7 +76,7 @@ def test_an_index_of_first_windows_hears_the_first_window(tmp_path: Path) -> Non
             yield noise(1, second)
 
     assert len(Embedder().embed(index, blocks(), "long")) == 1
-    assert len(read) < 30  # and no more of it is decoded than that takes
+    assert len(read) < 30  # and nothing after it is decoded
 
 
 def test_more_windows_than_a_batch_keep_their_order(tmp_path: Path) -> None:
@@ -104,11 +104,11 @@ def test_only_the_encoder_of_the_index_is_loaded(tmp_path: Path) -> None:
         Embedder().embed(index, [noise(1)], "sound")
 
 
-def test_an_encoder_of_another_length_is_refused(tmp_path: Path) -> None:
+def test_an_encoder_of_another_dimension_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelDirError, match="does not return 8 numbers"):
         Embedder().embed(opened(tmp_path, Broken()), [noise(1)], "sound")
 
 
-def test_an_index_without_encoder_says_so(tmp_path: Path) -> None:
+def test_an_index_without_encoder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelDirError, match="without an encoder"):
         Embedder().embed(opened(tmp_path, None), [noise(1)], "sound")

@@ -1,4 +1,4 @@
-"""An explanation adds up to the similarity, and points at the seconds that made it."""
+"""An explanation sums to the similarity and points at the seconds that contribute to it."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LOW, HIGH = 750.0, 5_250.0  # hertz: A and B
 
 
 class Bands(Encoder):
-    """Counts 16 codes, each a band of 500 Hz, in every 64th of a window."""
+    """Counts 16 codes, one per band of 500 Hz, in each of 64 segments of a window."""
 
     def __init__(self) -> None:
         super().__init__(16)
@@ -113,7 +113,7 @@ def curve_within(curve: tuple[Moment, ...], start_s: float, end_s: float) -> lis
 
 
 def tiled(curve: tuple[Moment, ...], start_s: float, end_s: float) -> bool:
-    """Whether the moments cover this part, in order, without gaps."""
+    """Whether the spans cover this part, in order, without gaps."""
     ends = [curve[0].start_s, *(one.end_s for one in curve)]
     return (
         abs(ends[0] - start_s) < 1e-3
@@ -131,7 +131,7 @@ def few(sounds: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("kind", [Bands, BagTopVQVAE, BagBottomVQVAE, MFCCStats])
-def test_it_adds_up_with_every_kind_of_encoder(
+def test_it_sums_to_the_similarity_with_every_kind_of_encoder(
     kind: type[Encoder], few: Path, checkpoint_path: Path, tmp_path: Path
 ) -> None:
     made: Callable[..., Encoder] = kind
@@ -139,36 +139,36 @@ def test_it_adds_up_with_every_kind_of_encoder(
     nearest = Nearest(indexed(encoder.requires_grad_(False), few, tmp_path / "model"))
     for question in ("short.wav", "rain.wav"):
         for match in nearest.by_item(question, k=2):
-            why = nearest.explain(ByItem(question), match.n)
-            assert why.similarity == pytest.approx(match.similarity, abs=1e-5)
+            explanation = nearest.explain(ByItem(question), match.n)
+            assert explanation.similarity == pytest.approx(match.similarity, abs=1e-5)
             if kind is MFCCStats:
-                assert (why.kind, why.codes) == ("windows", ())
+                assert (explanation.kind, explanation.codes) == ("windows", ())
             else:
-                shares = [one.share for one in why.codes]
-                assert why.kind == "codes"
-                assert sum(shares) == pytest.approx(why.similarity, abs=1e-5)
+                shares = [one.share for one in explanation.codes]
+                assert explanation.kind == "codes"
+                assert sum(shares) == pytest.approx(explanation.similarity, abs=1e-5)
                 assert shares == sorted(shares, reverse=True)
-                assert all(one.query_spans and one.answer_spans for one in why.codes)
-    # Whatever the encoder, the seconds of b are more like b.
+                assert all(one.query_spans and one.answer_spans for one in explanation.codes)
+    # With every encoder, the seconds of b are more similar to b.
     curve = nearest.explain(ByItem("a_then_b.wav"), "b.wav").query_curve
     in_a, in_b = curve_within(curve, 0, 3), curve_within(curve, 3, 6)
     assert len(in_a) == len(in_b) == 6
     assert max(in_a) < min(in_b)
 
 
-def test_a_then_b_is_like_b_in_the_seconds_of_b(nearest: Nearest) -> None:
-    why = nearest.explain(ByItem("a_then_b.wav"), "b.wav")
-    first = why.codes[0]
+def test_a_then_b_is_similar_to_b_in_the_seconds_of_b(nearest: Nearest) -> None:
+    explanation = nearest.explain(ByItem("a_then_b.wav"), "b.wav")
+    first = explanation.codes[0]
     assert first.code == int(HIGH // 500)
-    assert first.share > 0.99 * why.similarity
+    assert first.share > 0.99 * explanation.similarity
     ((start_s, end_s),) = first.query_spans
     assert (start_s, end_s) == pytest.approx((3, 6), abs=0.15)
     assert first.answer_spans == (pytest.approx((0, 2), abs=1e-9),)
-    assert tiled(why.query_curve, 0, 6)
-    assert max(curve_within(why.query_curve, 0, 2.9)) < 0.1
-    assert min(curve_within(why.query_curve, 3.1, 6)) > 0.9
-    # Each stretch of b is as similar to the whole of the other as b itself.
-    assert [one.similarity for one in why.answer_curve] == pytest.approx([why.similarity] * 4, abs=1e-3)
+    assert tiled(explanation.query_curve, 0, 6)
+    assert max(curve_within(explanation.query_curve, 0, 2.9)) < 0.1
+    assert min(curve_within(explanation.query_curve, 3.1, 6)) > 0.9
+    # Each span of b is as similar to the whole answer as b itself.
+    assert [one.similarity for one in explanation.answer_curve] == pytest.approx([explanation.similarity] * 4, abs=1e-3)
 
 
 def test_every_kind_of_query_gives_the_same_codes(nearest: Nearest, sounds: Path) -> None:
@@ -187,15 +187,18 @@ def test_every_kind_of_query_gives_the_same_codes(nearest: Nearest, sounds: Path
         ByItem(nearest.item("a_then_b.wav").n),
         ByWindows([one.vector for one in embedded], [one.window for one in embedded], content),
     ):
-        why = nearest.explain(question, nearest.item("b.wav").n)
-        same(why, expected)
+        explanation = nearest.explain(question, nearest.item("b.wav").n)
+        same(explanation, expected)
 
 
-def same(why: Explanation, expected: Explanation) -> None:
-    assert why.similarity == pytest.approx(expected.similarity, abs=1e-5)
-    assert [one.code for one in why.codes[:1]] == [one.code for one in expected.codes[:1]]
-    assert why.codes[0].query_spans == expected.codes[0].query_spans
-    for mine, theirs in ((why.query_curve, expected.query_curve), (why.answer_curve, expected.answer_curve)):
+def same(explanation: Explanation, expected: Explanation) -> None:
+    assert explanation.similarity == pytest.approx(expected.similarity, abs=1e-5)
+    assert [one.code for one in explanation.codes[:1]] == [one.code for one in expected.codes[:1]]
+    assert explanation.codes[0].query_spans == expected.codes[0].query_spans
+    for mine, theirs in (
+        (explanation.query_curve, expected.query_curve),
+        (explanation.answer_curve, expected.answer_curve),
+    ):
         assert [one.similarity for one in mine] == pytest.approx([one.similarity for one in theirs], abs=1e-5)
 
 
@@ -207,37 +210,39 @@ def test_a_part_keeps_the_times_of_the_whole(nearest: Nearest, sounds: Path, by:
         "sound": BySound(path, *part),
         "samples": BySamples(stream.load(path), RATE, *part),
     }[by]
-    why = nearest.explain(question, "b.wav")
-    assert why.windows[0].query == part
-    assert tiled(why.query_curve, *part)
-    assert why.codes[0].query_spans == (pytest.approx((30, 34), abs=0.15),)
-    assert max(curve_within(why.query_curve, 28, 30)) < 0.1
-    assert min(curve_within(why.query_curve, 30, 34)) > 0.9
+    explanation = nearest.explain(question, "b.wav")
+    assert explanation.windows[0].query == part
+    assert tiled(explanation.query_curve, *part)
+    assert explanation.codes[0].query_spans == (pytest.approx((30, 34), abs=0.15),)
+    assert max(curve_within(explanation.query_curve, 28, 30)) < 0.1
+    assert min(curve_within(explanation.query_curve, 30, 34)) > 0.9
 
 
-def test_of_a_long_sound_the_course_lies_around_the_window_that_matched(nearest: Nearest) -> None:
-    why = nearest.explain(ByItem("b.wav"), "long.wav")
-    start_s, end_s = why.windows[0].answer
+def test_the_curve_of_a_long_sound_is_around_the_matched_window(nearest: Nearest) -> None:
+    explanation = nearest.explain(ByItem("b.wav"), "long.wav")
+    start_s, end_s = explanation.windows[0].answer
     assert start_s >= 28
     assert end_s <= 44
-    assert why.answer_curve[-1].end_s - why.answer_curve[0].start_s == pytest.approx(CURVE_S, abs=1e-3)
-    assert why.answer_curve[0].start_s <= start_s
-    assert why.answer_curve[-1].end_s >= end_s
-    assert min(curve_within(why.answer_curve, 30.6, 41.4)) > 0.9
-    assert max(curve_within(why.answer_curve, 0, 29.4), default=0) < 0.1
-    # One window asked, and each of the answer's is a match, best first.
-    assert len(why.windows) == len(list(cut_windows(stream.stream(nearest.path("long.wav")))))
-    assert {one.query for one in why.windows} == {TimeSpan(0.0, 2.0)}
-    assert [one.similarity for one in why.windows] == sorted((one.similarity for one in why.windows), reverse=True)
+    assert explanation.answer_curve[-1].end_s - explanation.answer_curve[0].start_s == pytest.approx(CURVE_S, abs=1e-3)
+    assert explanation.answer_curve[0].start_s <= start_s
+    assert explanation.answer_curve[-1].end_s >= end_s
+    assert min(curve_within(explanation.answer_curve, 30.6, 41.4)) > 0.9
+    assert max(curve_within(explanation.answer_curve, 0, 29.4), default=0) < 0.1
+    # The query is one window, and each window of the answer is a match, best first.
+    assert len(explanation.windows) == len(list(cut_windows(stream.stream(nearest.path("long.wav")))))
+    assert {one.query for one in explanation.windows} == {TimeSpan(0.0, 2.0)}
+    assert [one.similarity for one in explanation.windows] == sorted(
+        (one.similarity for one in explanation.windows), reverse=True
+    )
 
 
 def test_the_windows_are_those_that_the_search_matched(nearest: Nearest) -> None:
     for question, answer in (("steps.wav", "a.wav"), ("a.wav", "steps.wav")):
         match = next(one for one in nearest.by_item(question, k=20) if one.id == answer)
-        why = nearest.explain(ByItem(question), answer)
-        assert why.windows[0].answer == (match.start_s, match.end_s)
-        assert why.windows[0].query == (match.query_start_s, match.query_end_s)
-        assert why.windows[0].similarity > why.windows[1].similarity + 0.1
+        explanation = nearest.explain(ByItem(question), answer)
+        assert explanation.windows[0].answer == (match.start_s, match.end_s)
+        assert explanation.windows[0].query == (match.query_start_s, match.query_end_s)
+        assert explanation.windows[0].similarity > explanation.windows[1].similarity + 0.1
 
 
 def test_each_window_of_the_longer_side_has_its_best_match(nearest: Nearest) -> None:
@@ -251,21 +256,21 @@ def test_each_window_of_the_longer_side_has_its_best_match(nearest: Nearest) -> 
 def test_short_sounds_have_a_curve_within_their_length(
     nearest: Nearest, name: str, seconds: float, moments: int
 ) -> None:
-    why = nearest.explain(ByItem(name), "b.wav")
-    assert tiled(why.query_curve, 0, seconds)
-    assert len(why.query_curve) == moments
-    assert min(one.similarity for one in why.query_curve) > 0.9
-    assert why.codes[0].query_spans == (pytest.approx((0, seconds), abs=1e-6),)
+    explanation = nearest.explain(ByItem(name), "b.wav")
+    assert tiled(explanation.query_curve, 0, seconds)
+    assert len(explanation.query_curve) == moments
+    assert min(one.similarity for one in explanation.query_curve) > 0.9
+    assert explanation.codes[0].query_spans == (pytest.approx((0, seconds), abs=1e-6),)
 
 
-def test_silence_and_what_is_far_below_the_rest_are_like_nothing(nearest: Nearest) -> None:
-    why = nearest.explain(ByItem("gap.wav"), "b.wav")
-    assert min(curve_within(why.query_curve, 0, 1)) > 0.9
-    assert curve_within(why.query_curve, 1, 3) == [0.0] * 4
+def test_silence_and_very_quiet_parts_have_no_similarity(nearest: Nearest) -> None:
+    explanation = nearest.explain(ByItem("gap.wav"), "b.wav")
+    assert min(curve_within(explanation.query_curve, 0, 1)) > 0.9
+    assert curve_within(explanation.query_curve, 1, 3) == [0.0] * 4
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.13, 0.4, 1.0, 2.5, 5.0, 7.9, 8.192])
-def test_a_repeated_sound_folds_into_its_own_length(seconds: float) -> None:
+def test_spans_of_a_repeated_sound_are_folded_into_its_length(seconds: float) -> None:
     frames, part = 32, TimeSpan(3.0, 3.0 + seconds)
     steady = explain._fold_repetitions(np.ones((2, frames)), part, 8.192)
     np.testing.assert_allclose(steady, 1)
@@ -287,17 +292,17 @@ def test_an_encoder_without_activations_explains_by_windows(sounds: Path, tmp_pa
         def forward(self, waveform: Tensor) -> Tensor:
             return self.bands(waveform)  # type: ignore[no-any-return]
 
-    why = Nearest(indexed(Old(), sounds, tmp_path / "model")).explain(ByItem("a_then_b.wav"), "b.wav")
-    assert (why.kind, why.codes) == ("windows", ())
-    assert min(curve_within(why.query_curve, 3.1, 6)) > 0.9
+    explanation = Nearest(indexed(Old(), sounds, tmp_path / "model")).explain(ByItem("a_then_b.wav"), "b.wav")
+    assert (explanation.kind, explanation.codes) == ("windows", ())
+    assert min(curve_within(explanation.query_curve, 3.1, 6)) > 0.9
 
 
-def test_old_names_still_work(nearest: Nearest) -> None:
-    why = nearest.explain(ByItem("a_then_b.wav"), "b.wav")
+def test_deprecated_names_still_work(nearest: Nearest) -> None:
+    explanation = nearest.explain(ByItem("a_then_b.wav"), "b.wav")
     with pytest.deprecated_call(match="Explanation.words"):
-        assert why.words == why.codes
+        assert explanation.words == explanation.codes
     with pytest.deprecated_call(match="CodeShare.word"):
-        assert why.codes[0].word == why.codes[0].code
+        assert explanation.codes[0].word == explanation.codes[0].code
     with pytest.deprecated_call(match="WordShare"):
         assert explain.WordShare is explain.CodeShare
 
@@ -319,19 +324,19 @@ def test_old_names_still_work(nearest: Nearest) -> None:
         (BySound(b"no sound"), "a.wav", NotASoundError, "the sound given"),
     ],
 )
-def test_what_cannot_be_explained_is_refused(
+def test_invalid_explanations_are_refused(
     nearest: Nearest, query: Any, item: Any, error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
         nearest.explain(query, item)
 
 
-def test_it_says_how_far_it_is_and_ends_when_it_is_told_to(nearest: Nearest) -> None:
-    told: list[float] = []
-    nearest.explain(ByItem("a_then_b.wav"), "long.wav", on_progress=told.append)
-    assert told == sorted(told)
-    assert len(told) > 3
-    assert 0 <= told[0] < told[-1] < 1
+def test_progress_is_reported_and_can_stop_it(nearest: Nearest) -> None:
+    shares: list[float] = []
+    nearest.explain(ByItem("a_then_b.wav"), "long.wav", on_progress=shares.append)
+    assert shares == sorted(shares)
+    assert len(shares) > 3
+    assert 0 <= shares[0] < shares[-1] < 1
 
     def enough(share: float) -> None:
         raise KeyboardInterrupt
@@ -340,12 +345,12 @@ def test_it_says_how_far_it_is_and_ends_when_it_is_told_to(nearest: Nearest) -> 
         nearest.explain(ByItem("a_then_b.wav"), "long.wav", on_progress=enough)
 
 
-def test_without_the_sounds_it_says_so(model_dir: Path, tmp_path: Path) -> None:
+def test_without_the_sounds_it_is_refused(model_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(QueryError, match="the folder of the sounds"):
         Nearest(model_dir, wav_dir=tmp_path / "away").explain(ByItem("a.wav"), "b.wav")
 
 
-def test_a_sound_that_changed_since_is_told(sounds: Path, tmp_path: Path) -> None:
+def test_a_sound_that_changed_since_indexing_is_refused(sounds: Path, tmp_path: Path) -> None:
     folder = tmp_path / "sounds"
     folder.mkdir()
     for name in ("a.wav", "b.wav"):
@@ -359,7 +364,7 @@ def test_a_sound_that_changed_since_is_told(sounds: Path, tmp_path: Path) -> Non
         nearest.explain(ByItem("a.wav"), "b.wav")
 
 
-def test_without_its_encoder_an_index_does_not_explain(sounds: Path, tmp_path: Path) -> None:
+def test_without_encoder_it_is_refused(sounds: Path, tmp_path: Path) -> None:
     model_dir = indexed(Bands(), sounds, tmp_path / "model")
     nearest = Nearest(model_dir)
     (nearest._context.snapshot.generation.path / "encoder.pt").unlink()
@@ -367,9 +372,9 @@ def test_without_its_encoder_an_index_does_not_explain(sounds: Path, tmp_path: P
         nearest.explain(ByItem("a.wav"), "b.wav")
 
 
-def test_a_sound_of_many_windows_is_bounded(nearest: Nearest) -> None:
+def test_the_number_of_windows_is_bounded(nearest: Nearest) -> None:
     samples = np.tile(a_then_b(), 60)  # six minutes
-    why = nearest.explain(BySamples(samples, RATE), "b.wav")
-    assert len(why.windows) == explain.MAX_WINDOW_MATCHES
-    assert len(why.query_curve) <= round(CURVE_S / explain.STRETCH_S)
+    explanation = nearest.explain(BySamples(samples, RATE), "b.wav")
+    assert len(explanation.windows) == explain.MAX_WINDOW_MATCHES
+    assert len(explanation.query_curve) <= round(CURVE_S / explain.STRETCH_S)
     assert len(seeds.evenly_spaced(range(1000))) > explain.MAX_WINDOW_MATCHES

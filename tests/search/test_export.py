@@ -1,4 +1,4 @@
-"""Playlists, CSV and JSON can be read by other programs, and a file name cannot add an entry to them."""
+"""Playlists, CSV and JSON can be read by other programs, and no file name can inject an entry."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def missing(n: int) -> Path:
     raise SoundNotHereError("the folder is not here")
 
 
-def test_cells_that_a_spreadsheet_would_run_are_defused() -> None:
+def test_cells_that_a_spreadsheet_would_execute_are_escaped() -> None:
     ids = ["=HYPERLINK(1)", "+1", "-1+2", "@SUM(A1)", "\t=1", "plain - text.wav"]
     items = [Item(n, id, duration_s=-1.0) for n, id in enumerate(ids)]
     rows = list(csv.DictReader(io.StringIO(export.items_csv(items))))
@@ -66,7 +66,7 @@ def test_a_playlist_names_each_sound_once_and_no_name_adds_a_line(tmp_path: Path
     ]
 
 
-def test_where_the_sounds_are_not_at_hand_a_playlist_has_their_ids() -> None:
+def test_without_the_sounds_a_playlist_has_their_ids() -> None:
     assert export.m3u8(ENTRIES, missing).decode().splitlines()[2] == "rain/a.wav"
     assert export.m3u8([], missing) == b"#EXTM3U\n"
 
@@ -76,7 +76,7 @@ def test_a_path_that_is_not_utf8_keeps_its_bytes() -> None:
     assert export.m3u8([PlaylistEntry(1, "cafe")], lambda n: path).splitlines()[2] == b"/sounds/caf\xe9.wav"
 
 
-def test_a_table_and_json_hold_what_the_matches_do() -> None:
+def test_table_and_json_have_the_fields_of_the_matches() -> None:
     rows = list(csv.DictReader(io.StringIO(export.csv_table(MATCHES))))
     assert [(row["id"], float(row["distance"]), row["label"]) for row in rows] == [
         (one.id, one.distance, one.label) for one in MATCHES

@@ -1,4 +1,4 @@
-"""Judgements are kept, counted by person, taken back, and never lost."""
+"""Feedback is stored, counted per user, undone, and never lost."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from boiler.search import feedback
 from boiler.search.feedback import FeedbackStore, FeedbackSummary
 
 
-def test_the_last_judgement_of_each_user_counts_and_the_majority_decides(tmp_path: Path) -> None:
+def test_the_last_feedback_of_each_user_counts_and_the_majority_wins(tmp_path: Path) -> None:
     store = FeedbackStore(tmp_path)
     assert store.summary("q") == FeedbackSummary((), ())
-    assert not (tmp_path / feedback.FILE).exists()  # asking makes no file
+    assert not (tmp_path / feedback.FILE).exists()  # reading creates no file
     store.add("q", "a", like=False, user="ann")
     store.add("q", "a", like=True, user="ann")
     assert store.summary("q") == FeedbackSummary(("a",), ())
@@ -30,7 +30,7 @@ def test_the_last_judgement_of_each_user_counts_and_the_majority_decides(tmp_pat
     assert store.summary("other") == FeedbackSummary((), ())
 
 
-def test_undoing_a_judgement_restores_the_one_before(tmp_path: Path) -> None:
+def test_undoing_feedback_restores_the_previous_one(tmp_path: Path) -> None:
     store = FeedbackStore(tmp_path)
     store.add("q", "a", like=True, user="ann")
     second = store.add("q", "a", like=False, user="ann")
@@ -53,12 +53,12 @@ def test_the_whole_history_is_exported_as_json_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("names", [("", "a", None), ("q", "", None), ("q", "a", ""), ("q", "a" * 3_000, None)])
-def test_empty_and_endless_texts_are_refused(tmp_path: Path, names: tuple[str, str, str | None]) -> None:
+def test_empty_and_very_long_texts_are_refused(tmp_path: Path, names: tuple[str, str, str | None]) -> None:
     with pytest.raises(QueryError, match="characters"):
         FeedbackStore(tmp_path).add(names[0], names[1], like=True, user=names[2])
 
 
-def test_a_damaged_file_is_reported_in_a_sentence(tmp_path: Path) -> None:
+def test_a_damaged_file_is_reported_in_one_sentence(tmp_path: Path) -> None:
     (tmp_path / feedback.FILE).write_bytes(b"this is no database, and longer than a header of one" * 10)
     with pytest.raises(QueryError, match="move it away"):
         FeedbackStore(tmp_path).summary("q")
@@ -77,7 +77,7 @@ for n in range(20):
 """
 
 
-def test_several_processes_write_at_a_time(tmp_path: Path) -> None:
+def test_several_processes_can_write_at_once(tmp_path: Path) -> None:
     writers = [subprocess.Popen([sys.executable, "-c", WRITER, str(tmp_path), user]) for user in ("ann", "bob")]
     assert [writer.wait(60) for writer in writers] == [0, 0]
     assert len(list(FeedbackStore(tmp_path).export())) == 40
@@ -87,7 +87,7 @@ def test_the_example_runs() -> None:
     assert doctest.testmod(feedback).failed == 0
 
 
-def test_the_old_names_still_work(tmp_path: Path) -> None:
+def test_deprecated_names_still_work(tmp_path: Path) -> None:
     store = FeedbackStore(tmp_path)
     with pytest.deprecated_call(match="FeedbackStore.add"), pytest.deprecated_call(match=r"add\(user=...\)"):
         store.judge("q", "a", like=True, who="ann")

@@ -1,4 +1,4 @@
-"""The text form of a filter: read whole or refused in a sentence, and never run. What it means: test_filters.py."""
+"""The text form of a filter is parsed completely or refused, and never executed. Its meaning: test_filters.py."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from boiler.search.filter_parser import parse
 from boiler.search.filters import field
 
 
-def test_and_binds_stronger_than_or_and_a_chain_is_both() -> None:
+def test_and_has_precedence_over_or_and_comparisons_can_be_chained() -> None:
     a, b, c = (field("label") == name for name in "abc")
     assert parse("label == 'a' or label == 'b' and not label == 'c'") == a | (b & ~c)
     assert parse("1 <= duration_s < 5") == (field("duration_s") >= 1) & (field("duration_s") < 5)
@@ -17,7 +17,7 @@ def test_and_binds_stronger_than_or_and_a_chain_is_both() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("lable == 'dog'", "did you mean label"),
         ("label = 'dog'", "cannot be parsed"),
@@ -37,6 +37,6 @@ def test_and_binds_stronger_than_or_and_a_chain_is_both() -> None:
         ("label == 'a\0b'", "cannot be parsed"),
     ],
 )
-def test_an_invalid_filter_is_refused_in_a_sentence(text: str, said: str) -> None:
-    with pytest.raises(QueryError, match=said):
+def test_an_invalid_filter_is_refused_in_one_sentence(text: str, message: str) -> None:
+    with pytest.raises(QueryError, match=message):
         parse(text)

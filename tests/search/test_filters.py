@@ -1,4 +1,4 @@
-"""A filter lets pass what a plain reading of it does: typed, as JSON and as text, run by SQLite."""
+"""Filters in Python, JSON and text select the same items in SQLite as a plain evaluation in Python."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ CASES: list[tuple[Filter, str, Any, list[int]]] = [
 
 
 @pytest.mark.parametrize(("typed", "text", "document", "expected"), CASES)
-def test_three_forms_of_a_filter_let_the_same_items_pass(
+def test_the_three_forms_of_a_filter_select_the_same_items(
     connection: sqlite3.Connection, typed: Filter, text: str, document: Any, expected: list[int]
 ) -> None:
     assert passing(connection, typed) == expected
@@ -96,17 +96,17 @@ def test_three_forms_of_a_filter_let_the_same_items_pass(
     assert from_json(typed.to_json()) == typed
 
 
-def plainly(where: Filter, item: Item) -> bool | None:
-    """What SQL means by it: None where a value is missing."""
+def evaluate(where: Filter, item: Item) -> bool | None:
+    """Evaluate the filter in Python with SQL semantics: None if a value is missing."""
     match where:
         case And(parts):
-            found = [plainly(part, item) for part in parts]
+            found = [evaluate(part, item) for part in parts]
             return False if False in found else None if None in found else True
         case Or(parts):
-            found = [plainly(part, item) for part in parts]
+            found = [evaluate(part, item) for part in parts]
             return True if True in found else None if None in found else False
         case Not(part):
-            return not plainly(part, item)
+            return not evaluate(part, item)
         case Compare(name, operator, value):
             mine = getattr(item, name)
             if mine is None:
@@ -131,8 +131,8 @@ trees = st.recursive(
 
 
 @given(trees)
-def test_any_nesting_means_in_sql_what_it_says(connection: sqlite3.Connection, where: Filter) -> None:
-    assert passing(connection, where) == [item.n for item in ITEMS if plainly(where, item)]
+def test_nested_filters_agree_with_python(connection: sqlite3.Connection, where: Filter) -> None:
+    assert passing(connection, where) == [item.n for item in ITEMS if evaluate(where, item)]
     assert from_json(where.to_json()) == where
 
 
@@ -157,12 +157,12 @@ def test_any_nesting_means_in_sql_what_it_says(connection: sqlite3.Connection, w
         {"n": list(range(20_000))},
     ],
 )
-def test_json_that_is_no_filter_is_refused(document: Any) -> None:
+def test_invalid_json_filters_are_refused(document: Any) -> None:
     with pytest.raises(QueryError):
         from_json(document)
 
 
-def test_endless_nesting_is_refused() -> None:
+def test_deep_nesting_is_refused() -> None:
     document: Any = {"label": "dog"}
     for _ in range(5_000):
         document = {"not": document}
@@ -170,7 +170,7 @@ def test_endless_nesting_is_refused() -> None:
         from_json(document)
 
 
-def test_words_of_python_do_not_combine_filters() -> None:
+def test_python_and_or_not_raise_on_filters() -> None:
     with pytest.raises(QueryError, match="combine filters with"):
         bool(field("label") == "dog")
 
@@ -180,7 +180,7 @@ def test_every_field_is_a_column(connection: sqlite3.Connection) -> None:
     assert set(filters.FIELDS) <= columns
 
 
-def test_folders_are_found_by_the_index(connection: sqlite3.Connection) -> None:
+def test_filters_by_folder_use_the_sql_index(connection: sqlite3.Connection) -> None:
     text, values = under("loops").sql()
     plan = connection.execute(f"EXPLAIN QUERY PLAN SELECT n FROM items WHERE {text}", values).fetchall()  # noqa: S608
     assert all("SCAN" not in row["detail"] for row in plan)

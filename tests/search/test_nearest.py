@@ -1,4 +1,4 @@
-"""Nearest answers with items, always as many as asked where there are as many, and refuses what cannot be answered."""
+"""`Nearest` returns k items if there are as many, and refuses invalid queries."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WINDOWS = [1, 3, 0, 2, 1, 1]
 
 
 class Spectrum(nn.Module):
-    """An encoder as small as can be: how strong a few frequencies are."""
+    """A minimal encoder: the level of a few frequencies."""
 
     def forward(self, waveform: torch.Tensor) -> torch.Tensor:
         spectrum = torch.fft.rfft(waveform[:, 0]).abs()[:, : 8 * 8000].reshape(len(waveform), 8, -1).sum(dim=2)
@@ -46,7 +46,7 @@ def write_tone(path: Path, frequency_hz: float, duration_s: float = 1.0, level: 
 
 
 def published(model_dir: Path, seed: int = 0, encoder_pt: Path | None = None, **header: object) -> np.ndarray:
-    """Publishes made-up windows of six items and returns their vectors."""
+    """Publish random windows of six items and return their vectors."""
     numbers = np.repeat(np.arange(len(WINDOWS)) * 10, WINDOWS)
     vectors = engine.normalize(np.random.default_rng(seed).normal(size=(len(numbers), DIM)))
     starts = np.concatenate([np.arange(count) * 4.0 for count in WINDOWS])
@@ -88,7 +88,7 @@ def brute_force(vectors: np.ndarray, query: np.ndarray) -> list[tuple[int, float
 
 
 def by_vector(match: Match) -> Match:
-    """The same answer to a vector, which has no times."""
+    """The same match for a query by vector, which has no times."""
     return replace(match, query_start_s=None, query_end_s=None)
 
 
@@ -106,7 +106,7 @@ def test_a_vector_finds_items_by_their_best_window(model_dir: Path, name: str, k
     assert nearest.engine_name == name
 
 
-def test_a_row_says_all_about_its_item(nearest: Nearest) -> None:
+def test_a_match_has_all_fields_of_its_item(nearest: Nearest) -> None:
     vectors = nearest._context.snapshot.vectors
     match = nearest.search(vectors[2], 1)[0]
     assert (match.id, match.n, match.url, match.label) == ("kind1/sound_1.wav", 10, "u/1", "kind1")
@@ -115,13 +115,13 @@ def test_a_row_says_all_about_its_item(nearest: Nearest) -> None:
 
 
 @pytest.mark.parametrize("kind", [list, np.asarray, torch.tensor, lambda v: torch.tensor(v, requires_grad=True)])
-def test_lists_arrays_and_tensors_of_any_length_ask_the_same(nearest: Nearest, kind) -> None:
+def test_lists_arrays_and_tensors_of_any_norm_give_the_same_results(nearest: Nearest, kind) -> None:
     vector = [0.5 * (i - 3) for i in range(DIM)]
     assert nearest.search(kind(vector), 3) == nearest.search([1e20 * x for x in vector], 3)
 
 
 @pytest.mark.parametrize("item", [10, "kind1/sound_1.wav"])
-def test_an_item_asks_with_all_its_windows_and_is_left_out(nearest: Nearest, item: int | str) -> None:
+def test_a_query_by_item_uses_all_its_windows_and_excludes_it(nearest: Nearest, item: int | str) -> None:
     vectors = np.asarray(nearest._context.snapshot.vectors)
     found = nearest.by_item(item, 100)
     assert [match.n for match in found] != [10]
@@ -154,12 +154,12 @@ def test_an_invalid_vector_is_refused(nearest: Nearest, query, message: str) -> 
 
 
 @pytest.mark.parametrize("k", [0, -1, 1.5, True, "3", None])
-def test_k_is_a_whole_number_of_at_least_1(nearest: Nearest, k) -> None:
+def test_k_must_be_an_integer_of_at_least_1(nearest: Nearest, k) -> None:
     with pytest.raises(QueryError, match="k is a whole number"):
         nearest.search([1.0] * DIM, k)
 
 
-def test_a_sound_is_embedded_as_path_bytes_and_file(nearest: Nearest, tmp_path: Path) -> None:
+def test_a_sound_is_embedded_from_path_bytes_and_file_object(nearest: Nearest, tmp_path: Path) -> None:
     write_tone(tmp_path / "tone.wav", 440)
     by_path = nearest.by_sound(tmp_path / "tone.wav", 3)
     assert by_path == nearest.by_sound((tmp_path / "tone.wav").read_bytes(), 3)
@@ -174,7 +174,7 @@ def test_a_sound_is_embedded_as_path_bytes_and_file(nearest: Nearest, tmp_path: 
     assert nearest.search_windows([embedded[0].vector], 3) == [by_vector(match) for match in by_path]
 
 
-def test_a_part_of_a_sound_can_ask(nearest: Nearest, tmp_path: Path) -> None:
+def test_a_part_of_a_sound_can_be_the_query(nearest: Nearest, tmp_path: Path) -> None:
     write_tone(tmp_path / "tone.wav", 440, duration_s=4)
     part = nearest.embed(tmp_path / "tone.wav", start_s=1, end_s=2)
     assert [tuple(one.window) for one in part] == [(1.0, 2.0)]
@@ -185,7 +185,7 @@ def test_a_part_of_a_sound_can_ask(nearest: Nearest, tmp_path: Path) -> None:
             nearest.by_sound(tmp_path / "tone.wav", start_s=start_s, end_s=end_s)
 
 
-def test_silence_and_nonsense_are_refused_by_name(nearest: Nearest, tmp_path: Path) -> None:
+def test_silence_and_invalid_files_are_refused_by_name(nearest: Nearest, tmp_path: Path) -> None:
     write_tone(tmp_path / "silent.wav", 440, level=0)
     with pytest.raises(SilentSoundError, match=r"silent\.wav"):
         nearest.by_sound(tmp_path / "silent.wav")
@@ -216,7 +216,7 @@ def test_the_path_of_an_item_is_inside_the_folder_of_sounds(model_dir: Path, tmp
     assert Nearest(model_dir, wav_dir=tmp_path / "elsewhere").path(0) == tmp_path / "elsewhere/kind0/sound_0.wav"
 
 
-def test_a_newer_generation_is_taken_up_and_questions_under_way_end_on_the_old(model_dir: Path) -> None:
+def test_a_newer_generation_is_opened_and_running_queries_finish_on_the_old(model_dir: Path) -> None:
     nearest = Nearest(model_dir)
     old = nearest.generation
     assert nearest.refresh() is False
@@ -245,7 +245,7 @@ def test_a_newer_generation_is_taken_up_and_questions_under_way_end_on_the_old(m
     assert nearest.search(query, 3) != before
 
 
-def test_vectors_without_their_encoder_answer_all_but_sounds(tmp_path: Path) -> None:
+def test_without_encoder_all_queries_but_sounds_work(tmp_path: Path) -> None:
     published(tmp_path / "model")
     write_tone(tmp_path / "tone.wav", 440)
     nearest = Nearest(tmp_path / "model")
@@ -254,7 +254,7 @@ def test_vectors_without_their_encoder_answer_all_but_sounds(tmp_path: Path) -> 
         nearest.by_sound(tmp_path / "tone.wav")
 
 
-def test_a_directory_that_lacks_or_changed_a_file_is_refused_with_what_to_do(model_dir: Path, tmp_path: Path) -> None:
+def test_a_directory_with_a_missing_or_changed_file_is_refused_with_advice(model_dir: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelDirError, match="boiler index"):
         Nearest(tmp_path / "nothing")
     folder = (model_dir / "current").resolve()
@@ -274,7 +274,7 @@ def test_a_directory_that_lacks_or_changed_a_file_is_refused_with_what_to_do(mod
         Nearest(changed)
 
 
-def test_asking_with_vectors_and_items_never_loads_torch(model_dir: Path) -> None:
+def test_queries_by_vector_and_item_do_not_load_torch(model_dir: Path) -> None:
     code = (
         "import sys; from boiler.search.nearest import Nearest\n"
         f"n = Nearest({str(model_dir)!r}); n.search([1.0] * {DIM}); n.by_item(0); n.items()\n"
@@ -288,13 +288,13 @@ def test_asking_with_vectors_and_items_never_loads_torch(model_dir: Path) -> Non
     ("old", "new"),
     [("Answer", "QueryResult"), ("Group", "DuplicateGroup"), ("Part", "TimeSpan"), ("PerGroup", "GroupLimit")],
 )
-def test_the_old_names_of_types_can_still_be_imported(old: str, new: str) -> None:
+def test_deprecated_types_can_still_be_imported(old: str, new: str) -> None:
     for module in (door, nearest_module):
         with pytest.deprecated_call(match=f"{module.__name__}.{new}"):
             assert getattr(module, old) is getattr(module, new)
 
 
-def test_the_old_names_of_methods_and_arguments_still_work(nearest: Nearest) -> None:
+def test_deprecated_methods_and_arguments_still_work(nearest: Nearest) -> None:
     with pytest.deprecated_call(match="Nearest.query_vector"):
         np.testing.assert_array_equal(nearest.direction(ByItem(0)), nearest.query_vector(ByItem(0)))
     vector = nearest.query_vector(ByItem(0))
@@ -313,7 +313,7 @@ def test_the_old_names_of_methods_and_arguments_still_work(nearest: Nearest) -> 
         assert result.why == result.engine_reason
 
 
-def test_plain_values_are_queries_and_what_is_none_names_the_import_path(nearest: Nearest) -> None:
+def test_plain_values_are_queries_and_an_invalid_query_names_the_types_to_import(nearest: Nearest) -> None:
     by_item = nearest.query(ByItem(0), 3)
     assert nearest.query(0, 3) == nearest.query("kind0/sound_0.wav", 3) == by_item
     vector = nearest.query_vector(0)
@@ -322,7 +322,7 @@ def test_plain_values_are_queries_and_what_is_none_names_the_import_path(nearest
         nearest.query({"id": 0})  # type: ignore[arg-type]
 
 
-def test_a_result_is_a_table_in_a_notebook_and_an_open_index_has_a_name(tmp_path: Path) -> None:
+def test_results_are_tables_in_notebooks_and_nearest_has_a_repr(tmp_path: Path) -> None:
     items = [Item(0, "a<b>.wav", label="&"), Item(1, "c.wav")]
     generation.publish(
         tmp_path, Header(encoder="Spectrum", dim=2), np.eye(2, dtype=np.float32), rows_of(np.arange(2)), items

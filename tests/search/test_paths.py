@@ -1,4 +1,4 @@
-"""A journey goes from one sound to the other, a playlist stays or drifts; none repeats itself."""
+"""Paths between two sounds and playlists from one sound, without repetition."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ANGLES = np.linspace(0, np.pi * 0.9, N)
 
 @pytest.fixture(scope="module")
 def nearest(tmp_path_factory: pytest.TempPathFactory) -> Nearest:
-    """Sounds on a half circle, so that the way is known."""
+    """Sounds on a half circle, so that the path is known."""
     vectors = engine.normalize(np.stack([np.cos(ANGLES), np.sin(ANGLES), np.full(N, 0.01)], axis=1))
     folder = tmp_path_factory.mktemp("journeys") / "model"
     items = [Item(n, f"s{n}.wav", label=f"l{n % 2}") for n in range(N)]
@@ -28,7 +28,7 @@ def nearest(tmp_path_factory: pytest.TempPathFactory) -> Nearest:
     return Nearest(folder)
 
 
-def test_a_journey_goes_in_even_strides(nearest: Nearest) -> None:
+def test_a_path_has_even_steps(nearest: Nearest) -> None:
     way = [match.n for match in path_between(nearest, ByItem(0), ByItem(N - 1), 9)]
     assert way == sorted(way)
     strides = np.diff([0, *way, N - 1])
@@ -36,7 +36,7 @@ def test_a_journey_goes_in_even_strides(nearest: Nearest) -> None:
     assert [match.n for match in path_between(nearest, ByItem(N - 1), ByItem(0), 9)] == way[::-1]
 
 
-def test_no_sound_comes_twice_and_filters_hold(nearest: Nearest) -> None:
+def test_no_sound_is_repeated_and_filters_apply(nearest: Nearest) -> None:
     way = [match.n for match in path_between(nearest, ByItem(0), ByItem(2), 30)]
     assert len(way) == len(set(way)) == 30
     assert not {0, 2} & set(way)
@@ -48,7 +48,7 @@ def test_no_sound_comes_twice_and_filters_hold(nearest: Nearest) -> None:
     assert len(path_between(nearest, ByItem(0), ByItem(9), 500)) == N - 2
 
 
-def test_opposite_ends_have_no_shortest_way(nearest: Nearest) -> None:
+def test_opposite_vectors_have_no_shortest_path(nearest: Nearest) -> None:
     with pytest.raises(QueryError, match="opposite"):
         path_between(nearest, ByVector([1.0, 0, 0]), ByVector([-1.0, 0, 0]))
     assert len(path_between(nearest, ByItem(5), ByItem(5), 3)) == 3
@@ -62,7 +62,7 @@ def test_a_playlist_is_the_same_for_the_same_seed_and_never_repeats(nearest: Nea
     assert len(playlist(nearest, ByItem(200), 1000)) == N - 1
 
 
-def test_drift_leads_farther_away(nearest: Nearest) -> None:
+def test_drift_moves_farther_from_the_start(nearest: Nearest) -> None:
     def reach(drift: float) -> float:
         lists = [playlist(nearest, ByItem(200), 30, drift=drift, seed=seed) for seed in range(5)]
         return float(np.mean([max(abs(match.n - 200) for match in one) for one in lists]))
@@ -71,6 +71,6 @@ def test_drift_leads_farther_away(nearest: Nearest) -> None:
 
 
 @pytest.mark.parametrize("wrong", [{"length": 0}, {"drift": 1.5}])
-def test_what_cannot_be_is_refused(nearest: Nearest, wrong: dict[str, float]) -> None:
+def test_invalid_arguments_are_refused(nearest: Nearest, wrong: dict[str, float]) -> None:
     with pytest.raises(QueryError):
         playlist(nearest, ByItem(0), **wrong)  # type: ignore[arg-type]

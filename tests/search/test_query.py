@@ -1,4 +1,4 @@
-"""Questions of all kinds with all options: always k where there are k, and a reason where there are not."""
+"""Queries of all kinds with all options: k results if there are k, and a reason if there are fewer."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ QUERY = engine.normalize(np.random.default_rng(5).gamma(0.5, size=DIM))
 
 
 @pytest.mark.parametrize("k", [1, 10, 60, 1000])
-def test_a_filter_comes_first_and_is_exact(nearest: Nearest, k: int) -> None:
+def test_a_filter_is_applied_before_the_search_and_is_exact(nearest: Nearest, k: int) -> None:
     for where, passes in (
         (field("label") == "l3", lambda n: n % 11 and n % 7 == 3),
         (under("f2") & (field("duration_s") > 4), lambda n: n % 5 == 2 and (1 + n % 10 if n < 290 else 8) > 4),
@@ -75,7 +75,7 @@ def test_a_filter_comes_first_and_is_exact(nearest: Nearest, k: int) -> None:
         assert (answer.shortfall is None) == (len(true) >= k)
 
 
-def test_what_is_left_out_is_left_out_and_k_come_all_the_same(nearest: Nearest) -> None:
+def test_excluded_items_are_replaced_so_that_k_results_remain(nearest: Nearest) -> None:
     first = ranking(nearest, QUERY)[:12]
     without = frozenset({first[0], first[3], f"f{first[5] % 5}/s{first[5]}.wav"})
     answer = nearest.query(ByVector(QUERY), 9, Options(without=without))
@@ -84,17 +84,17 @@ def test_what_is_left_out_is_left_out_and_k_come_all_the_same(nearest: Nearest) 
         nearest.query(ByVector(QUERY), 9, Options(without=frozenset({"nothing.wav"})))
 
 
-def test_a_least_similarity_cuts_and_says_so(nearest: Nearest) -> None:
+def test_a_minimum_similarity_shortens_the_results_with_a_reason(nearest: Nearest) -> None:
     all_of_them = nearest.search(QUERY, N)
-    least = all_of_them[20].similarity
-    answer = nearest.query(ByVector(QUERY), 100, Options(min_similarity=least))
+    threshold = all_of_them[20].similarity
+    answer = nearest.query(ByVector(QUERY), 100, Options(min_similarity=threshold))
     assert [match.n for match in answer.matches] == [match.n for match in all_of_them[:21]]
     assert answer.shortfall is not None
     assert "21 of 100" in answer.shortfall
-    assert nearest.query(ByVector(QUERY), 5, Options(min_similarity=least)).shortfall is None
+    assert nearest.query(ByVector(QUERY), 5, Options(min_similarity=threshold)).shortfall is None
 
 
-def test_windows_answer_one_by_one_when_asked_to(nearest: Nearest) -> None:
+def test_results_can_be_single_windows(nearest: Nearest) -> None:
     snapshot = nearest._context.snapshot
     truth = Exact(snapshot.vectors).query(QUERY[None], 40)
     answer = nearest.query(ByVector(QUERY), 40, Options(per_window=True))
@@ -104,7 +104,7 @@ def test_windows_answer_one_by_one_when_asked_to(nearest: Nearest) -> None:
     assert len(nearest.query(ByItem(0), 1000, Options(per_window=True)).matches) == WINDOWS.sum() - 2
 
 
-def test_copies_are_one_answer_that_names_the_others(nearest: Nearest) -> None:
+def test_duplicates_are_one_result_that_lists_the_others(nearest: Nearest) -> None:
     plain = nearest.query(ByVector(VECTORS[7]), 12)
     assert sum(match.distance < 1e-4 for match in plain.matches) == 11
     answer = nearest.query(ByVector(VECTORS[7]), 12, Options(dedup_distance=0.05))
@@ -115,7 +115,7 @@ def test_copies_are_one_answer_that_names_the_others(nearest: Nearest) -> None:
 
 
 @pytest.mark.parametrize(("group", "most"), [("folder", 2), ("label", 1), ("metadata.who", 3)])
-def test_no_group_fills_the_list(nearest: Nearest, group: str, most: int) -> None:
+def test_a_group_has_at_most_its_limit_of_results(nearest: Nearest, group: str, most: int) -> None:
     answer = nearest.query(ByVector(QUERY), 8, Options(per_group=GroupLimit(group, most)))
     values = [
         {"folder": f"f{n % 5}", "label": f"l{n % 7}" if n % 11 else None, "metadata.who": f"w{n % 4}"}[group]
@@ -126,13 +126,13 @@ def test_no_group_fills_the_list(nearest: Nearest, group: str, most: int) -> Non
     assert [match.distance for match in answer.matches] == sorted(match.distance for match in answer.matches)
 
 
-def test_a_cap_that_leaves_too_few_says_so(nearest: Nearest) -> None:
+def test_a_group_limit_that_leaves_too_few_gives_a_reason(nearest: Nearest) -> None:
     answer = nearest.query(ByVector(QUERY), 50, Options(per_group=GroupLimit("folder", 2)))
     assert len(answer.matches) == 10
     assert answer.shortfall == "10 of 50 results: no more items are among the first 2 of their folder"
 
 
-def test_diversity_spreads_the_answers_and_keeps_the_nearest_first(nearest: Nearest) -> None:
+def test_diversity_spreads_the_results_and_keeps_the_nearest_first(nearest: Nearest) -> None:
     def spread(diversity: float) -> float:
         found = nearest.query(ByVector(QUERY), 10, Options(diversity=diversity)).matches
         assert found[0].n == ranking(nearest, QUERY)[0]
@@ -144,8 +144,8 @@ def test_diversity_spreads_the_answers_and_keeps_the_nearest_first(nearest: Near
     assert spread(0.0) > spread(0.4) > spread(0.9)
 
 
-def test_setting_back_hubs_flattens_who_answers(tmp_path: Path) -> None:
-    count, dim = 300, 100  # the more numbers, the more of a hub is what lies in the middle
+def test_csls_reduces_hubness(tmp_path: Path) -> None:
+    count, dim = 300, 100  # in high dimensions, vectors near the mean are hubs
     vectors = engine.normalize(np.random.default_rng(3).normal(0.3, 1, size=(count, dim)))
     items = [Item(n, f"s{n}.wav") for n in range(count)]
     generation.publish(tmp_path / "model", Header(encoder="none", dim=dim), vectors, rows_of(np.arange(count)), items)
@@ -161,7 +161,7 @@ def test_setting_back_hubs_flattens_who_answers(tmp_path: Path) -> None:
     assert skew(Options(csls=True)) < 0.7 * skew(Options())
 
 
-def test_seeds_with_weights_rank_by_the_weighted_sum_and_are_left_out(nearest: Nearest) -> None:
+def test_weighted_seeds_rank_by_the_weighted_sum_and_are_excluded(nearest: Nearest) -> None:
     answer = nearest.query([ByItem(1), ByItem(2), ByItem(4, weight=-0.5)], 20)
     vector = engine.normalize(VECTORS[1] + VECTORS[2] - 0.5 * VECTORS[4].astype(np.float64))
     true = [n for n in ranking(nearest, vector) if n not in (1, 2, 4)]
@@ -169,20 +169,20 @@ def test_seeds_with_weights_rank_by_the_weighted_sum_and_are_left_out(nearest: N
 
 
 @pytest.mark.parametrize("options", [Options(), Options(diversity=0.2, where=field("n") < 200)])
-def test_many_questions_at_once_are_answered_as_each_alone(nearest: Nearest, options: Options) -> None:
-    questions: list[Any] = [
+def test_a_batch_gives_the_results_of_single_queries(nearest: Nearest, options: Options) -> None:
+    queries: list[Any] = [
         ByItem(0),
         ByVector(QUERY),
         [ByItem(1), ByVector(QUERY, weight=0.3)],
         ByItem("f2/s7.wav"),
         *(ByItem(n) for n in range(280, 300)),
     ]
-    together = nearest.query_many(questions, 15, options)
-    assert together == [nearest.query(question, 15, options) for question in questions]
+    together = nearest.query_many(queries, 15, options)
+    assert together == [nearest.query(query, 15, options) for query in queries]
     assert nearest.query_many([], 5) == []
 
 
-def test_the_answer_says_who_gave_it(nearest: Nearest) -> None:
+def test_the_result_names_its_engine_and_generation(nearest: Nearest) -> None:
     answer = nearest.query(ByItem(0), 3)
     assert (answer.engine, answer.generation, answer.shortfall) == ("exact", nearest.generation, None)
     assert f"{WINDOWS.sum()} rows" in answer.engine_reason
@@ -200,7 +200,7 @@ def test_the_answer_says_who_gave_it(nearest: Nearest) -> None:
         {"per_window": True, "dedup_distance": 0.1},
     ],
 )
-def test_options_without_sense_are_refused(options: dict[str, Any]) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(QueryError):
         Options(**options)
 
@@ -210,7 +210,7 @@ def test_an_unknown_field_is_refused(nearest: Nearest) -> None:
         nearest.query(ByItem(0), 3, Options(per_group=GroupLimit("lable")))
 
 
-def test_a_generation_without_items_answers_nothing(tmp_path: Path) -> None:
+def test_an_empty_generation_gives_no_results(tmp_path: Path) -> None:
     generation.publish(tmp_path / "model", Header(encoder="none", dim=3), np.zeros((0, 3), np.float32), rows_of([]), [])
     empty = Nearest(tmp_path / "model")
     assert empty.search([1.0, 0.0, 0.0]) == []
@@ -218,7 +218,7 @@ def test_a_generation_without_items_answers_nothing(tmp_path: Path) -> None:
     assert [answer.matches for answer in empty.query_many([ByVector([1.0, 0, 0])] * 9)] == [()] * 9
 
 
-def test_an_answer_says_when_nothing_is_similar(tmp_path: Path) -> None:
+def test_the_result_states_when_nothing_is_similar(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     cone = engine.normalize(rng.normal(size=(40, 8)) * 0.3 + 1)
     items = [Item(n, f"{n}.wav") for n in range(40)]
@@ -229,7 +229,7 @@ def test_an_answer_says_when_nothing_is_similar(tmp_path: Path) -> None:
         assert not nearest.query(ByVector(cone[3]), 3, Options(where=field("id") == "none")).nothing_similar
 
 
-def test_the_old_names_of_options_and_methods_still_work(nearest: Nearest) -> None:
+def test_deprecated_options_and_methods_still_work(nearest: Nearest) -> None:
     with pytest.deprecated_call(match="dedup_distance"):
         options = Options(fold_nearer_than=0.05)  # type: ignore[call-arg]
     with pytest.deprecated_call(match="csls"):

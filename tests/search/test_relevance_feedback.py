@@ -1,4 +1,4 @@
-"""A like brings what is like it nearer, a dislike sends it away, at once, and only for the question it was said of."""
+"""Likes and dislikes change the ranking at once, and only for the query that they were given for."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def numbers(nearest: Nearest, options: Options | None = None, n: int = 0, k: int
     return [match.n for match in nearest.query(ByItem(n), k, options).matches]
 
 
-def test_likes_and_dislikes_move_the_next_ranking_of_that_question_alone(nearest: Nearest) -> None:
+def test_likes_and_dislikes_change_only_the_ranking_of_that_query(nearest: Nearest) -> None:
     before, other = numbers(nearest), numbers(nearest, n=1)
     liked, disliked = before[30], before[2]
     nearest.add_feedback(ByItem("s0.wav"), liked, like=True)
@@ -46,22 +46,22 @@ def test_likes_and_dislikes_move_the_next_ranking_of_that_question_alone(nearest
     assert numbers(nearest, n=1) == other
 
 
-def test_what_is_taken_back_moves_nothing(nearest: Nearest) -> None:
+def test_undone_feedback_has_no_effect(nearest: Nearest) -> None:
     before = numbers(nearest)
-    judgement = nearest.add_feedback(ByItem(0), before[30], like=True)
+    feedback_id = nearest.add_feedback(ByItem(0), before[30], like=True)
     assert numbers(nearest) != before
-    assert nearest.undo_feedback(judgement)
+    assert nearest.undo_feedback(feedback_id)
     assert numbers(nearest) == before
 
 
-def test_each_person_is_heeded_alone_when_named(nearest: Nearest) -> None:
+def test_feedback_can_be_limited_to_a_user(nearest: Nearest) -> None:
     before = numbers(nearest)
     nearest.add_feedback(ByItem(0), before[30], like=True, user="ann")
     assert numbers(nearest, Options(user="bob")) == before
     assert numbers(nearest, Options(user="ann")) == numbers(nearest) != before
 
 
-def test_a_question_by_vector_is_known_again(nearest: Nearest) -> None:
+def test_feedback_is_kept_for_a_query_by_vector(nearest: Nearest) -> None:
     query = np.random.default_rng(3).gamma(0.6, size=DIM)
     before = [match.n for match in nearest.query(ByVector(query), 50).matches]
     nearest.add_feedback(ByVector(query * 7), before[30], like=True)
@@ -69,7 +69,7 @@ def test_a_question_by_vector_is_known_again(nearest: Nearest) -> None:
     assert again.index(before[30]) < 10
 
 
-def test_a_batch_heeds_them_too(nearest: Nearest) -> None:
+def test_feedback_applies_to_batches(nearest: Nearest) -> None:
     nearest.add_feedback(ByItem(0), numbers(nearest)[30], like=True)
     together = nearest.query_many([ByItem(0), ByItem(1)], 20)
     assert [[match.n for match in answer.matches] for answer in together] == [
@@ -78,7 +78,7 @@ def test_a_batch_heeds_them_too(nearest: Nearest) -> None:
     ]
 
 
-def test_judgements_outlive_the_index_and_the_items(nearest: Nearest) -> None:
+def test_feedback_survives_a_new_index_and_deleted_items(nearest: Nearest) -> None:
     before = numbers(nearest)
     nearest.add_feedback(ByItem(0), before[30], like=True)
     nearest.add_feedback(ByItem(0), before[40], like=True)
@@ -89,13 +89,13 @@ def test_judgements_outlive_the_index_and_the_items(nearest: Nearest) -> None:
     assert set(numbers(nearest)) == set(after)
 
 
-def test_only_items_can_be_judged(nearest: Nearest) -> None:
+def test_feedback_needs_an_existing_item(nearest: Nearest) -> None:
     with pytest.raises(UnknownItemError):
         nearest.add_feedback(ByItem(0), "nothing.wav", like=True)
     assert list(nearest.feedback.export()) == []
 
 
-def test_the_move_is_bounded_and_stays_on_the_sphere() -> None:
+def test_the_moved_vector_is_bounded_and_of_unit_length() -> None:
     query, liked, disliked = engine.normalize(np.random.default_rng(0).normal(size=(3, 1, DIM)))
     none = np.zeros((0, DIM), np.float32)
     moved = relevance_feedback.move(query, liked, disliked)
@@ -106,11 +106,11 @@ def test_the_move_is_bounded_and_stays_on_the_sphere() -> None:
     np.testing.assert_allclose(relevance_feedback.move(query, none, query), query, atol=1e-7)
 
 
-def test_the_old_names_of_the_methods_still_work(nearest: Nearest) -> None:
+def test_deprecated_methods_still_work(nearest: Nearest) -> None:
     with pytest.deprecated_call(match="Nearest.add_feedback"):
-        judgement = nearest.judge(ByItem(0), 3, like=True)
+        feedback_id = nearest.judge(ByItem(0), 3, like=True)
     with pytest.deprecated_call(match="Nearest.feedback_for"):
         assert nearest.judged(ByItem(0)).likes == ("s3.wav",)
     with pytest.deprecated_call(match="Nearest.undo_feedback"):
-        assert nearest.undo(judgement)
+        assert nearest.undo(feedback_id)
     assert nearest.feedback_for(ByItem(0)).likes == ()

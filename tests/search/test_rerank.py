@@ -1,4 +1,4 @@
-"""Better lists: each way to choose does what its name says, and no more."""
+"""Deduplication, group limits, diversity and CSLS, each alone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from boiler import engine
 from boiler.search import rerank
 
 
-def test_copies_are_folded_into_the_nearest_and_equally_near_sounds_of_other_lengths_are_not() -> None:
+def test_duplicates_are_folded_into_the_nearest_but_not_sounds_of_other_durations() -> None:
     copy = [1.0, 0.0]
     vectors = np.array([copy, [0.0, 1.0], [0.999, 0.045], copy, copy])
     kept, others = rerank.dedup(vectors, np.array([2.0, 2.0, 2.01, 2.0, 9.0]), 0.1)
@@ -20,7 +20,7 @@ def test_copies_are_folded_into_the_nearest_and_equally_near_sounds_of_other_len
     assert [some.tolist() for some in others] == [[2, 3], [], []]
 
 
-def test_a_chain_of_small_steps_is_not_one_kind() -> None:
+def test_a_chain_of_small_distances_is_not_folded_into_one() -> None:
     angles = np.arange(20) * 0.04
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)
     kept, others = rerank.dedup(vectors, np.ones(20), 0.1)
@@ -66,7 +66,7 @@ def test_diversity_chooses_by_maximal_marginal_relevance(n: int, k: int, diversi
 
 
 @given(st.lists(st.sampled_from(["a", "b", None, 3]), max_size=30), st.integers(1, 4))
-def test_no_group_has_more_than_its_share_and_the_first_of_each_stay(groups: list[object], most: int) -> None:
+def test_a_group_keeps_its_first_results_up_to_its_limit(groups: list[object], most: int) -> None:
     kept = rerank.limit_groups(groups, most).tolist()  # type: ignore[arg-type]
     assert kept == sorted(kept)
     for group in {"a", "b", 3}:
@@ -78,7 +78,7 @@ def test_no_group_has_more_than_its_share_and_the_first_of_each_stay(groups: lis
 
 
 @given(st.integers(1, 20), st.integers(1, 25), st.integers(0, 99))
-def test_no_diversity_keeps_the_order_and_any_gives_each_once(n: int, k: int, seed: int) -> None:
+def test_diversity_0_keeps_the_order_and_any_value_returns_each_item_once(n: int, k: int, seed: int) -> None:
     random = np.random.default_rng(seed)
     vectors = engine.normalize(random.normal(size=(n, 4)))
     similarities = np.sort(random.uniform(-1, 1, n))[::-1]
@@ -89,17 +89,17 @@ def test_no_diversity_keeps_the_order_and_any_gives_each_once(n: int, k: int, se
         assert len(chosen) == len(set(chosen)) == min(k, n)
 
 
-def test_diversity_passes_over_what_is_like_the_first() -> None:
+def test_diversity_skips_items_similar_to_the_first() -> None:
     vectors = engine.normalize([[1, 0.1], [1, 0.11], [0.5, -1]])
     assert rerank.diversify(np.array([0.99, 0.98, 0.5]), vectors, 2, 0.7).tolist() == [0, 2]
 
 
-def test_a_hub_has_to_be_nearer_to_be_taken() -> None:
+def test_a_hub_must_be_nearer_to_be_selected() -> None:
     assert rerank.csls(np.array([0.9, 0.85, 0.2]), np.array([0.9, 0.6, 0.1])).tolist() == [1, 0, 2]
     assert rerank.csls(np.array([0.9, 0.8]), np.array([0.5, 0.5])).tolist() == [0, 1]
 
 
-def test_nothing_to_choose_from_gives_nothing() -> None:
+def test_no_candidates_give_no_results() -> None:
     none = np.zeros((0, 3))
     assert rerank.dedup(none, np.zeros(0), 0.5)[0].tolist() == []
     assert rerank.limit_groups([], 1).tolist() == rerank.diversify(np.zeros(0), none, 5, 0.5).tolist() == []

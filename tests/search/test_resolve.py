@@ -1,4 +1,4 @@
-"""Every kind of seed gives the vectors and time spans that it stands for."""
+"""Every kind of seed is resolved to its vectors and time spans."""
 
 from __future__ import annotations
 
@@ -29,33 +29,33 @@ def context(tmp_path_factory: pytest.TempPathFactory) -> SearchContext:
     return SearchContext(folder, None, "cpu", None, stream)
 
 
-def test_a_whole_item_is_its_rows_and_is_left_out_of_its_results(context: SearchContext) -> None:
+def test_an_item_has_the_vectors_of_its_rows_and_is_excluded_from_the_results(context: SearchContext) -> None:
     query = resolve_query(context, context.snapshot, "2.wav")
     np.testing.assert_array_equal(query.vectors, VECTORS[2:])
     assert query.spans == [TimeSpan(0.0, 8.0), TimeSpan(4.0, 12.0), TimeSpan(8.0, 14.0)]
     assert (query.item_n, query.without) == (2, {2})
 
 
-def test_a_vector_has_no_time_and_is_no_item(context: SearchContext) -> None:
+def test_a_vector_has_no_times_and_excludes_no_item(context: SearchContext) -> None:
     query = resolve_query(context, context.snapshot, 3 * VECTORS[0])
     np.testing.assert_allclose(query.vectors, VECTORS[:1], atol=1e-6)
     assert (query.spans, query.item_n, query.without) == (None, None, frozenset())
 
 
-def test_windows_embedded_before_keep_their_times(context: SearchContext) -> None:
+def test_embedded_windows_keep_their_times(context: SearchContext) -> None:
     windows = resolve_seed(context, context.snapshot, ByWindows(2 * VECTORS[:2], [(0, 8), (4, 12)]))
     np.testing.assert_allclose(windows.vectors, VECTORS[:2], atol=1e-6)
     assert windows.spans == [TimeSpan(0.0, 8.0), TimeSpan(4.0, 12.0)]
 
 
-def test_several_seeds_are_one_vector_and_their_items_are_left_out(context: SearchContext) -> None:
+def test_several_seeds_are_combined_to_one_vector_and_their_items_are_excluded(context: SearchContext) -> None:
     query = resolve_query(context, context.snapshot, [ByItem(0), ByItem(1, weight=-0.5), ByVector(VECTORS[4])])
     expected = engine.normalize(VECTORS[0] - 0.5 * VECTORS[1].astype(np.float64) + VECTORS[4])
     np.testing.assert_allclose(query.vectors, expected[None], atol=1e-6)
     assert (query.spans, query.item_n, query.without) == (None, None, {0, 1})
 
 
-def test_a_part_of_an_item_and_samples_have_to_be_embedded(context: SearchContext) -> None:
+def test_parts_of_items_and_samples_need_an_encoder(context: SearchContext) -> None:
     with pytest.raises(QueryError, match="starts at 0 s or later"):
         resolve_query(context, context.snapshot, ByItem(0, 3.0, 2.0))
     with pytest.raises(QueryError, match="folder of the sounds"):
@@ -66,5 +66,5 @@ def test_a_part_of_an_item_and_samples_have_to_be_embedded(context: SearchContex
         resolve_query(context, context.snapshot, [ByItem(0), ByItem(99)])
 
 
-def test_the_spans_of_rows(context: SearchContext) -> None:
+def test_time_spans_of_rows(context: SearchContext) -> None:
     assert row_spans(context.snapshot, [4, 0]) == [TimeSpan(8.0, 14.0), TimeSpan(0.0, 1.0)]

@@ -1,4 +1,4 @@
-"""What a query can be made of, and what several seeds with weights are combined to."""
+"""Seeds of a query, and the combination of several weighted seeds."""
 
 from __future__ import annotations
 
@@ -61,19 +61,19 @@ def test_an_invalid_query_is_refused(query: Any, error: str) -> None:
         to_seeds(query)
 
 
-def test_the_sum_is_near_to_positive_seeds_and_far_from_negative_ones() -> None:
+def test_the_combined_vector_is_near_positive_seeds_and_far_from_negative_ones() -> None:
     a, b, c = engine.normalize(np.random.default_rng(0).normal(size=(3, 1, 40)))
     both = combine([a, b], [1.0, 1.0])
     assert both @ a[0] == pytest.approx(both @ b[0])
     assert combine([a, b], [3.0, 1.0]) @ a[0] > both @ a[0]
     assert combine([a, b, c], [1.0, 1.0, -0.5]) @ c[0] < both @ c[0]
-    # For windows it is the very ranking by the weighted sum of similarities.
+    # For single windows the ranking equals that by the weighted sum of similarities.
     others = engine.normalize(np.random.default_rng(1).normal(size=(50, 40)))
     by_sum = np.argsort(-(others @ a[0] - 0.5 * (others @ b[0])))
     assert np.argsort(-(others @ combine([a, b], [1.0, -0.5]))).tolist() == by_sum.tolist()
 
 
-def test_the_length_of_a_sound_does_not_change_its_weight() -> None:
+def test_the_duration_of_a_sound_does_not_change_its_weight() -> None:
     a, b = np.eye(2, dtype=np.float32)[:, None]
     long = np.repeat(a, 30, axis=0)
     np.testing.assert_allclose(combine([long, b], [1, 1]), engine.normalize([1, 1]), atol=1e-6)
@@ -86,7 +86,7 @@ def test_seeds_that_cancel_each_other_out_are_refused() -> None:
 
 
 @pytest.mark.parametrize(("rate", "channels"), [(16_000, 1), (8_000, 1), (44_100, 2)])
-def test_samples_of_any_rate_become_a_part_at_16_khz(rate: int, channels: int) -> None:
+def test_samples_of_any_rate_are_resampled_to_16_khz(rate: int, channels: int) -> None:
     t = np.arange(4 * rate) / rate
     tone = np.sin(2 * np.pi * 440 * t)
     samples = tone if channels == 1 else np.stack([tone] * channels, axis=1)
@@ -114,7 +114,7 @@ def test_invalid_samples_are_refused(seed: BySamples) -> None:
         mono_samples(seed, 16_000)
 
 
-def test_windows_that_were_embedded_already_are_of_unit_length() -> None:
+def test_embedded_windows_are_normalised() -> None:
     vectors = np.array([[3.0, 4.0], [0.0, 2.0]])
     found = window_vectors(ByWindows(vectors, [(0.0, 8.0), (4.0, 12.0)]), 2)
     np.testing.assert_allclose(found, [[0.6, 0.8], [0.0, 1.0]], atol=1e-6)
@@ -139,11 +139,11 @@ def test_invalid_windows_are_refused(seed: ByWindows) -> None:
 
 
 @pytest.mark.parametrize("size", [1e-300, 1e-160, 1e-30, 1.0, 1e30, 1e160, 1e300])
-def test_a_vector_of_any_size_has_its_direction(size: float) -> None:
+def test_a_vector_of_any_norm_keeps_its_direction(size: float) -> None:
     np.testing.assert_allclose(seeds.unit_vector([3 * size, 4 * size], 2), [0.6, 0.8], rtol=1e-6)
 
 
-def test_very_many_windows_are_spread_over_the_whole() -> None:
+def test_very_many_windows_are_sampled_evenly() -> None:
     assert evenly_spaced(range(10)) == list(range(10))
     some = evenly_spaced(range(100_000))
     assert len(some) == seeds.MAX_WINDOWS

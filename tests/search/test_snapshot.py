@@ -1,4 +1,4 @@
-"""Rows made into items: the best row speaks, ties go by number, and there are always as many as there can be."""
+"""Rankings of items from those of rows: the best row counts, ties are sorted by number, and k items are found."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DIM = 6
 
 
 def published(folder: Path, counts: list[int], vectors: Float32Array) -> Snapshot:
-    """Items 0, 3, 6 ... with so many rows each."""
+    """Publish items 0, 3, 6 ... with the given numbers of rows."""
     numbers = np.repeat(3 * np.arange(len(counts)), counts)
     items = [Item(3 * i, f"f{i % 4}/s{i}.wav", label=f"l{i % 3}", silent=not count) for i, count in enumerate(counts)]
     generation.publish(folder, Header(encoder="none", dim=DIM), vectors, rows_of(numbers), items)
@@ -50,7 +50,7 @@ def brute_force(snapshot: Snapshot, queries: Float32Array, without: set[int]) ->
     coarse=st.booleans(),
     seed=st.integers(0, 999),
 )
-def test_items_come_as_brute_force_ranks_them(
+def test_items_are_ranked_as_by_brute_force(
     tmp_path_factory: pytest.TempPathFactory,
     counts: list[int],
     k: int,
@@ -74,7 +74,7 @@ def test_items_come_as_brute_force_ranks_them(
     np.testing.assert_allclose(own, found.distances, atol=1e-6)
 
 
-def test_among_some_rows_only_their_items_answer(tmp_path: Path) -> None:
+def test_a_search_among_rows_returns_only_their_items(tmp_path: Path) -> None:
     vectors = engine.normalize(np.random.default_rng(0).normal(size=(60, DIM)))
     snapshot = published(tmp_path / "model", [2] * 30, vectors)
     among = np.arange(10, 20)
@@ -84,7 +84,7 @@ def test_among_some_rows_only_their_items_answer(tmp_path: Path) -> None:
     assert len(snapshot.nearest_items(vectors[:1], 2, among=among[:0]).numbers) == 0
 
 
-def test_items_are_told_by_id_and_number(tmp_path: Path) -> None:
+def test_items_are_found_by_id_and_number(tmp_path: Path) -> None:
     snapshot = published(tmp_path / "model", [2, 0, 1], engine.normalize(np.ones((3, DIM))))
     assert snapshot.item(3) == snapshot.item("f1/s1.wav")
     assert snapshot.rows_of("f0/s0.wav") == snapshot.rows_of(np.int64(0)) == (0, range(2))
@@ -102,7 +102,7 @@ def test_items_are_told_by_id_and_number(tmp_path: Path) -> None:
     ]
 
 
-def test_names_do_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_cache_of_names_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("boiler.search.snapshot.MAX_CACHED_NAMES", 10)
     assert MAX_CACHED_NAMES > 10
     snapshot = published(tmp_path / "model", [1] * 40, engine.normalize(np.ones((40, DIM))))
@@ -114,7 +114,7 @@ def test_names_do_not_grow_without_end(tmp_path: Path, monkeypatch: pytest.Monke
     assert len(snapshot.names(list(range(0, 120, 3)))) == 40
 
 
-def test_many_threads_look_up_at_a_time(tmp_path: Path) -> None:
+def test_many_threads_can_look_up_items(tmp_path: Path) -> None:
     vectors = engine.normalize(np.random.default_rng(0).normal(size=(200, DIM)))
     snapshot = published(tmp_path / "model", [1] * 200, vectors)
     wrong: list[object] = []
@@ -123,7 +123,7 @@ def test_many_threads_look_up_at_a_time(tmp_path: Path) -> None:
         try:
             for n in np.random.default_rng(seed).integers(0, 200, 100).tolist():
                 assert snapshot.names([3 * n])[0].id == snapshot.item(3 * n).id == f"f{n % 4}/s{n}.wav"
-        except BaseException as error:  # told to the test, in whose thread it counts
+        except BaseException as error:  # reported in the thread of the test
             wrong.append(error)
 
     threads = [threading.Thread(target=ask, args=(seed,)) for seed in range(4)]
@@ -150,7 +150,7 @@ def test_an_index_that_does_not_find_its_own_rows_is_refused(tmp_path: Path, mon
         Snapshot.open(tmp_path / "model")
 
 
-def test_the_engine_is_asked_for_by_name(tmp_path: Path) -> None:
+def test_the_engine_can_be_selected_by_name(tmp_path: Path) -> None:
     published(tmp_path / "model", [1] * 5, engine.normalize(np.random.default_rng(0).normal(size=(5, DIM))))
     for name in ("exact", "annoy"):
         assert Snapshot.open(tmp_path / "model", name).engine.name == name
@@ -160,7 +160,7 @@ def test_the_engine_is_asked_for_by_name(tmp_path: Path) -> None:
         Snapshot.open(tmp_path / "model", "hnsw")
 
 
-def test_many_rows_are_answered_by_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_rows_are_searched_by_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("boiler.engine.selection.EXACT_UP_TO_ROWS", 100)
     vectors = engine.normalize(np.random.default_rng(0).normal(size=(3_000, DIM)))
     snapshot = published(tmp_path / "model", [1, 2] * 1_000, vectors)
@@ -176,30 +176,30 @@ def test_many_rows_are_answered_by_the_graph(tmp_path: Path, monkeypatch: pytest
     assert right >= 0.97 * 300
 
 
-def test_how_crowded_it_is_around_a_row_is_looked_up_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_local_similarity_is_computed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     vectors = engine.normalize(np.random.default_rng(0).normal(size=(40, DIM)))
     snapshot = published(tmp_path / "model", [1] * 40, vectors)
     cosines = np.sort(vectors @ vectors.T - 2 * np.eye(40), axis=1)
     expected = cosines[:, -10:].mean(axis=1)
-    asked: list[int] = []
+    query_counts: list[int] = []
     query = Exact.query
 
     def counting(self: Exact, queries: Float32Array, k: int) -> engine.Neighbours:
-        asked.append(len(queries))
+        query_counts.append(len(queries))
         return query(self, queries, k)
 
     monkeypatch.setattr(Exact, "query", counting)
     for rows in ([3, 5, 3], [5, 7], [7, 3]):
         np.testing.assert_allclose(snapshot.mean_neighbour_similarity(np.array(rows)), expected[rows], atol=1e-6)
-    assert asked == [2, 1]
+    assert query_counts == [2, 1]
 
 
-def test_a_row_that_is_alone_is_not_crowded(tmp_path: Path) -> None:
+def test_a_single_row_has_no_local_similarity(tmp_path: Path) -> None:
     snapshot = published(tmp_path / "model", [1], engine.normalize(np.ones((1, DIM))))
     assert snapshot.mean_neighbour_similarity(np.array([0])).tolist() == [0.0]
 
 
-def test_an_empty_index_answers_nothing(tmp_path: Path) -> None:
+def test_an_empty_index_gives_no_results(tmp_path: Path) -> None:
     snapshot = published(tmp_path / "model", [0], np.zeros((0, DIM), np.float32))
     assert len(snapshot.nearest_items(engine.normalize(np.ones((1, DIM))), 5).numbers) == 0
     assert snapshot.closer_than(np.array([0.5], np.float32)).tolist() == [0.0]
@@ -240,7 +240,7 @@ def test_an_id_is_found_however_the_path_is_written(named: Snapshot, id: str, n:
         ("nothing at all", "has the id 'nothing at all'"),
     ],
 )
-def test_an_unknown_id_is_answered_with_similar_ids_of_this_index(named: Snapshot, id: str, hint: str) -> None:
+def test_an_unknown_id_is_refused_with_similar_ids_of_this_index(named: Snapshot, id: str, hint: str) -> None:
     with pytest.raises(UnknownItemError, match=re.escape(hint)):
         named.item(id)
     assert named.find_record(id) is None
