@@ -101,7 +101,7 @@ def command(
     stderr, 130 for Ctrl-C."""
     parser = Parser(prog=prog, description=description)
     add_arguments(parser)
-    # Intermixed: `boiler index DIR --pt_path CKPT ENCODER` is as good as with the words together.
+    # Intermixed: positional arguments may be separated by flags, as in `boiler index DIR --pt_path CKPT ENCODER`.
     return guarded(run, parser.parse_intermixed_args(argv))
 
 

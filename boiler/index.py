@@ -121,7 +121,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--repair",
         action="store_true",
-        help="rebuild a damaged catalog from the newest whole index, without embedding, then update the index",
+        help="rebuild a damaged catalog from the newest undamaged index, without embedding, then update the index",
     )
     parser.add_argument(
         "--engine",
@@ -238,7 +238,7 @@ def _folder_of(model_dir: Path) -> Path:
     with generation.open_last_good(model_dir).items() as database:
         folder = database.meta().get("wav_dir")
     if folder is None:
-        raise CorpusError(f"{model_dir} does not say which folder it was made of: give it with --wav_dir")
+        raise CorpusError(f"{model_dir} does not state which folder was indexed: give it with --wav_dir")
     return Path(folder)
 
 

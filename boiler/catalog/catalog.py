@@ -39,7 +39,7 @@ TRIES_AGAIN = "; the next run tries again"
 
 
 def has_catalog(model_dir: Path) -> bool:
-    """Whether a model directory has a catalog, of which at least one byte is left."""
+    """Whether a model directory has a catalog that is not an empty file."""
     path = model_dir / CATALOG_FILE
     return path.is_file() and path.stat().st_size > 0
 

@@ -23,11 +23,12 @@ _NOT_DAMAGE = frozenset(
 """Primary result codes of SQLite that say nothing about the file's contents."""
 
 _FROM_DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
-"""What opening and reading a damaged file raises; the second one, where the text of SQLite's error is damaged, too."""
+"""Errors of opening and reading a damaged file; the second one if the text of SQLite's error message is damaged,
+too."""
 
 
-def remedy(model_dir: Path) -> str:
-    """What to do about a damaged catalog."""
+def repair_advice(model_dir: Path) -> str:
+    """Advice for an error about a damaged catalog: the command that rebuilds it."""
     return f"boiler index {shlex.quote(str(model_dir))} --repair rebuilds it from the index, without embedding"
 
 
@@ -42,7 +43,7 @@ def _error(path: Path, error: Exception) -> CatalogError:
 
 
 def _damaged(path: Path, why: str) -> DamagedCatalogError:
-    return DamagedCatalogError(f"{path} is damaged, or is no catalog ({why}): {remedy(path.parent)}")
+    return DamagedCatalogError(f"{path} is damaged, or is not a catalog ({why}): {repair_advice(path.parent)}")
 
 
 def check_catalog(path: Path) -> None:
@@ -52,7 +53,7 @@ def check_catalog(path: Path) -> None:
     """
     try:
         with closing(schema.connect_read_only(path)) as db:
-            db.execute("BEGIN")  # all checks see one state
+            db.execute("BEGIN")  # so that all checks see the same state
             _check(db, path)
     except _FROM_DAMAGE as error:
         raise _error(path, error) from error

@@ -123,7 +123,7 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def connect_read_only(path: Path) -> sqlite3.Connection:
-    """Open the catalog at `path` for `find_damage`, beside an indexer that may be writing.
+    """Open the catalog at `path` for `find_damage`, even while an indexer writes to it.
 
     Raises: sqlite3.Error: it cannot be opened.
     """
@@ -213,7 +213,7 @@ def _schema_checksum(db: sqlite3.Connection) -> str:
 
 
 def find_damage(db: sqlite3.Connection) -> str | None:
-    """What is damaged in the catalog, by SQLite's own checks and the checksums of all rows; None if it is whole.
+    """What is damaged in the catalog, by SQLite's own checks and the checksums of all rows; None if nothing is.
 
     Raises: sqlite3.Error: so damaged that it cannot be read.
     """

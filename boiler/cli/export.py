@@ -17,8 +17,6 @@ import argparse
 import csv
 import importlib
 import json
-import os
-import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
@@ -129,7 +127,7 @@ def write_audiofolder(model_dir: Path, folder: Path) -> str:
             target.parent.mkdir(parents=True, exist_ok=True)
             source = nearest.path(item.n)
             if not target.exists():
-                _link_or_copy(source, target)
+                files.hard_link_or_copy(source, target)
     with files.replacing(folder / "metadata.csv") as aside, aside.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, ["file_name", "label", *keys])
         writer.writeheader()
@@ -165,13 +163,6 @@ def _items(nearest: Nearest) -> Iterator[Item]:
 
 def _plain(item: Item) -> dict[str, Any]:
     return {key: json.dumps(value) if isinstance(value, dict) else value for key, value in asdict(item).items()}
-
-
-def _link_or_copy(source: Path, target: Path) -> None:
-    try:
-        os.link(source, target)
-    except OSError:  # another disk, or one without hard links
-        shutil.copyfile(source, target)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
                 http="boiler.service.http_protocol:BoundedHttpProtocol",  # httptools, with bounds
                 access_log=False,  # the service has an access log of its own
                 server_header=False,
-                proxy_headers=bool(loaded.trusted_proxies),  # clients are told apart by their addresses
+                proxy_headers=bool(loaded.trusted_proxies),  # clients are identified by their addresses
                 forwarded_allow_ips=",".join(loaded.trusted_proxies),
                 timeout_graceful_shutdown=GRACE_S,
             )

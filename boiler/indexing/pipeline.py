@@ -31,7 +31,7 @@ from boiler.audio.decoder_pool import Decoders
 from boiler.audio.windows import Which, WindowSpec
 from boiler.catalog import diff, metadata, scan
 from boiler.catalog.catalog import CATALOG_FILE, Catalog, has_catalog
-from boiler.catalog.database import remedy
+from boiler.catalog.database import repair_advice
 from boiler.catalog.diff import Changes
 from boiler.catalog.items import Failure, folder_of
 from boiler.encoder.runtime import EncoderRuntime
@@ -215,8 +215,8 @@ def _refuse_lost_catalog(model_dir: Path, settings: IndexSettings) -> None:
     """Raises: DamagedCatalogError: there is an index, but not the catalog it was made of."""
     if not settings.force and not has_catalog(model_dir) and generation.names(model_dir):
         raise DamagedCatalogError(
-            f"{model_dir / CATALOG_FILE} is missing or empty, though there is an index: {remedy(model_dir)}; --force"
-            " embeds everything again"
+            f"{model_dir / CATALOG_FILE} is missing or empty, though there is an index: {repair_advice(model_dir)};"
+            " --force embeds everything again"
         )
 
 

@@ -1,7 +1,7 @@
-"""Rebuild a damaged catalog from the newest whole generation, which holds the hashes, the items and the vectors.
+"""Rebuilds a damaged catalog from the newest undamaged generation, which has the hashes, the items and the vectors.
 
-Nothing is decoded or embedded. What the generation does not know (files that could not be read, windows that were not
-published yet) is found by the next run. The vectors are of unit length afterwards, as they are published.
+Nothing is decoded or embedded. The next run finds what the generation does not contain (files that could not be read,
+windows that were not published yet). Afterwards the vectors have unit length, as in the generation.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ _COPIED = ("binding", "settings", "wav_dir")
 
 
 def catalog_settings(catalog: Catalog) -> str:
-    """The settings of the catalog that a generation would not know otherwise, as JSON."""
+    """The settings of the catalog that a generation does not contain otherwise, as JSON."""
     (last_n,) = catalog.db.execute("SELECT MAX(seq) FROM sqlite_sequence WHERE name = 'files'").fetchone()
     return json.dumps({key: catalog.get(key) for key in _COPIED} | {"last_n": last_n or 0})
 
 
 def repair(model_dir: Path) -> str:
-    """Rebuild the catalog if it is damaged or missing. Returns what was done, in a sentence.
+    """Rebuild the catalog if it is damaged or missing. Returns a sentence about what was done.
 
-    Raises: ModelDirError: not a model directory. CatalogError: another process is writing there; or no generation is
-    whole, or the catalog is of a newer version.
+    Raises: ModelDirError: not a model directory. CatalogError: another process is writing there; or every generation is
+    damaged, or the catalog is of a newer version.
     """
     generation.current_name(model_dir)  # no lock file where there is no index
     path = model_dir / CATALOG_FILE
@@ -45,17 +45,17 @@ def repair(model_dir: Path) -> str:
         if has_catalog(model_dir):
             with suppress(DamagedCatalogError), Catalog(path) as catalog:
                 catalog.check()
-                return f"{path} is whole: nothing to repair"
+                return f"{path} is not damaged: nothing to repair"
         source = generation.newest_good(model_dir)
         if source is None:
             raise CatalogError(
-                f"{model_dir} holds no whole index to rebuild {path.name} from: delete {model_dir} and embed everything"
-                f" again with boiler index DIR --model_dir {shlex.quote(str(model_dir))}"
+                f"{model_dir} has no undamaged index to rebuild {path.name} from: delete {model_dir} and embed"
+                f" everything again with boiler index DIR --model_dir {shlex.quote(str(model_dir))}"
             )
         with files.replacing(path) as aside:
             with Catalog(aside) as catalog:
                 _fill(catalog, source)
-            # What the damaged file had not taken from its log would be applied to the new one.
+            # Otherwise changes in the log of the damaged file would be applied to the new one.
             for log in (f"{path}-wal", f"{path}-shm"):
                 Path(log).unlink(missing_ok=True)
     header = source.header
@@ -82,8 +82,8 @@ def _fill(catalog: Catalog, source: Generation) -> None:
 
 
 def _settings_of(source: Generation, meta: dict[str, str]) -> dict[str, str]:
-    """The settings that a generation of an earlier version knows. Not among them: which checkpoint the encoder is of,
-    and the globs that chose the files."""
+    """The settings that a generation of an earlier version contains. Missing are the checkpoint of the encoder, and the
+    globs that select the files."""
     header = source.header
     binding = {
         "encoder": header.encoder,
@@ -127,7 +127,7 @@ def _add_item(catalog: Catalog, source: Generation, item: Item, root: Path) -> N
 
 
 def _add_failure(catalog: Catalog, failure: Failure, root: Path) -> None:
-    """A file that gave no sound. Where its bytes are not known the next run finds it again."""
+    """Add a file that could not be embedded. If its hash is unknown, the next run tries it again."""
     if not failure.sha256:
         return
     size_bytes, mtime_ns = _size_and_time(root / failure.id)

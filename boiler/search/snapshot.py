@@ -89,7 +89,7 @@ class Snapshot:
 
     @classmethod
     def open(cls, model_dir: Path, engine_name: str | None = None) -> Snapshot:
-        """Open the current generation, or the newest whole one if it is damaged, and check that its engine answers.
+        """Open the current generation, or the newest undamaged one if it is damaged, and check that its engine works.
 
         Raises: ModelDirError: nothing published, all damaged, or of another version. UnknownNameError: no such engine.
         """

@@ -1,7 +1,7 @@
-"""Queues for work that takes long: few of it run at a time, and clients take turns.
+"""Queues for work that takes long: few requests run at a time, and clients take turns (round robin).
 
-Without turns a client that sends 40 searches makes the next client wait for all of them. Here each client has a queue
-of its own, and the queues are served in rotation: a client waits for at most one request of each other client.
+Without turns a client that sends 40 searches makes the next client wait for all of them. Here each client has its own
+queue, and the queues are served in rotation: a client waits for at most one request of each other client.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ WorkResult = TypeVar("WorkResult")
 _Turn = asyncio.Future[None]
 
 CLIENT: ContextVar[str] = ContextVar("client", default="")
-"""Who sent the request that is being answered; set by the middleware."""
+"""The client that sent the current request; set by the middleware."""
 
 
 class FairQueue:
     """Gives `slots` turns at a time, to waiting clients in rotation.
 
-    When `max_waiting` requests wait, the client that has the most of them loses its newest: a client cannot fill the
-    queue for others. A request that waits for longer than `max_wait_s` is refused as well.
+    If more than `max_waiting` requests wait, the newest request of the client that has the most of them is refused, so
+    that a client cannot fill the queue for others. A request that waits for longer than `max_wait_s` is refused, too.
 
     Arguments:
-        what: what waits, in plural, for error messages
+        what: a noun in plural for the work, for error messages
     """
 
     def __init__(self, what: str, *, slots: int = 1, max_waiting: int, max_wait_s: float | None = None) -> None:
         self._what = what
         self._free = slots
-        self._threads = anyio.CapacityLimiter(slots)  # its own: work that waits elsewhere must not delay a turn
+        self._threads = anyio.CapacityLimiter(slots)  # a separate limiter: other work must not delay a turn
         self._max_waiting = max_waiting
         self._max_wait_s = max_wait_s
         self._n_waiting = 0
@@ -47,9 +47,9 @@ class FairQueue:
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait for a turn, and have it within the context.
+        """Context manager: waits for a turn, which ends on exit.
 
-        Raises: Problem: 503 with Retry-After: too many wait, or it waited too long
+        Raises: Problem: 503 with Retry-After: too many requests are waiting, or this one waited too long
         """
         if self._free:
             self._free -= 1
@@ -80,7 +80,7 @@ class FairQueue:
                 await turn
         except (TimeoutError, asyncio.CancelledError) as error:
             if turn.done() and not turn.cancelled() and turn.exception() is None:
-                self._give_to_next()  # it was given in the step in which the request was cancelled
+                self._give_to_next()  # the turn was given in the moment in which the request was cancelled
             if isinstance(error, TimeoutError):
                 raise self._busy(f"it waited for {self._max_wait_s:g} s") from None
             raise
@@ -88,7 +88,7 @@ class FairQueue:
             self._forget(client, turn)
 
     def _refuse_one(self) -> None:
-        """Refuse the newest request of the client that has the most; of equal ones, of the last that came."""
+        """Refuse the newest request of the client that has the most; among several such clients, of the last one."""
         client = max(reversed(self._waiting), key=lambda one: len(self._waiting[one]))
         turn = self._waiting[client][-1]
         self._forget(client, turn)
@@ -109,8 +109,8 @@ class FairQueue:
             turn = own.popleft()
             self._n_waiting -= 1
             if own:
-                self._waiting[client] = own  # again, as the last
-            if not turn.done():  # else it is cancelled, and has not been resumed yet
+                self._waiting[client] = own  # to the end of the rotation
+            if not turn.done():  # otherwise it was cancelled, and its task has not resumed yet
                 turn.set_result(None)
                 return
         self._free += 1
@@ -123,8 +123,8 @@ class FairQueue:
 async def run_in_thread(
     work: Callable[[], WorkResult], stop: Callable[[], None], limiter: anyio.CapacityLimiter | None = None
 ) -> WorkResult:
-    """Run work in a thread. On cancellation, call `stop` repeatedly until the thread has ended: what it uses must not
-    be given to another request before."""
+    """Run work in a thread. On cancellation, call `stop` repeatedly until the thread has ended, because no other
+    request may use its resources before."""
     task: asyncio.Task[Any] = asyncio.ensure_future(anyio.to_thread.run_sync(work, limiter=limiter))
     try:
         result: WorkResult = await asyncio.shield(task)

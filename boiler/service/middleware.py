@@ -93,8 +93,8 @@ class AdmissionMiddleware:
 
     A request occupies one of `max_requests` slots from when its body is complete, so that slow clients cannot occupy
     them, and no client can occupy more than `max_requests_per_client`. A client is an address, with one key where keys
-    are required. Incomplete bodies are limited separately, per client and in all: beyond that the oldest is given up,
-    so that those that arrive quickly are never refused for those that do not.
+    are required. Incomplete bodies are limited separately, per client and in total: above a limit the oldest is
+    refused, so that fast clients are never refused because of slow ones.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, routes: RouteTable) -> None:

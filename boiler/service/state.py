@@ -220,7 +220,7 @@ class Service:
 
 
 class Retries:
-    """When to try again to open an index that was refused: its files are read whole, so less and less often."""
+    """When to try again to open an index that was refused: less and less often, because all its files are read."""
 
     def __init__(self, first_s: float, longest_s: float = 60.0) -> None:
         self._first_s = first_s

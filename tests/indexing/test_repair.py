@@ -122,7 +122,7 @@ def test_with_no_whole_index_there_is_nothing_to_rebuild_from(settings: IndexSet
     assert settings.model_dir is not None
     (settings.model_dir / "vectors.npy").resolve().unlink()
     (settings.model_dir / CATALOG_FILE).write_bytes(b"")
-    with pytest.raises(CatalogError, match="no whole index"):
+    with pytest.raises(CatalogError, match="no undamaged index"):
         repair(settings.model_dir)
     with pytest.raises(ModelDirError, match="run boiler index"):
         repair(tmp_path)

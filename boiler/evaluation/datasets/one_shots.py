@@ -1,7 +1,7 @@
-"""One-shots: single hits and notes as sample libraries hold them. `python -m exp.general.yardstick` fetches all three.
+"""One-shots: single hits and notes, as in sample libraries. `python -m exp.general.yardstick` fetches all three.
 
-* Hydrogen drum kits (Debian's hydrogen-drumkits): `KIT/drumkit.xml` beside its samples. The label is the type of drum,
-  from the name of the instrument; a kit is a group, so that a snare is asked for in the kits of others.
+* Hydrogen drum kits (Debian's hydrogen-drumkits): `KIT/drumkit.xml` next to its samples. The label is the type of drum,
+  from the name of the instrument; a kit is a group, so that a snare has to be found in other kits.
 * Sonic Pi's samples (Debian's sonic-pi-samples): `PREFIX_name.flac`; the label is the prefix (bd, sn, ambi, ...).
 * Instruments of General MIDI in several soundfonts: `FONT/PPP-NN.wav`, PPP the program. The label is the program; a
   soundfont is a group.
@@ -40,7 +40,7 @@ _DRUMS = (
 
 
 def drum_type(name: str) -> str | None:
-    """What kind of drum the name of an instrument says, None if it says none of those or several.
+    """The type of drum in the name of an instrument; None if it names none of these types, or several.
 
     >>> drum_type("Snare 2 Rimshot (14x3.5)"), drum_type("Hat 1 Op"), drum_type("Crash/Ride Bow")
     ('rimshot', 'hihat_open', None)
@@ -87,7 +87,7 @@ def _samples(table: Path) -> Iterator[tuple[str, str]]:
 
 
 class SonicPiSamples(DatasetLayout):
-    """Samples of Sonic Pi by their prefix. Loops are left out: they are loops of anything."""
+    """Samples of Sonic Pi by their prefix. Loops are left out, because their content varies."""
 
     title = "Sonic Pi's samples"
     source = "Debian package sonic-pi-samples, CC0"
@@ -104,7 +104,7 @@ class SonicPiSamples(DatasetLayout):
 
 
 class Soundfonts(DatasetLayout):
-    """Notes of the 128 programs of General MIDI, an instrument of one soundfont asked for in another."""
+    """Notes of the 128 programs of General MIDI: an instrument of one soundfont has to be found in the others."""
 
     title = "notes of soundfonts"
     source = "rendered by python -m exp.general.yardstick from Debian's soundfonts"
