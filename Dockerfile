@@ -1,7 +1,7 @@
-# The service in an image: docker build -t boiler . && docker run -p 8000:8000 -v /path/to/model_dir:/model:ro \
+# The service as an image: docker build -t boiler . && docker run -p 8000:8000 -v /path/to/model_dir:/model:ro \
 #   -e BOILER_API_KEYS=read:SECRET boiler
 #
-# torch as the package index gives it brings CUDA along. Where the index has builds for the processor alone, name it:
+# The default build of torch includes CUDA. To install a CPU-only build, name a package index that has one:
 #   docker build --build-arg TORCH_INDEX=ADDRESS .
 ARG PYTHON=3.11
 
@@ -17,8 +17,8 @@ RUN python -m venv /opt/boiler
 ENV PATH=/opt/boiler/bin:$PATH PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /src
 COPY requirements.txt ./
-# annoy compiles for the processor it is built on unless told otherwise, and then dies with an illegal instruction on
-# an older one. This list replaces all of its own flags: x86-64-v3 is any x86 server since 2015 (AVX2).
+# By default annoy compiles for the CPU of the build machine and crashes with an illegal instruction on older ones. This
+# variable replaces all of its compiler flags: x86-64-v3 is any x86 server since 2015 (AVX2).
 RUN case "${TARGETARCH:-$(uname -m)}" in \
         amd64|x86_64) march=,-march=x86-64-v3 ;; \
         *) march=,-march=armv8-a ;; \
@@ -37,7 +37,7 @@ FROM python:${PYTHON}-slim-bookworm
 LABEL org.opencontainers.image.title="boiler" \
       org.opencontainers.image.description="Finds sounds that sound alike, over HTTP" \
       org.opencontainers.image.licenses="Apache-2.0"
-# No package manager of the image is run in this stage, and nothing in it can be written by the service but /tmp.
+# This stage installs no packages, and the service can write only to /tmp.
 RUN useradd --system --uid 10001 --no-create-home --shell /usr/sbin/nologin boiler
 COPY --from=build /opt/boiler /opt/boiler
 ENV PATH=/opt/boiler/bin:$PATH \
@@ -51,6 +51,6 @@ EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
-# Asks for BOILER_API_KEYS, or BOILER_INSECURE=1, because it listens to other machines.
+# Needs BOILER_API_KEYS or BOILER_INSECURE=1, as it listens on all interfaces.
 ENTRYPOINT ["boiler"]
 CMD ["serve", "--host", "0.0.0.0", "--port", "8000", "--workers", "2"]

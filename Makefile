@@ -1,10 +1,10 @@
-# Two commands set everything up: `make demo` (the main job) and `make test`. Each makes .venv when it is missing.
+# `make demo` shows boiler working, `make test` runs the quick tests; both create .venv if it is missing.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-# Real labelled sounds for the tests, when they are at hand; without them those tests skip, and say so.
+# Real labelled sounds for the tests; without them the tests that need them are skipped.
 DATA   := $(wildcard ../shared/data)
 ifneq ($(DATA),)
 export BOILER_TEST_DATA ?= $(abspath $(DATA))
@@ -18,7 +18,7 @@ $(READY): pyproject.toml requirements.txt boiler/engine/rerank.c
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint requirements.txt --editable '.[dev]'
 	touch $@
 
-# The first answer: on made-up sounds, or on your own with FOLDER=~/sounds
+# Train, index and search: on synthesized sounds, or on your own with FOLDER=~/sounds
 demo: $(READY)
 	$(BIN)/python -m boiler demo $(if $(FOLDER),--wav_dir "$(patsubst ~/%,$(HOME)/%,$(FOLDER))")
 
