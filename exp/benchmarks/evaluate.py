@@ -45,7 +45,7 @@ def main() -> None:
                 writer.writerow([f"{n}.wav", ";".join(f"kind {name}" for name in names), groups[n], folds[n]])
         start = time.monotonic()
         items = (Item(n, f"{n}.wav") for n in range(args.n_items))
-        header = Header(encoder="made up", dim=args.dim)
+        header = Header(encoder="random", dim=args.dim)
         generation.publish(model_dir, header, vectors, rows_of(np.arange(args.n_items)), items)
         print(f"published {args.n_items:,} items in {time.monotonic() - start:.1f} s", flush=True)
         del items, vectors

@@ -400,14 +400,14 @@ def _published(vectors: Float32Array, bpm: Any, work: Path) -> Path:
     """Publish the vectors, one item per row. Filtered search is exact, so the engine of the index is kept small."""
     model_dir = work / f"filters-{hashlib.sha256(vectors.tobytes()).hexdigest()[:16]}"
     if not (model_dir / "current").exists():
-        small = EngineChoice("annoy", {"n_trees": 1, "search_k": 1})
+        small = EngineChoice("annoy", {"n_trees": 10, "search_k": 1000})
         items = (
             Item(row, f"kind{row % 50}/{row:07d}.wav", label=f"kind{row % 50}", duration_s=row % 60,
                  metadata={"bpm": one})
             for row, one in enumerate(bpm.tolist())
         )  # fmt: skip
         generation.publish(
-            model_dir, Header("made up", vectors.shape[1]), vectors, rows_of(np.arange(len(bpm))), items, engine=small
+            model_dir, Header("random", vectors.shape[1]), vectors, rows_of(np.arange(len(bpm))), items, engine=small
         )
     return model_dir
 

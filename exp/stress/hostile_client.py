@@ -1,13 +1,13 @@
-"""What one hostile client does to the requests of another: the other's p50 and p99, for each kind of load.
+"""Effect of one hostile client on another client: its p50 and p99 under each kind of load.
 
     python -m exp.stress.hostile_client --seconds 10 --markdown exp/records/hostile_client.md
 
-It indexes 31,000 made-up vectors, starts `boiler serve` with one worker, and lets one client (a process of its own) send
-as much as it can of one kind of request, from many connections. Meanwhile another client, with another key, sends a
-`POST /nearest` and a `GET /livez` in turn, one after another, every 20 ms. Nothing of it may get an error; its p99 is to
-be below 50 ms for `POST /nearest` and 100 ms for `/livez` on a machine that has nothing else to do.
+It indexes 31,000 random vectors, starts `boiler serve` with one worker, and runs a hostile client in its own
+process, which sends one kind of request as fast as it can over many connections. Meanwhile another client, with another
+key, alternates `POST /nearest` and `GET /livez` every 20 ms. Its requests must not fail; on an idle machine its p99 must
+be below 50 ms for `POST /nearest` and 100 ms for `/livez`.
 
-`soak_service --hostile` lets a hostile client of the kinds in turn work beside its mixed load.
+`soak_service --hostile` runs each kind of hostile client in turn during its mixed load.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=10.0, help="of each kind")
     parser.add_argument("--only", default="", help="kinds whose name contains this")
-    parser.add_argument("--model_dir", type=Path, help="an index instead of the made-up one")
+    parser.add_argument("--model_dir", type=Path, help="an index instead of the random one")
     parser.add_argument("--markdown", type=Path, help="write the table there, too")
     for name, type_ in (("attack", str), ("port", int), ("dim", int), ("sound", Path)):
         parser.add_argument(f"--{name}", type=type_, help=argparse.SUPPRESS)

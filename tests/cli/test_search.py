@@ -103,7 +103,7 @@ def test_matches_are_exported_as_csv_and_as_a_playlist(model_dir: Path, capsys: 
     assert search.main([str(model_dir), "[bold]kind1/s3.wav", "-k", "2", "--format", "m3u8"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "#EXTM3U"
-    assert lines[2::2] == [match.id for match in expected]  # the folder is not at hand: the ids
+    assert lines[2::2] == [match.id for match in expected]  # without the folder: the ids
 
 
 def test_each_match_is_explained_by_codes_and_seconds(

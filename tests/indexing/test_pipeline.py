@@ -143,7 +143,7 @@ def test_an_updated_index_equals_a_fresh_one(settings: IndexSettings, folder: Pa
     (folder / "hum" / "hum-1.wav").unlink()
     pipeline.index(settings)
     shutil.copytree(tmp_path / "m", tmp_path / "fresh", symlinks=True)
-    # the same encoder, everything heard anew
+    # the same encoder, everything embedded again
     with closing(pipeline.Catalog(tmp_path / "fresh" / "catalogue.sqlite")) as store:
         store.queue.clear()
     pipeline.index(replace(settings, model_dir=tmp_path / "fresh"))
