@@ -45,6 +45,9 @@ COMMANDS = {
         "find where a short sound occurs inside long recordings",
         "boiler locate MODEL_DIR ~/sounds/jingle.wav",
     ),
+    "encoders": Command(
+        "boiler.cli.encoders", "list the encoders, and fetch weights that others published", "boiler encoders add aisfx"
+    ),
     "embed": Command(
         "boiler.cli.embed",
         "write embeddings of sounds, pictures or videos to .npz files",

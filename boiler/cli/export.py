@@ -15,13 +15,14 @@ from __future__ import annotations
 
 import argparse
 import csv
-import importlib
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from safetensors.torch import save_file
 
 from boiler import arguments, encoder, files
 from boiler.catalog.items import Item
@@ -140,18 +141,12 @@ def write_audiofolder(model_dir: Path, folder: Path) -> str:
 def write_safetensors(pt_path: Path, path: Path) -> str:
     """Write the weights of the network and the tensors of `Checkpoint.learned` (as `learned.NAME`), with the settings
     of the network and of the mel front end as JSON in the metadata."""
-    try:
-        library = importlib.import_module("safetensors.torch")
-    except ImportError as error:
-        raise CheckpointError(
-            "--safetensors needs the library safetensors: pip install 'boiler[safetensors]'"
-        ) from error
     loaded = checkpoint.load(pt_path)
     tensors = {name: tensor.contiguous() for name, tensor in loaded.weights.items()}
     tensors |= {f"learned.{name}": tensor.contiguous() for name, tensor in loaded.learned.items()}
     metadata = {"network": json.dumps(loaded.network), "mel": json.dumps(loaded.mel), "format": "pt"}
     with files.replacing(path) as aside:
-        library.save_file(tensors, aside, metadata)
+        save_file(tensors, aside, metadata)
     return f"{len(tensors)} tensors"
 
 

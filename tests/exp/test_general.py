@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from exp.general import corpus, yardstick
+from boiler import encoder
+from boiler.model.general import GeneralMel, GeneralSettings, scaled
+from exp.general import corpus, teachers, train, yardstick
 from exp.general.corpus import Licences
 
 
@@ -85,3 +90,93 @@ def test_the_sounds_of_a_kit_keep_its_folder(tmp_path: Path) -> None:
     assert yardstick.copy_sounds(tmp_path / "package", tmp_path / "flat", in_folders=False) == 2
     assert (tmp_path / "kits/TR/kick.wav").is_file()
     assert (tmp_path / "flat/kick.wav").is_file()
+
+
+def test_a_sound_that_is_mixed_in_is_further_away() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        own, other = np.zeros(1000, np.float32), rng.standard_normal(400).astype(np.float32)
+        own[:] = 0.1 * rng.standard_normal(1000)
+        both = teachers.mixed(own, other, rng)
+        rest = both * max(1.0, float(np.abs(both).max())) - own
+        energy = np.sqrt(np.square(rest[rest != 0]).mean() / np.square(own).mean())
+        assert 0.09 < energy < 0.72  # 3 to 20 dB below
+
+
+def test_spectrograms_of_crops_are_those_of_the_encoder_and_silent_behind_it() -> None:
+    sound = np.sin(np.arange(16_000, dtype=np.float32))
+    mel = GeneralMel(GeneralSettings())
+    kept = teachers.decades(mel, sound)
+    assert kept.shape == (teachers.CROP_SAMPLES // 400 + 1, 64)
+    assert float(kept[50:].max()) == teachers.LOWEST
+    power = 10 ** torch.from_numpy(kept[:41].astype(np.float32)).T[None]
+    torch.testing.assert_close(scaled(power, 7.0)[0], mel(torch.from_numpy(sound)), atol=0.01, rtol=0)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A corpus of 60 crops of two kinds, as `exp.general.teachers` leaves it."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "crops").mkdir()
+    kinds = rng.integers(0, 2, 60)
+    lines = [json.dumps({"file": f"{n}.wav", "category": "effect", "labels": [f"group{n % 5}"]}) for n in range(60)]
+    (tmp_path / "parts" / "all.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    mel = np.full((60, 186, 64), teachers.LOWEST, np.float16)
+    for n, kind in enumerate(kinds):
+        mel[n, :100, 30 * kind : 30 * kind + 20] = rng.uniform(-3, 0, (100, 20))
+    centre = rng.standard_normal((2, 512))
+    aisfx = (centre[kinds] + 0.1 * rng.standard_normal((60, 512))).astype(np.float16)
+    speech = rng.standard_normal((60, 192)).astype(np.float16)
+    aisfx[:5], speech[5:] = np.nan, np.nan
+    names = np.array([f"{n}.wav" for n in range(60)])
+    np.savez(tmp_path / "crops" / "00000.npz", clip=names, mel=mel, aisfx=aisfx, speech=speech)
+    return tmp_path
+
+
+def trained(root: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["train", "--out", str(root / "general.pt"), *words])
+    train.main()
+
+
+def test_training_resumes_and_what_it_exports_is_the_average_that_it_evaluated(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--corpus", str(root), "--batch_size", "8", "--minutes"]
+    trained(root, monkeypatch, *arguments, "0.02")
+    first = torch.load(root / "general.pt", weights_only=True)
+    trained(root, monkeypatch, *arguments, "0.001")
+    second = torch.load(root / "general.pt", weights_only=True)
+    assert second["step"] > first["step"] > 0
+    assert second["trained_s"] > first["trained_s"]
+    assert "held out" in capsys.readouterr().out
+    trained(root, monkeypatch, "--export", str(root / "general.safetensors"))
+    made = encoder.create("GeneralEncoder", root / "general.safetensors")
+    student = train.Student(GeneralSettings(), len(second["words"])).eval()
+    student.load_state_dict(second["average"])
+    sound = torch.randn(2**18, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = torch.nn.functional.normalize(student(GeneralMel(GeneralSettings())(sound)[None]), dim=1)
+    torch.testing.assert_close(made(sound[None, None]), expected, atol=1e-5, rtol=0)
+
+
+def test_a_teacher_that_did_not_hear_a_crop_says_nothing_of_it(root: Path) -> None:
+    torch.manual_seed(0)
+    crops, rng = train.Crops(root), np.random.default_rng(0)
+    numbers = np.arange(32)
+    mel, said, words = train.batch(crops, numbers, rng, GeneralSettings())
+    assert mel.shape[:2] == (64, 64)
+    assert said["aisfx"][:5].isnan().all()
+    assert not said["aisfx"].isnan().all(dim=1)[5:].all()
+    student = train.Student(GeneralSettings(), len(crops.words))
+    parts = train.losses(student, student(mel), said, words)
+    assert all(value.isfinite() for value in parts.values())
+    without = train.losses(student, student(mel), {name: value * float("nan") for name, value in said.items()}, words)
+    assert float(without["regression"]) == float(without["relations"]) == 0
+
+
+def test_duplicates_are_left_out_of_training(root: Path) -> None:
+    (root / "duplicates.txt").write_text("7.wav\n12.wav\n", encoding="utf-8")
+    names = train.Crops(root).names
+    assert len(names) == 58
+    assert not {"7.wav", "12.wav"} & set(names)

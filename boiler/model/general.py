@@ -1,0 +1,151 @@
+"""The network of the general encoder: a small convolutional one over log-mel spectrograms, for sounds of any kind.
+
+Dense convolutions over bands and frames that halve both three times, then the bands are folded into channels and
+residual convolutions run over time alone, at ten steps a second. What is pooled over time are the steps that sound:
+silence around a clip, or behind it, changes nothing. Around a million parameters; 14 million multiply-adds for a second
+of sound. Convolutions are dense because on a CPU those that are separable take longer, with a quarter of the operations
+(exp/records/general.md).
+
+Trained by `exp.general.train`; used by `boiler.encoder.general`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchaudio.transforms import MelSpectrogram
+
+
+@dataclass(frozen=True)
+class GeneralSettings:
+    """The shape of the network and its front end; saved beside the weights."""
+
+    sample_rate_hz: int = 32_000
+    n_fft: int = 1024
+    hop_samples: int = 400
+    n_mels: int = 64
+    f_min_hz: float = 50.0
+    f_max_hz: float = 16_000.0
+    range_db: float = 70.0
+    """What lies further below the loudest band of the loudest frame counts as silence."""
+    channels: tuple[int, int, int] = (16, 32, 64)
+    blocks_2d: int = 2
+    width: int = 256
+    blocks_1d: int = 3
+    dim: int = 256
+
+
+class GeneralMel(nn.Module):
+    """Waveform to a scaled log-mel spectrogram in which neither the level nor a DC offset counts.
+
+    Shape: float [T] to [M, F]; 0 is `range_db` below the loudest band of the loudest frame, 2 is that.
+    """
+
+    def __init__(self, settings: GeneralSettings) -> None:
+        super().__init__()
+        self.decades = settings.range_db / 10
+        self.hop_samples = settings.hop_samples
+        self.spectrogram = MelSpectrogram(
+            settings.sample_rate_hz,
+            n_fft=settings.n_fft,
+            hop_length=settings.hop_samples,
+            n_mels=settings.n_mels,
+            f_min=settings.f_min_hz,
+            f_max=settings.f_max_hz,
+            power=2.0,
+            pad_mode="constant",
+        )
+        self.tiny = float(torch.finfo(torch.float32).tiny)
+
+    def power(self, waveform: Tensor) -> Tensor:
+        """Mel power [M, F] of the waveform without its DC offset, at a peak of 1."""
+        centred = waveform.float() - waveform.float().mean()
+        power: Tensor = self.spectrogram(centred / centred.abs().amax().clamp(min=self.tiny))
+        return power
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        return scaled(self.power(waveform)[None], self.decades)[0]
+
+
+def scaled(power: Tensor, decades: float) -> Tensor:
+    """Mel power to the units of the network. Shape: [B, M, F], the same."""
+    loudest = power.amax(dim=(1, 2), keepdim=True).clamp(min=1e-20)
+    return ((power / loudest).clamp(min=1e-20).log10() + decades).clamp(min=0) * (2 / decades)
+
+
+def _conv2d(before: int, after: int, kernel: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(after), nn.ReLU()
+    )
+
+
+class Block2d(nn.Module):
+    """A residual 3 x 3 convolution over bands and frames."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, 1, 1, bias=False)
+        self.norm = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(x + self.norm(self.conv(x)))
+
+
+class Block1d(nn.Module):
+    """A residual convolution of 3 over time."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(channels, channels, 3, 1, 1, bias=False)
+        self.norm = nn.BatchNorm1d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.relu(x + self.norm(self.conv(x)))
+
+
+class GeneralNetwork(nn.Module):
+    """Scaled log-mel to one vector, not of unit length.
+
+    Shape: float [B, M, F] to [B, dim]; F at least 1. Fewer than `MIN_FRAMES` are followed by silence.
+    """
+
+    MIN_FRAMES = 32
+    STEP_FRAMES = 8
+    """Frames of one step of what is pooled."""
+    AUDIBLE = 0.3
+    """A step sounds when a band of it exceeds this, of 2."""
+
+    def __init__(self, settings: GeneralSettings) -> None:
+        super().__init__()
+        first, second, third = settings.channels
+        self.min_frames = self.MIN_FRAMES
+        self.step_frames = self.STEP_FRAMES
+        self.audible = self.AUDIBLE
+        self.stem = nn.Sequential(
+            _conv2d(1, first, 5, 2),
+            _conv2d(first, second, 3, 2),
+            _conv2d(second, third, 3, 2),
+            *(Block2d(third) for _ in range(settings.blocks_2d)),
+        )
+        self.fold = nn.Sequential(
+            nn.Conv1d(third * -(-settings.n_mels // self.STEP_FRAMES), settings.width, 1, bias=False),
+            nn.BatchNorm1d(settings.width),
+            nn.ReLU(),
+        )
+        self.blocks = nn.Sequential(*(Block1d(settings.width) for _ in range(settings.blocks_1d)))
+        self.out = nn.Linear(2 * settings.width, settings.dim)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        if mel.shape[2] < self.min_frames:
+            mel = functional.pad(mel, (0, self.min_frames - mel.shape[2]))
+        x = self.blocks(self.fold(self.stem(mel[:, None]).flatten(1, 2)))
+        loudness = functional.max_pool1d(mel.amax(dim=1)[:, None], self.step_frames, ceil_mode=True)[:, :, : x.shape[2]]
+        weight = (loudness > self.audible).to(x.dtype)
+        # All silent: every step counts.
+        weight = weight + (weight.sum(dim=2, keepdim=True) == 0).to(x.dtype)
+        mean = (x * weight).sum(dim=2) / weight.sum(dim=2)
+        vectors: Tensor = self.out(torch.cat([mean, (x * weight).amax(dim=2)], dim=1))
+        return vectors

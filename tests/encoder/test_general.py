@@ -1,0 +1,46 @@
+"""The general encoder: short clips, offsets, silence, and files of weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from pretrained_files import write_general
+
+from boiler import encoder
+from boiler.encoder import Encoder
+from boiler.encoder.general import GeneralEncoder
+from boiler.errors import CheckpointError
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    return encoder.create("GeneralEncoder", write_general(tmp_path_factory.mktemp("weights") / "general.safetensors"))
+
+
+def window(sound: torch.Tensor) -> torch.Tensor:
+    return sound.repeat(2**18 // len(sound) + 1)[: 2**18][None, None]
+
+
+def kick(seconds: float = 0.4) -> torch.Tensor:
+    at = torch.arange(int(seconds * 32_000)) / 32_000
+    return torch.exp(-12 * at) * torch.sin(2 * torch.pi * 60 * at * (1 + torch.exp(-30 * at)))
+
+
+@pytest.mark.parametrize("seconds", [0.01, 0.05, 0.5, 8.0, 20.0])
+def test_clips_of_any_length_have_a_vector(made: Encoder, seconds: float) -> None:
+    sound = torch.randn(int(seconds * 32_000), generator=torch.Generator().manual_seed(0))[: 2**18]
+    assert made(window(sound)).norm() == pytest.approx(1)
+
+
+def test_silence_behind_a_sound_and_an_offset_change_little(made: Encoder) -> None:
+    vector = made(window(kick()))[0]
+    other = made(window(torch.randn(12_800, generator=torch.Generator().manual_seed(0))))[0]
+    assert made(window(torch.cat([kick(), torch.zeros(64_000)])))[0] @ vector > 0.99 > 0.9 > other @ vector
+    assert made(window(kick() + 0.5))[0] @ vector > 0.99
+
+
+def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="cannot be read as the weights of a general encoder"):
+        GeneralEncoder(write_general(tmp_path / "other.safetensors", sample_rate_hz=16_000))

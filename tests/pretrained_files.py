@@ -1,0 +1,42 @@
+"""Files of weights as pretrained encoders read them, with random numbers in them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from boiler.encoder import aisfx
+from boiler.model.general import GeneralNetwork, GeneralSettings
+
+RATES_HZ = {"AISFXEncoder": 44_100, "GeneralEncoder": 32_000, "JoinedAISFX": 44_100, "JoinedGeneral": 32_000}
+
+
+def write_aisfx(path: Path) -> Path:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = aisfx.AISFXNetwork()
+    tensors = {}
+    for n, layer in enumerate(network.convolutions()):
+        assert layer.bias is not None
+        tensors |= {f"{n}.weight": 3 * layer.weight.detach(), f"{n}.bias": layer.bias.detach()}
+    save_file(tensors, path)
+    return path
+
+
+def write_general(path: Path, **settings: int) -> Path:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        chosen = GeneralSettings(**settings)  # type: ignore[arg-type]
+        network = GeneralNetwork(chosen)
+    tensors = {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
+    save_file(tensors, path, {"settings": json.dumps(asdict(chosen))})
+    return path
+
+
+def write_for(name: str, path: Path) -> Path:
+    """The file that the encoder of that name takes."""
+    return write_aisfx(path) if name.endswith(("AISFX", "AISFXEncoder")) else write_general(path)
