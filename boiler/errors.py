@@ -15,6 +15,7 @@
     ├── CorpusError           a folder of sounds or a data set is missing, empty or laid out otherwise
     ├── QueryError            an invalid query: wrong length, NaN, k out of range
     │   ├── UnknownItemError  no such item in this index
+    │   ├── WrongEncoderError a vector of another encoder than that of the index
     │   ├── SoundNotHereError the folder of the sounds, or one of its files, is missing
     │   └── FeedbackError     feedback cannot be read or stored
     ├── SettingsError         a setting is missing or invalid
@@ -129,6 +130,12 @@ class UnknownItemError(QueryError):
     """No item of that id or number in this index."""
 
     slug = "unknown-item"
+
+
+class WrongEncoderError(QueryError):
+    """A vector of another encoder than that of the index; the message names both."""
+
+    slug = "wrong-encoder"
 
 
 class SoundNotHereError(QueryError):

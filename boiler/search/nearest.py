@@ -252,11 +252,14 @@ class Nearest:
         """
         return list(self.query(BySound(source, start_s, end_s), k).matches)
 
-    def search(self, vector: Any, k: int = 10) -> list[Match]:
+    def search(self, vector: Any, k: int = 10, *, encoder: str | None = None) -> list[Match]:
         """The items nearest to a vector: an array, a tensor or a list of D numbers, not all zero.
 
-        Raises: QueryError: of another length, not finite, or all zeros; k below 1.
+        encoder: the sha256 or the name of the encoder that made the vector, to be checked; see `seeds.check_encoder`
+
+        Raises: QueryError: of another length, not finite, or all zeros; k below 1. WrongEncoderError.
         """
+        seeds.check_encoder(encoder, self.header)
         return to_matches(*self.rank(vector, k))
 
     def search_windows(self, vectors: Any, k: int = 10) -> list[Match]:

@@ -51,6 +51,7 @@ def resolve_seed(context: SearchContext, snapshot: Snapshot, seed: Seed) -> Seed
     header, item_n = snapshot.generation.header, None
     match seed:
         case ByVector(values):
+            seeds.check_encoder(seed.encoder, header)
             return SeedWindows(seeds.unit_vector(values, header.dim)[None])
         case ByWindows():
             vectors, spans = seeds.window_vectors(seed, header.dim), [TimeSpan(*span) for span in seed.times]

@@ -33,7 +33,8 @@ import soxr
 from boiler import engine
 from boiler.arrays import AnyArray, Float32Array
 from boiler.audio import stream
-from boiler.errors import QueryError
+from boiler.errors import QueryError, WrongEncoderError
+from boiler.store.header import Header
 
 MAX_WINDOWS = 256
 """A sound of more windows (about 17 minutes in windows of 8 s) searches with this many, evenly spaced."""
@@ -43,10 +44,12 @@ MIN_LENGTH = 1e-3
 
 @dataclass(frozen=True)
 class ByVector:
-    """A vector [D]. `weight`, as in every kind of seed: negative if results should be unlike it."""
+    """A vector [D]. `weight`, as in every kind of seed: negative if results should be unlike it. `encoder`: the encoder
+    that made it, see `check_encoder`; None: it is not checked."""
 
     values: Any
     weight: float = 1.0
+    encoder: str | None = None
 
 
 @dataclass(frozen=True)
@@ -209,6 +212,22 @@ def unit_vector(query: Any, dim: int) -> Float32Array:
     if not found.any():
         raise QueryError("the vector is all zeros, which has no direction to compare")
     return found
+
+
+def check_encoder(encoder: str | None, header: Header) -> None:
+    """Check that a vector was made by the encoder of the index. Vectors of two encoders may have the same length: their
+    distances would mean nothing.
+
+    encoder: the sha256 of the `encoder.pt` that made the vector (`Header.encoder_sha256`), or its name, which does not
+        tell two trainings apart; None: not checked
+
+    Raises: WrongEncoderError: another one; the message names that of the index.
+    """
+    if encoder is not None and encoder not in (header.encoder, header.encoder_sha256 or header.encoder):
+        own = f"{header.encoder}{f' (sha256 {header.encoder_sha256})' if header.encoder_sha256 else ''}"
+        raise WrongEncoderError(
+            f"the vector is of the encoder {encoder[:100]!r}, this index of {own}: embed with that one"
+        )
 
 
 def window_vectors(seed: ByWindows, dim: int) -> Float32Array:

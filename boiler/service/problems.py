@@ -25,6 +25,7 @@ from boiler.errors import (
     SoundNotHereError,
     UnknownItemError,
     UnknownNameError,
+    WrongEncoderError,
 )
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
@@ -35,6 +36,7 @@ _MAX_FAULTS = 10  # a vector of 512 strings is one mistake, not 512
 _STATUS: tuple[tuple[type[BoilerError], int], ...] = (
     (UnknownItemError, 404),
     (SoundNotHereError, 404),
+    (WrongEncoderError, 409),
     (FeedbackError, 503),
     (QueryError, 422),
     (SoundLimitError, 413),

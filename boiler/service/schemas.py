@@ -114,10 +114,21 @@ class PartQuery(RequestModel):
         return self.start_s == 0.0 and self.end_s is None
 
 
+VectorEncoder = Annotated[
+    str | None,
+    Field(
+        max_length=200,
+        description="the encoder that made the vector, checked if given: `encoder_sha256` of POST /embed or GET /model,"
+        " or the encoder's name, which does not tell two trainings apart; another one than the index's gets 409",
+    ),
+]
+
+
 class NearestRequest(BodyModel):
     """A vector to search by. Only its direction counts, not its length."""
 
     embedding: Vector
+    encoder: VectorEncoder = None
 
 
 class Neighbour(ResponseModel):
@@ -137,6 +148,7 @@ class SeedRequest(BodyModel):
     """A seed of a query: either a vector, or an item or a part of one."""
 
     embedding: Vector | None = None
+    encoder: VectorEncoder = None
     n: ItemNumber | None = None
     start_s: StartSeconds = 0.0
     end_s: EndSeconds = None
@@ -289,6 +301,7 @@ class EmbedResponse(ResponseModel):
     windows: list[EmbeddedWindow]
     dim: int = Field(description="length of a vector", examples=[64])
     encoder: str = Field(examples=["BagTopVQVAE"])
+    encoder_sha256: str = Field(description="hash of encoder.pt, for `encoder` of a search", examples=["5e88…"])
     generation: GenerationName
 
 

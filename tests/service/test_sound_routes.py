@@ -17,8 +17,9 @@ from sounds import tone, write
 from starlette.testclient import TestClient
 
 from boiler.audio.synthesis import write_collection
+from boiler.errors import WrongEncoderError
 from boiler.indexing.pipeline import IndexSettings, index
-from boiler.search.nearest import Nearest
+from boiler.search.nearest import ByVector, Nearest
 from boiler.service import schemas
 from boiler.service.app import BoilerApp
 from boiler.service.settings import Settings
@@ -305,3 +306,33 @@ def test_sql_in_a_filter_is_only_a_value(client: TestClient) -> None:
         assert client.get("/items", params={"label": text}).json()["items"] == []
     assert assert_problem(client.get("/items?text=%00"), 422)
     assert len(client.get("/items?limit=100").json()["items"]) > 10
+
+
+# ------------------------------------------------------------------------------------------------- encoders
+
+
+def test_vector_of_another_encoder_is_refused(client: TestClient, folder: Path, nearest: Nearest) -> None:
+    sound = next(folder.rglob("*.wav")).read_bytes()
+    embedded = upload(client, "/embed", sound).json()
+    vector, own = embedded["windows"][0]["embedding"], embedded["encoder_sha256"]
+    assert own == nearest.header.encoder_sha256 == client.get("/model").json()["encoder_sha256"]
+    for known in (own, "MFCCStats", None):
+        assert client.post("/nearest", json={"embedding": vector, "encoder": known}).status_code == 200
+        seed = {"embedding": vector, "encoder": known}
+        assert client.post("/nearest/query", json={"seeds": [seed]}).status_code == 200
+        assert nearest.search(vector, encoder=known)[0].distance < 0.01
+    for other in ("0" * 64, "JoinedVQVAE", ""):
+        wrong = {"embedding": vector, "encoder": other}
+        for path, body in (
+            ("/nearest", wrong),
+            ("/nearest/query", {"seeds": [{"n": 1}, wrong]}),
+            ("/nearest/batch", {"queries": [wrong]}),
+            ("/feedback", {"query": wrong, "answer": 1, "like": True}),
+        ):
+            refused = client.post(path, json=body)
+            assert assert_problem(refused, 409) == "wrong-encoder"
+            assert f"MFCCStats (sha256 {own})" in refused.json()["detail"]
+        with pytest.raises(WrongEncoderError, match=own):
+            nearest.search(vector, encoder=other)
+        with pytest.raises(WrongEncoderError, match=own):
+            nearest.query(ByVector(vector, encoder=other))

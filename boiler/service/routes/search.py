@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from boiler.arrays import Float64Array
 from boiler.search.query import GroupLimit, Options, QueryResult
-from boiler.search.seeds import ByItem, ByVector, Seed
+from boiler.search.seeds import ByItem, ByVector, Seed, check_encoder
 from boiler.search.snapshot import Snapshot
 from boiler.service import media, openapi, problems, requests, responses, schemas, sse
 from boiler.service.policy import requires
@@ -67,6 +67,8 @@ async def nearest_to_vector(request: Request) -> Response:
     service = service_of_request(request)
     k = requests.parse_k(request, service.settings.max_k)
     body = await requests.read_json(request, schemas.NearestRequest)
+    if body.encoder is not None:
+        check_encoder(body.encoder, service.nearest.header)
     vector = requests.parse_vector(body.embedding, service.nearest.dim)
     validated = perf_counter()
     if k > MAX_K_ON_LOOP:
@@ -177,8 +179,9 @@ async def parse_seed(service: Service, seed: schemas.SeedRequest, pointer: str) 
         why = "give either `embedding` or `n`"
         raise problems.invalid_body(pointer, why, detail=f"{pointer}: {why}")
     if seed.embedding is not None:
+        check_encoder(seed.encoder, service.nearest.header)
         vector = requests.parse_vector(seed.embedding, service.nearest.dim, f"{pointer}/embedding")
-        return ByVector(vector, seed.weight)
+        return ByVector(vector, seed.weight, seed.encoder)
     assert seed.n is not None
     if seed.is_whole:
         return ByItem(seed.n, weight=seed.weight)
@@ -253,7 +256,8 @@ async def embed(request: Request, query: Annotated[EmbedQuery, Query()]) -> Resp
             for one in embedded
         ]
         header = service.nearest.header
-        content = {"windows": windows, "dim": header.dim, "encoder": header.encoder, "generation": header.generation}
+        content = {"windows": windows, "dim": header.dim, "encoder": header.encoder}
+        content |= {"encoder_sha256": header.encoder_sha256, "generation": header.generation}
         return responses.json_response(content, {GENERATION_HEADER: header.generation})
 
     return await sse.respond(request, work)
