@@ -378,6 +378,7 @@ class ItemDatabase:
         text: str | None = None,
         label: str | None = None,
         folder: str | None = None,
+        condition: tuple[str, Sequence[Any]] | None = None,
     ) -> list[Item]:
         """A page of the items in the order of n: those whose id contains `text` (in any case), that have `label`, and
         that are in `folder` itself, not below it."""
@@ -391,6 +392,9 @@ class ItemDatabase:
             if value is not None:
                 where.append(f"{name} = ?")
                 values.append(value)
+        if condition is not None:
+            where.append(f"({condition[0]})")
+            values += condition[1]
         sql = f"SELECT * FROM items WHERE {' AND '.join(where)} ORDER BY n LIMIT ? OFFSET ?"  # noqa: S608  # ours
         return [item_of(row) for row in self._select(sql, [*values, limit, offset])]
 
@@ -460,10 +464,11 @@ class ItemDatabase:
 
     # ------------------------------------------------------------------------------------ the other tables
 
-    def failures(self, limit: int | None = None) -> list[Failure]:
+    def failures(self, limit: int | None = None, offset: int = 0) -> list[Failure]:
         """The files that could not be embedded, in the order of ids."""
         found = self._select(
-            "SELECT id, reason, sha256 FROM failures ORDER BY id LIMIT ?", (-1 if limit is None else limit,)
+            "SELECT id, reason, sha256 FROM failures ORDER BY id LIMIT ? OFFSET ?",
+            (-1 if limit is None else limit, offset),
         )
         return [Failure(*row) for row in found]
 

@@ -34,16 +34,17 @@ class PlaylistEntry(NamedTuple):
     duration_s: float | None = None
 
 
-def m3u8(entries: Iterable[PlaylistEntry], path_of: Callable[[int], Path]) -> bytes:
-    """A playlist of whole sounds in the given order, each once. `path_of` returns the path of the item with this
-    number, or raises BoilerError. Paths keep the bytes they have on disk."""
+def m3u8(entries: Iterable[PlaylistEntry], path_of: Callable[[int], Path | str]) -> bytes:
+    """A playlist of whole sounds in the given order, each once. `path_of` returns the path or
+    the address of the item with this number, or raises BoilerError. Paths keep the bytes they have on disk."""
     lines = ["#EXTM3U"]
     first_of: dict[int, PlaylistEntry] = {}
     for entry in entries:
         first_of.setdefault(entry.n, entry)
     for entry in first_of.values():
         try:
-            path = str(path_of(entry.n).absolute())
+            found = path_of(entry.n)
+            path = str(found.absolute()) if isinstance(found, Path) else found
         except BoilerError:
             path = entry.id
         # Whole seconds, and -1 for an unknown length.
@@ -74,7 +75,7 @@ def _escape_formula(cell: object) -> object:
     """The cell, with an apostrophe in front of a text that a spreadsheet would run as a formula (OWASP, CSV injection):
     file names and labels come from outside.
 
-    >>> _escape_formula("=1+1"), _inert("drums/kick.wav"), _inert(-0.5)
+    >>> _escape_formula("=1+1"), _escape_formula("drums/kick.wav"), _escape_formula(-0.5)
     ("'=1+1", 'drums/kick.wav', -0.5)
     """
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA_STARTS) else cell

@@ -38,7 +38,7 @@ import numpy as np
 from boiler import engine
 from boiler.arrays import Float32Array
 from boiler.audio import stream
-from boiler.catalog.items import Item
+from boiler.catalog.items import Failure, Item
 from boiler.deprecated import RenamedAttribute, module_getattr, renamed_arguments
 from boiler.errors import QueryError
 from boiler.progress import ProgressCallback, ignore_progress
@@ -48,6 +48,7 @@ from boiler.search.duplicates import DuplicateGroup
 from boiler.search.embedder import Embedded, TimeSpan
 from boiler.search.explain import Explanation, explain_match
 from boiler.search.feedback import FeedbackStore, FeedbackSummary
+from boiler.search.filters import Filter
 from boiler.search.locate import MAX_READ_S, LocateResult, Occurrence, SoundInput, locate_sound
 from boiler.search.query import (
     GroupLimit,
@@ -182,15 +183,28 @@ class Nearest:
         text: str | None = None,
         label: str | None = None,
         folder: str | None = None,
+        where: Filter | None = None,
     ) -> list[Item]:
         """A page of the items in the order of their numbers: those whose id contains `text` (in any case), that have
-        `label`, and that are in `folder` itself, not below it ("" is the top folder).
+        `label`, that are in `folder` itself, not below it ("" is the top folder), and that pass `where`.
 
         Raises: QueryError: offset or limit below 0.
         """
         if offset < 0 or limit < 0:
             raise QueryError(f"offset and limit are 0 or more, not {offset} and {limit}")
-        return self._context.snapshot.items.page(offset=offset, limit=limit, text=text, label=label, folder=folder)
+        return self._context.snapshot.items.page(
+            offset=offset,
+            limit=limit,
+            text=text,
+            label=label,
+            folder=folder,
+            condition=None if where is None else where.sql(),
+        )
+
+    def failures(self, *, offset: int = 0, limit: int = 50) -> tuple[str, list[Failure]]:
+        """The name of the index, and a page of the files that could not be indexed, in the order of their ids."""
+        snapshot = self._context.snapshot
+        return snapshot.name, snapshot.items.failures(limit, offset)
 
     def map(self) -> Map | None:
         """The map of the collection, see `boiler.store.layout`; None if the index has none."""

@@ -26,11 +26,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from boiler import __version__
 from boiler.errors import BoilerError
-from boiler.service import openapi, policy, problems, schemas, state
+from boiler.service import openapi, playlist, policy, problems, schemas, state
 from boiler.service import settings as settings_module
 from boiler.service.access_log import AccessLog
 from boiler.service.middleware import AdmissionMiddleware, RequestMiddleware
-from boiler.service.routes import docs, duplicates, explain, feedback, health, items, locate, map, paths, search
+from boiler.service.routes import (
+    docs,
+    duplicates,
+    explain,
+    failures,
+    feedback,
+    health,
+    items,
+    locate,
+    map,
+    paths,
+    search,
+)
 from boiler.service.settings import Settings
 
 log = logging.getLogger("boiler")
@@ -105,7 +117,7 @@ class BoilerApp(FastAPI):
         self.api_routes = [route for route in self.routes if isinstance(route, Route)]
         for route in self.api_routes:  # /openapi.json
             policy.requires(scope=None)(route.endpoint)
-        for module in (search, items, explain, paths, duplicates, map, locate, feedback, health, docs):
+        for module in (search, items, failures, explain, paths, duplicates, map, locate, feedback, health, docs):
             self.include_router(module.router)
             self.api_routes += [route for route in module.router.routes if isinstance(route, Route)]
         self._route_table = policy.RouteTable(self.api_routes)
@@ -154,6 +166,12 @@ class BoilerApp(FastAPI):
         """Call `POST /nearest` directly, everything else through FastAPI, whose layers cost about as much as a search.
         Both ways give the same responses, errors included. HEAD is answered by the GET route where there is no
         other."""
+        if scope["type"] == "http" and playlist.is_wanted(scope):
+            await playlist.respond(self._answer, scope, receive, send)
+        else:
+            await self._answer(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._route_table.find(scope) if scope["type"] == "http" else None
         if route is None or not isinstance(route, Route):
             await super().__call__(scope, receive, send)

@@ -140,7 +140,8 @@ class AdmissionMiddleware:
     def _body_limit(self, policy: Policy, headers: dict[bytes, bytes]) -> int:
         """The largest allowed body in bytes. Raises: Problem: 413 for a declared size above it"""
         limit = self.settings.max_body_bytes
-        if policy.is_upload:
+        is_form = headers.get(b"content-type", b"").lower().startswith(b"multipart/form-data")
+        if policy.is_upload or (policy.may_have_sounds and is_form):
             limit = self.settings.max_upload_bytes + _FORM_OVERHEAD_BYTES
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length[:19]) > limit:
@@ -154,7 +155,9 @@ def too_large(limit_bytes: int) -> problems.Problem:
     return problems.Problem(413, "too-large", why, headers={"Connection": "close"})
 
 
-_RELEVANT_HEADERS = frozenset({b"content-length", b"transfer-encoding", b"authorization", b"x-api-key"})
+_RELEVANT_HEADERS = frozenset(
+    {b"content-length", b"content-type", b"transfer-encoding", b"authorization", b"x-api-key"}
+)
 
 
 def _has_body(headers: dict[bytes, bytes]) -> bool:

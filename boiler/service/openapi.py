@@ -44,6 +44,23 @@ def json_body(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
+def query_body(model: type[BaseModel]) -> dict[str, Any]:
+    """`openapi_extra` of a route whose body is read by `requests.read_query`: JSON, or a form with sounds."""
+    extra = json_body(model)
+    form = {
+        "type": "object",
+        "required": ["query"],
+        "properties": {"query": {"type": "string", "description": f"the JSON of a {model.__name__}"}},
+        "additionalProperties": {
+            "type": "string",
+            "format": "binary",
+            "description": "a sound file, which a seed names by `upload`",
+        },
+    }
+    extra["requestBody"]["content"]["multipart/form-data"] = {"schema": form}
+    return extra
+
+
 def complete(schema: dict[str, Any], service: Service | None, open_paths: set[str]) -> None:
     """Complete the description in place.
 

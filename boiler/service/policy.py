@@ -28,24 +28,30 @@ class Policy(NamedTuple):
     """Arguments:
     scope: the scope that an API key needs; None: no key is needed
     is_upload: the body is a sound, which may be larger than a JSON body
+    may_have_sounds: the body is JSON, or a form with sounds
     is_probe: answered under any load: an orchestrator restarts a service whose probes wait
     """
 
     scope: KeyScope | None = "read"
     is_upload: bool = False
     is_probe: bool = False
+    may_have_sounds: bool = False
 
 
 DEFAULT_POLICY = Policy()
 
 
 def requires(
-    scope: KeyScope | None = "read", *, is_upload: bool = False, is_probe: bool = False
+    scope: KeyScope | None = "read",
+    *,
+    is_upload: bool = False,
+    is_probe: bool = False,
+    may_have_sounds: bool = False,
 ) -> Callable[[Endpoint], Endpoint]:
     """Decorate the endpoint of a route with its `Policy`."""
 
     def decorate(endpoint: Endpoint) -> Endpoint:
-        endpoint.policy = Policy(scope, is_upload, is_probe)  # type: ignore[attr-defined]
+        endpoint.policy = Policy(scope, is_upload, is_probe, may_have_sounds)  # type: ignore[attr-defined]
         return endpoint
 
     return decorate

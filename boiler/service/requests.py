@@ -12,6 +12,7 @@ from collections.abc import Collection
 from typing import Any, TypeVar
 
 import numpy as np
+import orjson
 from pydantic import BaseModel, ValidationError
 from starlette.datastructures import UploadFile
 from starlette.requests import ClientDisconnect, Request
@@ -26,6 +27,8 @@ from boiler.service.state import service_of_request
 Body = TypeVar("Body", bound=BaseModel)
 
 MAX_FILTER_CONDITIONS = 500
+MAX_SOUNDS = 8
+"""Sounds in one query."""
 MAX_BODY_ON_LOOP = 65_536
 """A larger body takes milliseconds to validate."""
 _K_ALONE = re.compile(rb"k=([0-9]{1,9})")
@@ -51,6 +54,30 @@ def _validated(body: bytes, model: type[Body]) -> Body:
         return model.model_validate_json(body)
     except ValidationError as error:
         raise problems.from_validation_errors(problems.located_errors(error, "body")) from None
+
+
+async def read_query(request: Request, model: type[Body]) -> tuple[Body, dict[str, bytes]]:
+    """The JSON body of a query, and the sounds that come with it: a form has the JSON in the part `query`, and up to
+    `MAX_SOUNDS` files.
+
+    Returns: the body, and the content of each file by the name of its part
+
+    Raises: Problem: as `read_json`; 422 no such part, or too many
+    """
+    if not _is_form(request):
+        return await read_json(request, model), {}
+    settings = service_of_request(request).settings
+    async with request.form(max_files=MAX_SOUNDS, max_fields=1, max_part_size=settings.max_body_bytes) as form:
+        text = form.get("query")
+        if not isinstance(text, str):
+            raise problems.invalid_body("/query", "the form has no part `query` with the JSON of the query")
+        sounds = {name: await part.read() for name, part in form.items() if isinstance(part, UploadFile)}
+    body = await service_of_request(request).run_heavy(functools.partial(_validated, text.encode(), model))
+    return body, sounds
+
+
+def _is_form(request: Request) -> bool:
+    return request.headers.get("content-type", "").lower().startswith("multipart/form-data")
 
 
 async def _read_body(request: Request) -> bytes:
@@ -95,6 +122,19 @@ def parse_filter(document: dict[str, Any] | None) -> filters.Filter | None:
     if n_conditions > MAX_FILTER_CONDITIONS:
         raise problems.invalid_body("/where", f"a filter has at most {MAX_FILTER_CONDITIONS} conditions")
     return filters.from_json(document)
+
+
+def parse_filter_text(text: str | None) -> filters.Filter | None:
+    """The filter in a query parameter, which is JSON. Raises: as `parse_filter`; Problem: 422 not a JSON object"""
+    if text is None:
+        return None
+    try:
+        document = orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise problems.invalid_parameter("where", f"is not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise problems.invalid_parameter("where", 'must be a JSON object, like {"label": "dog"}')
+    return parse_filter(document)
 
 
 def parse_vector(numbers: list[float], dim: int, pointer: str = "/embedding") -> Float64Array:
@@ -169,7 +209,7 @@ async def read_upload(request: Request) -> bytes:
     Raises:
         Problem: 415 not a form; 422 no such part; 413, 408
     """
-    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+    if not _is_form(request):
         why = "send the sound as the part `file` of a form: curl -F file=@sound.wav …"
         raise Problem(415, "unsupported-media-type", why)
     async with request.form(max_files=1, max_fields=1) as form:

@@ -57,6 +57,7 @@ def neighbour_rows(matches: Iterable[Match]) -> list[dict[str, Any]]:
             "end_s": round(match.end_s, 4),
             "distance": round(match.distance, 6),
             "similarity": round(match.similarity, 6),
+            "closer_than": round(match.closer_than, 6),
         }
         for match in matches
     ]
@@ -68,7 +69,6 @@ def query_rows(matches: Iterable[Match]) -> list[dict[str, Any]]:
     return [
         row
         | {
-            "closer_than": round(match.closer_than, 6),
             "query_start_s": match.query_start_s,
             "query_end_s": match.query_end_s,
             "folded": list(match.folded),

@@ -142,14 +142,32 @@ class Neighbour(ResponseModel):
     end_s: float = Field(description="where it ends, seconds", examples=[5.0])
     distance: float = Field(description="sqrt(2 (1 - similarity)), 0 to 2; smaller is nearer", examples=[0.37])
     similarity: float = Field(description="cosine similarity, -1 to 1", examples=[0.931])
+    closer_than: float = Field(
+        description="share of random pairs of the collection that are farther apart, 0 to 1", examples=[0.98]
+    )
 
 
 class SeedRequest(BodyModel):
-    """A seed of a query: either a vector, or an item or a part of one."""
+    """A seed of a query: one of a vector, an item (by number or id), and a sound; of the last two also a part."""
 
     embedding: Vector | None = None
     encoder: VectorEncoder = None
     n: ItemNumber | None = None
+    id: Annotated[
+        str | None, Field(min_length=1, max_length=4_096, description="the item's id, instead of its number")
+    ] = None
+    sound: Annotated[
+        str | None, Field(min_length=1, description="a sound file, in base64; larger ones are sent as `upload`")
+    ] = None
+    upload: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=200,
+            description="name of the part with a sound file, where the query is sent as a form: its JSON is the part"
+            " `query`",
+        ),
+    ] = None
     start_s: StartSeconds = 0.0
     end_s: EndSeconds = None
     weight: Annotated[float, Field(ge=-100, le=100, description="weight of the seed; negative: unlike it")] = 1.0
@@ -238,7 +256,6 @@ class QueryRequest(BodyModel):
 class QueryNeighbour(Neighbour):
     """A result of a query, with further information on the match."""
 
-    closer_than: float = Field(description="share of random pairs that are farther apart, 0 to 1", examples=[0.98])
     query_start_s: float | None = Field(
         description="where the matching part of the seed begins, seconds", examples=[0.0]
     )
@@ -255,6 +272,9 @@ class QueryResponse(ResponseModel):
     engine: EngineName
     generation: GenerationName
     reason: str | None = Field(description="why there are fewer than k results, if so", examples=[None])
+    nothing_similar: bool = Field(
+        description="whether even the best result is hardly more similar than a random pair", examples=[False]
+    )
 
 
 _ITEM_FIELDS: dict[str, Any] = {

@@ -1,6 +1,7 @@
 """Soak test of the service: mixed light load for half an hour, with a new index every minute.
 
     python -m exp.stress.soak_service --minutes 30 --json exp/records/soak.json
+    python -m exp.stress.soak_service --minutes 30 --hostile
 
 Indexes a synthetic collection, starts `boiler serve` with two workers and keys, and sends a few requests per second in
 random order: searches by vector, item, filter and upload (also as server-sent events), audio, waveforms, spectrograms,
@@ -36,10 +37,20 @@ from typing import Any
 
 import numpy as np
 
+from boiler.store import generation
 from exp.common.loopback import indexed, running
 from exp.common.process_monitor import handles, pss_mb
+from exp.stress import hostile_client
 
-KEYS = {"read": "soak-reader-0123456789", "feedback": "soak-feeder-0123456789", "admin": "soak-admin-0123456789"}
+KEYS = {
+    "read": "soak-reader-0123456789",
+    "feedback": "soak-feeder-0123456789",
+    "admin": "soak-admin-0123456789",
+    "hostile": "soak-hostile-0123456789",
+    "other": "soak-other-0123456789",
+}
+SCOPES = {"hostile": "read", "other": "read"}  # of the other keys, their names
+HOSTILE_S = 20.0  # of each kind of hostile load
 JSON = {"Content-Type": "application/json"}
 LEAK_CHECK_MINUTES = 10.0  # a shorter run cannot show a leak
 
@@ -285,14 +296,15 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=5.0, help="target requests per second")
     parser.add_argument("--reindex_s", type=float, default=60.0, help="seconds between index updates")
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--hostile", action="store_true", help="beside a client that sends as much as it can")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="boiler-soak-") as name:
         folder = Path(name)
-        model_dir = indexed(folder, per_kind=2)
+        model_dir = indexed(folder, per_kind=20 if args.hostile else 2)
         sounds = sorted((folder / "sounds").rglob("*.wav"))
         environment = {
-            "BOILER_API_KEYS": ",".join(f"{scope}:{key}" for scope, key in KEYS.items()),
+            "BOILER_API_KEYS": ",".join(f"{SCOPES.get(name, name)}:{key}" for name, key in KEYS.items()),
             "OMP_NUM_THREADS": "1",
         }
         command = ["boiler.cli.serve", str(model_dir), "--workers", str(args.workers)]
@@ -315,6 +327,7 @@ def soak(args: argparse.Namespace, pid: int, load: Load, folder: Path) -> int:
         for _ in range(2 * args.workers):
             attempt(load, kind)
     ended, made = threading.Event(), [0]
+    hostile = Hostile(load.port, load.model_dir, load.sounds[0]) if args.hostile else None
     indexer = threading.Thread(
         target=lambda: made.__setitem__(
             0, reindex_repeatedly(folder / "sounds", load.model_dir, args.reindex_s, ended, load.faults)
@@ -333,6 +346,8 @@ def soak(args: argparse.Namespace, pid: int, load: Load, folder: Path) -> int:
         time.sleep(max(0.0, start + (turn + 1) / args.rate - time.monotonic()))
     ended.set()
     indexer.join()
+    watched = hostile.end() if hostile else {}
+    load.faults += watched.pop("faults", [])
     warm = [one for one in memory if one[0] >= args.minutes * 10]
     early, late = (
         statistics.median(mb for _, mb, _ in samples)
@@ -344,11 +359,58 @@ def soak(args: argparse.Namespace, pid: int, load: Load, folder: Path) -> int:
         "memory_after_warm_up_mb": round(early, 1), "memory_at_end_mb": round(late, 1), "grown": round(grown, 4),
         "handles": [warm[0][2], warm[-1][2]], "faults": load.faults, "answers": dict(sorted(load.counts.items())),
     }  # fmt: skip
+    report |= watched
     print(json.dumps(report, indent=1))
     if args.json:
         args.json.write_text(json.dumps(report | {"memory_mb": [round(mb, 1) for _, mb, _ in memory]}, indent=1) + "\n")
     leaks = args.minutes >= LEAK_CHECK_MINUTES and grown > 0.05
     return 1 if load.faults or leaks else 0
+
+
+class Hostile:
+    """A hostile client of each kind in turn, and what another client gets meanwhile: it sends a search by vector and a
+    probe ten times a second, with a key of its own."""
+
+    def __init__(self, port: int, model_dir: Path, sound: Path) -> None:
+        self._port, self._sound = port, sound
+        self._dim = generation.open(model_dir).header.dim
+        self._ended = threading.Event()
+        self._watch = hostile_client.Watch(port, self._dim, KEYS["other"])
+        self._threads = [threading.Thread(target=self._attack), threading.Thread(target=self._ask)]
+        for thread in self._threads:
+            thread.start()
+
+    def _attack(self) -> None:
+        for name in itertools.cycle(hostile_client.kinds(self._dim, b"")):
+            with hostile_client.attacking(self._port, name, self._dim, self._sound, KEYS["hostile"]):
+                if self._ended.wait(HOSTILE_S):
+                    return
+
+    def _ask(self) -> None:
+        while not self._ended.wait(0.1):
+            try:
+                self._watch.once()
+            except (OSError, http.client.HTTPException) as error:
+                self._watch.faults.append(f"the other client: {error!r}")
+
+    def end(self) -> dict[str, Any]:
+        """Stop. What the other client got, in ms."""
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+        shares = {"p50": 0.5, "p99": 0.99, "most": 1.0}
+        times = {"nearest_ms": self._watch.nearest_ms, "livez_ms": self._watch.livez_ms}
+        return {
+            "other_client": {
+                "requests": sum(map(len, times.values())),
+                **{
+                    what: {name: round(hostile_client.percentile(ms, share), 1) for name, share in shares.items()}
+                    for what, ms in times.items()
+                },
+            },
+            "load_average": os.getloadavg(),
+            "faults": self._watch.faults,
+        }
 
 
 def attempt(load: Load, kind: Callable[[], None]) -> None:

@@ -78,7 +78,7 @@ def test_commands_of_the_documentation_run(server: Server, tmp_path: Path) -> No
     if shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("curl")]
-    assert len(commands) == 5
+    assert len(commands) == 6
     script = "set -e\n" + "\n".join(command.replace("curl ", "curl -fsS ", 1) for command in commands)
     done = subprocess.run(
         ["bash", "-c", script], cwd=tmp_path, env=os.environ | {"SERVICE": server.url}, capture_output=True, timeout=120

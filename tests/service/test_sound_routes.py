@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serving import assert_problem, publish
+from serving import assert_matches, assert_problem, publish
 from sounds import tone, write
 from starlette.testclient import TestClient
 
@@ -20,8 +21,9 @@ from boiler.audio.synthesis import write_collection
 from boiler.errors import WrongEncoderError
 from boiler.indexing.pipeline import IndexSettings, index
 from boiler.search.nearest import ByVector, Nearest
-from boiler.service import schemas
+from boiler.service import playlist, requests, schemas
 from boiler.service.app import BoilerApp
+from boiler.service.routes import failures
 from boiler.service.settings import Settings
 
 PER_KIND = 2
@@ -336,3 +338,125 @@ def test_vector_of_another_encoder_is_refused(client: TestClient, folder: Path, 
             nearest.search(vector, encoder=other)
         with pytest.raises(WrongEncoderError, match=own):
             nearest.query(ByVector(vector, encoder=other))
+
+
+# ------------------------------------------------------------------------------------------------- sounds as seeds
+
+
+def test_query_by_sounds_items_and_ids_with_options(client: TestClient, folder: Path, nearest: Nearest) -> None:
+    path = sorted(folder.rglob("*.wav"))[0]
+    item = nearest.item(path.relative_to(folder).as_posix())
+    sound = path.read_bytes()
+    options = {"k": 5, "where": {"not": {"label": item.label}}, "per_group": {"field": "label", "limit": 1}}
+    expected = client.post("/nearest/query", json={"seeds": [{"n": item.n}], **options}).json()["results"]
+    assert len({row["label"] for row in expected} - {item.label}) == 5
+    by_id = {"seeds": [{"id": item.id}], **options}
+    in_json = {"seeds": [{"sound": base64.b64encode(sound).decode()}], **options}
+    answers = [client.post("/nearest/query", json=body) for body in (by_id, in_json)]
+    form = {"query": json.dumps({"seeds": [{"upload": "mine"}], **options})}
+    answers.append(client.post("/nearest/query", data=form, files={"mine": ("x.wav", sound)}))
+    for answer in answers:
+        rows = assert_matches(answer, schemas.QueryResponse)["results"]
+        assert [row["n"] for row in rows] == [row["n"] for row in expected]
+    batch = {"queries": [{"upload": "a"}, {"id": item.id}, {"n": item.n}], "k": 2}
+    files = {"a": ("a.wav", sound)}
+    lists = client.post("/nearest/batch", data={"query": json.dumps(batch)}, files=files).json()["results"]
+    assert lists[0][0]["n"] == item.n
+    assert lists[1] == lists[2]
+    part = {"seeds": [{"upload": "a", "start_s": 0.1, "end_s": 0.3}, {"n": item.n, "weight": -0.5}]}
+    answer = client.post("/nearest/query", data={"query": json.dumps(part)}, files=files)
+    assert_matches(answer, schemas.QueryResponse)
+
+
+def test_sounds_of_a_query_that_cannot_be_used(client: TestClient) -> None:
+    def post(seed: dict[str, Any], files: dict[str, bytes] | None = None) -> Any:
+        if files is None:
+            return client.post("/nearest/query", json={"seeds": [seed]})
+        form = {name: (name, content) for name, content in files.items()}
+        return client.post("/nearest/query", data={"query": json.dumps({"seeds": [seed]})}, files=form)
+
+    assert "base64" in post({"sound": "?"}).json()["detail"]
+    assert post({"upload": "a"}).json()["errors"][0]["pointer"] == "/seeds/0/upload"
+    assert post({"upload": "a"}, {"b": b"x"}).status_code == 422
+    assert assert_problem(post({"upload": "a"}, {"a": b"noise"}), 422) == "not-a-sound"
+    assert assert_problem(post({"id": "no/such.wav"}), 404) == "unknown-item"
+    assert "give one of" in post({"n": 1, "id": "a"}).json()["detail"]
+    assert "give one of" in post({}).json()["detail"]
+    assert post({"n": 1}, {f"f{n}": b"x" for n in range(requests.MAX_SOUNDS + 1)}).status_code == 400
+    no_query = client.post("/nearest/query", files={"a": ("a", b"x")})
+    assert assert_problem(no_query, 422) == "invalid-request"
+    many = {"queries": [{"sound": "AAAA"}] * (requests.MAX_SOUNDS + 1)}
+    assert "at most" in client.post("/nearest/batch", json=many).json()["detail"]
+    # A form may be as large as an upload, JSON may not.
+    large = client.post("/nearest/query", content=b"{}", headers={"Content-Length": "1500000"})
+    assert assert_problem(large, 413) == "too-large"
+    assert assert_problem(post({"upload": "a"}, {"a": bytes(1_500_000)}), 422) == "not-a-sound"
+
+
+def test_query_says_when_nothing_is_similar(client: TestClient, nearest: Nearest) -> None:
+    vector = nearest.query_vector(1)
+    near = client.post("/nearest/query", json={"seeds": [{"embedding": vector.tolist()}], "k": 3}).json()
+    assert near["nothing_similar"] is False
+    unlike = np.eye(nearest.dim)[-1]  # no encoder uses its last number for these sounds
+    far = client.post("/nearest/query", json={"seeds": [{"embedding": unlike.tolist()}], "k": 3}).json()
+    assert far["nothing_similar"] is nearest.query(ByVector(unlike), 3).nothing_similar is True
+
+
+def test_any_answer_as_a_playlist(client: TestClient, nearest: Nearest) -> None:
+    accept = {"Accept": playlist.PLAYLIST}
+    vector = nearest.query_vector(1).tolist()
+    for method, path, body in (
+        ("POST", "/nearest?k=3", {"embedding": vector}),
+        ("POST", "/nearest/query", {"seeds": [{"n": 1}], "k": 3}),
+        ("POST", "/nearest/batch", {"queries": [{"n": 1}, {"n": 2}], "k": 3}),
+        ("GET", "/items/1/nearest?k=3", None),
+        ("GET", "/items?limit=3", None),
+        ("GET", "/path?from_n=1&to_n=9&steps=3", None),
+    ):
+        plain = client.request(method, path, json=body)
+        answer = client.request(method, path, json=body, headers=accept)
+        assert (answer.status_code, answer.headers["content-type"]) == (200, playlist.PLAYLIST), path
+        assert answer.headers.get("x-boiler-generation") == plain.headers.get("x-boiler-generation")
+        rows = (
+            plain.json() if isinstance(plain.json(), list) else plain.json().get("results", plain.json().get("items"))
+        )
+        rows = [row for part in rows for row in (part if isinstance(part, list) else [part])]
+        numbers = list(dict.fromkeys(row["n"] for row in rows))
+        lines = answer.text.splitlines()
+        assert lines[0] == "#EXTM3U"
+        assert lines[2::2] == [f"http://testserver/items/{n}/audio" for n in numbers]
+        assert all(re.match(r"#EXTINF:[1-9]\d*,", line) for line in lines[1::2])
+        assert client.get(lines[2]).status_code == 200
+    # What lists no sounds, and errors, stay what they are.
+    assert client.get("/model", headers=accept).json() == client.get("/model").json()
+    assert_problem(client.get("/items/99999", headers=accept), 404)
+    assert_problem(client.post("/nearest", json={"embedding": [1.0]}, headers=accept), 422)
+
+
+def test_items_by_filter_and_by_id(client: TestClient, nearest: Nearest) -> None:
+    items = nearest.items(limit=100)
+    where = json.dumps({"label": items[0].label})
+    page = assert_matches(client.get("/items", params={"where": where, "limit": 100}), schemas.ItemPage)
+    assert [row["n"] for row in page["items"]] == [item.n for item in items if item.label == items[0].label]
+    for wrong in ("", "x", "[]", '{"nosuch": 1}', '{"duration_s": {"?": 1}}', "1" * 20_001):
+        assert_problem(client.get("/items", params={"where": wrong}), 422)
+    found = assert_matches(client.get("/items/by-id", params={"id": items[3].id}), schemas.ItemRow)
+    assert found["n"] == items[3].n
+    assert_problem(client.get("/items/by-id", params={"id": "no such"}), 404)
+    assert_problem(client.get("/items/by-id"), 422)
+
+
+def test_failures_are_listed_in_pages(tmp_path: Path) -> None:
+    (tmp_path / "sounds").mkdir()
+    write(tmp_path / "sounds" / "good.wav", tone(440, 1.0, 16_000), 16_000)
+    for n in range(3):
+        (tmp_path / "sounds" / f"bad{n}.wav").write_bytes(b"noise" * n)
+    model_dir = tmp_path / "model"
+    index(IndexSettings(wav_dir=tmp_path / "sounds", encoder="MFCCStats", model_dir=model_dir, device="cpu"))
+    with TestClient(BoilerApp(Settings(model_dir=model_dir, log="none"))) as client:
+        whole = assert_matches(client.get("/failures"), failures.FailuresResponse)
+        assert [row["id"] for row in whole["failures"]] == ["bad0.wav", "bad1.wav", "bad2.wav"]
+        assert all(row["reason"] and str(tmp_path) not in row["reason"] for row in whole["failures"])
+        pages = [client.get("/failures", params={"offset": at, "limit": 2}).json() for at in (0, 2)]
+        assert [row for page in pages for row in page["failures"]] == whole["failures"]
+        assert [page["more"] for page in pages] == [True, False]

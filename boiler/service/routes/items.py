@@ -9,7 +9,8 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
-from boiler.service import media, responses, schemas
+from boiler.catalog.items import Item
+from boiler.service import media, requests, responses, schemas
 from boiler.service.schemas import KQuery, PartQuery, RequestModel
 from boiler.service.state import service_of_request
 
@@ -28,15 +29,24 @@ class PageQuery(RequestModel):
         None, min_length=1, max_length=200, pattern=r"^[^\x00]*$", description="only items whose id contains this text"
     )
     label: str | None = Field(None, min_length=1, max_length=200, description="only items with this label")
+    where: str | None = Field(
+        None,
+        max_length=20_000,
+        description="only items that pass this filter, as JSON; filters are described at POST /nearest/query",
+        examples=['{"duration_s": {">=": 0.5}}'],
+    )
 
 
 @router.get("/items", operation_id="list_items", tags=["items"], response_model=schemas.ItemPage)
 async def list_items(request: Request, page: Annotated[PageQuery, Query()]) -> Response:
     """A page of items, ordered by number."""
     service = service_of_request(request)
-    select = functools.partial(
-        service.nearest.items, offset=page.offset, limit=page.limit + 1, text=page.text, label=page.label
-    )
+
+    def select() -> list[Item]:
+        where = requests.parse_filter_text(page.where)
+        return service.nearest.items(
+            offset=page.offset, limit=page.limit + 1, text=page.text, label=page.label, where=where
+        )
 
     def select_and_render() -> Response:
         items = select()
@@ -44,6 +54,16 @@ async def list_items(request: Request, page: Annotated[PageQuery, Query()]) -> R
         return responses.json_response({"items": rows, "offset": page.offset, "more": len(items) > page.limit})
 
     return await service.run_heavy(select_and_render)
+
+
+@router.get("/items/by-id", operation_id="get_item_by_id", tags=["items"], response_model=schemas.ItemRow)
+async def get_item_by_id(
+    request: Request,
+    id: Annotated[str, Query(min_length=1, max_length=4_096, description="the item's id", examples=["dog/a.wav"])],
+) -> Response:
+    """One item, by its id: its path relative to the indexed folder."""
+    service = service_of_request(request)
+    return await service.run_heavy(lambda: responses.json_response(responses.item_row(service.nearest.item(id))))
 
 
 @router.get("/items/{n}", operation_id="get_item", tags=["items"], response_model=schemas.ItemRow)

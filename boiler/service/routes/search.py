@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
 from typing import Annotated, Literal
@@ -17,7 +17,7 @@ from starlette.responses import Response
 
 from boiler.arrays import Float64Array
 from boiler.search.query import GroupLimit, Options, QueryResult
-from boiler.search.seeds import ByItem, ByVector, Seed, check_encoder
+from boiler.search.seeds import ByItem, ByVector, ByWindows, Seed, check_encoder
 from boiler.search.snapshot import Snapshot
 from boiler.service import media, openapi, problems, requests, responses, schemas, sse
 from boiler.service.policy import requires
@@ -124,16 +124,17 @@ async def nearest_to_audio(request: Request, query: Annotated[AudioSearchQuery, 
     "/nearest/batch",
     operation_id="nearest_batch",
     response_model=schemas.BatchResponse,
-    openapi_extra=openapi.json_body(schemas.BatchRequest),
+    openapi_extra=openapi.query_body(schemas.BatchRequest),
 )
+@requires(may_have_sounds=True)
 async def nearest_batch(request: Request) -> Response:
-    """Several searches in one request, by vectors and by items; one list of results for each."""
+    """Several searches in one request, by vectors, items and sounds; one list of results for each."""
     service = service_of_request(request)
-    body = await requests.read_json(request, schemas.BatchRequest)
+    body, uploads = await requests.read_query(request, schemas.BatchRequest)
     service.check_k(body.k)
     if len(body.queries) > service.settings.max_batch:
         raise problems.invalid_body("/queries", f"at most {service.settings.max_batch} queries in one request")
-    queries = [await parse_seed(service, query, f"/queries/{at}") for at, query in enumerate(body.queries)]
+    queries = await parse_seeds(service, body.queries, "/queries", uploads)
     stages = responses.stage_times(request)
 
     def search_and_render() -> tuple[Response, str]:
@@ -156,38 +157,71 @@ async def nearest_batch(request: Request) -> Response:
     "/nearest/query",
     operation_id="nearest_query",
     response_model=schemas.QueryResponse,
-    openapi_extra=openapi.json_body(schemas.QueryRequest),
+    openapi_extra=openapi.query_body(schemas.QueryRequest),
 )
+@requires(may_have_sounds=True)
 async def nearest_query(request: Request) -> Response:
     """A search with several weighted seeds, filters, merged near-duplicates, limited groups and diversity."""
     service = service_of_request(request)
-    body = await requests.read_json(request, schemas.QueryRequest)
+    body, uploads = await requests.read_query(request, schemas.QueryRequest)
     service.check_k(body.k)
-    seeds = [await parse_seed(service, seed, f"/seeds/{at}") for at, seed in enumerate(body.seeds)]
+    seeds = await parse_seeds(service, body.seeds, "/seeds", uploads)
     return await _query_response(request, lambda: service.nearest.query(seeds, body.k, _options(body)))
 
 
-async def parse_seed(service: Service, seed: schemas.SeedRequest, pointer: str) -> Seed:
-    """A seed as `Nearest` takes it. A part of an item is decoded in a worker process.
+async def parse_seed(
+    service: Service, seed: schemas.SeedRequest, pointer: str, uploads: Mapping[str, bytes] | None = None
+) -> Seed:
+    """A seed as `Nearest` takes it. A part of an item is decoded in a worker process, a sound also embedded.
 
     Arguments:
         pointer: where in the body the seed is
+        uploads: the sounds of the form, by the names of their parts
 
-    Raises: Problem: 422 both or neither of a vector and an item, or a vector of another length; SoundError
+    Raises: Problem: 422 none or several of a vector, an item and a sound, or a vector of another length; SoundError
     """
-    if (seed.embedding is None) == (seed.n is None):
-        why = "give either `embedding` or `n`"
+    given = [name for name in ("embedding", "n", "id", "sound", "upload") if getattr(seed, name) is not None]
+    if len(given) != 1:
+        why = "give one of `embedding`, `n`, `id`, `sound` and `upload`"
         raise problems.invalid_body(pointer, why, detail=f"{pointer}: {why}")
     if seed.embedding is not None:
         check_encoder(seed.encoder, service.nearest.header)
         vector = requests.parse_vector(seed.embedding, service.nearest.dim, f"{pointer}/embedding")
         return ByVector(vector, seed.weight, seed.encoder)
-    assert seed.n is not None
+    if seed.n is None and seed.id is None:
+        sound = _sound_of(seed, pointer, uploads or {})
+        embedded = await service.uploads.embed(sound, seed.start_s, seed.end_s, {})
+        spans = [(one.window.start_s, one.window.end_s) for one in embedded]
+        return ByWindows(np.stack([one.vector for one in embedded]), spans, weight=seed.weight)
+    n = seed.n
+    if n is None:
+        n = (await service.run_heavy(functools.partial(service.nearest.item, seed.id or ""))).n
     if seed.is_whole:
-        return ByItem(seed.n, weight=seed.weight)
-    path = await service.in_thread(functools.partial(media.find_file, service.nearest, seed.n))
+        return ByItem(n, weight=seed.weight)
+    path = await service.in_thread(functools.partial(media.find_file, service.nearest, n))
     samples = await service.uploads.decode(path, seed.start_s, seed.end_s)
     return replace(samples, weight=seed.weight)
+
+
+def _sound_of(seed: schemas.SeedRequest, pointer: str, uploads: Mapping[str, bytes]) -> bytes:
+    """The sound file of a seed. Raises: Problem: 422"""
+    if seed.sound is not None:
+        try:
+            return base64.b64decode(seed.sound, validate=True)
+        except ValueError:
+            raise problems.invalid_body(f"{pointer}/sound", "is not base64") from None
+    if (sound := uploads.get(seed.upload or "")) is None:
+        raise problems.invalid_body(f"{pointer}/upload", "the request has no part of this name with a sound in it")
+    return sound
+
+
+async def parse_seeds(
+    service: Service, seeds: Sequence[schemas.SeedRequest], pointer: str, uploads: Mapping[str, bytes]
+) -> list[Seed]:
+    """Several seeds. Raises: Problem: as `parse_seed`; 422 more than `requests.MAX_SOUNDS` sounds"""
+    if sum(seed.sound is not None or seed.upload is not None for seed in seeds) > requests.MAX_SOUNDS:
+        raise problems.invalid_body(pointer, f"at most {requests.MAX_SOUNDS} sounds in one request")
+    return [await parse_seed(service, seed, f"{pointer}/{at}", uploads) for at, seed in enumerate(seeds)]
 
 
 def _options(body: schemas.QueryRequest) -> Options:
@@ -215,7 +249,12 @@ async def _query_response(request: Request, search: Callable[[], QueryResult]) -
         answer = search()
         found = perf_counter()
         source = {"engine": answer.engine, "generation": answer.generation}
-        content = {"results": responses.query_rows(answer.matches), **source, "reason": answer.shortfall}
+        content = {
+            "results": responses.query_rows(answer.matches),
+            **source,
+            "reason": answer.shortfall,
+            "nothing_similar": answer.nothing_similar,
+        }
         response = responses.json_response(content, responses.search_headers(**source))
         stages.update(search=found - started, render=perf_counter() - found)
         return response, answer.engine
