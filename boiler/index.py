@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="*",
         metavar="[DIR] [ENCODER]",
         help="the folder of sounds (or a model directory to update), and the encoder: "
-        f"{', '.join(encoder.TABLE)}, or module:Class for one of your own "
+        f"{', '.join(encoder.ENCODERS)}, or module:Class for one of your own "
         f"(default: {encoder.DEFAULT} with --pt_path, {encoder.WITHOUT_CHECKPOINT} without)",
     )
     parser.add_argument("--wav_dir", type=Path, help="the folder of sounds, if not given as DIR")
@@ -221,7 +221,7 @@ def _words(args: argparse.Namespace) -> tuple[Path, str | None]:
 
 
 def _names_encoder(word: str) -> bool:
-    return word in encoder.TABLE or word in encoder.RENAMED or ":" in word
+    return word in encoder.ENCODERS or word in encoder.RENAMED or ":" in word
 
 
 def _is_model_dir(folder: Path) -> bool:

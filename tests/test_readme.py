@@ -72,7 +72,7 @@ def test_commands_flags_and_encoders_exist() -> None:
     assert set(re.findall(r"\$ boiler (\w+)", README)) <= set(cli.COMMANDS)
     first_cells = re.findall(r"^\|([^|]+)\|", README, re.MULTILINE)
     documented = {name for cell in first_cells for name in re.findall(r"`(\w+)`", cell)}
-    assert not encoder.TABLE.keys() - documented, "encoders that are in no table of the README"
+    assert not encoder.ENCODERS.keys() - documented, "encoders that are in no table of the README"
     assert not documented & set(encoder.RENAMED)
 
 

@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 def listing() -> list[str]:
     """A line for each encoder: its name, what it is, and what it needs."""
     lines = []
-    for name in encoder.TABLE:
+    for name in encoder.ENCODERS:
         kind = encoder.find_encoder(name)
         summary = (inspect.getdoc(inspect.getmodule(kind)) or "").splitlines()[0]
         lines += [

@@ -157,7 +157,7 @@ def weights_file(modality: str, input_repr: str, content_type: str) -> Path:
 
 
 def _needing_none() -> list[str]:
-    return [name for name in encoder.TABLE if not encoder.find_encoder(name).needs_checkpoint]
+    return [name for name in encoder.ENCODERS if not encoder.find_encoder(name).needs_checkpoint]
 
 
 def audio_model(model: object, input_repr: str, content_type: str, embedding_size: int, frontend: str) -> AudioModel:
@@ -190,10 +190,10 @@ def named_encoder(name: str) -> Encoder:
 
     Raises: UnknownNameError, CheckpointError.
     """
-    if name in encoder.TABLE:
+    if name in encoder.ENCODERS:
         return encoder.create(name)
     kind, colon, path = name.partition(":")
-    if colon and kind in encoder.TABLE:
+    if colon and kind in encoder.ENCODERS:
         return encoder.create(kind, Path(path))
     if Path(name).is_file() or Path(name).suffix == ".pt":
         return encoder.create(encoder.DEFAULT, Path(name))

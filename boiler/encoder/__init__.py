@@ -4,7 +4,7 @@ An encoder takes float `[N, 1, T]`, windows of the length and sampling rate that
 float `[N, D]`, rows of unit length. It can be scripted and is deterministic; the vector of a window does not depend on
 the other windows of the batch, and that of silence is finite. There is one file for each kind.
 
-A name is one of `TABLE`, or `module:Class` for an encoder from another package.
+A name is one of `ENCODERS`, or `module:Class` for an encoder from another package.
 
 >>> from boiler import encoder
 >>> embed = encoder.create("BagTopVQVAE", Path("exp/mine/vqvae_012.pt"))  # doctest: +SKIP
@@ -30,7 +30,7 @@ from boiler.audio.windows import DEFAULT_WINDOWS, WindowSpec
 from boiler.deprecated import module_getattr
 from boiler.errors import CheckpointError, SettingsError, UnknownNameError
 
-TABLE: dict[str, str] = {
+ENCODERS: dict[str, str] = {
     "BagTopVQVAE": "boiler.encoder.bag_top:BagTopVQVAE",
     "BagBottomVQVAE": "boiler.encoder.bag_bottom:BagBottomVQVAE",
     "MeanFreqTopVQVAE": "boiler.encoder.mean_freq_top:MeanFreqTopVQVAE",
@@ -147,19 +147,19 @@ class Fitted(Encoder):
 
 
 def find_encoder(name: str) -> type[Encoder]:
-    """The class of an encoder, by its name in `TABLE` or `RENAMED`, or as `module:Class`.
+    """The class of an encoder, by its name in `ENCODERS` or `RENAMED`, or as `module:Class`.
 
     Raises: `UnknownNameError`: no such name, or what it names cannot be imported or is not an `Encoder`.
     """
     name = RENAMED.get(name, name)
-    if name not in TABLE and ":" not in name:
-        raise UnknownNameError("encoder", name, TABLE)
+    if name not in ENCODERS and ":" not in name:
+        raise UnknownNameError("encoder", name, ENCODERS)
     try:
-        found = _imported(TABLE.get(name, name))
+        found = _imported(ENCODERS.get(name, name))
     except (ImportError, AttributeError, ValueError) as error:
-        raise UnknownNameError("encoder", name, TABLE) from error
+        raise UnknownNameError("encoder", name, ENCODERS) from error
     if not (isinstance(found, type) and issubclass(found, Encoder)):
-        raise UnknownNameError("encoder", name, TABLE)
+        raise UnknownNameError("encoder", name, ENCODERS)
     return found
 
 
@@ -247,7 +247,7 @@ def _prefixed(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def __getattr__(name: str) -> Any:
     """`boiler.encoder.NAME` is the class of that name, imported when it is used."""
-    if name in TABLE or name in RENAMED:
+    if name in ENCODERS or name in RENAMED:
         return find_encoder(canonical_name(name))
     if name == "WINDOW_SAMPLES":
         message = "boiler.encoder.WINDOW_SAMPLES is deprecated: use the window_samples of an encoder"
@@ -257,5 +257,11 @@ def __getattr__(name: str) -> Any:
 
 
 _renamed = module_getattr(
-    __name__, {"find": "find_encoder", "current_name": "canonical_name", "of_folder": "select_folder_fit"}
+    __name__,
+    {
+        "TABLE": "ENCODERS",
+        "find": "find_encoder",
+        "current_name": "canonical_name",
+        "of_folder": "select_folder_fit",
+    },
 )

@@ -91,7 +91,7 @@ def main() -> int:
     torch.set_num_threads(1)
     waveforms = clips(args.wav_dir)
     found: dict[str, nn.Module] = {"plain": plain()}
-    for name in encoder.TABLE:
+    for name in encoder.ENCODERS:
         found[name] = encoder.create(name, args.pt_path if encoder.find_encoder(name).needs_checkpoint else None)
         if isinstance(found[name], Fitted):
             found[name].fit([waveforms])

@@ -11,7 +11,7 @@ import torch
 
 from boiler import encoder
 from boiler.audio.windows import WINDOW_SAMPLES
-from boiler.encoder import TABLE, Encoder, Fitted
+from boiler.encoder import ENCODERS, Encoder, Fitted
 from boiler.errors import CheckpointError, UnknownNameError
 from boiler.model import checkpoint
 
@@ -42,11 +42,11 @@ OTHERS_MODELS = {
 
 
 def test_encoders_of_other_libraries_have_their_own_tests() -> None:
-    assert set(OTHERS_MODELS) <= set(TABLE)
+    assert set(OTHERS_MODELS) <= set(ENCODERS)
     assert [name for name in OTHERS_MODELS.values() if not (Path(__file__).parent / name).exists()] == []
 
 
-@pytest.fixture(scope="module", params=sorted(set(TABLE) - set(OTHERS_MODELS)))
+@pytest.fixture(scope="module", params=sorted(set(ENCODERS) - set(OTHERS_MODELS)))
 def made(request: pytest.FixtureRequest, checkpoint_path: Path) -> Encoder:
     """Each encoder of the table, fitted if it needs fitting."""
     found = encoder.create(
@@ -114,7 +114,7 @@ def test_it_is_ready_to_embed(made: Encoder) -> None:
     assert not any(parameter.requires_grad for parameter in made.parameters())
 
 
-@pytest.mark.parametrize("name", sorted(TABLE))
+@pytest.mark.parametrize("name", sorted(ENCODERS))
 def test_the_name_is_the_class(name: str, checkpoint_path: Path) -> None:
     kind = getattr(encoder, name)
     assert kind.__name__ == name
@@ -123,7 +123,7 @@ def test_the_name_is_the_class(name: str, checkpoint_path: Path) -> None:
         assert kind(str(checkpoint_path), "cpu")(sounds()[:1]).shape[0] == 1
 
 
-@pytest.mark.parametrize("name", [name for name in sorted(TABLE) if encoder.find_encoder(name).needs_checkpoint])
+@pytest.mark.parametrize("name", [name for name in sorted(ENCODERS) if encoder.find_encoder(name).needs_checkpoint])
 def test_a_trained_encoder_without_checkpoint_is_refused(name: str) -> None:
     with pytest.raises(CheckpointError, match="--pt_path" if name in OTHERS_MODELS else r"vqvae_NNN\.pt"):
         encoder.create(name)
@@ -137,7 +137,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
 
 
 def test_the_default_is_in_the_table() -> None:
-    assert encoder.DEFAULT in TABLE
+    assert encoder.DEFAULT in ENCODERS
 
 
 def test_importing_the_table_imports_no_encoder() -> None:
@@ -180,6 +180,8 @@ def test_the_deprecated_window_constant_still_works_and_warns() -> None:
         assert encoder.WINDOW_SAMPLES == 2**17
 
 
-def test_the_old_name_of_find_encoder_works() -> None:
+def test_the_old_names_of_the_table_and_of_find_encoder_work() -> None:
     with pytest.deprecated_call(match="find_encoder"):
         assert encoder.find("MFCCStats") is encoder.MFCCStats
+    with pytest.deprecated_call(match="ENCODERS"):
+        assert encoder.TABLE is encoder.ENCODERS
