@@ -102,10 +102,10 @@ def command(
     parser = Parser(prog=prog, description=description)
     add_arguments(parser)
     # Intermixed: positional arguments may be separated by flags, as in `boiler index DIR --pt_path CKPT ENCODER`.
-    return guarded(run, parser.parse_intermixed_args(argv))
+    return run_or_report(run, parser.parse_intermixed_args(argv))
 
 
-def guarded(run: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
+def run_or_report(run: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
     """`run(args)`, with an error of boiler printed as a message instead of a traceback."""
     try:
         return run(args)

@@ -63,13 +63,13 @@ def _read(path: Path) -> Iterable[dict[str, object]]:
                 import pyarrow.parquet
 
                 rows: list[dict[str, object]] = pyarrow.parquet.read_table(path).to_pylist()
-                return [{name: plain(value) for name, value in row.items()} for row in rows]
+                return [{name: json_value(value) for name, value in row.items()} for row in rows]
             case ".csv" | ".tsv" as suffix:
                 with path.open(encoding="utf-8-sig", newline="") as stream:
                     table = csv.DictReader(stream, delimiter="\t" if suffix == ".tsv" else ",", strict=True)
                     return [
                         {
-                            name: value if name in (*KEYS, "label") and value != "" else parsed(value or "")
+                            name: value if name in (*KEYS, "label") and value != "" else parse_cell(value or "")
                             for name, value in row.items()
                             if name is not None
                         }
@@ -81,17 +81,17 @@ def _read(path: Path) -> Iterable[dict[str, object]]:
         raise CatalogError(f"{path} cannot be read as a table: {error}") from error
 
 
-def plain(value: object) -> object:
+def json_value(value: object) -> object:
     """The value, if JSON can represent it; None for NaN and infinity, else its text."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, str | int | float | bool | None) else str(value)
 
 
-def parsed(text: str) -> object:
+def parse_cell(text: str) -> object:
     """A cell of a text table: a number if it is one, None if it is empty.
 
-    >>> parsed("12"), parsed("0.5"), parsed("dog"), parsed(""), parsed("007")
+    >>> parse_cell("12"), parse_cell("0.5"), parse_cell("dog"), parse_cell(""), parse_cell("007")
     (12, 0.5, 'dog', None, '007')
     """
     if not text:

@@ -110,7 +110,7 @@ def run(args: argparse.Namespace) -> int:
         model = args.image_model or (args.model if args.modality == "image" else None)
         of_pictures = models.image_model(model, args.input_repr, args.content_type, args.image_embedding_size)
     failed = sounds.failed + pictures.failed
-    with noted() as notes, meter("embedding", len(sounds.waiting) + len(pictures.waiting)) as progress:
+    with collect_warnings() as notes, meter("embedding", len(sounds.waiting) + len(pictures.waiting)) as progress:
         if of_sound is not None:
             failed += openl3.embed_sound_files(
                 sounds.waiting, of_sound, center, args.hop_size, args.batch_size, progress.step
@@ -128,7 +128,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 @contextmanager
-def noted() -> Iterator[list[str]]:
+def collect_warnings() -> Iterator[list[str]]:
     """Context manager: collects the texts of `OpenL3Warning`s, which are then not printed."""
     notes: list[str] = []
     with warnings.catch_warnings(record=True) as caught:

@@ -26,14 +26,14 @@ from boiler.errors import SilentSoundError
 _BATCH = 8
 
 
-def windows_like(spec: WindowSpec) -> WindowSpec:
+def baseline_windows(spec: WindowSpec) -> WindowSpec:
     """The windows of the baseline's encoder for an index with the windows `spec`: the same number per sound, with the
     same overlap."""
     own = MFCCStats.window_spec()
     return replace(own, hop_s=spec.hop_s / spec.window_s * own.window_s, which=spec.which)
 
 
-def vectors_of(
+def embed_sounds(
     paths: Sequence[Path], spec: WindowSpec, *, advance: Callable[[int], None] | None = None
 ) -> tuple[Float32Array, Int64Array]:
     """Embed the windows of each sound that are not silent.

@@ -125,8 +125,8 @@ def baseline_collection(labelled: LabelledIndex, paths: Sequence[Path], advance:
     """
     from boiler.evaluation import baseline  # imports torch, which the rest does not need
 
-    spec = baseline.windows_like(labelled.generation.header.window_spec)
-    windows, counts = baseline.vectors_of(paths, spec, advance=advance)
+    spec = baseline.baseline_windows(labelled.generation.header.window_spec)
+    windows, counts = baseline.embed_sounds(paths, spec, advance=advance)
     means = np.add.reduceat(windows, np.concatenate([[0], np.cumsum(counts)[:-1]]), axis=0)
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     return item_collection(means, windows, counts)

@@ -44,10 +44,10 @@ def apply_feedback(
         return query
     liked, _ = _existing(snapshot, judged.likes)
     disliked, numbers = _existing(snapshot, judged.dislikes)
-    return replace(query, vectors=move(query.vectors, liked, disliked), without=query.without | set(numbers))
+    return replace(query, vectors=move_queries(query.vectors, liked, disliked), without=query.without | set(numbers))
 
 
-def move(queries: Float32Array, liked: Float32Array, disliked: Float32Array) -> Float32Array:
+def move_queries(queries: Float32Array, liked: Float32Array, disliked: Float32Array) -> Float32Array:
     """Each query moved, at unit length. Shape: [Q, D], [L, D], [M, D] -> [Q, D]"""
     total = queries.astype(np.float64)
     if len(liked):

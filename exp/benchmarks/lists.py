@@ -143,7 +143,10 @@ def judged(nearest: Nearest, numbers: list[int], labels: dict[int, str | None]) 
         first = [match.n for match in nearest.by_item(n, JUDGED)]
         vectors = np.stack([nearest.query_vector(ByItem(one)) for one in first])
         good = np.array([labels[one] == labels[n] for one in first])
-        for out, vector in ((before, query), (after, relevance_feedback.move(query, vectors[good], vectors[~good]))):
+        for out, vector in (
+            (before, query),
+            (after, relevance_feedback.move_queries(query, vectors[good], vectors[~good])),
+        ):
             found = [match.n for match in nearest.search(vector[0], K + JUDGED + 1) if match.n not in (n, *first)][:K]
             out.append(np.mean([labels[one] == labels[n] for one in found]))
     return float(np.mean(before)), float(np.mean(after))

@@ -21,7 +21,7 @@ def test_a_single_pass_gives_the_vectors_of_the_encoder(labelled_folder: Path, t
     write(long, np.random.default_rng(0).standard_normal(20 * 8000) * 0.1, 8000)
     paths = [*sorted(labelled_folder.rglob("*.wav")), long]
     done: list[int] = []
-    vectors, counts = baseline.vectors_of(paths, DEFAULT_WINDOWS, advance=done.append)
+    vectors, counts = baseline.embed_sounds(paths, DEFAULT_WINDOWS, advance=done.append)
     assert counts.tolist()[:-1] == [1] * (len(paths) - 1)
     assert counts[-1] > 1
     assert sum(done) == len(paths)
@@ -36,11 +36,11 @@ def test_only_first_windows_are_used_if_the_index_has_only_those(tmp_path: Path)
     paths = [tmp_path / f"{n}.wav" for n in range(3)]
     for n, path in enumerate(paths):
         write(path, np.random.default_rng(n).standard_normal(12 * 8000) * 0.1, 8000)
-    _, counts = baseline.vectors_of(paths, WindowSpec(which="first"))
+    _, counts = baseline.embed_sounds(paths, WindowSpec(which="first"))
     assert counts.tolist() == [1, 1, 1]
 
 
 def test_a_silent_sound_is_refused_by_name(tmp_path: Path) -> None:
     write(tmp_path / "nothing.wav", np.zeros(8000), 8000)
     with pytest.raises(SilentSoundError, match=r"nothing\.wav"):
-        baseline.vectors_of([tmp_path / "nothing.wav"], DEFAULT_WINDOWS)
+        baseline.embed_sounds([tmp_path / "nothing.wav"], DEFAULT_WINDOWS)

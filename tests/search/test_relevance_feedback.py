@@ -98,12 +98,12 @@ def test_feedback_needs_an_existing_item(nearest: Nearest) -> None:
 def test_the_moved_vector_is_bounded_and_of_unit_length() -> None:
     query, liked, disliked = engine.normalize(np.random.default_rng(0).normal(size=(3, 1, DIM)))
     none = np.zeros((0, DIM), np.float32)
-    moved = relevance_feedback.move(query, liked, disliked)
+    moved = relevance_feedback.move_queries(query, liked, disliked)
     assert np.linalg.norm(moved) == pytest.approx(1, abs=1e-6)
     assert moved[0] @ liked[0] > query[0] @ liked[0]
     assert moved[0] @ disliked[0] < query[0] @ disliked[0]
-    np.testing.assert_allclose(relevance_feedback.move(query, none, none), query, atol=1e-7)
-    np.testing.assert_allclose(relevance_feedback.move(query, none, query), query, atol=1e-7)
+    np.testing.assert_allclose(relevance_feedback.move_queries(query, none, none), query, atol=1e-7)
+    np.testing.assert_allclose(relevance_feedback.move_queries(query, none, query), query, atol=1e-7)
 
 
 def test_deprecated_methods_still_work(nearest: Nearest) -> None:
