@@ -126,6 +126,18 @@ def test_a_group_has_at_most_its_limit_of_results(nearest: Nearest, group: str, 
     assert [match.distance for match in answer.matches] == sorted(match.distance for match in answer.matches)
 
 
+def test_a_cap_looks_beyond_the_first_candidates(tmp_path: Path) -> None:
+    """2,000 items of one label come first; the other 40 labels are farther, and still fill the list."""
+    angles = np.concatenate([np.linspace(0, 0.5, 2_000), np.linspace(0.6, 1.0, 40)])
+    vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+    items = [Item(n, f"{n}.wav", label=f"l{max(n - 1_999, 0)}") for n in range(len(vectors))]
+    header = Header(encoder="none", dim=2)
+    generation.publish(tmp_path / "model", header, vectors, rows_of(np.arange(len(vectors))), items)
+    answer = Nearest(tmp_path / "model").query(ByVector([1.0, 0.0]), 5, Options(per_group=GroupLimit("label", 1)))
+    assert [match.n for match in answer.matches] == [0, 2_000, 2_001, 2_002, 2_003]
+    assert answer.shortfall is None
+
+
 def test_a_group_limit_that_leaves_too_few_gives_a_reason(nearest: Nearest) -> None:
     answer = nearest.query(ByVector(QUERY), 50, Options(per_group=GroupLimit("folder", 2)))
     assert len(answer.matches) == 10

@@ -74,6 +74,40 @@ def test_items_are_ranked_as_by_brute_force(
     np.testing.assert_allclose(own, found.distances, atol=1e-6)
 
 
+def near(direction: int, angles: Float32Array) -> Float32Array:
+    """Unit vectors at these angles from the axis `direction`, towards the next axis."""
+    vectors = np.zeros((len(angles), DIM), np.float32)
+    vectors[:, direction] = np.cos(angles)
+    vectors[:, direction + 1] = np.sin(angles)
+    return vectors
+
+
+@pytest.fixture(scope="module")
+def long_item(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    """Item 0 has 200 windows near axis 0, item 3 is the next nearest to it, items 6 to 90 are near axis 3."""
+    vectors = [near(0, np.linspace(0, 0.05, 200)), near(0, np.array([0.2])), near(3, np.linspace(0.5, 1.0, 29))]
+    folder = tmp_path_factory.mktemp("long_item") / "model"
+    return published(folder, [200] + 30 * [1], np.concatenate(vectors).astype(np.float32))
+
+
+def test_other_items_are_found_behind_200_windows_of_one(long_item: Snapshot) -> None:
+    query = near(0, np.array([0.0]))
+    found = long_item.nearest_items(query, 5, without={0})
+    assert found.numbers.tolist() == [number for _, number in brute_force(long_item, query, {0})[:5]]
+    assert found.numbers[0] == 3
+    assert len(long_item.nearest_items(query, 5).numbers) == 5
+
+
+def test_with_several_queries_an_item_behind_200_windows_is_not_missed(long_item: Snapshot) -> None:
+    """All rows found for the first query are windows of item 0; item 3, the next, is nearer than any of the second."""
+    queries = np.concatenate([near(0, np.array([0.0])), near(3, np.array([0.0]))])
+    expected = [number for _, number in brute_force(long_item, queries, set())[:5]]
+    assert expected[:2] == [0, 3]
+    assert long_item.nearest_items(queries, 5).numbers.tolist() == expected
+    (batched,) = long_item.nearest_items_many([(queries, ())], 5)
+    assert batched.numbers.tolist() == expected
+
+
 def test_a_search_among_rows_returns_only_their_items(tmp_path: Path) -> None:
     vectors = engine.normalize(np.random.default_rng(0).normal(size=(60, DIM)))
     snapshot = published(tmp_path / "model", [2] * 30, vectors)
