@@ -96,3 +96,20 @@ def test_a_deprecated_flag_still_works_and_names_the_new_one(capsys: pytest.Capt
 )
 def test_only_this_machine_reaches_loopback_addresses(address: str, expected: bool) -> None:
     assert arguments.is_loopback(address) is expected
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["a", "b", "--n", "3"], ["--n", "3", "a", "b"], ["a", "--n", "3", "b"], ["a", "--n=3", "--", "b"]],
+)
+def test_positional_arguments_and_flags_come_in_any_order(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    def add_words(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("words", nargs="*")
+        parser.add_argument("--n", type=int)
+
+    def run(args: argparse.Namespace) -> int:
+        print(args.words, args.n)
+        return 0
+
+    assert arguments.command(argv, prog="boiler", description="", add_arguments=add_words, run=run) == 0
+    assert capsys.readouterr().out == "['a', 'b'] 3\n"

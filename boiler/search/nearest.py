@@ -50,6 +50,7 @@ from boiler.search.explain import Explanation, explain_match
 from boiler.search.feedback import FeedbackStore, FeedbackSummary
 from boiler.search.filters import Filter
 from boiler.search.locate import MAX_READ_S, LocateResult, Occurrence, SoundInput, locate_sound
+from boiler.search.notebook import Players, results_with_players
 from boiler.search.query import (
     GroupLimit,
     Match,
@@ -317,6 +318,11 @@ class Nearest:
         """
         vectors = resolve_query(self._context, self._context.snapshot, query).vectors
         return engine.normalize(vectors.astype(np.float64).mean(axis=0))
+
+    def players(self, result: QueryResult, *, max_s: float = 8.0) -> Players:
+        """The results as a table with a player in each row, for notebooks. A player holds the window that matched, at
+        most `max_s` seconds of it, as the encoder receives it: mono, at the rate of the index."""
+        return results_with_players(self._context, result, max_s)
 
     # ------------------------------------------------------------------------------- explain, locate, duplicates
 

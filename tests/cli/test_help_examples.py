@@ -1,0 +1,158 @@
+"""Every example that a `--help` shows runs as printed, in a home folder with the files that it names."""
+
+from __future__ import annotations
+
+import csv
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from keras_files import l3_layers, write_layers
+from sounds import tone, write
+
+from boiler import cli
+from boiler.indexing.pipeline import IndexSettings, index
+from boiler.model import l3
+from boiler.search.nearest import ByItem, Nearest
+
+pytestmark = pytest.mark.slow
+
+SHORTER = {"--max_minutes 20": "--max_minutes 0.05", "boiler demo": "boiler demo --max_minutes 0.05"}
+"""Replaced in the examples: training time, on which only the quality of the result depends."""
+SERVERS = ("boiler serve", "boiler browse", "streamlit run")
+READY = ("Uvicorn running", "You can now view", "URL:", "http://")
+
+
+def examples() -> list[str]:
+    """The commands after `$` in the help of every command. Three blanks begin a remark."""
+    texts = []
+    for name in cli.COMMANDS:
+        done = subprocess.run(
+            [sys.executable, "-m", "boiler", name, "--help"], capture_output=True, text=True, check=True, timeout=120
+        )
+        texts.append(done.stdout)
+    overview = subprocess.run(
+        [sys.executable, "-m", "boiler", "--help"], capture_output=True, text=True, check=True, timeout=120
+    )
+    lines = re.findall(r"^ +\$ (.+)$", "\n".join([*texts, overview.stdout]), flags=re.MULTILINE)
+    return list(dict.fromkeys(re.split(r" {3,}", line)[0].strip() for line in lines))
+
+
+@pytest.fixture(scope="module")
+def home(labelled_folder: Path, checkpoint_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The files and indexes that the examples name, relative to this folder."""
+    home = tmp_path_factory.mktemp("home")
+    rng = np.random.default_rng(3)
+    jingle = tone(660.0, 2.5, 22_050) * np.linspace(1, 0.2, 55_125)
+    show = np.concatenate([0.1 * rng.standard_normal(61 * 22_050), jingle, 0.1 * rng.standard_normal(22_050)])
+    shutil.copytree(labelled_folder, home / "sounds")
+    write(home / "sounds" / "jingle.wav", jingle, 22_050)
+    write(home / "sounds" / "show.wav", show, 22_050)
+    for path in ("sounds/dog.wav", "dog.wav", "bird.ogg", "walk.wav", "clips/dog/1-100032-A-0.ogg", "clips/rain/a.ogg",
+                 "clips/rain/b.ogg", "clips/wind/c.ogg", "radio/jingles/a.ogg", "radio/monday.mp3", "radio/tuesday.mp3",
+                 *(f"esc10/{fold}-{fold}0032-A-{kind}.ogg" for fold in (1, 2, 3) for kind in (0, 1, 10)),
+                 *(f"fsdd/{digit}_{who}_{n}.wav" for digit in "01" for who in ("theo", "jackson") for n in "01"),
+                 *(f"takes/{kind}_take{n}.wav" for kind in ("a", "b") for n in (1, 2, 3))):  # fmt: skip
+        (home / path).parent.mkdir(parents=True, exist_ok=True)
+        seconds = 66.0 if path.startswith(("walk", "radio/mon", "radio/tue")) else 0.8
+        sound = tone(float(rng.uniform(200, 2_000)), seconds, 22_050) + 0.1 * rng.standard_normal(
+            round(seconds * 22_050)
+        )
+        form = {".wav": "wav-s16", ".ogg": "ogg-vorbis", ".mp3": "mp3"}[Path(path).suffix]
+        write(home / path, np.stack([0.5 * sound / np.abs(sound).max()] * 2), 22_050, form)
+    write(home / "clip.mp4", tone(440.0, 1.5, 48_000), 48_000, "mp4-aac", video=True)
+    (home / "weights").mkdir()
+    for modality, channels, last in (("audio", 1, "audio_embedding_layer"), ("image", 3, "vision_embedding_layer")):
+        name = f"openl3_{modality}_mel256_music-v0_4_0.h5"
+        write_layers(home / "weights" / name, l3_layers(1, channels, l3.CHANNELS, last))
+
+    (home / "exp" / "mine").mkdir(parents=True)
+    checkpoint = home / "exp" / "mine" / "vqvae_012.pt"
+    shutil.copy(checkpoint_path, checkpoint)
+    for folder, model_dir in (("sounds", "sounds"), ("sounds", "sounds/MFCCStats"), ("sounds", "loops/MFCCStats"),
+                              ("clips", "esc10/MFCCStats"), ("radio", "radio/MFCCStats"), ("fsdd", "fsdd/MFCCStats"),
+                              ("takes", "takes/MFCCStats")):  # fmt: skip
+        index(IndexSettings(home / folder, encoder="MFCCStats", model_dir=home / "exp" / model_dir, workers=1))
+    for folder, name, model_dir in (("clips", "BagTopVQVAE", "esc10/BagTopVQVAE"),
+                                    ("esc10", "BagTopVQVAE", "esc10/vqvae_012/BagTopVQVAE"),
+                                    ("sounds", "BagTopVQVAE", "mine/vqvae_012/BagTopVQVAE"),
+                                    ("sounds", "PooledVQVAE", "mine/vqvae_012/PooledVQVAE")):  # fmt: skip
+        index(IndexSettings(
+            home / folder, pt_path=checkpoint, encoder=name, model_dir=home / "exp" / model_dir, workers=1
+        ))  # fmt: skip
+    (home / "sounds" / "new.wav").write_bytes((home / "sounds" / "dog.wav").read_bytes())
+    index(IndexSettings(home / "sounds", model_dir=home / "exp" / "sounds", workers=1))  # a second generation
+
+    (home / "MODEL_DIR").symlink_to("exp/loops/MFCCStats")
+    with Nearest(home / "exp" / "loops" / "MFCCStats") as nearest, (home / "loops.csv").open("w", newline="") as file:
+        ids = [item.id for item in nearest.items(limit=len(nearest))]
+        table = csv.writer(file)
+        table.writerows([("id", "label", "album"), *((id, Path(id).parent.name or "none", id[-5]) for id in ids)])
+        for id in ids[1:]:
+            nearest.add_feedback(ByItem(ids[0]), id, like=Path(id).parent == Path(ids[0]).parent)
+    return home
+
+
+def environment(home: Path) -> dict[str, str]:
+    """`boiler` is the command of this interpreter; settings of the person who runs the tests do not reach it."""
+    (home / "bin").mkdir(exist_ok=True)
+    script = home / "bin" / "boiler"
+    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m boiler "$@"\n')
+    script.chmod(0o755)
+    own = {name: value for name, value in os.environ.items() if not name.startswith("BOILER_")}
+    path = f"{home / 'bin'}:{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return own | {"HOME": str(home), "PATH": path, "STREAMLIT_SERVER_HEADLESS": "true"}
+
+
+def shortened(command: str) -> str:
+    for long, short in SHORTER.items():
+        command = command.replace(long, short)
+    return command
+
+
+def run_server(command: str, home: Path, log: Path) -> None:
+    """Start it, wait until it says where it answers, and stop it by Ctrl-C."""
+    with log.open("w") as output:
+        server = subprocess.Popen(
+            ["bash", "-c", f"exec {command}"],
+            cwd=home, env=environment(home), stdout=output, stderr=output, start_new_session=True,
+        )  # fmt: skip
+    try:
+        end = time.monotonic() + 120
+        while not any(sign in log.read_text() for sign in READY):
+            assert server.poll() is None, log.read_text()
+            assert time.monotonic() < end, log.read_text()
+            time.sleep(0.2)
+        os.killpg(server.pid, signal.SIGINT)
+        assert server.wait(60) in (0, 130, -signal.SIGINT), log.read_text()
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+
+
+@pytest.mark.timeout(1200)
+def test_every_example_of_every_help_runs(home: Path, tmp_path: Path) -> None:
+    commands = examples()
+    assert {command.split()[1] for command in commands if command.startswith("boiler")} == set(cli.COMMANDS)
+    failed = []
+    for number, command in enumerate(map(shortened, commands)):
+        log = tmp_path / f"{number}.log"
+        if command.startswith(SERVERS):
+            run_server(command, home, log)
+            continue
+        done = subprocess.run(
+            ["bash", "-c", command], cwd=home, env=environment(home), capture_output=True, text=True, check=False,
+            timeout=300,
+        )  # fmt: skip
+        if done.returncode != 0 or "Traceback" in done.stderr:
+            failed.append(f"{command}: {done.returncode}\n{done.stdout[-500:]}{done.stderr[-1500:]}")
+    assert not failed, "\n\n".join(failed)
