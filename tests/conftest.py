@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,16 @@ def small_network() -> NetworkSettings:
     return NetworkSettings(
         n_top_codes=8, n_bottom_codes=16, code_dim=8, fine_channels=8, coarse_channels=12, projection_dim=8
     )
+
+
+@pytest.fixture(scope="module")
+def short_fits() -> Iterator[None]:
+    """Fitting `JoinedDescriptors` takes seconds: 10 steps are enough where the quality does not matter."""
+    from boiler.encoder import joined_descriptors
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(joined_descriptors, "STEPS", 10)
+        yield
 
 
 @pytest.fixture(scope="session")

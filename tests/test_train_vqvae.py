@@ -45,9 +45,18 @@ def test_a_new_run_from_a_checkpoint_takes_its_weights_but_not_its_flags(checkpo
     assert (found.batch_size, found.steps_per_epoch) == (TrainSettings.batch_size, None)
 
 
-def run_command(*words: str, folder: Path, cache_dir: Path) -> list[str]:
+SHORT_FITS = """
+import sys
+from boiler import train_vqvae
+from boiler.encoder import joined_descriptors
+joined_descriptors.STEPS = 10
+"""
+RUN = "sys.exit(train_vqvae.main(sys.argv[1:]))"
+
+
+def run_command(*words: str, folder: Path, cache_dir: Path, program: str = SHORT_FITS + RUN) -> list[str]:
     return [
-        sys.executable, "-m", "boiler.train_vqvae", "--wav_dir", str(folder), "--save_path", "run", "--device", "cpu",
+        sys.executable, "-c", program, "--wav_dir", str(folder), "--save_path", "run", "--device", "cpu",
         "--batch_size", "4", "--cache_dir", str(cache_dir), *words,
     ]  # fmt: skip
 
@@ -72,9 +81,8 @@ def test_a_signal_saves_and_prints_how_to_resume(
     labelled_folder: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:
     # The command's own process sends itself the signal, in its second step.
-    program = f"""
-import os, sys
-from boiler import train_vqvae
+    program = f"""{SHORT_FITS}
+import os
 from boiler.training import trainer
 calls = []
 learning_rate = trainer.learning_rate
@@ -84,10 +92,10 @@ def learning_rate_and_signal(*args):
         os.kill(os.getpid(), {int(number)})
     return learning_rate(*args)
 trainer.learning_rate = learning_rate_and_signal
-sys.exit(train_vqvae.main(sys.argv[1:]))
+{RUN}
 """
-    words = run_command("--epoch", "5", "--steps_per_epoch", "100", folder=labelled_folder, cache_dir=tmp_path / "c")
-    words = [sys.executable, "-c", program, *words[3:]]
+    bounds = ("--epoch", "5", "--steps_per_epoch", "100")
+    words = run_command(*bounds, folder=labelled_folder, cache_dir=tmp_path / "c", program=program)
     done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False, env=dict(os.environ))
     assert done.returncode == code, done.stderr
     assert "--load_path run/vqvae_001.pt" in done.stderr

@@ -47,7 +47,7 @@ def test_encoders_of_other_libraries_have_their_own_tests() -> None:
 
 
 @pytest.fixture(scope="module", params=sorted(set(ENCODERS) - set(OTHERS_MODELS)))
-def made(request: pytest.FixtureRequest, checkpoint_path: Path) -> Encoder:
+def made(request: pytest.FixtureRequest, checkpoint_path: Path, short_fits: None) -> Encoder:
     """Each encoder of the table, fitted if it needs fitting."""
     found = encoder.create(
         request.param, checkpoint_path if encoder.find_encoder(request.param).needs_checkpoint else None

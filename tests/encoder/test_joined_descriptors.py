@@ -9,7 +9,7 @@ import torch
 from boiler import encoder
 from boiler.audio import synthesis
 from boiler.audio.windows import WINDOW_SAMPLES
-from boiler.encoder import Fitted
+from boiler.encoder import Fitted, joined_descriptors
 from boiler.encoder.joined_descriptors import JoinedDescriptors
 from boiler.errors import BoilerError
 
@@ -74,6 +74,12 @@ def test_scripted_and_eager_agree(joined: Fitted) -> None:
     torch.testing.assert_close(scripted(some), joined(some), rtol=0, atol=1e-5)
 
 
+@pytest.fixture
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(joined_descriptors, "STEPS", 10)
+
+
+@pytest.mark.usefixtures("few_steps")
 def test_fitting_is_deterministic_also_in_inference_mode() -> None:
     few = windows(4)[::7]
     one = fitted("JoinedDescriptors", few)
@@ -82,6 +88,7 @@ def test_fitting_is_deterministic_also_in_inference_mode() -> None:
         assert torch.equal(two(few), one(few))
 
 
+@pytest.mark.usefixtures("few_steps")
 @pytest.mark.parametrize("count", [1, 2])
 def test_one_or_two_sounds_are_enough_to_fit(count: int) -> None:
     few = windows(5)[:count]
@@ -94,6 +101,7 @@ def test_fitting_to_no_sounds_is_refused() -> None:
         JoinedDescriptors().fit([])
 
 
+@pytest.mark.usefixtures("few_steps")
 def test_fitting_restores_the_number_of_threads() -> None:
     before = torch.get_num_threads()
     torch.set_num_threads(2)

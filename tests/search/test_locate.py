@@ -35,7 +35,7 @@ def made(kind: int, number: int) -> Samples:
 def mix(seconds: float, seed: int) -> Samples:
     """Two layers of synthesized sounds in sequence at random levels, scaled to an RMS of 1."""
     random = np.random.default_rng(seed)
-    pool = [made(kind, 1_000 * (1 + seed) + number) for kind in range(len(KINDS)) for number in range(4)]
+    pool = [made(kind, 1_000 * (1 + seed) + number) for kind in range(len(KINDS)) for number in range(2)]
     out = np.zeros(round(seconds * SAMPLE_RATE_HZ), np.float32)
     for _ in range(2):
         at = 0

@@ -7,15 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from boiler.encoder import joined_descriptors
 from boiler.model.vqvae import NetworkSettings
 from boiler.training.settings import TrainSettings
-
-
-@pytest.fixture
-def short_fits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fewer steps of fitting, which otherwise takes seconds in every run."""
-    monkeypatch.setattr(joined_descriptors, "STEPS", 10)
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,6 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from boiler import encoder
-from boiler.encoder import joined_descriptors
 from boiler.errors import CheckpointError, CorpusError
 from boiler.model import checkpoint
 from boiler.training import budget, saving, trainer
@@ -57,10 +56,8 @@ def usable(path: Path) -> bool:
 
 
 @pytest.fixture(scope="module")
-def uninterrupted_path(session_settings: TrainSettings) -> Path:
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(joined_descriptors, "STEPS", 10)  # as in short_fits
-        return train(session_settings).path
+def uninterrupted_path(session_settings: TrainSettings, short_fits: None) -> Path:
+    return train(session_settings).path
 
 
 @pytest.fixture
