@@ -61,6 +61,7 @@ def run_command(*words: str, folder: Path, cache_dir: Path, program: str = SHORT
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_the_command_trains_and_prints_the_next_command(labelled_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     for path in sorted(labelled_folder.rglob("*.wav")):
@@ -76,7 +77,9 @@ def test_the_command_trains_and_prints_the_next_command(labelled_folder: Path, t
     assert list((tmp_path / "run").glob("events.out.tfevents.*"))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_signal_saves_and_prints_how_to_resume(
     labelled_folder: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:

@@ -53,6 +53,7 @@ def joined() -> Fitted:
     return fitted("JoinedDescriptors", windows(0))
 
 
+@pytest.mark.slow
 def test_held_out_sounds_are_found_at_least_as_well_as_by_mfcc_statistics(joined: Fitted) -> None:
     unseen = windows(1)
     baseline = fitted("MFCCStats", windows(0))
