@@ -7,10 +7,14 @@ A command is a module with `add_arguments(parser)`, `run(args) -> int` (the exit
 from __future__ import annotations
 
 import argparse
+import errno
 import ipaddress
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
+from unicodedata import category
 
 from boiler.errors import BoilerError
 
@@ -105,12 +109,46 @@ def command(
     return run_or_report(run, parser.parse_intermixed_args(argv))
 
 
+_PLACE_ERRORS = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT),
+        *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP),
+    }
+)
+"""What is wrong with a place that the user gave, not with the program."""
+
+
+def printable(text: str) -> str:
+    """The text for a terminal: control characters, which a file name may contain, are shown as escapes, except line
+    breaks and tabs.
+
+    >>> printable("a\\x1b[31mb\\rc")
+    'a\\\\x1b[31mb\\\\x0dc'
+    """
+    if text.isprintable():
+        return text
+    return "".join(f"\\x{ord(one):02x}" if one not in "\n\t" and category(one) == "Cc" else one for one in text)
+
+
 def run_or_report(run: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
     """`run(args)`, with an error of boiler printed as a message instead of a traceback."""
     try:
-        return run(args)
+        code = run(args)
+        sys.stdout.flush()
+        return code
     except BoilerError as error:
-        print(f"boiler: {error}", file=sys.stderr)
+        print(printable(f"boiler: {error}"), file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # as in `boiler status MODEL_DIR | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except OSError as error:
+        if error.errno not in _PLACE_ERRORS or error.filename is None:
+            raise
+        print(
+            printable(f"boiler: {error.filename}: {error.strerror}: check its permissions, or give another place"),
+            file=sys.stderr,
+        )
         return 2
     except KeyboardInterrupt:
         print("boiler: stopped", file=sys.stderr)

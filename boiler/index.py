@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from boiler import arguments, encoder
+from boiler.arguments import printable
 from boiler.catalog.catalog import CATALOG_FILE, Catalog, has_catalog
 from boiler.engine import ENGINES, selection
 from boiler.errors import CorpusError
@@ -165,17 +166,17 @@ def run(args: argparse.Namespace) -> int:
     )
     if args.dry_run:
         changes = plan(settings)
-        print(json.dumps(asdict(changes), indent=2) if args.json else "\n".join(plan_lines(changes)))
+        print(json.dumps(asdict(changes), indent=2) if args.json else printable("\n".join(plan_lines(changes))))
         return 0
     report = index(settings)
     if args.json:
         print(report.to_json())
     else:
-        print(*report.lines(), sep="\n")
-        print(*report.failure_lines(), sep="\n", file=sys.stderr, end="\n" if report.failures else "")
+        print(*map(printable, report.lines()), sep="\n")
+        print(*map(printable, report.failure_lines()), sep="\n", file=sys.stderr, end="\n" if report.failures else "")
         if report.generation:
             print(f"export BOILER_MODEL_DIR={shlex.quote(str(report.model_dir.resolve()))}")
-    return 1 if report.failures else 0
+    return 1 if report.failures or not report.generation else 0
 
 
 _AS_GIVEN = (
@@ -231,7 +232,7 @@ def _is_model_dir(folder: Path) -> bool:
 def _folder_of(model_dir: Path) -> Path:
     """The folder that was indexed into a model directory."""
     if has_catalog(model_dir):
-        with Catalog(model_dir / CATALOG_FILE) as catalog:
+        with Catalog(model_dir / CATALOG_FILE, read_only=True) as catalog:
             folder = catalog.get("wav_dir")
         if folder is not None:  # absent in catalogs of earlier versions
             return Path(folder)

@@ -50,8 +50,8 @@ class Catalog(CatalogDatabase):
     Raises: as `CatalogDatabase`.
     """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        super().__init__(path, read_only=read_only)
         self.queue = EmbedQueue(self)
 
     def n_files(self) -> int:

@@ -76,11 +76,12 @@ class CatalogDatabase:
     manager also when the disk is full or cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
         self.path = path
         self._marked_changed = False  # in the current transaction
         try:
-            self.db = schema.connect(path)
+            self.db = schema.connect_read_only(path) if read_only else schema.connect(path)
+            self._has_checksums = schema.has_checksums(self.db)
         except _FROM_DAMAGE as error:
             raise _error(path, error) from error
 
@@ -121,8 +122,8 @@ class CatalogDatabase:
 
     def get(self, key: str) -> str | None:
         """The setting; None if it is not set. Raises: DamagedCatalogError."""
-        sql = "SELECT value, checksum IS row_checksum(key, value) FROM meta WHERE key = ?"
-        row = self.db.execute(sql, (key,)).fetchone()
+        is_same = "checksum IS row_checksum(key, value)" if self._has_checksums else "1"
+        row = self.db.execute(f"SELECT value, {is_same} FROM meta WHERE key = ?", (key,)).fetchone()  # noqa: S608  # ours
         if row is not None and not row[1]:
             raise _damaged(self.path, f"the setting {key} has changed")
         return None if row is None else str(row[0])

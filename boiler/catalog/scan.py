@@ -68,6 +68,16 @@ def id_of(relative: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def stored_mtime_ns(mtime_ns: int) -> int:
+    """A modification time as the catalog stores it, in 64 bits: before 1677 and after 2262 the first and the last such
+    time. Some network shares give 1601.
+
+    >>> stored_mtime_ns(10**19), stored_mtime_ns(7)
+    (9223372036854775807, 7)
+    """
+    return max(-(2**63), min(mtime_ns, 2**63 - 1))
+
+
 def matches(id: str, patterns: Sequence[str]) -> bool:
     """Whether one of the globs matches the id, a folder above it, or, for a glob without `/`, one of the names in it.
     `*` matches `/`, too.
@@ -158,4 +168,4 @@ def walk(
                 continue
             ids.add(id)
             raw = os.fsencode(below)
-            yield FoundFile(id, stat.st_size, stat.st_mtime_ns, None if raw == id.encode() else raw)
+            yield FoundFile(id, stat.st_size, stored_mtime_ns(stat.st_mtime_ns), None if raw == id.encode() else raw)

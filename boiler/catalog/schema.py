@@ -131,7 +131,17 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
     mode = "ro" if os.access(path.parent, os.W_OK) or Path(f"{path}-wal").exists() else "ro&immutable=1"
     db = sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, isolation_level=None)
     _add_functions(db)
+    try:
+        _version(db, path)
+    except BaseException:
+        db.close()
+        raise
     return db
+
+
+def has_checksums(db: sqlite3.Connection) -> bool:
+    """Whether rows carry checksums: not before version 3, which `connect` migrates to."""
+    return _version(db, Path("the catalog")) >= 3
 
 
 def _add_functions(db: sqlite3.Connection) -> None:
@@ -217,7 +227,7 @@ def find_damage(db: sqlite3.Connection) -> str | None:
 
     Raises: sqlite3.Error: so damaged that it cannot be read.
     """
-    if _version(db, Path("the catalog")) < VERSION:  # no checksums yet
+    if not has_checksums(db):
         (found,) = db.execute("PRAGMA integrity_check").fetchone()
         return None if found == "ok" else str(found).splitlines()[-1]
     for pragma in ("quick_check", "integrity_check(files)", "integrity_check(contents)"):

@@ -26,6 +26,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from boiler import arguments, progress
+from boiler.arguments import printable
 from boiler.errors import QueryError
 from boiler.search import locate
 from boiler.search.locate import Occurrence
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     else:
         Console().print(occurrence_table(result.occurrences))
     for id, reason in result.unread:
-        print(f"boiler: {id} could not be read: {reason}", file=sys.stderr)
+        print(printable(f"boiler: {id} could not be read: {reason}"), file=sys.stderr)
     read = f"read {result.read_s / 3600:.2f} of {result.total_s / 3600:.2f} hours of sound"
     if not result.occurrences:
         print(f"boiler: no occurrence found; {read}", file=sys.stderr)
@@ -98,7 +99,11 @@ def occurrence_table(occurrences: Sequence[Occurrence]) -> Table:
     table.add_column("id", overflow="fold")
     for one in occurrences:
         table.add_row(
-            f"{one.score:.3f}", f"{one.gain_db:+.1f} dB", _clock(one.start_s), _clock(one.end_s), escape(one.id)
+            f"{one.score:.3f}",
+            f"{one.gain_db:+.1f} dB",
+            _clock(one.start_s),
+            _clock(one.end_s),
+            escape(printable(one.id)),
         )
     return table
 

@@ -30,6 +30,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from boiler import arguments
+from boiler.arguments import printable
 from boiler.errors import QueryError, UnknownItemError
 from boiler.search import export, filter_parser, relevance_feedback
 from boiler.search.embedder import TimeSpan
@@ -174,7 +175,7 @@ def match_table(matches: Sequence[Match]) -> Table:
             f"{match.start_s:.1f} s",
             f"{match.end_s:.1f} s",
             # Escaped: rich reads [brackets] in a name as markup.
-            *(escape(text) for text in ([match.id, match.label or ""] if labelled else [match.id])),
+            *(escape(printable(text)) for text in ([match.id, match.label or ""] if labelled else [match.id])),
         )
     return table
 
@@ -195,7 +196,7 @@ def format_percent(share: float) -> str:
 
 def explanation_text(why: Explanation, id: str) -> str:
     """Why a match is similar, as lines of text."""
-    lines = [f"{id}: similarity {why.similarity:.3f}"]
+    lines = [f"{printable(id)}: similarity {why.similarity:.3f}"]
     for window in why.windows[:SHOWN_WINDOWS]:
         lines.append(f"  {_seconds(window.query)} matches {_seconds(window.answer)}: {window.similarity:.3f}")
     for code in why.codes[:SHOWN_CODES]:

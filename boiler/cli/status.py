@@ -23,6 +23,7 @@ from pathlib import Path
 
 import boiler.engine
 from boiler import arguments
+from boiler.arguments import printable
 from boiler.catalog.catalog import CATALOG_FILE
 from boiler.catalog.database import check_catalog
 from boiler.errors import CatalogError, ModelDirError
@@ -173,8 +174,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     found = status(args.model_dir, check=args.check, near=args.near)
     damage = list(other_damage(args.model_dir)) if args.check else []
-    print(*damage, sep="\n", end="\n" if damage else "", file=sys.stderr)
-    print(json.dumps(asdict(found), indent=2, ensure_ascii=False) if args.json else "\n".join(found.lines()))
+    print(*map(printable, damage), sep="\n", end="\n" if damage else "", file=sys.stderr)
+    print(json.dumps(asdict(found), indent=2, ensure_ascii=False) if args.json else printable("\n".join(found.lines())))
     return 1 if damage or found.generation != current_name(args.model_dir) else 0
 
 

@@ -28,7 +28,7 @@ from boiler.audio.decoder_pool import DecodedSound, DecodedWindows, DecodeEvent,
 from boiler.audio.windows import Window, WindowSpec
 from boiler.catalog.catalog import Catalog
 from boiler.catalog.embed_queue import PendingFile
-from boiler.catalog.scan import FoundFile
+from boiler.catalog.scan import FoundFile, stored_mtime_ns
 from boiler.errors import ExhaustedError, SoundError
 from boiler.progress import Meter
 
@@ -236,7 +236,7 @@ class EmbedRun:
         path = pending.found.path(self.root)
         try:
             stat = path.stat()
-            if (stat.st_size, stat.st_mtime_ns) != (pending.found.size_bytes, pending.found.mtime_ns):
+            if (stat.st_size, stored_mtime_ns(stat.st_mtime_ns)) != (pending.found.size_bytes, pending.found.mtime_ns):
                 self._problem(pending, "it changed while it was read: the next run tries again")
             else:
                 sha256 = pending.sha256 or files_module.sha256_of(path)

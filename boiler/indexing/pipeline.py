@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from boiler import encoder, files
+from boiler import encoder
 from boiler.arrays import Float32Array, StructuredArray
 from boiler.audio import stream
 from boiler.audio.decoder_pool import Decoders
@@ -162,7 +162,7 @@ def plan(settings: IndexSettings) -> Changes:
         if not ids:
             raise _no_sounds(settings)
         return Changes(new=ids)
-    with files.lock_for_writing(model_dir), Catalog(model_dir / CATALOG_FILE) as catalog:
+    with Catalog(model_dir / CATALOG_FILE, read_only=True) as catalog:
         return _compare(catalog, _with_defaults(settings, _LastRun.read(catalog)))[0]
 
 
@@ -174,9 +174,14 @@ def _with_model_dir(settings: IndexSettings) -> tuple[Path, IndexSettings]:
     """The model directory, and the settings with the encoder's name filled in."""
     if not settings.wav_dir.is_dir():
         raise CorpusError(f"{settings.wav_dir} is not a folder: give the folder with the sounds")
+    if settings.model_dir is not None and settings.model_dir.exists():
+        if not settings.model_dir.is_dir():
+            raise ModelDirError(f"{settings.model_dir} is a file: give a folder as --model_dir")
+        if settings.model_dir.samefile(settings.wav_dir):
+            raise ModelDirError(f"{settings.model_dir} is the folder of the sounds: give another --model_dir")
     name = settings.encoder
     if name is None and settings.model_dir is not None and has_catalog(settings.model_dir):
-        with Catalog(settings.model_dir / CATALOG_FILE) as catalog:
+        with Catalog(settings.model_dir / CATALOG_FILE, read_only=True) as catalog:
             bound = read_binding(catalog)
         name = bound.encoder if bound else None
     name = encoder.canonical_name(name or (encoder.DEFAULT if settings.pt_path else encoder.WITHOUT_CHECKPOINT))

@@ -16,6 +16,7 @@ import numpy as np
 from boiler import files
 from boiler.catalog.catalog import CATALOG_FILE, TRIES_AGAIN, Catalog, has_catalog
 from boiler.catalog.items import Failure, Item
+from boiler.catalog.scan import stored_mtime_ns
 from boiler.catalog.schema import window_checksum
 from boiler.errors import CatalogError, DamagedCatalogError
 from boiler.store import generation
@@ -104,7 +105,10 @@ def _settings_of(source: Generation, meta: dict[str, str]) -> dict[str, str]:
 def _add_item(catalog: Catalog, source: Generation, item: Item, root: Path) -> None:
     size_bytes, mtime_ns = _size_and_time(item.path(root))
     if size_bytes != item.size_bytes or abs(mtime_ns / 1e9 - item.mtime_s) > 1e-6:
-        size_bytes, mtime_ns = item.size_bytes, round(item.mtime_s * 1e9)  # the next run sees that it changed
+        size_bytes, mtime_ns = (
+            item.size_bytes,
+            stored_mtime_ns(round(item.mtime_s * 1e9)),
+        )  # the next run sees that it changed
     catalog.db.execute(
         "INSERT INTO files (n, id, file, size_bytes, mtime_ns, sha256, label, metadata, seen)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -147,4 +151,4 @@ def _size_and_time(path: Path) -> tuple[int, int]:
         stat = path.stat()
     except OSError:
         return 0, 0
-    return stat.st_size, stat.st_mtime_ns
+    return stat.st_size, stored_mtime_ns(stat.st_mtime_ns)

@@ -71,7 +71,12 @@ class Report:
             f" writing {tally.write_s:.1f}, publishing {self.publish_s:.1f}"
         )
         if not self.published:
-            yield "  nothing to publish" if not self.generation else "  nothing changed: the index is unchanged"
+            yield (
+                "  nothing changed: the index is unchanged"
+                if self.generation
+                else "  nothing is published: there is only silence, or nothing that can be decoded. Add sounds to the"
+                " folder and run boiler index again"
+            )
 
     def failure_lines(self) -> Iterator[str]:
         """The first files that could not be decoded, each with the reason."""

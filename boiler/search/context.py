@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from boiler.audio import stream
 from boiler.errors import QueryError, SoundNotHereError
@@ -86,7 +86,7 @@ class SearchContext:
             )
         path = item.path(root)
         # Symbolic links are followed, as they were by boiler index; an id alone must not lead out of the folder.
-        if PurePosixPath(item.id).is_absolute() or ".." in path.relative_to(root).parts:
+        if not path.is_relative_to(root) or ".." in path.relative_to(root).parts:
             raise QueryError(f"{item.id} is not inside the folder of the sounds")
         if not path.is_file():
             raise SoundNotHereError(f"{item.id} is no longer in {root}: run boiler index to update the index")

@@ -12,6 +12,8 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TypedDict
 
+import xxhash
+
 from boiler import files as files_module
 from boiler.errors import DamagedIndexError
 
@@ -43,11 +45,16 @@ def write_manifest(folder: Path) -> None:
             "xxh3": files_module.xxh3_of(path),
         }
     manifest = folder / MANIFEST_FILE
-    manifest.write_text(json.dumps({"files": entries}, indent=1), encoding="utf-8")
+    contents = {"files": entries, "xxh3": _checksum(entries)}
+    manifest.write_text(json.dumps(contents, indent=1), encoding="utf-8")
     files_module.fsync(manifest)
     for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
         files_module.fsync(path)
     files_module.fsync(folder)
+
+
+def _checksum(entries: Mapping[str, ManifestEntry]) -> str:
+    return xxhash.xxh3_64_hexdigest(json.dumps(entries, sort_keys=True).encode())
 
 
 def read_manifest(folder: Path, needed: Collection[str]) -> dict[str, ManifestEntry]:
@@ -57,10 +64,13 @@ def read_manifest(folder: Path, needed: Collection[str]) -> dict[str, ManifestEn
     """
     manifest = folder / MANIFEST_FILE
     try:
+        contents = json.loads(manifest.read_text(encoding="utf-8"))
         files: dict[str, ManifestEntry] = {
             name: {"bytes": int(entry["bytes"]), "sha256": str(entry["sha256"]), "xxh3": entry.get("xxh3")}
-            for name, entry in json.loads(manifest.read_text(encoding="utf-8"))["files"].items()
+            for name, entry in contents["files"].items()
         }
+        if contents.get("xxh3", _checksum(files)) != _checksum(files):  # absent in manifests of earlier versions
+            raise ValueError("its checksum does not match")
     except OSError as error:
         raise DamagedIndexError(f"{manifest} cannot be read ({error}): {remedy(folder)}") from error
     except (AttributeError, KeyError, TypeError, ValueError, RecursionError) as error:

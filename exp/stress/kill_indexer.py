@@ -80,6 +80,7 @@ class Collection:
     def prepare(self, action: str, chance: random.Random) -> None:
         """Make sure that there is something to do."""
         if action == "embed":
+            self.resize(False)  # the encoder is fitted to what is there
             shutil.rmtree(self.model_dir)
         elif action == "update":
             self.resize(not self.large)

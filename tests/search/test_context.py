@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -114,3 +115,21 @@ def test_a_missing_folder_of_sounds_is_an_error_that_lists_the_ways_to_give_it(t
     gone = opened(tmp_path / "model", tmp_path / "gone")
     with pytest.raises(SoundNotHereError, match="gone"):
         gone.sound_path(gone.snapshot, 0)
+
+
+@pytest.mark.parametrize("id", ["../secret.wav", "a/../../secret.wav", "{secret}", "a/..\\../secret.wav"])
+def test_a_forged_path_does_not_lead_out_of_the_folder_of_the_sounds(tmp_path: Path, id: str) -> None:
+    """`meta.sqlite` may come from somebody else: neither its ids nor its names on disk are trusted."""
+    sounds, secret = tmp_path / "sounds", tmp_path / "secret.wav"
+    (sounds / "a").mkdir(parents=True)
+    secret.write_bytes(b"secret")
+    forged = id.format(secret=secret)
+    vectors = np.eye(2, dtype=np.float32)
+    items = [Item(0, forged), Item(1, "b.wav", file=os.fsencode(forged))]
+    generation.publish(
+        tmp_path / "m", Header("none", 2), vectors, rows_of([0, 1]), items, meta={"wav_dir": str(sounds)}
+    )
+    context = opened(tmp_path / "m")
+    for n in (0, 1):
+        with pytest.raises(QueryError, match=r"not inside the folder|no longer in"):
+            context.sound_path(context.snapshot, n)

@@ -83,3 +83,10 @@ def test_an_invalid_manifest_is_refused(folder: Path, text: str) -> None:
 def test_required_files_must_be_listed(folder: Path) -> None:
     with pytest.raises(ModelDirError, match="does not list three, four"):
         manifest.read_manifest(folder, ["one", "three", "four"])
+
+
+def test_a_changed_hash_in_the_manifest_is_noticed(folder: Path) -> None:
+    path = folder / manifest.MANIFEST_FILE
+    path.write_text(path.read_text().replace("ba7816", "ba7817"))
+    with pytest.raises(DamagedIndexError, match="is damaged"):
+        manifest.read_manifest(folder, [])
