@@ -134,7 +134,8 @@ def run_or_report(run: Callable[[argparse.Namespace], int], args: argparse.Names
     """`run(args)`, with an error of boiler printed as a message instead of a traceback."""
     try:
         code = run(args)
-        sys.stdout.flush()
+        if sys.stdout is not None:  # as in a program without a console
+            sys.stdout.flush()
         return code
     except BoilerError as error:
         print(printable(f"boiler: {error}"), file=sys.stderr)
