@@ -78,7 +78,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--metadata",
         type=Path,
-        help="a table (.csv, .tsv, .parquet) of labels and further columns, with a column id, path or file_name",
+        help="a table (.csv, .tsv, .parquet) of labels and further columns, with a column id, path or file_name; later"
+        " runs read it again, and keep what it gave if it is gone",
+    )
+    parser.add_argument(
+        "--no_metadata", action="store_true", help="forget the table of an earlier run: labels from the folders again"
     )
     parser.add_argument("--include", action="append", metavar="GLOB", help="only files that match; may be repeated")
     parser.add_argument("--exclude", action="append", metavar="GLOB", help="skip files that match; may be repeated")
@@ -176,7 +180,7 @@ def run(args: argparse.Namespace) -> int:
         print(*map(printable, report.failure_lines()), sep="\n", file=sys.stderr, end="\n" if report.failures else "")
         if report.generation:
             print(f"export BOILER_MODEL_DIR={shlex.quote(str(report.model_dir.resolve()))}")
-    return 1 if report.failures or not report.generation else 0
+    return 1 if report.failures or not report.generation or not report.table_matches else 0
 
 
 _AS_GIVEN = (
@@ -185,6 +189,7 @@ _AS_GIVEN = (
     "hop_s",
     "url_template",
     "metadata",
+    "no_metadata",
     "batch_size",
     "device",
     "workers",

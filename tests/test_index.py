@@ -163,6 +163,28 @@ def test_help_shows_an_example(capsys: pytest.CaptureFixture[str]) -> None:
     assert "$ boiler index ~/sounds --pt_path exp/mine/vqvae_012.pt BagTopVQVAE" in capsys.readouterr().out
 
 
+def test_a_table_that_hardly_matches_is_said_and_code_1(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "t.csv").write_text("file_name;label\n0.wav;low\nx.wav;high\ny.wav;high\n")
+    words = (folder, "MFCCStats", "--model_dir", tmp_path / "m", "--workers", "1", "--metadata", tmp_path / "t.csv")
+    assert call(*words) == 1
+    assert "1 of 3 rows belong to a sound; the first without a sound: x.wav" in capsys.readouterr().out
+    assert call(tmp_path / "m", "--no_metadata") == 0
+
+
+@pytest.mark.slow
+def test_decoders_that_are_killed_are_sentences(
+    folder: Path, tmp_path: Path, hostile: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for n in range(8):
+        write(folder / f"killed{n}.wav", tone(300 + n, 0.5, 8_000), 8_000)
+    assert call(folder, "MFCCStats", "--model_dir", tmp_path / "m", "--workers", "1") == 1
+    error = capsys.readouterr().err
+    assert sum("killed" in line and "its decoder" in line for line in error.splitlines()) == 8
+    assert generation.check(tmp_path / "m").header.n_items == 3
+
+
 # --- kills -----------------------------------------------------------------------------------------------------------
 
 

@@ -59,8 +59,17 @@ class Catalog(CatalogDatabase):
         (count,) = self.db.execute("SELECT COUNT(*) FROM files").fetchone()
         return int(count)
 
-    def update_columns(self, columns_of: Callable[[str], tuple[str | None, Mapping[str, object]]]) -> None:
-        """Set the label and the further columns of every file to what `columns_of(id)` returns."""
+    def ids(self) -> list[str]:
+        """The ids of all files."""
+        return [id for (id,) in self.db.execute("SELECT id FROM files")]
+
+    def has_metadata(self) -> bool:
+        """Whether any file has further columns."""
+        return self.db.execute("SELECT 1 FROM files WHERE metadata != '{}' LIMIT 1").fetchone() is not None
+
+    def update_columns(self, columns_of: Callable[[str], tuple[str | None, Mapping[str, object]]]) -> int:
+        """Set the label and the further columns of every file to what `columns_of(id)` returns. Returns how many files
+        have others than before."""
         rows = self.db.execute("SELECT n, id, label, metadata FROM files").fetchall()
         changes = []
         for n, id, label, metadata in rows:
@@ -72,6 +81,7 @@ class Catalog(CatalogDatabase):
             with self.transaction():
                 self.db.executemany("UPDATE files SET label = ?, metadata = ? WHERE n = ?", changes)
                 self.mark_changed()
+        return len(changes)
 
     # ------------------------------------------------------------------------------- what is to be published
 

@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from boiler import encoder
+from boiler import encoder, files
 from boiler.arrays import Float32Array, StructuredArray
 from boiler.audio import stream
 from boiler.audio.decoder_pool import Decoders
@@ -71,7 +71,8 @@ class IndexSettings:
     url_template: str | None = None
     include: tuple[str, ...] | None = None
     exclude: tuple[str, ...] | None = None
-    metadata: Path | None = None
+    metadata: Path | None = None  # a table; None: as in the last run
+    no_metadata: bool = False  # labels from the folders again, and no further columns
     batch_size: int = 16
     device: str = "auto"
     workers: int | None = None  # None: one for each processor
@@ -116,7 +117,8 @@ def index(settings: IndexSettings) -> Report:
     CheckpointError, UnknownNameError: no such encoder.
     """
     began = time.monotonic()
-    columns_of = metadata.from_table(settings.metadata) if settings.metadata else metadata.from_folders
+    if settings.metadata is not None:
+        metadata.Table(settings.metadata)  # an error here, before anything is written
     model_dir, settings = _with_model_dir(settings)
     _check_before_writing(model_dir, settings)
     with generation.lock_for_writing(model_dir), Catalog(model_dir / CATALOG_FILE) as catalog:
@@ -127,8 +129,8 @@ def index(settings: IndexSettings) -> Report:
         if settings.retry_failed:
             catalog.queue.retry_failed()
         changes, unreadable = _compare(catalog, settings)
-        diff.apply(catalog, changes, lambda id: columns_of(id)[0], _now(), force=settings.force)
-        catalog.update_columns(columns_of)
+        diff.apply(catalog, changes, metadata.folder_label, _now(), force=settings.force)
+        n_relabelled, table = _update_columns(catalog, settings)
         scanned = time.monotonic()
         tally = _embed_pending(catalog, settings, spec)
         catalog.queue.delete_unused()
@@ -143,6 +145,8 @@ def index(settings: IndexSettings) -> Report:
             changes=changes,
             tally=tally,
             failures=failures,
+            n_relabelled=n_relabelled,
+            table=table,
             n_items=opened.header.n_items if opened else 0,
             n_rows=opened.header.n_rows if opened else 0,
             scan_s=scanned - began,
@@ -151,6 +155,25 @@ def index(settings: IndexSettings) -> Report:
         )
         catalog.end_run(run, _now(), "failures" if failures else "done", report.to_json())
     return report
+
+
+def _update_columns(catalog: Catalog, settings: IndexSettings) -> tuple[int, metadata.TableMatch | None]:
+    """Take labels and further columns from the table, this one or that of an earlier run, or from the folders. Returns
+    how many files have others than before, and how the table matches."""
+    if settings.metadata is not None:
+        path = settings.metadata.resolve()
+        catalog.put(metadata_table=json.dumps({"path": str(path), "sha256": files.sha256_of(path)}))
+    elif settings.no_metadata:
+        catalog.unset("metadata_table")
+    recorded = json.loads(catalog.get("metadata_table") or "{}")
+    ids = catalog.ids()
+    if recorded and Path(recorded["path"]).is_file():
+        columns_of, matched = metadata.Table(Path(recorded["path"])).match(ids)
+    elif not settings.no_metadata and (recorded or catalog.has_metadata()):
+        return 0, None  # the table is not here: what it gave stays
+    else:
+        columns_of, matched = metadata.from_folders, None
+    return catalog.update_columns(columns_of), matched
 
 
 def plan(settings: IndexSettings) -> Changes:

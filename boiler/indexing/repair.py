@@ -25,7 +25,7 @@ from boiler.store.generation import Generation
 META_KEY = "catalog"
 """What `catalog_settings` returns is stored under this key in the `meta` of a generation."""
 
-_COPIED = ("binding", "settings", "wav_dir")
+_COPIED = ("binding", "settings", "wav_dir", "metadata_table")
 
 
 def catalog_settings(catalog: Catalog) -> str:

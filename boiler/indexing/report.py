@@ -10,6 +10,7 @@ from pathlib import Path
 
 from boiler.catalog.diff import Changes
 from boiler.catalog.items import Failure
+from boiler.catalog.metadata import TableMatch
 from boiler.indexing.embed import EmbedTally
 
 _LISTED = 50
@@ -25,6 +26,8 @@ class Report:
     changes: Changes
     tally: EmbedTally
     failures: list[Failure]
+    n_relabelled: int  # files whose label or further columns changed
+    table: TableMatch | None  # the table of metadata that was read
     n_items: int
     n_rows: int
     scan_s: float
@@ -41,9 +44,15 @@ class Report:
         """Hours of sound per hour."""
         return self.tally.sound_s / self.wall_s if self.wall_s else 0.0
 
+    @property
+    def table_matches(self) -> bool:
+        """Whether at least half of the rows of the table, if one was read, belong to a sound."""
+        return self.table is None or 2 * self.table.n_matched >= self.table.n_rows
+
     def to_json(self) -> str:
         values = asdict(self) | {
             "model_dir": str(self.model_dir),
+            "table": None if self.table is None else asdict(self.table) | {"path": str(self.table.path)},
             "files_per_s": self.files_per_s,
             "sound_per_time": self.sound_per_time,
             "bottleneck": self.tally.bottleneck,
@@ -58,6 +67,10 @@ class Report:
             f"  {len(changes.new)} new, {len(changes.changed)} changed, {len(changes.moved)} moved,"
             f" {len(changes.gone) + tally.vanished} gone, {changes.unchanged} unchanged"
         )
+        if self.n_relabelled:
+            yield f"  {self.n_relabelled} with another label or other metadata"
+        if self.table is not None:
+            yield f"  {self.table}"
         if tally.embedded or tally.reused or tally.failed:
             yield f"  {tally.embedded} embedded, {tally.reused} already known, {tally.failed} failed"
         if tally.windows:

@@ -367,3 +367,27 @@ def test_odd_names_are_indexed_and_can_be_found_on_disk(
     with generation.open(tmp_path / "m").items() as database:
         assert all(item.path(odd_names).is_file() for item in database.items())
     assert len(table(tmp_path / "m")) == 9
+
+
+def test_a_refresh_keeps_what_the_table_gave_until_it_is_taken_away(
+    settings: IndexSettings, folder: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "labels.csv"
+    path.write_text("id,label,bpm\nhum/hum-0.wav,special,120\n")
+    first = pipeline.index(replace(settings, metadata=path))
+    assert (first.n_relabelled, first.table.n_matched if first.table else 0) == (1, 1)
+    bare = replace(settings, metadata=None)
+    assert not pipeline.index(bare).published
+    assert column(tmp_path / "m", "label")[0] == "special"
+    path.write_text("id,label,bpm\nhum/hum-0.wav,other,120\nhum/none.wav,none,1\nhum/no.wav,no,1\n")
+    edited = pipeline.index(bare)
+    assert (edited.n_relabelled, edited.published, edited.table_matches) == (1, True, False)
+    assert column(tmp_path / "m", "label")[0] == "other"
+    path.unlink()
+    assert not pipeline.index(bare).published
+    write(folder / "hum" / "new.wav", tone(500, 1.0, 16_000), 16_000)
+    pipeline.index(bare)
+    assert set(column(tmp_path / "m", "label")) == {"other", "hum", "whistle"}
+    without = pipeline.index(replace(bare, no_metadata=True))
+    assert (without.n_relabelled, set(column(tmp_path / "m", "label"))) == (1, {"hum", "whistle"})
+    assert set(column(tmp_path / "m", "metadata")) == {"{}"}

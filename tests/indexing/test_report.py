@@ -19,6 +19,8 @@ def report(**changes: object) -> Report:
         "changes": Changes(new=["a.wav"]),
         "tally": EmbedTally(embedded=100, windows=400, sound_s=7200.0, decode_wait_s=5.0, embed_s=30.0),
         "failures": [],
+        "n_relabelled": 0,
+        "table": None,
         "n_items": 100,
         "n_rows": 400,
         "scan_s": 1.0,

@@ -7,6 +7,7 @@ import importlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -524,3 +525,43 @@ def test_a_full_disk_leaves_only_the_old_index(tmp_path: Path) -> None:
         assert done.returncode == 28, limit
         assert generation.check(tmp_path / "m").name == before.name
         assert [path.name for path in (tmp_path / "m" / "versions").iterdir()] == [before.name]
+
+
+@pytest.mark.slow
+def test_a_killed_rollback_leaves_one_of_the_two_and_the_next_writer_cleans_up(tmp_path: Path) -> None:
+    """Killed at each line of boiler's code in turn, in steps."""
+    for seed in (0, 1):
+        publish(tmp_path / "m", n_items=3 + seed, seed=seed)
+    script = textwrap.dedent("""
+        import os, signal, sys
+        from pathlib import Path
+        from boiler.store import generation
+        left = int(sys.argv[2])
+        def count(frame, event, arg):
+            global left
+            if "/boiler/" not in frame.f_code.co_filename:
+                return None
+            if event == "line":
+                left -= 1
+                if left < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return count
+        model_dir = Path(sys.argv[1])
+        is_first = generation.previous_name(model_dir) is None
+        switch = generation.undo_rollback if is_first else generation.rollback
+        sys.settrace(count)
+        switch(sys.argv[1])
+    """)
+    kills = 0
+    for line in range(2, 400, 23):
+        done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "m"), str(line)], check=False)
+        assert done.returncode in (0, -signal.SIGKILL)
+        kills += done.returncode != 0
+        assert generation.check(tmp_path / "m").header.n_items in (3, 4)
+        assert len(generation.names(tmp_path / "m")) == 2
+        if not done.returncode:
+            break
+    assert kills > 5
+    with generation.lock_for_writing(tmp_path / "m"):
+        left = [path.name for path in tmp_path.rglob(".*")]
+    assert left == [".lock"]
