@@ -35,6 +35,8 @@ DIM = 512
 MEL_SCALE = 1e4
 MEL_RANGE = 9.457798957824707
 """log10(1 + `MEL_SCALE` * power) of the loudest sound that it was trained on."""
+SILENT_BELOW = 4 / MEL_RANGE
+"""A block that is nowhere louder than 40 dB below the loudest one is silent."""
 CONVOLUTIONS = ((1, 64), (64, 64), (64, 128), (128, 128), (128, 256), (256, 256), (256, 512), (512, 512))
 """Channels before and after each. Behind every second one but the last both axes are halved."""
 SHAPES: dict[str, tuple[int, ...]] = {
@@ -118,6 +120,17 @@ def blocks(spectrogram: Tensor, block_frames: int = BLOCK_FRAMES) -> Tensor:
     return torch.stack(found)
 
 
+def audible_blocks(found: Tensor, range_below: float = SILENT_BELOW) -> Tensor:
+    """The blocks that hold sound: silence behind a sound must not count.
+
+    The lowest two bands, 50 Hz, hold what a DC offset leaves, and are not asked.
+
+    Shape: [N, F, M] to [n, F, M], n at least 1.
+    """
+    loudest = found[:, :, 2:].amax(dim=2).amax(dim=1)
+    return found[loudest >= loudest.amax() - range_below]
+
+
 class AISFXEncoder(Encoder):
     """The sound effects encoder of the package aisfx; see the module. D = 512, the mean over the blocks of a clip."""
 
@@ -136,7 +149,7 @@ class AISFXEncoder(Encoder):
     def forward(self, waveform: Tensor) -> Tensor:
         vectors: list[Tensor] = []
         for window, length in zip(waveform, loop_lengths(waveform)):  # noqa: B905  # TorchScript does not know strict
-            vectors.append(self.network(blocks(self.mel(window[0, :length]))).mean(dim=0))
+            vectors.append(self.network(audible_blocks(blocks(self.mel(window[0, :length])))).mean(dim=0))
         return normalize(torch.stack(vectors), dim=1)
 
 

@@ -79,6 +79,16 @@ def test_blocks_begin_and_end_with_the_clip() -> None:
         assert frames >= 100 or float(found[0, frames:].abs().sum()) == 0
 
 
+def test_blocks_of_silence_behind_a_sound_do_not_count() -> None:
+    sound = torch.randn(20_000, generator=torch.Generator().manual_seed(0))
+    found = aisfx.blocks(AISFXMel()(torch.cat([sound, torch.zeros(200_000)])))
+    assert len(found) == 2
+    torch.testing.assert_close(aisfx.audible_blocks(found), found[:1])
+    assert len(aisfx.audible_blocks(torch.zeros(3, 100, 96))) == 3
+    quiet = aisfx.blocks(AISFXMel()(torch.cat([sound, torch.zeros(180_000), 0.03 * sound])))
+    assert len(aisfx.audible_blocks(quiet)) == 2
+
+
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A wheel as the package is published: its checkpoint also holds a NumPy number."""
