@@ -12,7 +12,7 @@ import torch
 
 from boiler import encoder
 from boiler.model.general import GeneralMel, GeneralSettings, scaled
-from exp.general import corpus, teachers, train, yardstick
+from exp.general import corpus, deduplicate, teachers, train, yardstick
 from exp.general.corpus import Licences
 
 
@@ -180,3 +180,14 @@ def test_duplicates_are_left_out_of_training(root: Path) -> None:
     names = train.Crops(root).names
     assert len(names) == 58
     assert not {"7.wav", "12.wav"} & set(names)
+
+
+def test_a_clip_and_its_copies_at_other_levels_are_near_duplicates_and_others_are_not(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    made = corpus.Corpus(tmp_path)
+    noise = 0.2 * rng.standard_normal(32_000).astype(np.float32).clip(-4, 4)
+    for name, gain in (("a", 1.0), ("b", 0.5), ("c", 0.2)):
+        made.write(f"game/{name}.wav", gain * noise)
+    for hz in (300, 1_000, 5_000):
+        made.write(f"game/tone{hz}.wav", 0.5 * np.sin(2 * np.pi * hz * np.arange(32_000) / 32_000).astype(np.float32))
+    assert deduplicate.find_duplicates(tmp_path, deduplicate.MAX_DISTANCE) == ["game/b.wav", "game/c.wav"]
