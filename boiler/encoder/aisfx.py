@@ -4,7 +4,7 @@ Good for: sound effects and drums. Its published weights (CC BY 4.0) are inside 
 package index, which pins an old NumPy; `boiler encoders add aisfx` takes them out of it without installing it. The
 network and its front end are written anew here.
 
-Measured, P@1 / P@10 / mAP (exp/records/general.md): ESC-10 .89 / .78 / .63. Some 0.1 s of one core for 2.3 s of sound.
+Takes some 0.1 s of one core for 2.3 s of sound (exp/records/general.md).
 Source: A. F. Ramirez and others, "Cross-dataset learning for sound effects"; package aisfx 0.1.2.
 """
 
