@@ -28,8 +28,8 @@ collect_ignore = ["fixtures"]  # scripts for older versions import names that no
 HOSTILE = """
 import os, signal, time
 import boiler.audio.decode_worker as worker
-def misbehave(path):
-    name = os.path.basename(os.fsdecode(path)) if not isinstance(path, bytes) else ''
+def misbehave(source):
+    name = '' if isinstance(source, bytes) else os.path.basename(worker.source_name(source))
     if name.startswith('crash'): os.kill(os.getpid(), signal.SIGSEGV)
     if name.startswith('killed'): os.kill(os.getpid(), signal.SIGKILL)
     if name.startswith('exit'): os._exit(7)

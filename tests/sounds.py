@@ -58,6 +58,12 @@ FORMATS = {
     "mp4-aac": Format(".mp4", "aac", "fltp", options=NO_NOISE_SUBSTITUTION),
     "mov-aac": Format(".mov", "aac", "fltp", options=NO_NOISE_SUBSTITUTION),
     "aac": Format(".aac", "aac", "fltp", options=NO_NOISE_SUBSTITUTION),
+    "avi": Format(".avi", "pcm_s16le", "s16", 2**-15),
+    "mp2": Format(".mp2", "mp2", "s16", rates_hz=(16_000, 44_100, 48_000), channels=(1, 2)),
+    "ac3": Format(".ac3", "ac3", "fltp", rates_hz=(44_100, 48_000)),
+    "eac3": Format(".eac3", "eac3", "fltp", rates_hz=(44_100, 48_000)),
+    "wv": Format(".wv", "wavpack", "s16p", 2**-15),
+    "tta": Format(".tta", "tta", "s16", 2**-15),
     "wma": Format(".wma", "wmav2", "fltp", rates_hz=(16_000, 44_100, 48_000), channels=(1, 2), bit_rate=96_000),
 }
 LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 6: "5.1", 8: "7.1"}

@@ -1,20 +1,22 @@
 """The worker process of `boiler.audio.decoder_pool`: decodes sounds on request, and may crash on a bad file.
 
 An attacker who takes over this process through a vulnerability of a decoder must not reach the parent process. So
-answers are JSON and raw float32, never pickles. Requests are pickled, because they come from the parent.
+answers are JSON and raw float32, never pickles. Requests are pickled, because they come from the parent. The process
+has no environment, and once it is up it opens no file, socket, program or other process (`boiler.audio.sandbox`): files
+come open with a request (`boiler.audio.sent_file`), and are closed at the next one.
 
 A request is `(verb, *arguments)`:
 
-* `("files", paths, spec, limits)`: sounds one after another, at the rate of `spec` (a `WindowSpec`), until an answer is
-  full.
+* `("files", sources, spec, limits)`: sounds one after another, at the rate of `spec` (a `WindowSpec`), until an answer
+  is full.
 * `("stream", source, start_s, end_s, sample_rate_hz, limits)`: a sound or a part of it, until an answer is full.
 * `("more",)`: the rest of the sound that the last answer ended in.
-* `("load", source, start_s, end_s, sample_rate_hz, limits)` and `("probe", source, limits)`. A source is a path or
-  bytes.
+* `("load", source, start_s, end_s, sample_rate_hz, limits)` and `("probe", source, limits)`. A source is an open
+  file or bytes.
 
 An answer is a list of parts, one for each sound that was worked on, in the order of the request, and the samples of all
 of them in one array. A part has `samples`, the number of its samples; and, if the sound is finished, either `error`
-(type, path, reason) or `probe`, `sha256`, `size_bytes` and `mtime_s`, or, after `stream`, `ended`.
+(type, path, reason) or `probe`, `sha256`, `size_bytes`, `mtime_s` and `warning`, or, after `stream`, `ended`.
 """
 
 from __future__ import annotations
@@ -22,17 +24,21 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pkgutil
 import resource
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import astuple
+from importlib import import_module
 from multiprocessing.connection import Connection
-from typing import Any, Protocol, TypeAlias
+from typing import Any, BinaryIO, Protocol, TypeAlias
 
+import av
 import numpy as np
 
+from boiler.audio import sandbox, sent_file
 from boiler.audio.container import open_source, open_track, source_name
 from boiler.audio.stream import Limits, Probe, Samples, Source, load, probe, stream, track_blocks
 from boiler.audio.windows import SAMPLE_RATE_HZ, WindowSpec
@@ -46,6 +52,10 @@ ANSWER_SAMPLES = 32 * SAMPLE_RATE_HZ
 MAX_ANSWER_S = 2.0
 HASH_BYTES = 2**20
 NO_SAMPLES = np.empty(0, np.float32)
+SECOND_OF_SILENCE = b"RIFF\x24\x7d\0\0WAVEfmt \x10\0\0\0\1\0\1\0\x80\x3e\0\0\0\x7d\0\0\2\0\x10\0data\0\x7d\0\0" + bytes(
+    32_000
+)
+"""A WAV file."""
 REPORTED_ERRORS = (SoundError, MemoryError, OSError)
 
 
@@ -56,14 +66,25 @@ def serve(handle: int, memory_bytes: int, cpu_s: int, handler: RequestHandler | 
     `DecodeHandler`.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles Ctrl-C
-    with suppress(ValueError, OSError):  # not every system has this limit
-        resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    for kind, most in ((resource.RLIMIT_AS, memory_bytes), (resource.RLIMIT_CORE, 0)):
+        with suppress(ValueError, OSError):  # not every system has this limit
+            resource.setrlimit(kind, (most, most))
     connection = Connection(handle)
     handler = handler or DecodeHandler()
+    for module in pkgutil.walk_packages(av.__path__, "av."):
+        if not module.name.endswith("__main__"):  # PyAV imports some of its modules when it meets their kind of stream
+            import_module(module.name)
+    handler.warm_up()
+    missing = sandbox.confine()
+    held: list[BinaryIO] = []
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
-        connection.send_bytes(b"ready")
+        connection.send_bytes(b"ready" + (f" without {', '.join(missing)}".encode() if missing else b""))
         while True:
-            request = connection.recv()
+            request, files = sent_file.receive(connection)
+            if request[0] != "more":
+                for file in held:
+                    file.close()
+                held = files
             _allow_cpu(cpu_s)
             parts, samples = handler.answer(*request)
             connection.send_bytes(json.dumps(parts).encode())
@@ -73,6 +94,9 @@ def serve(handle: int, memory_bytes: int, cpu_s: int, handler: RequestHandler | 
 
 class RequestHandler(Protocol):
     """Answers the requests that `serve` receives."""
+
+    def warm_up(self) -> None:
+        """Import and open all that answers may need: nothing can be opened later."""
 
     def answer(self, verb: str, *arguments: Any) -> tuple[list[AnswerPart], Samples]:
         """The parts of the answer, and the samples of all of them, [T]."""
@@ -84,15 +108,21 @@ class DecodeHandler:
     def __init__(self) -> None:
         self._open: Iterator[Samples | AnswerPart] | None = None
 
+    def warm_up(self) -> None:
+        """As `RequestHandler.warm_up`."""
+        load(SECOND_OF_SILENCE, sample_rate_hz=SAMPLE_RATE_HZ // 2)
+        with suppress(SoundError):
+            load(SECOND_OF_SILENCE[:50])
+
     def answer(self, verb: str, *arguments: Any) -> tuple[list[AnswerPart], Samples]:
         """As `RequestHandler.answer`."""
         parts: list[AnswerPart] = []
         blocks: list[Samples] = []
         until = time.monotonic() + MAX_ANSWER_S
         if verb == "files":
-            paths, spec, limits = arguments
-            for path in paths:
-                self._open = _decode_file(path, spec, limits)
+            sources, spec, limits = arguments
+            for source in sources:
+                self._open = _decode_file(source, spec, limits)
                 parts.append(self._fill_answer(blocks, until))
                 if self._open is not None or _full(blocks, until):
                     break
@@ -124,12 +154,14 @@ def _full(blocks: list[Samples], until: float) -> bool:
     return sum(map(len, blocks)) >= ANSWER_SAMPLES or time.monotonic() > until
 
 
-def _decode_file(path: str, spec: WindowSpec, limits: Limits) -> Iterator[Samples | AnswerPart]:
+def _decode_file(source: Source, spec: WindowSpec, limits: Limits) -> Iterator[Samples | AnswerPart]:
     """Blocks of the sound (empty ones while it is hashed), then its last part."""
+    path = source_name(source)
     try:
-        with open_source(path) as file:
+        with open_source(source) as file:
             before = os.fstat(file.fileno())
             digest = hashlib.sha256()
+            file.seek(0)
             while block := file.read(HASH_BYTES):
                 digest.update(block)
                 yield NO_SAMPLES
@@ -147,6 +179,7 @@ def _decode_file(path: str, spec: WindowSpec, limits: Limits) -> Iterator[Sample
                 if end_s is not None and n_samples > spec.window_samples:
                     duration_s = max(duration_s, stated_s or 0.0)
                 found = Probe(duration_s, track.rate_hz, track.channels, track.format)
+                warning = track.warning
             after = os.fstat(file.fileno())
             if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
                 raise NotASoundError(path, "it was changed while it was read; try again when it is complete")
@@ -155,6 +188,7 @@ def _decode_file(path: str, spec: WindowSpec, limits: Limits) -> Iterator[Sample
             "sha256": digest.hexdigest(),
             "size_bytes": before.st_size,
             "mtime_s": before.st_mtime_ns / 1e9,
+            "warning": warning,
         }
     except REPORTED_ERRORS as error:
         yield {"error": error_fields(error, path)}

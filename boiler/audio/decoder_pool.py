@@ -28,6 +28,7 @@ from typing import Any, BinaryIO, ClassVar, Generic, NamedTuple, TypeAlias, Type
 
 import numpy as np
 
+from boiler.audio.sent_file import SentFile
 from boiler.audio.stream import Limits, Probe, Samples, Source, sample_range, source_name
 from boiler.audio.windows import DEFAULT_WINDOWS, SAMPLE_RATE_HZ, Window, WindowCutter, WindowSpec
 from boiler.audio.worker_pool import WorkerPool
@@ -54,7 +55,8 @@ class DecodedSound(Generic[Key]):
     """A sound is complete. `sha256`, `size_bytes` and `mtime_s` are of the bytes that were decoded.
 
     `probe.duration_s` is measured, except where only the first window of a longer sound was decoded: there it is what
-    the container states. `silent`: all windows are silent, so there were no `DecodedWindows`.
+    the container states. `silent`: all windows are silent, so there were no `DecodedWindows`. `warning`: what could not
+    be decoded of it, in words; empty for nearly all sounds.
     """
 
     key: Key
@@ -63,6 +65,7 @@ class DecodedSound(Generic[Key]):
     size_bytes: int
     mtime_s: float
     silent: bool
+    warning: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +109,8 @@ class _DecodeJob(Generic[Key]):
             self._silent = False
             yield DecodedWindows(self.key, some)
         if ended:
-            probe = Probe(*part["probe"])
-            yield DecodedSound(self.key, probe, part["sha256"], part["size_bytes"], part["mtime_s"], self._silent)
+            probe, of_bytes = Probe(*part["probe"]), (part["sha256"], part["size_bytes"], part["mtime_s"])
+            yield DecodedSound(self.key, probe, *of_bytes, self._silent, part["warning"])
 
 
 class _PendingPart(NamedTuple):
@@ -146,8 +149,8 @@ class _Lane:
             self._sent.extend(islice(self._jobs, FILES_PER_REQUEST))
         n_files = 1 if self._n_suspects else len(self._sent)
         if n_files:
-            paths = [job.path for job in islice(self._sent, n_files)]
-            self.worker.send("files", paths, self._spec, self._limits)
+            sources = [SentFile(job.path) for job in islice(self._sent, n_files)]
+            self.worker.send("files", sources, self._spec, self._limits)
 
     def receive(self) -> None:
         """Receive its answer. If the worker died, fail the job that it was working on, or mark its jobs as suspects."""
@@ -306,10 +309,10 @@ def _wait_for_any(workers: list[WorkerProcess]) -> None:
     wait([worker.connection for worker in workers if worker.connection], max(0.0, remaining_s))
 
 
-def _sendable(source: Source) -> str | bytes:
-    """A source as it is sent to a worker: a path or bytes."""
+def _sendable(source: Source) -> SentFile | bytes:
+    """A source as it is sent to a worker: a file to open, or bytes."""
     if isinstance(source, str | os.PathLike):
-        return os.fspath(source)
+        return SentFile(os.fspath(source))
     return source if isinstance(source, bytes) else _read(source)
 
 

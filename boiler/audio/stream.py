@@ -32,6 +32,7 @@ from boiler.errors import NotASoundError, SoundError, SoundLimitError
 __all__ = [
     "SAMPLE_RATE_HZ",
     "SUFFIXES",
+    "UNREAD_SUFFIXES",
     "Limits",
     "Probe",
     "Reader",
@@ -47,9 +48,30 @@ __all__ = [
 
 # File name suffixes that a folder is searched for, in lower case. How a file is decoded depends on its content alone.
 SUFFIXES = frozenset(
-    {".3gp", ".aac", ".aif", ".aifc", ".aiff", ".asf", ".au", ".caf", ".flac", ".m4a", ".m4b", ".m4v", ".mka", ".mkv"}
-    | {".mov", ".mp3", ".mp4", ".oga", ".ogg", ".ogv", ".opus", ".rf64", ".snd", ".spx", ".w64", ".wav", ".wave"}
-    | {".weba", ".webm", ".wma", ".wmv"}
+    {".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".asf", ".au", ".avi", ".bwf", ".caf", ".dsf", ".eac3"}
+    | {".flac", ".m4a", ".m4b", ".m4r", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpga", ".oga", ".ogg"}
+    | {
+        ".ogv",
+        ".opus",
+        ".rf64",
+        ".snd",
+        ".spx",
+        ".tta",
+        ".w64",
+        ".wav",
+        ".wave",
+        ".weba",
+        ".webm",
+        ".wma",
+        ".wmv",
+        ".wv",
+    }
+)
+# Those of sounds that boiler does not read. They are counted, so that nobody takes them for indexed.
+UNREAD_SUFFIXES = frozenset(
+    {".8svx", ".aa", ".aax", ".ape", ".dff", ".dts", ".flv", ".g722", ".gsm", ".m2ts", ".m4p", ".mid", ".midi", ".mlp"}
+    | {".mpc", ".mpeg", ".mpg", ".mts", ".ncw", ".ofr", ".ra", ".rex", ".rm", ".rx2", ".sd2", ".sf2", ".shn", ".sph"}
+    | {".svx", ".tak", ".thd", ".ts", ".voc", ".vox"}
 )
 
 # Decoded before a part, so that the resampler's filter (a few milliseconds) is filled as it is in the whole sound.
@@ -168,7 +190,7 @@ def sample_range(start_s: float, end_s: float | None, sample_rate_hz: int = SAMP
 
 def _cut(track: Track, first: int, last: int | None, rate_hz: int) -> Iterator[Samples]:
     limits = track.limits
-    base_s = max(0, first // rate_hz - WARM_UP_S)
+    base_s = 0 if track.is_chained else max(0, first // rate_hz - WARM_UP_S)
     position = base_s * rate_hz
     for block in _resampled(track, base_s, rate_hz):
         begin = max(0, first - position)

@@ -14,7 +14,9 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
+from typing import BinaryIO
 
 import av
 import av.error
@@ -23,6 +25,7 @@ import numpy as np
 from boiler import files
 from boiler.arrays import Int16Array
 from boiler.audio import container
+from boiler.audio.container import Source
 from boiler.errors import BoilerError, NotASoundError, SoundLimitError
 
 COPY_TYPE = "audio/flac"
@@ -52,22 +55,23 @@ class NoRoomError(BoilerError):
     slug = "no-room"
 
 
-def media_type(path: Path) -> str | None:
+def media_type(sound: Source) -> str | None:
     """The media type of a file that browsers play as it is; None if it needs a copy.
 
     Raises:
         NotASoundError: it cannot be read as a sound
     """
+    name = container.source_name(sound)
     try:
-        with path.open("rb") as stored, container.open_container(stored) as source:
-            if not source.streams.audio or source.streams.audio[0].codec_context is None:
-                raise NotASoundError(str(path), "there is no sound track in it")
+        with ExitStack() as stack:
+            opened = container.open_container(stack.enter_context(container.open_source(sound)))
+            source = stack.enter_context(opened.container)
+            stream = container.audio_stream(source, name)
             moving = [one for one in source.streams.video if not one.disposition & av.stream.Disposition.attached_pic]
-            stream = source.streams.audio[0]
             names, codec, rate_hz = source.format.name.split(","), stream.codec_context.name, stream.rate or 0
     except container.DECODE_ERRORS as error:
-        raise NotASoundError(str(path), "it cannot be read as a sound") from error
-    if moving or rate_hz > _PLAYED_RATE_HZ:
+        raise NotASoundError(name, "it cannot be read as a sound") from error
+    if moving or rate_hz > _PLAYED_RATE_HZ or (opened.wav and not opened.wav.plain):
         return None
     return next((kind for name, codecs, kind in _PLAYED if name in names and codec in codecs), None)
 
@@ -91,9 +95,9 @@ def write_copy(path: Path, target: Path, start_s: float, end_s: float | None) ->
 
     Raises: as `flac_copy`.
     """
-    with files.replacing(target) as aside:
-        _write(path, aside, start_s, end_s)
-    _evict(target.parent)
+    with files.replacing(target) as aside, aside.open("w+b") as file:
+        write_flac(path, file, start_s, end_s)
+    evict(target.parent)
 
 
 def copy_path(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Path:
@@ -107,14 +111,19 @@ def copy_path(path: Path, start_s: float = 0.0, end_s: float | None = None) -> P
     return found
 
 
-def _write(path: Path, target: Path, start_s: float, end_s: float | None) -> None:
+def write_flac(sound: Source, target: BinaryIO, start_s: float, end_s: float | None) -> None:
+    """Write the sound, or a part of it, as FLAC to an open file.
+
+    Raises: as `flac_copy`.
+    """
+    name = container.source_name(sound)
     try:
         with (
-            path.open("rb") as stored,
-            container.open_container(stored) as source,
-            av.open(str(target), "w", format="flac") as copied,
+            container.open_source(sound) as stored,
+            container.open_container(stored).container as source,
+            av.open(target, "w", format="flac") as copied,
         ):
-            stream = source.streams.audio[0]
+            stream = container.audio_stream(source, name)
             assert stream.time_base is not None
             rate_hz = min(stream.rate, 48_000)
             layout = "mono" if stream.codec_context.channels == 1 else "stereo"
@@ -132,17 +141,17 @@ def _write(path: Path, target: Path, start_s: float, end_s: float | None) -> Non
                     copied.mux(encoder.encode(piece))
                 if written > MAX_COPY_S * rate_hz:
                     raise SoundLimitError(
-                        str(path), f"more than {MAX_COPY_S:.0f} s to copy; ask for a part by start_s and end_s"
+                        name, f"more than {MAX_COPY_S:.0f} s to copy; ask for a part by start_s and end_s"
                     )
                 if last is not None and at + len(samples) >= last:
                     break
             if not written:
-                raise NotASoundError(str(path), "there is no sound in that part of it")
+                raise NotASoundError(name, "there is no sound in that part of it")
             copied.mux(encoder.encode(None))
     except container.DECODE_ERRORS as error:
         if getattr(error, "errno", None) in _NO_ROOM:
-            raise NoRoomError(f"no copy of a sound can be kept in {target.parent}: {error}") from error
-        raise NotASoundError(str(path), "it cannot be read as a sound") from error
+            raise NoRoomError(f"no copy of a sound can be kept: {error}") from error
+        raise NotASoundError(name, "it cannot be read as a sound") from error
 
 
 def _blocks(
@@ -187,7 +196,7 @@ def _folder() -> Path:
     return folder
 
 
-def _evict(folder: Path) -> None:
+def evict(folder: Path) -> None:
     """Delete the least recently used copies until the rest fits `MAX_KEPT_BYTES`."""
     kept = sorted(((one.stat(), one) for one in folder.glob("*.flac")), key=lambda pair: pair[0].st_mtime)
     total = sum(status.st_size for status, _ in kept)

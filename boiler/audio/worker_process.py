@@ -6,7 +6,9 @@ function. It gets the import path of the parent and no other state.
 
 from __future__ import annotations
 
+import functools
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -19,9 +21,11 @@ from typing import Any
 
 import numpy as np
 
+from boiler.audio.sent_file import packed
 from boiler.audio.windows import Samples
 from boiler.errors import BoilerError, ExhaustedError, SoundError
 
+_LOG = logging.getLogger(__name__)
 # Not multiprocessing: its workers import the parent's main module, which may be torch.
 PROGRAM = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
@@ -98,7 +102,7 @@ class WorkerProcess:
                 ],
                 pass_fds=[handle],
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+                env=environment(),
             )
 
     def send(self, *request: Any) -> None:
@@ -111,14 +115,15 @@ class WorkerProcess:
             try:
                 if not self.connection.poll(START_WITHIN_S):
                     raise EOFError
-                self.connection.recv_bytes()
+                report_unconfined(self.connection.recv_bytes(MAX_HEADER_BYTES))
                 self._ready = True
             except (EOFError, OSError):
                 raise BoilerError(CANNOT_START.format(self.stop(), self._module)) from None
         assert self.connection is not None
-        self._sent_s = time.monotonic()
-        with suppress(OSError):  # it died already: `receive` reports it
-            self.connection.send(request)
+        with packed(request) as message:
+            self._sent_s = time.monotonic()
+            with suppress(OSError):  # it died already: `receive` reports it
+                message.send(self.connection)
 
     def receive(self) -> tuple[list[dict[str, Any]], Samples]:
         """The parts and samples [T] of the answer; waits until the timeout. Raises: WorkerLost."""
@@ -152,6 +157,27 @@ class WorkerProcess:
             return process.wait(timeout=within_s)
         process.kill()
         return process.wait()
+
+
+def environment() -> dict[str, str]:
+    """The environment of a worker: nothing of the parent's, which may hold passwords, but where libraries are."""
+    kept = ("LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
+    return {name: os.environ[name] for name in kept if name in os.environ} | {
+        "OMP_NUM_THREADS": "1",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
+
+
+@functools.cache
+def report_unconfined(greeting: bytes) -> None:
+    """Log, once, what a worker says is missing for its sandbox."""
+    _, _, missing = greeting.decode("ascii", "replace").partition(" without ")
+    if missing:
+        _LOG.warning(
+            "sounds are decoded without %s, which this system does not have: a file that takes over its decoder could"
+            " do what this user may. Use Linux 5.13 or newer, with Landlock",
+            missing,
+        )
 
 
 def _cause(code: int | None) -> tuple[type[SoundError], str]:

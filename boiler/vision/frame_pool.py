@@ -12,6 +12,7 @@ import os
 from collections.abc import Generator
 from typing import Any, ClassVar, NamedTuple, TypeAlias
 
+from boiler.audio.sent_file import SentFile
 from boiler.audio.stream import Samples
 from boiler.audio.worker_pool import WorkerPool
 from boiler.audio.worker_process import WorkerLost, WorkerProcess
@@ -69,8 +70,8 @@ class FramePool(WorkerPool):
                     yield Frames(part["rate_hz"], as_pixels(carried, part["shape"]))
 
 
-def _sendable(source: Source) -> str | bytes:
-    return source if isinstance(source, bytes) else os.fspath(source)
+def _sendable(source: Source) -> SentFile | bytes:
+    return source if isinstance(source, bytes) else SentFile(os.fspath(source))
 
 
 def _name(source: Source) -> str:

@@ -7,17 +7,20 @@ Requests: ``("picture", source)``; ``("frames", source, rate_hz, short_side, cro
 
 from __future__ import annotations
 
+import io
 import itertools
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from boiler.audio import decode_worker
 from boiler.audio.container import Source, source_name
 from boiler.audio.decode_worker import NO_SAMPLES, REPORTED_ERRORS, AnswerPart
 from boiler.audio.stream import Samples
-from boiler.errors import EmbeddingError
+from boiler.errors import BoilerError, EmbeddingError
 from boiler.vision import image, video
 from boiler.vision.video import FrameSize, Picture
 
@@ -35,6 +38,15 @@ class FrameReader:
     def __init__(self) -> None:
         self._frames: Iterator[tuple[float, Picture]] = iter(())
         self._name = ""
+
+    def warm_up(self) -> None:
+        """Import what reading needs; see `boiler.audio.decode_worker.RequestHandler`."""
+        for format in image.FORMATS:
+            tiny = io.BytesIO()
+            Image.new("RGB", (8, 8)).save(tiny, format)
+            image.read_picture(tiny.getvalue())
+        with suppress(BoilerError):
+            next(video.frames(tiny.getvalue()))
 
     def answer(self, verb: str, *arguments: Any) -> tuple[list[AnswerPart], Samples]:
         """The answer to a request: one part, and the pixels of its pictures."""

@@ -8,15 +8,14 @@ from __future__ import annotations
 import io
 import os
 import warnings
-from typing import BinaryIO, TypeAlias
 
 import numpy as np
 from PIL import Image
 
 from boiler.arrays import AnyArray, Float32Array, UInt8Array
+from boiler.audio.container import Source, source_name
+from boiler.audio.sent_file import ReceivedFile, UnopenedFile
 from boiler.errors import EmbeddingError
-
-Source: TypeAlias = str | os.PathLike[str] | bytes | BinaryIO
 
 SHORT_SIDE = 256
 CROP = 224
@@ -34,7 +33,11 @@ def read_picture(source: Source) -> UInt8Array:
 
     Raises: EmbeddingError: it is not a picture in one of `FORMATS`, or it has too many pixels.
     """
-    name = os.fspath(source) if isinstance(source, str | os.PathLike) else "the picture given"
+    named = isinstance(source, str | os.PathLike | UnopenedFile | ReceivedFile)
+    name = source_name(source) if named else "the picture given"
+    if isinstance(source, UnopenedFile):
+        reason = "there is no such file" if "no such file" in source.reason else source.reason
+        raise EmbeddingError(f"{name}: {reason} ({', '.join(FORMATS)})")
     try:
         data = source if isinstance(source, bytes) else None
         file = io.BytesIO(data) if data is not None else source

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import random
+import re
 import socket
 import struct
 import threading
@@ -16,6 +17,7 @@ import numpy as np
 import pytest
 from sounds import FORMATS, peak_hz, tone, wav_bytes, write
 
+from boiler.audio import container, transcode
 from boiler.audio import stream as stream_module
 from boiler.audio.container import CODECS, open_track, source_name
 from boiler.audio.container import FORMATS as CONTAINERS
@@ -453,3 +455,226 @@ def test_a_track_starts_at_exactly_the_requested_second(tmp_path: Path) -> None:
             samples = np.concatenate([block for _, block in track.blocks(from_s)])
         assert len(samples) == (6 - from_s) * 8_000
         assert samples[0] == pytest.approx(from_s * 8_000 / 60_000, abs=2**-15)
+
+
+# What cannot be decoded within a file
+
+
+HOLED = ("flac", "mp3", "aac", "webm-opus", "mka-flac", "ogg-vorbis", "ogg-opus", "m4a-aac", "wma")
+HOLED_S, MARKED_S = 12, 10  # seconds, and where in them the marker is
+
+
+@pytest.fixture(scope="module")
+def with_marker(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of each of these formats: quiet noise, and a loud tone at second 10."""
+    folder = tmp_path_factory.mktemp("marker")
+    sound = np.random.default_rng(0).uniform(-0.02, 0.02, 48_000 * HOLED_S)
+    sound[48_000 * MARKED_S :][:4_800] += tone(1_000, 0.1, 48_000, 0.8)
+    for form in HOLED:
+        channels = FORMATS[form].channels[0]
+        write(folder / f"{form}{FORMATS[form].suffix}", np.stack([sound] * channels), 48_000, form)
+    return folder
+
+
+def marker_s(samples: stream_module.Samples) -> float:
+    return float(np.abs(samples).argmax() / 16_000)
+
+
+@pytest.mark.parametrize("kind", ["zeros", "noise"])
+@pytest.mark.parametrize("form", HOLED)
+def test_a_hole_is_silence_of_its_length_and_is_reported(
+    form: str, kind: str, with_marker: Path, tmp_path: Path
+) -> None:
+    path = next(with_marker.glob(f"{form}.*"))
+    data = path.read_bytes()
+    whole = stream_module.load(path)
+    begin, end = len(data) // 3, len(data) * 2 // 3
+    hole = bytes(end - begin) if kind == "zeros" else np.random.default_rng(2).bytes(end - begin)
+    holed = tmp_path / path.name
+    holed.write_bytes(data[:begin] + hole + data[end:])
+    with container.open_track(path, Limits()) as track:
+        list(stream_module.track_blocks(track))
+        assert track.warning == ""
+    with container.open_track(holed, Limits()) as track:
+        samples = np.concatenate(list(stream_module.track_blocks(track)))
+        assert "s of it cannot be decoded (at " in track.warning
+    assert len(samples) == pytest.approx(len(whole), abs=0.1 * 16_000)
+    assert marker_s(samples) == pytest.approx(marker_s(whole), abs=0.06)
+    assert np.abs(samples[6 * 16_000 : 7 * 16_000]).max() == 0 or kind == "noise"
+    part = stream_module.load(holed, start_s=9.0, end_s=11.5)
+    assert marker_s(part) + 9.0 == pytest.approx(marker_s(samples), abs=0.005)
+
+
+@pytest.mark.parametrize("form", ["flac", "mp3", "webm-opus", "wav-s16", "aiff", "w64", "au"])
+def test_a_truncated_file_reports_how_much_is_missing(form: str, tmp_path: Path) -> None:
+    path = write(tmp_path / f"sound{FORMATS[form].suffix}", noise_of(5.0), 48_000, form)
+    data = path.read_bytes()
+    with container.open_track(path, Limits()) as track:
+        list(track.blocks())
+        assert track.warning == ""
+    path.write_bytes(data[: len(data) * 6 // 10])
+    with container.open_track(path, Limits()) as track:
+        list(track.blocks())
+        missing = re.fullmatch(r"it ends (\d\.\d) s before the end that it states", track.warning)
+    assert missing is not None
+    assert float(missing[1]) == pytest.approx(2.0, abs=0.15)
+
+
+def noise_of(seconds: float) -> np.ndarray:
+    return np.random.default_rng(5).uniform(-0.1, 0.1, round(48_000 * seconds))
+
+
+def test_the_estimated_duration_of_an_mp3_is_nothing_to_miss(tmp_path: Path) -> None:
+    path = write(tmp_path / "sound.mp3", np.concatenate([noise_of(2.0), np.zeros(96_000)]), 48_000, "mp3")
+    path.write_bytes(path.read_bytes().replace(b"Info", b"xxxx").replace(b"Xing", b"xxxx"))
+    with container.open_track(path, Limits()) as track:
+        list(track.blocks())
+        assert track.warning == ""
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_sample_that_is_no_number_is_silence_and_is_reported(value: float) -> None:
+    sound = np.full(100_000, 0.5, "<f4")
+    sound[40_000:40_003] = value
+    with container.open_track(wav_bytes(sound.tobytes(), bits=32, tag=3), Limits()) as track:
+        samples = np.concatenate([block for _, block in track.blocks()])
+        assert track.warning == "3 samples are not numbers (from 2.5 s on) and are silence here"
+    assert np.flatnonzero(samples == 0).tolist() == [40_000, 40_001, 40_002]
+    assert len(samples) == 100_000
+
+
+def test_a_file_of_mostly_no_numbers_is_refused_before_its_end() -> None:
+    sound = np.full(16_000 * 60, np.nan, "<f4")
+    with container.open_track(wav_bytes(sound.tobytes(), bits=32, tag=3), Limits()) as track:
+        decoded_s = 0.0
+        with pytest.raises(NotASoundError, match="most of its samples are not numbers"):
+            for rate_hz, block in track.blocks():
+                decoded_s += len(block) / rate_hz
+    assert decoded_s < 10
+
+
+def test_one_damaged_timestamp_makes_no_silence(tmp_path: Path) -> None:
+    path = write(tmp_path / "sound.ogg", np.stack([noise_of(5.0)] * 2), 48_000, "ogg-vorbis")
+    data = bytearray(path.read_bytes())
+    pages = [match.start() for match in re.finditer(b"OggS", data)]
+    data[pages[len(pages) // 2] + 6 + 4] ^= 1  # of its granule position: 2**32 samples later
+    samples = stream_module.load(bytes(data))
+    assert len(samples) == pytest.approx(5 * 16_000, abs=1_600)
+
+
+# Channels
+
+
+def stereo(left: np.ndarray, right: np.ndarray, path: Path) -> Path:
+    return write(path, np.stack([left, right]), 48_000, "wav-float")
+
+
+@pytest.mark.parametrize("factor", [-1.0, -0.98, -0.7])
+def test_channels_in_antiphase_are_not_silence(factor: float, tmp_path: Path) -> None:
+    sound = noise_of(12.0)
+    path = stereo(sound, factor * sound, tmp_path / "antiphase.wav")
+    found = stream_module.load(path, sample_rate_hz=48_000)
+    assert np.abs(found - sound).max() < 1e-6
+    part = stream_module.load(path, start_s=7.0, end_s=9.0, sample_rate_hz=48_000)
+    assert np.abs(part - sound[7 * 48_000 : 9 * 48_000]).max() < 1e-6
+
+
+@pytest.mark.parametrize("name", ["unrelated", "one silent", "partly opposed"])
+def test_other_channels_are_averaged(name: str, tmp_path: Path) -> None:
+    left, other = noise_of(3.0), np.random.default_rng(9).uniform(-0.1, 0.1, 3 * 48_000)
+    right = {"unrelated": other, "one silent": 0 * left, "partly opposed": 0.5 * other - 0.5 * left}[name]
+    found = stream_module.load(stereo(left, right, tmp_path / "stereo.wav"), sample_rate_hz=48_000)
+    assert np.abs(found - (left + right) / 2).max() < 1e-6
+
+
+@pytest.mark.parametrize("channels", [4, 6, 8])
+def test_one_of_many_channels_is_heard(channels: int, tmp_path: Path) -> None:
+    sound = np.zeros((channels, 48_000))
+    sound[2] = noise_of(1.0)
+    path = write(tmp_path / "many.wav", sound, 48_000, "wav-float")
+    found = stream_module.load(path, sample_rate_hz=48_000)
+    assert np.abs(found - sound[2] / channels).max() < 1e-6
+
+
+def test_the_channel_is_chosen_for_unsigned_samples_and_for_silence(tmp_path: Path) -> None:
+    sound = noise_of(1.0) * 5
+    path = write(tmp_path / "sound.wav", np.stack([sound, -sound]), 48_000, "wav-u8")
+    assert np.abs(stream_module.load(path, sample_rate_hz=48_000) - sound).max() <= 2**-6
+    path = write(tmp_path / "silent.wav", np.zeros((2, 48_000)), 48_000)
+    assert is_silent(stream_module.load(path))
+
+
+# Codecs
+
+
+def other_codec(path: Path, codec: str, rate_hz: int = 48_000) -> Path:
+    with av.open(path, "w") as made:
+        stream = made.add_stream(codec, rate=rate_hz, layout="mono", options={"strict": "-2"})
+        resampler = av.AudioResampler(
+            stream.codec_context.format, "mono", rate_hz, stream.codec_context.frame_size or 960
+        )
+        sound = (noise_of(1.0)[:rate_hz] * 32767).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(sound[None], format="s16", layout="mono")
+        frame.sample_rate = rate_hz
+        for part in [*resampler.resample(frame), *resampler.resample(None)]:
+            made.mux(stream.encode(part))
+        made.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize(("codec", "rate_hz"), [("adpcm_g722", 16_000), ("adpcm_yamaha", 44_100)])
+def test_a_codec_that_is_not_listed_is_refused_by_name(codec: str, rate_hz: int, tmp_path: Path) -> None:
+    """FFmpeg's list of codecs restricts what it probes with, not what is opened."""
+    path = other_codec(tmp_path / "sound.mka", codec, rate_hz)
+    with pytest.raises(NotASoundError, match=r"a codec that boiler does not read \("):
+        stream_module.load(path)
+    with pytest.raises(NotASoundError, match=r"a codec that boiler does not read \("):
+        transcode.flac_copy(path)
+
+
+def test_of_two_tracks_the_one_that_can_be_read_is(tmp_path: Path) -> None:
+    g722 = other_codec(tmp_path / "g722.mka", "adpcm_g722", 16_000)
+    flac = write(tmp_path / "sound.flac", tone(440, 1.0, 48_000), 48_000, "flac")
+    path = tmp_path / "both.mka"
+    with av.open(g722) as first, av.open(flac) as second, av.open(path, "w") as both:
+        streams = [(one, both.add_stream_from_template(one.streams.audio[0])) for one in (first, second)]
+        for one, stream in streams:
+            for packet in one.demux():
+                if packet.dts is not None:
+                    packet.stream = stream
+                    both.mux(packet)
+    samples = stream_module.load(path)
+    assert int(np.argmax(np.abs(np.fft.rfft(samples[:16_000])))) == 440
+
+
+# The protocol allow-list
+
+
+def test_ffmpeg_may_open_no_resource_by_name(tmp_path: Path) -> None:
+    """With the options of this module a name that FFmpeg would open is refused, a file's, too."""
+    path = write(tmp_path / "sound.wav", tone(440, 0.1, 16_000), 16_000)
+    for name in (str(path), f"file:{path}", "tcp://127.0.0.1:9", "http://127.0.0.1:9/a.wav", f"concat:{path}"):
+        with pytest.raises(
+            (av.error.FFmpegError, OSError, ValueError), match=r"(?i)protocol|invalid argument|whitelist|22"
+        ):
+            av.open(name, "r", options=container.OPTIONS)
+    with av.open(str(path), "r") as opened:  # it is the options that refuse it
+        assert opened.streams.audio
+
+
+# Formats that no library here writes
+
+
+def test_amr_and_dsd_are_read() -> None:
+    frames = b"".join(b"\x3c" + random.Random(n).randbytes(31) for n in range(100))  # of 20 ms, at 12.2 kbit/s
+    assert len(stream_module.load(b"#!AMR\n" + frames)) == pytest.approx(2 * 16_000, abs=400)
+    rate_hz, seconds = 2_822_400, 0.5
+    wanted = tone(1_000, seconds, rate_hz, 0.4)
+    rng = np.random.default_rng(0)
+    bits = rng.uniform(-1, 1, len(wanted)) < wanted  # as many ones as the level says
+    data = np.packbits(bits, bitorder="little")
+    data = np.pad(data, (0, -len(data) % 4096)).tobytes()
+    fmt = struct.pack("<IIIIIIQII", 1, 0, 1, 1, rate_hz, 1, len(bits), 4096, 0)
+    chunks = b"fmt " + struct.pack("<Q", 12 + len(fmt)) + fmt + b"data" + struct.pack("<Q", 12 + len(data)) + data
+    samples = stream_module.load(b"DSD " + struct.pack("<QQQ", 28, 28 + len(chunks), 0) + chunks)
+    assert peak_hz(samples[2_000:6_000], 16_000) == pytest.approx(1_000, abs=5)

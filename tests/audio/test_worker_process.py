@@ -24,7 +24,8 @@ import json, os, signal, sys, time
 from multiprocessing.connection import Connection
 connection = Connection(int(sys.argv[2]))
 connection.send_bytes(b"ready")
-connection.recv()
+connection.recv_bytes()
+connection.recv_bytes()
 """
 
 

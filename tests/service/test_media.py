@@ -357,8 +357,8 @@ def test_a_sound_with_a_tag_that_is_not_utf8_is_sent(tmp_path: Path) -> None:
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
 def test_a_full_disk_is_not_reported_as_a_bad_sound(tmp_path: Path) -> None:
     write(tmp_path / "x.wav", tone(), "wav", "pcm_s16le")
-    with pytest.raises(transcode.NoRoomError):
-        transcode._write(tmp_path / "x.wav", Path("/dev/full"), 0.0, None)
+    with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(transcode.NoRoomError):
+        transcode.write_flac(tmp_path / "x.wav", full, 0.0, None)
 
 
 def test_a_full_disk_is_503_without_paths(client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

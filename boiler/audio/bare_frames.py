@@ -1,0 +1,155 @@
+"""Holes in files that are frames one after another (MP3, AAC in ADTS), where FFmpeg joins what is left without a word.
+
+Such files hold no timestamps: the length of a hole follows from its bytes and the bit rate of the frames around it.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from typing import BinaryIO, NamedTuple
+
+MIN_HOLE_S = 0.1
+MAX_MP3_FRAME_BYTES = 4096
+_TO_RESUME = 4  # frames in a row of one kind that end a hole; fewer occur by chance
+_HEAD_BYTES = 7
+_MIN_SHARE = 0.5  # of the bytes that frames must make up: otherwise this is another format than it looks
+_TAG_ID3 = re.compile(rb"ID3[\x02-\x04].{2}([\x00-\x7f]{4})", re.DOTALL)
+_TAG_APE = re.compile(rb"APETAGEX.{4}(.{4})(.{4})", re.DOTALL)
+
+_V1, _V2 = 3, 2  # MPEG versions as they are coded; 0 is 2.5
+_RATES_HZ = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
+# kbit/s by whether the version is 1, and layer (3 is coded as 1)
+_KBITS = {
+    (True, 3): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
+    (True, 2): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
+    (True, 1): (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    (False, 3): (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
+    (False, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+    (False, 1): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+_AAC_RATES_HZ = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
+
+
+class Frame(NamedTuple):
+    """What the head of a frame says. `kind`: what frames of one recording have in common."""
+
+    n_bytes: int
+    seconds: float
+    kind: int
+
+
+class Run(NamedTuple):
+    """Frames without a hole: (offset, bytes) in the file, how long they last, and the hole in front of them."""
+
+    offset: int
+    n_bytes: int
+    seconds: float
+    hole_s: float
+
+
+Parse = Callable[[bytes, int], Frame | None]
+
+
+def runs(file: BinaryIO, container: str) -> list[Run]:
+    """The stretches between the holes of an `mp3` or `aac` file; none if it has no hole, or is of another format.
+
+    The first starts with the file. The file's position is kept.
+    """
+    parse = {"mp3": _mp3_frame, "aac": _adts_frame}.get(container)
+    if parse is None:
+        return []
+    position = file.tell()
+    file.seek(0)
+    data = file.read()
+    file.seek(position)
+    found = _find_runs(data, parse)
+    covered = sum(run.n_bytes for run in found)
+    return found if len(found) > 1 and covered >= _MIN_SHARE * len(data) else []
+
+
+def _find_runs(data: bytes, parse: Parse) -> list[Run]:
+    found: list[Run] = []
+    start, hole_s, seconds, frame_bytes = 0, 0.0, 0.0, 0
+    at = _next_frames(data, _behind_tag(data, 0), parse)
+    while at < len(data):
+        frame = parse(data, at)
+        if frame is not None:
+            at, seconds, frame_bytes = at + frame.n_bytes, seconds + frame.seconds, frame_bytes + frame.n_bytes
+            continue
+        behind = _behind_tag(data, at)
+        if behind > at:
+            at = behind
+            continue
+        following = _next_frames(data, at, parse)
+        # The frame in front of a hole reaches into it, so a hole seems shorter than it is by up to a frame.
+        missing_s = (following - at) * seconds / frame_bytes if frame_bytes else 0.0
+        if missing_s >= MIN_HOLE_S and following < len(data):
+            found.append(Run(start, at - start, seconds, hole_s))
+            start, hole_s, seconds, frame_bytes = following, missing_s, 0.0, 0
+        at = following
+    return [*found, Run(start, len(data) - start, seconds, hole_s)]
+
+
+def _next_frames(data: bytes, at: int, parse: Parse) -> int:
+    """The first place from `at` on where frames of one kind follow each other; the end if there is none."""
+    while (at := data.find(b"\xff", at)) >= 0:
+        place, kind = at, None
+        for _ in range(_TO_RESUME):
+            frame = parse(data, place)
+            if frame is None or kind not in (None, frame.kind):
+                break
+            place, kind = place + frame.n_bytes, frame.kind
+        else:
+            return at
+        at += 1
+    return len(data)
+
+
+def _behind_tag(data: bytes, at: int) -> int:
+    """The byte behind a tag that begins at `at`; `at` if there is none."""
+    if data[at : at + 3] == b"TAG":
+        return min(len(data), at + 128)
+    if (tag := _TAG_ID3.match(data, at)) is not None:
+        high, second, third, low = tag[1]
+        return min(len(data), at + 10 + (high << 21 | second << 14 | third << 7 | low))
+    if (tag := _TAG_APE.match(data, at)) is not None:
+        return min(len(data), at + 32 + int.from_bytes(tag[1], "little"))
+    return at
+
+
+def _mp3_frame(data: bytes, at: int) -> Frame | None:
+    if data[at : at + 1] != b"\xff" or at + 4 > len(data):
+        return None
+    return _mp3_head(data[at + 1], data[at + 2])
+
+
+@functools.cache
+def _mp3_head(first: int, second: int) -> Frame | None:
+    version, layer, rate, kbit = first >> 3 & 3, first >> 1 & 3, second >> 2 & 3, second >> 4
+    if first < 0xE0 or version == 1 or layer == 0 or rate == 3 or kbit in (0, 15):
+        return None
+    rate_hz = _RATES_HZ[version][rate]
+    bit_rate = 1000 * _KBITS[version == _V1, layer][kbit]
+    padding = second >> 1 & 1
+    if layer == 3:
+        return Frame((12 * bit_rate // rate_hz + padding) * 4, 384 / rate_hz, first << 8 | rate)
+    samples = 576 if layer == 1 and version != _V1 else 1152
+    return Frame(samples // 8 * bit_rate // rate_hz + padding, samples / rate_hz, first << 8 | rate)
+
+
+def _adts_frame(data: bytes, at: int) -> Frame | None:
+    head = data[at : at + _HEAD_BYTES]
+    if len(head) < _HEAD_BYTES or head[0] != 0xFF or head[1] & 0xF6 != 0xF0:
+        return None
+    rate, n_bytes = head[2] >> 2 & 15, (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5
+    if rate >= len(_AAC_RATES_HZ) or n_bytes <= _HEAD_BYTES:
+        return None
+    return Frame(n_bytes, 1024 * ((head[6] & 3) + 1) / _AAC_RATES_HZ[rate], head[1] << 8 | head[2])
+
+
+def states_frames(head: bytes) -> bool:
+    """Whether an MP3 that begins with these bytes states how many frames it has, so that its duration is exact."""
+    at = _behind_tag(head, 0)
+    return any(name in head[at : at + MAX_MP3_FRAME_BYTES] for name in (b"Xing", b"Info", b"VBRI"))

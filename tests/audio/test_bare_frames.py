@@ -1,0 +1,80 @@
+"""Holes in MP3 and ADTS files are found by walking from frame to frame."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sounds import FORMATS, tone, write
+
+from boiler.audio.bare_frames import runs, states_frames
+
+ID3 = b"ID3\x04\0\0" + bytes([0, 0, 0x20, 0]) + bytes(4096)
+APE = b"APETAGEX" + (2000).to_bytes(4, "little") + (300).to_bytes(4, "little") + bytes(16 + 300)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("bare")
+    sound = np.random.default_rng(0).uniform(-0.1, 0.1, 44_100 * 6)
+    return {
+        form: write(folder / f"whole{FORMATS[form].suffix}", sound, 44_100, form).read_bytes()
+        for form in ("mp3", "aac")
+    }
+
+
+@pytest.mark.parametrize("form", ["mp3", "aac"])
+def test_a_whole_file_has_no_holes_nor_do_tags_make_one(whole: dict[str, bytes], form: str) -> None:
+    data = whole[form]
+    for variant in (data, ID3 + data, data + b"TAG" + bytes(125), data + APE, bytes(5_000) + data, data + bytes(9_000)):
+        assert runs(io.BytesIO(variant), form) == []
+    assert runs(io.BytesIO(data + ID3 + data), form) == []
+    assert runs(io.BytesIO(data), "wav") == []
+    assert runs(io.BytesIO(b""), form) == []
+
+
+@pytest.mark.parametrize("form", ["mp3", "aac"])
+@pytest.mark.parametrize("kind", ["zeros", "noise", "ones"])
+def test_a_hole_is_as_long_as_its_bytes_were(whole: dict[str, bytes], form: str, kind: str) -> None:
+    data = whole[form]
+    begin, end = len(data) // 3, len(data) // 2
+    hole = {
+        "zeros": bytes(end - begin),
+        "noise": np.random.default_rng(1).bytes(end - begin),
+        "ones": b"\xff" * (end - begin),
+    }[kind]
+    file = io.BytesIO(data[:begin] + hole + data[end:])
+    file.seek(7)
+    first, second = runs(file, form)
+    assert file.tell() == 7
+    assert (first.offset, first.hole_s) == (0, 0)
+    assert first.seconds == pytest.approx(2.0, abs=0.1)
+    assert second.hole_s == pytest.approx(1.0, abs=0.15)
+    assert first.seconds + second.hole_s + second.seconds == pytest.approx(6.0, abs=0.15)
+    assert second.offset + second.n_bytes == len(data)
+
+
+def test_whether_a_duration_is_stated_or_estimated(whole: dict[str, bytes]) -> None:
+    assert states_frames(whole["mp3"][:8192])
+    assert states_frames((ID3 + whole["mp3"])[:16_384])
+    without = whole["mp3"].replace(b"Info", b"xxxx").replace(b"Xing", b"xxxx")
+    assert not states_frames(without[:8192])
+
+
+@given(st.binary(max_size=3_000), st.sampled_from(["mp3", "aac"]))
+def test_any_bytes_give_stretches_within_them(data: bytes, form: str) -> None:
+    for run in runs(io.BytesIO(b"\xff\xfb\x90\x00" + data), form):
+        assert 0 <= run.offset <= run.offset + run.n_bytes <= len(data) + 4
+
+
+def test_a_tone_behind_a_hole_stays_where_it_is(tmp_path: Path) -> None:
+    """Frames of variable size: the hole is as long as the mean of the frames says."""
+    sound = np.concatenate([tone(300, 4.0, 44_100), np.zeros(44_100), tone(900, 1.0, 44_100)])
+    data = write(tmp_path / "sound.mp3", sound, 44_100, "mp3").read_bytes()
+    begin, end = len(data) // 4, len(data) // 2
+    (_, second) = runs(io.BytesIO(data[:begin] + bytes(end - begin) + data[end:]), "mp3")
+    assert second.hole_s == pytest.approx(1.5, abs=0.1)
