@@ -177,7 +177,8 @@ def run(args: argparse.Namespace) -> int:
         print(report.to_json())
     else:
         print(*map(printable, report.lines()), sep="\n")
-        print(*map(printable, report.failure_lines()), sep="\n", file=sys.stderr, end="\n" if report.failures else "")
+        for line in report.failure_lines():
+            print(printable(line), file=sys.stderr)
         if report.generation:
             print(f"export BOILER_MODEL_DIR={shlex.quote(str(report.model_dir.resolve()))}")
     return 1 if report.failures or not report.generation or not report.table_matches else 0

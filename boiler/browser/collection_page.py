@@ -40,6 +40,7 @@ def show_page(index: OpenIndex) -> None:
     if statistics.durations_s:
         _show_durations(statistics.durations_s)
     _show_failures(statistics.failures)
+    _show_warnings(statistics.warnings)
     if statistics.same_bytes:
         _show_duplicates(statistics.same_bytes)
     near_duplicates_place = st.container()
@@ -118,6 +119,19 @@ def _show_failures(failures: tuple[Failure, ...]) -> None:
         hide_index=True,
         height=_table_height_px(len(failures)),
         alt="Files that could not be read, with the reason",
+    )
+
+
+def _show_warnings(warnings: tuple[Failure, ...]) -> None:
+    if not warnings:
+        return
+    st.header("Decoded in part", anchor=False)
+    st.caption("The rest of these files is indexed. What could not be decoded counts as silence.")
+    st.dataframe(
+        {"File": [one.id for one in warnings], "Missing": [one.reason for one in warnings]},
+        hide_index=True,
+        height=_table_height_px(len(warnings)),
+        alt="Files of which a part could not be decoded, with what is missing",
     )
 
 

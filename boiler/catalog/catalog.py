@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from boiler.catalog.database import CatalogDatabase
-from boiler.catalog.embed_queue import EmbedQueue
+from boiler.catalog.embed_queue import WARNING, EmbedQueue
 from boiler.catalog.items import FIELDS, Failure, Item, item_reader
 
 CATALOG_FILE = "catalogue.sqlite"
@@ -103,10 +103,12 @@ class Catalog(CatalogDatabase):
             "SELECT *, mtime_ns / 1e9 AS mtime_s, '' AS url,"
             " NOT EXISTS (SELECT 1 FROM windows WHERE windows.c = heard.c) AS silent FROM heard ORDER BY n"
         )
-        columns = [name for name, *_ in cursor.description]
+        columns = [*(name for name, *_ in cursor.description), "warning"]
+        warnings = self._warnings()
         read = item_reader(field for field in FIELDS if field.name in columns)
         for values in cursor:
-            row = dict(zip(columns, values, strict=True))
+            row = dict(zip(columns, [*values, ""], strict=True))
+            row["warning"] = warnings.get(row["sha256"], "")
             yield read(row | {"url": url_of(row["id"])})
 
     def failures(self) -> list[Failure]:
@@ -119,6 +121,17 @@ class Catalog(CatalogDatabase):
                 " WHERE problem IS NOT NULL OR reason IS NOT NULL ORDER BY id"
             )
         ]
+
+    def warnings(self) -> list[Failure]:
+        """Every file of which a part could not be decoded, and what, in the order of ids."""
+        warnings = self._warnings()
+        heard = self.db.execute("SELECT id, sha256 FROM heard ORDER BY id") if warnings else ()
+        return [Failure(id, warnings[sha256], sha256) for id, sha256 in heard if sha256 in warnings]
+
+    def _warnings(self) -> dict[str, str]:
+        """What of some bytes could not be decoded, by their sha256."""
+        found = self.db.execute("SELECT key, value FROM meta WHERE key GLOB ?", (f"{WARNING}*",))
+        return {key.removeprefix(WARNING): value for key, value in found}
 
     # -------------------------------------------------------------------------------------------------- runs
 

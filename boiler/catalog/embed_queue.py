@@ -17,6 +17,9 @@ from boiler.catalog.scan import FoundFile
 MAX_TRIES = 3
 """How often a file is tried if time or memory runs out."""
 
+WARNING = "warning:"
+"""The settings that begin with it, followed by the sha256 of a file's bytes, say what of these could not be decoded."""
+
 _DELETE_UNUSED = """
 DELETE FROM contents WHERE
     sha256 NOT IN (SELECT sha256 FROM files WHERE sha256 IS NOT NULL) OR n NOT IN (SELECT n FROM files)
@@ -93,8 +96,9 @@ class EmbedQueue:
             ),
         )
 
-    def finish(self, n: int, c: int, sha256: str, size_bytes: int, probe: Probe) -> None:
-        """Record that all windows of file `n` are stored under `c`. `sha256`, `size_bytes`: of the decoded bytes."""
+    def finish(self, n: int, c: int, sha256: str, size_bytes: int, probe: Probe, warning: str = "") -> None:
+        """Record that all windows of file `n` are stored under `c`. `sha256`, `size_bytes`: of the decoded bytes;
+        `warning`: which part of them could not be decoded."""
         if self.is_done(sha256):  # a duplicate finished first
             self._delete_contents(c)
         else:
@@ -104,6 +108,8 @@ class EmbedQueue:
                 " channels = ?, format = ? WHERE c = ?",
                 (sha256, size_bytes, probe.duration_s, probe.sample_rate_hz, probe.channels, probe.format, c),
             )
+            if warning:
+                self._database.put(**{f"{WARNING}{sha256}": warning})
         self.set_hash(n, sha256)
         self._database.mark_changed()
 
@@ -160,6 +166,7 @@ class EmbedQueue:
         with self._database.transaction():
             self._db.execute("DELETE FROM windows")
             self._db.execute("DELETE FROM contents")
+            self._db.execute("DELETE FROM meta WHERE key GLOB ?", (f"{WARNING}*",))
             self._database.mark_changed()
 
     def delete_unused(self) -> None:
@@ -167,3 +174,8 @@ class EmbedQueue:
         with self._database.transaction():
             self._db.execute(_DELETE_UNUSED)
             self._db.execute("DELETE FROM windows WHERE c NOT IN (SELECT c FROM contents)")
+            self._db.execute(
+                "DELETE FROM meta WHERE key GLOB ? AND substr(key, ?) NOT IN (SELECT sha256 FROM contents"
+                " WHERE sha256 IS NOT NULL)",
+                (f"{WARNING}*", len(WARNING) + 1),
+            )

@@ -108,6 +108,14 @@ class Item:
     silent: bool = field(
         default=False, metadata=_column("INTEGER NOT NULL", "silence alone: it has no neighbours", False)
     )
+    warning: str = field(
+        default="",
+        metadata=_column(
+            "TEXT NOT NULL",
+            "what of it could not be decoded; empty if nothing",
+            "it ends 3.2 s before the end that it states",
+        ),
+    )
     metadata: Mapping[str, Any] = field(
         default_factory=dict,
         metadata=_column("TEXT NOT NULL", "further columns of the collection's table", {}, filterable=False),
@@ -471,6 +479,11 @@ class ItemDatabase:
             (-1 if limit is None else limit, offset),
         )
         return [Failure(*row) for row in found]
+
+    def warnings(self, limit: int | None = None) -> list[Failure]:
+        """The items of which a part could not be decoded, and what, in the order of ids."""
+        sql = "SELECT id, warning, sha256 FROM items WHERE warning <> '' ORDER BY id LIMIT ?"
+        return [Failure(*row) for row in self._select(sql, (-1 if limit is None else limit,))]
 
     def meta(self) -> dict[str, str]:
         """Further values recorded at publication."""

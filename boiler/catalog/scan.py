@@ -13,6 +13,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import unicodedata
+from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,9 +50,10 @@ class FoundFile:
 @dataclass
 class Unreadable:
     """Files and folders that a walk could not read, by id, each with the reason. Sounds below such a folder must not
-    count as deleted."""
+    count as deleted. `passed_over`: the number of sounds in formats that boiler does not read, by suffix."""
 
     reasons: dict[str, str] = field(default_factory=dict)
+    passed_over: Counter[str] = field(default_factory=Counter)
 
     def hides(self, id: str) -> bool:
         """Whether this id is one that could not be read, or below one."""
@@ -107,6 +109,7 @@ def walk(
     *,
     include: Sequence[str] = (),
     exclude: Sequence[str] = (),
+    unread_suffixes: Collection[str] = (),
     unreadable: Unreadable | None = None,
 ) -> Iterator[FoundFile]:
     """Yield every sound file below `root`, in no particular order.
@@ -114,7 +117,8 @@ def walk(
     suffixes: lower case, with the dot
     include: only files that match one of these globs
     exclude: skip files that match one of these globs
-    unreadable: files and folders that could not be read are added to it
+    unread_suffixes: of sounds that are counted, not yielded
+    unreadable: files and folders that could not be read are added to it, and these counts
 
     Raises: CorpusError: `root` is not a folder, or cannot be listed.
     """
@@ -150,7 +154,11 @@ def walk(
                 if entry.is_dir():
                     (links if entry.is_symlink() else waiting).append(below)
                     continue
-                if _suffix(entry.name) not in suffixes or (include and not matches(id, include)):
+                suffix = _suffix(entry.name)
+                if (suffix not in suffixes and suffix not in unread_suffixes) or (include and not matches(id, include)):
+                    continue
+                if suffix not in suffixes:
+                    unreadable.passed_over[suffix] += 1
                     continue
                 if not entry.is_file():
                     if entry.is_symlink():

@@ -59,6 +59,7 @@ class Status:
     same_bytes: list[list[str]]
     near: list[tuple[str, str, float]] | None  # (id, id, distance); None: not searched among so many
     failures: dict[str, str]
+    warnings: dict[str, str]  # sounds of which a part could not be decoded
 
     def lines(self) -> Iterator[str]:
         """The status as text."""
@@ -71,7 +72,7 @@ class Status:
         yield f"  {self.size_bytes / 1e6:.1f} MB on disk{', kept besides: ' + ', '.join(others) if others else ''}"
         yield f"  formats: {_counts(self.formats)}"
         yield f"  labels: {_counts(self.labels)}"
-        yield f"  {self.n_silent} silent, {len(self.failures)} failed"
+        yield f"  {self.n_silent} silent, {len(self.failures)} failed, {len(self.warnings)} decoded in part"
         if self.same_bytes:
             yield f"{sum(map(len, self.same_bytes))} files have the same bytes as another:"
             yield from _some([_group(group) for group in self.same_bytes])
@@ -83,6 +84,9 @@ class Status:
         if self.failures:
             yield f"{len(self.failures)} files could not be decoded:"
             yield from (f"  {id}: {reason}" for id, reason in self.failures.items())
+        if self.warnings:
+            yield f"of {len(self.warnings)} files a part could not be decoded:"
+            yield from (f"  {id}: {warning}" for id, warning in self.warnings.items())
 
 
 def _counts(counts: dict[str, int]) -> str:
@@ -127,6 +131,7 @@ def status(model_dir: Path, *, check: bool = False, near: bool = False) -> Statu
         same_bytes=[list(group) for group in found.same_bytes],
         near=near_duplicates(opened) if near or len(opened.item_vectors) <= NEAR_UP_TO_ITEMS else None,
         failures={failure.id: failure.reason for failure in found.failures},
+        warnings={warning.id: warning.reason for warning in found.warnings},
     )
 
 

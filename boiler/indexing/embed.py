@@ -223,7 +223,8 @@ class EmbedRun:
         opened = self._open[n]
         if opened.done is None or opened.waiting:
             return
-        self.catalog.queue.finish(n, opened.c, opened.done.sha256, opened.done.size_bytes, opened.done.probe)
+        done = opened.done
+        self.catalog.queue.finish(n, opened.c, done.sha256, done.size_bytes, done.probe, done.warning)
         self.tally.embedded += 1
         self.tally.sound_s += opened.done.probe.duration_s
         self._close(n)

@@ -147,6 +147,8 @@ def index(settings: IndexSettings) -> Report:
             failures=failures,
             n_relabelled=n_relabelled,
             table=table,
+            warnings=catalog.warnings(),
+            passed_over=dict(unreadable.passed_over),
             n_items=opened.header.n_items if opened else 0,
             n_rows=opened.header.n_rows if opened else 0,
             scan_s=scanned - began,
@@ -254,6 +256,7 @@ def _scan(settings: IndexSettings, unreadable: scan.Unreadable) -> Iterator[scan
         stream.SUFFIXES,
         include=settings.include or (),
         exclude=settings.exclude or (),
+        unread_suffixes=stream.UNREAD_SUFFIXES,
         unreadable=unreadable,
     )
 

@@ -28,6 +28,8 @@ class Report:
     failures: list[Failure]
     n_relabelled: int  # files whose label or further columns changed
     table: TableMatch | None  # the table of metadata that was read
+    warnings: list[Failure]  # sounds of which a part could not be decoded, and what
+    passed_over: dict[str, int]  # sounds of formats that boiler does not read, by suffix
     n_items: int
     n_rows: int
     scan_s: float
@@ -92,14 +94,20 @@ class Report:
             )
 
     def failure_lines(self) -> Iterator[str]:
-        """The first files that could not be decoded, each with the reason."""
-        if not self.failures:
-            return
-        yield f"{len(self.failures)} files could not be decoded:"
-        for failure in self.failures[:_LISTED]:
-            yield f"  {failure.id}: {failure.reason}"
-        if len(self.failures) > _LISTED:
-            yield f"  and {len(self.failures) - _LISTED} more: boiler status {shlex.quote(str(self.model_dir))}"
+        """What was passed over, and the first files that could not be decoded, or not whole, each with the reason."""
+        if self.passed_over:
+            counts = ", ".join(f"{n} {suffix}" for suffix, n in sorted(self.passed_over.items()))
+            yield f"not looked at, because boiler does not read them: {counts}"
+        for found, title in (
+            (self.failures, "{} files could not be decoded:"),
+            (self.warnings, "of {} files a part could not be decoded:"),
+        ):
+            if found:
+                yield title.format(len(found))
+            for one in found[:_LISTED]:
+                yield f"  {one.id}: {one.reason}"
+            if len(found) > _LISTED:
+                yield f"  and {len(found) - _LISTED} more: boiler status {shlex.quote(str(self.model_dir))}"
 
 
 def plan_lines(changes: Changes) -> Iterator[str]:

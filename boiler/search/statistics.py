@@ -17,6 +17,7 @@ class CollectionStatistics:
     labels, folders, formats: (value, number of items), most frequent first; items without a value are not counted
     n_unlabelled: items without a label
     durations_s: of each item that has one
+    warnings: the items of which a part could not be decoded, and what
     same_bytes: groups of ids whose files have the same bytes
     kept: the generations on disk, oldest first
     """
@@ -32,6 +33,7 @@ class CollectionStatistics:
     n_unlabelled: int
     durations_s: tuple[float, ...]
     failures: tuple[Failure, ...]
+    warnings: tuple[Failure, ...]
     same_bytes: tuple[tuple[str, ...], ...]
     kept: tuple[str, ...]
 
@@ -46,7 +48,7 @@ def collection_statistics(
     """Counts over the current generation, or over the newest undamaged one if that is damaged.
 
     check: verify the hash of every file first
-    max_failures, max_same_bytes: the maximum number of failures and of groups with the same bytes to list
+    max_failures, max_same_bytes: the maximum number of failures, of warnings, and of groups with the same bytes to list
 
     Raises: ModelDirError: nothing is published there, or it is damaged.
     """
@@ -70,6 +72,7 @@ def collection_statistics(
             n_unlabelled=n_unlabelled,
             durations_s=tuple(database.durations_s()),
             failures=tuple(database.failures(max_failures)),
+            warnings=tuple(database.warnings(max_failures)),
             same_bytes=tuple(map(tuple, database.same_bytes(max_same_bytes))),
             kept=tuple(generation.names(Path(model_dir))),
         )

@@ -195,3 +195,22 @@ def test_windows_embedded_before_a_timeout_are_kept_for_the_next_try(store: Cata
     store.queue.finish(1, c, "aa", 1, PROBE)
     assert [start_s for _, start_s, _, _ in store.rows()] == [0.0, 4.096]
     assert len(store.queue) == 0
+
+
+def test_what_could_not_be_decoded_of_a_file_is_kept_as_long_as_its_bytes(store: Catalog) -> None:
+    add_files(store, "a.wav", "b.wav", "c.wav")
+    add_vectors(store, 1, "aa")
+    c, _ = store.queue.begin(2)
+    store.queue.finish(2, c, "bb", 1, PROBE, "it ends 3.0 s before the end that it states")
+    store.queue.set_hash(3, "bb")
+    assert [(one.id, one.sha256) for one in store.warnings()] == [("b.wav", "bb"), ("c.wav", "bb")]
+    assert [item.warning[:16] for item in store.items(str)] == ["", "it ends 3.0 s be", "it ends 3.0 s be"]
+    store.queue.delete_file(2)
+    store.queue.delete_unused()
+    assert [one.id for one in store.warnings()] == ["c.wav"]
+    store.queue.delete_file(3)
+    store.queue.delete_unused()
+    assert store.get("warning:bb") is None
+    add_files(store, "d.wav")
+    add_vectors(store, 4, "bb")
+    assert store.warnings() == []

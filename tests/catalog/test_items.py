@@ -24,6 +24,7 @@ ITEM = Item(
     mtime_s=1e9,
     sha256="ab",
     silent=False,
+    warning="it ends 3.2 s before the end that it states",
     metadata={"bpm": 120, "mood": "calm"},
     file="cafe\u0301/a b.ogg".encode(),
 )

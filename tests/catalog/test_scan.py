@@ -130,3 +130,13 @@ def test_a_path_that_is_no_folder_is_refused(tmp_path: Path, name: str) -> None:
     make(tmp_path, "file.wav")
     with pytest.raises(CorpusError, match="is not a folder"):
         ids(tmp_path / name)
+
+
+def test_sounds_of_formats_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    for name in ("a.wav", "b.ape", "c/d.APE", "e.tak", "notes.txt", ".hidden.ape"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    unreadable = scan.Unreadable()
+    found = scan.walk(tmp_path, {".wav"}, exclude=["e.*"], unread_suffixes={".ape", ".tak"}, unreadable=unreadable)
+    assert [one.id for one in found] == ["a.wav"]
+    assert unreadable.passed_over == {".ape": 2}

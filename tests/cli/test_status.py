@@ -23,7 +23,7 @@ def model_dir(tmp_path: Path) -> Path:
         Item(0, "a/0.wav", label="a", duration_s=3600.0, format="wav", sha256="x"),
         Item(1, "a/1.wav", label="a", duration_s=3600.0, format="wav", sha256="x"),
         Item(2, "2.mp3", duration_s=3600.05, format="mp3", sha256="y"),
-        Item(3, "3.mp3", duration_s=4000.0, format="mp3", sha256="z"),
+        Item(3, "3.mp3", duration_s=4000.0, format="mp3", sha256="z", warning="it ends 3.0 s early"),
         Item(4, "4.mp3", duration_s=3600.0, format="mp3", sha256="w"),
         Item(5, "5.mp3", duration_s=1.0, format="mp3", sha256="s", silent=True),
     ]
@@ -39,6 +39,7 @@ def test_the_figures_are_those_of_the_index(model_dir: Path) -> None:
     assert found.formats == {"mp3": 4, "wav": 2}
     assert found.labels == {"": 4, "a": 2}
     assert found.failures == {"bad.wav": "it is empty"}
+    assert found.warnings == {"3.mp3": "it ends 3.0 s early"}
     assert found.size_bytes > 1000
     assert found.kept == [found.generation]
 
@@ -68,6 +69,8 @@ def test_the_command_prints_text_and_json(model_dir: Path, capsys: pytest.Captur
     assert "every byte checked" in text
     assert "a/0.wav = a/1.wav" in text
     assert "bad.wav: it is empty" in text
+    assert "1 silent, 1 failed, 1 decoded in part" in text
+    assert "3.mp3: it ends 3.0 s early" in text
     assert status.main([str(model_dir), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["n_items"] == 6
 

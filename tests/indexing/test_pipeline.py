@@ -391,3 +391,20 @@ def test_a_refresh_keeps_what_the_table_gave_until_it_is_taken_away(
     without = pipeline.index(replace(bare, no_metadata=True))
     assert (without.n_relabelled, set(column(tmp_path / "m", "label"))) == (1, {"hum", "whistle"})
     assert set(column(tmp_path / "m", "metadata")) == {"{}"}
+
+
+def test_what_is_missing_of_a_sound_and_formats_not_read_are_reported(
+    settings: IndexSettings, folder: Path, tmp_path: Path
+) -> None:
+    long = write(folder / "long.flac", tone(440, 6.0, 16_000), 16_000, "flac")
+    data = long.read_bytes()
+    long.write_bytes(data[: len(data) // 3] + bytes(len(data) // 3) + data[len(data) * 2 // 3 :])
+    (folder / "other.ape").touch()
+    report = pipeline.index(settings)
+    assert (report.n_items, report.failures, report.passed_over) == (7, [], {".ape": 1})
+    assert [one.id for one in report.warnings] == ["long.flac"]
+    assert "s of it cannot be decoded (at " in report.warnings[0].reason
+    warnings = dict(zip(column(tmp_path / "m", "id"), column(tmp_path / "m", "warning"), strict=True))
+    assert warnings["long.flac"] == report.warnings[0].reason
+    assert sorted(warnings.values())[:-1] == [""] * 6
+    assert pipeline.index(settings).warnings == report.warnings

@@ -21,6 +21,8 @@ def report(**changes: object) -> Report:
         "failures": [],
         "n_relabelled": 0,
         "table": None,
+        "warnings": [],
+        "passed_over": {},
         "n_items": 100,
         "n_rows": 400,
         "scan_s": 1.0,
@@ -49,6 +51,16 @@ def test_the_first_failures_are_listed_and_all_are_counted() -> None:
     assert lines[0] == "60 files could not be decoded:"
     assert lines[1] == "  0.wav: is empty"
     assert lines[-1] == "  and 10 more: boiler status exp/m"
+
+
+def test_sounds_decoded_in_part_and_files_passed_over_are_listed() -> None:
+    warnings = [Failure("b.mp3", "it ends 222.0 s before the end that it states")]
+    lines = list(report(warnings=warnings, passed_over={".tak": 1, ".ape": 12}).failure_lines())
+    assert lines == [
+        "not looked at, because boiler does not read them: 12 .ape, 1 .tak",
+        "of 1 files a part could not be decoded:",
+        "  b.mp3: it ends 222.0 s before the end that it states",
+    ]
 
 
 def test_json_has_the_figures() -> None:
