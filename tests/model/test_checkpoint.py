@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 import zipfile
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import torch
 
+from boiler import encoder
 from boiler.errors import CheckpointError
 from boiler.model import checkpoint
 from boiler.model.checkpoint import Checkpoint
@@ -194,6 +197,32 @@ assert torch.equal(module(torch.ones(1, 1, 2**14)), torch.load("expected.pt", we
 """
     done = subprocess.run([sys.executable, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr if done.returncode else "") == (0, "")
+
+
+class RunsCode:
+    """Its pickle makes a folder when it is read."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("form", ["archive", "old archive", "pickle"])
+def test_a_checkpoint_whose_pickle_runs_code_is_refused_and_runs_none(form: str, tmp_path: Path) -> None:
+    path, made = tmp_path / "vqvae_001.pt", tmp_path / "made"
+    if form == "pickle":
+        path.write_bytes(pickle.dumps(RunsCode(made)))
+    else:
+        torch.save({"weights": RunsCode(made)}, path, _use_new_zipfile_serialization=form == "archive")
+    for open_it in (checkpoint.load, lambda path: encoder.create("BagTopVQVAE", path)):
+        with pytest.raises(CheckpointError):
+            open_it(path)
+        assert not made.exists()
+    with suppress(Exception):  # it is a checkpoint that would have
+        torch.load(path, weights_only=False)
+    assert made.exists()
 
 
 def test_an_invalid_checkpoint_is_refused_without_advice_to_unpickle_it(tmp_path: Path) -> None:
