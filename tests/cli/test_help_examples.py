@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from keras_files import l3_layers, write_layers
+from pretrained_files import write_aisfx
 from sounds import tone, write
 
 from boiler import cli
@@ -27,6 +28,8 @@ pytestmark = pytest.mark.slow
 
 SHORTER = {"--max_minutes 20": "--max_minutes 0.05", "boiler demo": "boiler demo --max_minutes 0.05"}
 """Replaced in the examples: training time, on which only the quality of the result depends."""
+DOWNLOADS = ("boiler encoders add",)
+"""Not run here: tests/encoder/test_aisfx.py adds from a wheel that it makes."""
 SERVERS = ("boiler serve", "boiler browse", "streamlit run")
 READY = ("Uvicorn running", "You can now view", "URL:", "http://")
 
@@ -73,6 +76,9 @@ def home(labelled_folder: Path, checkpoint_path: Path, tmp_path_factory: pytest.
     for modality, channels, last in (("audio", 1, "audio_embedding_layer"), ("image", 3, "vision_embedding_layer")):
         name = f"openl3_{modality}_mel256_music-v0_4_0.h5"
         write_layers(home / "weights" / name, l3_layers(1, channels, l3.CHANNELS, last))
+
+    (home / ".local" / "share" / "boiler" / "encoders").mkdir(parents=True)
+    write_aisfx(home / ".local" / "share" / "boiler" / "encoders" / "aisfx.safetensors")
 
     (home / "exp" / "mine").mkdir(parents=True)
     checkpoint = home / "exp" / "mine" / "vqvae_012.pt"
@@ -146,6 +152,8 @@ def test_every_example_of_every_help_runs(home: Path, tmp_path: Path) -> None:
     failed = []
     for number, command in enumerate(map(shortened, commands)):
         log = tmp_path / f"{number}.log"
+        if command.startswith(DOWNLOADS):
+            continue
         if command.startswith(SERVERS):
             run_server(command, home, log)
             continue
