@@ -54,10 +54,20 @@ def published(model_dir: Path) -> list[dict[str, object]]:
         return [asdict(item) for item in database.items()]
 
 
+def flip_a_vector(path: Path) -> None:
+    """Flip one bit of a vector, which SQLite does not notice."""
+    with Catalog(path) as catalog:
+        (vector,) = catalog.db.execute("SELECT vector FROM windows LIMIT 1").fetchone()
+    data = bytearray(path.read_bytes())
+    data[data.index(vector[:64])] ^= 1
+    path.write_bytes(data)
+
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "deleted": lambda path: path.unlink(),
     "empty": lambda path: path.write_bytes(b""),
     "garbage": lambda path: path.write_bytes(b"not a database, and long enough to be looked at" * 50),
+    "a bit of a vector": flip_a_vector,
     "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
     "half": lambda path: os.truncate(path, path.stat().st_size // 8192 * 4096),
 }
