@@ -42,6 +42,7 @@ WORDS = ("--workers", "1", "--batch_size", "2")
 STAGES = ("before writing", "embedding", "publishing", "published")
 _REPEATED = 0.15  # share of kills after which the run is repeated to its end
 _REMEMBERED = 10
+_LONGER = 1.3  # than the longest of the runs remembered: some come to their end, and say how long they take now
 
 
 class Collection:
@@ -162,11 +163,14 @@ def kill_forked(kills: int, seed: int, minutes: float) -> int:
     until = time.monotonic() + 60 * minutes
     chance = random.Random(seed)
     actions = ("embed", "update", "publish", "roll back", "undo", "repair")
-    took: dict[str, deque[float]] = defaultdict(lambda: deque([0.2], maxlen=_REMEMBERED))
+    took: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=_REMEMBERED))
     counts: dict[str, Counter[str]] = {action: Counter() for action in actions}
     ended = 0
     with tempfile.TemporaryDirectory() as work:
         collection = Collection(Path(work))
+        for action in actions:  # undisturbed, to know how long it takes
+            collection.prepare(action, chance)
+            took[action].append(forked(partial(collection.run, action))[1])
         while (killed := sum(count.total() for count in counts.values())) < kills and time.monotonic() < until:
             (action,) = chance.choices(actions, weights=(1, 2, 3, 3, 3, 2))
             collection.prepare(action, chance)
@@ -181,7 +185,7 @@ def kill_forked(kills: int, seed: int, minutes: float) -> int:
                 return "embedding" if (collection.model_dir / ".encoder.pt").exists() and not before else STAGES[0]
 
             # A draw that is too late says how long such a run takes now.
-            at, took_s = forked(partial(collection.run, action), chance.random() * max(took[action]), stage)
+            at, took_s = forked(partial(collection.run, action), chance.random() * _LONGER * max(took[action]), stage)
             if at:
                 counts[action][at] += 1
                 collection.check(ended=False)
