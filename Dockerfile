@@ -1,5 +1,5 @@
 # The service as an image: docker build -t boiler . && docker run -p 8000:8000 -v /path/to/model_dir:/model:ro \
-#   -e BOILER_API_KEYS=read:SECRET boiler
+#   -v /path/to/sounds:/sounds:ro -e BOILER_WAV_DIR=/sounds -e BOILER_API_KEYS=read:SECRET boiler
 #
 # The default build of torch includes CUDA. To install a CPU-only build, name a package index that has one:
 #   docker build --build-arg TORCH_INDEX=ADDRESS .
@@ -46,7 +46,7 @@ ENV PATH=/opt/boiler/bin:$PATH \
     OMP_NUM_THREADS=1
 USER 10001
 WORKDIR /tmp
-VOLUME ["/model"]
+VOLUME ["/model", "/sounds"]
 EXPOSE 8000
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=30s --retries=3 \

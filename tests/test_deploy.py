@@ -6,12 +6,17 @@ import json
 import re
 import shutil
 import subprocess
+import urllib.request
 from pathlib import Path
 
 import pytest
+import yaml  # type: ignore[import-untyped]
+from serving import running
 
 from boiler import arguments
+from boiler.audio.synthesis import write_collection
 from boiler.cli import status
+from boiler.indexing.pipeline import IndexSettings, index
 from boiler.service import metrics
 from boiler.service.app import BoilerApp
 from boiler.service.policy import policy_of
@@ -83,3 +88,33 @@ def test_image_has_port_user_and_portable_code() -> None:
         assert line in image
     assert "-march=native" not in image
     assert not re.search(r"https?://(?!127\.0\.0\.1)", image)
+
+
+def test_compose_plays_a_sound(tmp_path: Path) -> None:
+    """Runs the command of the service with its environment and volumes, without a container engine: folders of the
+    container are replaced by those that are mounted there."""
+    write_collection(tmp_path / "sounds", per_kind=1)
+    index(IndexSettings(wav_dir=tmp_path / "sounds", encoder="MFCCStats", model_dir=tmp_path / "model", device="cpu"))
+    (tmp_path / "sounds").rename(tmp_path / "elsewhere")  # in a container the sounds are not where they were indexed
+    given = {"BOILER_MODEL_DIR": str(tmp_path / "model"), "BOILER_WAV_DIR": str(tmp_path / "elsewhere")}
+    given |= {"BOILER_KEY": "k" * 20, "METRICS_KEY": "m" * 20}
+    service = yaml.safe_load((DEPLOY / "compose.yaml").read_text())["services"]["boiler"]
+
+    def filled(text: object) -> str:
+        return re.sub(r"\$\{(\w+)[^}]*\}", lambda found: given[found[1]], str(text))
+
+    mounted = {inside: outside for outside, inside, _ in (filled(one).rsplit(":", 2) for one in service["volumes"])}
+    environment = {"BOILER_MODEL_DIR": "/model"} | service["environment"]  # the first is set by the Dockerfile
+    environment = {name: filled(value) for name, value in environment.items()}
+    environment = {name: mounted.get(value, value) for name, value in environment.items()}
+    command = re.search(r"^CMD (\[.*\])$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert command is not None
+    _, *words = json.loads(command[1])
+    words[words.index("--host") + 1], words[words.index("--port") + 1] = "127.0.0.1", "0"
+    words[words.index("--workers") + 1] = "1"
+    with running(["boiler.cli.serve", *words], environment) as server:
+        with urllib.request.urlopen(f"{server.url}/health", timeout=60) as answer:
+            assert json.load(answer)["sounds"] == "available"
+        sound = urllib.request.Request(f"{server.url}/items/1/audio", headers={"X-API-Key": "k" * 20})
+        with urllib.request.urlopen(sound, timeout=60) as answer:
+            assert answer.read(4) == b"RIFF"

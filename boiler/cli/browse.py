@@ -19,6 +19,7 @@ from pathlib import Path
 import boiler
 from boiler import arguments
 from boiler.browser import options
+from boiler.errors import SettingsError
 from boiler.store import generation
 
 APP = Path(boiler.__file__).parent / "app.py"
@@ -33,14 +34,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="address to listen on; 0.0.0.0: also from other machines (default: %(default)s)",
     )
     parser.add_argument("--port", type=arguments.port, default=8501, help="port (default: %(default)s)")
+    parser.add_argument(
+        "--allow_anyone", action="store_true", help="serve other machines: there are no passwords and no API keys"
+    )
     parser.add_argument("--headless", action="store_true", help="do not open a browser window")
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the browser until it is interrupted.
 
-    Raises: ModelDirError: no index in the model directory.
+    Raises: ModelDirError: no index in the model directory. SettingsError: other machines can reach the address, without
+    --allow_anyone.
     """
+    if not arguments.is_loopback(args.host) and not args.allow_anyone:
+        raise SettingsError(
+            f"other machines can connect to {args.host}, and the browser asks nobody for a password. Put it behind a"
+            " proxy that does, or allow everyone who can connect: --allow_anyone"
+        )
     options.set_environment(args)
     if given := options.from_environment():
         generation.open_last_good(given[0])  # an error here, not on the page

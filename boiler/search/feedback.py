@@ -48,6 +48,9 @@ SELECT item, likes FROM judgements WHERE j IN (
 """
 
 
+MAX_ROWS = 1_000_000
+
+
 @dataclass(frozen=True)
 class FeedbackSummary:
     """The ids of the liked and of the disliked results of a query, in the order of the judgements. If users disagree,
@@ -61,8 +64,10 @@ class FeedbackStore:
     """The judgements of one model directory. The first one creates the file. Several processes may write: each
     judgement is a transaction, which waits for the others for up to `BUSY_S` seconds."""
 
-    def __init__(self, model_dir: Path) -> None:
+    def __init__(self, model_dir: Path, max_rows: int = MAX_ROWS) -> None:
+        """`max_rows`: how many judgements it may have: anyone who may give feedback could fill the disk."""
         self.path = model_dir / FILE
+        self.max_rows = max_rows
         self._lock = threading.Lock()
 
     @property
@@ -82,19 +87,28 @@ class FeedbackStore:
         for what, text in (("query", query), ("item", item), ("user", user)):
             if text is not None and not 0 < len(text) <= MAX_TEXT:
                 raise QueryError(f"{what} is a text of 1 to {MAX_TEXT:,} characters")
-        row = (_now(), user, query, item, int(like), generation)
-        sql = "INSERT INTO judgements (at, who, question, item, likes, generation) VALUES (?, ?, ?, ?, ?, ?)"
-        return int(self._write(sql, row).lastrowid or 0)
+        row = (_now(), user, query, item, int(like), generation, self.max_rows)
+        # Numbers are not reused, so the largest is also how many there are: no need to count them.
+        sql = (
+            "INSERT INTO judgements (at, who, question, item, likes, generation) SELECT ?, ?, ?, ?, ?, ?"
+            " WHERE (SELECT COALESCE(MAX(j), 0) FROM judgements) < ?"
+        )
+        written = self._write(sql, row)
+        if written.rowcount < 1:
+            raise FeedbackError(f"{self.path} has {self.max_rows:,} judgements, and may not have more")
+        return int(written.lastrowid or 0)
 
-    def undo(self, judgement: int) -> bool:
+    def undo(self, judgement: int, *, only_of: str | None = None, anyone: bool = True) -> bool:
         """Undo a judgement. Returns False if there is none with this number, or if it is undone already.
+
+        anyone: whoever gave it; else it must be of the user `only_of`, None for judgements without a user
 
         Raises: FeedbackError: the file cannot be written.
         """
         if not self.exists:
             return False
-        sql = "UPDATE judgements SET undone_at = ? WHERE j = ? AND undone_at IS NULL"
-        return self._write(sql, (_now(), judgement)).rowcount == 1
+        sql = "UPDATE judgements SET undone_at = ? WHERE j = ? AND undone_at IS NULL AND (? OR who IS ?)"
+        return self._write(sql, (_now(), judgement, anyone, only_of)).rowcount == 1
 
     @renamed_arguments(who="user", question="query")
     def summary(self, query: str, user: str | None = None) -> FeedbackSummary:

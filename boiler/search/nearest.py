@@ -421,9 +421,10 @@ class Nearest:
             return FeedbackSummary((), ())
         return self.feedback.summary(self._feedback_key(self._context.snapshot, query), user)
 
-    def undo_feedback(self, judgement: int) -> bool:
-        """Undo a judgement. Returns False if there is none with this number, or if it is undone already."""
-        return self.feedback.undo(judgement)
+    def undo_feedback(self, judgement: int, *, user: str | None = None, anyone: bool = True) -> bool:
+        """Undo a judgement, by default whoever gave it, else only one of `user`. Returns False if there is none with
+        this number, or if it is undone already."""
+        return self.feedback.undo(judgement, only_of=user, anyone=anyone)
 
     def _feedback_key(self, snapshot: Snapshot, query: QueryInput) -> str:
         return relevance_feedback.query_key(snapshot, resolve_query(self._context, snapshot, query))

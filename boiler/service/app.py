@@ -14,13 +14,14 @@ import logging
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
+from urllib.parse import quote
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -174,7 +175,10 @@ class BoilerApp(FastAPI):
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         route = self._route_table.find(scope) if scope["type"] == "http" else None
         if route is None or not isinstance(route, Route):
-            await super().__call__(scope, receive, send)
+            if scope["type"] == "http" and (location := self._without_slash(scope)) is not None:
+                await RedirectResponse(location, 308)(scope, receive, send)
+            else:
+                await super().__call__(scope, receive, send)
             return
         methods = route.methods or set()
         if scope["method"] == "HEAD" and "HEAD" not in methods and "GET" in methods:
@@ -199,6 +203,18 @@ class BoilerApp(FastAPI):
             await (await _on_unhandled_exception(request, error))(scope, receive, send)
             raise
         await response(scope, receive, send)
+
+    def _without_slash(self, scope: Scope) -> str | None:
+        """Where a request with trailing slashes is redirected to, if there is a route without them."""
+        path = scope["path"].rstrip("/")
+        if path == scope["path"] or self._route_table.find({**scope, "path": path}) is None:
+            return None
+        root = scope.get("root_path", "")
+        location = quote(path if root and path.startswith(f"{root}/") else root + path)
+        # One leading slash: two would name another host.
+        location = f"/{location.lstrip('/')}"
+        query = scope.get("query_string", b"").decode("latin-1")
+        return f"{location}?{query}" if query else location
 
     def allowed_methods(self, scope: Scope) -> list[str]:
         """The methods of all routes with the request's path; Starlette reports those of the first route only."""

@@ -55,6 +55,10 @@ class ApiKeys:
             raise Problem(403, "scope", f"the API key has the scope {SCOPES[granted]}; this request needs {scope}")
         return position
 
+    def scope_of(self, position: int) -> KeyScope:
+        """The scope of the key at this position of the settings."""
+        return SCOPES[self._digests[position][1]]
+
 
 def _digest(key: bytes) -> bytes:
     return hashlib.sha256(key).digest()

@@ -102,6 +102,7 @@ class AdmissionMiddleware:
         self.settings = settings
         self.keys = ApiKeys(key.get_secret_value() for key in settings.api_keys)
         self._routes = routes
+        self._hosts = frozenset(host.lower() for host in settings.allowed_hosts)
         self.working = 0
         self.working_of: dict[str, int] = {}  # by client
         self.receiving: dict[str, dict[_BoundedReceive, None]] = {}  # by client; the oldest first
@@ -116,6 +117,7 @@ class AdmissionMiddleware:
         body = _BoundedReceive(self, receive, policy)
         try:
             try:
+                self._check_host(policy, headers)
                 body.client = self._client(policy, scope, headers)
                 CLIENT.set(body.client)
                 body.limit_bytes = self._body_limit(policy, headers)
@@ -128,6 +130,16 @@ class AdmissionMiddleware:
         finally:
             body.release()
 
+    def _check_host(self, policy: Policy, headers: dict[bytes, bytes]) -> None:
+        """Raises: Problem: 421 the Host header names a host that is not listed. Probes ask by address."""
+        if not self._hosts or policy.is_probe:
+            return
+        host = re.sub(r":\d*$", "", headers.get(b"host", b"").decode("latin-1").lower())
+        if host not in self._hosts:
+            raise problems.Problem(
+                421, "unknown-host", "this service does not answer under the host name of the request"
+            )
+
     def _client(self, policy: Policy, scope: Scope, headers: dict[bytes, bytes]) -> str:
         """Who sent the request. Raises: Problem: 401 or 403 without a sufficient key"""
         address = str((scope.get("client") or ("",))[0])
@@ -135,6 +147,7 @@ class AdmissionMiddleware:
         if not self.keys or policy.scope is None or scope["method"] == "OPTIONS":
             return address
         key = self.keys.require(policy.scope, headers.get(b"authorization"), headers.get(b"x-api-key"))
+        scope["state"]["key_scope"] = self.keys.scope_of(key)
         return f"{address} {key}"
 
     def _body_limit(self, policy: Policy, headers: dict[bytes, bytes]) -> int:
@@ -156,7 +169,7 @@ def too_large(limit_bytes: int) -> problems.Problem:
 
 
 _RELEVANT_HEADERS = frozenset(
-    {b"content-length", b"content-type", b"transfer-encoding", b"authorization", b"x-api-key"}
+    {b"host", b"content-length", b"content-type", b"transfer-encoding", b"authorization", b"x-api-key"}
 )
 
 

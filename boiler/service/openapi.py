@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic import BaseModel
 
+from boiler.catalog.items import Item
 from boiler.service import problems
 from boiler.service.settings import Settings
 from boiler.service.state import Service
@@ -71,7 +72,7 @@ def complete(schema: dict[str, Any], service: Service | None, open_paths: set[st
     _add_bodies(schema, service.nearest.dim if service else 64)
     if service is not None:
         _add_limits(schema, service.nearest.dim, service.settings)
-        _add_item_examples(schema, [item.n for item in service.nearest.items(limit=2)])
+        _add_item_examples(schema, service.nearest.items(limit=2))
     if service is None or service.settings.api_keys:
         _add_security(schema, open_paths)
 
@@ -115,15 +116,17 @@ def _add_limits(schema: dict[str, Any], dim: int, settings: Settings) -> None:
             parameter["schema"]["maximum"] = settings.max_k
 
 
-def _add_item_examples(schema: dict[str, Any], numbers: list[int]) -> None:
-    """Use the numbers of existing items in examples. `numbers`: at most two."""
-    if not numbers:
+def _add_item_examples(schema: dict[str, Any], items: Sequence[Item]) -> None:
+    """Use the numbers and the id of existing items in examples. `items`: at most two."""
+    if not items:
         return
-    first, last = numbers[0], numbers[-1]
+    first, last = items[0].n, items[-1].n
     examples = {"n": first, "answer": last, "from_n": first, "to_n": last}
     for parameter in _parameters(schema):
         if parameter["name"] in examples:
             parameter["example"] = examples[parameter["name"]]
+        elif (parameter["name"], parameter["in"]) == ("id", "query"):
+            parameter["example"] = items[0].id
     schema["components"]["schemas"]["FeedbackRequest"]["example"]["answer"] = last
 
 

@@ -6,15 +6,18 @@ fails on a NaN in it, and one pass of pydantic over the bytes is faster than par
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import functools
+import logging
 import re
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Collection
 from typing import Any, TypeVar
 
 import numpy as np
 import orjson
 from pydantic import BaseModel, ValidationError
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.requests import ClientDisconnect, Request
 
 from boiler.arrays import Float64Array
@@ -23,6 +26,8 @@ from boiler.service import problems
 from boiler.service.http_protocol import ACTIVE_REQUESTS
 from boiler.service.problems import Problem
 from boiler.service.state import service_of_request
+
+log = logging.getLogger("boiler.service")
 
 Body = TypeVar("Body", bound=BaseModel)
 
@@ -43,6 +48,7 @@ async def read_json(request: Request, model: type[Body]) -> Body:
     content_type = next((value for name, value in request.scope["headers"] if name == b"content-type"), b"")
     if content_type != b"application/json" and content_type.split(b";")[0].strip().lower() != b"application/json":
         raise Problem(415, "unsupported-media-type", "send JSON, with the header Content-Type: application/json")
+    _refuse_encoded(request)
     body = await _read_body(request)
     if len(body) <= MAX_BODY_ON_LOOP:
         return _validated(body, model)
@@ -66,14 +72,40 @@ async def read_query(request: Request, model: type[Body]) -> tuple[Body, dict[st
     """
     if not _is_form(request):
         return await read_json(request, model), {}
+    _refuse_encoded(request)
     settings = service_of_request(request).settings
-    async with request.form(max_files=MAX_SOUNDS, max_fields=1, max_part_size=settings.max_body_bytes) as form:
+    async with _form(request, max_files=MAX_SOUNDS, max_part_size=settings.max_body_bytes) as form:
         text = form.get("query")
         if not isinstance(text, str):
             raise problems.invalid_body("/query", "the form has no part `query` with the JSON of the query")
         sounds = {name: await part.read() for name, part in form.items() if isinstance(part, UploadFile)}
     body = await service_of_request(request).run_heavy(functools.partial(_validated, text.encode(), model))
     return body, sounds
+
+
+def _refuse_encoded(request: Request) -> None:
+    """Raises: Problem: 415 the body is compressed: its limit is one of the bytes that are sent"""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        why = f"the body is encoded as {encoding[:50]!a}; send it without Content-Encoding"
+        raise Problem(415, "unsupported-encoding", why, headers={"Accept-Encoding": "identity"})
+
+
+@contextlib.asynccontextmanager
+async def _form(request: Request, max_files: int, max_part_size: int) -> AsyncIterator[FormData]:
+    """The form of a request; its files are written to the temporary folder where they are large.
+
+    Raises: Problem: 503 there is no room; 400, 413, 408
+    """
+    try:
+        async with request.form(max_files=max_files, max_fields=1, max_part_size=max_part_size) as form:
+            yield form
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        log.error("an upload could not be stored: %s", error)
+        why = "there is no disk space for the upload; the service's log says where"
+        raise Problem(503, "no-room", why, headers={"Retry-After": "60", "Connection": "close"}) from None
 
 
 def _is_form(request: Request) -> bool:
@@ -212,7 +244,8 @@ async def read_upload(request: Request) -> bytes:
     if not _is_form(request):
         why = "send the sound as the part `file` of a form: curl -F file=@sound.wav …"
         raise Problem(415, "unsupported-media-type", why)
-    async with request.form(max_files=1, max_fields=1) as form:
+    _refuse_encoded(request)
+    async with _form(request, max_files=1, max_part_size=2**20) as form:
         file = form.get("file")
         if not isinstance(file, UploadFile):
             raise problems.invalid_body("/file", "the form has no part `file` with a sound in it")

@@ -11,6 +11,8 @@ variable                       default     meaning
 ``BOILER_CORS_ORIGINS``        none        comma-separated origins that browsers may call from; ``*`` allows any
 ``BOILER_INSECURE``            0           1: allow other machines without API keys
 ``BOILER_ROOT_PATH``           none        prefix under which a proxy serves the API, such as /api
+``BOILER_ALLOWED_HOSTS``       any         comma-separated host names; requests for others get 421 (DNS rebinding)
+``BOILER_MAX_FEEDBACK``        1000000     judgements that are stored
 ``BOILER_MAX_K``               1000        largest k of a request
 ``BOILER_MAX_BATCH``           32          queries in one batch
 ``BOILER_MAX_BODY_BYTES``      1048576     size of a JSON body
@@ -66,6 +68,8 @@ class Settings(BaseSettings):
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     insecure: bool = False
     root_path: str = ""
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    max_feedback: int = Field(1_000_000, ge=0)
     max_k: int = Field(1_000, ge=1)
     max_batch: int = Field(32, ge=1)
     max_body_bytes: int = Field(2**20, ge=1_024)
@@ -87,7 +91,7 @@ class Settings(BaseSettings):
     metrics: bool = True
     metrics_dir: Path | None = None
 
-    @field_validator("api_keys", "cors_origins", "trusted_proxies", mode="before")
+    @field_validator("api_keys", "cors_origins", "trusted_proxies", "allowed_hosts", mode="before")
     @classmethod
     def _split_at_commas(cls, value: Any) -> Any:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value

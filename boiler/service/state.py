@@ -12,6 +12,8 @@ import asyncio
 import contextlib
 import functools
 import logging
+import multiprocessing
+import signal
 import sys
 import threading
 import time
@@ -164,6 +166,10 @@ class Service:
         retries = Retries(self.settings.refresh_s)
         while True:
             await asyncio.sleep(self.settings.refresh_s)
+            if (parent := multiprocessing.parent_process()) is not None and not parent.is_alive():
+                log.error("the process that started this worker was killed: it stops, too")
+                signal.raise_signal(signal.SIGTERM)
+                return
             self._share_metrics()
             name = "?"
             try:
@@ -260,6 +266,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             reader=reader,
         )
     )
+    nearest.feedback.max_rows = settings.max_feedback
     service = Service(settings, nearest)
     with service.uploads, reader, _switching_threads_quickly():
         await service.start()

@@ -207,7 +207,7 @@ class Load:
     def feedback(self) -> None:
         body = json.dumps({"question": {"n": 3}, "answer": 4, "like": True, "who": "soak"}).encode()
         _, made = self.expect_success("POST", "/feedback", body, JSON, key="feedback")
-        self.expect_success("DELETE", f"/feedback/{made['id']}", key="feedback")
+        self.expect_success("DELETE", f"/feedback/{made['id']}?user=soak", key="feedback")
 
     def metrics(self) -> None:
         _, page = self.expect_success("GET", "/metrics")

@@ -25,6 +25,20 @@ def test_it_runs_streamlit_for_this_machine_only_unless_another_address_is_given
     assert command[command.index("--server.headless") + 1] == "true"
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.org"])  # noqa: S104
+def test_other_machines_are_served_only_if_asked_for(
+    host: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BOILER_MODEL_DIR", "")
+    started: list[list[str]] = []
+    monkeypatch.setattr("os.execv", lambda program, words: started.append(words))
+    assert browse.main(["--host", host]) == 2
+    assert "--allow_anyone" in capsys.readouterr().err
+    assert started == []
+    browse.main(["--host", host, "--allow-anyone"])
+    assert [host in words for words in started] == [True]
+
+
 def test_the_streamlit_settings_bind_to_loopback_and_disable_telemetry() -> None:
     settings = (APP.parent / ".streamlit" / "config.toml").read_text()
     assert 'address = "127.0.0.1"' in settings

@@ -237,6 +237,29 @@ def test_shutdown_finishes_running_requests(model_dir: Path) -> None:
 # ------------------------------------------------------------------------------------------------- boiler serve
 
 
+@pytest.mark.slow
+def test_workers_end_when_their_parent_is_killed(model_dir: Path) -> None:
+    words = ["boiler.cli.serve", str(model_dir), "--workers", "2", "--port", "0"]
+    with running(words, {"OMP_NUM_THREADS": "1"}, workers=2) as server:
+        workers = [
+            int(pid)
+            for pid in Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+        ]
+        assert len(workers) >= 2
+        server.process.kill()
+        deadline = time.monotonic() + START_S
+        while any(is_running(pid) for pid in workers):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+
+def is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
 def test_boiler_serve_shares_metrics_between_workers(model_dir: Path) -> None:
     command = ["boiler.cli.serve", str(model_dir), "--port", "0", "--workers", "2"]
     with running(command, {}, workers=2) as server:

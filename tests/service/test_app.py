@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import gzip
 import json
 import random
 import subprocess
@@ -67,7 +69,7 @@ def test_nearest_returns_a_list_nearest_first_with_engine_and_generation_in_the_
     assert response.status_code == 200
     rows = response.json()
     assert [list(row) for row in rows] == [
-        ["id", "n", "url", "label", "start_s", "end_s", "distance", "similarity"]
+        ["id", "n", "url", "label", "start_s", "end_s", "distance", "similarity", "closer_than"]
     ] * 12
     cosine = opened.vectors @ query / np.linalg.norm(query)
     truth = np.argsort(-cosine, kind="stable")[:12]
@@ -512,3 +514,62 @@ def test_reasons_that_a_response_hides_are_logged(
     assert answer.status_code == 503
     assert "disk" not in answer.text
     assert f"{answer.json()['request_id']}: the disk with the index is gone" in caplog.text
+
+
+# ------------------------------------------------------------------------------------------------- habits of HTTP
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "gzip, identity", "GZIP"])
+def test_compressed_bodies_are_refused(client: TestClient, encoding: str) -> None:
+    headers = JSON | {"Content-Encoding": encoding}
+    for body in (json.dumps({"embedding": [1.0] * DIM}).encode(), gzip.compress(b"{}")):
+        refused = client.post("/nearest", content=body, headers=headers)
+        assert_problem(refused, 415, "unsupported-encoding")
+        assert refused.headers["accept-encoding"] == "identity"
+    for path in ("/embed", "/nearest/query"):
+        form = client.post(path, files={"file": b"x"}, headers={"Content-Encoding": encoding})
+        assert_problem(form, 415, "unsupported-encoding")
+    plain = client.post("/nearest", json={"embedding": [1.0] * DIM}, headers={"Content-Encoding": "identity"})
+    assert plain.status_code == 200
+
+
+@pytest.mark.parametrize("root_path", ["", "/api"])
+def test_trailing_slashes_are_redirected(model_dir: Path, root_path: str) -> None:
+    app = BoilerApp(Settings(model_dir=model_dir, log="none", root_path=root_path))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        for method, path, body in (
+            ("GET", "/items", None),
+            ("GET", "/items/3/nearest", None),
+            ("POST", "/nearest", {"embedding": [1.0] * DIM}),
+        ):
+            plain = client.request(method, f"{path}?k=3" if "nearest" in path else path, json=body)
+            assert plain.status_code == 200
+            for slashes in ("/", "//"):
+                query = "?k=3" if "nearest" in path else ""
+                answer = client.request(method, f"{path}{slashes}{query}", json=body, follow_redirects=False)
+                assert answer.status_code == 308
+                assert answer.headers["location"] == f"{root_path}{path}{query}"
+        assert_problem(client.get("/nowhere/"), 404)
+        assert client.get("http://testserver//evil.example/items/", follow_redirects=False).status_code == 404
+
+
+def test_only_listed_host_names_are_answered(model_dir: Path) -> None:
+    app = BoilerApp(Settings(model_dir=model_dir, log="none", allowed_hosts=("Sounds.example", "127.0.0.1")))
+    with TestClient(app, raise_server_exceptions=False) as client:
+        for host in ("sounds.example", "SOUNDS.example:8000", "127.0.0.1:80"):
+            assert client.get("/items", headers={"Host": host}).status_code == 200
+        for host in ("evil.example", "sounds.example.evil.example", "x:1:sounds.example"):
+            assert_problem(client.get("/items", headers={"Host": host}), 421, "unknown-host")
+        assert client.get("/livez", headers={"Host": "10.0.0.7"}).status_code == 200
+
+
+def test_full_disk_is_a_503_for_uploads(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "/secret/part")
+
+    monkeypatch.setattr("starlette.formparsers.MultiPartParser.parse", full)
+    for path in ("/embed", "/nearest/audio", "/locate", "/nearest/query"):
+        refused = client.post(path, files={"file": bytes(2_000_000)})
+        problem = assert_problem(refused, 503, "no-room")
+        assert "secret" not in problem["detail"]
+        assert refused.headers["retry-after"] == "60"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Request
+from fastapi import APIRouter, Path, Query, Request
 from pydantic import Field
 from starlette.responses import Response
 
@@ -66,12 +66,19 @@ async def add_feedback(request: Request) -> Response:
 @router.delete("/{id}", operation_id="undo_feedback", status_code=204, response_class=Response)
 @requires(scope="feedback")
 async def undo_feedback(
-    request: Request, id: Annotated[int, Path(ge=1, lt=2**63, description="id of the feedback", examples=[1])]
+    request: Request,
+    id: Annotated[int, Path(ge=1, lt=2**63, description="id of the feedback", examples=[1])],
+    user: Annotated[
+        str | None,
+        Query(min_length=1, max_length=200, description="who gave it; needed unless the key has the scope admin"),
+    ] = None,
 ) -> Response:
-    """Undo feedback."""
+    """Undo feedback. Where API keys are required, only the key's scope admin undoes feedback of any user."""
     service = service_of_request(request)
-    if not await service.run_heavy(functools.partial(service.nearest.undo_feedback, id)):
-        raise Problem(404, "unknown-judgement", f"there is no feedback {id}, or it was undone before")
+    anyone = user is None and request.scope["state"].get("key_scope", "admin") == "admin"
+    undo = functools.partial(service.nearest.undo_feedback, id, user=user, anyone=anyone)
+    if not await service.run_heavy(undo):
+        raise Problem(404, "unknown-judgement", f"there is no feedback {id} of this user, or it was undone before")
     return Response(None, 204)
 
 

@@ -91,6 +91,33 @@ def test_scopes(model_dir: Path) -> None:
                 assert status(method, path, scope) == code, (method, path, scope)
 
 
+def test_only_admins_undo_the_feedback_of_others(model_dir: Path) -> None:
+    feedback, admin = "feedback-0123456789abcdef", "admin-0123456789abcdef"
+    keys = (SecretStr(f"feedback:{feedback}"), SecretStr(f"admin:{admin}"))
+    with TestClient(BoilerApp(Settings(model_dir=model_dir, log="none", api_keys=keys))) as client:
+        client.headers["X-API-Key"] = feedback
+        of_ann, of_bob, of_nobody = (add_feedback(client, user=user).json()["id"] for user in ("ann", "bob", None))
+
+        def undo(id: int, **params: str) -> int:
+            return client.delete(f"/feedback/{id}", params=params).status_code
+
+        assert [undo(of_ann), undo(of_ann, user="bob"), undo(of_nobody, user="ann")] == [404] * 3
+        assert [undo(of_ann, user="ann"), undo(of_nobody)] == [204] * 2
+        client.headers["X-API-Key"] = admin
+        assert [undo(of_bob, user="ann"), undo(of_bob)] == [404, 204]
+
+
+def test_feedback_is_bounded(tmp_path: Path) -> None:
+    publish(tmp_path / "model", 10, 8)
+    settings = Settings(model_dir=tmp_path / "model", log="none", max_feedback=2)
+    with TestClient(BoilerApp(settings), raise_server_exceptions=False) as client:
+        ids = [add_feedback(client).json()["id"] for _ in range(2)]
+        assert assert_problem(add_feedback(client), 503) == "feedback-error"
+        assert client.delete(f"/feedback/{ids[0]}").status_code == 204  # undone ones are kept, so they count, too
+        assert assert_problem(add_feedback(client), 503) == "feedback-error"
+        assert len(client.get("/feedback").text.splitlines()) == 2
+
+
 def test_unusable_feedback_file_is_reported_without_its_path(tmp_path: Path) -> None:
     publish(tmp_path / "model", 10, 8)
     (tmp_path / "model" / "feedback.sqlite").write_bytes(os.urandom(8192))
