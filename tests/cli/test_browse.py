@@ -31,11 +31,17 @@ def test_other_machines_are_served_only_if_asked_for(
 ) -> None:
     monkeypatch.setenv("BOILER_MODEL_DIR", "")
     started: list[list[str]] = []
-    monkeypatch.setattr("os.execv", lambda program, words: started.append(words))
+
+    def execv(program: str, words: list[str]) -> None:
+        started.append(words)
+        raise SystemExit(0)  # it does not return
+
+    monkeypatch.setattr("os.execv", execv)
     assert browse.main(["--host", host]) == 2
     assert "--allow_anyone" in capsys.readouterr().err
     assert started == []
-    browse.main(["--host", host, "--allow-anyone"])
+    with pytest.raises(SystemExit):
+        browse.main(["--host", host, "--allow-anyone"])
     assert [host in words for words in started] == [True]
 
 
