@@ -181,7 +181,7 @@ def attacks() -> list[Attack]:
     add("WAV that states 4 GB, 1,000 channels, 2 GHz", {413, 422}, 30.0, lambda t: t.upload(wav_with_false_header()))
     add("a playlist of addresses as a sound", {422}, 30.0, lambda t: t.upload(playlist()))
     add("noise as a sound", {422}, 30.0, lambda t: t.upload(np.random.default_rng(0).bytes(100_000)))
-    add("gzip as the body's encoding", {422}, short, lambda t: t.request("POST", "/nearest", zip_bomb()[:1000], JSON + b"Content-Encoding: gzip\r\n"))
+    add("gzip as the body's encoding", {415}, short, lambda t: t.request("POST", "/nearest", zip_bomb()[:1000], JSON + b"Content-Encoding: gzip\r\n"))
     add("an upload over the limit, declared", {413}, short, lambda t: t.raw(b"POST /embed HTTP/1.1\r\nHost: x\r\nX-API-Key: %b\r\nContent-Type: multipart/form-data; boundary=e\r\nContent-Length: 99999999999\r\n\r\n" % READ.encode()))
     add("an upload over the limit, in chunks", {413, 0}, 30.0, endless_chunks)
     add("1,500 parts in a form", {400, 422}, short, lambda t: t.request("POST", "/embed", b"".join(b'--edge\r\nContent-Disposition: form-data; name="f%d"\r\n\r\nx\r\n' % n for n in range(1_500)) + b"--edge--\r\n", b"Content-Type: multipart/form-data; boundary=edge\r\n"))
@@ -214,6 +214,12 @@ def attacks() -> list[Attack]:
     add("a wrong key", {401}, short, lambda t: t.request("GET", "/items", key="attack-reader-0123456788"))
     add("a key of 8 kB", {401}, short, lambda t: t.request("GET", "/items", key="x" * 8_000))
     add("a key without the scope", {403}, short, lambda t: t.request("GET", "/feedback", key=FEEDBACK))
+    add("endless trailers", {401, 431}, 30.0, endless_trailers)
+    add("an upgrade to a web socket", {200}, short, lambda t: t.raw(b"GET /livez HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n\r\n"))
+    add("no Host header", {400}, short, lambda t: t.raw(b"GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n"))
+    add("two Host headers", {400}, short, lambda t: t.raw(b"GET /livez HTTP/1.1\r\nHost: x\r\nHost: y\r\nConnection: close\r\n\r\n"))
+    add("a vector of another encoder", {409}, short, lambda t: t.request("POST", "/nearest", json.dumps({"embedding": [1.0] * 80, "encoder": "0" * 64}).encode(), JSON))
+    add("1 MB of seeds that are wrong", {422}, short, lambda t: t.request("POST", "/nearest/query", json.dumps({"seeds": [{"n": "x"}] * 60_000}).encode(), JSON))
     add("two lengths (request smuggling)", {400, 0}, short, lambda t: t.raw(b"POST /nearest HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET /items HTTP/1.1\r\n\r\n"))
     add("spectrograms of the largest size, of all items", {200}, 60.0, spectrograms)
     return found
@@ -231,6 +237,15 @@ def endless_chunks(target: Target) -> tuple[int, bytes]:
             one.sendall(wire % READ.encode() + b"%x\r\n%b\r\n" % (len(begin), begin))
             for _ in range(64):
                 one.sendall(b"100000\r\n" + bytes(2**20) + b"\r\n")
+        return receive(one)
+
+
+def endless_trailers(target: Target) -> tuple[int, bytes]:
+    with socket.create_connection(("127.0.0.1", target.port), timeout=60) as one:
+        with contextlib.suppress(ConnectionError):
+            one.sendall(b"POST /none HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n")
+            for _ in range(200):
+                one.sendall(b"a:\r\n" * 2**18)
         return receive(one)
 
 
