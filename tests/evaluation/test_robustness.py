@@ -40,7 +40,7 @@ def test_every_alteration_gives_a_sound_of_about_the_same_length(name: str, soun
     assert altered.dtype == np.float32
     assert altered.ndim == 1
     assert np.isfinite(altered).all()
-    added = RATE // 2 if name.startswith("lead-in") else 0
+    added = {"lead-in silence of 0.5 s": RATE // 2, "trailing silence of 2 s": 2 * RATE}.get(name, 0)
     assert abs(len(altered) - len(sound) - added) <= RATE // 10
 
 
@@ -138,6 +138,28 @@ def test_rank_and_cosine_of_altered_sounds() -> None:
     assert found["8 kHz"].lowest_cosine < found["clipping by 3 dB"].lowest_cosine
     again = robustness.measure_alterations(Collection(vectors), range(6), vectors, sounds, spectrum, seed=1)
     assert again == found
+
+
+def test_a_constant_encoder_finds_one_original_in_n() -> None:
+    """Results at the same distance are in random order: they count as found by chance alone."""
+    vectors = np.tile(np.array([[0.6, 0.8]], np.float32), (4, 1))
+
+    def embed(windows: np.ndarray) -> np.ndarray:
+        return np.tile(vectors[0], (len(windows), 1))
+
+    found = robustness.measure_alterations(
+        Collection(vectors), range(4), vectors, [np.ones(100, np.float32)] * 4, embed
+    )
+    assert {one.first.mean for one in found.values()} == {0.25}
+    assert {(one.median_rank, one.worst_rank) for one in found.values()} == {(2.5, 3)}
+
+
+def test_the_offset_and_the_silence_are_as_they_are_called(sound: np.ndarray) -> None:
+    moved = robustness.ALTERATIONS["DC offset of 0.3"](sound, rng())
+    np.testing.assert_allclose(moved - sound, 0.3 * np.abs(sound).max(), rtol=1e-4)
+    longer = robustness.ALTERATIONS["trailing silence of 2 s"](sound, rng())
+    np.testing.assert_array_equal(longer[: len(sound)], sound)
+    assert not longer[len(sound) :].any()
 
 
 def test_the_rank_counts_nearer_items() -> None:
