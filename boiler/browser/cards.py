@@ -21,12 +21,12 @@ from boiler.browser.formatting import format_seconds
 from boiler.browser.url_state import SearchState
 from boiler.catalog.items import Item
 from boiler.search.nearest import Match
+from boiler.search.query import IDENTICAL_DISTANCE
 
 CardLayout = Literal["grid", "list", "single"]
 MAX_WHOLE_WAVEFORM_S = 60.0  # of a longer sound the waveform shows the match and a margin
 WAVEFORM_MARGIN_S = 8.0
 SAME_POSITION_S = 0.05
-IDENTICAL_DISTANCE = 0.001  # embeddings of the same sound differ by rounding
 
 
 @dataclass(frozen=True)

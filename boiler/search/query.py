@@ -26,6 +26,8 @@ from boiler.search.snapshot import RankedItems, Snapshot
 CANDIDATES_PER_RESULT = 5
 """Candidates fetched for each result where an option chooses among them."""
 MIN_CANDIDATES = 50
+IDENTICAL_DISTANCE = 0.001
+"""Below it two vectors are of the same sound, up to rounding and lossless conversion."""
 SIMILAR = 0.9
 """A result whose `closer_than` is at most this is hardly more similar than chance: on ESC-10 with MFCC statistics,
 fewer than half of such results had the label of the query (`boiler evaluate` prints the table)."""
@@ -160,8 +162,14 @@ class QueryResult:
 
     @property
     def nothing_similar(self) -> bool:
-        """Whether even the best match is hardly closer than a random pair (`SIMILAR`)."""
-        return bool(self.matches) and max(match.closer_than for match in self.matches) < SIMILAR
+        """Whether even the best match is hardly closer than a random pair (`SIMILAR`).
+
+        A match that is the same sound is similar, whatever random pairs are like: among duplicates none is farther
+        apart.
+        """
+        if not self.matches or min(match.distance for match in self.matches) < IDENTICAL_DISTANCE:
+            return False
+        return max(match.closer_than for match in self.matches) < SIMILAR
 
     def _repr_html_(self) -> str:
         head = ("distance", "closer than", "from", "to", "id", "label")

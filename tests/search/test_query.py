@@ -230,6 +230,17 @@ def test_an_empty_generation_gives_no_results(tmp_path: Path) -> None:
     assert [answer.matches for answer in empty.query_many([ByVector([1.0, 0, 0])] * 9)] == [()] * 9
 
 
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_the_same_sound_is_similar_in_a_collection_of_few_or_of_duplicates(n: int, tmp_path: Path) -> None:
+    vectors = np.tile(np.float32([[1, 0, 0]]), (n, 1))
+    items = [Item(at, f"{at}.wav") for at in range(n)]
+    generation.publish(tmp_path, Header(encoder="Cone", dim=3), vectors, rows_of(np.arange(n)), items)
+    with Nearest(tmp_path) as nearest:
+        result = nearest.query(ByVector([1.0, 0, 0]), 3)
+        assert result.matches[0].distance == 0
+        assert not result.nothing_similar
+
+
 def test_the_result_states_when_nothing_is_similar(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     cone = engine.normalize(rng.normal(size=(40, 8)) * 0.3 + 1)
