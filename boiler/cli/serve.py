@@ -1,7 +1,7 @@
 """Search over HTTP: the nearest items of a vector, a sound or an item.
 
     $ boiler serve exp/mine/vqvae_012/BagTopVQVAE --workers 2
-    $ curl -F file=@dog.wav 'localhost:8000/nearest/audio?k=5'
+    curl -F file=@dog.wav 'localhost:8000/nearest/audio?k=5'
 
 /docs describes every route. The command does the same as BOILER_MODEL_DIR=... uvicorn boiler.api.web:app, and more: it
 checks the model directory at the start, shares metrics between workers, finishes running requests when it stops, and
