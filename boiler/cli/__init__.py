@@ -96,11 +96,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name not in COMMANDS:
         print(f"boiler: {UnknownNameError('command', name, COMMANDS)}", file=sys.stderr)
         return 2
-    module = importlib.import_module(COMMANDS[name].module)
-    return arguments.command(
-        words[1:],
-        prog=f"boiler {name}",
-        description=module.__doc__,
-        add_arguments=module.add_arguments,
-        run=module.run,
-    )
+    try:
+        module = importlib.import_module(COMMANDS[name].module)
+        return arguments.command(
+            words[1:],
+            prog=f"boiler {name}",
+            description=module.__doc__,
+            add_arguments=module.add_arguments,
+            run=module.run,
+        )
+    except KeyboardInterrupt:  # while modules are imported, which takes seconds
+        print("boiler: stopped", file=sys.stderr)
+        return 130

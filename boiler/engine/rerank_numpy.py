@@ -1,7 +1,8 @@
-"""`rerank.c` in numpy, for installations without the compiled module: the same results, some 30 microseconds slower.
+"""`rerank.c` in numpy, for installations without the compiled module: the same results, more slowly.
 
 The same three functions, with the same checks; see `rerank.pyi` for what they do. Distances are computed in float64 in
-another order of summation, so they may differ in the last bit of a float32.
+another order of summation, so they may differ in the last bit of a float32. An exact search of 10,000 rows takes 3 to 4
+times as long (`python -m exp.benchmarks.search --engines exact`: 217 against 57 us, mean of three runs).
 """
 
 from __future__ import annotations

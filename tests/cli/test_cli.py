@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +55,14 @@ def test_help_loads_neither_torch_nor_the_service() -> None:
 def test_python_dash_m_boiler_is_the_same_command() -> None:
     done = run("--version")
     assert (done.returncode, done.stdout) == (0, f"boiler {boiler.__version__}\n")
+
+
+def test_ctrl_c_while_modules_load_prints_no_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "interrupted_import.py").write_text("raise KeyboardInterrupt")
+    monkeypatch.syspath_prepend(tmp_path)
+    command = cli.COMMANDS["status"]._replace(module="interrupted_import")
+    monkeypatch.setattr(cli, "COMMANDS", {"status": command})
+    assert cli.main(["status"]) == 130
+    assert capsys.readouterr().err == "boiler: stopped\n"
