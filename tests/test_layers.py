@@ -6,6 +6,7 @@ import ast
 import functools
 import subprocess
 import sys
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -142,3 +143,13 @@ def test_every_file_has_its_test_file() -> None:
         if not alone.exists() and not together.exists() and name not in TESTED_IN:
             missing.append(name)
     assert missing == []
+
+
+def test_class_names_are_unique() -> None:
+    """One name, one type: a reader who reads a class name in a traceback knows which."""
+    files = defaultdict(list)
+    for name, path in modules().items():
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                files[node.name].append(name)
+    assert {name: places for name, places in files.items() if len(places) > 1} == {}

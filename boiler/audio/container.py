@@ -122,7 +122,7 @@ class Track:
         self.limits = limits
         self._file = file
         self._work_s = 0.0
-        self._losses = Losses()
+        self._losses = DecodingLosses()
         self._only_channel: tuple[int, int] | None = None  # the one to use, of so many, instead of their mean
         self._done_s = 0.0  # of the sound, in front of what is read next
         with self._as_sound_error(NOT_READ):
@@ -522,7 +522,7 @@ class Link(NamedTuple):
 
 
 @dataclass
-class Losses:
+class DecodingLosses:
     """What of a sound could not be decoded, in the order of time."""
 
     n_samples: int = 0
