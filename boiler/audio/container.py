@@ -390,7 +390,7 @@ class Track:
         """
         if from_s > SEEK_EARLIER_S and self._has_exact_timestamps():
             first = next(self._frames(), None)
-            if first is not None:
+            if first is not None and first.pts is not None:
                 with suppress(*DECODE_ERRORS):
                     origin = first.pts * first.time_base
                     self._container.seek(

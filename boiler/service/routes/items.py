@@ -31,7 +31,7 @@ class PageQuery(RequestModel):
     label: str | None = Field(None, min_length=1, max_length=200, description="only items with this label")
     where: str | None = Field(
         None,
-        max_length=20_000,
+        max_length=4_000,
         description="only items that pass this filter, as JSON; filters are described at POST /nearest/query",
         examples=['{"duration_s": {">=": 0.5}}'],
     )
