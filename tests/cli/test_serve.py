@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -147,10 +148,15 @@ def test_every_worker_switches_to_a_new_index_and_refuses_a_damaged_one(model_di
         second = publish(model_dir, 60, DIM, seed=1)
         until(second.name, 10)
         assert json.loads(request_once(server, "/health")[2])["n_items"] == 60
-        # a dangling pointer: the current index keeps serving, and /health reports the problem
-        (model_dir / "current").unlink()
-        (model_dir / "current").symlink_to("versions/nothing")
-        server.wait_for("newer index refused")
+        # a damaged index: the current one keeps serving, and /health reports the problem
+        damaged = model_dir / "versions" / f"{int(second.name.partition('-')[0]) + 1:06}-damaged"
+        shutil.copytree(model_dir / "versions" / second.name, damaged)
+        vectors = bytearray((damaged / "vectors.npy").read_bytes())
+        vectors[-1] ^= 1
+        (damaged / "vectors.npy").write_bytes(vectors)
+        (model_dir / "next").symlink_to(f"versions/{damaged.name}")
+        (model_dir / "next").replace(model_dir / "current")
+        server.wait_for("refused, still serving")
         health = json.loads(request_once(server, "/health")[2])
         until(second.name, 5)
         assert health["status"] == "ok"
