@@ -17,7 +17,6 @@ from boiler import files
 from boiler.catalog.catalog import CATALOG_FILE, TRIES_AGAIN, Catalog, has_catalog
 from boiler.catalog.items import Failure, Item
 from boiler.catalog.scan import stored_mtime_ns
-from boiler.catalog.schema import window_checksum
 from boiler.errors import CatalogError, DamagedCatalogError
 from boiler.store import generation
 from boiler.store.generation import Generation
@@ -105,10 +104,8 @@ def _settings_of(source: Generation, meta: dict[str, str]) -> dict[str, str]:
 def _add_item(catalog: Catalog, source: Generation, item: Item, root: Path) -> None:
     size_bytes, mtime_ns = _size_and_time(item.path(root))
     if size_bytes != item.size_bytes or abs(mtime_ns / 1e9 - item.mtime_s) > 1e-6:
-        size_bytes, mtime_ns = (
-            item.size_bytes,
-            stored_mtime_ns(round(item.mtime_s * 1e9)),
-        )  # the next run sees that it changed
+        # Not those of the file now, so that the next run sees that it changed.
+        size_bytes, mtime_ns = item.size_bytes, stored_mtime_ns(round(item.mtime_s * 1e9))
     catalog.db.execute(
         "INSERT INTO files (n, id, file, size_bytes, mtime_ns, sha256, label, metadata, seen)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -125,9 +122,12 @@ def _add_item(catalog: Catalog, source: Generation, item: Item, root: Path) -> N
         (item.sha256, item.duration_s, item.sample_rate_hz, item.channels, item.format, item.size_bytes),
     )
     first, last = np.searchsorted(source.rows["n"], [item.n, item.n + 1]).tolist()
-    for (_, start_s, end_s), vector in zip(source.rows[first:last].tolist(), source.vectors[first:last], strict=True):
-        row = (int(cursor.lastrowid or 0), float(start_s), float(end_s), np.asarray(vector, "<f4").tobytes())
-        catalog.db.execute("INSERT INTO windows VALUES (?, ?, ?, ?, ?)", (*row, window_checksum(*row)))
+    c = int(cursor.lastrowid or 0)
+    spans = source.rows[first:last].tolist()
+    catalog.queue.add_windows(
+        (c, start_s, end_s, vector)
+        for (_, start_s, end_s), vector in zip(spans, source.vectors[first:last], strict=True)
+    )
 
 
 def _add_failure(catalog: Catalog, failure: Failure, root: Path) -> None:
