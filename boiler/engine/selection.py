@@ -154,6 +154,14 @@ def _exact(vectors: Float32Array) -> Engine:
     return kind.build(vectors, engine.parse_parameters(kind, {}))
 
 
+def finds_first_row(index: Engine, vectors: Float32Array) -> bool:
+    """Whether an engine finds the first of its vectors: a check that its file belongs to them. Shape: vectors [N, D]"""
+    if not len(vectors):
+        return True
+    first = index.query(vectors[:1], 1)
+    return first.rows.shape == (1, 1) and bool(first.distances[0, 0] <= 1e-3)
+
+
 def load_engine(folder: Path, entry: Mapping[str, Any], name: str, vectors: Float32Array) -> Engine:
     """An engine of a published index, with the parameters that were saved.
 

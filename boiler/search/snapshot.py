@@ -108,11 +108,9 @@ class Snapshot:
 
         Raises: ModelDirError: it did not.
         """
-        if len(self.vectors):
-            first = self.engine.query(self.vectors[:1], 1)
-            if first.rows.shape != (1, 1) or not first.distances[0, 0] <= 1e-3:
-                path = self.generation.path
-                raise ModelDirError(f"{path} does not find its own first row: {remedy(path)}")
+        if not selection.finds_first_row(self.engine, self.vectors):
+            path = self.generation.path
+            raise ModelDirError(f"{path} does not find its own first row: {remedy(path)}")
         return self
 
     @property
