@@ -32,7 +32,7 @@ class SentFile:
 
 @dataclass(frozen=True, slots=True)
 class UnopenedFile:
-    """Stands for a file that could not be opened, and why."""
+    """A file that could not be opened, and the reason."""
 
     name: str
     reason: str
@@ -95,7 +95,7 @@ class Message:
         self._files = files
 
     def send(self, connection: Connection) -> None:
-        """Send it. Raises: OSError: nobody receives it."""
+        """Send it. Raises: OSError: the receiver has closed its end."""
         connection.send_bytes(len(self._files).to_bytes(2, "little"))
         if self._files:
             with _socket(connection) as channel:

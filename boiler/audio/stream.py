@@ -48,30 +48,16 @@ __all__ = [
 
 # File name suffixes that a folder is searched for, in lower case. How a file is decoded depends on its content alone.
 SUFFIXES = frozenset(
-    {".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".asf", ".au", ".avi", ".bwf", ".caf", ".dsf", ".eac3"}
-    | {".flac", ".m4a", ".m4b", ".m4r", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpga", ".oga", ".ogg"}
-    | {
-        ".ogv",
-        ".opus",
-        ".rf64",
-        ".snd",
-        ".spx",
-        ".tta",
-        ".w64",
-        ".wav",
-        ".wave",
-        ".weba",
-        ".webm",
-        ".wma",
-        ".wmv",
-        ".wv",
-    }
+    {".3gp", ".aac", ".ac3", ".aif", ".aifc", ".aiff", ".amr", ".asf", ".au", ".avi", ".bwf", ".caf", ".dsf"}
+    | {".eac3", ".flac", ".m4a", ".m4b", ".m4r", ".m4v", ".mka", ".mkv", ".mov", ".mp2", ".mp3", ".mp4", ".mpga"}
+    | {".oga", ".ogg", ".ogv", ".opus", ".rf64", ".snd", ".spx", ".tta", ".w64", ".wav", ".wave", ".weba", ".webm"}
+    | {".wma", ".wmv", ".wv"}
 )
-# Those of sounds that boiler does not read. They are counted, so that nobody takes them for indexed.
+# Suffixes of sounds that boiler does not read. They are counted and reported at the end of a run.
 UNREAD_SUFFIXES = frozenset(
-    {".8svx", ".aa", ".aax", ".ape", ".dff", ".dts", ".flv", ".g722", ".gsm", ".m2ts", ".m4p", ".mid", ".midi", ".mlp"}
-    | {".mpc", ".mpeg", ".mpg", ".mts", ".ncw", ".ofr", ".ra", ".rex", ".rm", ".rx2", ".sd2", ".sf2", ".shn", ".sph"}
-    | {".svx", ".tak", ".thd", ".ts", ".voc", ".vox"}
+    {".8svx", ".aa", ".aax", ".ape", ".dff", ".dts", ".flv", ".g722", ".gsm", ".m2ts", ".m4p", ".mid", ".midi"}
+    | {".mlp", ".mpc", ".mpeg", ".mpg", ".mts", ".ncw", ".ofr", ".ra", ".rex", ".rm", ".rx2", ".sd2", ".sf2"}
+    | {".shn", ".sph", ".svx", ".tak", ".thd", ".ts", ".voc", ".vox"}
 )
 
 # Decoded before a part, so that the resampler's filter (a few milliseconds) is filled as it is in the whole sound.

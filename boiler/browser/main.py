@@ -138,7 +138,7 @@ def _open_start_page() -> None:
 
 
 def show_unexpected_error(error: Exception) -> bool:
-    """Log an unhandled exception and report it on the page. True: Streamlit adds no message of its own."""
+    """Log an unhandled exception and report it on the page. True: Streamlit shows no further message."""
     log.error("unhandled exception in a page", exc_info=error)
     st.error(
         "Something unexpected went wrong; the log of the program has the details. Go back, or reload the page.",

@@ -127,7 +127,7 @@ def connect_read_only(path: Path) -> sqlite3.Connection:
 
     Raises: sqlite3.Error: it cannot be opened.
     """
-    # On a disk that cannot be written SQLite needs to know that nobody writes, unless there is a log.
+    # On a read-only disk SQLite must be told that no process writes, unless there is a log.
     mode = "ro" if os.access(path.parent, os.W_OK) or Path(f"{path}-wal").exists() else "ro&immutable=1"
     db = sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, isolation_level=None)
     _add_functions(db)

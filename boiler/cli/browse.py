@@ -48,8 +48,8 @@ def run(args: argparse.Namespace) -> int:
     """
     if not arguments.is_loopback(args.host) and not args.allow_anyone:
         raise SettingsError(
-            f"other machines can connect to {args.host}, and the browser asks nobody for a password. Put it behind a"
-            " proxy that does, or allow everyone who can connect: --allow_anyone"
+            f"other machines can connect to {args.host}, and the browser has no password. Put it behind a"
+            " proxy that asks for one, or allow everyone who can connect: --allow_anyone"
         )
     options.set_environment(args)
     if given := options.from_environment():

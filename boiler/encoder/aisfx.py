@@ -123,7 +123,7 @@ def blocks(spectrogram: Tensor, block_frames: int = BLOCK_FRAMES) -> Tensor:
 def audible_blocks(found: Tensor, range_below: float = SILENT_BELOW) -> Tensor:
     """The blocks that hold sound: silence behind a sound must not count.
 
-    The lowest two bands, 50 Hz, hold what a DC offset leaves, and are not asked.
+    The lowest two bands, 50 Hz, contain the rest of a DC offset, and are not used.
 
     Shape: [N, F, M] to [n, F, M], n at least 1.
     """

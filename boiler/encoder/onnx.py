@@ -118,7 +118,7 @@ class OnnxSession(nn.Module):
         settings.log_severity_level = 3
         try:
             self._model = runtime.InferenceSession(model, settings, providers=["CPUExecutionProvider"])
-        except Exception as error:  # onnxruntime has many kinds of its own
+        except Exception as error:  # onnxruntime raises many types of exceptions
             reason = (str(error).strip().splitlines() or ["no reason given"])[0]
             raise CheckpointError(f"{name}: onnxruntime cannot load it ({reason})") from error
         inputs = self._model.get_inputs()
