@@ -25,6 +25,7 @@ LAYERS: list[list[str]] = [
     ["encoder", "catalog"],
     ["store"],
     ["training", "vision"],
+    ["tagging"],
     ["indexing", "embedding"],
     ["search"],
     ["evaluation"],

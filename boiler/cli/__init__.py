@@ -55,8 +55,13 @@ COMMANDS = {
     ),
     "export": Command(
         "boiler.cli.export",
-        "export encoders (ONNX), weights (safetensors), vectors (Parquet) and sounds (audiofolder)",
+        "export encoders (ONNX), weights (safetensors), vectors (Parquet, TFRecord), sounds (audiofolder)",
         "boiler export MODEL_DIR --parquet vectors.parquet",
+    ),
+    "tfrecord": Command(
+        "boiler.cli.tfrecord",
+        "print and check the records of TFRecord files",
+        "boiler tfrecord records.tfrecord --vocabulary records.csv",
     ),
     "evaluate": Command(
         "boiler.cli.evaluate", "measure how good the nearest neighbours are", "boiler evaluate MODEL_DIR"

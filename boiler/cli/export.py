@@ -4,11 +4,13 @@
     $ boiler export exp/mine/vqvae_012/PooledVQVAE --onnx encoder.onnx --pt_path exp/mine/vqvae_012.pt
     $ boiler export exp/sounds/MFCCStats --parquet vectors.parquet --audiofolder ~/dataset
     $ boiler export exp/mine/vqvae_012.pt --safetensors weights.safetensors
+    $ boiler export exp/sounds/MFCCStats --tfrecord vectors.tfrecord
 
 --onnx: the encoder, which runs without boiler and torch. --parquet: a row for each window, with its vector and the
 fields of its item. --audiofolder: metadata.csv with file_name, and the sounds (hard links if the disk allows them), as
 read by the datasets library and `boiler index`. --safetensors: the weights of a checkpoint, with its settings as
-metadata.
+metadata. --tfrecord: a tf.train.Example for each sound: `id`, `labels` (int64) and its vector, `embedding`; beside it a
+CSV of the names of the labels, as read by `boiler tfrecord`.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ import argparse
 import csv
 import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from safetensors.torch import save_file
 
 from boiler import arguments, encoder, files
@@ -32,6 +36,8 @@ from boiler.errors import CheckpointError, SettingsError
 from boiler.model import checkpoint
 from boiler.search.nearest import Nearest
 from boiler.store import generation
+from boiler.tagging import tfrecord
+from boiler.tagging.vocabulary import Vocabulary
 
 BATCH_ROWS = 10_000
 
@@ -43,6 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--parquet", type=Path, metavar="FILE", help="write vectors and metadata")
     parser.add_argument("--audiofolder", type=Path, metavar="DIR", help="write metadata.csv and the sounds")
     parser.add_argument("--safetensors", type=Path, metavar="FILE", help="write the weights of the checkpoint")
+    parser.add_argument(
+        "--tfrecord", type=Path, metavar="FILE", help="write vectors and labels, and the names of the labels as .csv"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,6 +60,7 @@ def run(args: argparse.Namespace) -> int:
         "parquet": lambda path: write_parquet(args.source, path),
         "audiofolder": lambda path: write_audiofolder(args.source, path),
         "safetensors": lambda path: write_safetensors(args.source, path),
+        "tfrecord": lambda path: write_tfrecord(args.source, path),
     }
     wanted = [(writer, getattr(args, name)) for name, writer in writers.items() if getattr(args, name) is not None]
     if not wanted:
@@ -148,6 +158,39 @@ def write_safetensors(pt_path: Path, path: Path) -> str:
     with files.replacing(path) as aside:
         save_file(tensors, aside, metadata)
     return f"{len(tensors)} tensors"
+
+
+def write_tfrecord(model_dir: Path, path: Path) -> str:
+    """Write an example for each item that has rows: `id`, `labels` and `embedding` (float32 [D], the normalised mean of
+    its windows). The names of the labels are written beside it, as .csv.
+
+    Raises: SettingsError: the file would be the vocabulary.
+    """
+    names_path = path.with_suffix(".csv")
+    if names_path == path:
+        raise SettingsError(f"{path} is where the names of the labels go: call it {path.with_suffix('.tfrecord')}")
+    opened = generation.open(model_dir)
+    with opened.items() as database:
+        counts = Counter(label for label in database.column("label") if label is not None)
+        names = sorted(counts)
+        number_of = {name: number for number, name in enumerate(names)}
+        n_written = tfrecord.write_records(
+            path,
+            (
+                tfrecord.encode_example(
+                    {
+                        "id": [id.encode()],
+                        "labels": np.array([] if label is None else [number_of[label]], np.int64),
+                        "embedding": vector,
+                    }
+                )
+                for id, label, vector in zip(
+                    database.column("id"), database.column("label"), opened.item_vectors, strict=True
+                )
+            ),
+        )
+    Vocabulary(tuple(names), tuple(counts[name] for name in names)).write(names_path)
+    return f"{n_written} vectors of {opened.header.dim} numbers; {names_path}: {len(names)} labels"
 
 
 def _items(nearest: Nearest) -> Iterator[Item]:

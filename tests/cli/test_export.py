@@ -18,6 +18,9 @@ from boiler.encoder.runtime import EncoderRuntime
 from boiler.indexing.pipeline import IndexSettings, index
 from boiler.model import checkpoint
 from boiler.store import generation
+from boiler.tagging.examples import TFRecordExamples
+from boiler.tagging.tfrecord import FeatureSpec
+from boiler.tagging.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.slow  # an index is made, a network trained
 
@@ -73,6 +76,18 @@ def test_safetensors_hold_the_weights_and_how_to_build_the_network(checkpoint_pa
         for name, tensor in loaded.weights.items():
             assert torch.equal(file.get_tensor(name), tensor)
         assert set(file.keys()) == set(loaded.weights) | {f"learned.{name}" for name in loaded.learned}
+
+
+def test_tfrecords_hold_the_vector_and_the_label_of_each_sound(model_dir: Path, tmp_path: Path) -> None:
+    assert main(["export", str(model_dir), "--tfrecord", str(tmp_path / "a.tfrecord")]) == 0
+    opened = generation.open(model_dir)
+    source = TFRecordExamples([tmp_path / "a.tfrecord"], [FeatureSpec("embedding", opened.header.dim)], 3, pytest.fail)
+    names = Vocabulary.read(tmp_path / "a.csv")
+    assert names == Vocabulary(("clap", "hum", "whistle"), (6, 6, 6))
+    found = list(source.examples())
+    assert np.array_equal(np.stack([one.features for one in found]), opened.item_vectors)
+    assert [names.names[one.labels[0]] for one in found] == [one.id.split("/")[0] for one in found]
+    assert main(["export", str(model_dir), "--tfrecord", str(tmp_path / "b.csv")]) == 2
 
 
 def test_an_impossible_export_is_refused_with_the_reason(
