@@ -202,8 +202,12 @@ def proxied(address: str, prefix: str) -> Iterator[str]:
                     lines = [line for line in lines if not line.lower().startswith("connection:")]
                     lines.append("Connection: close")
                 up_reader, up_writer = await asyncio.open_connection(host, int(port))
-                up_writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
-                await asyncio.gather(_copy(reader, up_writer), _copy(up_reader, writer))
+                try:
+                    up_writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
+                    await asyncio.gather(_copy(reader, up_writer), _copy(up_reader, writer))
+                finally:  # also when the proxy ends while connections are open
+                    up_writer.close()
+                    writer.close()
             else:
                 writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
                 await writer.drain()

@@ -9,7 +9,9 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import nginx
 import pytest
+import requests
 import yaml  # type: ignore[import-untyped]
 from serving import running
 
@@ -121,3 +123,25 @@ def test_compose_plays_a_sound(tmp_path: Path) -> None:
         sound = connection.getresponse()
         assert (sound.status, sound.read()[:4]) == (200, b"RIFF")
         connection.close()
+        _check_proxy(server.url)
+
+
+def _check_proxy(upstream: str) -> None:
+    """The service behind `deploy/nginx.conf`, with other addresses."""
+    port, address = nginx.free_port(), upstream.removeprefix("http://")
+    proxy = (DEPLOY / "nginx.conf").read_text()
+    proxy = proxy.replace("server boiler:8000;", f"server {address};").replace("listen 8080;", f"listen {port};")
+    proxy = re.sub(r"^(worker_processes|pid) .*$", "", proxy, flags=re.MULTILINE)
+    with nginx.running_nginx(proxy, port), requests.Session() as session:
+        url = f"http://127.0.0.1:{port}"
+        assert session.get(f"{url}/items", timeout=60).status_code == 401
+        assert session.get(f"{url}/metrics", headers={"X-API-Key": "m" * 20}, timeout=60).status_code == 404
+        session.headers["X-API-Key"] = "k" * 20
+        sound = session.get(f"{url}/items/1/audio", timeout=60).content
+        assert session.post(f"{url}/nearest/audio?k=1", files={"file": sound}, timeout=240).json()[0]["n"] == 1
+        answers = [session.get(f"{url}/livez", timeout=60) for _ in range(400)]  # 50 a second, and 100 at once
+        refused = [one for one in answers if one.status_code != 200]
+        assert {(one.status_code, one.headers["content-type"]) for one in refused} <= {
+            (429, "application/problem+json")
+        }
+        assert all(one.json()["type"] == "urn:boiler:problem:too-many-requests" for one in refused)

@@ -12,6 +12,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import nginx
 import numpy as np
 import pytest
 from browsing import LONG, collection, proxied, recording, served, sound_bytes
@@ -98,16 +99,32 @@ def visit(chromium: sync_api.Browser, address: str) -> Iterator[Open]:
         yield open_page
 
 
-@pytest.fixture(scope="module", params=["baseUrlPath", "proxy"])
-def below_path(request: pytest.FixtureRequest, address: str) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def with_base_path() -> Iterator[str]:
+    """The URL of the browser with a path as its own setting."""
+    folder, model_dir = collection()
+    with served([str(model_dir), "--wav_dir", str(folder)], "--server.baseUrlPath", "sounds/boiler") as url:
+        yield url
+
+
+@pytest.fixture(scope="module", params=["baseUrlPath", "own proxy", "nginx, stripped", "nginx, kept"])
+def below_path(request: pytest.FixtureRequest) -> Iterator[str]:
     """The URL of the browser where it is served below a path: by its own setting, or by a proxy that strips it."""
-    if request.param == "proxy":
-        with proxied(address, "/boiler") as url:
+    if request.param in ("baseUrlPath", "nginx, kept"):
+        url = request.getfixturevalue("with_base_path")
+        if request.param == "baseUrlPath":
             yield url
+        else:
+            with nginx.proxy_with(nginx.keeping("/sounds/boiler", url.removesuffix("/sounds/boiler"))) as origin:
+                yield f"{origin}/sounds/boiler"
     else:
-        folder, model_dir = collection()
-        with served([str(model_dir), "--wav_dir", str(folder)], "--server.baseUrlPath", "sounds/boiler") as url:
-            yield url
+        address = request.getfixturevalue("address")
+        if request.param == "own proxy":
+            with proxied(address, "/boiler") as url:
+                yield url
+        else:
+            with nginx.proxy_with(nginx.stripping("/boiler", address)) as origin:
+                yield f"{origin}/boiler"
 
 
 def cards(page: sync_api.Page) -> sync_api.Locator:
