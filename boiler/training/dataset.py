@@ -172,6 +172,9 @@ def prepare_dataset(
     files = [(each.id, _path(cache_dir, known[each.id][2])) for each in usable]
     audible = [(id, path) for id, path in files if path.stat().st_size]
     silent = [id for id, path in files if not path.stat().st_size]
+    n_skipped = len(fresh) - n_decoded
+    if not audible and n_skipped:
+        raise time_over(wav_dir, 0, n_skipped)
     if not audible:
         if created is not None:
             shutil.rmtree(created)
@@ -180,7 +183,16 @@ def prepare_dataset(
             f"{wav_dir}: no sounds to train on: of {len(found)} file{'s' * (len(found) != 1)}, {len(failures)} cannot "
             f"be decoded and {len(silent)} {'is' if len(silent) == 1 else 'are'} silent{': ' * bool(reasons)}{reasons}"
         )
-    return SegmentDataset(cache_dir, audible, failures, silent, len(fresh) - n_decoded)
+    return SegmentDataset(cache_dir, audible, failures, silent, n_skipped)
+
+
+def time_over(wav_dir: Path, n_sounds: int, n_skipped: int) -> CorpusError:
+    """The error where decoding had time for too few sounds."""
+    return CorpusError(
+        f"{wav_dir}: there was only time to decode {n_sounds} sound{'s' * (n_sounds != 1)}, {n_skipped} more"
+        f" file{'s' * (n_skipped != 1)} {'was' if n_skipped == 1 else 'were'} not reached, and training needs at"
+        " least two sounds: allow more minutes (--max_minutes). The next run continues with what was decoded"
+    )
 
 
 def _create(folder: Path) -> Path | None:

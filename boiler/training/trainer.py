@@ -25,7 +25,7 @@ from boiler.model.vqvae import VQVAE2, VQVAEOutputs
 from boiler.progress import meter
 from boiler.training.augment import SpectrogramAugmentation
 from boiler.training.budget import TimeBudget
-from boiler.training.dataset import PairSampler, SegmentDataset, Split, WindowBatches, prepare_dataset
+from boiler.training.dataset import PairSampler, SegmentDataset, Split, WindowBatches, prepare_dataset, time_over
 from boiler.training.log import StepMetrics, TrainLog
 from boiler.training.losses import Losses, compute_losses
 from boiler.training.saving import CheckpointSaver
@@ -91,6 +91,8 @@ def train(
                 settings.wav_dir, cache_dir, settings.workers, seed=settings.seed, max_s=budget.decoding_s()
             )
         if len(dataset.sound) < 2:
+            if dataset.n_skipped:
+                raise time_over(settings.wav_dir, len(dataset.ids), dataset.n_skipped)
             raise CorpusError(
                 f"{settings.wav_dir}: has one short sound ({dataset.ids[0]}), but training needs at least two sounds"
             )

@@ -139,6 +139,18 @@ def test_decoding_ends_at_its_time_limit_and_is_resumed_by_the_next_run(tmp_path
     assert counts == [1, 2, 4]
 
 
+def test_a_time_limit_that_leaves_only_silence_is_the_reason_given(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for n in range(3):
+        write(folder / f"{n}.wav", np.zeros(RATE_HZ), RATE_HZ)
+    for n_left in (2, 1):
+        with pytest.raises(CorpusError, match=rf"only time to decode 0 sounds, {n_left} more files? .*--max_minutes"):
+            prepare_dataset(folder, tmp_path / "cache", max_s=0.0)
+    with pytest.raises(CorpusError, match="of 3 files, 0 cannot be decoded and 3 are silent"):
+        prepare_dataset(folder, tmp_path / "cache", max_s=0.0)
+
+
 def test_decoded_sounds_survive_an_interrupted_run(tmp_path: Path, monkeypatch) -> None:
     folder = tmp_path / "in"
     folder.mkdir()

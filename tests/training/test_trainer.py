@@ -248,6 +248,9 @@ def test_one_short_sound_is_refused_and_two_are_enough(
     for path in sorted(labelled_folder.rglob("*.wav"))[:2]:
         (few.wav_dir / path.name).symlink_to(path)
     assert train(few).path.is_file()
+    with pytest.raises(CorpusError, match="only time to decode 1 sound, 1 more file was not reached"):
+        late = replace(few, save_path=tmp_path / "late", cache_dir=tmp_path / "undecoded", max_minutes=1.0)
+        train(late, started=time.monotonic() - 60)
     (few.wav_dir / path.name).unlink()
     with pytest.raises(CorpusError, match="at least two"):
         train(replace(few, save_path=tmp_path / "other"))
