@@ -20,8 +20,8 @@ from boiler.browser.component import load_component
 from boiler.browser.formatting import format_seconds
 from boiler.browser.url_state import SearchState
 from boiler.catalog.items import Item
+from boiler.engine.distance import IDENTICAL_DISTANCE
 from boiler.search.nearest import Match
-from boiler.search.query import IDENTICAL_DISTANCE
 
 CardLayout = Literal["grid", "list", "single"]
 MAX_WHOLE_WAVEFORM_S = 60.0  # of a longer sound the waveform shows the match and a margin
@@ -76,7 +76,7 @@ def result_card(match: Match, item: Item, sounds_url: str, state: SearchState, t
         match_s=part,
         match_text="" if part is None else f"match {format_seconds(part[0])} to {format_seconds(part[1])}",
         distance=f"{match.distance:.2f}",
-        closer_than="identical" if match.distance < IDENTICAL_DISTANCE else closer_than_text(match.closer_than),
+        closer_than=_closeness(match),
         actions=("query", "like", "dislike", *more, "spectrogram", "tray"),
         duplicates=match.folded,
     )
@@ -204,6 +204,13 @@ def partial_match(start_s: float, end_s: float, duration_s: float) -> tuple[floa
     if start_s <= SAME_POSITION_S and end_s >= duration_s - SAME_POSITION_S:
         return None
     return round(start_s, 3), round(min(end_s, duration_s), 3)
+
+
+def _closeness(match: Match) -> str:
+    """How close a result is, compared with random pairs; empty where there are too few to compare with."""
+    if match.distance < IDENTICAL_DISTANCE:
+        return "identical"
+    return "" if match.closer_than is None else closer_than_text(match.closer_than)
 
 
 def closer_than_text(share: float) -> str:

@@ -149,6 +149,8 @@ def _show_results(index: OpenIndex, state: SearchState) -> None:
     if not answer.matches:
         st.info("No sound passes the filters. Relax them.", icon=":material/filter_alt_off:")
         return
+    if answer.has_no_background:
+        st.caption("This collection has too few different sounds to say how similar these are.")
     tray = tray_numbers(index)
     items = {match.n: index.nearest.item(match.n) for match in answer.matches}
     cards.show_cards(

@@ -125,6 +125,8 @@ def run(args: argparse.Namespace) -> int:
                 print("\n" + explanation_text(nearest.explain(seeds, match.n), match.id))
     if result.shortfall:
         print(f"boiler: {result.shortfall}", file=sys.stderr)
+    if result.has_no_background:
+        print("boiler: too few different sounds in this index to say how similar these are", file=sys.stderr)
     if result.nothing_similar:
         print("boiler: nothing similar: even the best match is hardly closer than a random pair", file=sys.stderr)
     return 0
@@ -171,7 +173,7 @@ def match_table(matches: Sequence[Match]) -> Table:
     for match in matches:
         table.add_row(
             f"{match.distance:.3f}",
-            format_percent(match.closer_than),
+            "-" if match.closer_than is None else format_percent(match.closer_than),
             f"{match.start_s:.1f} s",
             f"{match.end_s:.1f} s",
             # Escaped: rich reads [brackets] in a name as markup.

@@ -14,6 +14,9 @@ from boiler.arrays import FloatArray
 
 Number = TypeVar("Number", float, FloatArray)
 
+IDENTICAL_DISTANCE = 0.001
+"""Below it two vectors are of the same sound, up to rounding and lossless conversion."""
+
 
 def cosine_similarity(distance: Number) -> Number:
     """The cosine, -1 to 1, of two vectors at this angular distance, 0 to 2.

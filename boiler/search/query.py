@@ -16,7 +16,7 @@ import numpy as np
 
 from boiler.arrays import Float32Array, Int64Array
 from boiler.deprecated import RenamedAttribute, renamed_arguments
-from boiler.engine.distance import cosine_similarity
+from boiler.engine.distance import IDENTICAL_DISTANCE, cosine_similarity
 from boiler.errors import QueryError
 from boiler.search import rerank
 from boiler.search.embedder import TimeSpan
@@ -26,8 +26,6 @@ from boiler.search.snapshot import RankedItems, Snapshot
 CANDIDATES_PER_RESULT = 5
 """Candidates fetched for each result where an option chooses among them."""
 MIN_CANDIDATES = 50
-IDENTICAL_DISTANCE = 0.001
-"""Below it two vectors are of the same sound, up to rounding and lossless conversion."""
 SIMILAR = 0.9
 """A result whose `closer_than` is at most this is hardly more similar than chance: on ESC-10 with MFCC statistics,
 fewer than half of such results had the label of the query (`boiler evaluate` prints the table)."""
@@ -39,7 +37,8 @@ class Match:
 
     start_s, end_s: the window of the item that matched best, in seconds of its sound
     distance: angular, 0 to 2; similarity: the cosine, -1 to 1
-    closer_than: the share of random pairs of this collection that are farther apart, 0 to 1
+    closer_than: the share of random pairs of this collection that are farther apart, 0 to 1; None where the collection
+        has too few different sounds to say (`boiler.store.random_pairs.MIN_DIFFERENT`)
     query_start_s, query_end_s: the window of the query that matched; None where the query was a vector
     folded: the ids of near-duplicates merged into this result
     """
@@ -52,7 +51,7 @@ class Match:
     end_s: float
     distance: float
     similarity: float
-    closer_than: float
+    closer_than: float | None
     query_start_s: float | None = None
     query_end_s: float | None = None
     folded: tuple[str, ...] = ()
@@ -164,19 +163,26 @@ class QueryResult:
     def nothing_similar(self) -> bool:
         """Whether even the best match is hardly closer than a random pair (`SIMILAR`).
 
-        A match that is the same sound is similar, whatever random pairs are like: among duplicates none is farther
-        apart.
+        False where there are too few pairs to compare with, and where a match is the same sound: among duplicates no
+        pair is farther apart.
         """
         if not self.matches or min(match.distance for match in self.matches) < IDENTICAL_DISTANCE:
             return False
-        return max(match.closer_than for match in self.matches) < SIMILAR
+        shares = [match.closer_than for match in self.matches if match.closer_than is not None]
+        return bool(shares) and max(shares) < SIMILAR
+
+    @property
+    def has_no_background(self) -> bool:
+        """Whether nothing can be said about how similar the matches are: the collection has too few different sounds
+        to compare with."""
+        return bool(self.matches) and all(match.closer_than is None for match in self.matches)
 
     def _repr_html_(self) -> str:
         head = ("distance", "closer than", "from", "to", "id", "label")
         rows = [
             (
                 f"{match.distance:.3f}",
-                f"{100 * match.closer_than:.1f} %",
+                "" if match.closer_than is None else f"{100 * match.closer_than:.1f} %",
                 f"{match.start_s:.1f} s",
                 f"{match.end_s:.1f} s",
                 match.id,
@@ -257,7 +263,7 @@ def to_matches(
             rows["start_s"].tolist(),
             rows["end_s"].tolist(),
             ranked.distances.tolist(),
-            snapshot.closer_than(ranked.distances).tolist(),
+            snapshot.closer_than(ranked.distances).tolist() if snapshot.has_background else [None] * len(numbers),
             ranked.query_index.tolist(),
             strict=True,
         )

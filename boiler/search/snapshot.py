@@ -72,7 +72,10 @@ class Snapshot:
         self.vectors: Float32Array = np.asarray(opened.vectors)
         self.rows = np.asarray(opened.rows)
         self.numbers: Int64Array = self.rows["n"]  # ascending
-        self._pairs: Float32Array = np.asarray(opened.pairs)
+        pairs: Float32Array = np.asarray(opened.pairs)
+        self.has_background = random_pairs.suffice(pairs)
+        """Whether there are enough pairs of different sounds to compare a distance with."""
+        self._pairs = pairs if self.has_background else pairs[:0]
         self.n_searchable = len(opened.item_vectors)
         self.exact = Exact(self.vectors)
         name = engine_name or str(opened.header.engine.get("name", self.exact.name))
@@ -334,7 +337,8 @@ class Snapshot:
         return RankedItems(numbers[first], rows[first], query_index[first], distances[first])
 
     def closer_than(self, distances: Float32Array) -> Float64Array:
-        """For each distance the share of random pairs of this collection that are farther apart."""
+        """For each distance the share of random pairs of this collection that are farther apart; NaN without
+        `has_background`."""
         return random_pairs.closer_than(distances, self._pairs)
 
 

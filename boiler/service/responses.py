@@ -57,7 +57,7 @@ def neighbour_rows(matches: Iterable[Match]) -> list[dict[str, Any]]:
             "end_s": round(match.end_s, 4),
             "distance": round(match.distance, 6),
             "similarity": round(match.similarity, 6),
-            "closer_than": round(match.closer_than, 6),
+            "closer_than": None if match.closer_than is None else round(match.closer_than, 6),
         }
         for match in matches
     ]

@@ -63,10 +63,12 @@ class _RowCache:
                 self._prefixes = prefixes = {}
                 missing = list(range(len(rows)))
             prefixes.update(_row_prefixes(snapshot, ranked, missing))
-        shares = snapshot.closer_than(ranked.distances).tolist()
+        shares = [b"null"] * len(rows)
+        if snapshot.has_background:
+            shares = [b"%.6f" % share for share in snapshot.closer_than(ranked.distances).tolist()]
         return b"[%b]" % b",".join(
             [
-                b'%b%.6f,"similarity":%.6f,"closer_than":%.6f}'
+                b'%b%.6f,"similarity":%.6f,"closer_than":%b}'
                 % (prefixes[row], distance, cosine_similarity(distance), share)
                 for row, distance, share in zip(rows, ranked.distances.tolist(), shares, strict=True)
             ]

@@ -142,8 +142,10 @@ class Neighbour(ResponseModel):
     end_s: float = Field(description="where it ends, seconds", examples=[5.0])
     distance: float = Field(description="sqrt(2 (1 - similarity)), 0 to 2; smaller is nearer", examples=[0.37])
     similarity: float = Field(description="cosine similarity, -1 to 1", examples=[0.931])
-    closer_than: float = Field(
-        description="share of random pairs of the collection that are farther apart, 0 to 1", examples=[0.98]
+    closer_than: float | None = Field(
+        description="share of random pairs of the collection that are farther apart, 0 to 1; null where it has too few"
+        " different sounds to say",
+        examples=[0.98],
     )
 
 

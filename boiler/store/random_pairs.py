@@ -7,9 +7,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from boiler.arrays import Float32Array, Float64Array, FloatArray, IntArray
-from boiler.engine.distance import angular_distance
+from boiler.engine.distance import IDENTICAL_DISTANCE, angular_distance
 
 N_PAIRS = 100_000
+MIN_DIFFERENT = 30
+"""Fewer pairs at different distances are no distribution: nine sounds have 36 pairs, and of ten pairs the closest tenth
+is a single one."""
 _MAX_ROUNDS = 20
 _BLOCK = 8_192
 
@@ -40,8 +43,20 @@ def random_pairs(
     return np.sort(np.concatenate(found or [np.zeros(0)])).astype(np.float32)
 
 
+def suffice(pairs: FloatArray) -> bool:
+    """Whether distances can be compared with these pairs: there are at least `MIN_DIFFERENT` of different sounds.
+
+    Shape: pairs [P] ascending
+
+    >>> suffice(np.linspace(0.5, 1.5, 100)), suffice(np.repeat([0.0, 0.5], 1_000)), suffice(np.zeros(0))
+    (True, False, False)
+    """
+    apart = pairs[np.searchsorted(pairs, IDENTICAL_DISTANCE) :]
+    return len(apart) > 0 and 1 + int(np.count_nonzero(np.diff(apart))) >= MIN_DIFFERENT
+
+
 def closer_than(distances: FloatArray, pairs: FloatArray) -> Float64Array:
-    """For each distance the share of random pairs that are farther apart, 0 to 1; 0 if there are no pairs.
+    """For each distance the share of random pairs that are farther apart, 0 to 1; NaN if there are no pairs.
 
     Shape: distances any, pairs [P] ascending -> as distances
 
@@ -49,5 +64,5 @@ def closer_than(distances: FloatArray, pairs: FloatArray) -> Float64Array:
     [1.0, 0.5]
     """
     if not len(pairs):
-        return np.zeros(np.shape(distances))
+        return np.full(np.shape(distances), np.nan)
     return np.asarray(1.0 - np.searchsorted(pairs, distances, side="right") / len(pairs), np.float64)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
-from browsing import LONG, components, item_number, run_page
+from browsing import LONG, components, item_number, page_of, publish_random, run_page
 from streamlit.testing.v1 import AppTest
 
 from boiler.audio.windows import DEFAULT_WINDOWS
@@ -22,6 +24,14 @@ def test_an_item_in_the_url_is_shown_large_with_its_neighbours_nearest_first(pag
     distances = [float(card["distance"]) for card in results["cards"]]
     assert distances == sorted(distances)
     assert all(card["closer_than"].startswith("closer than ") for card in results["cards"])
+
+
+def test_results_among_too_few_sounds_claim_nothing(tmp_path: Path) -> None:
+    publish_random(tmp_path, 3)
+    page = run_page(page_of("search_page", tmp_path), item="0")
+    _, results = components(page)
+    assert [card["closer_than"] for card in results["cards"]] == ["", ""]
+    assert any("too few different sounds" in caption.value for caption in page.caption)
 
 
 def test_the_part_of_a_long_sound_that_matched_is_marked(page: AppTest, index: OpenIndex) -> None:

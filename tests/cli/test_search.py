@@ -128,3 +128,13 @@ def test_each_match_is_explained_by_codes_and_seconds(
                 min(max(int(10 * one.similarity), 0), 9) for one in why.answer_curve
             ]
             assert (seconds, unit) == (f"0.0-{why.answer_curve[-1].end_s:.1f}", "s")
+
+
+def test_too_few_sounds_to_compare_with_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    vectors = engine.normalize(np.eye(3))
+    items = [Item(n, f"{n}.wav") for n in range(3)]
+    generation.publish(tmp_path, Header(encoder="none", dim=3), vectors, rows_of(np.arange(3), end_s=5.0), items)
+    assert search.main([str(tmp_path), "0.wav", "-k", "2"]) == 0
+    printed = capsys.readouterr()
+    assert [line.split()[1] for line in printed.out.splitlines()[1:]] == ["-", "-"]
+    assert printed.err == "boiler: too few different sounds in this index to say how similar these are\n"

@@ -241,6 +241,21 @@ def test_the_same_sound_is_similar_in_a_collection_of_few_or_of_duplicates(n: in
         assert not result.nothing_similar
 
 
+@pytest.mark.parametrize(("n_different", "copies", "known"), [(1, 1, 0), (2, 1, 0), (5, 1, 0), (3, 20, 0), (9, 1, 1)])
+def test_too_few_different_sounds_claim_nothing(n_different: int, copies: int, known: int, tmp_path: Path) -> None:
+    different = engine.normalize(np.random.default_rng(0).normal(size=(n_different, 8)) * 0.2 + 1)
+    vectors = np.repeat(different, copies, axis=0)
+    items = [Item(at, f"{at}.wav") for at in range(len(vectors))]
+    generation.publish(tmp_path, Header(encoder="Cone", dim=8), vectors, rows_of(np.arange(len(vectors))), items)
+    with Nearest(tmp_path) as nearest:
+        result = nearest.query(ByVector([-1.0] * 8), 3)
+        assert result.has_no_background is not bool(known)
+        assert result.nothing_similar is bool(known)
+        assert {match.closer_than for match in result.matches} == ({0.0} if known else {None})
+        assert nearest.query_many([ByVector([-1.0] * 8)], 3)[0].matches == result.matches
+        assert "None" not in result._repr_html_()
+
+
 def test_the_result_states_when_nothing_is_similar(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     cone = engine.normalize(rng.normal(size=(40, 8)) * 0.3 + 1)
