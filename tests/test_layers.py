@@ -32,7 +32,7 @@ LAYERS: list[list[str]] = [
     ["service"],
     ["browser"],
     ["api"],
-    ["index", "train_vqvae", "app"],
+    ["index", "train_vqvae", "train_tags", "app"],
     ["cli"],
     ["__main__"],
 ]

@@ -58,6 +58,11 @@ COMMANDS = {
         "export encoders (ONNX), weights (safetensors), vectors (Parquet, TFRecord), sounds (audiofolder)",
         "boiler export MODEL_DIR --parquet vectors.parquet",
     ),
+    "train_tags": Command(
+        "boiler.train_tags",
+        "train a model that tags sounds, from labelled items or TFRecord files",
+        "boiler train_tags --model_dir MODEL_DIR --save_path exp/tags",
+    ),
     "tfrecord": Command(
         "boiler.cli.tfrecord",
         "print and check the records of TFRecord files",

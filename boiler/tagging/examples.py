@@ -11,7 +11,7 @@ import glob
 import queue
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -51,8 +51,15 @@ class ExampleBatch(NamedTuple):
 class ExampleSource(Protocol):
     """Labelled examples that can be read again and again."""
 
-    dim: int
-    n_classes: int
+    @property
+    def dim(self) -> int:
+        """The number of features, D."""
+        ...
+
+    @property
+    def n_classes(self) -> int:
+        """The number of tags, C."""
+        ...
 
     def examples(self, rng: np.random.Generator | None = None) -> Iterator[LabelledExample]:
         """Every example; with `rng` in a random order."""
@@ -61,12 +68,14 @@ class ExampleSource(Protocol):
 
 @dataclass(frozen=True)
 class ArrayExamples:
-    """Examples in memory. features: float32 [N, D]; labels: the classes of each, int64 [n]"""
+    """Examples in memory. features: float32 [N, D]; labels: the classes of each, int64 [n]; groups: examples of one
+    group are not to be separated, by default each is its own"""
 
     ids: Sequence[str]
     features: Float32Array
     labels: Sequence[Int64Array]
     n_classes: int
+    groups: Sequence[str] = ()
 
     @property
     def dim(self) -> int:
@@ -230,7 +239,7 @@ def _batch(
     return ExampleBatch([ids[at] for at in picked], features[chosen], rows, classes)
 
 
-def read_ahead(batches: Iterator[ExampleBatch]) -> Iterator[ExampleBatch]:
+def read_ahead(batches: Iterator[ExampleBatch]) -> Generator[ExampleBatch]:
     """The same batches, read by a thread while the caller works on earlier ones. The thread ends with the iteration."""
     ready: queue.Queue[ExampleBatch | BaseException | None] = queue.Queue(_BATCHES_AHEAD)
     stopped = threading.Event()

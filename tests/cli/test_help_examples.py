@@ -23,6 +23,8 @@ from boiler import cli
 from boiler.indexing.pipeline import IndexSettings, index
 from boiler.model import l3
 from boiler.search.nearest import ByItem, Nearest
+from boiler.tagging.tfrecord import encode_example, write_records
+from boiler.tagging.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.slow
 
@@ -97,6 +99,14 @@ def home(labelled_folder: Path, checkpoint_path: Path, tmp_path_factory: pytest.
     (home / "sounds" / "new.wav").write_bytes((home / "sounds" / "dog.wav").read_bytes())
     index(IndexSettings(home / "sounds", model_dir=home / "exp" / "sounds", workers=1))  # a second generation
 
+    records = [
+        encode_example({
+            "id": [b"%d" % n], "labels": np.array([n % 2]), "mean_rgb": rng.normal(n % 2, 1, 1024),
+            "mean_audio": rng.normal(size=128),
+        }) for n in range(60)
+    ]  # fmt: skip
+    write_records(home / "records.tfrecord", records)
+    Vocabulary(("dog", "cat")).write(home / "records.csv")
     (home / "MODEL_DIR").symlink_to("exp/loops/MFCCStats")
     with Nearest(home / "exp" / "loops" / "MFCCStats") as nearest, (home / "loops.csv").open("w", newline="") as file:
         ids = [item.id for item in nearest.items(limit=len(nearest))]
