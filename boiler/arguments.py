@@ -7,12 +7,15 @@ A command is a module with `add_arguments(parser)`, `run(args) -> int` (the exit
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
 import ipaddress
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
 from typing import Any
 from unicodedata import category
 
@@ -130,8 +133,38 @@ def printable(text: str) -> str:
     return "".join(f"\\x{ord(one):02x}" if one not in "\n\t" and category(one) == "Cc" else one for one in text)
 
 
+def exit_at_interrupt() -> None:
+    """Let Ctrl-C end the process with a sentence, until `run_or_report` runs a command.
+
+    For modules that are run by `python -m`, before they import anything slow: an interrupted import prints a traceback,
+    and libraries may take the `KeyboardInterrupt` for a fault of their own.
+    """
+    signal.signal(signal.SIGINT, _exit_stopped)
+
+
+@contextlib.contextmanager
+def exiting_at_interrupt() -> Iterator[None]:
+    """As `exit_at_interrupt`, while the block runs. Outside of the main thread, which gets no signals, nothing."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    exit_at_interrupt()
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _exit_stopped(number: int, frame: FrameType | None) -> None:
+    os.write(2, b"boiler: stopped\n")
+    os._exit(130)
+
+
 def run_or_report(run: Callable[[argparse.Namespace], int], args: argparse.Namespace) -> int:
     """`run(args)`, with an error of boiler printed as a message instead of a traceback."""
+    if signal.getsignal(signal.SIGINT) is _exit_stopped:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         code = run(args)
         if sys.stdout is not None:  # as in a program without a console

@@ -22,7 +22,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from boiler import arguments, encoder
+from boiler import arguments
+
+if __name__ == "__main__":  # before the slow imports
+    arguments.exit_at_interrupt()
+
+from boiler import encoder
 from boiler.arguments import printable
 from boiler.catalog.catalog import CATALOG_FILE, Catalog, has_catalog
 from boiler.engine import ENGINES, selection

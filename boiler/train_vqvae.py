@@ -21,6 +21,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 
 from boiler import arguments
+
+if __name__ == "__main__":  # before the slow imports
+    arguments.exit_at_interrupt()
+
 from boiler.evaluation.baseline_comparison import compare_with_baseline
 from boiler.model import checkpoint
 from boiler.model.device import resolve_device

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -113,3 +118,46 @@ def test_positional_arguments_and_flags_come_in_any_order(argv: list[str], capsy
 
     assert arguments.command(argv, prog="boiler", description="", add_arguments=add_words, run=run) == 0
     assert capsys.readouterr().out == "['a', 'b'] 3\n"
+
+
+SLOW_IMPORT = """
+import sys, time
+print("loading", flush=True)
+try:
+    for _ in range(6_000):
+        time.sleep(0.01)
+except KeyboardInterrupt:
+    raise ImportError("some libraries do this")
+"""
+
+
+@pytest.mark.parametrize("module", ["boiler.index", "boiler.train_vqvae", "boiler index"])
+def test_ctrl_c_while_modules_load_prints_one_sentence(module: str, tmp_path: Path) -> None:
+    (tmp_path / "numpy.py").write_text(SLOW_IMPORT)  # in the place of the real one
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    with subprocess.Popen(
+        [sys.executable, "-m", *module.split(), "--help"],
+        env=os.environ | {"PYTHONPATH": path},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "loading\n"
+        process.send_signal(signal.SIGINT)
+        _, printed = process.communicate(timeout=60)
+    assert (process.returncode, printed) == (130, "boiler: stopped\n")
+
+
+def test_ctrl_c_is_an_exception_again_while_a_command_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(args: argparse.Namespace) -> int:
+        signal.raise_signal(signal.SIGINT)
+        return 0
+
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        arguments.exit_at_interrupt()
+        assert call(["--wav_dir", "x"], interrupted) == 130
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert capsys.readouterr().err == "boiler: stopped\n"

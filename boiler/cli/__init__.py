@@ -107,7 +107,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"boiler: {UnknownNameError('command', name, COMMANDS)}", file=sys.stderr)
         return 2
     try:
-        module = importlib.import_module(COMMANDS[name].module)
+        with arguments.exiting_at_interrupt():  # it takes seconds
+            module = importlib.import_module(COMMANDS[name].module)
         return arguments.command(
             words[1:],
             prog=f"boiler {name}",
@@ -115,6 +116,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             add_arguments=module.add_arguments,
             run=module.run,
         )
-    except KeyboardInterrupt:  # while modules are imported, which takes seconds
+    except KeyboardInterrupt:  # before the command runs
         print("boiler: stopped", file=sys.stderr)
         return 130

@@ -16,7 +16,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from boiler import arguments
@@ -59,6 +59,9 @@ def run(args: argparse.Namespace) -> int:
     # Otherwise torch and numpy use all cores in every worker, and their threads wait for each other.
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // args.workers)))
     import uvicorn
+    from uvicorn.config import STARTUP_FAILURE
+
+    from boiler.service.supervisor import WorkerConfig, run_workers
 
     with ExitStack() as stack:
         if args.workers > 1 and loaded.metrics and loaded.metrics_dir is None:
@@ -66,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
             os.environ["BOILER_METRICS_DIR"] = folder
             stack.callback(os.environ.pop, "BOILER_METRICS_DIR")
         try:
-            uvicorn.run(
+            config = WorkerConfig(
                 "boiler.api.web:app",
                 host=args.host,
                 port=args.port,
@@ -80,9 +83,14 @@ def run(args: argparse.Namespace) -> int:
                 forwarded_allow_ips=",".join(loaded.trusted_proxies),
                 timeout_graceful_shutdown=GRACE_S,
             )
+            if args.workers > 1:
+                return run_workers(config)
+            server = uvicorn.Server(config)
+            with suppress(KeyboardInterrupt):  # raised again by uvicorn after it has stopped
+                server.run()
+            return 0 if server.started else STARTUP_FAILURE
         except SystemExit as stop:  # uvicorn could not start
             return int(stop.code or 0)
-    return 0
 
 
 def check_host(host: str, loaded: settings.Settings) -> None:
