@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
+import struct
+from collections.abc import Callable, Iterator
 from typing import BinaryIO, NamedTuple
 
 MIN_HOLE_S = 0.1
@@ -52,30 +53,62 @@ class Run(NamedTuple):
 Parse = Callable[[bytes, int], Frame | None]
 
 
-def runs(file: BinaryIO, container: str) -> list[Run]:
-    """The stretches between the holes of an `mp3` or `aac` file; none if it has no hole, or is of another format.
+class Scan(NamedTuple):
+    """runs: the stretches between holes; the first starts with the file. is_cut: the file ends within a frame."""
 
-    The first starts with the file. The file's position is kept.
+    runs: list[Run]
+    is_cut: bool
+
+
+def scan(file: BinaryIO, container: str) -> Scan:
+    """Find the holes of an `mp3` or `aac` file; no runs if it is of another format. The file's position is kept.
+
+    An MP3 that states how many frames it has shows bytes that were cut out of it, too: if the frames are broken at one
+    place only, what is missing was there. Without that count, or if it was cut at several places, at its end too, or
+    exactly between two frames, the place cannot be known.
     """
     parse = {"mp3": _mp3_frame, "aac": _adts_frame}.get(container)
     if parse is None:
-        return []
+        return Scan([], False)
     position = file.tell()
     file.seek(0)
     data = file.read()
     file.seek(position)
-    found = _find_runs(data, parse)
-    covered = sum(run.n_bytes for run in found)
-    return found if len(found) > 1 and covered >= _MIN_SHARE * len(data) else []
+    found, is_cut = _find_runs(data, parse)
+    if sum(run.n_bytes for run in found) < _MIN_SHARE * len(data):
+        return Scan([], False)
+    stated_s = _stated_s(data) if container == "mp3" else None
+    if stated_s is not None:
+        missing_s = stated_s - sum(run.hole_s + run.seconds for run in found)
+        if len(found) == 2 and missing_s > 0 and not is_cut:
+            found[1] = found[1]._replace(hole_s=found[1].hole_s + missing_s)
+        is_cut = False  # the count tells that, and how much is missing
+    return Scan(list(_joined(found)), is_cut)
 
 
-def _find_runs(data: bytes, parse: Parse) -> list[Run]:
+def _joined(found: list[Run]) -> Iterator[Run]:
+    """The runs, without breaks of less than `MIN_HOLE_S`, which decoders pass over."""
+    run = found[0]
+    for following in found[1:]:
+        if following.hole_s >= MIN_HOLE_S:
+            yield run
+            run = following
+        else:
+            n_bytes = following.offset + following.n_bytes - run.offset
+            run = run._replace(n_bytes=n_bytes, seconds=run.seconds + following.seconds)
+    yield run
+
+
+def _find_runs(data: bytes, parse: Parse) -> tuple[list[Run], bool]:
+    """The stretches between breaks, and whether the last frame is incomplete."""
     found: list[Run] = []
+    is_cut = False
     start, hole_s, seconds, frame_bytes = 0, 0.0, 0.0, 0
     at = _next_frames(data, _behind_tag(data, 0), parse)
     while at < len(data):
         frame = parse(data, at)
         if frame is not None:
+            is_cut = at + frame.n_bytes > len(data)
             at, seconds, frame_bytes = at + frame.n_bytes, seconds + frame.seconds, frame_bytes + frame.n_bytes
             continue
         behind = _behind_tag(data, at)
@@ -85,11 +118,11 @@ def _find_runs(data: bytes, parse: Parse) -> list[Run]:
         following = _next_frames(data, at, parse)
         # The frame in front of a hole reaches into it, so a hole seems shorter than it is by up to a frame.
         missing_s = (following - at) * seconds / frame_bytes if frame_bytes else 0.0
-        if missing_s >= MIN_HOLE_S and following < len(data):
+        if frame_bytes and following < len(data):
             found.append(Run(start, at - start, seconds, hole_s))
             start, hole_s, seconds, frame_bytes = following, missing_s, 0.0, 0
         at = following
-    return [*found, Run(start, len(data) - start, seconds, hole_s)]
+    return [*found, Run(start, len(data) - start, seconds, hole_s)], is_cut
 
 
 def _next_frames(data: bytes, at: int, parse: Parse) -> int:
@@ -147,6 +180,17 @@ def _adts_frame(data: bytes, at: int) -> Frame | None:
     if rate >= len(_AAC_RATES_HZ) or n_bytes <= _HEAD_BYTES:
         return None
     return Frame(n_bytes, 1024 * ((head[6] & 3) + 1) / _AAC_RATES_HZ[rate], head[1] << 8 | head[2])
+
+
+def _stated_s(data: bytes) -> float | None:
+    """The duration of an MP3 by the count of frames in its first one (Xing, 2001); None if it has none."""
+    at = _behind_tag(data, 0)
+    first = _mp3_frame(data, at)
+    place = re.compile(rb"Xing|Info").search(data, at, at + MAX_MP3_FRAME_BYTES)
+    if first is None or place is None or not data[place.start() + 7 : place.start() + 8]:
+        return None
+    flags, n_frames = struct.unpack_from(">II", data.ljust(place.start() + 12, b"\0"), place.start() + 4)
+    return (n_frames + 1) * first.seconds if flags & 1 else None
 
 
 def states_frames(head: bytes) -> bool:

@@ -24,7 +24,7 @@ import av
 import av.error
 import numpy as np
 
-from boiler.audio import bare_frames, ogg
+from boiler.audio import bare_frames, ogg, truncation, wavpack
 from boiler.audio.sent_file import UnopenedFile, open_regular
 from boiler.audio.spliced import Spliced
 from boiler.audio.wav import WavHeader, as_ffmpeg_reads
@@ -66,6 +66,8 @@ EVEN_CODECS = frozenset({"aac", "mp3", "opus", "wmav2"})
 # Where timestamps say how much is missing after damage, and where the stated duration is exact.
 TIMED_CONTAINERS = frozenset({"asf", "flac", "matroska", "mov", "ogg", "tta", "wv"})
 EXACT_CONTAINERS = frozenset({"aiff", "au", "caf", "flac", "matroska", "mov", "tta", "wv"})
+# Codecs whose packets have a checksum that FFmpeg ignores by default: damaged ones would be noise.
+CHECKED_CODECS = frozenset({"tta", "wavpack"})
 MIN_GAP_S = 0.02  # containers that count milliseconds are inexact by two
 MIN_FIRST_GAP_S = 1.0  # before the first frame, which may be late by what its encoder delays
 MIN_MISSING_S, MIN_MISSING_SHARE = 0.5, 0.01  # at the end
@@ -130,9 +132,14 @@ class Track:
         self._links = [self._link(*span) for span in chain] if len(chain) > 1 else [Link(file)]
         self._open(0)
         with self._as_sound_error(NOT_READ):
-            runs = bare_frames.runs(file, self._container_name)
-        if runs:
-            self._links = [self._link(run.offset, run.n_bytes, run.hole_s, run.seconds) for run in runs]
+            frames = bare_frames.scan(file, self._container_name)
+            self._is_cut = frames.is_cut or truncation.is_cut(file, self._container_name)
+            blocks = wavpack.block_runs(file) if self._container_name == "wv" else []
+        if len(frames.runs) > 1:
+            self._links = [self._link(run.offset, run.n_bytes, run.hole_s, run.seconds) for run in frames.runs]
+            self._reopen(0)
+        elif len(blocks) > 1:
+            self._links = [Link(cast(BinaryIO, Spliced(file, blocks)))]
             self._reopen(0)
 
     def _link(self, offset: int, n_bytes: int, gap_s: float = 0.0, stated_s: float | None = None) -> Link:
@@ -147,6 +154,8 @@ class Track:
             self._stream = cast(Any, audio_stream(self._container, self.name))
             self._codec = self._stream.codec_context
             self._codec.thread_count = 1  # one core per file: files are decoded in parallel
+            if self._codec_name in CHECKED_CODECS:
+                self._codec.options = {"err_detect": "crccheck+explode"}
             self._check_limits(self.rate_hz, self.channels)
 
     def close(self) -> None:
@@ -334,18 +343,24 @@ class Track:
             raise NotASoundError(self.name, MOSTLY_BAD)
         if self._wav is not None and self._wav.is_uncompressed:
             self._losses.add_cut(self._wav.missing_s)
-        elif not self.is_chained and (stated_s := self._stated_s) is not None and self._states_exactly:
+        elif not self.is_chained and (stated_s := self._exactly_stated_s) is not None:
             missing_s = stated_s - self._done_s
             if missing_s > MIN_MISSING_S + MIN_MISSING_SHARE * stated_s:
                 self._losses.add_cut(missing_s)
+        if self._is_cut and self._number == len(self._links) - 1:
+            self._losses.is_cut = True
 
     @property
-    def _states_exactly(self) -> bool:
-        """Whether the duration that the container states is of this track, and is no estimate."""
+    def _exactly_stated_s(self) -> float | None:
+        """The duration that the container states, if it is of this track, and no estimate."""
         if self._container_name == "mp3":
             self._file.seek(0)
-            return bare_frames.states_frames(self._file.read(READ_BYTES))
-        return self._container_name in EXACT_CONTAINERS and not self._container.streams.video
+            return self._stated_s if bare_frames.states_frames(self._file.read(READ_BYTES)) else None
+        if self._container.streams.video:
+            return None
+        if (stated_s := truncation.stated_s(self._file, self._container_name)) is not None:
+            return stated_s
+        return self._stated_s if self._container_name in EXACT_CONTAINERS else None
 
     def _note_bad(self, bad: Any, rate_hz: int) -> None:
         losses = self._losses
@@ -527,6 +542,7 @@ class DecodingLosses:
 
     n_samples: int = 0
     n_bad: int = 0  # samples that are not numbers
+    is_cut: bool = False  # its end is missing, and nothing states how much
     _bad_from_s: float = 0.0
     _gaps: list[tuple[float, float]] = field(default_factory=list)
     _cut_s: float = 0.0
@@ -550,6 +566,8 @@ class DecodingLosses:
             said.append(f"{self.n_bad} samples are not numbers (from {self._bad_from_s:.1f} s on) and are silence here")
         if self._cut_s >= MIN_SAID_S:
             said.append(f"it ends {self._cut_s:.1f} s before the end that it states")
+        elif self.is_cut:
+            said.append("it is cut off at its end, and does not state how much is missing")
         return "; ".join(said)
 
 

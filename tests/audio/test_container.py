@@ -460,7 +460,7 @@ def test_a_track_starts_at_exactly_the_requested_second(tmp_path: Path) -> None:
 # What cannot be decoded within a file
 
 
-HOLED = ("flac", "mp3", "aac", "webm-opus", "mka-flac", "ogg-vorbis", "ogg-opus", "m4a-aac", "wma")
+HOLED = ("flac", "mp3", "aac", "webm-opus", "mka-flac", "ogg-vorbis", "ogg-opus", "m4a-aac", "wma", "tta", "wv")
 HOLED_S, MARKED_S = 12, 10  # seconds, and where in them the marker is
 
 
@@ -505,7 +505,10 @@ def test_a_hole_is_silence_of_its_length_and_is_reported(
     assert marker_s(part) + 9.0 == pytest.approx(marker_s(samples), abs=0.005)
 
 
-@pytest.mark.parametrize("form", ["flac", "mp3", "webm-opus", "wav-s16", "aiff", "w64", "au"])
+TRUNCATED = ("flac", "mp3", "webm-opus", "wav-s16", "aiff", "w64", "au", "wma", "avi", "caf", "tta", "wv")
+
+
+@pytest.mark.parametrize("form", TRUNCATED)
 def test_a_truncated_file_reports_how_much_is_missing(form: str, tmp_path: Path) -> None:
     path = write(tmp_path / f"sound{FORMATS[form].suffix}", noise_of(5.0), 48_000, form)
     data = path.read_bytes()
@@ -517,7 +520,32 @@ def test_a_truncated_file_reports_how_much_is_missing(form: str, tmp_path: Path)
         list(track.blocks())
         missing = re.fullmatch(r"it ends (\d\.\d) s before the end that it states", track.warning)
     assert missing is not None
-    assert float(missing[1]) == pytest.approx(2.0, abs=0.15)
+    # A frame of TTA has a second.
+    assert float(missing[1]) == pytest.approx(2.0, abs=1.1 if form == "tta" else 0.15)
+
+
+@pytest.mark.parametrize("form", ["ogg-vorbis", "ogg-opus", "aac"])
+def test_a_truncated_file_that_states_no_length_is_reported(form: str, tmp_path: Path) -> None:
+    sound = np.stack([noise_of(5.0)] * FORMATS[form].channels[0])
+    path = write(tmp_path / f"sound{FORMATS[form].suffix}", sound, 48_000, form)
+    data = path.read_bytes()
+    with container.open_track(path, Limits()) as track:
+        list(track.blocks())
+        assert track.warning == ""
+    path.write_bytes(data[: len(data) * 6 // 10])
+    with container.open_track(path, Limits()) as track:
+        list(track.blocks())
+        assert track.warning == "it is cut off at its end, and does not state how much is missing"
+
+
+def test_bytes_cut_out_of_an_mp3_are_silence_in_their_place(with_marker: Path, tmp_path: Path) -> None:
+    whole = (with_marker / "mp3.mp3").read_bytes()
+    path = tmp_path / "cut.mp3"
+    path.write_bytes(whole[: len(whole) // 3] + whole[len(whole) // 2 :])
+    with container.open_track(path, Limits()) as track:
+        samples = np.concatenate(list(stream_module.track_blocks(track)))
+        assert re.fullmatch(r"2\.\d s of it cannot be decoded \(at 4\.\d s\) and are silence here", track.warning)
+    assert marker_s(samples) == pytest.approx(MARKED_S, abs=0.1)
 
 
 def noise_of(seconds: float) -> np.ndarray:
