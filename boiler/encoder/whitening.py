@@ -23,7 +23,8 @@ def fit(features: Iterable[Tensor], dim: int, power: float = 0.5) -> dict[str, T
     """Fit `mean` [D_in] and `matrix` [D_in, dim], float32 on the CPU, to batches of features [n, D_in].
 
     Deterministic; the sign of each component is fixed. If the features have fewer components than `dim` (few sounds, or
-    very similar ones), the missing columns are zero.
+    very similar ones), the missing columns are zero. If all are equal, there is nothing to fit: then the features are
+    kept as they are, since relative to their mean they would all be zero, which has no direction.
 
     Raises: BoilerError: there are no features.
     """
@@ -48,6 +49,8 @@ def fit(features: Iterable[Tensor], dim: int, power: float = 0.5) -> dict[str, T
     largest = directions.abs().argmax(dim=0)
     directions = directions * directions.gather(0, largest[None]).sign()
     significant = variances > max(MIN_VARIANCE_SHARE * float(variances[0]), torch.finfo(torch.float32).tiny)
+    if not significant.any():
+        return {"mean": torch.zeros(len(offset)), "matrix": torch.eye(len(offset), dim)}
     scale = torch.where(significant, variances.clamp(min=torch.finfo(torch.float32).tiny) ** (-power / 2), 0.0)
     matrix = torch.zeros(len(offset), dim, dtype=torch.float64)
     matrix[:, : len(scale)] = directions * scale

@@ -51,6 +51,7 @@ import numpy as np
 from boiler import files as files_module
 from boiler.arrays import AnyArray, Float32Array, StructuredArray, map_array
 from boiler.catalog import items as items_module
+from boiler.catalog.catalog import CATALOG_FILE
 from boiler.catalog.items import Failure, Item, ItemDatabase
 from boiler.engine.selection import ALWAYS_WRITTEN, EngineChoice
 from boiler.errors import DamagedIndexError, ModelDirError
@@ -144,6 +145,11 @@ def current_name(model_dir: Path) -> str:
 def _not_published(model_dir: Path) -> str:
     if not model_dir.exists():
         return f"there is no model directory {model_dir}: make one with boiler index"
+    if (model_dir / CATALOG_FILE).is_file():
+        return (
+            f"nothing is published in {model_dir}: boiler index found only silence, or nothing that can be decoded, or"
+            f" was stopped. Add sounds to the folder, and run boiler index {model_dir}"
+        )
     return f"{model_dir} is not a model directory, or nothing has been published in it yet: run boiler index"
 
 

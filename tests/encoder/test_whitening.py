@@ -53,3 +53,13 @@ def test_equal_features_give_finite_rows() -> None:
 def test_fitting_to_nothing_is_refused() -> None:
     with pytest.raises(BoilerError, match="no sound"):
         fit([], 4)
+
+
+@pytest.mark.parametrize("dim", [3, 5, 8])
+def test_equal_features_are_kept(dim: int) -> None:
+    features = torch.tensor([[0.5, -1.0, 2.0, 0.25, 3.0]]).repeat(6, 1)
+    whiten = Whitening(**fit([features[:2], features[2:]], dim))
+    vectors = whiten(features)
+    assert vectors.shape == (6, dim)
+    assert torch.allclose(vectors.norm(dim=1), torch.ones(6))
+    assert not torch.allclose(whiten(features.flip(1)), vectors, atol=0.1)
