@@ -2,9 +2,8 @@
 
 >>> export_onnx(encoder.create("MFCCStats"), Path("mfcc.onnx"))  # doctest: +SKIP
 
-Such a file contains its sampling rate and window, so `ONNXEncoder` needs no options for it. `JoinedVQVAE` and
-`JoinedDescriptors` cannot be exported: their descriptors are computed clip by clip, with lengths that depend on the
-sound.
+Such a file contains its sampling rate and window, so `ONNXEncoder` needs no options for it. Encoders that loop over the
+clips of a batch are exported in another form (`boiler.encoder.batched`).
 """
 
 from __future__ import annotations
@@ -16,31 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from boiler import files
 from boiler.encoder import Encoder
-from boiler.encoder.joined_descriptors import JoinedDescriptors
-from boiler.encoder.joined_vqvae import JoinedVQVAE
-from boiler.encoder.loop_length import clip_lengths
-from boiler.encoder.pooled import PooledVQVAE
-from boiler.encoder.trim_silence import trim_silence_batch
+from boiler.encoder.batched import batched
 from boiler.errors import CheckpointError, SettingsError
 
-
-class BatchedPooled(nn.Module):
-    """`PooledVQVAE` without a loop over the windows of a batch."""
-
-    def __init__(self, pooled: PooledVQVAE) -> None:
-        super().__init__()
-        self.pooled = pooled
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        own = self.pooled
-        loudness = trim_silence_batch(own.mel(waveform), clip_lengths(waveform), own.silence, own.hop_samples)
-        features = own.pool(own.trunk((loudness - own.silence) / 2))
-        vectors: Tensor = own.whitening(torch.cat(features, dim=1))
-        return vectors
+AS_THEY_ARE = ("MFCCStats", "BagTopVQVAE", "BagBottomVQVAE", "MeanFreqTopVQVAE")
+"""Without a loop over the clips of a batch."""
+EXPORTABLE = (*AS_THEY_ARE, "PooledVQVAE", "JoinedVQVAE", "JoinedDescriptors", "GeneralEncoder", "JoinedGeneral")
 
 
 def export_onnx(made: Encoder, path: Path) -> None:
@@ -51,17 +34,16 @@ def export_onnx(made: Encoder, path: Path) -> None:
 
     Raises: SettingsError: an encoder that cannot be exported. CheckpointError: the libraries are not installed.
     """
-    if isinstance(made, JoinedVQVAE | JoinedDescriptors) or made.runtime:
+    module = batched(made) or (made if type(made).__name__ in AS_THEY_ARE else None)
+    if module is None:
         raise SettingsError(
-            f"{type(made).__name__} cannot be exported to ONNX; those that can: MFCCStats, BagTopVQVAE, "
-            "BagBottomVQVAE, MeanFreqTopVQVAE, PooledVQVAE"
+            f"{type(made).__name__} cannot be exported to ONNX; those that can: {', '.join(EXPORTABLE)}"
         )
     for name in ("onnx", "onnxscript"):
         try:
             importlib.import_module(name)
         except ImportError as error:
             raise CheckpointError(f"exporting needs {name}: pip install 'boiler[onnx]'") from error
-    module = BatchedPooled(made) if isinstance(made, PooledVQVAE) else made
     example = torch.rand(2, 1, made.window_samples)
     quiet = logging.getLogger("torch.onnx")
     level = quiet.level
