@@ -117,11 +117,13 @@ def checkpoint_path(
     labelled_folder: Path, small_network: NetworkSettings, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A training checkpoint of a small network after a few steps on `labelled_folder`. Do not write beside it."""
+    from boiler.encoder import joined_descriptors
     from boiler.train_vqvae import TrainSettings, train
 
     save_path = tmp_path_factory.mktemp("run")
-    return train(
-        TrainSettings(
-            labelled_folder, save_path, epoch=1, steps_per_epoch=4, batch_size=8, device="cpu", network=small_network
-        )
+    settings = TrainSettings(
+        labelled_folder, save_path, epoch=1, steps_per_epoch=4, batch_size=8, device="cpu", network=small_network
     )
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(joined_descriptors, "STEPS", 10)
+        return train(settings)
