@@ -24,7 +24,8 @@ LAYERS: list[list[str]] = [
     ["audio", "model", "engine"],
     ["encoder", "catalog"],
     ["store"],
-    ["training", "vision"],
+    ["vision"],
+    ["training"],
     ["tagging"],
     ["indexing", "embedding"],
     ["search"],
@@ -32,7 +33,7 @@ LAYERS: list[list[str]] = [
     ["service"],
     ["browser"],
     ["api"],
-    ["index", "train_vqvae", "train_tags", "app"],
+    ["index", "train_l3", "train_tags", "train_vqvae", "app"],
     ["cli"],
     ["__main__"],
 ]

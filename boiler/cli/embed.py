@@ -24,7 +24,7 @@ from boiler.catalog import scan
 from boiler.embedding import models, openl3
 from boiler.embedding.openl3 import FileJob, JobSelection
 from boiler.errors import CorpusError
-from boiler.model import l3
+from boiler.model import l3, l3_joint
 from boiler.progress import meter
 from boiler.vision import image, video
 
@@ -41,11 +41,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--suffix", help="written to <name>_<suffix>.npz (default: <name>.npz)")
     parser.add_argument(
         "--model",
-        help="an encoder's name, NAME:CHECKPOINT, a checkpoint, a model directory, or a .h5 file of OpenL3's weights "
-        f"(default: OpenL3's network, with the weights that {models.WEIGHTS_VARIABLE} names)",
+        help="an encoder's name, NAME:CHECKPOINT, a checkpoint, a model directory, an l3_NNN.pt, or a .h5 file of "
+        f"OpenL3's weights (default: OpenL3's network, with the weights that {models.WEIGHTS_VARIABLE} names)",
     )
     parser.add_argument(
-        "--image_model", help="the same for the pictures of --modality video: a .h5 file (default: as --model)"
+        "--image_model",
+        help="the same for the pictures of --modality video: a .h5 file or an l3_NNN.pt (default: as --model, if that "
+        "is an l3_NNN.pt)",
     )
     parser.add_argument(
         "--hop_size", type=float, default=0.1, help="seconds from frame to frame of sound (default: %(default)s)"
@@ -107,7 +109,8 @@ def run(args: argparse.Namespace) -> int:
             args.model, args.input_repr, args.content_type, args.audio_embedding_size, args.frontend
         )
     if pictures.waiting:
-        model = args.image_model or (args.model if args.modality == "image" else None)
+        of_both = args.modality == "image" or (args.model is not None and l3_joint.is_checkpoint(args.model))
+        model = args.image_model or (args.model if of_both else None)
         of_pictures = models.image_model(model, args.input_repr, args.content_type, args.image_embedding_size)
     failed = sounds.failed + pictures.failed
     with collect_warnings() as notes, meter("embedding", len(sounds.waiting) + len(pictures.waiting)) as progress:

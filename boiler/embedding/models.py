@@ -19,7 +19,7 @@ from boiler.audio.windows import WindowSpec
 from boiler.encoder import Encoder
 from boiler.encoder.runtime import EncoderRuntime
 from boiler.errors import CheckpointError, EmbeddingError
-from boiler.model import keras_weights, l3
+from boiler.model import keras_weights, l3, l3_joint
 from boiler.model.l3 import AudioNetwork, ImageNetwork
 from boiler.store import generation
 
@@ -55,7 +55,7 @@ class ImageModel(Protocol):
 
 
 class L3AudioModel:
-    """OpenL3's audio network. Its frames are one second at 48 kHz."""
+    """OpenL3's audio network, or one of `boiler.train_l3`. Its frames are one second at 48 kHz."""
 
     sample_rate_hz = l3.SAMPLE_RATE_HZ
     frame_samples = l3.FRAME_SAMPLES
@@ -71,7 +71,7 @@ class L3AudioModel:
 
 
 class L3ImageModel:
-    """OpenL3's image network."""
+    """OpenL3's image network, or one of `boiler.train_l3`."""
 
     def __init__(self, network: ImageNetwork) -> None:
         self.network = network.eval().requires_grad_(False)
@@ -163,8 +163,9 @@ def _needing_none() -> list[str]:
 def audio_model(model: object, input_repr: str, content_type: str, embedding_size: int, frontend: str) -> AudioModel:
     """The audio model for the argument `model` of a public function.
 
-    None: OpenL3 with the published weights. The path of a `.h5` file: OpenL3 with those weights. The name of an
-    encoder, `NAME:CHECKPOINT`, a checkpoint, a model directory (its own encoder), or an `Encoder`: that encoder.
+    None: OpenL3 with the published weights. The path of a `.h5` file: OpenL3 with those weights. An `l3_NNN.pt` of
+    `boiler.train_l3`: its audio network. The name of an encoder, `NAME:CHECKPOINT`, a checkpoint, a model directory
+    (its own encoder), or an `Encoder`: that encoder.
 
     Raises: EmbeddingError: none of these. CheckpointError, ModelDirError, UnknownNameError: there is no such model.
     """
@@ -182,6 +183,8 @@ def audio_model(model: object, input_repr: str, content_type: str, embedding_siz
         return load_audio_network(path, input_repr, embedding_size, frontend)
     if path.is_dir():
         return _of_model_dir(path)
+    if l3_joint.is_checkpoint(path):
+        return L3AudioModel(l3_joint.load(path).build().audio)
     return _of_encoder(named_encoder(os.fspath(model)))
 
 
@@ -221,7 +224,7 @@ def _of_model_dir(model_dir: Path) -> EncoderModel:
 
 def image_model(model: object, input_repr: str, content_type: str, embedding_size: int) -> ImageModel:
     """The image model for the argument `model` of a public function: None for OpenL3 with the published weights, the
-    path of a `.h5` file, or a model itself.
+    path of a `.h5` file, an `l3_NNN.pt` of `boiler.train_l3`, or a model itself.
 
     Raises: EmbeddingError: none of these. CheckpointError: there is no such file.
     """
@@ -231,7 +234,9 @@ def image_model(model: object, input_repr: str, content_type: str, embedding_siz
         return model
     if isinstance(model, str | os.PathLike) and Path(model).suffix.lower() in (".h5", ".hdf5"):
         return load_image_network(model, embedding_size)
-    raise EmbeddingError(f"model must be an image model, or the path of a .h5 file, not {model!r}")
+    if isinstance(model, str | os.PathLike) and Path(model).suffix.lower() == ".pt":
+        return L3ImageModel(l3_joint.load(model).build().image)
+    raise EmbeddingError(f"model must be an image model, or the path of a .h5 file or an l3_NNN.pt, not {model!r}")
 
 
 def audio_size(size: int) -> int:

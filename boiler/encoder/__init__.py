@@ -42,6 +42,7 @@ ENCODERS: dict[str, str] = {
     "JoinedGeneral": "boiler.encoder.general:JoinedGeneral",
     "AISFXEncoder": "boiler.encoder.aisfx:AISFXEncoder",
     "JoinedAISFX": "boiler.encoder.joined_pretrained:JoinedAISFX",
+    "L3Encoder": "boiler.encoder.l3:L3Encoder",
     "ASTEncoder": "boiler.encoder.ast:ASTEncoder",
     "WhisperEncoder": "boiler.encoder.whisper:WhisperEncoder",
     "ONNXEncoder": "boiler.encoder.onnx:ONNXEncoder",

@@ -166,16 +166,7 @@ class Tower(nn.Module):
                 f"it has {len(given)} layers of convolutions and normalisations, and this network has {len(own)}"
             )
         for at, (layer, weights) in enumerate(zip(own, given, strict=True)):
-            names = (
-                {"weight": "kernel", "bias": "bias"}
-                if isinstance(layer, nn.Conv2d)
-                else {
-                    "weight": "gamma",
-                    "bias": "beta",
-                    "running_mean": "moving_mean",
-                    "running_var": "moving_variance",
-                }
-            )
+            names = CONVOLUTION if isinstance(layer, nn.Conv2d) else NORMALISATION
             for ours, theirs in names.items():
                 if theirs not in weights:
                     raise CheckpointError(f"its layer {at} has no {theirs}: it is from another network")
@@ -202,12 +193,15 @@ class AudioNetwork(nn.Module):
         embedding_size: int = 6144,
         frontend: str = "kapre",
         channels: tuple[int, ...] = CHANNELS,
+        shrink: int = 1,
     ) -> None:
+        """`shrink`: the spectrogram is averaged over cells of so many rows and columns first, for smaller networks."""
         super().__init__()
-        self.input_repr, self.frontend = input_repr, frontend
+        self.input_repr, self.frontend, self.shrink = input_repr, frontend, shrink
         self.spectrogram = Spectrogram(input_repr, frontend)
         _known("length of a sound's vector", str(embedding_size), [str(size) for size in AUDIO_POOLING[input_repr]])
-        self.pool = AUDIO_POOLING[input_repr][embedding_size]
+        rows, columns = AUDIO_POOLING[input_repr][embedding_size]
+        self.pool = (rows // shrink, columns // shrink)
         self.embedding_size = embedding_size * channels[-1] // CHANNELS[-1]
         self.tower = Tower(TowerSettings(1, channels))
 
@@ -218,21 +212,28 @@ class AudioNetwork(nn.Module):
 
     def of_spectrogram(self, spectrogram: Tensor) -> Tensor:
         """Shape: [N, 1, rows, columns] to [N, D]."""
-        return pooled(self.tower(spectrogram), self.pool)
+        return pooled(self.tower(functional.avg_pool2d(spectrogram, self.shrink)), self.pool)
 
 
 class ImageNetwork(nn.Module):
     """Pictures to vectors. Shape: float [N, 224, 224, 3], values from -1 to 1, to [N, D]."""
 
-    def __init__(self, embedding_size: int = 8192, channels: tuple[int, ...] = CHANNELS) -> None:
+    def __init__(self, embedding_size: int = 8192, channels: tuple[int, ...] = CHANNELS, shrink: int = 1) -> None:
+        """`shrink`: a picture is averaged over cells of so many pixels in both directions first."""
         super().__init__()
+        self.shrink = shrink
         _known("length of a picture's vector", str(embedding_size), [str(size) for size in IMAGE_POOLING])
-        self.pool = IMAGE_POOLING[embedding_size]
+        rows, columns = IMAGE_POOLING[embedding_size]
+        self.pool = (rows // shrink, columns // shrink)
         self.embedding_size = embedding_size * channels[-1] // CHANNELS[-1]
         self.tower = Tower(TowerSettings(3, channels, late_norm=True))
 
     def forward(self, pictures: Tensor) -> Tensor:
-        return pooled(self.tower(pictures.permute(0, 3, 1, 2)), self.pool)
+        return self.of_shrunk(functional.avg_pool2d(pictures.permute(0, 3, 1, 2), self.shrink))
+
+    def of_shrunk(self, pictures: Tensor) -> Tensor:
+        """Shape: [N, 3, 224 / shrink, 224 / shrink] to [N, D]."""
+        return pooled(self.tower(pictures), self.pool)
 
 
 def pooled(maps: Tensor, pool: tuple[int, int]) -> Tensor:

@@ -36,6 +36,7 @@ OTHERS_MODELS = {
     "JoinedAISFX": "test_joined_pretrained.py",
     "JoinedGeneral": "test_joined_pretrained.py",
     "ASTEncoder": "test_ast.py",
+    "L3Encoder": "test_l3.py",
     "ONNXEncoder": "test_onnx.py",
     "TorchScriptEncoder": "test_torchscript.py",
     "WhisperEncoder": "test_whisper.py",
