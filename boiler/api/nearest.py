@@ -22,6 +22,8 @@ from boiler.search.nearest import (
     Nearest,
     Options,
     QueryResult,
+    SoundTag,
+    TagCount,
     TimeSpan,
 )
 
@@ -41,6 +43,8 @@ __all__ = [
     "Nearest",
     "Options",
     "QueryResult",
+    "SoundTag",
+    "TagCount",
     "TimeSpan",
 ]
 

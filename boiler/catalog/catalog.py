@@ -26,7 +26,7 @@ continued assigns the same numbers as one that was not.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from boiler.catalog.database import CatalogDatabase
@@ -82,6 +82,36 @@ class Catalog(CatalogDatabase):
                 self.db.executemany("UPDATE files SET label = ?, metadata = ? WHERE n = ?", changes)
                 self.mark_changed()
         return len(changes)
+
+    # ------------------------------------------------------------------------------------------------- tags
+
+    def untagged(self, model: str) -> Iterator[tuple[str, list[bytes]]]:
+        """The sha256 of embedded bytes that the tag model with the hash `model` has not tagged, and their vectors as
+        `rows` returns them. The catalog may be changed during the iteration."""
+        last = ""
+        sql = (
+            "SELECT c, sha256 FROM contents WHERE sha256 > ? AND reason IS NULL AND NOT EXISTS"
+            " (SELECT 1 FROM content_tags WHERE content_tags.sha256 = contents.sha256 AND model = ?)"
+            " ORDER BY sha256 LIMIT 1000"
+        )
+        while page := self.db.execute(sql, (last, model)).fetchall():
+            for c, sha256 in page:
+                windows = self.db.execute("SELECT vector FROM windows WHERE c = ? ORDER BY start_s", (c,))
+                yield sha256, [vector for (vector,) in windows]
+            last = page[-1][1]
+
+    def set_tags(self, model: str, tags: Iterable[tuple[str, Mapping[str, float]]]) -> None:
+        """Store the tags of bytes, by their sha256, that this model gave. Starts no transaction."""
+        self.db.executemany(
+            "INSERT OR REPLACE INTO content_tags (sha256, model, tags) VALUES (?, ?, ?)",
+            ((sha256, model, json.dumps(dict(found), ensure_ascii=False, sort_keys=True)) for sha256, found in tags),
+        )
+        self.mark_changed()
+
+    def delete_tags(self, *, except_of: str = "") -> None:
+        """Delete the tags of all models but one. Starts no transaction."""
+        if self.db.execute("DELETE FROM content_tags WHERE model <> ?", (except_of,)).rowcount:
+            self.mark_changed()
 
     # ------------------------------------------------------------------------------- what is to be published
 

@@ -166,6 +166,7 @@ class EmbedQueue:
         with self._database.transaction():
             self._db.execute("DELETE FROM windows")
             self._db.execute("DELETE FROM contents")
+            self._db.execute("DELETE FROM content_tags")
             self._db.execute("DELETE FROM meta WHERE key GLOB ?", (f"{WARNING}*",))
             self._database.mark_changed()
 
@@ -174,6 +175,9 @@ class EmbedQueue:
         with self._database.transaction():
             self._db.execute(_DELETE_UNUSED)
             self._db.execute("DELETE FROM windows WHERE c NOT IN (SELECT c FROM contents)")
+            self._db.execute(
+                "DELETE FROM content_tags WHERE sha256 NOT IN (SELECT sha256 FROM contents WHERE sha256 IS NOT NULL)"
+            )
             self._db.execute(
                 "DELETE FROM meta WHERE key GLOB ? AND substr(key, ?) NOT IN (SELECT sha256 FROM contents"
                 " WHERE sha256 IS NOT NULL)",

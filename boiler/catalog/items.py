@@ -120,6 +120,21 @@ class Item:
         default_factory=dict,
         metadata=_column("TEXT NOT NULL", "further columns of the collection's table", {}, filterable=False),
     )
+    tags: Mapping[str, float] = field(
+        default_factory=dict,
+        metadata=_column(
+            "TEXT NOT NULL", "tags that a model gave it, with their probabilities", {"dog": 0.93}, filterable=False
+        ),
+    )
+    tags_by_hand: Mapping[str, bool] = field(
+        default_factory=dict,
+        metadata=_column(
+            "TEXT NOT NULL",
+            "tags that a person said it has, or has not; they count instead of the model's",
+            {"dog": True},
+            filterable=False,
+        ),
+    )
     file: bytes | None = field(
         default=None,
         metadata=_column("BLOB", "the path on disk where it differs from the id", None, filterable=False, served=False),
@@ -456,6 +471,15 @@ class ItemDatabase:
         column = f"COALESCE({_known(name)}, '')"
         sql = f"SELECT {column}, COUNT(*) FROM items GROUP BY 1 ORDER BY 2 DESC, 1"  # noqa: S608  # a known column
         return [(str(value), count) for value, count in self._select(sql)]
+
+    def tags(self) -> Iterator[tuple[dict[str, float], dict[str, bool]]]:
+        """The tags of a model and those by hand of every item that has any."""
+        last = -1
+        has_any = "(tags <> '{}' OR tags_by_hand <> '{}')"
+        sql = f"SELECT n, tags, tags_by_hand FROM items WHERE n > ? AND {has_any} ORDER BY n LIMIT 1000"  # noqa: S608
+        while rows := self._select(sql, (last,)):
+            yield from ((json.loads(tags), json.loads(by_hand)) for _, tags, by_hand in rows)
+            last = rows[-1][0]
 
     def durations_s(self) -> list[float]:
         """The duration of every item that has one."""

@@ -21,7 +21,7 @@ import xxhash
 
 from boiler.errors import CatalogError
 
-VERSION = 3
+VERSION = 4
 _BUSY_TIMEOUT_S = 5.0  # as SQLite waits for other locks
 
 _TABLES = """
@@ -50,13 +50,20 @@ CREATE TABLE windows (
     c INTEGER NOT NULL, start_s REAL NOT NULL, end_s REAL NOT NULL, vector BLOB NOT NULL,
     checksum INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (c, start_s)
 ) WITHOUT ROWID;
-CREATE VIEW heard AS
-    SELECT files.n, id, label, duration_s, sample_rate_hz, channels, format, files.size_bytes, mtime_ns, files.sha256,
-        metadata, file, c
-    FROM files CROSS JOIN contents ON contents.sha256 = files.sha256 AND reason IS NULL;
 CREATE TABLE runs (
     run INTEGER PRIMARY KEY, began TEXT NOT NULL, ended TEXT, outcome TEXT NOT NULL DEFAULT 'killed', report TEXT
 );
+"""
+_TAGS = """
+CREATE TABLE content_tags (
+    sha256 TEXT PRIMARY KEY, model TEXT NOT NULL, tags TEXT NOT NULL, checksum INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+DROP VIEW IF EXISTS heard;
+CREATE VIEW heard AS
+    SELECT files.n, id, label, duration_s, sample_rate_hz, channels, format, files.size_bytes, mtime_ns, files.sha256,
+        metadata, file, c, COALESCE(content_tags.tags, '{}') AS tags
+    FROM files CROSS JOIN contents ON contents.sha256 = files.sha256 AND reason IS NULL
+        LEFT JOIN content_tags ON content_tags.sha256 = files.sha256;
 """
 _PENDING = """
 DROP VIEW IF EXISTS pending;
@@ -78,6 +85,7 @@ _CHECKSUMMED = {
         "tries_left",
     ),
     "windows": ("c", "start_s", "end_s", "vector"),
+    "content_tags": ("sha256", "model", "tags"),
 }
 """The columns whose values a row's checksum covers, the key first. Rows of `windows` are written with theirs."""
 
@@ -88,9 +96,11 @@ def _function(table: str) -> str:
     return "window_checksum" if table == "windows" else "row_checksum"
 
 
-# Version 2 had no checksums: they are computed from what is there.
+# Version 2 had no checksums: they are computed at the end of the migration from what is there. Version 3 had no tags.
 _TO_VERSION_3 = "".join(
-    f"ALTER TABLE {table} ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;\n" for table in _CHECKSUMMED
+    f"ALTER TABLE {table} ADD COLUMN checksum INTEGER NOT NULL DEFAULT 0;\n"
+    for table in _CHECKSUMMED
+    if table != "content_tags"  # which has one from its beginning, in version 4
 )
 _ADD_CHECKSUMS = "".join(
     f"UPDATE {table} SET checksum = {_function(table)}({', '.join(columns)});\n"  # noqa: S608  # ours
@@ -98,7 +108,7 @@ _ADD_CHECKSUMS = "".join(
 )
 
 # Version of a file -> scripts that migrate it to the next one.
-_MIGRATIONS = {1: (_TO_VERSION_2, _PENDING), 2: (_TO_VERSION_3, _ADD_CHECKSUMS)}
+_MIGRATIONS = {1: (_TO_VERSION_2, _PENDING), 2: (_TO_VERSION_3,), 3: (_TAGS,)}
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -180,6 +190,7 @@ def _migrate(db: sqlite3.Connection, path: Path) -> None:
     version = _version(db, path)
     if version == 0:
         _run(db, _TABLES)
+        _run(db, _TAGS)
         _run(db, _PENDING)
         # Distinguishes revision 7 of this catalog from revision 7 of one that was deleted and created again.
         db.execute("INSERT INTO meta (key, value) VALUES ('birth', ?)", (uuid.uuid4().hex,))
@@ -237,7 +248,10 @@ def find_damage(db: sqlite3.Connection) -> str | None:
     stored = db.execute("SELECT value FROM meta WHERE key = ?", (_SCHEMA_KEY,)).fetchone()
     if stored != (_schema_checksum(db),):
         return "its schema has changed"
+    present = {name for (name,) in db.execute("SELECT name FROM main.sqlite_master WHERE type = 'table'")}
     for table, columns in _CHECKSUMMED.items():
+        if table not in present:  # in version 3; the schema's own checksum was compared above
+            continue
         (wrong,) = db.execute(
             f"SELECT COUNT(*) FROM {table} WHERE checksum IS NOT {_function(table)}({', '.join(columns)})"  # noqa: S608  # ours
         ).fetchone()

@@ -63,6 +63,11 @@ COMMANDS = {
         "train a model that tags sounds, from labelled items or TFRecord files",
         "boiler train_tags --model_dir MODEL_DIR --save_path exp/tags",
     ),
+    "tag": Command(
+        "boiler.cli.tag",
+        "tag the sounds of an index with a trained model",
+        "boiler tag MODEL_DIR --tags tags.safetensors",
+    ),
     "tfrecord": Command(
         "boiler.cli.tfrecord",
         "print and check the records of TFRecord files",

@@ -5,12 +5,14 @@
     $ boiler export exp/sounds/MFCCStats --parquet vectors.parquet --audiofolder ~/dataset
     $ boiler export exp/mine/vqvae_012.pt --safetensors weights.safetensors
     $ boiler export exp/sounds/MFCCStats --tfrecord vectors.tfrecord
+    $ boiler export tags.safetensors --onnx tags.onnx --torchscript tags.pt
 
 --onnx: the encoder, which runs without boiler and torch. --parquet: a row for each window, with its vector and the
 fields of its item. --audiofolder: metadata.csv with file_name, and the sounds (hard links if the disk allows them), as
 read by the datasets library and `boiler index`. --safetensors: the weights of a checkpoint, with its settings as
 metadata. --tfrecord: a tf.train.Example for each sound: `id`, `labels` (int64) and its vector, `embedding`; beside it a
-CSV of the names of the labels, as read by `boiler tfrecord`.
+CSV of the names of the labels, as read by `boiler tfrecord`. A tag model (tags.safetensors) is written as ONNX or
+TorchScript: vectors in, probabilities out.
 """
 
 from __future__ import annotations
@@ -37,14 +39,17 @@ from boiler.model import checkpoint
 from boiler.search.nearest import Nearest
 from boiler.store import generation
 from boiler.tagging import tfrecord
+from boiler.tagging.export import export_tags_onnx, export_torchscript
+from boiler.tagging.model import TagModel
 from boiler.tagging.vocabulary import Vocabulary
 
 BATCH_ROWS = 10_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", type=Path, metavar="MODEL_DIR|CHECKPOINT", help="what to export from")
-    parser.add_argument("--onnx", type=Path, metavar="FILE", help="write the encoder of the model directory")
+    parser.add_argument("source", type=Path, metavar="MODEL_DIR|CHECKPOINT|TAGS", help="what to export from")
+    parser.add_argument("--onnx", type=Path, metavar="FILE", help="write the encoder, or the tag model")
+    parser.add_argument("--torchscript", type=Path, metavar="FILE", help="write the tag model")
     parser.add_argument("--pt_path", type=Path, help="for --onnx: the checkpoint that the encoder was built from")
     parser.add_argument("--parquet", type=Path, metavar="FILE", help="write vectors and metadata")
     parser.add_argument("--audiofolder", type=Path, metavar="DIR", help="write metadata.csv and the sounds")
@@ -56,7 +61,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     writers: dict[str, Callable[[Path], str]] = {
-        "onnx": lambda path: write_onnx(args.source, path, args.pt_path),
+        "onnx": lambda path: (
+            write_onnx(args.source, path, args.pt_path) if args.source.is_dir() else write_tag_model(args.source, path)
+        ),
+        "torchscript": lambda path: write_tag_model(args.source, path, torchscript=True),
         "parquet": lambda path: write_parquet(args.source, path),
         "audiofolder": lambda path: write_audiofolder(args.source, path),
         "safetensors": lambda path: write_safetensors(args.source, path),
@@ -90,6 +98,16 @@ def write_onnx(model_dir: Path, path: Path, pt_path: Path | None = None) -> str:
         raise CheckpointError(f"the encoder of {model_dir} was not built from {pt_path}") from error
     export_onnx(made, path)
     return f"{header['encoder']}, {made.window_samples} samples at {made.sample_rate_hz} Hz to {made.dim} numbers"
+
+
+def write_tag_model(source: Path, path: Path, *, torchscript: bool = False) -> str:
+    """Write a tag model as ONNX or TorchScript. Returns a description of what was written.
+
+    Raises: CheckpointError: not a tag model.
+    """
+    model = TagModel.load(source)
+    (export_torchscript if torchscript else export_tags_onnx)(model, path)
+    return f"{model.network}, vectors of {model.dim} numbers to the probabilities of {len(model.tags)} tags"
 
 
 def write_parquet(model_dir: Path, path: Path) -> str:

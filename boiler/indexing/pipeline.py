@@ -33,7 +33,7 @@ from boiler.catalog import diff, metadata, scan
 from boiler.catalog.catalog import CATALOG_FILE, Catalog, has_catalog
 from boiler.catalog.database import repair_advice
 from boiler.catalog.diff import Changes
-from boiler.catalog.items import Failure, folder_of
+from boiler.catalog.items import Failure, Item, folder_of
 from boiler.encoder.runtime import EncoderRuntime
 from boiler.engine import selection
 from boiler.engine.selection import EngineChoice
@@ -50,10 +50,12 @@ from boiler.indexing.binding import (
 from boiler.indexing.embed import EmbedRun, EmbedTally, file_hashes
 from boiler.indexing.repair import META_KEY, catalog_settings
 from boiler.indexing.report import Report
+from boiler.indexing.tag import remove_tag_model, restore_tag_model, set_tag_model, tag_pending
 from boiler.model.device import resolve_device
 from boiler.progress import meter
 from boiler.store import build, generation
 from boiler.store.generation import ROW, Header
+from boiler.tagging.by_hand import HandLabels
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ def index(settings: IndexSettings) -> Report:
         scanned = time.monotonic()
         tally = _embed_pending(catalog, settings, spec)
         catalog.queue.delete_unused()
+        n_tagged = tag_pending(catalog)
         failures = catalog.failures() + [Failure(id, reason) for id, reason in unreadable.reasons.items()]
         embedded = time.monotonic()
         opened, published = _publish(catalog, settings, spec, model_dir, failures)
@@ -146,6 +149,7 @@ def index(settings: IndexSettings) -> Report:
             tally=tally,
             failures=failures,
             n_relabelled=n_relabelled,
+            n_tagged=n_tagged,
             table=table,
             warnings=catalog.warnings(),
             passed_over=dict(unreadable.passed_over),
@@ -399,6 +403,9 @@ def _publish(
         "settings": json.dumps([settings.url_template, settings.seed]),
         "unreadable": str(sum(not failure.sha256 for failure in failures)),
     }
+    labels = HandLabels(model_dir)
+    if (revision := labels.revision()) != "":
+        source["tags_by_hand"] = revision
     choice = _engine_choice(settings)
     if choice != EngineChoice():  # absent by default, as in indexes of versions that knew no choice
         source["engine"] = choice.key()
@@ -433,14 +440,55 @@ def _publish(
             header,
             vectors,
             rows,
-            catalog.items(lambda id: _url(header.url_template, id)),
+            _with_labels(catalog.items(lambda id: _url(header.url_template, id)), labels.all()),
             encoder_pt=encoder_pt,
             failures=failures,
             meta=source | {META_KEY: catalog_settings(catalog)},
             locked=True,
             engine=choice,
+            tag_model=restore_tag_model(catalog),
         )
     return opened, True
+
+
+def _with_labels(items: Iterator[Item], labels: Mapping[str, Mapping[str, bool]]) -> Iterator[Item]:
+    """The items with their tags by hand."""
+    return (replace(item, tags_by_hand=labels[item.id]) if item.id in labels else item for item in items)
+
+
+def tag(model_dir: Path, model_path: Path | None) -> tuple[generation.Generation, int]:
+    """Tag all items of an index with a model, or with None remove the tags of the last one, and publish the index with
+    them and with all tags by hand. The folder of the sounds is not read. Returns the new index, and how many different
+    sounds were tagged.
+
+    Raises: CheckpointError: not a tag model. WrongEncoderError: of another encoder. ModelDirError, CatalogError: no
+    index, or another process is writing there.
+    """
+    generation.current_name(model_dir)
+    if not has_catalog(model_dir):
+        raise CatalogError(f"{model_dir / CATALOG_FILE} is missing, where tags are stored: {repair_advice(model_dir)}")
+    with generation.lock_for_writing(model_dir), Catalog(model_dir / CATALOG_FILE) as catalog:
+        catalog.check()
+        last = _LastRun.read(catalog)
+        if last.binding is None:
+            raise CatalogError(f"{model_dir} was not indexed completely: run boiler index first")
+        if model_path is None:
+            remove_tag_model(catalog)
+        else:
+            set_tag_model(catalog, model_path)
+        n_tagged = tag_pending(catalog)
+        settings = IndexSettings(Path(catalog.get("wav_dir") or "."), last.binding.encoder, model_dir=model_dir)
+        settings = _with_defaults(settings, last)
+        before = generation.open_last_good(model_dir)
+        with before.items() as database:
+            unreadable = [one for one in database.failures() if not one.sha256]
+        failures = catalog.failures()
+        known = {one.id for one in failures}
+        failures += [one for one in unreadable if one.id not in known]
+        spec = _window_spec(settings, _encoder_windows(settings, last.binding))
+        opened, _ = _publish(catalog, replace(settings, seed=before.header.seed), spec, model_dir, failures)
+    assert opened is not None  # there was one before
+    return opened, n_tagged
 
 
 def _check_answers(opened: generation.Generation) -> None:

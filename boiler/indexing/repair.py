@@ -23,8 +23,10 @@ from boiler.store.generation import Generation
 
 META_KEY = "catalog"
 """What `catalog_settings` returns is stored under this key in the `meta` of a generation."""
+TAG_MODEL_KEY = "tag_model"
+"""The setting of the catalog with the sha256 of the model that tags the items."""
 
-_COPIED = ("binding", "settings", "wav_dir", "metadata_table")
+_COPIED = ("binding", "settings", "wav_dir", "metadata_table", TAG_MODEL_KEY)
 
 
 def catalog_settings(catalog: Catalog) -> str:
@@ -121,6 +123,8 @@ def _add_item(catalog: Catalog, source: Generation, item: Item, root: Path) -> N
         " VALUES (?, ?, ?, ?, ?, ?)",
         (item.sha256, item.duration_s, item.sample_rate_hz, item.channels, item.format, item.size_bytes),
     )
+    if item.tags:
+        catalog.set_tags(catalog.get(TAG_MODEL_KEY) or "", [(item.sha256, item.tags)])
     first, last = np.searchsorted(source.rows["n"], [item.n, item.n + 1]).tolist()
     c = int(cursor.lastrowid or 0)
     spans = source.rows[first:last].tolist()

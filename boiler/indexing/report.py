@@ -35,6 +35,7 @@ class Report:
     scan_s: float
     publish_s: float
     wall_s: float
+    n_tagged: int = 0  # different sounds that the tag model of the directory tagged
 
     @property
     def files_per_s(self) -> float:
@@ -75,6 +76,8 @@ class Report:
             yield f"  {self.table}"
         if tally.embedded or tally.reused or tally.failed:
             yield f"  {tally.embedded} embedded, {tally.reused} already known, {tally.failed} failed"
+        if self.n_tagged:
+            yield f"  {self.n_tagged} tagged"
         if tally.windows:
             yield (
                 f"  {self.files_per_s:.1f} files per second, {self.sound_per_time:.0f} hours of sound per hour;"

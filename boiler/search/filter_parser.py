@@ -4,7 +4,8 @@
 ... # doctest: +NORMALIZE_WHITESPACE
 {'and': [{'duration_s': {'<': 5}}, {'label': {'in': ['dog', 'cat']}}, {'not': {'under': 'loops/drums'}}]}
 
-Names are fields: those of `boiler.search.filters.FIELDS`, `metadata.NAME` and `metadata['any name']`. The operators are
+Names are fields: those of `boiler.search.filters.FIELDS`, `metadata.NAME` and `metadata['any name']`, and of tags
+`tag:NAME`, `tag:'any name'` or as of metadata, `tags.NAME`. The operators are
 `==`, `!=`, `<`, `<=`, `>`, `>=`, `in`, `not in`, `and`, `or` and `not`, the functions `glob(FIELD, PATTERN)` and
 `under(FOLDER)`, the values numbers, quoted text, `None`, `True` and `False`. The text is parsed with Python's grammar
 and never evaluated.
@@ -13,10 +14,25 @@ and never evaluated.
 from __future__ import annotations
 
 import ast
+import re
 
 from boiler.arrays import AST_LOCK
 from boiler.errors import QueryError
-from boiler.search.filters import FIELDS, METADATA, Among, And, Compare, Filter, Glob, Not, Or, Under, Value, shortened
+from boiler.search.filters import (
+    FIELDS,
+    METADATA,
+    TAGS,
+    Among,
+    And,
+    Compare,
+    Filter,
+    Glob,
+    Not,
+    Or,
+    Under,
+    Value,
+    shortened,
+)
 
 
 def parse(text: str) -> Filter:
@@ -24,15 +40,31 @@ def parse(text: str) -> Filter:
 
     Raises: QueryError: it cannot be parsed; the message quotes the part.
     """
+    plain = _TAG.sub(_with_tag, text.strip())
     try:
         with AST_LOCK:
-            tree = ast.parse(text.strip(), mode="eval")  # parsed, never evaluated
-        return _read(tree.body, text.strip())
+            tree = ast.parse(plain, mode="eval")  # parsed, never evaluated
+        return _read(tree.body, plain)
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise QueryError(
             f"the filter {shortened(text)} cannot be parsed: write for example label == 'dog' and duration_s < 5, with"
-            f" == for equality. Fields: {', '.join(FIELDS)}, metadata.NAME"
+            f" == for equality. Fields: {', '.join(FIELDS)}, metadata.NAME, tag:NAME"
         ) from error
+
+
+_QUOTED = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+_TAG = re.compile(rf"{_QUOTED}|\btag:(?P<name>{_QUOTED}|[^\s<>=!()\[\],'\"]+)")
+"""Quoted text, which is left alone, or a tag."""
+
+
+def _with_tag(found: re.Match[str]) -> str:
+    name = found["name"]
+    if name is None:
+        return found[0]
+    return f"tags[{name if name[0] in _QUOTES else repr(name)}]"
+
+
+_QUOTES = ("'", '"')
 
 
 def _read(node: ast.expr, text: str) -> Filter:
@@ -79,6 +111,10 @@ def _name(node: ast.expr, text: str) -> str:
             return name
         case ast.Attribute(ast.Name("metadata"), name):
             return METADATA + name
+        case ast.Attribute(ast.Name("tags"), name):
+            return TAGS + name
+        case ast.Subscript(ast.Name("tags"), ast.Constant(str() as name)):
+            return TAGS + name
         case ast.Subscript(ast.Name("metadata"), ast.Constant(str(name))):
             return METADATA + name
     raise QueryError(f"{_quoted(node, text)} is not a field. Known: {', '.join(FIELDS)}, metadata.NAME")

@@ -6,7 +6,9 @@
 >>> from_json({"label": "dog", "duration_s": {">=": 1}}).sql()
 ('(label = ?) AND (duration_s >= ?)', ['dog', 1])
 
-Fields are the columns of an item (`FIELDS`) and, as `metadata.NAME`, any column of the collection's own metadata table.
+Fields are the columns of an item (`FIELDS`), as `metadata.NAME` any column of the collection's own metadata table, and
+as `tags.NAME` the probability of a tag: 1 or 0 where a person said so, else that of the model, which is 0 where it is
+too small to be stored. An item that nobody and no model tagged has no value.
 Values are bound as SQL parameters, never put into the SQL. An item without a value for a field passes no comparison
 with it, neither `==` nor `!=`; `field("label") == None` selects the items without one.
 
@@ -27,6 +29,7 @@ from boiler.errors import QueryError
 
 FIELDS = FILTERABLE
 METADATA = "metadata."
+TAGS = "tags."
 OPERATORS = {"==": "=", "!=": "<>", "<": "<", "<=": "<=", ">": ">", ">=": ">="}
 MAX_VALUES = 10_000  # in one list; SQLite takes 32,766 parameters
 MAX_DEPTH = 50
@@ -220,7 +223,7 @@ class Field:
 
 
 def field(name: str) -> Field:
-    """A column of an item, or `metadata.NAME`.
+    """A column of an item, `metadata.NAME` or `tags.NAME`.
 
     Raises: QueryError: unknown field.
     """
@@ -286,6 +289,12 @@ def _joined(parts: tuple[Filter, ...], word: str, empty: str) -> Sql:
     return word.join(f"({text})" for text in texts), [value for some in values for value in some]
 
 
+_TAG_SQL = (
+    "COALESCE((SELECT value FROM json_each(tags_by_hand) WHERE key = ?),"
+    " (SELECT value FROM json_each(tags) WHERE key = ?), CASE WHEN tags <> '{}' THEN 0 END)"
+)
+
+
 def column(name: str) -> Sql:
     """A field as an SQL expression, and its parameters.
 
@@ -294,15 +303,20 @@ def column(name: str) -> Sql:
     _check_field(name)
     if name.startswith(METADATA):
         return "(SELECT value FROM json_each(metadata) WHERE key = ?)", [name.removeprefix(METADATA)]
+    if name.startswith(TAGS):
+        tag = name.removeprefix(TAGS)
+        return _TAG_SQL, [tag, tag]
     return name, []  # one of FIELDS, see _check_field
 
 
 def _check_field(name: object) -> None:
-    if name in FIELDS or (isinstance(name, str) and name.startswith(METADATA) and len(name) > len(METADATA)):
+    if name in FIELDS:
+        return
+    if isinstance(name, str) and any(name.startswith(prefix) and name != prefix for prefix in (METADATA, TAGS)):
         return
     near = difflib.get_close_matches(str(name), FIELDS, n=1)
     hint = f"; did you mean {near[0]}?" if near else "."
-    raise QueryError(f"unknown field {shortened(name)}{hint} Known: {', '.join(FIELDS)}, metadata.NAME")
+    raise QueryError(f"unknown field {shortened(name)}{hint} Known: {', '.join(FIELDS)}, metadata.NAME, tags.NAME")
 
 
 def _check_value(value: object) -> None:

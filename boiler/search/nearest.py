@@ -64,9 +64,11 @@ from boiler.search.query import (
 from boiler.search.resolve import resolve_query
 from boiler.search.seeds import ByItem, BySamples, BySound, ByVector, ByWindows, QueryInput
 from boiler.search.snapshot import RankedItems, Snapshot
+from boiler.search.tags import SoundTag, TagCount, TagModels, tag_counts, tags_of_item, tags_of_vectors
 from boiler.store import layout
 from boiler.store.header import Header
 from boiler.store.layout import Map
+from boiler.tagging.by_hand import HandLabels
 
 __all__ = [
     "ByItem",
@@ -84,6 +86,8 @@ __all__ = [
     "Nearest",
     "Options",
     "QueryResult",
+    "SoundTag",
+    "TagCount",
     "TimeSpan",
 ]
 
@@ -110,6 +114,8 @@ class Nearest:
     ) -> None:
         self._context = SearchContext(model_dir, wav_dir, device, engine, reader)
         self.feedback = FeedbackStore(self.model_dir)
+        self.hand_labels = HandLabels(self.model_dir)
+        self._tag_models = TagModels()
 
     # --------------------------------------------------------------------------------------- the open index
 
@@ -225,6 +231,50 @@ class Nearest:
     def sound_folder(self) -> Path | None:
         """The folder of the sounds, which may be missing; None if it is not known."""
         return self._context.sound_folder(self._context.snapshot)
+
+    # ------------------------------------------------------------------------------------------- tags
+
+    def tags(self, sound: str | int | stream.Source, k: int = 10) -> list[SoundTag]:
+        """The tags of an item, by its id or number, including those by hand until now; or the k most probable tags of
+        any other sound: a path, bytes or a file object.
+
+        Raises: as `query`; QueryError: another sound, and the index has no tag model. See `boiler.search.tags`.
+        """
+        snapshot = self._context.snapshot
+        model = self._tag_models.of(snapshot)
+        if isinstance(sound, int | str) and (isinstance(sound, int) or snapshot.find_record(sound) is not None):
+            item = snapshot.item(sound)
+            return tags_of_item(item, self.hand_labels.of(item.id), model)
+        return self.tags_of_windows([one.vector for one in self.embed(sound)], k)
+
+    def tags_of_windows(self, vectors: Any, k: int = 10) -> list[SoundTag]:
+        """The k most probable tags of a sound, from the vectors of its windows, as `embed` returns them.
+
+        Raises: QueryError: the index has no tag model; no vectors, or of another length; k below 1.
+        """
+        snapshot = self._context.snapshot
+        dim = snapshot.generation.header.dim
+        unit = [seeds.unit_vector(vector, dim) for vector in vectors]
+        if not unit:
+            raise QueryError("give at least one vector")
+        return tags_of_vectors(np.stack(unit), self._tag_models.of(snapshot), seeds.checked_k(k))
+
+    def add_tag(self, id_or_n: str | int, tag: str, has: bool = True) -> int:
+        """Store that an item has a tag, or has not, whatever the model says. Returns a number for `undo_tag`. Filters
+        and counts see it once the index is published again.
+
+        Raises: UnknownItemError; QueryError: not a tag; FeedbackError: it cannot be written.
+        """
+        return self.hand_labels.add(self._context.snapshot.item(id_or_n).id, tag, has)
+
+    def undo_tag(self, label: int) -> bool:
+        """Undo `add_tag`. Returns False if there is no such label, or if it is undone already."""
+        return self.hand_labels.undo(label)
+
+    def tag_counts(self) -> list[TagCount]:
+        """Every tag that an item has, and how many items have it, the most frequent first."""
+        snapshot = self._context.snapshot
+        return tag_counts(snapshot, self._tag_models.of(snapshot))
 
     # ------------------------------------------------------------------------------------------- queries
 

@@ -43,6 +43,7 @@ from boiler.service.routes import (
     map,
     paths,
     search,
+    tags,
 )
 from boiler.service.settings import Settings
 
@@ -66,6 +67,7 @@ _TAGS = [
     {"name": "items", "description": "The sounds of the index: list, play, draw"},
     {"name": "relations", "description": "Explanations, paths, near-duplicates, occurrences, the map"},
     {"name": "feedback", "description": "Good and bad results"},
+    {"name": "tags", "description": "What a sound is, by a model and by people"},
     {"name": "service", "description": "Index, probes, metrics"},
 ]
 
@@ -118,7 +120,7 @@ class BoilerApp(FastAPI):
         self.api_routes = [route for route in self.routes if isinstance(route, Route)]
         for route in self.api_routes:  # /openapi.json
             policy.requires(scope=None)(route.endpoint)
-        for module in (search, items, failures, explain, paths, duplicates, map, locate, feedback, health, docs):
+        for module in (search, items, failures, explain, paths, duplicates, map, locate, feedback, tags, health, docs):
             self.include_router(module.router)
             self.api_routes += [route for route in module.router.routes if isinstance(route, Route)]
         self._route_table = policy.RouteTable(self.api_routes)

@@ -266,7 +266,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             reader=reader,
         )
     )
-    nearest.feedback.max_rows = settings.max_feedback
+    nearest.feedback.max_rows = nearest.hand_labels.max_labels = settings.max_feedback
     service = Service(settings, nearest)
     with service.uploads, reader, _switching_threads_quickly():
         await service.start()

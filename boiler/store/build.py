@@ -36,6 +36,8 @@ FILES = (
     projector.CONFIG,
     "boiler.json",
 )
+TAG_MODEL = "tags.safetensors"
+"""In the folder of a generation whose items were tagged by a model (`boiler.tagging.model`)."""
 _BLOCK_ROWS = 8_192
 
 
@@ -51,11 +53,12 @@ def write_generation(
     meta: Mapping[str, str],
     before: Path | None = None,
     engine: EngineChoice | None = None,
+    tag_model: Path | None = None,
 ) -> Header:
     """Write every file of a generation into `folder`, which is empty, and flush them to the disk.
 
     Arguments: `before`: the folder of the previous generation, if there is one, whose map layout is kept and whose
-    encoder is shared; `engine`: which engine answers, by default chosen by size.
+    encoder is shared; `engine`: which engine answers, by default chosen by size; `tag_model`: is copied.
 
     Returns the completed header.
 
@@ -64,7 +67,9 @@ def write_generation(
     _check_arrays(header, vectors, rows)
     encoder_sha256 = ""
     if encoder_pt is not None:
-        encoder_sha256 = _add_encoder(folder / "encoder.pt", encoder_pt, before)
+        encoder_sha256 = _add_shared(folder / "encoder.pt", encoder_pt, before)
+    if tag_model is not None:
+        _add_shared(folder / TAG_MODEL, tag_model, before)
     unit = save_blocks(folder / "vectors.npy", (len(vectors), header.dim), _normalized_blocks(vectors))
     np.save(folder / "rows.npy", np.ascontiguousarray(rows))
     # Before the map is computed, because its libraries stay in memory once imported.
@@ -101,11 +106,11 @@ def _free_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _add_encoder(path: Path, source: Path, before: Path | None) -> str:
-    """Copy the encoder, once for all generations, which share it by a hard link; returns its sha256. Not a link to
+def _add_shared(path: Path, source: Path, before: Path | None) -> str:
+    """Copy a file, once for all generations, which share it by a hard link; returns its sha256. Not a link to
     `source`: of two copies on the disk one is left if the other is damaged."""
     sha256 = files.sha256_of(source)
-    shared = None if before is None else before / "encoder.pt"
+    shared = None if before is None else before / path.name
     if shared is not None and shared.is_file() and files.sha256_of(shared) == sha256:
         files.hard_link_or_copy(shared, path)
     else:

@@ -14,6 +14,7 @@
         annoy                               the same vectors for annoy, row numbers as ids
         hnsw                                and other engines, where they answer (see boiler.engine.selection)
         meta.sqlite                         items, failures, meta: see boiler.catalog.items
+        tags.safetensors                    the model that tagged the items, if any
         00000/default/{metadata,tensors}.tsv, projector_config.pbtxt
         boiler.json                         the Header
         manifest.json                       size and sha256 of each file; written last (see boiler.store.manifest)
@@ -308,13 +309,14 @@ def publish(
     meta: Mapping[str, str] | None = None,
     locked: bool = False,
     engine: EngineChoice | None = None,
+    tag_model: Path | None = None,
 ) -> Generation:
     """Publish arrays as the current index, and open it.
 
     Arguments: `vectors`: float32 [N, D], not zero, normalised here; `rows`: [N] of `ROW`, see `rows_of`; `items`:
     sorted by n, read one by one; an item without rows is silent. Without `encoder_pt` the index cannot embed sounds.
     `locked`: the caller holds `lock_for_writing`. `engine`: the engine that answers; by default chosen by the number of
-    rows.
+    rows. `tag_model`: the file of the model that tagged the items, if any.
 
     Raises: ValueError: arrays and items do not match. CatalogError: another process is writing there. ModelDirError:
     the disk is full or cannot be written; the existing index is unchanged.
@@ -341,6 +343,7 @@ def publish(
                 meta=meta or {},
                 before=before.path if before else None,
                 engine=engine,
+                tag_model=tag_model,
             )
             aside.rename(versions / name)
             files_module.fsync(versions)

@@ -15,7 +15,7 @@ import boiler
 
 SAVED = Path(__file__).parents[1] / "fixtures" / "version_0_1_0" / "saved.tar.xz"
 
-# The table of fields with two more lines: `mood`, a text, and `tags`, a list of texts.
+# The table of fields with two more lines: `mood`, a text, and `keywords`, a list of texts.
 ADDED = """
 import importlib.util, json, sys
 from pathlib import Path
@@ -26,7 +26,7 @@ text = source.read_text(encoding="utf-8")
 assert text.count(line) == 1
 text = text.replace(line, '''
     mood: str | None = field(default=None, metadata=_column("TEXT", "how it feels", "calm", exported=True))
-    tags: list[str] = field(default_factory=list, metadata=_column("TEXT NOT NULL", "what it is of", ["dog"]))
+    keywords: list[str] = field(default_factory=list, metadata=_column("TEXT NOT NULL", "what it is of", ["dog"]))
 ''' + line)
 spec = importlib.util.spec_from_file_location("boiler.catalog.items", source)
 module = importlib.util.module_from_spec(spec)
@@ -55,14 +55,14 @@ from boiler.search.seeds import ByItem
 from boiler.store import generation
 from boiler.store.generation import Header, Item, rows_of
 
-items = [Item(n, f"{n}.wav", mood="calm" if n % 2 else None, tags=["a", "b"] if n == 3 else []) for n in range(4)]
+items = [Item(n, f"{n}.wav", mood="calm" if n % 2 else None, keywords=["a", "b"] if n == 3 else []) for n in range(4)]
 vectors = np.eye(4, dtype=np.float32)
 generation.publish(sys.argv[2], Header("none", 4), vectors, rows_of(range(4)), items)
 with Nearest(sys.argv[2]) as nearest:
     found = nearest.query(ByItem(0), 4, Options(where=field("mood") == "calm"))
     database = nearest._context.snapshot.items
     print(json.dumps([
-        nearest.item(3).mood, nearest.item(3).tags, nearest.item(0).mood,
+        nearest.item(3).mood, nearest.item(3).keywords, nearest.item(0).mood,
         sorted(match.n for match in found.matches), from_json({"mood": "calm"}).sql()[0], database.counts("mood"),
     ]))
 """
@@ -76,12 +76,12 @@ from boiler.service import responses, schemas
 
 schema = schemas.ItemPage.model_json_schema()["$defs"]["ItemRow"]["properties"]
 sent = responses.item_row(Item(0, "a", mood="calm"))
-print(json.dumps([schema["mood"]["description"], schema["tags"]["items"], sent]))
+print(json.dumps([schema["mood"]["description"], schema["keywords"]["items"], sent]))
 """
     description, items, sent = run(script)
     assert description == "how it feels"
     assert items == {"type": "string"}
-    assert (sent["mood"], sent["tags"]) == ("calm", [])
+    assert (sent["mood"], sent["keywords"]) == ("calm", [])
 
 
 def test_a_new_field_is_a_column_of_exported_tables() -> None:
@@ -111,7 +111,7 @@ with Catalog(Path(sys.argv[2]) / "catalogue.sqlite") as catalog:
     view = catalog.db.execute("SELECT sql FROM sqlite_master WHERE name = 'heard'").fetchone()[0]
     catalog.db.execute("DROP VIEW heard")
     catalog.db.execute(view.replace("metadata,", "metadata, mood,"))
-    print(json.dumps([(item.id, item.mood, item.tags) for item in catalog.items(lambda id: id)]))
+    print(json.dumps([(item.id, item.mood, item.keywords) for item in catalog.items(lambda id: id)]))
 """
     assert run(script, tmp_path, Path(__file__).parents[1]) == [["a.wav", "calm", []]]
 
@@ -129,7 +129,7 @@ from boiler.search.seeds import ByItem
 with Nearest(sys.argv[2]) as nearest:
     none = Options(where=field("mood") == None, feedback=False)
     print(json.dumps([
-        nearest.item("bell/bell_0.wav").mood, nearest.item("bell/bell_0.wav").tags,
+        nearest.item("bell/bell_0.wav").mood, nearest.item("bell/bell_0.wav").keywords,
         len(nearest.query(ByItem("bell/bell_0.wav"), 9, none).matches), len(nearest.items(text="KICK")),
     ]))
 """

@@ -13,7 +13,7 @@ import pytest
 
 from boiler.catalog import schema
 from boiler.catalog.catalog import Catalog
-from boiler.errors import CatalogError
+from boiler.errors import CatalogError, DamagedCatalogError
 
 # A catalog of version 1 with a sound of two windows, a broken one, one that timed out, and one not yet embedded.
 VERSION_1 = """
@@ -112,3 +112,32 @@ def test_two_processes_may_create_a_catalog_at_once(tmp_path: Path) -> None:
             births = set(threads.map(birth, range(8)))
             assert len(births) == 1
             assert births != {None}
+
+
+def test_a_catalog_of_version_3_is_checked_and_gets_tags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "c.sqlite"
+    with closing(sqlite3.connect(path)) as old:
+        old.executescript(VERSION_1)
+    before = {name: columns for name, columns in schema._CHECKSUMMED.items() if name != "content_tags"}
+    with monkeypatch.context() as version_3:
+        version_3.setattr(schema, "VERSION", 3)
+        version_3.setattr(schema, "_CHECKSUMMED", before)
+        version_3.setattr(
+            schema,
+            "_ADD_CHECKSUMS",
+            "\n".join(line for line in schema._ADD_CHECKSUMS.splitlines() if "_tags" not in line),
+        )
+        schema.connect(path).close()
+    with closing(schema.connect_read_only(path)) as db:
+        assert db.execute("PRAGMA user_version").fetchone() == (3,)
+        assert schema.find_damage(db) is None
+    with Catalog(path) as store:
+        store.check()
+        with store.transaction():
+            store.set_tags("model", [("aa", {"dog": 0.5})])
+        store.check()
+        assert [dict(item.tags) for item in store.items(str)] == [{"dog": 0.5}]
+        store.db.execute("DROP TRIGGER content_tags_update")
+        store.db.execute("UPDATE content_tags SET tags = '{}'")
+        with pytest.raises(DamagedCatalogError, match="content_tags have changed"):
+            store.check()

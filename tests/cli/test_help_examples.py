@@ -18,11 +18,13 @@ import pytest
 from keras_files import l3_layers, write_layers
 from pretrained_files import write_aisfx
 from sounds import tone, write
+from tags import tag_model
 
 from boiler import cli
 from boiler.indexing.pipeline import IndexSettings, index
 from boiler.model import l3
 from boiler.search.nearest import ByItem, Nearest
+from boiler.store import generation
 from boiler.tagging.tfrecord import encode_example, write_records
 from boiler.tagging.vocabulary import Vocabulary
 
@@ -107,6 +109,8 @@ def home(labelled_folder: Path, checkpoint_path: Path, tmp_path_factory: pytest.
     ]  # fmt: skip
     write_records(home / "records.tfrecord", records)
     Vocabulary(("dog", "cat")).write(home / "records.csv")
+    header = generation.open(home / "exp" / "loops" / "MFCCStats").header
+    tag_model(header.dim, ("dog", "cat"), header.encoder_sha256).save(home / "tags.safetensors")
     (home / "MODEL_DIR").symlink_to("exp/loops/MFCCStats")
     with Nearest(home / "exp" / "loops" / "MFCCStats") as nearest, (home / "loops.csv").open("w", newline="") as file:
         ids = [item.id for item in nearest.items(limit=len(nearest))]

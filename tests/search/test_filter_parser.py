@@ -16,6 +16,14 @@ def test_and_has_precedence_over_or_and_comparisons_can_be_chained() -> None:
     assert parse("5 > duration_s") == (field("duration_s") < 5)
 
 
+def test_tags_are_named_with_a_colon_except_in_quoted_text() -> None:
+    assert parse("tag:dog>0.5 and tag:'Bass drum' < 0.1") == (field("tags.dog") > 0.5) & (field("tags.Bass drum") < 0.1)
+    assert parse('tag:"it\'s"==1') == (field("tags.it's") == 1)
+    assert parse("(tag:hip-hop > 0.5)") == (field("tags.hip-hop") > 0.5)
+    assert parse("label == 'tag:dog > 1'") == (field("label") == "tag:dog > 1")
+    assert parse("tags['雨'] > 0.5") == parse("tag:雨 > 0.5") == (field("tags.雨") > 0.5)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -32,6 +40,9 @@ def test_and_has_precedence_over_or_and_comparisons_can_be_chained() -> None:
         ("duration_s < 1e999", "finite"),
         ("n == 99999999999999999999", "digits"),
         ("rowid == 1", "unknown field"),
+        ("tags. > 1", "cannot be parsed"),
+        ("tag: dog > 1", "cannot be parsed"),
+        ("tag:dog", "is not a condition"),
         ("metadata.a.b == 1", "not a field"),
         ("not " * 3_000 + "n == 1", "cannot be parsed"),
         ("label == 'a\0b'", "cannot be parsed"),

@@ -19,9 +19,34 @@ from boiler.search.filter_parser import parse
 from boiler.search.filters import And, Compare, Filter, Not, Or, field, from_json, under
 
 ITEMS = [
-    Item(0, "loops/drums/a.wav", label="dog", duration_s=1.5, format="wav", metadata={"bpm": 120, "who": "A"}),
-    Item(1, "loops/drums2/b.wav", label="cat", duration_s=5.0, format="wav", metadata={"bpm": 90.5}),
-    Item(2, "loops/c.flac", label="dog", duration_s=9.0, format="flac", metadata={'odd "name"': "x", "bpm": None}),
+    Item(
+        0,
+        "loops/drums/a.wav",
+        label="dog",
+        duration_s=1.5,
+        format="wav",
+        metadata={"bpm": 120, "who": "A"},
+        tags={"dog": 0.9, "a b": 0.2},
+    ),
+    Item(
+        1,
+        "loops/drums2/b.wav",
+        label="cat",
+        duration_s=5.0,
+        format="wav",
+        metadata={"bpm": 90.5},
+        tags={"cat": 0.7, "dog": 0.6},
+        tags_by_hand={"dog": False},
+    ),
+    Item(
+        2,
+        "loops/c.flac",
+        label="dog",
+        duration_s=9.0,
+        format="flac",
+        metadata={'odd "name"': "x", "bpm": None},
+        tags_by_hand={"dog": True},
+    ),
     Item(3, "d.mp3", label=None, duration_s=0.5, format="mp3", silent=True),
     Item(4, "loops/drums/deep/e[1].wav", label="O'Brien; DROP TABLE items", duration_s=5.0, format="wav"),
 ]
@@ -54,6 +79,11 @@ CASES: list[tuple[Filter, str, Any, list[int]]] = [
         [0, 1, 4],
     ),
     (field("label").among("dog", "cat"), "label in ('dog', 'cat')", {"label": ["dog", "cat"]}, [0, 1, 2]),
+    (field("tags.dog") > 0.5, "tag:dog>0.5", {"tags.dog": {">": 0.5}}, [0, 2]),
+    (field("tags.dog") < 0.5, "tag:dog < 0.5", {"tags.dog": {"<": 0.5}}, [1]),
+    (field("tags.cat") < 0.5, "0.5 > tags.cat", {"tags.cat": {"<": 0.5}}, [0]),
+    (field("tags.a b") >= 0.2, "tag:'a b' >= 0.2", {"tags.a b": {">=": 0.2}}, [0]),
+    (field("tags.dog") == None, "not tag:dog != None", {"tags.dog": None}, [3, 4]),  # noqa: E711
     (field("label").among(), "label in ()", {"label": []}, []),
     (~field("label").among("dog"), "label not in ['dog']", {"not": {"label": ["dog"]}}, [1, 3, 4]),
     (under("loops/drums"), "under('loops/drums/')", {"under": "loops/drums/"}, [0, 4]),

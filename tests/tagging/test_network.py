@@ -7,33 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tags import DIM, N_CLASSES, model_of, trained
 
 from boiler.tagging.model import TagModel
-from boiler.tagging.network import TAG_NETWORKS, TagNetwork, TagScript
-
-DIM, N_CLASSES = 9, 4
-
-
-def trained(name: str) -> TagNetwork:
-    """A network with random weights, and statistics far from 0 and 1."""
-    torch.manual_seed(1)
-    network = TAG_NETWORKS[name](DIM, N_CLASSES)
-    for parameter in network.parameters():
-        torch.nn.init.normal_(parameter, std=0.5)
-    rng = np.random.default_rng(0)
-    network.standardize(rng.normal(5, 3, DIM).astype(np.float32), rng.uniform(0.5, 4, DIM).astype(np.float32))
-    return network.eval()
-
-
-def model_of(network: TagNetwork, name: str) -> TagModel:
-    rng = np.random.default_rng(2)
-    return TagModel(
-        name,
-        ("a", "b", "c", "d"),
-        network.folded(),
-        rng.normal(0, 1, N_CLASSES).astype(np.float32),
-        np.full(N_CLASSES, 0.5, np.float32),
-    )
+from boiler.tagging.network import TAG_NETWORKS, TagScript
 
 
 @pytest.mark.parametrize("name", TAG_NETWORKS)
