@@ -11,8 +11,15 @@ from safetensors.torch import save_file
 
 from boiler.encoder import aisfx
 from boiler.model.general import GeneralNetwork, GeneralSettings
+from boiler.model.patch import PatchNetwork, PatchSettings
 
-RATES_HZ = {"AISFXEncoder": 44_100, "GeneralEncoder": 32_000, "JoinedAISFX": 44_100, "JoinedGeneral": 32_000}
+RATES_HZ = {
+    "AISFXEncoder": 44_100,
+    "GeneralEncoder": 32_000,
+    "JoinedAISFX": 44_100,
+    "JoinedGeneral": 32_000,
+    "PatchEncoder": 32_000,
+}
 
 
 def write_aisfx(path: Path) -> Path:
@@ -37,6 +44,17 @@ def write_general(path: Path, **settings: int) -> Path:
     return path
 
 
+def write_patch(path: Path, **settings: int) -> Path:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        chosen = PatchSettings(**settings)
+        network = PatchNetwork(chosen)
+    save_file(network.state_dict(), path, {"settings": json.dumps(asdict(chosen))})
+    return path
+
+
 def write_for(name: str, path: Path) -> Path:
     """The file that the encoder of that name takes."""
+    if name == "PatchEncoder":
+        return write_patch(path)
     return write_aisfx(path) if name.endswith(("AISFX", "AISFXEncoder")) else write_general(path)

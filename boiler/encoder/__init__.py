@@ -40,6 +40,7 @@ ENCODERS: dict[str, str] = {
     "JoinedDescriptors": "boiler.encoder.joined_descriptors:JoinedDescriptors",
     "GeneralEncoder": "boiler.encoder.general:GeneralEncoder",
     "JoinedGeneral": "boiler.encoder.general:JoinedGeneral",
+    "PatchEncoder": "boiler.encoder.patch:PatchEncoder",
     "AISFXEncoder": "boiler.encoder.aisfx:AISFXEncoder",
     "JoinedAISFX": "boiler.encoder.joined_pretrained:JoinedAISFX",
     "L3Encoder": "boiler.encoder.l3:L3Encoder",

@@ -19,9 +19,10 @@ from boiler.encoder.joined_descriptors import JoinedDescriptors, JoiningHead
 from boiler.encoder.joined_pretrained import JoinedPretrained
 from boiler.encoder.joined_vqvae import JoinedVQVAE
 from boiler.encoder.loop_length import clip_lengths
+from boiler.encoder.patch import PatchEncoder
 from boiler.encoder.pooled import PooledVQVAE
 from boiler.encoder.trim_silence import trim_silence_batch
-from boiler.model.general import scaled
+from boiler.model.general import GeneralMel, scaled
 
 ROOT_ITERATIONS = 30
 """Of the matrix square root. A condition number of 1e7 needs 26."""
@@ -240,6 +241,29 @@ class BatchedJoined(nn.Module):
         return vectors
 
 
+def general_mel(mel: GeneralMel, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """`GeneralMel` of clips. Shape: as `BatchedDescriptors` to [N, M, F], zeros behind a clip, and its frames [N]."""
+    sound = waveform[:, 0].float()
+    inside = torch.arange(sound.shape[1], device=sound.device)[None] < lengths[:, None]
+    sound = torch.where(inside, sound, 0.0)
+    sound = torch.where(inside, sound - (sound.sum(dim=1) / lengths)[:, None], 0.0)
+    power = mel.spectrogram(sound / sound.abs().amax(dim=1, keepdim=True).clamp(min=mel.tiny))
+    counts = torch.div(lengths, mel.hop_samples, rounding_mode="floor") + 1
+    return scaled(_only(power, counts), mel.decades), counts
+
+
+class BatchedPatch(nn.Module):
+    """`PatchEncoder`. Shape: as `BatchedDescriptors`."""
+
+    def __init__(self, own: PatchEncoder) -> None:
+        super().__init__()
+        self.own = own
+
+    def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
+        loudness, counts = general_mel(self.own.mel, waveform, lengths)
+        return normalize(self.own.network.of_clips(loudness, counts), dim=1)
+
+
 class BatchedGeneral(nn.Module):
     """`GeneralEncoder`. Shape: as `BatchedDescriptors`."""
 
@@ -248,14 +272,8 @@ class BatchedGeneral(nn.Module):
         self.own = own
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
-        mel, network = self.own.mel, self.own.network
-        sound = waveform[:, 0].float()
-        inside = torch.arange(sound.shape[1], device=sound.device)[None] < lengths[:, None]
-        sound = torch.where(inside, sound, 0.0)
-        sound = torch.where(inside, sound - (sound.sum(dim=1) / lengths)[:, None], 0.0)
-        power = mel.spectrogram(sound / sound.abs().amax(dim=1, keepdim=True).clamp(min=mel.tiny))
-        counts = torch.div(lengths, mel.hop_samples, rounding_mode="floor") + 1
-        loudness = scaled(_only(power, counts), mel.decades)
+        network = self.own.network
+        loudness, counts = general_mel(self.own.mel, waveform, lengths)
         # A convolution sees zeros behind the end of a clip, in every layer: what its bias makes of them is removed.
         counts = counts.clamp(min=network.min_frames)
         x = loudness[:, None]
@@ -330,6 +348,8 @@ def batched(encoder: Encoder) -> nn.Module | None:
             return OfWaveform(BatchedDescriptors(encoder))
         case GeneralEncoder():
             return OfWaveform(BatchedGeneral(encoder))
+        case PatchEncoder():
+            return OfWaveform(BatchedPatch(encoder))
         case JoinedPretrained() if isinstance(encoder.pretrained, GeneralEncoder):
             return OfWaveform(BatchedJoinedPretrained(encoder, BatchedGeneral(encoder.pretrained)))
     return None

@@ -23,7 +23,15 @@ from boiler.errors import CheckpointError, SettingsError
 
 AS_THEY_ARE = ("MFCCStats", "BagTopVQVAE", "BagBottomVQVAE", "MeanFreqTopVQVAE")
 """Without a loop over the clips of a batch."""
-EXPORTABLE = (*AS_THEY_ARE, "PooledVQVAE", "JoinedVQVAE", "JoinedDescriptors", "GeneralEncoder", "JoinedGeneral")
+EXPORTABLE = (
+    *AS_THEY_ARE,
+    "PooledVQVAE",
+    "JoinedVQVAE",
+    "JoinedDescriptors",
+    "GeneralEncoder",
+    "JoinedGeneral",
+    "PatchEncoder",
+)
 
 
 def export_onnx(made: Encoder, path: Path) -> None:

@@ -3,7 +3,7 @@
 Needs DIR/crops (`exp.general.teachers`): spectrograms of crops and what the teachers say of them. Crops of crops, pitch,
 tempo, filters, noise, mixing, reverb and missing high bands are drawn on the spectrograms.
 
-Four objectives share one network (`boiler.model.general`):
+Four objectives share one network: `boiler.model.general`, or with `--network patch` that of `boiler.model.patch`.
 
 * regression   a linear map of the vector points where the teachers' vectors do
 * relations    who is near to whom in a batch is as each teacher sees it (Park et al., 2019)
@@ -15,7 +15,8 @@ a crop says nothing about it. The run resumes from `--out` when that exists; the
 sitting. Weights are averaged over steps (EMA); what is evaluated and exported is the average. Prints a line every 25 steps
 and, at every save, what the average reaches on clips kept out of training.
 
-`--export FILE` writes the averaged network as safetensors, as `boiler.encoder.general` reads it, and does nothing else.
+`--export FILE` writes the averaged network as safetensors, as `boiler.encoder.general` or `boiler.encoder.patch` reads it,
+and does nothing else.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from boiler.model.general import GeneralNetwork, GeneralSettings, scaled
+from boiler.model.patch import PatchNetwork, PatchSettings
 from exp.general.teachers import LOWEST, clips_of
 
 HELD_OUT = 20  # one clip in so many
@@ -125,9 +127,9 @@ def _mel(hz: float) -> float:
 class Student(nn.Module):
     """The network and the heads that only training needs."""
 
-    def __init__(self, settings: GeneralSettings, n_words: int) -> None:
+    def __init__(self, settings: GeneralSettings | PatchSettings, n_words: int) -> None:
         super().__init__()
-        self.network = GeneralNetwork(settings)
+        self.network = PatchNetwork(settings) if isinstance(settings, PatchSettings) else GeneralNetwork(settings)
         self.norm = nn.BatchNorm1d(settings.dim, affine=False)
         self.project = nn.Sequential(
             nn.Linear(settings.dim, 256, bias=False), nn.BatchNorm1d(256), nn.ReLU(), nn.Linear(256, 128, bias=False)
@@ -226,6 +228,7 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, metavar="DIR")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="the checkpoint, also resumed from")
     parser.add_argument("--minutes", type=float, default=60.0, help="of this sitting (default: %(default)s)")
+    parser.add_argument("--network", choices=("general", "patch"), default="general", help="default: %(default)s")
     parser.add_argument("--batch_size", type=int, default=48, help="crops a step, two views of each")
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--seed", type=int, default=0)
@@ -240,7 +243,8 @@ def main() -> None:
         return
     crops = Crops(args.corpus)
     print(f"{len(crops.names)} crops of {len(set(crops.names))} clips, {len(crops.words)} labels", flush=True)
-    student = Student(settings, len(crops.words))
+    shape = PatchSettings() if args.network == "patch" else settings
+    student = Student(shape, len(crops.words))
     optimizer = torch.optim.AdamW(student.parameters(), args.lr, weight_decay=0.02)
     step, trained_s = 0, 0.0
     average = copy.deepcopy(student).requires_grad_(False)
@@ -270,7 +274,7 @@ def main() -> None:
                 "step": step,
                 "trained_s": trained_s + time.monotonic() - began,
                 "words": crops.words,
-                "settings": asdict(settings),
+                "settings": asdict(shape),
             },
             aside,
         )

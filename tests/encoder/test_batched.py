@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pretrained_files import write_general
+from pretrained_files import RATES_HZ, write_for
 from torch import Tensor
 
 from boiler import encoder
@@ -39,13 +39,13 @@ def windows(window_samples: int) -> Tensor:
 @pytest.fixture(scope="module")
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     name: str = request.param
-    if "General" in name:
-        return encoder.create(name, write_general(tmp_path_factory.mktemp("weights") / "general.safetensors"))
+    if name in RATES_HZ:
+        return encoder.create(name, write_for(name, tmp_path_factory.mktemp("weights") / "a.safetensors"))
     needs_checkpoint = encoder.find_encoder(name).needs_checkpoint
     return encoder.create(name, request.getfixturevalue("checkpoint_path") if needs_checkpoint else None)
 
 
-NAMES = ["PooledVQVAE", "JoinedVQVAE", "JoinedDescriptors", "GeneralEncoder", "JoinedGeneral"]
+NAMES = ["PooledVQVAE", "JoinedVQVAE", "JoinedDescriptors", "GeneralEncoder", "JoinedGeneral", "PatchEncoder"]
 
 
 @pytest.mark.parametrize("made", NAMES, indirect=True)

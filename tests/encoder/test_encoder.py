@@ -37,6 +37,7 @@ OTHERS_MODELS = {
     "JoinedGeneral": "test_joined_pretrained.py",
     "ASTEncoder": "test_ast.py",
     "L3Encoder": "test_l3.py",
+    "PatchEncoder": "test_patch.py",
     "ONNXEncoder": "test_onnx.py",
     "TorchScriptEncoder": "test_torchscript.py",
     "WhisperEncoder": "test_whisper.py",

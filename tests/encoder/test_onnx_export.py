@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from pretrained_files import write_aisfx, write_general
+from pretrained_files import RATES_HZ, write_aisfx, write_for
 
 from boiler import encoder
 from boiler.encoder.onnx_export import EXPORTABLE, export_onnx
@@ -27,7 +27,7 @@ def windows(n: int, window_samples: int) -> torch.Tensor:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", EXPORTABLE)
 def test_onnxruntime_gives_the_same_vectors(name: str, checkpoint_path: Path, tmp_path: Path) -> None:
-    pt_path = write_general(tmp_path / "general.safetensors") if "General" in name else checkpoint_path
+    pt_path = write_for(name, tmp_path / "a.safetensors") if name in RATES_HZ else checkpoint_path
     made = encoder.create(name, pt_path if encoder.find_encoder(name).needs_checkpoint else None)
     export_onnx(made, tmp_path / "a.onnx")
     session = onnxruntime.InferenceSession(tmp_path / "a.onnx")
