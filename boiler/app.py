@@ -18,6 +18,8 @@ if str(HERE) in sys.path:
     sys.path[sys.path.index(str(HERE))] = str(HERE.parent)
 
 import streamlit as st  # noqa: E402
+from starlette.middleware import Middleware  # noqa: E402
+from starlette.middleware.trustedhost import TrustedHostMiddleware  # noqa: E402
 
 from boiler import arguments  # noqa: E402
 from boiler.browser import indexes, main, options  # noqa: E402
@@ -27,8 +29,10 @@ if Path(sys.argv[0]).resolve() == Path(__file__).resolve():
     options.add_arguments(parser)
     options.set_environment(parser.parse_args())
 
+hosts = options.allowed_hosts()
 app = st.App(
     HERE / "browser" / "main.py",
     routes=indexes.routes(str(st.get_option("server.baseUrlPath") or "")),
+    middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)] if hosts else [],
     on_script_error=main.show_unexpected_error,
 )

@@ -9,12 +9,15 @@ import argparse
 import os
 from pathlib import Path
 
+from boiler.errors import SettingsError
+
 MODEL_DIR = "BOILER_MODEL_DIR"
 WAV_DIR = "BOILER_WAV_DIR"
+ALLOWED_HOSTS = "BOILER_ALLOWED_HOSTS"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the model directory and ``--wav_dir``."""
+    """Add the model directory, ``--wav_dir`` and ``--allowed_hosts``."""
     parser.add_argument(
         "model_dir",
         type=Path,
@@ -26,6 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help=f"the folder of sounds, if it moved since it was indexed (default: {WAV_DIR}, else where it was indexed)",
     )
+    parser.add_argument(
+        "--allowed_hosts",
+        metavar="HOST,...",
+        help="answer only under these host names, so that no web site can point its own name at this machine (DNS"
+        f" rebinding) (default: {ALLOWED_HOSTS}, else any)",
+    )
 
 
 def set_environment(args: argparse.Namespace) -> None:
@@ -33,6 +42,17 @@ def set_environment(args: argparse.Namespace) -> None:
     for name, value in ((MODEL_DIR, args.model_dir), (WAV_DIR, args.wav_dir)):
         if value is not None:
             os.environ[name] = str(value.expanduser().resolve())
+    if args.allowed_hosts is not None:
+        os.environ[ALLOWED_HOSTS] = args.allowed_hosts
+
+
+def allowed_hosts() -> list[str]:
+    """The host names that the browser answers under; empty: any. Raises: SettingsError: one is a pattern or a URL."""
+    hosts = [host.strip().lower() for host in os.environ.get(ALLOWED_HOSTS, "").split(",") if host.strip()]
+    for host in hosts:
+        if not set("*/?#@ ").isdisjoint(host):
+            raise SettingsError(f"an allowed host is a name like sounds.example.org, without a port; got {host!r}")
+    return hosts
 
 
 def from_environment() -> tuple[Path, Path | None] | None:

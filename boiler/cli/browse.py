@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     """Run the browser until it is interrupted.
 
     Raises: ModelDirError: no index in the model directory. SettingsError: other machines can reach the address, without
-    --allow_anyone.
+    --allow_anyone; or a host name is not one.
     """
     if not arguments.is_loopback(args.host) and not args.allow_anyone:
         raise SettingsError(
@@ -52,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
             " proxy that asks for one, or allow everyone who can connect: --allow_anyone"
         )
     options.set_environment(args)
+    options.allowed_hosts()  # an error here, not when a page is opened
     if given := options.from_environment():
         generation.open_last_good(given[0])  # an error here, not on the page
     words = streamlit_command(args.host, args.port, headless=args.headless)

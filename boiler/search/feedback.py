@@ -36,7 +36,7 @@ MAX_TEXT = 2_000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS judgements (
     j INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, who TEXT, question TEXT NOT NULL, item TEXT NOT NULL,
-    likes INTEGER NOT NULL, generation TEXT NOT NULL, undone_at TEXT
+    likes INTEGER NOT NULL, generation TEXT NOT NULL, undone_at TEXT, owner TEXT
 );
 CREATE INDEX IF NOT EXISTS judgements_question ON judgements (question);
 """
@@ -49,6 +49,7 @@ SELECT item, likes FROM judgements WHERE j IN (
 
 
 MAX_ROWS = 1_000_000
+MAX_BYTES = 2**30  # of the file: texts of the largest size would need 16 times as much for that many rows
 
 
 @dataclass(frozen=True)
@@ -64,10 +65,12 @@ class FeedbackStore:
     """The judgements of one model directory. The first one creates the file. Several processes may write: each
     judgement is a transaction, which waits for the others for up to `BUSY_S` seconds."""
 
-    def __init__(self, model_dir: Path, max_rows: int = MAX_ROWS) -> None:
-        """`max_rows`: how many judgements it may have: anyone who may give feedback could fill the disk."""
+    def __init__(self, model_dir: Path, max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES) -> None:
+        """`max_rows`, `max_bytes`: how many judgements it may have, and how large the file may become: anyone who may
+        give feedback could fill the disk."""
         self.path = model_dir / FILE
         self.max_rows = max_rows
+        self.max_bytes = max_bytes
         self._lock = threading.Lock()
 
     @property
@@ -76,39 +79,54 @@ class FeedbackStore:
         return self.path.is_file()
 
     @renamed_arguments(who="user", question="query")
-    def add(self, query: str, item: str, *, like: bool, user: str | None = None, generation: str = "") -> int:
+    def add(
+        self,
+        query: str,
+        item: str,
+        *,
+        like: bool,
+        user: str | None = None,
+        generation: str = "",
+        owner: str | None = None,
+    ) -> int:
         """Store a judgement and return its number, for `undo`.
 
         query: the key of the query, see `boiler.search.relevance_feedback.query_key`
-        item: the id of the result; user: any name
+        item: the id of the result; user: any name; owner: who may undo it (see `undo`), which nobody else can claim
 
         Raises: QueryError: a text that is empty or longer than `MAX_TEXT`. FeedbackError: the file cannot be written.
         """
         for what, text in (("query", query), ("item", item), ("user", user)):
             if text is not None and not 0 < len(text) <= MAX_TEXT:
                 raise QueryError(f"{what} is a text of 1 to {MAX_TEXT:,} characters")
-        row = (_now(), user, query, item, int(like), generation, self.max_rows)
+        row = (_now(), user, query, item, int(like), generation, owner, self.max_rows)
         # Numbers are not reused, so the largest is also how many there are: no need to count them.
         sql = (
-            "INSERT INTO judgements (at, who, question, item, likes, generation) SELECT ?, ?, ?, ?, ?, ?"
+            "INSERT INTO judgements (at, who, question, item, likes, generation, owner) SELECT ?, ?, ?, ?, ?, ?, ?"
             " WHERE (SELECT COALESCE(MAX(j), 0) FROM judgements) < ?"
         )
-        written = self._write(sql, row)
+        written = self._write(sql, row, self.max_bytes)
         if written.rowcount < 1:
             raise FeedbackError(f"{self.path} has {self.max_rows:,} judgements, and may not have more")
         return int(written.lastrowid or 0)
 
-    def undo(self, judgement: int, *, only_of: str | None = None, anyone: bool = True) -> bool:
+    def undo(
+        self, judgement: int, *, only_of: str | None = None, anyone: bool = True, owner: str | None = None
+    ) -> bool:
         """Undo a judgement. Returns False if there is none with this number, or if it is undone already.
 
         anyone: whoever gave it; else it must be of the user `only_of`, None for judgements without a user
+        owner: if given, it must have been stored with this `owner`
 
         Raises: FeedbackError: the file cannot be written.
         """
         if not self.exists:
             return False
         sql = "UPDATE judgements SET undone_at = ? WHERE j = ? AND undone_at IS NULL AND (? OR who IS ?)"
-        return self._write(sql, (_now(), judgement, anyone, only_of)).rowcount == 1
+        values: tuple[Any, ...] = (_now(), judgement, anyone, only_of)
+        if owner is not None:
+            sql, values = f"{sql} AND owner = ?", (*values, owner)
+        return self._write(sql, values).rowcount == 1
 
     @renamed_arguments(who="user", question="query")
     def summary(self, query: str, user: str | None = None) -> FeedbackSummary:
@@ -124,7 +142,8 @@ class FeedbackStore:
     def export(self) -> Iterator[str]:
         """Every judgement as a line of JSON, oldest first; `undone_at` is the time it was undone, or null."""
         names = ("judgement", "at", "who", "question", "item", "like", "generation", "undone_at")
-        for row in self._read("SELECT * FROM judgements ORDER BY j", {}):
+        columns = "j, at, who, question, item, likes, generation, undone_at"
+        for row in self._read(f"SELECT {columns} FROM judgements ORDER BY j", {}):  # noqa: S608  # our own names
             record = dict(zip(names, row, strict=True))
             # "who" is the old name of "user", kept for one version.
             record |= {"user": record["who"], "like": bool(record["like"])}
@@ -143,12 +162,23 @@ class FeedbackStore:
         except sqlite3.Error as error:
             raise FeedbackError(f"{self.path} cannot be read ({error}): move it away to start a new one") from error
 
-    def _write(self, sql: str, values: tuple[Any, ...]) -> sqlite3.Cursor:
+    def _write(self, sql: str, values: tuple[Any, ...], max_bytes: int | None = None) -> sqlite3.Cursor:
         try:
             with self._lock, closing(self._connect()) as connection, connection:
+                if max_bytes is not None:
+                    (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+                    connection.execute(f"PRAGMA max_page_count = {max(1, max_bytes // page_bytes)}")
                 connection.executescript(_SCHEMA)
+                if not connection.execute(
+                    "SELECT 1 FROM pragma_table_info('judgements') WHERE name = 'owner'"
+                ).fetchone():
+                    connection.execute("ALTER TABLE judgements ADD COLUMN owner TEXT")  # a file of an earlier version
                 return connection.execute(sql, values)
         except sqlite3.Error as error:
+            if max_bytes is not None and getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                raise FeedbackError(
+                    f"{self.path} is full: it may have {max_bytes:,} bytes, or the disk is full"
+                ) from error
             raise FeedbackError(f"the judgement could not be written to {self.path} ({error})") from error
 
     def _connect(self) -> sqlite3.Connection:

@@ -450,16 +450,18 @@ class Nearest:
     # ------------------------------------------------------------------------------------------- feedback
 
     @renamed_arguments(who="user", question="query", answer="item")
-    def add_feedback(self, query: QueryInput, item: str | int, *, like: bool, user: str | None = None) -> int:
+    def add_feedback(
+        self, query: QueryInput, item: str | int, *, like: bool, user: str | None = None, owner: str | None = None
+    ) -> int:
         """Store that an item is, or is not, a good result for a query, which changes the ranking of that query from now
-        on. Returns the number of the judgement, for `undo_feedback`.
+        on. Returns the number of the judgement, for `undo_feedback`. `user`: any name; `owner`: see there.
 
         Raises: as `query`; FeedbackError: it cannot be written.
         """
         snapshot = self._context.snapshot
         id = snapshot.item(item).id
         key = self._feedback_key(snapshot, query)
-        return self.feedback.add(key, id, like=like, user=user, generation=snapshot.name)
+        return self.feedback.add(key, id, like=like, user=user, generation=snapshot.name, owner=owner)
 
     @renamed_arguments(who="user", question="query")
     def feedback_for(self, query: QueryInput, user: str | None = None) -> FeedbackSummary:
@@ -471,10 +473,12 @@ class Nearest:
             return FeedbackSummary((), ())
         return self.feedback.summary(self._feedback_key(self._context.snapshot, query), user)
 
-    def undo_feedback(self, judgement: int, *, user: str | None = None, anyone: bool = True) -> bool:
-        """Undo a judgement, by default whoever gave it, else only one of `user`. Returns False if there is none with
-        this number, or if it is undone already."""
-        return self.feedback.undo(judgement, only_of=user, anyone=anyone)
+    def undo_feedback(
+        self, judgement: int, *, user: str | None = None, anyone: bool = True, owner: str | None = None
+    ) -> bool:
+        """Undo a judgement, by default whoever gave it, else only one of `user`; with `owner`, only one that was added
+        with the same owner. Returns False if there is none with this number, or if it is undone already."""
+        return self.feedback.undo(judgement, only_of=user, anyone=anyone, owner=owner)
 
     def _feedback_key(self, snapshot: Snapshot, query: QueryInput) -> str:
         return relevance_feedback.query_key(snapshot, resolve_query(self._context, snapshot, query))

@@ -23,9 +23,11 @@ class ApiKeys:
             scoped_keys: each ``scope:key``, see `boiler.service.settings`
         """
         self._digests: list[tuple[bytes, int]] = []
+        self._owners: list[str] = []
         for scoped_key in scoped_keys:
             scope, _, key = scoped_key.partition(":")
             self._digests.append((_digest(key.encode()), SCOPES.index(scope)))
+            self._owners.append(hashlib.blake2b(key.encode(), digest_size=8, person=b"boiler-feedback").hexdigest())
 
     def __bool__(self) -> bool:
         return bool(self._digests)
@@ -58,6 +60,11 @@ class ApiKeys:
     def scope_of(self, position: int) -> KeyScope:
         """The scope of the key at this position of the settings."""
         return SCOPES[self._digests[position][1]]
+
+    def owner(self, position: int) -> str:
+        """A name for the holders of the key at this position, by which what they stored is theirs. It does not reveal
+        the key, and stays the same whatever other keys there are."""
+        return self._owners[position]
 
 
 def _digest(key: bytes) -> bytes:

@@ -147,7 +147,7 @@ class AdmissionMiddleware:
         if not self.keys or policy.scope is None or scope["method"] == "OPTIONS":
             return address
         key = self.keys.require(policy.scope, headers.get(b"authorization"), headers.get(b"x-api-key"))
-        scope["state"]["key_scope"] = self.keys.scope_of(key)
+        scope["state"].update(key_scope=self.keys.scope_of(key), key_owner=self.keys.owner(key))
         return f"{address} {key}"
 
     def _body_limit(self, policy: Policy, headers: dict[bytes, bytes]) -> int:

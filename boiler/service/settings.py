@@ -13,6 +13,7 @@ variable                       default     meaning
 ``BOILER_ROOT_PATH``           none        prefix under which a proxy serves the API, such as /api
 ``BOILER_ALLOWED_HOSTS``       any         comma-separated host names; requests for others get 421 (DNS rebinding)
 ``BOILER_MAX_FEEDBACK``        1000000     judgements that are stored
+``BOILER_MAX_FEEDBACK_BYTES``  1073741824  size of the file with them
 ``BOILER_MAX_K``               1000        largest k of a request
 ``BOILER_MAX_BATCH``           32          queries in one batch
 ``BOILER_MAX_BODY_BYTES``      1048576     size of a JSON body
@@ -70,6 +71,7 @@ class Settings(BaseSettings):
     root_path: str = ""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
     max_feedback: int = Field(1_000_000, ge=0)
+    max_feedback_bytes: int = Field(2**30, ge=0)
     max_k: int = Field(1_000, ge=1)
     max_batch: int = Field(32, ge=1)
     max_body_bytes: int = Field(2**20, ge=1_024)

@@ -267,6 +267,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
         )
     )
     nearest.feedback.max_rows = nearest.hand_labels.max_labels = settings.max_feedback
+    nearest.feedback.max_bytes = settings.max_feedback_bytes
     service = Service(settings, nearest)
     with service.uploads, reader, _switching_threads_quickly():
         await service.start()

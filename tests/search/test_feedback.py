@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from boiler.errors import QueryError
+from boiler.errors import FeedbackError, QueryError
 from boiler.search import feedback
 from boiler.search.feedback import FeedbackStore, FeedbackSummary
 
@@ -95,3 +97,37 @@ def test_deprecated_names_still_work(tmp_path: Path) -> None:
         assert store.of("q", "ann") == FeedbackSummary(("a",), ())
     (line,) = map(json.loads, store.export())
     assert line["who"] == line["user"] == "ann"
+
+
+def test_a_judgement_is_undone_by_its_owner_alone(tmp_path: Path) -> None:
+    store = FeedbackStore(tmp_path)
+    of_one, of_nobody = (store.add("q", "a", like=True, user="ann", owner=owner) for owner in ("one", None))
+    assert not store.undo(of_one, owner="other")
+    assert not store.undo(of_nobody, owner="one")
+    assert not store.undo(of_one, owner="one", only_of="bob", anyone=False)
+    assert store.undo(of_one, owner="one")
+    assert store.undo(of_nobody)
+
+
+def test_a_file_of_an_earlier_version_gets_owners(tmp_path: Path) -> None:
+    store = FeedbackStore(tmp_path)
+    with contextlib.closing(sqlite3.connect(store.path)) as connection, connection:
+        connection.execute(
+            "CREATE TABLE judgements (j INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, who TEXT, question TEXT"
+            " NOT NULL, item TEXT NOT NULL, likes INTEGER NOT NULL, generation TEXT NOT NULL, undone_at TEXT)"
+        )
+        connection.execute("INSERT INTO judgements VALUES (1, '2026', 'ann', 'q', 'a', 1, '', NULL)")
+    assert store.summary("q") == FeedbackSummary(("a",), ())
+    assert len(list(store.export())) == 1
+    assert store.undo(store.add("q", "b", like=True, owner="one"), owner="one")
+    assert not store.undo(1, owner="one")
+    assert len(list(store.export())) == 2
+
+
+def test_the_file_is_bounded_in_bytes(tmp_path: Path) -> None:
+    store = FeedbackStore(tmp_path, max_bytes=30_000)
+    with pytest.raises(FeedbackError, match="is full"):
+        for n in range(100):
+            store.add("q" * 1_000, f"{n}", like=True)
+    assert 20_000 < store.path.stat().st_size <= 30_000
+    assert store.undo(1)

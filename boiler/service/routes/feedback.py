@@ -59,7 +59,10 @@ async def add_feedback(request: Request) -> Response:
     service = service_of_request(request)
     body = await requests.read_json(request, FeedbackRequest)
     query = await parse_seed(service, body.query, "/query")
-    add = functools.partial(service.nearest.add_feedback, query, body.answer, like=body.like, user=body.user)
+    owner = request.scope["state"].get("key_owner")
+    add = functools.partial(
+        service.nearest.add_feedback, query, body.answer, like=body.like, user=body.user, owner=owner
+    )
     return responses.json_response({"id": await service.run_heavy(add)}, status=201)
 
 
@@ -70,15 +73,16 @@ async def undo_feedback(
     id: Annotated[int, Path(ge=1, lt=2**63, description="id of the feedback", examples=[1])],
     user: Annotated[
         str | None,
-        Query(min_length=1, max_length=200, description="who gave it; needed unless the key has the scope admin"),
+        Query(min_length=1, max_length=200, description="only if this user gave it"),
     ] = None,
 ) -> Response:
-    """Undo feedback. Where API keys are required, only the key's scope admin undoes feedback of any user."""
+    """Undo feedback. Where API keys are required, that of other keys can be undone with the scope admin only."""
     service = service_of_request(request)
-    anyone = user is None and request.scope["state"].get("key_scope", "admin") == "admin"
-    undo = functools.partial(service.nearest.undo_feedback, id, user=user, anyone=anyone)
+    state = request.scope["state"]
+    owner = None if state.get("key_scope", "admin") == "admin" else state["key_owner"]
+    undo = functools.partial(service.nearest.undo_feedback, id, user=user, anyone=user is None, owner=owner)
     if not await service.run_heavy(undo):
-        raise Problem(404, "unknown-judgement", f"there is no feedback {id} of this user, or it was undone before")
+        raise Problem(404, "unknown-judgement", f"there is no feedback {id} that you may undo, or it was undone before")
     return Response(None, 204)
 
 

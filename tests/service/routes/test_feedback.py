@@ -93,7 +93,8 @@ def test_scopes(model_dir: Path) -> None:
 
 def test_only_admins_undo_the_feedback_of_others(model_dir: Path) -> None:
     feedback, admin = "feedback-0123456789abcdef", "admin-0123456789abcdef"
-    keys = (SecretStr(f"feedback:{feedback}"), SecretStr(f"admin:{admin}"))
+    other = "feedback-fedcba9876543210"
+    keys = (SecretStr(f"feedback:{feedback}"), SecretStr(f"feedback:{other}"), SecretStr(f"admin:{admin}"))
     with TestClient(BoilerApp(Settings(model_dir=model_dir, log="none", api_keys=keys))) as client:
         client.headers["X-API-Key"] = feedback
         of_ann, of_bob, of_nobody = (add_feedback(client, user=user).json()["id"] for user in ("ann", "bob", None))
@@ -101,7 +102,11 @@ def test_only_admins_undo_the_feedback_of_others(model_dir: Path) -> None:
         def undo(id: int, **params: str) -> int:
             return client.delete(f"/feedback/{id}", params=params).status_code
 
-        assert [undo(of_ann), undo(of_ann, user="bob"), undo(of_nobody, user="ann")] == [404] * 3
+        # A name proves nothing: what counts is the key.
+        client.headers["X-API-Key"] = other
+        assert [undo(of_ann), undo(of_ann, user="ann"), undo(of_nobody)] == [404] * 3
+        client.headers["X-API-Key"] = feedback
+        assert [undo(of_ann, user="bob"), undo(of_nobody, user="ann")] == [404] * 2
         assert [undo(of_ann, user="ann"), undo(of_nobody)] == [204] * 2
         client.headers["X-API-Key"] = admin
         assert [undo(of_bob, user="ann"), undo(of_bob)] == [404, 204]
@@ -116,6 +121,17 @@ def test_feedback_is_bounded(tmp_path: Path) -> None:
         assert client.delete(f"/feedback/{ids[0]}").status_code == 204  # undone ones are kept, so they count, too
         assert assert_problem(add_feedback(client), 503) == "feedback-error"
         assert len(client.get("/feedback").text.splitlines()) == 2
+
+
+def test_the_file_of_feedback_is_bounded_in_bytes(tmp_path: Path) -> None:
+    publish(tmp_path / "model", 10, 8)
+    settings = Settings(model_dir=tmp_path / "model", log="none", max_feedback_bytes=40_000)
+    with TestClient(BoilerApp(settings), raise_server_exceptions=False) as client:
+        codes = [add_feedback(client, user="u" * 200).status_code for _ in range(200)]
+        assert codes[0] == 201
+        assert codes[-1] == 503
+        assert 30_000 < (tmp_path / "model" / "feedback.sqlite").stat().st_size <= 40_000
+        assert client.get("/feedback").status_code == 200
 
 
 def test_unusable_feedback_file_is_reported_without_its_path(tmp_path: Path) -> None:
