@@ -10,7 +10,6 @@ import functools
 from pathlib import Path
 from typing import ClassVar
 
-from boiler import files
 from boiler.audio import transcode
 from boiler.audio.decoder_pool import Decoders
 from boiler.audio.sent_file import SentFile
@@ -43,12 +42,11 @@ class MediaPool(Decoders):
         """`transcode.flac_copy` in a worker."""
         target = transcode.copy_path(path, start_s, end_s)
         if not target.is_file():
-            with files.replacing(target) as aside:
+            with transcode.replacing_copy(target) as aside:
                 aside.touch()
                 fields, _ = self._once("copy", str(path), (SentFile(str(aside), writable=True), start_s, end_s))
                 if "no_room" in fields:
                     raise transcode.NoRoomError(fields["no_room"])
-            transcode.evict(target.parent)
         return target
 
     def peaks(self, path: Path, points: int, start_s: float = 0.0, end_s: float | None = None) -> Peaks:

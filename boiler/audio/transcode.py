@@ -9,9 +9,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import math
 import os
+import re
 import stat
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -34,7 +37,11 @@ MAX_KEPT_BYTES = 2 * 1024**3
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
 _SETTLE_S = 5.0  # decoded before the start, because a decoder needs some sound after a seek; it is cut off
 _MAX_DAMAGED = 1_000
-_IN_USE_S = 120.0  # a copy used within this time is not evicted
+_IN_USE_S = 10.0  # a copy used within this time is not evicted: its response may not have opened it yet
+_STALE_S = 3_600.0  # an unfinished copy this old is of a process that was killed
+_COPY = re.compile(r"[0-9a-f]{32}\.flac")  # others are being written
+_WATCH_S = 0.1  # between two checks of the bound while a copy grows
+_SPARE_BYTES = 32 * 1024**2  # what a copy may grow by between two checks
 
 # What Chrome, Firefox and Safari all play in an <audio> element: container, codecs, media type.
 _PLAYED: tuple[tuple[str, frozenset[str], str], ...] = (
@@ -91,13 +98,37 @@ def flac_copy(path: Path, start_s: float = 0.0, end_s: float | None = None) -> P
 
 
 def write_copy(path: Path, target: Path, start_s: float, end_s: float | None) -> None:
-    """Write the copy atomically, then evict old ones.
+    """Write the copy atomically, and evict old ones meanwhile.
 
     Raises: as `flac_copy`.
     """
-    with files.replacing(target) as aside, aside.open("w+b") as file:
+    with replacing_copy(target) as aside, aside.open("w+b") as file:
         write_flac(path, file, start_s, end_s)
-    evict(target.parent)
+
+
+@contextlib.contextmanager
+def replacing_copy(target: Path) -> Iterator[Path]:
+    """`files.replacing`, while the cache keeps its bound: as the new copy grows, old ones are deleted.
+
+    Raises: NoRoomError: nothing can be deleted, because all of it was used a moment ago or is being written.
+    """
+    folder, finished = target.parent, threading.Event()
+    if not evict(folder):
+        raise NoRoomError(f"{folder} is full of copies that are in use")
+
+    def watch() -> None:
+        while not finished.wait(_WATCH_S):
+            evict(folder)
+
+    watcher = threading.Thread(target=watch, name="copies", daemon=True)
+    watcher.start()
+    try:
+        with files.replacing(target) as aside:
+            yield aside
+    finally:
+        finished.set()
+        watcher.join()
+    evict(folder)
 
 
 def copy_path(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Path:
@@ -196,12 +227,24 @@ def _folder() -> Path:
     return folder
 
 
-def evict(folder: Path) -> None:
-    """Delete the least recently used copies until the rest fits `MAX_KEPT_BYTES`."""
-    kept = sorted(((one.stat(), one) for one in folder.glob("*.flac")), key=lambda pair: pair[0].st_mtime)
-    total = sum(status.st_size for status, _ in kept)
-    for status, one in kept[:-1]:
-        if total <= MAX_KEPT_BYTES or time.time() - status.st_mtime < _IN_USE_S:
-            return
-        one.unlink(missing_ok=True)
-        total -= status.st_size
+def evict(folder: Path) -> bool:
+    """Delete the least recently used copies until all that remain, with those that are being written, fit
+    `MAX_KEPT_BYTES` with something to spare. Returns whether they do.
+
+    A time in the future, as the clock was set back, counts as the oldest.
+    """
+    now = time.time()
+    found: list[tuple[float, int, Path]] = []
+    for one in folder.glob("*.flac"):
+        with contextlib.suppress(FileNotFoundError):  # deleted by another process
+            status = one.stat()
+            used_s_ago = now - status.st_mtime
+            found.append((used_s_ago if used_s_ago > -1 else math.inf, status.st_size, one))
+    total = sum(n_bytes for _, n_bytes, _ in found) + min(_SPARE_BYTES, MAX_KEPT_BYTES // 8)
+    for used_s_ago, n_bytes, one in sorted(found, reverse=True):
+        if total <= MAX_KEPT_BYTES:
+            break
+        if used_s_ago >= (_IN_USE_S if _COPY.fullmatch(one.name) else _STALE_S):
+            one.unlink(missing_ok=True)
+            total -= n_bytes
+    return total <= MAX_KEPT_BYTES

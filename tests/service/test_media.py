@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -214,15 +216,62 @@ def test_a_file_is_transcoded_once_and_again_when_it_changed(folder: Path, tmp_p
 def test_old_copies_are_deleted_but_not_those_in_use(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transcode, "MAX_KEPT_BYTES", 1)
     old = transcode.flac_copy(folder / "plain.aiff", 0.0, 1.0)
     new = transcode.flac_copy(folder / "plain.aiff", 0.0, 2.0)
-    assert old.exists()  # requested a moment ago
+    monkeypatch.setattr(transcode, "MAX_KEPT_BYTES", 2 * new.stat().st_size)
+    assert transcode.flac_copy(folder / "plain.aiff", 0.0, 2.0) == new
+    with pytest.raises(transcode.NoRoomError):
+        for n in range(30):  # all were requested a moment ago
+            transcode.flac_copy(folder / "plain.aiff", 0.0, 2.0 + n / 100)
+    assert old.exists()
     monkeypatch.setattr(transcode, "_IN_USE_S", 0.0)
     newest = transcode.flac_copy(folder / "plain.aiff", 0.0, 2.5)
     assert not old.exists()
-    assert not new.exists()
     assert newest.exists()
+
+
+@pytest.mark.parametrize("clock_went_back", [False, True])
+def test_copies_keep_their_bound_while_one_is_written(
+    clock_went_back: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transcode, "MAX_KEPT_BYTES", 1_000_000)
+    monkeypatch.setattr(transcode, "_WATCH_S", 0.001)
+    names = [f"{n:032x}.flac" for n in range(10)]
+    for n, name in enumerate(names):
+        (tmp_path / name).write_bytes(bytes(85_000))
+        used = time.time() + (3_600 if clock_went_back else -3_600) + n
+        os.utime(tmp_path / name, (used, used))
+
+    def total() -> int:
+        n_bytes = 0
+        for one in tmp_path.iterdir():
+            with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
+                n_bytes += one.stat().st_size
+        return n_bytes
+
+    with transcode.replacing_copy(tmp_path / f"{99:032x}.flac") as aside, aside.open("wb") as file:
+        for _ in range(8):
+            file.write(bytes(100_000))
+            file.flush()
+            end = time.monotonic() + 30
+            while total() > 1_000_000:
+                assert time.monotonic() < end, "the bound is not kept"
+                time.sleep(0.001)
+    assert (tmp_path / f"{99:032x}.flac").stat().st_size == 800_000
+    kept = sorted(one.name for one in tmp_path.iterdir())[:-1]
+    if not clock_went_back:
+        assert kept == names[len(names) - len(kept) :]  # the oldest were deleted
+
+
+def test_only_unfinished_copies_of_killed_processes_are_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transcode, "MAX_KEPT_BYTES", 1_000)
+    for name, age_s in (("unfinished.flac", 600), ("abandoned.flac", 7_200)):
+        (tmp_path / name).write_bytes(bytes(2_000))
+        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+    assert not transcode.evict(tmp_path)
+    assert [one.name for one in tmp_path.iterdir()] == ["unfinished.flac"]
 
 
 def test_a_cache_folder_that_others_may_write_to_is_not_used(folder: Path, tmp_path: Path) -> None:
