@@ -62,26 +62,49 @@ def blocks(language: str) -> list[str]:
 
 
 def test_client_of_the_documentation_runs(server: Server, tmp_path: Path) -> None:
-    [client] = blocks("python")
-    (tmp_path / "client.py").write_text(client)
+    (tmp_path / "client.py").write_text("\n".join(blocks("python")))
     done = subprocess.run(
-        [sys.executable, "client.py", server.url], cwd=tmp_path, capture_output=True, text=True, timeout=120
+        [sys.executable, "client.py", server.url], cwd=tmp_path, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "16 sounds, vectors of 80 by MFCCStats"
     assert re.fullmatch(r"\d\.\d{3}  \w+/\w+\.wav  from 0\.0 s", lines[1])
-    assert lines[-1] == "422 the vector has 3 numbers, this index has 80"
+    after = lines.index("422 the vector has 3 numbers, this index has 80")
+    assert lines[after + 1 : after + 6] == [
+        *("16 sounds of less than a minute ", "True", "0 files are not in the index", "True", "3"),
+    ]
+    assert re.fullmatch(r"similarity -?\d\.\d+", lines[after + 6])
+    assert re.fullmatch(r"[1-9]\d* judgements", lines[after + 7])
+
+
+def commands() -> list[str]:
+    """The lines of shell in docs/http.md, without those that start the service."""
+    return [line for block in blocks("sh") for line in block.splitlines() if line.startswith(("curl", "jq"))]
 
 
 def test_commands_of_the_documentation_run(server: Server, tmp_path: Path) -> None:
-    if shutil.which("curl") is None:
-        pytest.skip("curl is not installed")
-    commands = [line for block in blocks("sh") for line in block.splitlines() if line.startswith("curl")]
-    assert len(commands) == 6
-    script = "set -e\n" + "\n".join(command.replace("curl ", "curl -fsS ", 1) for command in commands)
+    for name in ("curl", "jq"):
+        if shutil.which(name) is None:
+            pytest.skip(f"{name} is not installed")
+    checked = [re.sub(r"\bcurl ", "curl -sS " if "# 422" in line else "curl -fsS ", line) for line in commands()]
+    script = "\n".join(["set -e", *checked])
     done = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, env=os.environ | {"SERVICE": server.url}, capture_output=True, timeout=120
+        ["bash", "-c", script], cwd=tmp_path, env=os.environ | {"SERVICE": server.url}, capture_output=True, timeout=240
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "similar.m3u8").read_text().startswith("#EXTM3U")
+
+
+def test_every_route_has_a_command_and_python_in_the_documentation() -> None:
+    shell, python = "\n".join(commands()), "\n".join(blocks("python"))
+    for path, operations in BoilerApp().openapi()["paths"].items():
+        in_shell = re.escape(path).replace(r"\{n\}", "1").replace(r"/\{id\}", r"/\$\(")
+        in_python = re.escape(path).replace(r"\{n\}", r"\{(n|first\[.n.\])\}").replace(r"\{id\}", r"\{(given|tagged)")
+        for method in operations:
+            command = {"delete": r"-X DELETE .*", "get": "", "post": ""}[method]
+            assert re.search(rf'curl .*{command}"\$SERVICE{in_shell}(["?]|(?<=\())', shell), (method, path)
+            call = {"get": r"(session\.)?get", "post": r"(session\.)?post", "delete": r"session\.delete"}[method]
+            direct = rf'{call}\(f?"(\{{service\}})?{in_python}["?\[]'
+            assert re.search(direct, python) or f'"{path}"' in python, (method, path)
