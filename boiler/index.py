@@ -84,10 +84,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metadata",
         type=Path,
         help="a table (.csv, .tsv, .parquet) of labels and further columns, with a column id, path or file_name; later"
-        " runs read it again, and keep what it gave if it is gone",
+        " runs read it again, and keep what it gave if it is gone (default: metadata.csv in the folder of sounds, if it"
+        " has a column file_name)",
     )
     parser.add_argument(
-        "--no_metadata", action="store_true", help="forget the table of an earlier run: labels from the folders again"
+        "--no_metadata", action="store_true", help="forget the table of an earlier run: labels from the folders"
     )
     parser.add_argument("--include", action="append", metavar="GLOB", help="only files that match; may be repeated")
     parser.add_argument("--exclude", action="append", metavar="GLOB", help="skip files that match; may be repeated")

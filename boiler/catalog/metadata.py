@@ -23,6 +23,9 @@ from pathlib import Path, PurePosixPath
 from boiler.errors import CatalogError
 
 KEYS = ("id", "path", "file_name")
+AUDIOFOLDER_TABLE = "metadata.csv"
+HEAD_BYTES = 2**16
+"""Enough for the first line of a table."""
 
 Columns = Callable[[str], tuple[str | None, Mapping[str, object]]]
 """From an id to its label and its further columns."""
@@ -100,6 +103,18 @@ class Table:
 
         unmatched = next((key for key in self._rows if key not in used), None)
         return columns_of, TableMatch(self.path, len(used), len(self._rows), unmatched)
+
+
+def audiofolder_table(folder: Path) -> Path | None:
+    """The table of a folder in the audiofolder layout: its `metadata.csv`, if that has a column `file_name`."""
+    path = folder / AUDIOFOLDER_TABLE
+    try:
+        with path.open("rb") as stream:
+            first = _decoded(stream.read(HEAD_BYTES)).split("\n", 1)[0]
+    except OSError:
+        return None
+    named = {name.strip().strip('"') for name in first.replace(";", ",").replace("\t", ",").split(",")}
+    return path if "file_name" in named else None
 
 
 def _without_suffix(path: str) -> str:

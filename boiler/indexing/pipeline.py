@@ -166,11 +166,14 @@ def index(settings: IndexSettings) -> Report:
 def _update_columns(catalog: Catalog, settings: IndexSettings) -> tuple[int, metadata.TableMatch | None]:
     """Take labels and further columns from the table, this one or that of an earlier run, or from the folders. Returns
     how many files have others than before, and how the table matches."""
-    if settings.metadata is not None:
-        path = settings.metadata.resolve()
+    table = settings.metadata
+    if table is None and catalog.get("metadata_table") is None and not catalog.has_metadata():
+        table = metadata.audiofolder_table(settings.wav_dir)
+    if settings.no_metadata and settings.metadata is None:
+        catalog.put(metadata_table="{}")  # so that the table of an audiofolder is not taken by the next run
+    elif table is not None:
+        path = table.resolve()
         catalog.put(metadata_table=json.dumps({"path": str(path), "sha256": files.sha256_of(path)}))
-    elif settings.no_metadata:
-        catalog.unset("metadata_table")
     recorded = json.loads(catalog.get("metadata_table") or "{}")
     ids = catalog.ids()
     if recorded and Path(recorded["path"]).is_file():

@@ -393,6 +393,22 @@ def test_a_refresh_keeps_what_the_table_gave_until_it_is_taken_away(
     assert set(column(tmp_path / "m", "metadata")) == {"{}"}
 
 
+def test_the_table_of_an_audiofolder_is_read_unless_told_not_to(
+    settings: IndexSettings, folder: Path, tmp_path: Path
+) -> None:
+    (folder / "metadata.csv").write_text("file_name,label,bpm\nhum/hum-0.wav,special,120\n")
+    report = pipeline.index(settings)
+    assert report.table is not None
+    assert (report.table.path, report.table.n_matched) == (folder / "metadata.csv", 1)
+    assert column(tmp_path / "m", "label")[0] == "special"
+    pipeline.index(replace(settings, no_metadata=True))
+    assert set(column(tmp_path / "m", "label")) == {"hum", "whistle"}
+    assert not pipeline.index(settings).published  # it stays forgotten
+    (folder / "metadata.csv").write_text("name,label\nhum/hum-0.wav,special\n")  # another kind of table
+    other = pipeline.index(replace(settings, model_dir=tmp_path / "other"))
+    assert other.table is None
+
+
 def test_what_is_missing_of_a_sound_and_formats_not_read_are_reported(
     settings: IndexSettings, folder: Path, tmp_path: Path
 ) -> None:
