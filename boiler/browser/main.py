@@ -14,6 +14,7 @@ from boiler.browser import (
     collection_page,
     evaluation_page,
     indexes,
+    label_page,
     map_page,
     options,
     path_page,
@@ -74,6 +75,7 @@ def main() -> None:
         search,
         st.Page(on_index(map_page.show_page), title="Map", icon=":material/scatter_plot:", url_path="map"),
         path,
+        st.Page(on_index(label_page.show_page), title="Label", icon=":material/label:", url_path="label"),
         st.Page(
             on_index(tray_page.show_page),
             title=f"Tray · {n_tray}" if n_tray else "Tray",

@@ -28,7 +28,7 @@ All methods are thread-safe. torch is imported for the first sound that has to b
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -36,7 +36,7 @@ from typing import Any, Self
 import numpy as np
 
 from boiler import engine
-from boiler.arrays import Float32Array
+from boiler.arrays import Float32Array, Int64Array, T
 from boiler.audio import stream
 from boiler.catalog.items import Failure, Item
 from boiler.deprecated import RenamedAttribute, module_getattr, renamed_arguments
@@ -270,6 +270,18 @@ class Nearest:
     def undo_tag(self, label: int) -> bool:
         """Undo `add_tag`. Returns False if there is no such label, or if it is undone already."""
         return self.hand_labels.undo(label)
+
+    def item_vectors(self) -> tuple[Int64Array, Float32Array]:
+        """The numbers of all items that are not silent, ascending, and the normalised mean of the windows of each, to
+        train models with. Shape: [N], [N, D]"""
+        snapshot = self._context.snapshot
+        return np.unique(snapshot.numbers), np.asarray(snapshot.generation.item_vectors)
+
+    def numbers_of(self, by_id: Mapping[str, T]) -> dict[int, T]:
+        """The values by the numbers of the items instead of their ids; without those that are no longer here."""
+        snapshot = self._context.snapshot
+        found = ((snapshot.items.record(id), value) for id, value in by_id.items())
+        return {int(record["n"]): value for record, value in found if record is not None}
 
     def tag_counts(self) -> list[TagCount]:
         """Every tag that an item has, and how many items have it, the most frequent first."""

@@ -515,3 +515,26 @@ def test_links_to_the_measures_of_earlier_versions_open_the_evaluation(visit: Op
     page = visit("/measures")
     page.get_by_role("heading", name="Evaluation").wait_for()
     wait_for_address(page, "/evaluation")
+
+
+def test_sounds_are_labelled_by_keyboard(visit: Open) -> None:
+    page = visit("/label")
+    for number, tag in enumerate(("bell", "rain"), 1):
+        page.get_by_placeholder("such as dog").fill(tag)
+        page.get_by_role("button", name="Add tag").click()
+        expect(page.locator(f".st-key-answer-{number}")).to_contain_text(tag)
+    for number, key in enumerate("1200", 1):
+        expect(page.locator(".cards .card")).to_have_count(1)
+        page.locator("body").press(key)
+        expect(page.get_by_text(f"{number} sound{'s' * (number > 1)} of")).to_be_visible()
+    expect(page.get_by_text("The model thinks:")).to_be_visible()
+    page.locator("body").press("u")
+    expect(page.get_by_text("3 sounds of")).to_be_visible()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Labels (CSV)").click()
+    lines = Path(download.value.path()).read_text().splitlines()
+    assert lines[0] == "id,labels"
+    assert sorted(line.rpartition(",")[2] for line in lines[1:]) == ["", "bell", "rain"]
+    for left in ("2 sounds", "1 sound", "0 sounds"):
+        page.locator("body").press("u")
+        expect(page.get_by_text(f"{left} of")).to_be_visible()
