@@ -20,7 +20,7 @@ LAYERS: list[list[str]] = [
     ["deprecated"],
     ["errors"],
     ["arrays"],
-    ["files", "progress", "arguments"],
+    ["files", "progress", "arguments", "interrupts"],
     ["audio", "model", "engine"],
     ["encoder", "catalog"],
     ["store"],

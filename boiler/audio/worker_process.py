@@ -24,6 +24,7 @@ import numpy as np
 from boiler.audio.sent_file import packed
 from boiler.audio.windows import Samples
 from boiler.errors import BoilerError, ExhaustedError, SoundError
+from boiler.interrupts import interrupt_blocked
 
 _LOG = logging.getLogger(__name__)
 # Not multiprocessing: its workers import the parent's main module, which may be torch.
@@ -90,20 +91,14 @@ class WorkerProcess:
         with theirs:
             handle = theirs.fileno()
             numbers = (handle, self._memory_bytes, round(self._timeout_s))
-            self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-I",
-                    "-c",
-                    PROGRAM,
-                    json.dumps(list(map(str, sys.path))),
-                    *map(str, numbers),
-                    self._module,
-                ],
-                pass_fds=[handle],
-                stdin=subprocess.DEVNULL,
-                env=environment(),
-            )
+            paths = json.dumps(list(map(str, sys.path)))
+            with interrupt_blocked():  # this process handles Ctrl-C
+                self._process = subprocess.Popen(
+                    [sys.executable, "-I", "-c", PROGRAM, paths, *map(str, numbers), self._module],
+                    pass_fds=[handle],
+                    stdin=subprocess.DEVNULL,
+                    env=environment(),
+                )
 
     def send(self, *request: Any) -> None:
         """Send a request. Raises: BoilerError: the process does not start."""

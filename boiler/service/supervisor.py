@@ -7,29 +7,13 @@ once the application is loaded, when uvicorn handles it.
 
 from __future__ import annotations
 
-import contextlib
-import signal
-from collections.abc import Iterator
 from multiprocessing import resource_tracker
 
 import uvicorn
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-_CAN_BLOCK = hasattr(signal, "pthread_sigmask")  # not on Windows
-
-
-@contextlib.contextmanager
-def _interrupt_blocked() -> Iterator[None]:
-    if not _CAN_BLOCK:
-        yield
-        return
-    resource_tracker.ensure_running()  # when it starts its process, it unblocks the signal
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+from boiler.interrupts import interrupt_blocked, unblock_interrupt
 
 
 class WorkerConfig(uvicorn.Config):
@@ -37,23 +21,23 @@ class WorkerConfig(uvicorn.Config):
 
     def load(self) -> None:
         super().load()
-        if _CAN_BLOCK:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        unblock_interrupt()
 
 
 class Workers(Multiprocess):
     """Starts the workers, replaces those that die, and stops them with itself."""
 
     def init_processes(self) -> None:
-        with _interrupt_blocked():
+        resource_tracker.ensure_running()  # when it starts its process, it unblocks the signal
+        with interrupt_blocked():
             super().init_processes()
 
     def keep_subprocess_alive(self) -> None:
-        with _interrupt_blocked():  # it may start another one
+        with interrupt_blocked():  # it may start another one
             super().keep_subprocess_alive()
 
     def handle_signals(self) -> None:
-        with _interrupt_blocked():  # so may these: SIGHUP, SIGTTIN
+        with interrupt_blocked():  # so may these: SIGHUP, SIGTTIN
             super().handle_signals()
 
 

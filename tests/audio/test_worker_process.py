@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -48,6 +50,17 @@ def test_one_process_answers_many_requests(worker: WorkerProcess) -> None:
     assert np.array_equal(first, np.arange(-8_000, 8_000, dtype=np.float32) / 32_768)
     for _ in range(5):
         assert np.array_equal(send_and_receive(worker), first)
+    assert worker.pid == pid
+
+
+def test_ctrl_c_does_not_reach_it_while_it_starts(worker: WorkerProcess) -> None:
+    worker.start()
+    pid = worker.pid
+    assert pid is not None
+    for _ in range(20):
+        os.kill(pid, signal.SIGINT)
+        time.sleep(0.02)
+    assert len(send_and_receive(worker)) == 16_000
     assert worker.pid == pid
 
 
