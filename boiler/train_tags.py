@@ -89,7 +89,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     flag("classes_per_step", int, "compute so many tags in a step, those of its labels and random others: faster with"
          " thousands of tags")  # fmt: skip
     flag("l2", float, "weight decay")
-    flag("lr", float, "learning rate at first; halved after an epoch without improvement")
+    flag("lr", float, "peak learning rate, which falls to 0 over all epochs; default: 0.5 by the number of features")
     flag("batch_size", int, "examples per step")
     flag("epoch", int, "the most epochs")
     flag("patience", int, "end after so many epochs without improvement")

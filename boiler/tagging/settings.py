@@ -25,7 +25,7 @@ class TagSettings:
     class_weight_power: float = 0.0
     classes_per_step: int | None = None
     l2: float = 1e-8
-    lr: float = 1e-2
+    lr: float | None = None
     batch_size: int = 1_024
     epoch: int = 100
     patience: int = 4

@@ -1,8 +1,8 @@
 """Trains a tag model from labelled examples that are streamed; `fit` is the loop.
 
-An epoch is a pass over the training examples. After it the loss of the `tune` examples is measured: if it did not
-improve, the learning rate is halved, and after `patience` epochs without improvement training ends with the best
-weights. The same examples then choose the calibration and the thresholds; the measures of the report are those of other
+An epoch is a pass over the training examples. The learning rate falls to 0 along a cosine over all epochs; training
+ends earlier after `patience` epochs in which the loss of the `tune` examples did not improve. The best weights are
+kept. The same examples then choose the calibration and the thresholds; the measures of the report are those of other
 examples, `test`.
 
 Everything random in an epoch follows from the seed and its number, so a run that was stopped, even within an epoch,
@@ -12,6 +12,7 @@ continues bit for bit.
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, nullcontext
@@ -37,7 +38,9 @@ from boiler.tagging.settings import TagSettings
 
 FORMAT = "boiler tag checkpoint"
 FORMAT_VERSION = 1
-LR_FACTOR = 0.5
+LR_PER_FEATURE = 0.5
+"""The peak learning rate is this by the number of features unless it is given: Adam moves each weight by the learning
+rate, and so the log-odds of an example by up to that times the sum of its standardised features."""
 MIN_IMPROVEMENT = 1e-4
 """Of the loss, as a share of it: less is no improvement."""
 
@@ -122,7 +125,13 @@ def train(
     network.standardize(statistics.mean, statistics.std)
     network.set_priors(_log_odds(statistics, settings))
     learned = [one for one in network.parameters() if one.requires_grad]
-    optimizer = torch.optim.Adam(learned, lr=settings.lr, weight_decay=settings.l2, fused=True)
+    # Biases are not drawn to 0: they are the frequencies of tags.
+    groups = [
+        {"params": [one for one in learned if one.ndim > 1], "weight_decay": settings.l2},
+        {"params": [one for one in learned if one.ndim == 1], "weight_decay": 0.0},
+    ]
+    peak_lr = settings.lr or LR_PER_FEATURE / data.train.dim
+    optimizer = torch.optim.Adam(groups, lr=peak_lr, fused=True)
     state = TagTrainState(network, optimizer, statistics)
     if resume is not None:
         _restore(state, resume)
@@ -139,6 +148,7 @@ def train(
                 for number, batch in enumerate(ahead):
                     if number < state.batch:  # done before this run was stopped
                         continue
+                    set_learning_rate(optimizer, peak_lr, (state.epoch + number / n_batches) / settings.epoch)
                     step(batch, number)
                     n_seen += len(batch.ids)
                     if shown is not None:
@@ -161,6 +171,12 @@ def finish(state: TagTrainState, data: TagData, tags: tuple[str, ...], settings:
     model = _calibrated(best, data, tags, settings, state.statistics)
     report, curves = (None, {}) if data.test is None else evaluate(model, data.test, settings.batch_size)
     return TagFit(model, report, curves)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, peak: float, share: float) -> None:
+    """Half a cosine from `peak` to 0. `share`: the part of the steps that is done, 0 to 1."""
+    for group in optimizer.param_groups:
+        group["lr"] = peak * 0.5 * (1 + math.cos(math.pi * share))
 
 
 class _Step:
@@ -269,7 +285,7 @@ def _tune_loss(state: TagTrainState, source: ExampleSource, settings: TagSetting
 
 
 def _after_epoch(state: TagTrainState, data: TagData, settings: TagSettings) -> None:
-    """Keep the best weights, and lower the learning rate if this epoch was no improvement."""
+    """Keep the best weights, and count the epochs without improvement."""
     train_loss = state.loss_sum / state.batch
     state.epoch, state.batch, state.loss_sum = state.epoch + 1, 0, 0.0
     state.network.eval()
@@ -281,12 +297,7 @@ def _after_epoch(state: TagTrainState, data: TagData, settings: TagSettings) -> 
     if judged < state.best_loss:
         state.best_loss = judged
         state.best_weights = {name: value.clone() for name, value in state.network.state_dict().items()}
-    if is_better:
-        state.n_stale = 0
-    else:
-        state.n_stale += 1
-        for group in state.optimizer.param_groups:
-            group["lr"] = lr * LR_FACTOR
+    state.n_stale = 0 if is_better else state.n_stale + 1
 
 
 def _calibrated(

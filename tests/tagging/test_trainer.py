@@ -89,7 +89,22 @@ def test_training_ends_when_the_loss_stops_improving(data: TagData) -> None:
     assert state.epoch < 200
     assert state.n_stale == 1
     assert state.best_loss == min(one["tune_loss"] for one in state.history)
-    assert state.optimizer.param_groups[0]["lr"] < FAST.lr
+
+
+def test_the_learning_rate_falls_to_nothing_over_all_epochs(data: TagData) -> None:
+    state = train(data, replace(FAST, epoch=10, patience=99, lr=0.01), show_progress=False)
+    rates = [one["lr"] for one in state.history]
+    assert rates == sorted(rates, reverse=True)
+    assert 0.0099 > rates[0] > 0.0095
+    assert rates[-1] < 1e-5
+
+
+def test_only_weights_decay_and_not_the_frequencies_of_tags(data: TagData) -> None:
+    """As in scikit-learn: under a strong decay each tag keeps its share of the examples."""
+    source = data.train
+    made = fit(TagData(source, None, None), TAGS, replace(FAST, l2=1e3, epoch=40))
+    shares = np.bincount(np.concatenate(source.labels), minlength=len(TAGS)) / len(source.ids)
+    np.testing.assert_allclose(made.model.probabilities(source.features).mean(axis=0), shares, rtol=0.05)
 
 
 def same(one: TagTrainState, other: TagTrainState) -> bool:
