@@ -89,6 +89,7 @@ def _add_bodies(schema: dict[str, Any], dim: int) -> None:
     components["BatchRequest"]["example"] = {"queries": [{"embedding": vector}], "k": 3}
     components["QueryRequest"]["example"] = {"seeds": [{"embedding": vector}], "k": 3, "diversity": 0.3}
     components["FeedbackRequest"]["example"] = {"query": {"embedding": vector}, "answer": 0, "like": True}
+    components["TagByHand"]["example"] = {"tag": "dog", "has": True}
     for path in schema["paths"].values():
         for operation in path.values():
             operation["summary"] = re.split("[.;:]", " ".join(operation["description"].split()))[0]
