@@ -149,7 +149,7 @@ def modulation(own: descriptors.ModulationSpectrum, loops: Loops) -> Tensor:
     longest = max(own.segment, level.shape[1]) + own.segment
     begins = torch.arange(0, longest - own.segment + 1, hop, device=level.device)
     places = (begins[:, None] + torch.arange(own.segment, device=level.device)).flatten()
-    segments = Loops(level, loops.counts).at(places[None]).reshape(len(level), len(begins), own.segment, own.bands)
+    segments = Loops(level, loops.counts).at(places[None]).reshape(level.shape[0], len(begins), own.segment, own.bands)
     varying = (segments - segments.mean(dim=2, keepdim=True)) * own.taper[:, None]
     # The spectrum as a product with sines and cosines, which every runtime has.
     n_bins = own.segment // 2 + 1
