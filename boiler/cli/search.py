@@ -14,8 +14,8 @@ A name that is a file is read; any other is the id of an item. The nearest come 
 when they are active, and the similarity over time: one digit, in tenths, per half second.
 
 Filters of `--where` compare the fields n, id, url, label, folder, duration_s, sample_rate_hz, channels, format,
-size_bytes, mtime_s, sha256, silent and metadata.NAME with ==, !=, <, <=, >, >=, in; combine them with and, or, not; and
-take glob(id, 'drums/*') and under('drums').
+size_bytes, mtime_s, sha256, silent, metadata.NAME and tag:NAME (a probability) with ==, !=, <, <=, >, >=, in; combine
+them with and, or, not; and take glob(id, 'drums/*') and under('drums').
 """
 
 from __future__ import annotations

@@ -234,8 +234,8 @@ class QueryRequest(BodyModel):
         dict[str, Any] | None,
         Field(
             description='only items that match this filter: {"label": "dog"}, {"duration_s": {"<": 5}}, '
-            '{"under": "loops"}, {"and": [...]}, {"or": [...]}, {"not": {...}}; fields are those of GET /items/{n} '
-            "and metadata.NAME",
+            '{"under": "loops"}, {"and": [...]}, {"or": [...]}, {"not": {...}}; fields are those of GET /items/{n}, '
+            "metadata.NAME and tags.NAME",
             examples=[{"duration_s": {">=": 0.5}}],
         ),
     ] = None
