@@ -108,9 +108,9 @@ class Catalog(CatalogDatabase):
         )
         self.mark_changed()
 
-    def delete_tags(self, *, except_of: str = "") -> None:
-        """Delete the tags of all models but one. Starts no transaction."""
-        if self.db.execute("DELETE FROM content_tags WHERE model <> ?", (except_of,)).rowcount:
+    def delete_tags(self) -> None:
+        """Delete the tags that models gave. Starts no transaction."""
+        if self.db.execute("DELETE FROM content_tags").rowcount:
             self.mark_changed()
 
     # ------------------------------------------------------------------------------- what is to be published

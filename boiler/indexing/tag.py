@@ -80,7 +80,6 @@ def tag_pending(catalog: Catalog) -> int:
             )
             n_tagged += len(batch)
             catalog.commit()
-        catalog.delete_tags(except_of=sha256)
     return n_tagged
 
 
