@@ -40,6 +40,7 @@ def test_every_flag_sets_its_setting() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_checkpoint_indexes_sounds_and_embeds_sounds_pictures_and_videos(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

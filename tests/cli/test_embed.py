@@ -15,6 +15,7 @@ from boiler.cli import main
 from boiler.model import l3
 
 
+@pytest.mark.slow
 def test_outputs_keep_the_folder_structure_and_a_second_run_does_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

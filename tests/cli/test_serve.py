@@ -68,6 +68,7 @@ def raw(server: Server) -> Iterator[socket.socket]:
 # ------------------------------------------------------------------------------------------------- startup
 
 
+@pytest.mark.slow
 def test_two_workers_answer_on_one_port_and_map_the_same_vectors(model_dir: Path) -> None:
     with running([*UVICORN, "--workers", "2"], {"BOILER_MODEL_DIR": str(model_dir)}, workers=2) as server:
         with contextlib.closing(connect(server)) as connection:
@@ -129,6 +130,7 @@ def test_a_damaged_index_is_refused_with_advice(model_dir: Path) -> None:
 # ------------------------------------------------------------------------------------------------- new indexes
 
 
+@pytest.mark.slow
 def test_every_worker_switches_to_a_new_index_and_refuses_a_damaged_one(model_dir: Path) -> None:
     environment = {"BOILER_MODEL_DIR": str(model_dir), "BOILER_REFRESH_S": "0.1"}
     with running([*UVICORN, "--workers", "2"], environment, workers=2) as server:
@@ -168,6 +170,7 @@ def test_every_worker_switches_to_a_new_index_and_refuses_a_damaged_one(model_di
 # ------------------------------------------------------------------------------------------------- bad clients
 
 
+@pytest.mark.slow
 def test_slow_and_large_bodies_are_refused(model_dir: Path) -> None:
     environment = {"BOILER_MODEL_DIR": str(model_dir), "BOILER_MAX_BODY_S": "0.3", "BOILER_MAX_BODY_BYTES": "2048"}
     head = b"POST /nearest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
@@ -209,6 +212,7 @@ def test_slow_and_large_bodies_are_refused(model_dir: Path) -> None:
         assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_slow_bodies_do_not_keep_others_from_searching(model_dir: Path) -> None:
     environment = {"BOILER_MODEL_DIR": str(model_dir), "BOILER_MAX_REQUESTS": "2"}
     begun = b"POST /nearest HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n{"
@@ -225,6 +229,7 @@ def test_slow_bodies_do_not_keep_others_from_searching(model_dir: Path) -> None:
             assert request_once(server, path)[0] == 200
 
 
+@pytest.mark.slow
 def test_shutdown_finishes_running_requests(model_dir: Path) -> None:
     with running(UVICORN, {"BOILER_MODEL_DIR": str(model_dir)}) as server, raw(server) as wire:
         wire.sendall(
@@ -266,6 +271,7 @@ def is_running(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_boiler_serve_shares_metrics_between_workers(model_dir: Path) -> None:
     command = ["boiler.cli.serve", str(model_dir), "--port", "0", "--workers", "2"]
     with running(command, {}, workers=2) as server:
@@ -282,6 +288,7 @@ def test_boiler_serve_shares_metrics_between_workers(model_dir: Path) -> None:
         assert {"search_ms", "validate_ms", "render_ms", "request_id"} <= set(json.loads(lines[0][0]))
 
 
+@pytest.mark.slow
 def test_boiler_serve_limits_the_head_of_a_request(model_dir: Path) -> None:
     with running(["boiler.cli.serve", str(model_dir), "--port", "0"], {}) as server:
         with raw(server) as wire:

@@ -60,6 +60,7 @@ def test_held_out_sounds_are_found_at_least_as_well_as_by_mfcc_statistics(joined
     assert precision(joined(unseen)) >= max(0.6, precision(baseline(unseen)))
 
 
+@pytest.mark.slow
 def test_leading_silence_and_level_hardly_change_a_short_sound(joined: Fitted) -> None:
     bark = sounds(2)[2 * PER_KIND][:12_000]
     vector = joined(window(bark))
@@ -102,6 +103,7 @@ def test_fitting_to_no_sounds_is_refused() -> None:
         JoinedDescriptors().fit([])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_steps")
 def test_fitting_restores_the_number_of_threads() -> None:
     before = torch.get_num_threads()

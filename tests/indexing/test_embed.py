@@ -207,6 +207,7 @@ class Stopped(Exception):
     """Simulates the end of the process."""
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_loses_at_most_a_batch_and_is_resumed(collection: Collection) -> None:
     """Also within a long file: windows that were embedded are not embedded again."""
     write(collection.root / "0.wav", tone(440, 100.0, 8_000), 8_000)  # 24 windows

@@ -67,6 +67,7 @@ def test_indexing_writes_all_files_of_a_model_directory(settings: IndexSettings,
     assert all(row[0] == row[1] for row in rows[1:])
 
 
+@pytest.mark.slow
 def test_encoder_pt_gives_the_vectors_in_tensors_tsv_where_boiler_cannot_be_imported(
     settings: IndexSettings, folder: Path, tmp_path: Path
 ) -> None:
@@ -166,6 +167,7 @@ def test_broken_files_are_listed_and_all_others_indexed(settings: IndexSettings,
     assert pipeline.index(replace(settings, retry_failed=True)).tally.failed == 2
 
 
+@pytest.mark.slow
 def test_of_a_hostile_corpus_every_file_is_indexed_or_refused_with_a_reason(
     settings: IndexSettings, folder: Path, tmp_path: Path
 ) -> None:
@@ -336,6 +338,7 @@ def test_a_damaged_index_is_rebuilt_from_the_catalog(settings: IndexSettings, tm
     assert generation.check(tmp_path / "m").header.n_rows == 6
 
 
+@pytest.mark.slow
 def test_an_error_of_the_encoder_leaves_the_old_index(
     settings: IndexSettings, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

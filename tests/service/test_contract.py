@@ -61,6 +61,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", (KEPT.parent / "http.md").read_text(), re.MULTILINE | re.DOTALL)
 
 
+@pytest.mark.slow
 def test_client_of_the_documentation_runs(server: Server, tmp_path: Path) -> None:
     (tmp_path / "client.py").write_text("\n".join(blocks("python")))
     done = subprocess.run(

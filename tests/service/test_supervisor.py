@@ -21,6 +21,7 @@ if "spawn_main" in " ".join(sys.orig_argv):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="Windows has no process groups of this kind")
 def test_ctrl_c_while_workers_load_prints_no_traceback(tmp_path: Path) -> None:
     publish(tmp_path / "model", 20, 8)

@@ -423,6 +423,7 @@ def test_a_kill_at_any_line_of_publishing_leaves_the_old_index_or_the_new(tmp_pa
     assert count_kills(tmp_path / "m", 0, 1) > 500
 
 
+@pytest.mark.slow
 def test_a_kill_at_some_lines_of_publishing_leaves_the_old_index_or_the_new(tmp_path: Path) -> None:
     assert count_kills(tmp_path / "m", 13, 67) > 5
 
@@ -438,6 +439,7 @@ def test_leftovers_of_a_killed_writer_are_removed_by_the_next(tmp_path: Path) ->
     assert generation.open(tmp_path / "m").name == opened.name
 
 
+@pytest.mark.slow
 def test_readers_see_complete_generations_while_others_are_published(tmp_path: Path) -> None:
     publish(tmp_path / "m", n_items=10, seed=10)
     wrong: list[str] = []
@@ -510,6 +512,7 @@ def test_the_pointer_is_replaced_after_all_files_are_flushed(tmp_path: Path, mon
     assert ("fsync", str(tmp_path / "m")) in calls[pointed:]
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_only_the_old_index(tmp_path: Path) -> None:
     before = publish(tmp_path / "m")
     script = textwrap.dedent(f"""

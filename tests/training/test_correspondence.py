@@ -65,6 +65,7 @@ def test_a_folder_with_a_run_is_not_overwritten(folder: Path, tmp_path: Path) ->
         correspondence.train(settings(folder, tmp_path))
 
 
+@pytest.mark.slow
 def test_a_new_run_starts_from_the_weights_and_shape_of_a_checkpoint(folder: Path, tmp_path: Path) -> None:
     first = correspondence.train(settings(folder, tmp_path / "first", steps=1))
     second = correspondence.train(

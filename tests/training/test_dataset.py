@@ -126,6 +126,7 @@ def test_the_refusal_uses_the_singular_for_one_file(tmp_path: Path) -> None:
         prepare_dataset(tmp_path, tmp_path / "cache")
 
 
+@pytest.mark.slow
 def test_decoding_ends_at_its_time_limit_and_is_resumed_by_the_next_run(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()

@@ -65,6 +65,7 @@ def uninterrupted(uninterrupted_path: Path) -> checkpoint.Checkpoint:
     return checkpoint.load(uninterrupted_path)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_the_uninterrupted_one(
     settings: TrainSettings, uninterrupted: checkpoint.Checkpoint
 ) -> None:
@@ -106,10 +107,12 @@ def test_a_checkpoint_holds_settings_and_metrics(
     assert 1 <= uninterrupted.metrics["perplexity_top"] <= 8
 
 
+@pytest.mark.slow
 def test_another_seed_gives_another_result(settings: TrainSettings, uninterrupted: checkpoint.Checkpoint) -> None:
     assert not equal(checkpoint.load(train(replace(settings, seed=1)).path).weights, uninterrupted.weights)
 
 
+@pytest.mark.slow
 def test_a_new_run_can_start_from_given_weights(
     settings: TrainSettings, uninterrupted: checkpoint.Checkpoint, uninterrupted_path: Path
 ) -> None:
@@ -188,6 +191,7 @@ def test_a_signal_while_decoding_ends_the_run_at_once(
     assert not settings.save_path.exists()
 
 
+@pytest.mark.slow
 def test_weights_are_saved_before_encoders_are_fitted_to_them(
     settings: TrainSettings, monkeypatch: pytest.MonkeyPatch, uninterrupted: checkpoint.Checkpoint
 ) -> None:
@@ -208,6 +212,7 @@ def test_weights_are_saved_before_encoders_are_fitted_to_them(
     assert equal(found.learned, uninterrupted.learned)
 
 
+@pytest.mark.slow
 def test_the_time_limit_includes_every_stage(settings: TrainSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a mocked clock: 20 s have passed at the start, and a step takes 10 s."""
     now = [1000.0]
@@ -256,6 +261,7 @@ def test_one_short_sound_is_refused_and_two_are_enough(
         train(replace(few, save_path=tmp_path / "other"))
 
 
+@pytest.mark.slow
 def test_a_run_outside_of_the_main_thread_handles_no_signals(settings: TrainSettings) -> None:
     found: list[Path] = []
     thread = threading.Thread(target=lambda: found.append(train(replace(settings, epoch=1)).path))

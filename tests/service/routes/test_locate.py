@@ -60,6 +60,7 @@ def test_missing_files_are_reported_without_paths(tmp_path: Path) -> None:
         assert assert_problem(client.post("/locate?max_read_s=10&most_s=10", files={"file": sound}), 422)
 
 
+@pytest.mark.slow
 def test_file_that_crashes_its_decoder_does_not_crash_the_service(tmp_path: Path, hostile: None) -> None:
     write_collection(tmp_path / "sounds", per_kind=1)
     dice = np.random.default_rng(0)
