@@ -22,8 +22,9 @@ $(READY): pyproject.toml requirements.txt boiler/engine/rerank.c
 demo: $(READY)
 	$(BIN)/python -m boiler demo $(if $(FOLDER),--wav_dir "$(patsubst ~/%,$(HOME)/%,$(FOLDER))")
 
-# Two processes, each with one thread of torch: with more, they wait for each other. A file's tests share its fixtures.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+# Three processes for two cores, since some tests wait for servers and decoders; each with one thread of torch: with more,
+# they wait for each other. A file's tests share its fixtures.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist loadfile
 
 test: $(READY)
 	$(PYTEST) -m "not slow"

@@ -19,6 +19,7 @@ from boiler.browser import options
 APP = Path(boiler.__file__).parent / "app.py"
 
 
+@pytest.mark.slow
 def test_the_script_imports_the_package_and_not_modules_beside_it(tmp_path: Path) -> None:
     """Python puts the folder of a script first on its path, where `errors` and `audio` are parts of boiler."""
     environment = {**os.environ, "PYTHONPATH": str(APP.parent.parent)}
@@ -27,6 +28,7 @@ def test_the_script_imports_the_package_and_not_modules_beside_it(tmp_path: Path
     assert "usage: streamlit run boiler/app.py -- [-h] [--wav_dir WAV_DIR]" in run.stdout
 
 
+@pytest.mark.slow
 def test_an_unknown_argument_is_refused() -> None:
     run = subprocess.run([sys.executable, str(APP), "--nonsense"], capture_output=True, text=True, check=False)
     assert run.returncode == 2

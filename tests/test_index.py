@@ -201,6 +201,7 @@ def test_fifty_kills_in_all_stages_lose_nothing(many: Path, tmp_path: Path) -> N
     assert all(counts[stage] for stage in killing.STAGES)
 
 
+@pytest.mark.slow
 def test_a_kill_while_embedding_loses_nothing(many: Path, tmp_path: Path) -> None:
     """Killed as soon as the catalog contains windows, not after a fixed time."""
     from boiler.catalog.catalog import Catalog
@@ -230,6 +231,7 @@ def test_a_kill_while_embedding_loses_nothing(many: Path, tmp_path: Path) -> Non
     assert killing.same(tmp_path / "m", tmp_path / "reference")
 
 
+@pytest.mark.slow
 def test_a_second_indexer_is_refused_with_the_process_of_the_first(many: Path, tmp_path: Path) -> None:
     with killing.start(many, tmp_path / "m") as run:
         while not (tmp_path / "m" / "catalogue.sqlite").is_file():
@@ -251,6 +253,7 @@ def test_a_second_indexer_is_refused_with_the_process_of_the_first(many: Path, t
     assert run.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_reported_in_one_sentence_and_the_old_index_stays(folder: Path, tmp_path: Path) -> None:
     assert call(folder, "MFCCStats", "--model_dir", tmp_path / "m", "--workers", "1") == 0
     for n in range(40):

@@ -73,7 +73,7 @@ def class_weights(counts: Int64Array, n_examples: int, power: float) -> Float32A
     With power 1 each tag's labels count as much as those of any other; 0 weighs nothing. A tag without examples has
     weight 1.
 
-    >>> class_weights(np.array([6, 2, 0]), 8, 1.0).round(2).tolist()
+    >>> [round(weight, 2) for weight in class_weights(np.array([6, 2, 0]), 8, 1.0).tolist()]
     [0.44, 1.33, 1.0]
     """
     balanced = n_examples / (len(counts) * np.maximum(counts, 1))

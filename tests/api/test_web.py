@@ -16,6 +16,7 @@ def test_app_is_a_boiler_app_without_an_index() -> None:
     assert web.app.state.service is None
 
 
+@pytest.mark.slow
 def test_importing_needs_no_settings_and_no_torch() -> None:
     script = "import sys, boiler.api.web; print('torch' in sys.modules)"
     done = subprocess.run(

@@ -150,6 +150,7 @@ def test_real_recordings(test_data: Path, two: Decoders) -> None:
 # What dies
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "ordered"), [(1, False), (2, True)])
 def test_a_sound_that_kills_its_worker_loses_only_itself(
     tmp_path: Path, hostile: None, workers: int, ordered: bool
@@ -178,6 +179,7 @@ def test_a_sound_that_kills_its_worker_loses_only_itself(
         assert [e.key for e in events if not isinstance(e, DecodedWindows)] == [key for key, _ in given]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["hang", "spin"])
 def test_a_sound_that_hangs_loses_only_itself(tmp_path: Path, hostile: None, name: str) -> None:
     for n in range(4):
@@ -228,6 +230,7 @@ def test_a_worker_that_died_while_idle_costs_nothing(folder: Path) -> None:
         assert made.pids != [pid]
 
 
+@pytest.mark.slow
 def test_memory_of_a_worker_is_limited(tmp_path: Path) -> None:
     path = tmp_path / "long.wav"
     with path.open("wb") as file:  # 3 hours of zeros, which take no room on the disk: 690 MB when loaded
@@ -257,6 +260,7 @@ def test_jobs_are_iterated_lazily(folder: Path) -> None:
     assert read <= 2 * 3 * decoder_pool.FILES_PER_REQUEST
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ordered", [False, True])
 def test_workers_can_be_used_after_stopping_early(folder: Path, two: Decoders, ordered: bool) -> None:
     for n in (0, 1, 5):
@@ -342,6 +346,7 @@ def test_an_abandoned_stream_releases_its_worker(folder: Path) -> None:
         assert np.array_equal(made.load(folder / "a01.wav"), stream_module.load(folder / "a01.wav"))
 
 
+@pytest.mark.slow
 def test_a_stream_of_a_sound_that_kills_or_hangs_ends(tmp_path: Path, hostile: None) -> None:
     with Decoders(1, timeout_s=4) as made:
         for name, said in (("crash", "SIGSEGV"), ("hang", "more than 4 s")):

@@ -47,6 +47,7 @@ def unpacked(body: bytes) -> tuple[int, int, np.ndarray, np.ndarray, np.ndarray]
     return count, total, n, np.stack([x, y], axis=1) / 65_535, colour
 
 
+@pytest.mark.slow
 def test_the_packed_points_are_the_map_of_the_index() -> None:
     nearest = Nearest(collection()[1])
     coloured = map_data.current_map(nearest)

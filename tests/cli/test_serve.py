@@ -115,6 +115,7 @@ def test_invalid_settings_are_refused_in_one_sentence(environment: dict[str, str
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 def test_a_damaged_index_is_refused_with_advice(model_dir: Path) -> None:
     vectors = model_dir / "current" / "vectors.npy"
     stump = vectors.read_bytes()[:-1]

@@ -321,6 +321,7 @@ def test_picture_files(small_picture_model: L3ImageModel, tmp_path: Path) -> Non
         np.testing.assert_allclose(saved["embedding"], expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_video_files_give_their_sound_and_every_frame(
     small_sound_model: L3AudioModel, small_picture_model: L3ImageModel, tmp_path: Path
 ) -> None:

@@ -118,6 +118,7 @@ def python_without_boiler() -> Iterator[subprocess.Popen[str]]:
         process.kill()
 
 
+@pytest.mark.slow
 def test_a_scripted_encoder_runs_without_boiler(
     made: Encoder, tmp_path: Path, python_without_boiler: subprocess.Popen[str]
 ) -> None:

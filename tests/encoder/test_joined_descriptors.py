@@ -81,6 +81,7 @@ def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(joined_descriptors, "STEPS", 10)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_steps")
 def test_fitting_is_deterministic_also_in_inference_mode() -> None:
     few = windows(4)[::7]

@@ -33,6 +33,7 @@ def use(monkeypatch: pytest.MonkeyPatch, model: torch.nn.Module) -> None:
     monkeypatch.setattr(encoder, "create", lambda *args: model)
 
 
+@pytest.mark.slow
 def test_a_bad_encoder_is_not_better(dataset: SegmentDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, Hashed())
     found = compare_with_baseline(Path("vqvae_001.pt"), dataset)
@@ -41,6 +42,7 @@ def test_a_bad_encoder_is_not_better(dataset: SegmentDataset, monkeypatch: pytes
     assert found.n_queries == 18 * 11
 
 
+@pytest.mark.slow
 def test_the_baseline_against_itself_is_no_better(dataset: SegmentDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     model = MFCCStats()
     model.fit([torch.from_numpy(baseline_comparison._windows(dataset, list(range(18))))[:, None]])
@@ -54,6 +56,7 @@ def test_without_time_only_a_few_sounds_are_compared(dataset: SegmentDataset, mo
     assert compare_with_baseline(Path("vqvae_001.pt"), dataset, max_s=0.0).n_queries == 8 * 11
 
 
+@pytest.mark.slow
 def test_a_trained_checkpoint_is_compared(dataset: SegmentDataset, checkpoint_path: Path) -> None:
     found = compare_with_baseline(checkpoint_path, dataset, max_s=0.0)
     assert 0 <= found.found <= 1

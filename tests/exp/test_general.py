@@ -139,6 +139,7 @@ def trained(root: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
     train.main()
 
 
+@pytest.mark.slow
 def test_training_resumes_and_what_it_exports_is_the_average_that_it_evaluated(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

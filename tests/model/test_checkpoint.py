@@ -150,6 +150,7 @@ checkpoint.save_script(MFCCStats().saved_module(), Path(sys.argv[1]), {"encoder"
 """
 
 
+@pytest.mark.slow
 def test_the_same_encoder_gives_the_same_bytes_in_every_process(tmp_path: Path) -> None:
     paths = [tmp_path / f"{seed}.pt" for seed in (1, 2)]
     processes = [
@@ -186,6 +187,7 @@ def test_a_script_is_replaced_atomically(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.slow
 def test_a_script_loads_where_boiler_cannot_be_imported(tmp_path: Path) -> None:
     checkpoint.save_script(LogMel(MelSettings()), tmp_path / "encoder.pt", {"dim": 80})
     torch.save(LogMel(MelSettings())(torch.ones(1, 1, 2**14)), tmp_path / "expected.pt")

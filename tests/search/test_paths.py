@@ -36,6 +36,7 @@ def test_a_path_has_even_steps(nearest: Nearest) -> None:
     assert [match.n for match in path_between(nearest, ByItem(N - 1), ByItem(0), 9)] == way[::-1]
 
 
+@pytest.mark.slow
 def test_no_sound_is_repeated_and_filters_apply(nearest: Nearest) -> None:
     way = [match.n for match in path_between(nearest, ByItem(0), ByItem(2), 30)]
     assert len(way) == len(set(way)) == 30
@@ -54,6 +55,7 @@ def test_opposite_vectors_have_no_shortest_path(nearest: Nearest) -> None:
     assert len(path_between(nearest, ByItem(5), ByItem(5), 3)) == 3
 
 
+@pytest.mark.slow
 def test_a_playlist_is_the_same_for_the_same_seed_and_never_repeats(nearest: Nearest) -> None:
     one = playlist(nearest, ByItem(200), 40, seed=3)
     assert one == playlist(nearest, ByItem(200), 40, seed=3) != playlist(nearest, ByItem(200), 40, seed=4)

@@ -484,6 +484,7 @@ def test_root_redirects_to_docs(client: TestClient) -> None:
 # ------------------------------------------------------------------------------------------------- the rest
 
 
+@pytest.mark.slow
 def test_torch_is_not_imported_without_uploads(model_dir: Path) -> None:
     script = f"""
 import sys

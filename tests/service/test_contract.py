@@ -84,6 +84,7 @@ def commands() -> list[str]:
     return [line for block in blocks("sh") for line in block.splitlines() if line.startswith(("curl", "jq"))]
 
 
+@pytest.mark.slow
 def test_commands_of_the_documentation_run(server: Server, tmp_path: Path) -> None:
     for name in ("curl", "jq"):
         if shutil.which(name) is None:

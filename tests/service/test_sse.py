@@ -67,6 +67,7 @@ def events(body: bytes) -> list[tuple[str, object]]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/nearest/audio?k=3", "/embed"])
 def test_events_report_each_stage_and_end_with_the_result(server: Server, path: str) -> None:
     content = sound(100)

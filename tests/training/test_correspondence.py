@@ -40,6 +40,7 @@ def test_losses_are_lower_when_true_pairs_are_nearer_than_false_ones() -> None:
     assert all(right[name] < wrong[name] for name in right)
 
 
+@pytest.mark.slow
 def test_a_resumed_run_equals_the_uninterrupted_one(folder: Path, tmp_path: Path) -> None:
     whole = correspondence.train(settings(folder, tmp_path / "whole"))
     assert (whole.step, whole.path.name, whole.stopped_by) == (4, "l3_002.pt", None)

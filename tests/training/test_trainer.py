@@ -153,6 +153,7 @@ def before(function: Callable[..., Any], action: Callable[..., None]) -> Callabl
     return call
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "function", "step"),
     [

@@ -40,6 +40,7 @@ def test_sound_and_picture_are_of_the_same_second(tmp_path: Path) -> None:
     assert one.videos[0].last_begin == pytest.approx(5 * 48_000, abs=2_400)
 
 
+@pytest.mark.slow
 def test_the_second_run_reads_the_cache(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = prepare_videos(folder, tmp_path, image_shrink=4, workers=1)
     kept = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
