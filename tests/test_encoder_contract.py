@@ -147,6 +147,7 @@ def test_a_short_sound_is_located(name: str, nearest: Nearest, folder: Path) -> 
     assert [(place.id, place.start_s) for place in places] == [("mixed.wav", pytest.approx(2.0, abs=1e-3))]
 
 
+@pytest.mark.slow
 def test_the_service_gives_the_same_answers(name: str, client: TestClient, nearest: Nearest, folder: Path) -> None:
     model = client.get("/model").json()
     spec = SPECS[name]

@@ -97,6 +97,7 @@ def test_windows_are_the_same_as_in_this_process(folder: Path, workers: int, ord
         assert end.silent == (name == "c-silent.wav")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_ordered_events_are_not_interleaved(folder: Path, two: Decoders, seed: int) -> None:
     given = [job for job in jobs(folder) for _ in range(3)]
@@ -193,6 +194,7 @@ def test_a_sound_that_hangs_loses_only_itself(tmp_path: Path, hostile: None, nam
     assert all(isinstance(of_it[-1], DecodedSound) for of_it in found.values())
 
 
+@pytest.mark.slow
 def test_a_worker_that_sends_an_invalid_answer_is_killed(tmp_path: Path, hostile: None) -> None:
     for name in ("good-1", "lie", "z-good"):
         (tmp_path / name).write_bytes(wav_bytes(b"\1\2" * 1_000))
@@ -205,6 +207,7 @@ def test_a_worker_that_sends_an_invalid_answer_is_killed(tmp_path: Path, hostile
     ]
 
 
+@pytest.mark.slow
 def test_a_worker_killed_in_the_middle_of_a_long_sound(folder: Path) -> None:
     long = folder / "b-long.flac"
     with Decoders(1) as made:
@@ -243,6 +246,7 @@ def test_memory_of_a_worker_is_limited(tmp_path: Path) -> None:
 # Back-pressure and manners
 
 
+@pytest.mark.slow
 def test_jobs_are_iterated_lazily(folder: Path) -> None:
     read = 0
 
@@ -337,6 +341,7 @@ def test_a_stream_gives_the_samples_of_load(folder: Path, two: Decoders) -> None
         two.stream(path, start_s=-1)
 
 
+@pytest.mark.slow
 def test_an_abandoned_stream_releases_its_worker(folder: Path) -> None:
     with Decoders(1) as made:
         for _ in range(2):

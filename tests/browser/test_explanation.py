@@ -31,6 +31,7 @@ def test_a_result_is_explained_and_the_explanation_is_closed(page: AppTest, inde
     assert "explain" not in page.query_params
 
 
+@pytest.mark.slow
 def test_a_bag_of_codes_is_explained_by_codes(
     page: AppTest, checkpoint_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,6 +9,7 @@ from streamlit.testing.v1 import AppTest
 from boiler.browser import upload_field
 
 
+@pytest.mark.slow
 def test_an_uploaded_sound_is_the_query_and_its_url_opens_it_again(page: AppTest) -> None:
     path = collection()[0] / "bell" / "bell-1.wav"
     run_page(open_popover(page, upload_field.UPLOAD_POPOVER))

@@ -251,6 +251,7 @@ def test_output_paths() -> None:
     assert openl3.get_output_path("/a/b/a.b.wav", ".npz") == "/a/b/a.b.npz"
 
 
+@pytest.mark.slow
 def test_sound_files_give_what_their_samples_give(
     small_sound_model: L3AudioModel, tmp_path: Path, chirp: Sound
 ) -> None:

@@ -51,6 +51,7 @@ def test_the_baseline_against_itself_is_no_better(dataset: SegmentDataset, monke
     assert found.found == pytest.approx(found.baseline_found, abs=0.02)
 
 
+@pytest.mark.slow
 def test_without_time_only_a_few_sounds_are_compared(dataset: SegmentDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     use(monkeypatch, Hashed())
     assert compare_with_baseline(Path("vqvae_001.pt"), dataset, max_s=0.0).n_queries == 8 * 11

@@ -85,6 +85,7 @@ def test_a_long_sound_is_ranked_by_its_best_window(tmp_path: Path) -> None:
     assert by_label["tone"] >= 0.5  # the query is the short tone, which is the last window of the long sound
 
 
+@pytest.mark.slow
 def test_the_same_index_gives_the_same_figures(model_dir: Path) -> None:
     settings = EvaluateSettings(model_dir, robustness=3)
     one, other = (json.loads(evaluate(settings).scorecard.to_json()) for _ in range(2))

@@ -55,6 +55,7 @@ def collections(draw: st.DrawFn) -> tuple[ranking.Collection, np.ndarray]:
     return ranking.Collection(corners(n), groups, windows, first), rng.integers(0, 3, n)
 
 
+@pytest.mark.slow
 @given(collections())
 @settings(deadline=None)
 def test_scores_and_neighbours_agree_with_plain_python(case: tuple[ranking.Collection, np.ndarray]) -> None:

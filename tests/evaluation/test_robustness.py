@@ -116,6 +116,7 @@ def spectrum(windows: np.ndarray) -> np.ndarray:
     return (bands / np.linalg.norm(bands, axis=1, keepdims=True)).astype(np.float32)
 
 
+@pytest.mark.slow
 def test_rank_and_cosine_of_altered_sounds() -> None:
     """Six noises in different bands: an embedding by bands must find each at any level; after resampling to 8 kHz only
     those below 4 kHz."""

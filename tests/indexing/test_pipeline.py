@@ -211,6 +211,7 @@ def test_a_silent_sound_is_an_item_without_rows(settings: IndexSettings, folder:
     assert "silent.wav" not in (tmp_path / "m" / METADATA).read_text()
 
 
+@pytest.mark.slow
 def test_long_sounds_have_many_windows_or_only_the_first(settings: IndexSettings, folder: Path, tmp_path: Path) -> None:
     write(folder / "long.wav", tone(300, 40.0, 8_000), 8_000)
     all_of_it = pipeline.index(replace(settings, include=("long.wav",)))

@@ -161,6 +161,7 @@ def test_only_silence_is_said_once_with_what_to_do(tmp_path: Path, capsys: pytes
     assert generation.open(tmp_path / "m").header.n_items == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["one", "two", "three", "equal", "one label"])
 def test_a_tiny_collection_gives_an_answer_or_a_sentence(
     made: Path, tmp_path: Path, kind: str, capsys: pytest.CaptureFixture[str]

@@ -60,6 +60,7 @@ def test_without_bottom_codes_the_reconstruction_depends_on_the_top(small_networ
     assert whole.to_bottom[0].weight.grad is None or not whole.to_bottom[0].weight.grad.any()
 
 
+@pytest.mark.slow
 def test_it_learns_to_reconstruct_a_spectrogram(small_network: NetworkSettings) -> None:
     whole = network(small_network).train()
     optimizer = torch.optim.Adam(whole.parameters(), lr=1e-2)

@@ -98,6 +98,7 @@ def test_occurrences_are_sorted_by_score_with_their_times(nearest: Nearest) -> N
     assert nearest.locate(BySamples(TARGET, SAMPLE_RATE_HZ), 1, within=["a.wav", "b.wav"]) == found[:1]
 
 
+@pytest.mark.slow
 def test_path_bytes_file_and_item_give_the_same_occurrences(nearest: Nearest) -> None:
     path = nearest.path("target.wav")
     for sound in (path, path.read_bytes(), io.BytesIO(path.read_bytes()), BySound(path)):

@@ -33,6 +33,7 @@ def test_uvicorn_is_the_version_whose_internals_are_overridden() -> None:
     assert f'"uvicorn=={UVICORN_VERSION}"' in pyproject
 
 
+@pytest.mark.slow
 def test_head_that_arrives_with_the_end_of_a_body_is_not_too_large(tmp_path: Path) -> None:
     publish(tmp_path / "model", 10, 8)
     body = b"[" * 400_000

@@ -94,6 +94,7 @@ def test_a_changed_file_is_decoded_again(tmp_path: Path) -> None:
     assert prepare_dataset(path.parent, tmp_path / "cache").length.tolist() == [RATE_HZ // 4]
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_is_rebuilt(tmp_path: Path) -> None:
     folder = tmp_path / "in"
     folder.mkdir()

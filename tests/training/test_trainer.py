@@ -246,6 +246,7 @@ def test_fits_end_early_at_the_time_limit(settings: TrainSettings, monkeypatch: 
     assert n_windows == [2]
 
 
+@pytest.mark.slow
 def test_one_short_sound_is_refused_and_two_are_enough(
     settings: TrainSettings, labelled_folder: Path, tmp_path: Path
 ) -> None:

@@ -123,6 +123,7 @@ def test_feedback_is_bounded(tmp_path: Path) -> None:
         assert len(client.get("/feedback").text.splitlines()) == 2
 
 
+@pytest.mark.slow
 def test_the_file_of_feedback_is_bounded_in_bytes(tmp_path: Path) -> None:
     publish(tmp_path / "model", 10, 8)
     settings = Settings(model_dir=tmp_path / "model", log="none", max_feedback_bytes=40_000)
