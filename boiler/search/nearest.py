@@ -259,17 +259,18 @@ class Nearest:
             raise QueryError("give at least one vector")
         return tags_of_vectors(np.stack(unit), self._tag_models.of(snapshot), seeds.checked_k(k))
 
-    def add_tag(self, id_or_n: str | int, tag: str, has: bool = True) -> int:
-        """Store that an item has a tag, or has not, whatever the model says. Returns a number for `undo_tag`. Filters
-        and counts see it once the index is published again.
+    def add_tag(self, id_or_n: str | int, tag: str, has: bool = True, *, owner: str | None = None) -> int:
+        """Store that an item has a tag, or has not, whatever the model says. Returns a number for `undo_tag`, which
+        this `owner` may call. Filters and counts see it once the index is published again.
 
         Raises: UnknownItemError; QueryError: not a tag; FeedbackError: it cannot be written.
         """
-        return self.hand_labels.add(self._context.snapshot.item(id_or_n).id, tag, has)
+        return self.hand_labels.add(self._context.snapshot.item(id_or_n).id, tag, has, owner)
 
-    def undo_tag(self, label: int) -> bool:
-        """Undo `add_tag`. Returns False if there is no such label, or if it is undone already."""
-        return self.hand_labels.undo(label)
+    def undo_tag(self, label: int, *, owner: str | None = None) -> bool:
+        """Undo `add_tag`. Returns False if there is no such label, if it is undone already, or if it was not stored
+        with the `owner` that is given."""
+        return self.hand_labels.undo(label, owner)
 
     def item_vectors(self) -> tuple[Int64Array, Float32Array]:
         """The numbers of all items that are not silent, ascending, and the normalised mean of the windows of each, to

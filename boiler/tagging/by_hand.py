@@ -31,7 +31,7 @@ MAX_LABELS = 10_000_000
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS labels (
     l INTEGER PRIMARY KEY AUTOINCREMENT, at TEXT NOT NULL, item TEXT NOT NULL, tag TEXT NOT NULL, has INTEGER NOT NULL,
-    undone_at TEXT
+    undone_at TEXT, owner TEXT
 );
 CREATE INDEX IF NOT EXISTS labels_item ON labels (item, tag);
 """
@@ -49,8 +49,8 @@ class HandLabels:
         self.max_labels = max_labels
         self._lock = threading.Lock()
 
-    def add(self, item: str, tag: str, has: bool) -> int:
-        """Store that an item has a tag, or has not. Returns a number for `undo`.
+    def add(self, item: str, tag: str, has: bool, owner: str | None = None) -> int:
+        """Store that an item has a tag, or has not. Returns a number for `undo`, which `owner` may call.
 
         Raises: QueryError: the tag is empty or longer than `MAX_TAG`. FeedbackError: the file cannot be written.
         """
@@ -58,23 +58,28 @@ class HandLabels:
             raise QueryError(f"a tag is a text of 1 to {MAX_TAG} printable characters")
         # Numbers are not reused, so the largest is also how many there are.
         sql = (
-            "INSERT INTO labels (at, item, tag, has) SELECT ?, ?, ?, ?"
+            "INSERT INTO labels (at, item, tag, has, owner) SELECT ?, ?, ?, ?, ?"
             " WHERE (SELECT COALESCE(MAX(l), 0) FROM labels) < ?"
         )
-        written = self._write(sql, (_now(), item, tag.strip(), int(has), self.max_labels))
+        written = self._write(sql, (_now(), item, tag.strip(), int(has), owner, self.max_labels))
         if written.rowcount < 1:
             raise FeedbackError(f"{self.path} has {self.max_labels:,} labels, and may not have more")
         return int(written.lastrowid or 0)
 
-    def undo(self, label: int) -> bool:
+    def undo(self, label: int, owner: str | None = None) -> bool:
         """Undo a label. Returns False if there is none with this number, or if it is undone already.
+
+        owner: if given, it must have been stored with this `owner`
 
         Raises: FeedbackError: the file cannot be written.
         """
         if not self.path.is_file():
             return False
         sql = "UPDATE labels SET undone_at = ? WHERE l = ? AND undone_at IS NULL"
-        return self._write(sql, (_now(), label)).rowcount == 1
+        values: tuple[Any, ...] = (_now(), label)
+        if owner is not None:
+            sql, values = f"{sql} AND owner = ?", (*values, owner)
+        return self._write(sql, values).rowcount == 1
 
     def of(self, item: str) -> dict[str, bool]:
         """The tags that an item has, or has not."""

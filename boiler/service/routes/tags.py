@@ -129,7 +129,8 @@ async def add_item_tag(request: Request, n: ItemPath) -> Response:
     """Say that an item has a tag, or has not. It is kept when the index is rebuilt; the latest counts."""
     service = service_of_request(request)
     body = await requests.read_json(request, TagByHand)
-    add = functools.partial(service.nearest.add_tag, n, body.tag, body.has)
+    owner = request.scope["state"].get("key_owner")
+    add = functools.partial(service.nearest.add_tag, n, body.tag, body.has, owner=owner)
     return responses.json_response({"id": await service.run_heavy(add)}, status=201)
 
 
@@ -138,10 +139,13 @@ async def add_item_tag(request: Request, n: ItemPath) -> Response:
 async def undo_item_tag(
     request: Request, id: Annotated[int, Path(ge=1, lt=2**63, description="id of the tag by hand", examples=[1])]
 ) -> Response:
-    """Undo a tag by hand: what was said before counts again."""
+    """Undo a tag by hand: what was said before counts again. Where API keys are required, those of other keys can be
+    undone with the scope admin only."""
     service = service_of_request(request)
-    if not await service.run_heavy(functools.partial(service.nearest.undo_tag, id)):
-        raise Problem(404, "unknown-label", f"there is no tag by hand {id}, or it was undone before")
+    state = request.scope["state"]
+    owner = None if state.get("key_scope", "admin") == "admin" else state["key_owner"]
+    if not await service.run_heavy(functools.partial(service.nearest.undo_tag, id, owner=owner)):
+        raise Problem(404, "unknown-label", f"there is no tag by hand {id} that you may undo, or it was undone before")
     return Response(None, 204)
 
 

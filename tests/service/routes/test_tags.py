@@ -108,6 +108,22 @@ def test_only_keys_with_the_scope_feedback_may_tag(tagged: Path) -> None:
             assert [answer.status_code for answer in answers] == codes
 
 
+def test_only_its_key_and_admins_undo_a_tag_by_hand(tagged: Path) -> None:
+    keys = [f"{scope}-0123456789abcde{n}" for n, scope in enumerate(("feedback", "feedback", "admin"))]
+    given = tuple(SecretStr(f"{key.split('-')[0]}:{key}") for key in keys)
+    with TestClient(BoilerApp(Settings(model_dir=tagged, log="none", api_keys=given))) as client:
+
+        def undo(id: int, key: str) -> int:
+            return client.delete(f"/tags/by-hand/{id}", headers={"X-API-Key": key}).status_code
+
+        first, second = (
+            client.post("/items/1/tags", json={"tag": "siren"}, headers={"X-API-Key": keys[0]}).json()["id"]
+            for _ in range(2)
+        )
+        assert [undo(first, key) for key in (keys[1], keys[0])] == [404, 204]
+        assert undo(second, keys[2]) == 204
+
+
 def test_tags_by_hand_are_bounded_as_feedback_is(tagged: Path, tmp_path: Path) -> None:
     shutil.copytree(tagged, tmp_path / "model", symlinks=True)
     (tmp_path / "model" / "labels.sqlite").unlink(missing_ok=True)
