@@ -115,6 +115,8 @@ def run(args: argparse.Namespace) -> int:
         "{chance_p1:.1%})".format(**result.metrics),
         file=sys.stderr,
     )
+    if result.best != result.path:
+        print(f"boiler: an earlier checkpoint told more of them apart: {result.best}", file=sys.stderr)
     if result.stopped_by is not None:
         resume = f"--save_path {settings.save_path} --load_path {result.path}"
         print(f"resume: python -m boiler.train_l3 --video_dir {settings.video_dir} {resume}", file=sys.stderr)

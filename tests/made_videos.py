@@ -12,7 +12,7 @@ from videos import plain_frames, write_video
 def write_tonal_videos(folder: Path, n: int = 6, seconds: int = 3) -> Path:
     """FOLDER/NN.mp4: a tone, and frames whose level says which. 22.05 kHz, 5 frames a second."""
     for number in range(n):
-        sound = tone(200 * 2 ** (number / 2), seconds, 22_050)
+        sound = tone(200 * 2 ** (5 * number / n), seconds, 22_050)
         frames = plain_frames([20 + 200 * number // n] * (5 * seconds), height=64, width=80)
         write_video(folder / f"{number:02d}.mp4", frames, sound.astype(np.float32), rate_hz=5, sample_rate_hz=22_050)
     return folder

@@ -83,9 +83,11 @@ class L3TrainSettings:
 
 @dataclass(frozen=True)
 class L3TrainResult:
-    """What `train` did. `stopped_by`: the signal that ended the run early, if any."""
+    """What `train` did. `path`: the last checkpoint. `best`: the one that tells apart most pairs of the videos held
+    out; with few videos it comes before the last. `stopped_by`: the signal that ended the run early, if any."""
 
     path: Path
+    best: Path
     step: int
     metrics: dict[str, float]
     stopped_by: int | None
@@ -167,7 +169,7 @@ def train(settings: L3TrainSettings, *, on_step: Callable[[int], None] = lambda 
         if saved_step != step:
             path, metrics = save()
         writer.close()
-    return L3TrainResult(path, step, metrics, stop.number, dataset)
+    return L3TrainResult(path, _best(settings.save_path), step, metrics, stop.number, dataset)
 
 
 def correspondence_losses(network: JointNetwork, audio: Tensor, image: Tensor) -> dict[str, Tensor]:
@@ -227,10 +229,20 @@ def settings_of(checkpoint: L3Checkpoint) -> dict[str, Any]:
     return {**plain, "network": JointSettings(**network)}
 
 
+def _best(save_path: Path) -> Path:
+    """The checkpoint of a run that did best on the videos held out; the earlier one of equals."""
+    accuracy = {path: l3_joint.load(path).metrics["correspondence_accuracy"] for path in _checkpoints(save_path)}
+    return max(accuracy, key=lambda path: accuracy[path])
+
+
+def _checkpoints(save_path: Path) -> list[Path]:
+    return sorted(path for path in save_path.glob("l3_*.pt") if re.fullmatch(r"l3_\d+\.pt", path.name))
+
+
 def _start(settings: L3TrainSettings) -> L3Checkpoint | None:
     if settings.load_path is not None:
         return l3_joint.load(settings.load_path)
-    existing = sorted(path for path in settings.save_path.glob("l3_*.pt") if re.fullmatch(r"l3_\d+\.pt", path.name))
+    existing = _checkpoints(settings.save_path)
     if existing:
         raise CheckpointError(
             f"{settings.save_path} holds a run already: resume it with --load_path {existing[-1]}, or give another "

@@ -32,10 +32,8 @@ def test_every_encoder_is_listed_with_a_sentence_of_its_own(capsys: pytest.Captu
 def test_measured_figures_are_those_of_the_readme(name: str) -> None:
     row = next(line for line in README.splitlines() if line.startswith("|") and f"`{name}`" in line and " / " in line)
     measured = MEASURED[name]
-    assert measured.esc10 is not None
-    assert measured.digits is not None
     found = [tuple(map(float, cell)) for cell in re.findall(r"(\.\d+) / (\.\d+) / (\.\d+)", row)]
-    assert found[:2] == [measured.esc10, measured.digits]
+    assert found == [cell for cell in (measured.esc10, measured.digits) if cell is not None]
     assert f"| {measured.dim} |" in row
 
 

@@ -17,6 +17,7 @@ from boiler.model import l3_joint
 from boiler.model.l3_joint import JointNetwork, JointSettings
 from boiler.training import correspondence
 from boiler.training.correspondence import L3TrainSettings
+from exp.common.made_videos import write_videos
 
 SMALL = JointSettings(channels=(4, 4, 8, 8), audio_shrink=4, image_shrink=4, joint_dim=16)
 
@@ -44,7 +45,10 @@ def test_losses_are_lower_when_true_pairs_are_nearer_than_false_ones() -> None:
 def test_a_resumed_run_equals_the_uninterrupted_one(folder: Path, tmp_path: Path) -> None:
     whole = correspondence.train(settings(folder, tmp_path / "whole"))
     assert (whole.step, whole.path.name, whole.stopped_by) == (4, "l3_002.pt", None)
-    assert sorted(path.name for path in (tmp_path / "whole").glob("*.pt")) == ["l3_001.pt", "l3_002.pt"]
+    checkpoints = sorted((tmp_path / "whole").glob("*.pt"))
+    assert [path.name for path in checkpoints] == ["l3_001.pt", "l3_002.pt"]
+    accuracies = [l3_joint.load(path).metrics["correspondence_accuracy"] for path in checkpoints]
+    assert whole.best == checkpoints[accuracies.index(max(accuracies))]
 
     def stop(step: int) -> None:
         if step == 2:
@@ -98,12 +102,12 @@ def test_too_few_videos_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_pictures_and_sounds_that_go_together_are_told_from_others_on_videos_never_seen(tmp_path: Path) -> None:
-    """Pitch and grey level rise together, through 30 videos."""
-    write_tonal_videos(tmp_path / "in", n=30, seconds=2)
+    """48 videos of 6 kinds; a picture of the same kind cannot be told from the right one, so that .92 is the most."""
+    write_videos(tmp_path / "in", per_kind=8, kinds=6)
     network = replace(SMALL, channels=(8, 8, 16, 16))
     result = correspondence.train(
-        settings(tmp_path / "in", tmp_path / "out", steps=120, steps_per_checkpoint=1_000, batch_size=16, lr=3e-3,
+        settings(tmp_path / "in", tmp_path / "out", steps=90, steps_per_checkpoint=1_000, batch_size=16, lr=3e-3,
                  held_share=0.3, network=network)
     )  # fmt: skip
-    assert result.metrics["correspondence_accuracy"] > 0.8
-    assert result.metrics["retrieval_p1"] >= 2 * result.metrics["chance_p1"]
+    assert result.metrics["correspondence_accuracy"] > 0.65
+    assert result.metrics["retrieval_p1"] >= 3 * result.metrics["chance_p1"]
