@@ -142,7 +142,8 @@ def run_server(command: str, home: Path, log: Path) -> None:
     """Start it, wait until it says where it answers, and stop it by Ctrl-C."""
     with log.open("w") as output:
         server = subprocess.Popen(
-            ["bash", "-c", f"exec {command}"],
+            # A shell's background job ignores Ctrl-C, and so would all that it starts.
+            ["bash", "-c", f"exec env --default-signal=INT {command}"],
             cwd=home, env=environment(home), stdout=output, stderr=output, start_new_session=True,
         )  # fmt: skip
     try:
