@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO, cast
@@ -217,5 +218,8 @@ def _behind_tags(file: BinaryIO) -> int:
 
 
 def _read(file: BinaryIO, at: int, n_bytes: int) -> bytes:
+    """Empty behind the end, also where a header of 64 bits points behind what any file may have."""
+    if at > sys.maxsize:
+        return b""
     file.seek(at)
     return file.read(n_bytes)

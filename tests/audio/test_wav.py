@@ -208,6 +208,14 @@ def test_a_browser_gets_a_copy_of_what_it_might_misread(tmp_path: Path) -> None:
     assert transcode.media_type(path) is None
 
 
+def test_a_size_of_64_bits_beyond_any_file_reaches_to_its_end() -> None:
+    ds64 = chunk(b"ds64", struct.pack("<QQQI", 0, 2**63 + len(DATA), 0, 0))
+    data = riff(ds64, PLAIN_FMT, chunk(b"data", DATA, size=2**32 - 1), name=b"RF64", size=2**32 - 1)
+    header = read_header(io.BytesIO(data))
+    assert header is not None
+    assert header.spans == ((len(data) - len(DATA), len(DATA)),)
+
+
 @given(st.binary(max_size=300), st.sampled_from(sorted(ODD)), st.integers(0, 120))
 def test_a_mutated_header_gives_a_header_or_none(noise: bytes, name: str, at: int) -> None:
     data = bytearray(ODD[name][:600])
