@@ -108,6 +108,7 @@ TESTED_IN = {
     "audio.media_worker": "audio/test_media_pool.py",
     "audio.spectrogram": "service/test_media.py",
     "audio.transcode": "service/test_media.py",
+    "model.onnx_file": "tagging/test_export.py",
     "search.statistics": "cli/test_status.py",
     "service.auth": "service/test_middleware.py",
     "service.openapi": "service/test_contract.py",

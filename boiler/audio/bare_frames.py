@@ -82,7 +82,7 @@ def scan(file: BinaryIO, container: str) -> Scan:
         missing_s = stated_s - sum(run.hole_s + run.seconds for run in found)
         if len(found) == 2 and missing_s > 0 and not is_cut:
             found[1] = found[1]._replace(hole_s=found[1].hole_s + missing_s)
-        is_cut = False  # the count tells that, and how much is missing
+        is_cut = False  # the stated number of frames already shows that, and how much is missing
     return Scan(list(_joined(found)), is_cut)
 
 

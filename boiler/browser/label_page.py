@@ -30,7 +30,7 @@ _SESSION = "labelling"
 @dataclass
 class Labelling:
     """The state of a session. `tags`: those that can be given, in the order of their keys; `undo`: for each answer its
-    item and the numbers of its labels; `skipped`: positions of items that are not asked about again."""
+    item and the numbers of its labels; `skipped`: positions of items that are not shown again."""
 
     generation: str
     tags: list[str]
@@ -52,9 +52,10 @@ def show_page(index: OpenIndex) -> None:
         st.info("Add the tags that you want to give: each gets a key.", icon=":material/label:")
         return
     answers = _learn(index, state)
-    asked = [at for at in state.model.next_items(len(state.skipped) + 1).tolist() if at not in state.skipped]
-    if asked:
-        _ask(index, state, asked[0])
+    candidates = state.model.next_items(len(state.skipped) + 1).tolist()
+    at = next((at for at in candidates if at not in state.skipped), None)
+    if at is not None:
+        _ask(index, state, at)
     else:
         st.success("Every sound has an answer, or was skipped.", icon=":material/task_alt:")
     _show_tools(index, state, len(answers))

@@ -79,7 +79,7 @@ def listing() -> list[str]:
 
 
 def summary_of(name: str) -> str:
-    """The first sentence about an encoder: of its module, or of its class if another encoder stands there before it."""
+    """The first sentence about an encoder: of its module, or of its class if that module has another encoder first."""
     place = encoder.ENCODERS[name].partition(":")[0]
     first = next(other for other, where in encoder.ENCODERS.items() if where.partition(":")[0] == place)
     kind = encoder.find_encoder(name)

@@ -35,12 +35,11 @@ class L3Encoder(Encoder):
     def __init__(self, pt_path: str | os.PathLike[str] | None, device: str = "cpu") -> None:
         network = _network(Path(pt_path or ""))
         super().__init__(network.embedding_size)
-        self.spectrogram, self.tower, self.pool = network.spectrogram, network.tower, network.pool
         self.network = network
         self.to(device)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return normalize(self.network.of_spectrogram(self.network.spectrogram(waveform.float())), dim=1)
+        return normalize(self.network(waveform.float()), dim=1)
 
 
 def _network(path: Path) -> AudioNetwork:

@@ -8,18 +8,14 @@ clips of a batch are exported in another form (`boiler.encoder.batched`).
 
 from __future__ import annotations
 
-import importlib
-import logging
-import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from boiler import files
 from boiler.encoder import Encoder
 from boiler.encoder.batched import batched
-from boiler.errors import CheckpointError, SettingsError
+from boiler.errors import SettingsError
+from boiler.model import onnx_file
 
 AS_THEY_ARE = ("MFCCStats", "BagTopVQVAE", "BagBottomVQVAE", "MeanFreqTopVQVAE")
 """Without a loop over the clips of a batch."""
@@ -47,36 +43,16 @@ def export_onnx(made: Encoder, path: Path) -> None:
         raise SettingsError(
             f"{type(made).__name__} cannot be exported to ONNX; those that can: {', '.join(EXPORTABLE)}"
         )
-    for name in ("onnx", "onnxscript"):
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise CheckpointError(f"exporting needs {name}: pip install 'boiler[onnx]'") from error
-    example = torch.rand(2, 1, made.window_samples)
-    quiet = logging.getLogger("torch.onnx")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # from libraries of the exporter
-            program: Any = torch.onnx.export(
-                module.eval(),
-                (example,),
-                input_names=["waveform"],
-                output_names=["vector"],
-                dynamic_shapes=({0: torch.export.Dim("N")},),
-                dynamo=True,
-                verbose=False,
-            )
-    finally:
-        quiet.setLevel(level)
-    program.model.metadata_props.update(
-        {
+    onnx_file.save(
+        module,
+        torch.rand(2, 1, made.window_samples),
+        path,
+        input_name="waveform",
+        output_name="vector",
+        metadata={
             "encoder": type(made).__name__,
             "sample_rate_hz": str(made.sample_rate_hz),
             "window_samples": str(made.window_samples),
             "dim": str(made.dim),
-        }
+        },
     )
-    with files.replacing(path) as aside:
-        program.save(aside)

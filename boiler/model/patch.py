@@ -51,10 +51,10 @@ class PatchBlock(nn.Module):
             nn.LayerNorm(width), nn.Linear(width, mlp * width), nn.GELU(), nn.Linear(mlp * width, width)
         )
 
-    def forward(self, tokens: Tensor, heard: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, audible: Tensor) -> Tensor:
         b, n, width = tokens.shape
         qkv = self.qkv(self.norm(tokens)).reshape(b, n, 3, self.heads, width // self.heads).permute(2, 0, 3, 1, 4)
-        mixed = functional.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], attn_mask=heard[:, None, None])
+        mixed = functional.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], attn_mask=audible[:, None, None])
         tokens = tokens + self.out(mixed.transpose(1, 2).reshape(b, n, width))
         done: Tensor = tokens + self.dense(tokens)
         return done
@@ -92,18 +92,18 @@ class PatchNetwork(nn.Module):
         patches = functional.unfold(mel[:, None], self.patch, stride=self.patch).transpose(1, 2)
         positions = self.positions(torch.div(frames + self.patch - 1, self.patch, rounding_mode="floor"), n_columns)
         tokens = self.project(patches) + positions
-        heard = patches.amax(dim=2) > self.audible
+        audible = patches.amax(dim=2) > self.audible
         # All silent: every patch of the sound counts.
         column = torch.arange(n_columns, device=mel.device).repeat(self.rows)
         inside = column[None] * self.patch < frames[:, None]
-        heard = heard | (inside & ~heard.any(dim=1, keepdim=True))
+        audible = audible | (inside & ~audible.any(dim=1, keepdim=True))
         token = self.class_token.expand(mel.shape[0], 1, -1)
         tokens = torch.cat([token, tokens], dim=1)
-        attended = torch.cat([torch.ones_like(heard[:, :1]), heard], dim=1)
+        attended = torch.cat([torch.ones_like(audible[:, :1]), audible], dim=1)
         for block in self.blocks:
             tokens = block(tokens, attended)
         tokens = self.norm(tokens)
-        weight = heard.to(tokens.dtype)[:, :, None]
+        weight = audible.to(tokens.dtype)[:, :, None]
         mean = (tokens[:, 1:] * weight).sum(dim=1) / weight.sum(dim=1)
         vectors: Tensor = self.out(torch.cat([tokens[:, 0], mean], dim=1))
         return vectors

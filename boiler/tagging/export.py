@@ -7,18 +7,13 @@ model.
 
 from __future__ import annotations
 
-import importlib
 import json
-import logging
-import warnings
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from boiler import files
-from boiler.errors import CheckpointError
-from boiler.model import checkpoint
+from boiler.model import checkpoint, onnx_file
 from boiler.tagging.model import TagModel
 from boiler.tagging.network import TagScript
 
@@ -42,33 +37,15 @@ def export_tags_onnx(model: TagModel, path: Path) -> None:
 
     Raises: CheckpointError: the libraries are not installed.
     """
-    for name in ("onnx", "onnxscript"):
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise CheckpointError(f"exporting needs {name}: pip install 'boiler[onnx]'") from error
-    quiet = logging.getLogger("torch.onnx")
-    level = quiet.level
-    quiet.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # from libraries of the exporter
-            program: Any = torch.onnx.export(
-                TagScript(model).eval(),
-                (torch.rand(2, model.dim),),
-                input_names=["vectors"],
-                output_names=["probabilities"],
-                dynamic_shapes=({0: torch.export.Dim("N")},),
-                dynamo=True,
-                verbose=False,
-            )
-    finally:
-        quiet.setLevel(level)
-    program.model.metadata_props.update(
-        {
-            name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            for name, value in _header(model).items()
-        }
+    metadata = {
+        name: value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for name, value in _header(model).items()
+    }
+    onnx_file.save(
+        TagScript(model),
+        torch.rand(2, model.dim),
+        path,
+        input_name="vectors",
+        output_name="probabilities",
+        metadata=metadata,
     )
-    with files.replacing(path) as aside:
-        program.save(aside)
