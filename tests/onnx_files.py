@@ -32,3 +32,34 @@ def write_product(
     helper.set_model_props(model, metadata or {})
     onnx.save(model, path)
     return path
+
+
+def write_colours(
+    path: Path,
+    *,
+    channels_first: bool = True,
+    softmax: bool = False,
+    side: int | str = 32,
+    weights: npt.NDArray[np.float32] | None = None,
+) -> Path:
+    """Write a network that classifies pictures: class n is the more probable the more there is of red, green or blue
+    (n = 0, 1, 2), or by other `weights` of the three, [3, classes]."""
+    weights = 10 * np.eye(3, dtype=np.float32) if weights is None else weights
+    shape = ["N", 3, side, side] if channels_first else ["N", side, side, 3]
+    axes = numpy_helper.from_array(np.array([2, 3] if channels_first else [1, 2], np.int64), "axes")
+    nodes = [
+        helper.make_node("ReduceMean", ["pictures", "axes"], ["colours"], keepdims=0),
+        helper.make_node("MatMul", ["colours", "weights"], ["logits"]),
+        *([helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1)] if softmax else []),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "colours",
+        [helper.make_tensor_value_info("pictures", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.FLOAT, ["N", weights.shape[1]])],
+        [axes, numpy_helper.from_array(weights, "weights")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model.ir_version = 10
+    onnx.save(model, path)
+    return path

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from safetensors.torch import save_file
 from boiler.encoder import aisfx
 from boiler.model.general import GeneralNetwork, GeneralSettings
 from boiler.model.patch import PatchNetwork, PatchSettings
+from boiler.vision.efficientnet import EfficientNetLite0
 
 RATES_HZ = {
     "AISFXEncoder": 44_100,
@@ -31,6 +34,17 @@ def write_aisfx(path: Path) -> Path:
         assert layer.bias is not None
         tensors |= {f"{n}.weight": 3 * layer.weight.detach(), f"{n}.bias": layer.bias.detach()}
     save_file(tensors, path)
+    return path
+
+
+def write_efficientnet(path: Path, class_names: Sequence[str], seen: int) -> Path:
+    """A network that sees the class of the number `seen` in every picture, with a probability of .97 and more."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = EfficientNetLite0(len(class_names))
+    tensors = {name: value for name, value in network.state_dict().items() if value.is_floating_point()}
+    tensors["_fc.bias"][seen] = 5.0 + math.log(len(class_names))
+    save_file(tensors, path, {"classes": json.dumps(class_names)})
     return path
 
 

@@ -197,9 +197,10 @@ def test_an_unknown_encoder_is_refused_with_a_list_of_known_ones(wrong: str) -> 
 def test_built_in_encoders_and_old_headers_have_the_default_windows() -> None:
     by_file = {"ASTEncoder", "WhisperEncoder", "ONNXEncoder", "TorchScriptEncoder"}  # whose file decides
     assert encoder.find_encoder("L3Encoder").window_spec() == WindowSpec(48_000, 48_000, 0.5)
-    for name, rate_hz in RATES_HZ.items():
+    rates_hz = RATES_HZ | {"GeneralVQVAE": 32_000}
+    for name, rate_hz in rates_hz.items():
         assert encoder.find_encoder(name).window_spec() == WindowSpec(rate_hz, 2**18, 2**17 / rate_hz)
-    for known in encoder.ENCODERS.keys() - by_file - RATES_HZ.keys() - {"L3Encoder"}:
+    for known in encoder.ENCODERS.keys() - by_file - rates_hz.keys() - {"L3Encoder"}:
         assert encoder.find_encoder(known).window_spec() == WindowSpec(16_000, 2**17, 4.096)
     now = json.loads(Header(encoder="x", dim=2).to_json())
     before = {key: value for key, value in now.items() if key not in ("sample_rate_hz", "window_samples", "hop_s")}

@@ -1,4 +1,5 @@
-"""Holes in files that are frames one after another (MP3, AAC in ADTS), where FFmpeg joins what is left without a word.
+"""Holes in files that are frames one after another (MP3, AAC in ADTS, AC-3, E-AC-3), where FFmpeg joins what is left
+without a word.
 
 Such files hold no timestamps: the length of a hole follows from its bytes and the bit rate of the frames around it.
 """
@@ -30,6 +31,9 @@ _KBITS = {
     (False, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (False, 1): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
+_AC3_RATES_HZ = (48_000, 44_100, 32_000)
+_AC3_KBITS = (32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 576, 640)
+_EAC3_BLOCKS = (1, 2, 3, 6)
 _AAC_RATES_HZ = (96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000, 7_350)
 
 
@@ -50,7 +54,11 @@ class Run(NamedTuple):
     hole_s: float
 
 
-Parse = Callable[[bytes, int], Frame | None]
+class Format(NamedTuple):
+    """What every frame begins with, and the function that reads the head of one."""
+
+    sync: bytes
+    parse: Callable[[bytes, int], Frame | None]
 
 
 class Scan(NamedTuple):
@@ -61,20 +69,21 @@ class Scan(NamedTuple):
 
 
 def scan(file: BinaryIO, container: str) -> Scan:
-    """Find the holes of an `mp3` or `aac` file; no runs if it is of another format. The file's position is kept.
+    """Find the holes of an `mp3`, `aac`, `ac3` or `eac3` file; no runs if it is of another format. The file's position
+    is kept.
 
     An MP3 that states how many frames it has shows bytes that were cut out of it, too: if the frames are broken at one
     place only, what is missing was there. Without that count, or if it was cut at several places, at its end too, or
     exactly between two frames, the place cannot be known.
     """
-    parse = {"mp3": _mp3_frame, "aac": _adts_frame}.get(container)
-    if parse is None:
+    form = _FORMATS.get(container)
+    if form is None:
         return Scan([], False)
     position = file.tell()
     file.seek(0)
     data = file.read()
     file.seek(position)
-    found, is_cut = _find_runs(data, parse)
+    found, is_cut = _find_runs(data, form)
     if sum(run.n_bytes for run in found) < _MIN_SHARE * len(data):
         return Scan([], False)
     stated_s = _stated_s(data) if container == "mp3" else None
@@ -99,14 +108,14 @@ def _joined(found: list[Run]) -> Iterator[Run]:
     yield run
 
 
-def _find_runs(data: bytes, parse: Parse) -> tuple[list[Run], bool]:
+def _find_runs(data: bytes, form: Format) -> tuple[list[Run], bool]:
     """The stretches between breaks, and whether the last frame is incomplete."""
     found: list[Run] = []
     is_cut = False
     start, hole_s, seconds, frame_bytes = 0, 0.0, 0.0, 0
-    at = _next_frames(data, _behind_tag(data, 0), parse)
+    at = _next_frames(data, _behind_tag(data, 0), form)
     while at < len(data):
-        frame = parse(data, at)
+        frame = form.parse(data, at)
         if frame is not None:
             is_cut = at + frame.n_bytes > len(data)
             at, seconds, frame_bytes = at + frame.n_bytes, seconds + frame.seconds, frame_bytes + frame.n_bytes
@@ -115,7 +124,7 @@ def _find_runs(data: bytes, parse: Parse) -> tuple[list[Run], bool]:
         if behind > at:
             at = behind
             continue
-        following = _next_frames(data, at, parse)
+        following = _next_frames(data, at, form)
         # The frame in front of a hole reaches into it, so a hole seems shorter than it is by up to a frame.
         missing_s = (following - at) * seconds / frame_bytes if frame_bytes else 0.0
         if frame_bytes and following < len(data):
@@ -125,12 +134,12 @@ def _find_runs(data: bytes, parse: Parse) -> tuple[list[Run], bool]:
     return [*found, Run(start, len(data) - start, seconds, hole_s)], is_cut
 
 
-def _next_frames(data: bytes, at: int, parse: Parse) -> int:
+def _next_frames(data: bytes, at: int, form: Format) -> int:
     """The first place from `at` on where frames of one kind follow each other; the end if there is none."""
-    while (at := data.find(b"\xff", at)) >= 0:
+    while (at := data.find(form.sync, at)) >= 0:
         place, kind = at, None
         for _ in range(_TO_RESUME):
-            frame = parse(data, place)
+            frame = form.parse(data, place)
             if frame is None or kind not in (None, frame.kind):
                 break
             place, kind = place + frame.n_bytes, frame.kind
@@ -180,6 +189,42 @@ def _adts_frame(data: bytes, at: int) -> Frame | None:
     if rate >= len(_AAC_RATES_HZ) or n_bytes <= _HEAD_BYTES:
         return None
     return Frame(n_bytes, 1024 * ((head[6] & 3) + 1) / _AAC_RATES_HZ[rate], head[1] << 8 | head[2])
+
+
+def _ac3_frame(data: bytes, at: int) -> Frame | None:
+    """A frame of AC-3 or E-AC-3 (ATSC A/52, 5.3.1 and E.1.2.1)."""
+    head = data[at : at + _HEAD_BYTES]
+    if len(head) < _HEAD_BYTES or head[:2] != _FORMATS["ac3"].sync:
+        return None
+    version, rate, low = head[5] >> 3, head[4] >> 6, head[4] & 63
+    if version <= 10:
+        if rate == 3 or low // 2 >= len(_AC3_KBITS):
+            return None
+        rate_hz, kbit = _AC3_RATES_HZ[rate], _AC3_KBITS[low // 2]
+        # In words of 16 bits; at 44.1 kHz every other frame has one more.
+        n_words = 1000 * kbit * 1536 // (16 * rate_hz) + (low & 1 if rate_hz == 44_100 else 0)
+        return Frame(2 * n_words, 1536 / rate_hz, version << 8 | rate << 6 | low & 62)
+    if version > 16:
+        return None
+    stream, n_bytes = head[2] >> 6, 2 * (((head[2] & 7) << 8 | head[3]) + 1)
+    if rate == 3:  # half the rate, and always six blocks
+        if low >> 4 == 3:
+            return None
+        rate_hz, n_blocks = _AC3_RATES_HZ[low >> 4] // 2, 6
+    else:
+        rate_hz, n_blocks = _AC3_RATES_HZ[rate], _EAC3_BLOCKS[low >> 4]
+    if stream == 3 or n_bytes <= _HEAD_BYTES:
+        return None
+    depends = stream == 1 or head[2] >> 3 & 7  # a part of the frame before it
+    return Frame(n_bytes, 0.0 if depends else 256 * n_blocks / rate_hz, version << 8 | rate << 6 | low & 48)
+
+
+_FORMATS = {
+    "mp3": Format(b"\xff", _mp3_frame),
+    "aac": Format(b"\xff", _adts_frame),
+    "ac3": Format(b"\x0b\x77", _ac3_frame),
+    "eac3": Format(b"\x0b\x77", _ac3_frame),
+}
 
 
 def _stated_s(data: bytes) -> float | None:

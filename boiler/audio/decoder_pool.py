@@ -129,13 +129,19 @@ class _Lane:
     """A worker with its jobs and its answers."""
 
     def __init__(
-        self, worker: WorkerProcess, jobs: Iterator[_DecodeJob[Any]], spec: WindowSpec, limits: Limits
+        self,
+        worker: WorkerProcess,
+        jobs: Iterator[_DecodeJob[Any]],
+        spec: WindowSpec,
+        limits: Limits,
+        files_per_request: int,
     ) -> None:
         self.worker = worker
         self.answered: deque[_PendingPart] = deque()
         self._jobs = jobs
         self._spec = spec
         self._limits = limits
+        self._files_per_request = files_per_request
         self._sent: deque[_DecodeJob[Any]] = deque()
         self._in_the_middle = False  # the first job sent is not finished
         self._n_suspects = 0  # jobs to send one at a time, because one of them killed the worker
@@ -146,7 +152,7 @@ class _Lane:
             self.worker.send("more")
             return
         if not self._sent:
-            self._sent.extend(islice(self._jobs, FILES_PER_REQUEST))
+            self._sent.extend(islice(self._jobs, self._files_per_request))
         n_files = 1 if self._n_suspects else len(self._sent)
         if n_files:
             sources = [SentFile(job.path) for job in islice(self._sent, n_files)]
@@ -184,6 +190,7 @@ class Decoders(WorkerPool):
         timeout_s: for one answer (a long sound takes many)
         memory_bytes: of address space for each process
         limits: of each sound
+        files_per_request: most of a request of `windows`, so that short sounds take fewer requests
     """
 
     MODULE: ClassVar[str] = "boiler.audio.decode_worker"
@@ -195,14 +202,11 @@ class Decoders(WorkerPool):
         timeout_s: float = 60.0,
         memory_bytes: int = 2 * 2**30,
         limits: Limits | None = None,
+        files_per_request: int = FILES_PER_REQUEST,
     ) -> None:
         super().__init__(workers, timeout_s, memory_bytes)
         self.limits = limits or Limits()
-
-    @property
-    def pids(self) -> list[int]:
-        """Process ids of the running workers."""
-        return [worker.pid for worker in self._workers if worker.pid is not None]
+        self._files_per_request = files_per_request
 
     def start(self) -> None:
         """Start the workers now, not with the first request; does not wait until they have started."""
@@ -276,7 +280,7 @@ class Decoders(WorkerPool):
     def _windows(self, jobs: Iterator[_DecodeJob[Key]], spec: WindowSpec, ordered: bool) -> Generator[DecodeEvent[Key]]:
         turn = 0
         with self._acquired(len(self._workers)) as workers:
-            lanes = [_Lane(worker, jobs, spec, self.limits) for worker in workers]
+            lanes = [_Lane(worker, jobs, spec, self.limits, self._files_per_request) for worker in workers]
             while True:
                 waiting = any(lane.answered for lane in lanes)
                 for lane in lanes:

@@ -38,6 +38,11 @@ class MediaPool(Decoders):
         kind: str | None = self._once("media_type", path, ())[0]["media_type"]
         return kind
 
+    def video_type(self, path: Path) -> str | None:
+        """`transcode.video_type` in a worker."""
+        kind: str | None = self._once("video_type", str(path), ())[0]["video_type"]
+        return kind
+
     def flac_copy(self, path: Path, start_s: float = 0.0, end_s: float | None = None) -> Path:
         """`transcode.flac_copy` in a worker."""
         target = transcode.copy_path(path, start_s, end_s)

@@ -1,6 +1,6 @@
 """The worker process of `boiler.audio.media_pool`: draws and converts sounds on request, and may crash on a bad file.
 
-The protocol is that of `boiler.audio.decode_worker`. Requests: `("media_type", source)`,
+The protocol is that of `boiler.audio.decode_worker`. Requests: `("media_type", source)`, `("video_type", source)`,
 `("copy", source, target, start_s, end_s)`, `("peaks", source, points, start_s, end_s)` and
 `("spectrogram", source, width, height, start_s, end_s)`; `target` is an open file, too.
 """
@@ -49,6 +49,9 @@ class MediaHandler:
 
     def _media_type(self, source: Source) -> tuple[AnswerPart, Samples]:
         return {"media_type": transcode.media_type(source)}, NO_SAMPLES
+
+    def _video_type(self, source: Source) -> tuple[AnswerPart, Samples]:
+        return {"video_type": transcode.video_type(source)}, NO_SAMPLES
 
     def _copy(
         self, source: Source, target: BinaryIO, start_s: float, end_s: float | None

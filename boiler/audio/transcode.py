@@ -39,7 +39,7 @@ _SETTLE_S = 5.0  # decoded before the start, because a decoder needs some sound 
 _MAX_DAMAGED = 1_000
 _IN_USE_S = 10.0  # a copy used within this time is not evicted: its response may not have opened it yet
 _STALE_S = 3_600.0  # an unfinished copy this old is of a process that was killed
-_COPY = re.compile(r"[0-9a-f]{32}\.flac")  # others are being written
+_COPY = re.compile(r"[0-9a-f]{32}(\.[a-z0-9]+)?")  # others are being written
 _WATCH_S = 0.1  # between two checks of the bound while a copy grows
 _SPARE_BYTES = 32 * 1024**2  # what a copy may grow by between two checks
 
@@ -54,6 +54,11 @@ _PLAYED: tuple[tuple[str, frozenset[str], str], ...] = (
     ("aac", frozenset({"aac"}), "audio/aac"),
 )
 _PLAYED_RATE_HZ = 96_000
+# The same of <video> elements, by the codec of the pictures.
+_PLAYED_VIDEO: tuple[tuple[str, frozenset[str], str], ...] = (
+    ("webm", frozenset({"vp8", "vp9", "av1", "libdav1d"}), "video/webm"),
+    ("mp4", frozenset({"h264", "av1", "libdav1d"}), "video/mp4"),
+)
 
 
 class NoRoomError(BoilerError):
@@ -81,6 +86,25 @@ def media_type(sound: Source) -> str | None:
     if moving or rate_hz > _PLAYED_RATE_HZ or (opened.wav and not opened.wav.plain):
         return None
     return next((kind for name, codecs, kind in _PLAYED if name in names and codec in codecs), None)
+
+
+def video_type(medium: Source) -> str | None:
+    """The media type of a video that browsers play as it is; None of other videos and of sounds.
+
+    Raises:
+        NotASoundError: it cannot be read
+    """
+    name = container.source_name(medium)
+    try:
+        with ExitStack() as stack:
+            opened = container.open_container(stack.enter_context(container.open_source(medium)))
+            source = stack.enter_context(opened.container)
+            moving = [one for one in source.streams.video if not one.disposition & av.stream.Disposition.attached_pic]
+            codec = moving[0].codec_context.name if moving else ""
+            names = source.format.name.split(",")
+    except container.DECODE_ERRORS as error:
+        raise NotASoundError(name, "it cannot be read as a video") from error
+    return next((kind for one, codecs, kind in _PLAYED_VIDEO if one in names and codec in codecs), None)
 
 
 def flac_copy(path: Path, start_s: float = 0.0, end_s: float | None = None) -> Path:
@@ -135,10 +159,15 @@ def copy_path(path: Path, start_s: float = 0.0, end_s: float | None = None) -> P
     """The path of the copy in the cache, whether it exists or not. Marks an existing one as used."""
     status = path.stat()
     key = f"{path}\0{status.st_mtime_ns}\0{status.st_size}\0{start_s}\0{end_s}"
+    return cached_path(key, ".flac")
+
+
+def cached_path(key: str, suffix: str) -> Path:
+    """The path in the cache of what is made from `key`, whether it exists or not. Marks an existing one as used."""
     name = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-    found = _folder() / f"{name}.flac"
+    found = _folder() / f"{name}{suffix}"
     with contextlib.suppress(FileNotFoundError):
-        os.utime(found)
+        os.utime(found, ns=(time.time_ns(), found.stat().st_mtime_ns))
     return found
 
 
@@ -235,10 +264,11 @@ def evict(folder: Path) -> bool:
     """
     now = time.time()
     found: list[tuple[float, int, Path]] = []
-    for one in folder.glob("*.flac"):
+    for one in folder.iterdir():
         with contextlib.suppress(FileNotFoundError):  # deleted by another process
             status = one.stat()
-            used_s_ago = now - status.st_mtime
+            # Of one that is being written, only the other time advances.
+            used_s_ago = now - (status.st_atime if _COPY.fullmatch(one.name) else status.st_mtime)
             found.append((used_s_ago if used_s_ago > -1 else math.inf, status.st_size, one))
     total = sum(n_bytes for _, n_bytes, _ in found) + min(_SPARE_BYTES, MAX_KEPT_BYTES // 8)
     for used_s_ago, n_bytes, one in sorted(found, reverse=True):

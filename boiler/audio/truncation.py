@@ -2,10 +2,11 @@
 
 FFmpeg computes the duration of some files from their size: that of a truncated file is then too short to show that
 anything is missing. `stated_s` reads it from the header instead. Ogg and bare frames (MP3 without a count of its
-frames, AAC in ADTS) state no duration at all; of these it is only known that the end is missing (`is_cut`).
+frames, AAC in ADTS, AC-3, E-AC-3) state no duration at all; of these it is only known that the end is missing
+(`is_cut`).
 
 What cannot be known from the file: how much is missing from an Ogg file or from bare frames; whether anything is, if
-bare frames end between two of them; and any loss of raw AMR, AC-3 and E-AC-3, which state neither length nor end.
+bare frames end between two of them; and any loss of raw AMR.
 """
 
 from __future__ import annotations

@@ -43,6 +43,11 @@ class WorkerPool:
     ) -> None:
         self.close()
 
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the running workers."""
+        return [worker.pid for worker in self._workers if worker.pid is not None]
+
     def close(self) -> None:
         """End the workers. A later request starts them again."""
         for worker in self._workers:

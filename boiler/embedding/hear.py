@@ -52,11 +52,11 @@ class HearModel(nn.Module):
 
 def load_model(model_file_path: str = "") -> HearModel:
     """Load a model: `model_file_path` is the name of an encoder, `NAME:CHECKPOINT`, a checkpoint, a model directory, or
-    a `.h5` file of OpenL3 (mel256, 6144 dimensions). Empty: the best encoder that needs no file.
+    a `.h5` file of OpenL3 (mel256, 6144 dimensions). Empty: the general encoder.
 
     Raises: CheckpointError, ModelDirError, UnknownNameError: there is no such model.
     """
-    name = model_file_path or encoder.WITHOUT_CHECKPOINT
+    name = model_file_path or encoder.UNFITTED
     return HearModel(models.audio_model(name, "mel256", "music", 6144, "kapre"))
 
 

@@ -152,7 +152,7 @@ def weights_file(modality: str, input_repr: str, content_type: str) -> Path:
     raise CheckpointError(
         f"there is no {stem}.h5 in {folder}: get it from {WEIGHTS_SOURCE} (unpack the .gz) and put it there, or set "
         f"{WEIGHTS_VARIABLE} to the file or its folder. No weights are needed for the encoders "
-        f"{', '.join(sorted(_needing_none()))} (model={encoder.WITHOUT_CHECKPOINT!r})"
+        f"{', '.join(sorted(_needing_none()))} (model={encoder.UNFITTED!r})"
     )
 
 
@@ -189,10 +189,13 @@ def audio_model(model: object, input_repr: str, content_type: str, embedding_siz
 
 
 def named_encoder(name: str) -> Encoder:
-    """An encoder from its name, from `NAME:CHECKPOINT`, or from a checkpoint alone (then the default one).
+    """An encoder from its name (`general`: the general encoder), from `NAME:CHECKPOINT`, or from a checkpoint alone
+    (then the default one).
 
     Raises: UnknownNameError, CheckpointError.
     """
+    if name == "general":
+        return encoder.create(encoder.UNFITTED)
     if name in encoder.ENCODERS:
         return encoder.create(name)
     kind, colon, path = name.partition(":")

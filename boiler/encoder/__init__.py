@@ -40,6 +40,7 @@ ENCODERS: dict[str, str] = {
     "JoinedDescriptors": "boiler.encoder.joined_descriptors:JoinedDescriptors",
     "GeneralEncoder": "boiler.encoder.general:GeneralEncoder",
     "JoinedGeneral": "boiler.encoder.general:JoinedGeneral",
+    "GeneralVQVAE": "boiler.encoder.general:GeneralVQVAE",
     "PatchEncoder": "boiler.encoder.patch:PatchEncoder",
     "AISFXEncoder": "boiler.encoder.aisfx:AISFXEncoder",
     "JoinedAISFX": "boiler.encoder.joined_pretrained:JoinedAISFX",
@@ -57,8 +58,14 @@ RENAMED: dict[str, str] = {"JoinedParts": "JoinedDescriptors"}
 DEFAULT = "JoinedVQVAE"
 """The most accurate encoder built from a checkpoint: used when a checkpoint is given and no name."""
 
-WITHOUT_CHECKPOINT = "JoinedDescriptors"
+WITHOUT_CHECKPOINT = "JoinedGeneral"
 """The most accurate encoder that needs no checkpoint: used when neither a checkpoint nor a name is given."""
+
+FORMERLY_WITHOUT_CHECKPOINT = "JoinedDescriptors"
+"""The former `WITHOUT_CHECKPOINT`: an existing index of it in the default place is still updated, not replaced."""
+
+UNFITTED = "GeneralEncoder"
+"""The most accurate encoder that needs neither a checkpoint nor a folder to be fitted to."""
 
 FOLDER_FITTERS: dict[str, str] = {"descriptors": "boiler.encoder.joined_descriptors:fit"}
 """By name: a function `fit(windows, is_enough)` that is fitted to the training windows only, once per training run,
@@ -87,6 +94,9 @@ class Encoder(nn.Module, ABC):
 
     checkpoint_hint: ClassVar[str] = "a training checkpoint (--pt_path exp/NAME/vqvae_NNN.pt, written by boiler train)"
     """The description of that file, for the error when it is missing."""
+
+    own_weights: ClassVar[pathlib.Path | None] = None
+    """The file of weights that comes with boiler and is used when no other is given."""
 
     sample_rate_hz: int = DEFAULT_WINDOWS.sample_rate_hz
     """Sampling rate of its input. An encoder made from a file may set its own."""

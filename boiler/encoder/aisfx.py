@@ -20,8 +20,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 from torchaudio.transforms import MelSpectrogram
 
-from boiler.encoder import Encoder
-from boiler.encoder.loop_length import loop_lengths
+from boiler.encoder.clip_encoder import ClipEncoder
 from boiler.errors import CheckpointError
 
 SAMPLE_RATE_HZ = 44_100
@@ -131,7 +130,7 @@ def audible_blocks(found: Tensor, range_below: float = SILENT_BELOW) -> Tensor:
     return found[loudest >= loudest.amax() - range_below]
 
 
-class AISFXEncoder(Encoder):
+class AISFXEncoder(ClipEncoder):
     """The sound effects encoder of the package aisfx; see the module. D = 512, the mean over the blocks of a clip."""
 
     needs_checkpoint: ClassVar[bool] = True
@@ -146,9 +145,9 @@ class AISFXEncoder(Encoder):
         self.network.load(_read(Path(pt_path or "")))
         self.to(device)
 
-    def forward(self, waveform: Tensor) -> Tensor:
+    def embed_clips(self, waveform: Tensor, lengths: list[int]) -> Tensor:
         vectors: list[Tensor] = []
-        for window, length in zip(waveform, loop_lengths(waveform)):  # noqa: B905  # TorchScript does not know strict
+        for window, length in zip(waveform, lengths):  # noqa: B905  # TorchScript does not know strict
             vectors.append(self.network(audible_blocks(blocks(self.mel(window[0, :length])))).mean(dim=0))
         return normalize(torch.stack(vectors), dim=1)
 

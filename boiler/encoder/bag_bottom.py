@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from boiler.encoder.vqvae_base import VQVAEEncoder, fuse_batch_norms, load_network
+from boiler.model.vqvae import FeatureMaps
 
 SOFT_TEMPERATURE = 0.02
 """Temperature of the softmax over codes. More codes need a lower one: at 0.1, as for the top codes, the 500 codes that
@@ -36,23 +37,29 @@ class BagBottomVQVAE(VQVAEEncoder):
         self.to(device)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return functional.normalize(self.activations(waveform).mean(dim=2).sqrt(), dim=1)
+        return self.vectors_of(self.encode(waveform))
+
+    def vectors_of(self, maps: FeatureMaps) -> Tensor:
+        return functional.normalize(self.activations_of(maps).mean(dim=2).sqrt(), dim=1)
 
     @torch.jit.export
     def activations(self, waveform: Tensor) -> Tensor:
         """Float `[N, 1, T]` to `[N, K, F]`: the share of each code in each of F equal time steps."""
-        assignment = self.bottom.soft_assignment(self.bottom_features(waveform), self.temperature)
+        return self.activations_of(self.encode(waveform))
+
+    def activations_of(self, maps: FeatureMaps) -> Tensor:
+        assignment = self.bottom.soft_assignment(self.bottom_features(maps), self.temperature)
         return assignment.mean(dim=1).transpose(1, 2)
 
     @torch.jit.export
     def codes(self, waveform: Tensor) -> Tensor:
         """Float `[N, 1, T]` to int64 `[N, cells]`: the nearest code of each cell."""
-        codes: Tensor = self.bottom(self.bottom_features(waveform)).codes
+        codes: Tensor = self.bottom(self.bottom_features(self.encode(waveform))).codes
         return codes.flatten(1)
 
-    def bottom_features(self, waveform: Tensor) -> Tensor:
-        """Float `[N, 1, T]` to `[N, D, M/4, F/4]`: the input of the bottom codebook."""
-        fine, coarse = self.encode(waveform)
+    def bottom_features(self, maps: FeatureMaps) -> Tensor:
+        """The input of the bottom codebook, `[N, D, M/4, F/4]`."""
+        fine, coarse = maps
         top_vectors = self.top(self.to_top(coarse)).vectors
         features: Tensor = self.to_bottom(torch.cat([fine, self.from_top(top_vectors)], dim=1))
         return features

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from boiler.encoder.vqvae_base import VQVAEEncoder, fuse_batch_norms, load_network
-from boiler.model.vqvae import SOFT_TEMPERATURE
+from boiler.model.vqvae import SOFT_TEMPERATURE, FeatureMaps
 
 
 class BagTopVQVAE(VQVAEEncoder):
@@ -30,12 +30,18 @@ class BagTopVQVAE(VQVAEEncoder):
         self.to(device)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return functional.normalize(self.activations(waveform).mean(dim=2).sqrt(), dim=1)
+        return self.vectors_of(self.encode(waveform))
+
+    def vectors_of(self, maps: FeatureMaps) -> Tensor:
+        return functional.normalize(self.activations_of(maps).mean(dim=2).sqrt(), dim=1)
 
     @torch.jit.export
     def activations(self, waveform: Tensor) -> Tensor:
         """Float `[N, 1, T]` to `[N, K, F]`: the share of each code in each of F equal time steps."""
-        assignment = self.top.soft_assignment(self.to_top(self.encode(waveform).coarse), self.temperature)
+        return self.activations_of(self.encode(waveform))
+
+    def activations_of(self, maps: FeatureMaps) -> Tensor:
+        assignment = self.top.soft_assignment(self.to_top(maps.coarse), self.temperature)
         return assignment.mean(dim=1).transpose(1, 2)
 
     @torch.jit.export

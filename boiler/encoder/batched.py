@@ -1,28 +1,35 @@
 """Encoders as one computation over a batch, without a loop over its clips, so that they trace and export.
 
-The encoders embed clip by clip, because clips differ in length; that is quicker on a CPU. Here each step is computed
-for all clips at once, over as many frames as a window has, and what lies beyond a clip is masked. The vectors are the
-same to rounding. Used by `boiler.encoder.onnx_export`.
+The encoders find the length of each clip, and most embed clip by clip; that is quicker on a CPU. Here each step is
+computed for all clips at once, over as many frames as a window has, and what lies beyond a clip is masked. The vectors
+are the same to rounding. Used by `boiler.encoder.onnx_export`.
 """
 
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool1d, conv2d, max_pool1d, normalize
 
 from boiler.encoder import Encoder, descriptors
+from boiler.encoder.bag_bottom import BagBottomVQVAE
+from boiler.encoder.bag_top import BagTopVQVAE
+from boiler.encoder.conditioning import condition_batch
 from boiler.encoder.general import GeneralEncoder
 from boiler.encoder.joined_descriptors import JoinedDescriptors, JoiningHead
 from boiler.encoder.joined_pretrained import JoinedPretrained
 from boiler.encoder.joined_vqvae import JoinedVQVAE
 from boiler.encoder.loop_length import clip_lengths
+from boiler.encoder.mean_freq_top import MeanFreqTopVQVAE
+from boiler.encoder.mfcc_stats import MFCCStats
 from boiler.encoder.patch import PatchEncoder
 from boiler.encoder.pooled import PooledVQVAE
-from boiler.encoder.trim_silence import trim_silence_batch
-from boiler.model.general import GeneralMel, scaled
+from boiler.encoder.trim_silence import audible_span_batch, trim_silence_batch
+from boiler.model.general import GeneralMel, GeneralNetwork, scaled
+from boiler.model.patch import PatchNetwork
 
 ROOT_ITERATIONS = 30
 """Of the matrix square root. A condition number of 1e7 needs 26."""
@@ -198,8 +205,13 @@ class BatchedDescriptors(nn.Module):
         own, each = self.own, self.own.descriptors
         most = waveform.shape[2] // own.hop_samples
         counts = torch.div(lengths + own.hop_samples - 1, own.hop_samples, rounding_mode="floor")
-        loudness: Tensor = own.mel(waveform)
-        loops = Loops(loudness[:, 0, :, :most].transpose(1, 2), counts.clamp(own.min_frames, most))
+        counts = counts.clamp(own.min_frames, most)
+        loudness = own.mel(condition_batch(waveform, lengths, own.fade))[:, 0, :, :most]
+        first, width = audible_span_batch(loudness, counts, lengths, own.silence, own.hop_samples)
+        enough = width >= own.min_frames
+        loops = Loops(loudness.transpose(1, 2), counts)
+        audible = loops.at(torch.where(enough, first, 0) + loops.places)
+        loops = Loops(audible, torch.where(enough, width, counts[:, None])[:, 0])
         rows = [
             mfcc_contour(each.mfcc_contour, loops),
             mfcc_moments(each.mfcc_moments, loops),
@@ -211,6 +223,41 @@ class BatchedDescriptors(nn.Module):
         return joined(own.head, torch.cat(rows, dim=1))
 
 
+def trimmed_mel(own: MFCCStats | PooledVQVAE | JoinedVQVAE, waveform: Tensor, lengths: Tensor) -> Tensor:
+    """The log-mel of conditioned clips without the silence around them.
+
+    Shape: as `BatchedDescriptors` to [N, 1, M, F].
+    """
+    loudness = own.mel(condition_batch(waveform, lengths, own.fade))
+    return trim_silence_batch(loudness, lengths, own.silence, own.hop_samples)
+
+
+class BatchedMFCC(nn.Module):
+    """`MFCCStats`. Shape: as `BatchedDescriptors`."""
+
+    def __init__(self, own: MFCCStats) -> None:
+        super().__init__()
+        self.own = own
+
+    def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
+        own = self.own
+        loudness = trimmed_mel(own, waveform, lengths)
+        vectors: Tensor = own.whitening(own.statistics(loudness))
+        return vectors
+
+
+class BatchedCodes(nn.Module):
+    """Encoders whose vectors come from the feature maps of the whole window. Shape: as `BatchedDescriptors`."""
+
+    def __init__(self, own: BagTopVQVAE | BagBottomVQVAE | MeanFreqTopVQVAE) -> None:
+        super().__init__()
+        self.own = own
+
+    def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
+        own = self.own
+        return own.vectors_of(own.encode_conditioned(condition_batch(waveform, lengths, own.fade)))
+
+
 class BatchedPooled(nn.Module):
     """`PooledVQVAE`, and the part of `JoinedVQVAE` that is the same. Shape: as `BatchedDescriptors`."""
 
@@ -220,7 +267,7 @@ class BatchedPooled(nn.Module):
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         own = self.own
-        loudness = trim_silence_batch(own.mel(waveform), lengths, own.silence, own.hop_samples)
+        loudness = trimmed_mel(own, waveform, lengths)
         features = own.pool(own.trunk((loudness - own.silence) / 2))
         vectors: Tensor = own.whitening(torch.cat(features, dim=1))
         return vectors
@@ -260,8 +307,8 @@ class BatchedPatch(nn.Module):
         self.own = own
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
-        loudness, counts = general_mel(self.own.mel, waveform, lengths)
-        return normalize(self.own.network.of_clips(loudness, counts), dim=1)
+        loudness, counts = general_mel(self.own.mel, condition_batch(waveform, lengths, self.own.fade), lengths)
+        return normalize(cast(PatchNetwork, self.own.network).of_clips(loudness, counts), dim=1)
 
 
 class BatchedGeneral(nn.Module):
@@ -272,8 +319,8 @@ class BatchedGeneral(nn.Module):
         self.own = own
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
-        network = self.own.network
-        loudness, counts = general_mel(self.own.mel, waveform, lengths)
+        network = cast(GeneralNetwork, self.own.network)
+        loudness, counts = general_mel(self.own.mel, condition_batch(waveform, lengths, self.own.fade), lengths)
         # A convolution sees zeros behind the end of a clip, in every layer: what its bias makes of them is removed.
         counts = counts.clamp(min=network.min_frames)
         x = loudness[:, None]
@@ -298,9 +345,11 @@ class BatchedJoinedPretrained(nn.Module):
     def __init__(self, own: JoinedPretrained, pretrained: nn.Module) -> None:
         super().__init__()
         self.pretrained = pretrained
-        self.descriptors = BatchedDescriptors(own.descriptors)
-        self.whitening, self.resampler = own.whitening, own.resampler
-        self.share_scale = own.share_scale
+        of_folder = own.of_folder
+        self.of_folder = (
+            BatchedJoined(of_folder) if isinstance(of_folder, JoinedVQVAE) else BatchedDescriptors(of_folder)
+        )
+        self.own, self.resampler = own, own.resampler
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         resampler = self.resampler
@@ -312,8 +361,9 @@ class BatchedJoinedPretrained(nn.Module):
         short = torch.div(lengths * to_rate + rate - 1, rate, rounding_mode="floor").clamp(max=resampler.samples)
         places = torch.arange(resampler.samples, device=waveform.device)[None]
         filled = clips.gather(1, torch.remainder(places, short[:, None]))
-        described = self.descriptors(filled[:, None], short)
-        return torch.cat([self.whitening(self.pretrained(waveform, lengths)), described], dim=1) * self.share_scale
+        described = self.of_folder(filled[:, None], short)
+        vectors: Tensor = self.own.mean_shift(self.own.join(self.pretrained(waveform, lengths), described))
+        return vectors
 
 
 def _only(values: Tensor, counts: Tensor) -> Tensor:
@@ -335,7 +385,7 @@ class OfWaveform(nn.Module):
 
 
 def batched(encoder: Encoder) -> nn.Module | None:
-    """The encoder as one computation over a batch; None if there is no such form, or the encoder is one already.
+    """The encoder as one computation over a batch; None if there is no such form.
 
     Shape: as the encoder.
     """
@@ -344,6 +394,10 @@ def batched(encoder: Encoder) -> nn.Module | None:
             return OfWaveform(BatchedJoined(encoder))
         case PooledVQVAE():
             return OfWaveform(BatchedPooled(encoder))
+        case BagTopVQVAE() | BagBottomVQVAE() | MeanFreqTopVQVAE():
+            return OfWaveform(BatchedCodes(encoder))
+        case MFCCStats():
+            return OfWaveform(BatchedMFCC(encoder))
         case JoinedDescriptors():
             return OfWaveform(BatchedDescriptors(encoder))
         case GeneralEncoder():

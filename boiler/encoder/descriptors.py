@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import adaptive_avg_pool1d, conv2d, interpolate, normalize
+from torch.nn.functional import adaptive_avg_pool1d, interpolate, normalize
 from torchaudio.functional import create_dct
 
 N_COEFFICIENTS = 20
@@ -217,7 +217,7 @@ class PatchFilters(nn.Module):
         """`filters`: [256, 1, 8, 20], as `fit` returned them."""
         super().__init__()
         self.floor = FLOOR
-        self.frames = self.FRAMES
+        self.frames, self.bands = self.FRAMES, self.BANDS
         self.step_bands = self.BANDS // 4
         self.register_buffer("filters", filters)
         self.filters: Tensor
@@ -254,11 +254,12 @@ class PatchFilters(nn.Module):
         return {"filters": filters.reshape(cls.FILTERS, 1, cls.FRAMES, cls.BANDS).contiguous()}
 
     def forward(self, loudness: Tensor) -> Tensor:
-        # One batch of one channel: [1, 1, F, M] to [256, F', 13]
         loop = loop_frames(loudness.clamp(min=self.floor), loudness.shape[0] + self.frames - 1)
-        response = conv2d(loop[None, None], self.filters, stride=[1, self.step_bands])[0]
-        best = response.amax(dim=2).clamp(min=0)
-        return torch.cat([best.mean(dim=1), best.amax(dim=1)]).sqrt()
+        # Patches [F', 13, 8, 20] and one matrix product: a convolution of one channel takes two to three times as long.
+        patches = loop.unfold(0, self.frames, 1).unfold(1, self.bands, self.step_bands)
+        response = patches.flatten(2) @ self.filters.flatten(1).T
+        best = response.amax(dim=1).clamp(min=0)
+        return torch.cat([best.mean(dim=0), best.amax(dim=0)]).sqrt()
 
 
 def k_means(rows: Tensor, k: int, generator: torch.Generator, rounds: int = 12) -> Tensor:

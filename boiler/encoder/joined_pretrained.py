@@ -1,8 +1,10 @@
 """A pretrained encoder joined with what the folder itself teaches: the vectors of both, side by side.
 
 The pretrained one knows sounds that the folder does not hold; the descriptors (`boiler.encoder.joined_descriptors`) are
-weighed by what the folder's sounds have in common with altered copies of themselves. Each is of unit length and counts
-half. Both see the clip itself, not its repetitions in the window.
+weighed by what the folder's sounds have in common with altered copies of themselves. Each is of unit length, and they
+count the same unless the descriptors are fitted to many windows (`equal_at`). Instead of the descriptors it may be an
+encoder that was trained on the folder. Both see the clip itself, not its repetitions in the window. The joined vectors
+move towards those of the windows that it was fitted to (`boiler.encoder.mean_shift`).
 """
 
 from __future__ import annotations
@@ -16,17 +18,23 @@ import torch
 from torch import Tensor, nn
 from torchaudio.transforms import Resample
 
-from boiler.encoder import Encoder, Fitted, whitening
+from boiler.encoder import Fitted, mean_shift, whitening
 from boiler.encoder.aisfx import SAMPLE_RATE_HZ, WINDOW_SAMPLES, AISFXEncoder
-from boiler.encoder.joined_descriptors import MAX_CLIPS, JoinedDescriptors
+from boiler.encoder.clip_encoder import ClipEncoder
+from boiler.encoder.joined_descriptors import MAX_CLIPS, STEPS, JoinedDescriptors
+from boiler.encoder.joined_vqvae import JoinedVQVAE
 from boiler.encoder.loop_length import loop_lengths
+from boiler.encoder.mean_shift import MeanShift
 from boiler.encoder.whitening import Whitening
+from boiler.model.device import map_in_threads
 from boiler.model.mel import MelSettings
 
 WHITENED_DIM = 256
 """Principal components kept of the pretrained encoder's vectors."""
 MAX_WHITENED = 1000
-"""Windows that its whitening is fitted to."""
+"""Windows that its whitening is fitted to, and whose vectors are the references of the mean shift."""
+WINDOWS_PER_STEP = 4
+"""Each so many windows that the descriptors are fitted to give their head one training step."""
 
 
 class ClipResampler(nn.Module):
@@ -53,22 +61,39 @@ class ClipResampler(nn.Module):
 
 
 class JoinedPretrained(Fitted):
-    """A pretrained encoder, half-whitened, and six descriptors; see the module."""
+    """A pretrained encoder, whitened, and one that knows the folder: six descriptors, if no other is given; see the
+    module."""
 
     fit_windows = MAX_CLIPS
+    whitening_power: ClassVar[float] = 0.5
+    """Of the pretrained encoder's vectors; 0 only centres and rotates them."""
+    fit_s: ClassVar[float] = math.inf
+    """Seconds of sound that the descriptors are fitted to: of short sounds many, of long ones few."""
+    equal_at: ClassVar[int | None] = None
+    """With descriptors that are fitted to this many windows, or fewer, both count half; with more the descriptors are
+    better and count more, by the fifth root of the number. None: both always count half."""
+    head_steps: ClassVar[int] = STEPS
+    """Training steps of the descriptors' head, unless `WINDOWS_PER_STEP` gives more."""
 
-    def __init__(self, pretrained: Encoder, device: str = "cpu") -> None:
-        descriptors = JoinedDescriptors()
+    def __init__(self, pretrained: ClipEncoder, of_folder: JoinedVQVAE | None = None, device: str = "cpu") -> None:
+        """of_folder: default: `JoinedDescriptors`, fitted by `fit`"""
+        known: JoinedDescriptors | JoinedVQVAE
+        if of_folder is None:
+            known = JoinedDescriptors()
+            known.most_steps = self.head_steps
+        else:
+            known = of_folder
         dim = min(WHITENED_DIM, pretrained.dim)
-        super().__init__(dim + descriptors.dim)
+        super().__init__(dim + known.dim)
         self.whitened_dim = dim
         self.pretrained = pretrained
-        self.descriptors = descriptors
+        self.of_folder = known
         self.whitening = Whitening(torch.zeros(pretrained.dim), torch.eye(pretrained.dim)[:, :dim])
         self.resampler = ClipResampler(
             pretrained.sample_rate_hz, MelSettings().sample_rate_hz, pretrained.window_samples
         )
-        self.share_scale = math.sqrt(0.5)  # each of the two is of unit length
+        self.known_scale, self.folder_scale = _scales(1.0)
+        self.mean_shift = mean_shift.identity(self.dim)
         self.to(device)
 
     def forward(self, waveform: Tensor) -> Tensor:
@@ -78,27 +103,70 @@ class JoinedPretrained(Fitted):
         for window, length in zip(waveform, lengths):  # noqa: B905  # TorchScript does not know strict
             at_rate.append(self.resampler(window[0], length))
             short.append(self.resampler.length(length))
-        described = self.descriptors.embed_clips(torch.stack(at_rate)[:, None], short)
-        return torch.cat([self.whitening(self.pretrained(waveform)), described], dim=1) * self.share_scale
+        described = self.of_folder.embed_clips(torch.stack(at_rate)[:, None], short)
+        vectors: Tensor = self.mean_shift(self.join(self.pretrained.embed_clips(waveform, lengths), described))
+        return vectors
+
+    def join(self, pretrained: Tensor, of_folder: Tensor) -> Tensor:
+        """The vectors of both, side by side. Shape: [N, D'], [N, D''] to [N, D], rows of unit length."""
+        known = self.whitening(pretrained)
+        return torch.cat([known * self.known_scale, of_folder * self.folder_scale], dim=1)
 
     def fit(self, waveforms: Iterable[Tensor]) -> None:
         rows: list[Tensor] = []
+        of_folder = self.of_folder
 
-        def windows() -> Iterator[Tensor]:
-            for batch in waveforms:
-                if sum(map(len, rows)) < MAX_WHITENED:
-                    rows.append(self.pretrained(batch.to(device)).cpu())
-                batch = batch.cpu()
-                lengths = loop_lengths(batch)
-                yield torch.stack([self.resampler(w[0], n) for w, n in zip(batch, lengths, strict=True)])[:, None]
+        def both(numbered: tuple[int, Tensor]) -> tuple[Tensor | None, Tensor, int]:
+            """Of a window [1, T] the pretrained encoder's vector [1, D], for as many as are needed, and the clip at
+            the descriptors' rate with its length."""
+            number, window = numbered
+            with torch.inference_mode(False), torch.no_grad():
+                lengths = loop_lengths(window[None])
+                clip, short = self.resampler(window[0], lengths[0]), self.resampler.length(lengths[0])
+                if number >= MAX_WHITENED:
+                    return None, clip, short
+                return self.pretrained.embed_clips(window[None].to(device), lengths).cpu(), clip, short
+
+        def clips() -> Iterator[tuple[Tensor, int]]:
+            each = enumerate(window for batch in waveforms for window in batch.cpu())
+            n, left = 0, self.fit_s * self.resampler.to_rate_hz
+            for vector, clip, short in map_in_threads(both, each, n_threads):
+                if vector is not None:
+                    rows.append(vector)
+                yield clip[None, None], short
+                n, left = n + 1, left - short
+                if left <= 0:
+                    break
+            if isinstance(of_folder, JoinedDescriptors):
+                of_folder.most_steps = max(self.head_steps, n // WINDOWS_PER_STEP)
+            if self.equal_at is not None:
+                self.known_scale, self.folder_scale = _scales(max(1.0, n / self.equal_at) ** 0.2)
 
         device = self.whitening.mean.device
+        n_threads = torch.get_num_threads() if device.type == "cpu" else 1
         self.resampler.cpu()
         with torch.no_grad():
-            self.descriptors.fit(windows())
-            fitted = whitening.fit(rows, self.whitened_dim)
-        self.whitening = Whitening(fitted["mean"], fitted["matrix"])
+            if isinstance(of_folder, JoinedDescriptors):
+                described = of_folder.fit_and_embed(clip for clip, _ in clips())
+            else:
+                each = (
+                    of_folder.embed_clips(clip.to(device), [short])
+                    for number, (clip, short) in enumerate(clips())
+                    if number < MAX_WHITENED
+                )
+                described = torch.cat([torch.zeros(0, of_folder.dim, device=device), *each])
+            fitted = whitening.fit(rows, self.whitened_dim, self.whitening_power)
+            self.whitening = Whitening(fitted["mean"], fitted["matrix"])
+            pretrained = torch.cat(rows)
+            self.mean_shift = MeanShift(self.join(pretrained, described[: len(pretrained)].cpu()))
         self.to(device)
+
+
+def _scales(ratio: float) -> tuple[float, float]:
+    """The scales of two vectors of unit length for which the joined one is, too, and the second counts more by
+    `ratio`."""
+    first = 1 / math.sqrt(1 + ratio * ratio)
+    return first, first * ratio
 
 
 class JoinedAISFX(JoinedPretrained):
@@ -113,4 +181,4 @@ class JoinedAISFX(JoinedPretrained):
     window_samples = WINDOW_SAMPLES
 
     def __init__(self, pt_path: str | os.PathLike[str] | None, device: str = "cpu") -> None:
-        super().__init__(AISFXEncoder(pt_path, device), device)
+        super().__init__(AISFXEncoder(pt_path, device), device=device)

@@ -41,10 +41,17 @@ def loop_length(waveform: Tensor, needle_samples: int = NEEDLE_SAMPLES, max_cand
     """
     length = waveform.shape[0]
     # The end of a repeated clip is a copy of samples before it. The needle is taken at the loudest position near the
-    # end: loud samples match few others, silence matches many. If that fails, a longer end is tried.
-    for part in (64, 8, 1):
+    # end: loud samples match few others, silence matches many. If that fails, a longer end is tried. Of equally loud
+    # positions it is the last, since before the first there is no copy.
+    for part in [64, 8, 1]:  # a tuple would be unrolled, without `continue`
         end = max(length // part, needle_samples)
-        needle_at = min(length - end + int(waveform[length - end :].abs().argmax()), length - needle_samples)
+        from_end = int(waveform[length - end :].abs().flip(0).argmax())
+        # Digital silence matches itself everywhere: a clip that ends with it would take a hundred times as long.
+        if float(waveform[length - 1 - from_end]) == 0.0:
+            if part == 1:
+                return 1  # all of it is silent
+            continue
+        needle_at = min(length - 1 - from_end, length - needle_samples)
         matches = torch.nonzero(waveform[:needle_at] == waveform[needle_at])[:, 0]
         for offset in range(1, needle_samples):
             matches = matches[waveform[matches + offset] == waveform[needle_at + offset]]

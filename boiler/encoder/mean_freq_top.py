@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from boiler.encoder.vqvae_base import VQVAEEncoder, fuse_batch_norms, load_network
-from boiler.model.vqvae import TOP_ROWS
+from boiler.model.vqvae import TOP_ROWS, FeatureMaps
 
 
 class MeanFreqTopVQVAE(VQVAEEncoder):
@@ -26,5 +26,8 @@ class MeanFreqTopVQVAE(VQVAEEncoder):
         self.to(device)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        features = self.to_top(self.encode(waveform).coarse)
+        return self.vectors_of(self.encode(waveform))
+
+    def vectors_of(self, maps: FeatureMaps) -> Tensor:
+        features = self.to_top(maps.coarse)
         return functional.normalize(features.mean(dim=3).flatten(1), dim=1)

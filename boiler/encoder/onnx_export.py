@@ -2,8 +2,8 @@
 
 >>> export_onnx(encoder.create("MFCCStats"), Path("mfcc.onnx"))  # doctest: +SKIP
 
-Such a file contains its sampling rate and window, so `ONNXEncoder` needs no options for it. Encoders that loop over the
-clips of a batch are exported in another form (`boiler.encoder.batched`).
+Such a file contains its sampling rate and window, so `ONNXEncoder` needs no options for it. What is exported is
+another form of the encoder, without a loop over the clips of a batch (`boiler.encoder.batched`).
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from boiler.encoder.batched import batched
 from boiler.errors import SettingsError
 from boiler.model import onnx_file
 
-AS_THEY_ARE = ("MFCCStats", "BagTopVQVAE", "BagBottomVQVAE", "MeanFreqTopVQVAE")
-"""Without a loop over the clips of a batch."""
 EXPORTABLE = (
-    *AS_THEY_ARE,
+    "MFCCStats",
+    "BagTopVQVAE",
+    "BagBottomVQVAE",
+    "MeanFreqTopVQVAE",
     "PooledVQVAE",
     "JoinedVQVAE",
     "JoinedDescriptors",
@@ -38,7 +39,7 @@ def export_onnx(made: Encoder, path: Path) -> None:
 
     Raises: SettingsError: an encoder that cannot be exported. CheckpointError: the libraries are not installed.
     """
-    module = batched(made) or (made if type(made).__name__ in AS_THEY_ARE else None)
+    module = batched(made)
     if module is None:
         raise SettingsError(
             f"{type(made).__name__} cannot be exported to ONNX; those that can: {', '.join(EXPORTABLE)}"

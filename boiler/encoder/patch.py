@@ -12,20 +12,16 @@ import os
 from pathlib import Path
 from typing import ClassVar
 
-import torch
 from safetensors import safe_open
 from torch import Tensor
-from torch.nn.functional import normalize
 
-from boiler.encoder import Encoder
-from boiler.encoder.general import WINDOW_SAMPLES
-from boiler.encoder.loop_length import loop_lengths
+from boiler.encoder.general import WINDOW_SAMPLES, SpectrogramEncoder
 from boiler.errors import CheckpointError, first_line
-from boiler.model.general import GeneralMel, GeneralSettings
+from boiler.model.general import GeneralSettings
 from boiler.model.patch import PatchNetwork, PatchSettings
 
 
-class PatchEncoder(Encoder):
+class PatchEncoder(SpectrogramEncoder):
     """The patch encoder; see the module. D = 256."""
 
     needs_checkpoint: ClassVar[bool] = True
@@ -38,20 +34,12 @@ class PatchEncoder(Encoder):
 
     def __init__(self, pt_path: str | os.PathLike[str] | None, device: str = "cpu") -> None:
         settings, weights = _read(Path(pt_path or ""))
-        super().__init__(settings.dim)
-        self.mel = GeneralMel(GeneralSettings())
-        self.network = PatchNetwork(settings)
+        super().__init__(settings.dim, GeneralSettings(), PatchNetwork(settings))
         try:
             self.network.load_state_dict(weights)
         except RuntimeError as error:
             raise CheckpointError(f"{pt_path}: these are not the weights of a patch encoder") from error
         self.eval().to(device)
-
-    def forward(self, waveform: Tensor) -> Tensor:
-        vectors: list[Tensor] = []
-        for window, length in zip(waveform, loop_lengths(waveform)):  # noqa: B905  # TorchScript does not know strict
-            vectors.append(self.network(self.mel(window[0, :length])[None])[0])
-        return normalize(torch.stack(vectors), dim=1)
 
 
 def _read(path: Path) -> tuple[PatchSettings, dict[str, Tensor]]:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from boiler.encoder import Encoder
+from boiler.encoder.conditioning import condition, fade_samples
 from boiler.encoder.loop_length import loop_lengths
 from boiler.encoder.trim_silence import trim_silence
 from boiler.errors import CheckpointError, first_line
@@ -72,10 +73,15 @@ class VQVAEEncoder(Encoder):
         super().__init__(dim)
         self.mel = network.mel
         self.silence = network.silence
+        self.fade = fade_samples(network.mel.sample_rate_hz)
         self.trunk = fuse_batch_norms(network.trunk)
 
     def encode(self, waveform: Tensor) -> FeatureMaps:
         """Float `[N, 1, T]` to the trunk's `FeatureMaps`."""
+        return self.encode_conditioned(condition(waveform, loop_lengths(waveform), self.fade))
+
+    def encode_conditioned(self, waveform: Tensor) -> FeatureMaps:
+        """`encode` for windows that went through `boiler.encoder.conditioning`."""
         maps: FeatureMaps = self.trunk((self.mel(waveform) - self.silence) / 2)
         return maps
 
@@ -89,7 +95,8 @@ class TrimmedVQVAEEncoder(VQVAEEncoder):
 
     def encode_trimmed(self, waveform: Tensor, lengths: list[int]) -> FeatureMaps:
         """Float `[N, 1, T]` and its `loop_lengths` to the trunk's `FeatureMaps`."""
-        loudness = trim_silence(self.mel(waveform), lengths, self.silence, self.hop_samples)
+        loudness = self.mel(condition(waveform, lengths, self.fade))
+        loudness = trim_silence(loudness, lengths, self.silence, self.hop_samples)
         maps: FeatureMaps = self.trunk((loudness - self.silence) / 2)
         return maps
 
@@ -99,6 +106,8 @@ def encode_trimmed(network: VQVAE2, waveform: Tensor) -> FeatureMaps:
 
     Shape: float `[N, 1, T]` to `FeatureMaps`.
     """
-    loudness = trim_silence(network.mel(waveform), loop_lengths(waveform), network.silence, network.mel.hop_samples)
+    lengths, fade = loop_lengths(waveform), fade_samples(network.mel.sample_rate_hz)
+    loudness = network.mel(condition(waveform, lengths, fade))
+    loudness = trim_silence(loudness, lengths, network.silence, network.mel.hop_samples)
     maps: FeatureMaps = network.trunk(network.scaled(loudness))
     return maps

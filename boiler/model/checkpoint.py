@@ -120,6 +120,24 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     return Checkpoint(**{name: contents[name] for name in names})
 
 
+def load_run(path: Path, format_name: str, format_version: int, *, command: str, files_named: str) -> PlainDict:
+    """The contents of a checkpoint of another training, read without running code.
+
+    command: the module of `boiler` that writes it, as `files_named`; for the errors
+
+    Raises: `CheckpointError`: missing, damaged, or not a checkpoint of that training.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file. python -m boiler.{command} writes {files_named}")
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+        if contents["format"] == format_name and contents["format_version"] == format_version:
+            return dict(contents)
+    except Exception as error:  # the file may be anything, and the reader fails in many ways
+        raise CheckpointError(f"{path}: not a checkpoint, or damaged ({first_line(error)})") from error
+    raise CheckpointError(f"{path}: not a checkpoint of {command}, or of a newer boiler")
+
+
 _FIELDS_OF_1 = {"optimiser": "optimizer", "measured": "metrics"}
 _NETWORK_OF_1 = {
     "top_words": "n_top_codes",

@@ -42,6 +42,7 @@ class LogMel(nn.Module):
     def __init__(self, settings: MelSettings) -> None:
         super().__init__()
         self.floor = settings.floor
+        self.sample_rate_hz = settings.sample_rate_hz
         self.hop_samples = settings.hop_samples
         # The smallest normal float32: dividing silence by it leaves silence.
         self.tiny = float(torch.finfo(torch.float32).tiny)

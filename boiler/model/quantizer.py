@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from boiler.model.shard import Shard
+
 DECAY = 0.98
 """Of the running sums and counts, per step: half of a code comes from the last 34 steps."""
 
@@ -46,6 +48,7 @@ class VectorQuantizer(nn.Module):
     def __init__(self, n_codes: int, code_dim: int) -> None:
         super().__init__()
         self.n_codes = n_codes
+        self.shard = Shard()
         # Random directions until the first training step.
         self.register_buffer("sums", functional.normalize(torch.randn(n_codes, code_dim), dim=1))
         self.register_buffer("counts", torch.ones(n_codes))
@@ -88,18 +91,19 @@ class VectorQuantizer(nn.Module):
             with torch.no_grad():
                 flat = cells.reshape(-1, cells.shape[-1])
                 if not bool(self.started):
-                    self._initialise(flat)
+                    self._initialise(cells)
                 best, codes = (flat @ self.codebook().T).max(dim=1)
                 nearest = self.codebook()[codes].view_as(cells)
-                self._update(flat, codes, best)
+                self._update(cells, codes, best)
             commitment = 1 - (cells * nearest).sum(dim=-1).mean()
             straight_through = cells + (nearest - cells).detach()
         return Quantized(straight_through.permute(0, 3, 1, 2), codes.view(cells.shape[:-1]), commitment)
 
     def _initialise(self, cells: Tensor) -> None:
-        """Draw the first codes from the features of the first batch."""
-        at = torch.randint(len(cells), (self.n_codes,), device=cells.device)
-        self._replace(torch.ones(self.n_codes, dtype=torch.bool, device=cells.device), cells[at], len(cells))
+        """Draw the first codes from the features of the first batch, `[B, H, W, D]`."""
+        flat = self.shard.gather(cells).flatten(0, 2)
+        at = torch.randint(len(flat), (self.n_codes,), device=cells.device)
+        self._replace(torch.ones(self.n_codes, dtype=torch.bool, device=cells.device), flat[at], len(flat))
         self.started.fill_(True)
 
     def _replace(self, which: Tensor, features: Tensor, n_cells: int) -> None:
@@ -109,13 +113,15 @@ class VectorQuantizer(nn.Module):
         self.counts[which] = weight
 
     def _update(self, cells: Tensor, codes: Tensor, best: Tensor) -> None:
-        """Add one batch to the running sums and counts, then revive the dead codes."""
-        self.sums.lerp_(torch.zeros_like(self.sums).index_add_(0, codes, cells), 1 - DECAY)
-        self.counts.lerp_(torch.bincount(codes, minlength=self.n_codes).float(), 1 - DECAY)
-        dead = self.counts < DEAD_SHARE * len(cells) / self.n_codes
+        """Add one batch, `[B, H, W, D]`, to the running sums and counts, then revive the dead codes."""
+        sums = torch.zeros_like(self.sums).index_add_(0, codes, cells.flatten(0, 2))
+        self.sums.lerp_(self.shard.sum(sums), 1 - DECAY)
+        self.counts.lerp_(self.shard.sum(torch.bincount(codes, minlength=self.n_codes).float()), 1 - DECAY)
+        n_cells = self.shard.whole(len(cells)) * cells.shape[1] * cells.shape[2]
+        dead = self.counts < DEAD_SHARE * n_cells / self.n_codes
         n_dead = int(dead.sum())
         if n_dead:
             # Cells far from their code are more likely to be drawn as new codes.
-            misfit = (1 - best).clamp(min=1e-6)
+            misfit = self.shard.gather((1 - best).clamp(min=1e-6).view(cells.shape[:-1])).flatten()
             at = torch.multinomial(misfit, n_dead, replacement=True)
-            self._replace(dead, cells[at], len(cells))
+            self._replace(dead, self.shard.gather(cells).flatten(0, 2)[at], n_cells)

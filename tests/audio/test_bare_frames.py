@@ -1,4 +1,4 @@
-"""Holes in MP3 and ADTS files are found by walking from frame to frame."""
+"""Holes in MP3, ADTS, AC-3 and E-AC-3 files are found by walking from frame to frame."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from sounds import FORMATS, tone, write
 
 from boiler.audio.bare_frames import scan, states_frames
 
+FORMS = ["mp3", "aac", "ac3", "eac3"]
 ID3 = b"ID3\x04\0\0" + bytes([0, 0, 0x20, 0]) + bytes(4096)
 APE = b"APETAGEX" + (2000).to_bytes(4, "little") + (300).to_bytes(4, "little") + bytes(16 + 300)
 
@@ -21,13 +22,10 @@ APE = b"APETAGEX" + (2000).to_bytes(4, "little") + (300).to_bytes(4, "little") +
 def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     folder = tmp_path_factory.mktemp("bare")
     sound = np.random.default_rng(0).uniform(-0.1, 0.1, 44_100 * 6)
-    return {
-        form: write(folder / f"whole{FORMATS[form].suffix}", sound, 44_100, form).read_bytes()
-        for form in ("mp3", "aac")
-    }
+    return {form: write(folder / f"whole{FORMATS[form].suffix}", sound, 44_100, form).read_bytes() for form in FORMS}
 
 
-@pytest.mark.parametrize("form", ["mp3", "aac"])
+@pytest.mark.parametrize("form", FORMS)
 def test_a_whole_file_has_no_holes_nor_do_tags_make_one(whole: dict[str, bytes], form: str) -> None:
     data = whole[form]
     for variant in (data, ID3 + data, data + b"TAG" + bytes(125), data + APE, bytes(5_000) + data, data + bytes(9_000)):
@@ -37,7 +35,7 @@ def test_a_whole_file_has_no_holes_nor_do_tags_make_one(whole: dict[str, bytes],
         assert (len(other.runs) <= 1, other.is_cut) == (True, False)
 
 
-@pytest.mark.parametrize("form", ["mp3", "aac"])
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("kind", ["zeros", "noise", "ones"])
 def test_a_hole_is_as_long_as_its_bytes_were(whole: dict[str, bytes], form: str, kind: str) -> None:
     data = whole[form]
@@ -65,10 +63,11 @@ def test_whether_a_duration_is_stated_or_estimated(whole: dict[str, bytes]) -> N
     assert not states_frames(without[:8192])
 
 
-@given(st.binary(max_size=3_000), st.sampled_from(["mp3", "aac"]))
+@given(st.binary(max_size=3_000), st.sampled_from(FORMS))
 def test_any_bytes_give_stretches_within_them(data: bytes, form: str) -> None:
-    for run in scan(io.BytesIO(b"\xff\xfb\x90\x00" + data), form).runs:
-        assert 0 <= run.offset <= run.offset + run.n_bytes <= len(data) + 4
+    head = b"\xff\xfb\x90\x00" if form in ("mp3", "aac") else b"\x0b\x77\x00\x02\x3f\x80"
+    for run in scan(io.BytesIO(head + data), form).runs:
+        assert 0 <= run.offset <= run.offset + run.n_bytes <= len(head) + len(data)
 
 
 def test_a_tone_behind_a_hole_stays_where_it_is(tmp_path: Path) -> None:
@@ -85,7 +84,7 @@ def without_count(data: bytes) -> bytes:
     return data.replace(b"Info", b"xxxx").replace(b"Xing", b"xxxx")
 
 
-@pytest.mark.parametrize("form", ["mp3", "aac"])
+@pytest.mark.parametrize("form", FORMS)
 def test_a_file_that_ends_within_a_frame_is_cut(whole: dict[str, bytes], form: str) -> None:
     data = without_count(whole[form])
     assert not scan(io.BytesIO(data), form).is_cut

@@ -8,9 +8,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pretrained_files import RATES_HZ, write_for
 from torch import Tensor
+from torch.nn.functional import normalize
 
 from boiler import encoder
-from boiler.encoder import Encoder, batched
+from boiler.encoder import Encoder, batched, onnx_export
+from boiler.encoder.joined_pretrained import JoinedPretrained
+from boiler.encoder.mean_shift import MIN_REFERENCES, MeanShift
 
 DRAW = torch.Generator().manual_seed(0)
 
@@ -40,24 +43,21 @@ def windows(window_samples: int) -> Tensor:
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Encoder:
     name: str = request.param
     if name in RATES_HZ:
-        return encoder.create(name, write_for(name, tmp_path_factory.mktemp("weights") / "a.safetensors"))
+        found = encoder.create(name, write_for(name, tmp_path_factory.mktemp("weights") / "a.safetensors"))
+        if isinstance(found, JoinedPretrained):
+            found.mean_shift = MeanShift(normalize(torch.randn(MIN_REFERENCES, found.dim, generator=DRAW), dim=1))
+        return found
     needs_checkpoint = encoder.find_encoder(name).needs_checkpoint
     return encoder.create(name, request.getfixturevalue("checkpoint_path") if needs_checkpoint else None)
 
 
-NAMES = ["PooledVQVAE", "JoinedVQVAE", "JoinedDescriptors", "GeneralEncoder", "JoinedGeneral", "PatchEncoder"]
-
-
-@pytest.mark.parametrize("made", NAMES, indirect=True)
+@pytest.mark.slow
+@pytest.mark.parametrize("made", onnx_export.EXPORTABLE, indirect=True)
 def test_a_batch_gives_the_same_vectors_as_its_clips(made: Encoder) -> None:
     sounds = windows(made.window_samples)
     form = batched.batched(made)
     assert form is not None
     torch.testing.assert_close(form(sounds), made(sounds), atol=1e-5, rtol=0)
-
-
-def test_an_encoder_without_a_loop_has_no_batched_form() -> None:
-    assert batched.batched(encoder.create("MFCCStats")) is None
 
 
 @settings(max_examples=40, deadline=None)

@@ -33,6 +33,7 @@ def sounds() -> torch.Tensor:
 OTHERS_MODELS = {
     "AISFXEncoder": "test_aisfx.py",
     "GeneralEncoder": "test_general.py",
+    "GeneralVQVAE": "test_joined_pretrained.py",
     "JoinedAISFX": "test_joined_pretrained.py",
     "JoinedGeneral": "test_joined_pretrained.py",
     "ASTEncoder": "test_ast.py",

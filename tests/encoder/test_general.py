@@ -9,6 +9,9 @@ import torch
 from pretrained_files import write_general
 
 from boiler import encoder
+from boiler.audio import stream
+from boiler.audio.synthesis import write_collection
+from boiler.audio.windows import fill_window
 from boiler.encoder import Encoder
 from boiler.encoder.general import GeneralEncoder
 from boiler.errors import CheckpointError
@@ -44,3 +47,18 @@ def test_silence_behind_a_sound_and_an_offset_change_little(made: Encoder) -> No
 def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot be read as the weights of a general encoder"):
         GeneralEncoder(write_general(tmp_path / "other.safetensors", sample_rate_hz=16_000))
+
+
+@pytest.mark.slow
+def test_the_weights_that_come_with_boiler_tell_kinds_of_sound_apart(tmp_path: Path) -> None:
+    files = sorted(write_collection(tmp_path, per_kind=4))[:32]
+    made = encoder.create("GeneralEncoder")
+    rows = []
+    for file in files:
+        sound = stream.load(file, sample_rate_hz=made.sample_rate_hz)
+        rows.append(fill_window(sound[: made.window_samples], made.window_samples))
+    with torch.inference_mode():
+        vectors = torch.cat([made(torch.from_numpy(row)[None, None]) for row in rows])
+    nearest = (vectors @ vectors.T).fill_diagonal_(-2).argmax(dim=1).tolist()
+    kinds = [file.parent.name for file in files]
+    assert sum(kinds[n] == kinds[found] for n, found in enumerate(nearest)) / len(kinds) > 0.8  # by chance .1

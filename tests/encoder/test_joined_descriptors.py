@@ -70,6 +70,7 @@ def test_leading_silence_and_level_hardly_change_a_short_sound(joined: Fitted) -
     torch.testing.assert_close(joined(window(0.25 * bark)), vector, rtol=0, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_scripted_and_eager_agree(joined: Fitted) -> None:
     scripted = torch.jit.script(joined)
     some = windows(3)[::7]

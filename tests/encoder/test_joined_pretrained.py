@@ -1,4 +1,4 @@
-"""Pretrained encoders, alone and joined with the folder's descriptors: one contract for all four."""
+"""Pretrained encoders, alone and joined with what the folder teaches: one contract for all five."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from pretrained_files import RATES_HZ, write_for
 from torch import Tensor
 
 from boiler import encoder
-from boiler.encoder import Encoder, Fitted
-from boiler.errors import CheckpointError
+from boiler.encoder import Encoder, Fitted, contrastive_head, joined_pretrained, mean_shift
+from boiler.encoder.general import JoinedGeneral
+from boiler.encoder.joined_pretrained import JoinedPretrained
+from boiler.encoder.joined_vqvae import JoinedVQVAE
+from boiler.errors import BoilerError, CheckpointError
 from boiler.model import checkpoint
 
 
@@ -34,14 +37,23 @@ def filled(sounds: list[Tensor], samples: int) -> Tensor:
 
 @pytest.fixture(
     scope="module",
-    params=[pytest.param(name, marks=[pytest.mark.slow] * (name == "JoinedAISFX")) for name in sorted(RATES_HZ)],
+    params=[
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ("JoinedAISFX", "GeneralVQVAE")))
+        for name in sorted([*RATES_HZ, "GeneralVQVAE"])
+    ],
 )
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Encoder:
-    file = write_for(request.param, tmp_path_factory.mktemp("weights") / "weights.safetensors")
+    if request.param == "GeneralVQVAE":
+        file = request.getfixturevalue("checkpoint_path")
+    else:
+        file = write_for(request.param, tmp_path_factory.mktemp("weights") / "weights.safetensors")
     found = encoder.create(request.param, file)
     if isinstance(found, Fitted):
         sounds = clips(found.sample_rate_hz)
-        found.fit([filled(sounds[:2], found.window_samples), filled(sounds[2:], found.window_samples)])
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(mean_shift, "MIN_REFERENCES", 4)
+            found.fit([filled(sounds[:2], found.window_samples), filled(sounds[2:], found.window_samples)])
+        assert not isinstance(found, JoinedPretrained) or len(found.mean_shift.references) == 4
     return found
 
 
@@ -81,6 +93,31 @@ def test_a_clip_counts_once_however_often_it_is_repeated(made: Encoder, windows:
     assert made(filled([other], made.window_samples))[0] @ vectors[2] > 0.9999
 
 
+@pytest.mark.parametrize("made", ["JoinedGeneral"], indirect=True)
+def test_references_are_the_vectors_of_what_it_was_fitted_to(made: JoinedPretrained, windows: Tensor) -> None:
+    fitted, made.mean_shift = made.mean_shift, mean_shift.identity(made.dim)
+    unmoved, made.mean_shift = made(windows), fitted
+    torch.testing.assert_close(fitted.references, unmoved, atol=2e-3, rtol=0)  # clips are kept in half precision
+
+
+@pytest.mark.slow
+def test_a_trained_encoder_describes_only_the_references(
+    checkpoint_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths: list[int] = []
+    embed_clips = JoinedVQVAE.embed_clips
+    monkeypatch.setattr(
+        JoinedVQVAE, "embed_clips", lambda self, *given: (lengths.extend(given[1]), embed_clips(self, *given))[1]
+    )
+    monkeypatch.setattr(joined_pretrained, "MAX_WHITENED", 2)
+    made = encoder.create("GeneralVQVAE", checkpoint_path)
+    assert isinstance(made, Fitted)
+    made.fit([filled(clips(made.sample_rate_hz), made.window_samples)])
+    assert len(lengths) == 2
+    with pytest.raises(BoilerError, match="at least one that is not silent"):
+        made.fit([])
+
+
 @pytest.mark.parametrize("name", sorted(RATES_HZ))
 def test_other_files_are_refused_by_name(name: str, tmp_path: Path) -> None:
     (tmp_path / "other.safetensors").write_bytes(b"no weights")
@@ -90,3 +127,32 @@ def test_other_files_are_refused_by_name(name: str, tmp_path: Path) -> None:
     wrong = "GeneralEncoder" if "AISFX" in name else "AISFXEncoder"
     with pytest.raises(CheckpointError, match="weights of"):
         encoder.create(name, write_for(wrong, tmp_path / "wrong.safetensors"))
+
+
+@pytest.mark.slow
+def test_of_long_sounds_the_descriptors_are_fitted_to_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At most `fit_s` seconds of sound are read, and a few windows ahead."""
+    monkeypatch.setattr(JoinedGeneral, "fit_s", 5.0)
+    monkeypatch.setattr(JoinedGeneral, "head_steps", 2)
+    monkeypatch.setattr(JoinedGeneral, "equal_at", 10)
+    fitted_to: list[int] = []
+    train_projection = contrastive_head.train_projection
+    monkeypatch.setattr(
+        contrastive_head,
+        "train_projection",
+        lambda views, generator, steps, on_step: (
+            fitted_to.extend((len(views), steps))
+            or train_projection(  # type: ignore[func-returns-value]
+                views, generator, steps=steps, on_step=on_step
+            )
+        ),
+    )
+    for seconds, expected in ((1.5, [4, 2]), (0.25, [20, 5])):
+        made = JoinedGeneral()
+        noise = torch.randn(24, 1, int(seconds * made.sample_rate_hz), generator=torch.Generator().manual_seed(0))
+        made.fit(filled([one[0]], made.window_samples) for one in noise)
+        assert fitted_to == expected
+        vector = made(filled([noise[0, 0]], made.window_samples))[0].detach()
+        known, described = vector[: made.whitened_dim].norm(), vector[made.whitened_dim :].norm()
+        assert float(described / known) == pytest.approx(max(1, expected[0] / 10) ** 0.2, rel=1e-4)
+        fitted_to.clear()

@@ -37,6 +37,10 @@ def test_silence_around_the_sound_is_part_of_the_clip() -> None:
     assert lengths_of(filled(clip)) == [1700, 1700]
 
 
+def test_silence_alone_repeats_one_sample() -> None:
+    assert lengths_of(torch.zeros(WINDOW)) == [1, 1]
+
+
 def test_a_distorted_sound_with_equal_samples_is_found() -> None:
     assert lengths_of(filled(noise(3000).clamp(-0.5, 0.5))) == [3000, 3000]
 
@@ -53,6 +57,12 @@ def test_every_window_of_a_batch_has_its_own_length() -> None:
     assert clip_lengths(windows).tolist() == lengths
     assert loop_lengths(windows) == lengths
     assert clip_lengths(1e-6 * windows).tolist() == lengths
+
+
+def test_the_length_of_a_clip_with_silence_behind_it_is_found_in_the_silence() -> None:
+    clip = torch.cat([torch.randn(18_493, generator=torch.Generator().manual_seed(3)), torch.zeros(48_000)])
+    window = clip.repeat(2)[: 2**17]
+    assert loop_length(window) == len(clip)
 
 
 def test_a_square_wave_is_as_long_as_its_period() -> None:

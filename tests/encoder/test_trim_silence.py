@@ -53,6 +53,15 @@ def test_the_result_does_not_depend_on_the_amount_of_silence() -> None:
     torch.testing.assert_close(one[..., 1:20], other[..., 1:20], atol=1e-4, rtol=0)
 
 
+def test_the_beginning_of_the_next_copy_in_the_last_frame_is_not_part_of_the_clip() -> None:
+    sound = noise(20)
+    quiet = torch.zeros(30 * HOP + 300)  # the clip ends within a frame, which reaches into the next copy
+    found = trimmed(window(sound, quiet))
+    frames = int((found[..., :40].amax(dim=2) > 0).sum(dim=2))
+    assert frames == 40  # the sound again and again, without a gap
+    torch.testing.assert_close(found[..., 1:19], trimmed(window(sound, silence(30)))[..., 1:19], atol=1e-4, rtol=0)
+
+
 def test_silence_between_two_sounds_is_kept() -> None:
     found = trimmed(window(noise(10), silence(12), noise(10, seed=1)))
     assert (found.amax(dim=2)[0, 0, :32] == 0).sum() >= 10

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+
 import pytest
 import torch
 
 from boiler.errors import SettingsError
-from boiler.model.device import resolve_device, single_threaded
+from boiler.model.device import map_in_threads, resolve_device, single_threaded
 
 
 def test_a_device_resolves_to_one_that_is_available() -> None:
@@ -30,3 +33,24 @@ def test_the_number_of_threads_is_restored_after_the_block_even_after_an_error()
         assert torch.get_num_threads() == 3
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_map_in_threads_keeps_the_order_and_reads_a_few_items_at_a_time() -> None:
+    read: list[int] = []
+    both = threading.Barrier(2, timeout=20)
+
+    def items() -> Iterator[int]:
+        for n in range(1, 101):
+            read.append(n)
+            yield n
+
+    def square(n: int) -> int:
+        if n < 3:
+            both.wait()  # the first two run at the same time
+        assert torch.get_num_threads() == 1
+        return n * n
+
+    found = map_in_threads(square, items(), n_threads=2)
+    assert next(found) == 1
+    assert len(read) < 50
+    assert list(found) == [n * n for n in range(2, 101)]

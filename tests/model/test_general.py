@@ -27,3 +27,11 @@ def test_the_front_end_hears_up_to_16_khz_and_is_0_below_its_range() -> None:
     assert int(high[:, 40].argmax()) > 60
     assert float(low.max()) == float(high.max()) == 2
     assert float(low[-1, 40]) == 0
+
+
+def test_the_power_is_that_of_torchaudio() -> None:
+    sound = torch.randn(20_000, generator=torch.Generator().manual_seed(0)) + 0.3
+    mel = GeneralMel(GeneralSettings())
+    centred = sound - sound.mean()
+    expected = mel.spectrogram(centred / centred.abs().max())
+    torch.testing.assert_close(mel.power(sound), expected, atol=1e-5 * float(expected.max()), rtol=1e-4)

@@ -1,0 +1,47 @@
+"""Mean shift: moves each vector towards similar sounds of the folder.
+
+One step of mean shift (Fukunaga and Hostetler, 1975) on the unit sphere: a vector moves towards the mean of reference
+vectors, those of the windows that the encoder is fitted to, weighted by a softmax of their cosine to it. Vectors of one
+cluster come closer together, and those between two clusters separate, so that the distance of two sounds depends on
+their neighbours, too. Measured (exp/records/general.md): the mean average precision of every set rises, by .01 to .04.
+
+For a vector that is far from all references, the weights are almost equal; the mean of all references is near zero, so
+it hardly moves.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+
+TEMPERATURE = 0.15
+"""Of the softmax: a reference whose cosine is larger by this counts e times as much. With .1 and with .15, P@10 and mAP
+rise on all sets."""
+SHIFT = 0.7
+"""Length of the step, as a factor of the weighted mean. From .5 to 1 the results differ by .012 at most."""
+MIN_REFERENCES = 50
+"""With fewer, vectors are returned as they are: too few to estimate where sounds are dense."""
+
+
+class MeanShift(nn.Module):
+    """Float `[N, D]`, rows of unit length, to the same."""
+
+    def __init__(self, references: Tensor) -> None:
+        """references: float `[R, D]`, rows of unit length; none: vectors are returned as they are"""
+        super().__init__()
+        self.register_buffer("references", references if len(references) >= MIN_REFERENCES else references[:0])
+        self.references: Tensor
+        self.temperature = TEMPERATURE
+        self.shift = SHIFT
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        if self.references.shape[0] == 0:
+            return vectors
+        weights = (vectors @ self.references.T / self.temperature).softmax(dim=1)
+        return normalize(vectors + self.shift * (weights @ self.references), dim=1)
+
+
+def identity(dim: int) -> MeanShift:
+    """A mean shift without references, which returns vectors as they are."""
+    return MeanShift(torch.zeros(0, dim))
