@@ -7,8 +7,12 @@ the current step; resume the run, bit for bit, with
 
     python -m boiler.train_vqvae --wav_dir ~/sounds --save_path exp/mine --load_path exp/mine/vqvae_007.pt
 
-Flags that are not given keep the values of that run. A --load_path outside of --save_path starts a new run from those
-weights.
+On several processors or GPUs of one or more hosts, with the same result, it is
+
+    torchrun --nproc_per_node=2 -m boiler.train_vqvae --wav_dir ~/sounds --save_path exp/mine
+
+(boiler.training.distributed). Flags that are not given keep the values of the run that is resumed. A --load_path
+outside of --save_path starts a new run from those weights.
 """
 
 from __future__ import annotations
@@ -47,13 +51,7 @@ def train(settings: TrainSettings) -> Path:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags. The default of a flag is that of `TrainSettings`, or its value in the run that is resumed."""
-    defaults = {field.name: field.default for field in fields(TrainSettings)}
-
-    def flag(name: str, kind: type, what: str) -> None:
-        default = defaults[name]
-        text = what if default in (None, "auto") else f"{what} (default {default})"
-        parser.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help=text)
-
+    flag = arguments.settings_flags(parser, TrainSettings)
     parser.add_argument("--wav_dir", type=Path, required=True, help="the folder of sounds; read, never written to")
     parser.add_argument("--save_path", type=Path, required=True, help="where checkpoints are written, such as exp/mine")
     flag("load_path", Path, "a checkpoint to resume (in --save_path), or to start a new run from (elsewhere)")
@@ -104,6 +102,8 @@ def run(args: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 128 + stopped.number
+    if result.rank:  # rank 0 says it
+        return 0 if result.stopped_by is None else 128 + result.stopped_by
     print(result.path)
     wav_dir = result.settings.wav_dir
     if result.stopped_by is not None:

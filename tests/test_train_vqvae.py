@@ -77,9 +77,8 @@ def test_the_command_trains_and_prints_the_next_command(labelled_folder: Path, t
     assert list((tmp_path / "run").glob("events.out.tfevents.*"))
 
 
-@pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_saves_and_prints_how_to_resume(
     labelled_folder: Path, tmp_path: Path, number: signal.Signals, code: int
 ) -> None:

@@ -28,6 +28,7 @@ from boiler.model import l3, l3_joint
 from boiler.model.l3_joint import JointNetwork, JointSettings, L3Checkpoint
 from boiler.progress import meter
 from boiler.training.budget import TimeBudget
+from boiler.training.schedule import learning_rate
 from boiler.training.stopping import StopSignals
 from boiler.training.tensorboard import RunningMeans, TensorBoardWriter
 from boiler.training.videos import VideoDataset, prepare_videos
@@ -35,7 +36,6 @@ from boiler.training.videos import VideoDataset, prepare_videos
 WEIGHT_DECAY = 1e-3
 MAX_GRADIENT_NORM = 5.0
 WARM_UP_STEPS = 50
-FINAL_LR_SHARE = 0.02
 HELD_SECONDS = 4
 """Of each held-out video, that are measured."""
 TEMPERATURE = 0.1
@@ -142,8 +142,7 @@ def train(settings: L3TrainSettings, *, on_step: Callable[[int], None] = lambda 
         with meter("training", 1.0) as progress:
             while share < 1 and not stop.requested:
                 rng = np.random.default_rng([settings.seed, step])
-                lr = settings.lr * min(1.0, (step + 1) / WARM_UP_STEPS)
-                lr *= FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * 0.5 * (1 + math.cos(math.pi * share))
+                lr = learning_rate(settings.lr, step, share, WARM_UP_STEPS)
                 for group in optimizer.param_groups:
                     group["lr"] = lr
 

@@ -6,6 +6,7 @@ import sys
 
 from torch import Tensor
 
+from boiler.model.shard import Shard
 from boiler.model.vqvae import VQVAE2, VQVAEOutputs
 from boiler.progress import format_duration
 from boiler.training.budget import TimeBudget
@@ -20,11 +21,18 @@ MIN_USEFUL_PASSES = 2
 
 
 class StepMetrics:
-    """Mean losses and codebook usage over a number of passes."""
+    """Mean losses and codebook usage over a number of passes.
 
-    def __init__(self, network: VQVAE2) -> None:
-        self._means = RunningMeans()
-        self._usage = {"top": CodebookUsage(network.top.n_codes), "bottom": CodebookUsage(network.bottom.n_codes)}
+    shard: of the batches; the metrics are of the whole batches, and `pop` is collective then.
+    """
+
+    def __init__(self, network: VQVAE2, shard: Shard | None = None) -> None:
+        self._shard = shard or Shard()
+        self._means = RunningMeans(self._shard)
+        self._usage = {
+            "top": CodebookUsage(network.top.n_codes, self._shard),
+            "bottom": CodebookUsage(network.bottom.n_codes, self._shard),
+        }
         self._n = 0
 
     def add(self, outputs: VQVAEOutputs, losses: Losses) -> None:
@@ -45,7 +53,6 @@ class TrainLog:
     """The log of one sitting of a run. `warnings`: all that have been printed."""
 
     def __init__(self, settings: TrainSettings, network: VQVAE2, step: int) -> None:
-        self.metrics = StepMetrics(network)
         self.warnings: list[str] = []
         self._settings = settings
         self._writer = TensorBoardWriter(settings.save_path, step)

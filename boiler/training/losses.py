@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from boiler.model.shard import Shard
 from boiler.model.vqvae import SOFT_TEMPERATURE, VQVAE2, VQVAEOutputs
 
 RECONSTRUCTION_WEIGHT = 4.0
@@ -35,11 +36,17 @@ class Losses(NamedTuple):
 def compute_losses(
     network: VQVAE2, outputs: VQVAEOutputs, scaled: Tensor, latent_loss_weight: float, contrast_weight: float
 ) -> Losses:
-    """The losses of one pass over `scaled` `[2 B, 1, M, F]`, in which rows i and B + i are views of one sound."""
+    """The losses of one pass over `scaled` `[2 B, 1, M, F]`, in which rows i and B + i are views of one sound.
+
+    In training on several processes `scaled` is the share of this one, and so are the losses; their mean over all
+    processes, weighted by the number of rows, is the loss of the whole batch.
+    """
+    shard = network.shard if network.training else Shard()
     n_decoded = len(outputs.reconstruction)
     reconstruction = functional.mse_loss(outputs.reconstruction.float(), scaled[:n_decoded])
-    contrast = nt_xent(outputs.projection.float())
-    contrast_bag = nt_xent(bag_of_codes(network.top.soft_assignment(outputs.top_features, SOFT_TEMPERATURE)))
+    contrast = nt_xent(outputs.projection.float(), shard)
+    bags = bag_of_codes(network.top.soft_assignment(outputs.top_features, SOFT_TEMPERATURE))
+    contrast_bag = nt_xent(bags, shard)
     total = (
         RECONSTRUCTION_WEIGHT * reconstruction
         + latent_loss_weight * (outputs.top.commitment + outputs.bottom.commitment)
@@ -56,11 +63,13 @@ def bag_of_codes(assignment: Tensor) -> Tensor:
     return assignment.mean(dim=(1, 2)).clamp(min=1e-8).sqrt()
 
 
-def nt_xent(views: Tensor) -> Tensor:
+def nt_xent(views: Tensor, shard: Shard | None = None) -> Tensor:
     """NT-Xent over rows of unit length `[2 B, D]`: the cross-entropy of finding, for each row, the other view of its
-    sound among all other rows."""
-    cosines = views @ views.T / CONTRAST_TEMPERATURE
-    cosines = cosines - 1e9 * torch.eye(len(views), device=views.device)
-    n = len(views) // 2
-    partner = torch.arange(len(views), device=views.device).roll(n)
+    sound among all other rows, those of other processes included."""
+    shard = shard or Shard()
+    everything = shard.gather(views)
+    own = shard.take(torch.arange(len(everything), device=views.device))
+    partner = (own + len(everything) // 2) % len(everything)
+    cosines = views @ everything.T / CONTRAST_TEMPERATURE
+    cosines = cosines - 1e9 * functional.one_hot(own, len(everything))
     return functional.cross_entropy(cosines, partner)

@@ -25,10 +25,13 @@ class StopSignals:
 
     The first signal sets `number`, which loops check between steps; inside `interruptible` it raises `StopRequested` at
     once. A second signal is handled as it was before the `with` block: it ends the process.
+
+    announces: whether a signal is answered with a message.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, announces: bool = True) -> None:
         self.number: int | None = None
+        self._announces = announces
         self._interruptible = False
         self._before: dict[int, object] = {}
 
@@ -67,7 +70,10 @@ class StopSignals:
         self._restore()
         if self._interruptible:
             raise StopRequested(number)
-        print("boiler: saving before stopping; press Ctrl-C again to stop without saving", file=sys.stderr, flush=True)
+        if self._announces:
+            print(
+                "boiler: saving before stopping; press Ctrl-C again to stop without saving", file=sys.stderr, flush=True
+            )
 
     def _restore(self) -> None:
         for number, handler in self._before.items():

@@ -15,14 +15,20 @@ import torch
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
+from boiler.model.shard import Shard
+
 COLLAPSED_SHARE = 0.15
 """A level whose perplexity is below this share of its codebook is collapsing."""
 
 
 class RunningMeans:
-    """Means of named scalars, kept as tensors until they are read: reading one waits for the accelerator."""
+    """Means of named scalars, kept as tensors until they are read: reading one waits for the accelerator.
 
-    def __init__(self) -> None:
+    shard: what the scalars are means of; the result is the mean over the whole batches.
+    """
+
+    def __init__(self, shard: Shard | None = None) -> None:
+        self._shard = shard or Shard()
         self._sums: dict[str, Tensor] = {}
         self._n = 0
 
@@ -33,16 +39,17 @@ class RunningMeans:
 
     def pop(self) -> dict[str, float]:
         """Return the means since the last call, and reset them."""
-        means = {name: float(total) / self._n for name, total in self._sums.items()}
+        means = {name: float(self._shard.mean(total)) / self._n for name, total in self._sums.items()}
         self._sums, self._n = {}, 0
         return means
 
 
 class CodebookUsage:
-    """Counts how often each code of a codebook is assigned."""
+    """Counts how often each code of a codebook is assigned, in the whole batches of which `shard` is a part."""
 
-    def __init__(self, n_codes: int) -> None:
+    def __init__(self, n_codes: int, shard: Shard | None = None) -> None:
         self.n_codes = n_codes
+        self._shard = shard or Shard()
         self._counts = torch.zeros(n_codes, dtype=torch.int64)
 
     def add(self, codes: Tensor) -> None:
@@ -51,9 +58,10 @@ class CodebookUsage:
 
     def pop(self, level: str) -> dict[str, float]:
         """Return the perplexity (1 to `n_codes`) and the share of codes used since the last call, and reset them."""
-        share = self._counts.double() / self._counts.sum().clamp(min=1)
+        counts = self._shard.sum(self._counts)
+        share = counts.double() / counts.sum().clamp(min=1)
         perplexity = torch.exp(-torch.special.xlogy(share, share).sum())
-        used = (self._counts > 0).double().mean()
+        used = (counts > 0).double().mean()
         self._counts = torch.zeros_like(self._counts)
         return {f"perplexity_{level}": float(perplexity), f"codes_used_{level}": float(used)}
 

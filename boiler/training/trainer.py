@@ -1,12 +1,14 @@
 """The training loop, in `train(settings)`.
 
 Everything random in a step (sounds, crops, augmentation, revived codes) derives from the seed and the number of the
-step, so a stopped run resumes from its `TrainState` bit for bit.
+step, so a stopped run resumes from its `TrainState` bit for bit. In several processes (`boiler.training.distributed`)
+every one runs this loop.
 """
 
 from __future__ import annotations
 
 import ctypes
+import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -14,18 +16,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from boiler import encoder
 from boiler.encoder.vqvae_base import build_network
 from boiler.errors import CorpusError
+from boiler.model.checkpoint import Checkpoint
 from boiler.model.device import resolve_device
 from boiler.model.mel import LogMel, MelSettings
 from boiler.model.vqvae import VQVAE2, VQVAEOutputs
 from boiler.progress import meter
+from boiler.training import schedule
 from boiler.training.augment import SpectrogramAugmentation
 from boiler.training.budget import TimeBudget
 from boiler.training.dataset import PairSampler, SegmentDataset, Split, WindowBatches, prepare_dataset, time_over
+from boiler.training.distributed import after_restart, join, mark_launch
 from boiler.training.log import StepMetrics, TrainLog
 from boiler.training.losses import Losses, compute_losses
 from boiler.training.saving import CheckpointSaver
@@ -39,7 +44,6 @@ be written every few seconds."""
 VIEW_FRAMES = 48
 """1.5 s."""
 WARM_UP_STEPS = 100
-FINAL_LR_SHARE = 0.02
 MAX_GRADIENT_NORM = 5.0
 WEIGHT_DECAY = 1e-4
 VALIDATION_WINDOWS = 128
@@ -50,7 +54,8 @@ TIMED_STEPS = 5
 @dataclass(frozen=True)
 class TrainResult:
     """What `train` did. `path`: the last checkpoint. `stopped_by`: the signal that ended the run early, if any.
-    `warnings`: those that were printed. `budget`: the time that was spent."""
+    `warnings`: those that were printed. `budget`: the time that was spent. `rank`: of this process, 0 unless several
+    train together."""
 
     path: Path
     settings: TrainSettings
@@ -59,6 +64,7 @@ class TrainResult:
     warnings: list[str]
     dataset: SegmentDataset
     budget: TimeBudget
+    rank: int = 0
 
 
 def train(
@@ -73,29 +79,23 @@ def train(
         started: when the time for `max_minutes` began, on `time.monotonic`; by default now.
         on_step: called after each step.
 
+    In processes that torchrun started, `settings` are the same in all of them, and `boiler.training.distributed` says
+    how they train together.
+
     Raises: `CorpusError`, `CheckpointError`, `SettingsError`; `StopRequested` when a signal comes while sounds are
     being decoded, before there is a network to save.
     """
-    start = load_start(settings)
-    resumed = start if settings.resumes else None
-    device = torch.device(resolve_device(settings.device))
-    bfloat16 = _use_bfloat16(settings.precision, device)
-    budget = TimeBudget(settings.max_minutes, resumed.elapsed_s if resumed else 0.0, started)
-    _keep_freed_memory()
+    device_name = resolve_device(settings.device)
+    with join(device_name) as ranks, StopSignals(announces=ranks.is_first) as stop:
+        settings, start = ranks.from_first(lambda: _start(settings))
+        resumed = start if settings.resumes else None
+        device = ranks.device(device_name)
+        bfloat16 = _use_bfloat16(settings.precision, device)
+        budget = TimeBudget(settings.max_minutes, resumed.elapsed_s if resumed else 0.0, started)
+        _keep_freed_memory()
 
-    with StopSignals() as stop:
         # Data. Decoded sounds stay in the cache, so a signal may interrupt decoding at once.
-        cache_dir = settings.cache_dir or settings.save_path / "cache"
-        with stop.interruptible():
-            dataset = prepare_dataset(
-                settings.wav_dir, cache_dir, settings.workers, seed=settings.seed, max_s=budget.decoding_s()
-            )
-        if len(dataset.sound) < 2:
-            if dataset.n_skipped:
-                raise time_over(settings.wav_dir, len(dataset.ids), dataset.n_skipped)
-            raise CorpusError(
-                f"{settings.wav_dir}: has one short sound ({dataset.ids[0]}), but training needs at least two sounds"
-            )
+        dataset = ranks.from_first(lambda: _dataset(settings, budget, stop))
         split = Split(dataset, settings.held_share, settings.seed)
 
         # Network and optimizer, new or from a checkpoint.
@@ -104,88 +104,129 @@ def train(
         network = build_network(start, str(settings.load_path)) if start else VQVAE2(settings.network, mel)
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         settings = replace(settings, network=network.settings)  # the checkpoint decides the shape
+        augment = SpectrogramAugmentation(mel, VIEW_FRAMES, device)
+        pairs = PairSampler(dataset, split.train, LogMel(mel), settings.batch_size, augment.input_frames, settings.seed)
+        shard = ranks.shard(pairs.batch)
+        parallel = ranks.parallel(network, shard)
         optimizer = torch.optim.AdamW(_parameter_groups(network), lr=settings.lr, betas=(0.9, 0.98))
         state = TrainState(network, optimizer)
         if resumed:
             optimizer.load_state_dict(resumed.optimizer)
             state.step, state.folder_fit = resumed.step, encoder.select_folder_fit(resumed.learned)
 
-        augment = SpectrogramAugmentation(mel, VIEW_FRAMES, device)
-        pairs = PairSampler(dataset, split.train, LogMel(mel), settings.batch_size, augment.input_frames, settings.seed)
         validation = WindowBatches(dataset, split.validation, VALIDATION_WINDOWS, settings.seed, device)
         steps_per_pass = math.ceil(len(split.train) / pairs.batch)
         steps_per_epoch = settings.steps_per_epoch or max(MIN_STEPS_PER_EPOCH, steps_per_pass)
         last_step, first_step = settings.epoch * steps_per_epoch, state.step
         saver = CheckpointSaver(settings, mel, dataset, split, steps_per_epoch, budget, stop, device)
-        log = TrainLog(settings, network, state.step)
-        log.report_unused(dataset)
+        metrics = StepMetrics(network, shard)
+        log = TrainLog(settings, network, state.step) if ranks.is_first else None
+        if log:
+            log.report_unused(dataset)
 
         # What depends on the folder alone is fitted once, before the first step.
         if state.step == 0 or not state.folder_fit:
-            state.folder_fit = saver.fit_folder()
+            state.folder_fit = ranks.from_first(saver.fit_folder)
+
+        def save(write: Callable[[TrainState, dict[str, float]], Path]) -> Path:
+            trained = metrics.pop()
+            return ranks.from_first(
+                lambda: write(state, _evaluate(state, trained, validation, settings, bfloat16, log))
+            )
 
         # The loop.
         budget.begin_loop()
-        share = max(state.step / last_step, budget.loop_share())
-        with meter("training", 1.0) as progress:
-            while share < 1 and not stop.requested:
+        share = ranks.from_first(lambda: max(state.step / last_step, budget.loop_share()))
+        with meter("training", 1.0, stream=None if ranks.is_first else io.StringIO()) as progress:
+            while share < 1 and not ranks.stop_requested(stop):
                 torch.manual_seed(_step_seed(settings.seed, state.step))
                 lr = learning_rate(settings.lr, state.step, share)
                 for group in optimizer.param_groups:
                     group["lr"] = lr
 
                 network.train()
-                scaled = network.scaled(augment(pairs.sample(state.step).to(device)))
-                outputs, losses = _forward(network, scaled, settings, bfloat16)
+                scaled = shard.take(network.scaled(augment(pairs.sample(state.step).to(device))))
+                outputs, losses = _forward(network, scaled, settings, bfloat16, parallel)
                 optimizer.zero_grad(set_to_none=True)
-                losses.total.backward()  # type: ignore[no-untyped-call]
+                (losses.total * shard.loss_scale).backward()  # type: ignore[no-untyped-call]
                 torch.nn.utils.clip_grad_norm_(network.parameters(), MAX_GRADIENT_NORM)
                 optimizer.step()
-                log.metrics.add(outputs, losses)
+                metrics.add(outputs, losses)
                 state.step += 1
                 on_step(state)
 
-                share = max(state.step / last_step, budget.loop_share())
-                if state.step - first_step == TIMED_STEPS:
+                share = ranks.from_first(lambda: max(state.step / last_step, budget.loop_share()))
+                if log and state.step - first_step == TIMED_STEPS:
                     log.expect(
                         budget.expected_steps(state.step, first_step, last_step), last_step, steps_per_pass, budget
                     )
-                if state.step % steps_per_epoch == 0 and share < 1 and not stop.requested:
-                    saver.save_between(state, _evaluate(state, validation, settings, bfloat16, log))
+                if state.step % steps_per_epoch == 0 and share < 1 and not ranks.stop_requested(stop):
+                    save(saver.save_between)
                 left_s = budget.left_s() if budget.is_bounded else None
                 progress.reach(min(share, 1.0), f"epoch {saver.epoch(state.step)}, step {state.step}", left_s=left_s)
 
         # The last checkpoint.
-        path = saver.save_last(state, _evaluate(state, validation, settings, bfloat16, log))
-        log.close()
-    return TrainResult(path, settings, state.step, stop.number, log.warnings, dataset, budget)
+        path = save(saver.save_last)
+        warnings = log.warnings if log else []
+        if log:
+            log.close()
+    return TrainResult(path, settings, state.step, stop.number, warnings, dataset, budget, ranks.rank)
+
+
+def _start(settings: TrainSettings) -> tuple[TrainSettings, Checkpoint | None]:
+    """The settings, with the newest checkpoint if torchrun started this launch again, and what the run starts from."""
+    settings = after_restart(settings)
+    start = load_start(settings)
+    mark_launch(settings)
+    return settings, start
+
+
+def _dataset(settings: TrainSettings, budget: TimeBudget, stop: StopSignals) -> SegmentDataset:
+    """The decoded sounds. Raises: `CorpusError` when there are less than two."""
+    cache_dir = settings.cache_dir or settings.save_path / "cache"
+    with stop.interruptible():
+        dataset = prepare_dataset(
+            settings.wav_dir, cache_dir, settings.workers, seed=settings.seed, max_s=budget.decoding_s()
+        )
+    if len(dataset.sound) < 2:
+        if dataset.n_skipped:
+            raise time_over(settings.wav_dir, len(dataset.ids), dataset.n_skipped)
+        raise CorpusError(
+            f"{settings.wav_dir}: has one short sound ({dataset.ids[0]}), but training needs at least two sounds"
+        )
+    return dataset
 
 
 def learning_rate(highest: float, step: int, share: float) -> float:
-    """Linear warm-up over the first `WARM_UP_STEPS`, then cosine decay to `FINAL_LR_SHARE` of `highest`. `share`: the
-    fraction of the run that is done, 0 to 1, by steps or by time, whichever ends first."""
-    warm_up = min(1.0, (step + 1) / WARM_UP_STEPS)
-    cosine = 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
-    return highest * warm_up * (FINAL_LR_SHARE + (1 - FINAL_LR_SHARE) * cosine)
+    """`boiler.training.schedule.learning_rate` of this training."""
+    return schedule.learning_rate(highest, step, share, WARM_UP_STEPS)
 
 
-def _forward(network: VQVAE2, scaled: Tensor, settings: TrainSettings, bfloat16: bool) -> tuple[VQVAEOutputs, Losses]:
-    """One pass over `[2 B, 1, M, F]`, rows i and B + i of one sound."""
+def _forward(
+    network: VQVAE2, scaled: Tensor, settings: TrainSettings, bfloat16: bool, parallel: nn.Module | None = None
+) -> tuple[VQVAEOutputs, Losses]:
+    """One pass over `[2 B, 1, M, F]`, rows i and B + i of one sound. `parallel`: the network as it is called when its
+    gradients are to be averaged over processes."""
     with torch.autocast(scaled.device.type, torch.bfloat16, enabled=bfloat16):
-        outputs = network(scaled.contiguous(memory_format=torch.channels_last), len(scaled) // 2)
+        outputs = (parallel or network)(scaled.contiguous(memory_format=torch.channels_last), len(scaled) // 2)
     return outputs, compute_losses(network, outputs, scaled, settings.latent_loss_weight, settings.contrast_weight)
 
 
 @torch.no_grad()
 def _evaluate(
-    state: TrainState, validation: WindowBatches, settings: TrainSettings, bfloat16: bool, log: TrainLog
+    state: TrainState,
+    trained: dict[str, float],
+    validation: WindowBatches,
+    settings: TrainSettings,
+    bfloat16: bool,
+    log: TrainLog | None,
 ) -> dict[str, float]:
-    """Log the training metrics since the last call and the validation metrics now; all of them, by name.
+    """Log the training metrics `trained` and the validation metrics now; all of them, by name.
 
     Validation takes the two halves of a window as its two views, without augmentation.
     """
+    assert log is not None  # called in rank 0 only
     network = state.network.eval()
-    trained = log.metrics.pop()
     if trained:
         log.write("train", trained | {"lr": state.optimizer.param_groups[0]["lr"]}, state.step)
         log.check_codebooks(trained)

@@ -18,12 +18,17 @@ from boiler.audio.worker_pool import WorkerPool
 from boiler.audio.worker_process import WorkerLost, WorkerProcess
 from boiler.errors import EmbeddingError
 from boiler.vision.frame_worker import as_pixels
+from boiler.vision.image import MAX_PIXELS
 from boiler.vision.video import FrameSize, Picture
 
 Source: TypeAlias = str | os.PathLike[str] | bytes
 
 TIMEOUT_S = 120.0
 MEMORY_BYTES = 4 * 2**30
+MAX_UPLOAD_PIXELS = 40_000_000
+"""Of an uploaded picture."""
+UPLOAD_SIDE_PX = 512
+"""The longer side to which an uploaded picture is scaled down, so that several fit into memory."""
 
 
 class Frames(NamedTuple):
@@ -41,15 +46,24 @@ class FramePool(WorkerPool):
     def __init__(self, workers: int = 1, timeout_s: float = TIMEOUT_S, memory_bytes: int = MEMORY_BYTES) -> None:
         super().__init__(workers, timeout_s, memory_bytes)
 
-    def picture(self, source: Source) -> Picture:
+    def picture(
+        self, source: Source, *, on_white: bool = False, max_pixels: int = MAX_PIXELS, max_side: int | None = None
+    ) -> Picture:
         """`boiler.vision.image.read_picture` in a worker process.
 
         Raises: EmbeddingError: it is not a picture, or the process died.
         """
         with self._acquired(1) as (worker,):
-            worker.send("picture", _sendable(source))
+            worker.send("picture", _sendable(source), on_white, max_pixels, max_side)
             part, carried = _answer(worker, _name(source))
         return as_pixels(carried, part["shape"])
+
+    def uploaded_picture(self, content: bytes) -> Picture:
+        """The pixels of an uploaded picture, as a viewer shows it, scaled down.
+
+        Raises: EmbeddingError: it is not a picture, it has more than `MAX_UPLOAD_PIXELS`, or the process died.
+        """
+        return self.picture(content, on_white=True, max_pixels=MAX_UPLOAD_PIXELS, max_side=UPLOAD_SIDE_PX)
 
     def frames(
         self, source: Source, *, rate_hz: float | None = None, size: FrameSize | None = None

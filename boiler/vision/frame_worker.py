@@ -1,8 +1,9 @@
 """The worker process of `boiler.vision.frame_pool`: decodes pictures and videos on request, and may crash on a bad
 file. `boiler.audio.decode_worker` describes the protocol, and why it does not use pickle.
 
-Requests: ``("picture", source)``; ``("frames", source, rate_hz, short_side, crop)``, answered with a few pictures, and
-``("more",)`` for the next few. Pixels are sent as raw bytes in place of samples, four per float.
+Requests: ``("picture", source, on_white, max_pixels, max_side)``; ``("frames", source, rate_hz, short_side, crop)``,
+answered with a few pictures, and ``("more",)`` for the next few. Pixels are sent as raw bytes in place of samples, four
+per float.
 """
 
 from __future__ import annotations
@@ -66,9 +67,11 @@ class FrameReader:
             part = {"error": decode_worker.error_fields(error, self._name)}
         return [part | {"samples": len(carried)}], carried
 
-    def _picture(self, source: Source) -> tuple[AnswerPart, Picture]:
+    def _picture(
+        self, source: Source, on_white: bool, max_pixels: int, max_side: int | None
+    ) -> tuple[AnswerPart, Picture]:
         self._name = source_name(source)
-        pixels = image.read_picture(source)
+        pixels = image.read_picture(source, on_white=on_white, max_pixels=max_pixels, max_side=max_side)
         return {"shape": list(pixels.shape)}, pixels
 
     def _begin(self, source: Source, rate_hz: float | None, short_side: int, crop: int) -> None:

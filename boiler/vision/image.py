@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import warnings
+from contextlib import suppress
+from pathlib import PurePath
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from boiler.arrays import AnyArray, Float32Array, UInt8Array
 from boiler.audio.container import Source, source_name
@@ -22,10 +25,26 @@ CROP = 224
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 MAX_PIXELS = 100_000_000
+_SIGNATURE = re.compile(rb"BM|GIF8[79]a|\xff\xd8\xff|\x89PNG\r\n\x1a\n|II\*\0|MM\0\*|RIFF.{4}WEBP", re.DOTALL)
 
 
-def read_picture(source: Source) -> UInt8Array:
-    """Read a picture file as red, green and blue. Transparency is dropped; of an animation the first frame is returned.
+def is_picture(name: str, content: bytes) -> bool:
+    """Whether a file is meant as a picture: by how it begins, or else by its suffix. It may still be unreadable.
+
+    >>> is_picture("photo", b"GIF89a..."), is_picture("photo.JPG", b""), is_picture("dog.wav", b"RIFF....WAVE")
+    (True, True, False)
+    """
+    return bool(_SIGNATURE.match(content)) or PurePath(name).suffix.lower() in SUFFIXES
+
+
+def read_picture(
+    source: Source, *, on_white: bool = False, max_pixels: int = MAX_PIXELS, max_side: int | None = None
+) -> UInt8Array:
+    """Read a picture file as red, green and blue; of an animation the first frame.
+
+    on_white: as a viewer shows it: turned as its Exif orientation says, transparent pixels on white; by default both
+        are ignored
+    max_side: a picture with a longer side is scaled down to it
 
     Read untrusted files only through `boiler.vision.frame_pool`, whose worker processes may crash.
 
@@ -41,16 +60,37 @@ def read_picture(source: Source) -> UInt8Array:
     try:
         data = source if isinstance(source, bytes) else None
         file = io.BytesIO(data) if data is not None else source
-        with warnings.catch_warnings(), Image.open(file, formats=FORMATS) as picture:
-            warnings.simplefilter("ignore")  # Pillow's, about many pixels: such pictures are refused below
-            if picture.width * picture.height > MAX_PIXELS:
-                raise EmbeddingError(f"{name}: {picture.width} x {picture.height} pixels; {MAX_PIXELS:,} are allowed")
-            return np.asarray(picture.convert("RGB"))
+        # Pillow warns of many pixels, which are refused below, and of damaged Exif data.
+        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=FORMATS) as picture:
+            if picture.width * picture.height > max_pixels:
+                raise EmbeddingError(f"{name}: {picture.width} x {picture.height} pixels; {max_pixels:,} are allowed")
+            pixels = pixels_of(picture, on_white=on_white)
+            return pixels if max_side is None else scaled_down(pixels, max_side)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         reason = (
             "there is no such file" if isinstance(error, FileNotFoundError) else "it is not a picture that boiler reads"
         )
         raise EmbeddingError(f"{name}: {reason} ({', '.join(FORMATS)})") from error
+
+
+def pixels_of(picture: Image.Image, *, on_white: bool = False) -> UInt8Array:
+    """A picture of Pillow as red, green and blue; `on_white` as in `read_picture`. Shape: uint8 [H, W, 3]"""
+    if on_white:
+        with suppress(Exception):  # damaged Exif data, of which Pillow raises many types: it is shown as it is
+            picture = ImageOps.exif_transpose(picture)
+    if on_white and picture.has_transparency_data:
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture.convert("RGBA"))
+    return np.asarray(picture.convert("RGB"))
+
+
+def scaled_down(pixels: UInt8Array, max_side: int) -> UInt8Array:
+    """A picture whose longer side has at most `max_side` pixels. Shape: uint8 [H, W, 3] to [H', W', 3]"""
+    height, width = pixels.shape[:2]
+    if max(height, width) <= max_side:
+        return pixels
+    scale = max_side / max(height, width)
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC))
 
 
 def prepare(image: AnyArray) -> Float32Array:

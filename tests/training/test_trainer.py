@@ -19,7 +19,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from boiler import encoder
 from boiler.errors import CheckpointError, CorpusError
 from boiler.model import checkpoint
-from boiler.training import budget, saving, trainer
+from boiler.training import budget, saving, schedule, trainer
 from boiler.training.settings import TrainSettings
 from boiler.training.state import TrainState
 from boiler.training.stopping import StopRequested
@@ -134,9 +134,9 @@ def test_the_learning_rate_warms_up_and_decays_until_the_end() -> None:
     after_warm_up = trainer.WARM_UP_STEPS
     assert learning_rate(1.0, 0, 0.0) == pytest.approx(1 / after_warm_up)
     assert learning_rate(1.0, after_warm_up, 0.0) == pytest.approx(1.0)
-    assert learning_rate(1.0, after_warm_up, 0.5) == pytest.approx((1 + trainer.FINAL_LR_SHARE) / 2)
+    assert learning_rate(1.0, after_warm_up, 0.5) == pytest.approx((1 + schedule.FINAL_LR_SHARE) / 2)
     assert learning_rate(1.0, after_warm_up, 1.0) == learning_rate(1.0, after_warm_up, 1.7)
-    assert learning_rate(1.0, after_warm_up, 1.0) == pytest.approx(trainer.FINAL_LR_SHARE)
+    assert learning_rate(1.0, after_warm_up, 1.0) == pytest.approx(schedule.FINAL_LR_SHARE)
 
 
 def send(*args: object, **kwargs: object) -> None:

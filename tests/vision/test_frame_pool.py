@@ -54,9 +54,9 @@ def test_a_file_that_kills_its_worker_loses_only_itself(tmp_path: Path, monkeypa
     hostile = (
         "import boiler.vision.image as image, os, signal\n"
         "read = image.read_picture\n"
-        "def fatal(source):\n"
+        "def fatal(source, **options):\n"
         f"    if 'crash' in str(source): os.kill(os.getpid(), {int(signal.SIGSEGV)})\n"
-        "    return read(source)\n"
+        "    return read(source, **options)\n"
         "image.read_picture = fatal\n"
     )
     monkeypatch.setattr(worker_process, "PROGRAM", f"{begin}\nexec({hostile!r}); from importlib{end}")

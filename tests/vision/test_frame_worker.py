@@ -22,7 +22,7 @@ def test_pixels_survive_the_transport_as_floats(shape: list[int]) -> None:
 
 def test_an_image_is_sent_in_one_part(tmp_path: Path) -> None:
     Image.new("RGB", (3, 2), (1, 2, 3)).save(tmp_path / "a.png")
-    (part,), carried = FrameReader().answer("picture", str(tmp_path / "a.png"))
+    (part,), carried = FrameReader().answer("picture", str(tmp_path / "a.png"), False, 100, None)
     assert part == {"shape": [2, 3, 3], "samples": len(carried)}
     assert as_pixels(carried, part["shape"])[0, 0].tolist() == [1, 2, 3]
 
@@ -39,7 +39,7 @@ def test_a_video_is_sent_some_frames_at_a_time(tmp_path: Path) -> None:
 
 def test_an_error_is_sent_as_an_answer(tmp_path: Path) -> None:
     (tmp_path / "text").write_text("neither")
-    (part,), carried = FrameReader().answer("picture", str(tmp_path / "text"))
+    (part,), carried = FrameReader().answer("picture", str(tmp_path / "text"), False, 100, None)
     assert "no picture" in part["refused"] or "not a picture" in part["refused"]
     assert not carried.size
     (part,), _ = FrameReader().answer("frames", str(tmp_path / "text"), None, 64, 32)

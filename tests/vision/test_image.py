@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from PIL import Image
+from PIL import ExifTags, Image
 
 from boiler.errors import EmbeddingError
 from boiler.vision import image
+from boiler.vision.frame_pool import FramePool
 
 
 @pytest.mark.parametrize(
@@ -99,13 +100,44 @@ def test_a_file_is_read_as_rgb(tmp_path: Path) -> None:
     )
 
 
-def test_a_file_that_is_no_image_is_refused_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_is_no_image_is_refused_by_name(tmp_path: Path) -> None:
     text = tmp_path / "text.png"
     text.write_text("no picture")
     for path in (text, tmp_path / "missing.png"):
         with pytest.raises(EmbeddingError, match=path.name):
             image.read_picture(path)
     Image.new("RGB", (20, 20)).save(tmp_path / "large.png")
-    monkeypatch.setattr(image, "MAX_PIXELS", 399)
+    assert image.read_picture(tmp_path / "large.png", max_pixels=400).shape == (20, 20, 3)
+    assert image.read_picture(tmp_path / "large.png", max_side=20).shape == (20, 20, 3)
+    with FramePool() as pool:
+        assert pool.picture(tmp_path / "large.png", max_side=10).shape == (10, 10, 3)
     with pytest.raises(EmbeddingError, match="20 x 20 pixels"):
-        image.read_picture(tmp_path / "large.png")
+        image.read_picture(tmp_path / "large.png", max_pixels=399)
+
+
+def test_transparent_pixels_are_white_if_wanted(tmp_path: Path) -> None:
+    pixels = np.zeros((2, 3, 4), np.uint8)
+    pixels[0, 0] = (10, 20, 30, 255)
+    Image.fromarray(pixels).save(tmp_path / "a.png")
+    found = image.read_picture(tmp_path / "a.png", on_white=True)
+    assert found[0, 0].tolist() == [10, 20, 30]
+    assert (found[1] == 255).all()
+    with FramePool() as pool:
+        assert np.array_equal(pool.picture(tmp_path / "a.png", on_white=True), found)
+
+
+@pytest.mark.parametrize("orientation", [1, 6, 8, "damaged"])
+def test_a_photograph_is_turned_as_its_exif_orientation_says(tmp_path: Path, orientation: int | str) -> None:
+    pixels = np.zeros((20, 30, 3), np.uint8)
+    pixels[:, :15] = 255  # white on the left
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6 if orientation == "damaged" else orientation
+    content = exif.tobytes()
+    Image.fromarray(pixels).save(
+        tmp_path / "a.jpg", exif=content[:-9] if orientation == "damaged" else content, quality=95
+    )
+    found = image.read_picture(tmp_path / "a.jpg", on_white=True)
+    expected = {6: np.rot90(pixels, -1), 8: np.rot90(pixels)}.get(orientation, pixels)  # type: ignore[call-overload]
+    assert found.shape == expected.shape
+    assert np.abs(found.astype(int) - expected).mean() < 10
+    assert image.read_picture(tmp_path / "a.jpg").shape == (20, 30, 3)

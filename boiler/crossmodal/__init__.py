@@ -1,0 +1,1 @@
+"""Words and sounds in one place: word vectors, and what words a sound answers to."""
