@@ -3,6 +3,7 @@
     $ boiler index ~/sounds --pt_path exp/mine/vqvae_012.pt BagTopVQVAE
     $ boiler index ~/sounds MFCCStats --model_dir exp/sounds
     $ boiler index ~/sounds MFCCStats --dry_run
+    $ boiler index s3://bucket/sounds MFCCStats --model_dir exp/sounds
     $ boiler index exp/sounds --engine hnsw --engine_option width=64
     $ boiler index exp/sounds --rollback
     $ boiler index exp/sounds --repair
@@ -30,6 +31,7 @@ if __name__ == "__main__":  # before the slow imports
 from boiler import encoder
 from boiler.arguments import printable
 from boiler.catalog.catalog import CATALOG_FILE, Catalog, has_catalog
+from boiler.catalog.folder import is_address, open_folder, path_or_address
 from boiler.engine import ENGINES, selection
 from boiler.errors import CorpusError
 from boiler.indexing.pipeline import IndexSettings, index, plan
@@ -45,11 +47,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "words",
         nargs="*",
         metavar="[DIR] [ENCODER]",
-        help="the folder of sounds (or a model directory to update), and the encoder: "
+        help="the folder of sounds, a path or an address (s3://, gs://, https://), or a model directory to update; and"
+        " the encoder: "
         f"{', '.join(encoder.ENCODERS)}, or module:Class for one of your own "
         f"(default: {encoder.DEFAULT} with --pt_path, {encoder.WITHOUT_CHECKPOINT} without)",
     )
-    parser.add_argument("--wav_dir", type=Path, help="the folder of sounds, if not given as DIR")
+    parser.add_argument("--wav_dir", type=path_or_address, help="the folder of sounds, if not given as DIR")
     parser.add_argument("--pt_path", type=Path, help="the training checkpoint of the encoder")
     parser.add_argument(
         "--sample_rate_hz",
@@ -98,6 +101,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, mps (default: %(default)s)")
     parser.add_argument(
         "--workers", type=arguments.at_least_1, help="decoding processes (default: one for each processor)"
+    )
+    parser.add_argument(
+        "--on",
+        metavar="ray[://HOST:PORT]",
+        help="embed on the Ray cluster with this head node, or on the processors of this machine (ray); the folder and"
+        " the model directory must have the same paths on all machines",
     )
     parser.add_argument(
         "--decode_timeout_s",
@@ -153,15 +162,15 @@ def run(args: argparse.Namespace) -> int:
     folder, name = _words(args)
     if args.rollback or args.undo_rollback:
         switch = generation.rollback if args.rollback else generation.undo_rollback
-        back = switch(args.model_dir or folder)
+        back = switch(args.model_dir or Path(folder))
         print(f"{back.name} is current again: {back.header.n_items} sounds, {back.header.n_rows} windows")
         return 0
     model_dir = args.model_dir
     if args.repair:
-        print(repair(model_dir or folder))
-    if model_dir in (None, folder) and _is_model_dir(folder):
+        print(repair(model_dir or Path(folder)))
+    if isinstance(folder, Path) and model_dir in (None, folder) and _is_model_dir(folder):
         model_dir, folder = folder, _folder_of(folder)
-    if args.repair and not folder.is_dir():
+    if args.repair and not open_folder(folder).is_here():
         print(f"{folder} is not here: run boiler index again where it is, to bring the index up to date")
         return 0
     settings = IndexSettings(
@@ -207,6 +216,7 @@ _AS_GIVEN = (
     "force",
     "retry_failed",
     "engine",
+    "on",
 )
 
 
@@ -216,14 +226,14 @@ def _encoder_options(args: argparse.Namespace) -> dict[str, Any] | None:
     return {**options, **{name: value for name, value in named.items() if value is not None}} or None
 
 
-def _words(args: argparse.Namespace) -> tuple[Path, str | None]:
+def _words(args: argparse.Namespace) -> tuple[Path | str, str | None]:
     """The folder and the name of the encoder from the positional arguments; either may be missing."""
     words = list(args.words)
     if len(words) > 2:
         raise CorpusError(f"too many arguments: {' '.join(words)}; give a folder and an encoder")
     folder = args.wav_dir
     if folder is None and words and (len(words) == 2 or not _names_encoder(words[0]) or Path(words[0]).is_dir()):
-        folder = Path(words.pop(0))
+        folder = path_or_address(words.pop(0))
     if folder is None and args.model_dir is not None:
         folder = _folder_of(args.model_dir)
     if folder is None:
@@ -234,25 +244,25 @@ def _words(args: argparse.Namespace) -> tuple[Path, str | None]:
 
 
 def _names_encoder(word: str) -> bool:
-    return word in encoder.ENCODERS or word in encoder.RENAMED or ":" in word
+    return word in encoder.ENCODERS or word in encoder.RENAMED or (":" in word and not is_address(word))
 
 
 def _is_model_dir(folder: Path) -> bool:
     return (folder / CATALOG_FILE).is_file() or bool(generation.names(folder))
 
 
-def _folder_of(model_dir: Path) -> Path:
+def _folder_of(model_dir: Path) -> Path | str:
     """The folder that was indexed into a model directory."""
     if has_catalog(model_dir):
         with Catalog(model_dir / CATALOG_FILE, read_only=True) as catalog:
             folder = catalog.get("wav_dir")
         if folder is not None:  # absent in catalogs of earlier versions
-            return Path(folder)
+            return path_or_address(folder)
     with generation.open_last_good(model_dir).items() as database:
         folder = database.meta().get("wav_dir")
     if folder is None:
         raise CorpusError(f"{model_dir} does not state which folder was indexed: give it with --wav_dir")
-    return Path(folder)
+    return path_or_address(folder)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,7 +17,10 @@ import killing
 import pytest
 from sounds import tone, write
 
-from boiler import index
+from boiler import files, index
+from boiler.catalog.catalog import CATALOG_FILE, Catalog
+from boiler.encoder.general import WEIGHTS, JoinedGeneral
+from boiler.indexing.binding import read_binding
 from boiler.store import generation
 
 
@@ -50,6 +53,37 @@ def test_the_default_model_directory_is_below_exp(
     assert generation.open(tmp_path / "exp" / "my sounds" / "MFCCStats").header.n_items == 3
 
 
+@pytest.mark.slow
+def test_without_an_encoder_the_general_one_is_used_and_bound_by_its_weights(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(folder, "--workers", "1") == 0
+    model_dir = tmp_path / "exp" / "my sounds" / "JoinedGeneral"
+    assert generation.open(model_dir).header.encoder == "JoinedGeneral"
+    with Catalog(model_dir / CATALOG_FILE, read_only=True) as catalog:
+        bound = read_binding(catalog)
+    assert bound is not None
+    assert bound.checkpoint_sha256 == files.sha256_of(WEIGHTS)
+    # Weights of a later version do not change it.
+    monkeypatch.setattr(JoinedGeneral, "own_weights", tmp_path / "other")
+    assert call(folder, "--workers", "1") == 0
+
+
+@pytest.mark.slow
+def test_an_index_of_the_former_default_is_kept_up(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert call(folder, "JoinedDescriptors", "--workers", "1") == 0
+    assert call(folder, "--workers", "1") == 0
+    assert [path.name for path in (tmp_path / "exp" / "my sounds").iterdir()] == ["JoinedDescriptors"]
+    assert call(folder, "JoinedGeneral", "--workers", "1") == 0
+    assert call(folder, "--workers", "1") == 0
+    assert generation.open(tmp_path / "exp" / "my sounds" / "JoinedGeneral").header.encoder == "JoinedGeneral"
+
+
+@pytest.mark.slow
 def test_a_deprecated_encoder_name_and_its_directory_still_work(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -96,6 +130,7 @@ def test_json_prints_the_report(folder: Path, tmp_path: Path, capsys: pytest.Cap
     assert report["bottleneck"] in ("decoding", "embedding")
 
 
+@pytest.mark.slow
 def test_rollback_restores_the_previous_index(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     call(folder, "MFCCStats", "--model_dir", tmp_path / "m", "--workers", "1")
     write(folder / "new.wav", tone(700, 1.0, 8_000), 8_000)
@@ -279,6 +314,7 @@ def test_a_full_disk_is_reported_in_one_sentence_and_the_old_index_stays(folder:
     assert generation.check(tmp_path / "m").header.n_items == 43
 
 
+@pytest.mark.slow
 def test_another_engine_is_published_without_embedding_again(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

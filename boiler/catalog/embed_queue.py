@@ -35,8 +35,23 @@ class PendingFile:
     sha256: str | None
 
 
+@dataclass(frozen=True)
+class FileOutcome:
+    """What became of a file. `problem`: why it could not be read; `reason`: why its bytes could not be embedded, and
+    whether they will be tried again; `c`: where the windows of its bytes are, None if it was not tried."""
+
+    problem: str | None
+    sha256: str | None
+    c: int | None
+    reason: str | None
+    tries_left: int | None
+    size_bytes: int | None
+    probe: Probe
+    warning: str
+
+
 class EmbedQueue:
-    """The files to embed. Except for `retry_failed`, `clear` and `delete_unused` its methods start no transaction."""
+    """The files to embed. `put`, `retry_failed`, `clear` and `delete_unused` start a transaction, no others do."""
 
     def __init__(self, database: CatalogDatabase) -> None:
         self._database = database
@@ -53,6 +68,42 @@ class EmbedQueue:
             for n, id, size, mtime, file, sha256 in page:
                 yield PendingFile(n, FoundFile(id, size, mtime, file), sha256)
             last = page[-1][0]
+
+    def find(self, n: int) -> PendingFile | None:
+        """File `n`, if it is pending."""
+        row = self._db.execute(
+            "SELECT id, size_bytes, mtime_ns, file, sha256 FROM pending WHERE n = ?", (n,)
+        ).fetchone()
+        return None if row is None else PendingFile(n, FoundFile(*row[:4]), row[4])
+
+    def put(self, files: Iterable[PendingFile]) -> None:
+        """Add files of another catalog to this one, with their numbers."""
+        with self._database.transaction():
+            self._db.executemany(
+                "INSERT INTO files (n, id, size_bytes, mtime_ns, file, sha256, seen) VALUES (?, ?, ?, ?, ?, ?, '')",
+                (
+                    (one.n, one.found.id, one.found.size_bytes, one.found.mtime_ns, one.found.file, one.sha256)
+                    for one in files
+                ),
+            )
+
+    def outcome(self, n: int) -> FileOutcome | None:
+        """What became of file `n`; None if it is not in the catalog any more."""
+        row = self._db.execute(
+            "SELECT problem, files.sha256, c, reason, tries_left, contents.size_bytes, duration_s, sample_rate_hz,"
+            " channels, format FROM files LEFT JOIN contents ON contents.sha256 = files.sha256 WHERE files.n = ?",
+            (n,),
+        ).fetchone()
+        if row is None:
+            return None
+        problem, sha256, c, reason, tries_left, size_bytes, *probe = row
+        warning = self._database.get(f"{WARNING}{sha256}") or ""
+        return FileOutcome(problem, sha256, c, reason, tries_left, size_bytes, Probe(*probe), warning)
+
+    def windows(self, c: int) -> list[tuple[float, float, bytes]]:
+        """(start_s, end_s, vector as little-endian float32) of the windows under a number from `begin`, by time."""
+        sql = "SELECT start_s, end_s, vector FROM windows WHERE c = ? ORDER BY start_s"
+        return self._db.execute(sql, (c,)).fetchall()
 
     def is_done(self, sha256: str) -> bool:
         """Whether these bytes were embedded completely, or failed permanently."""

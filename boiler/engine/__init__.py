@@ -26,6 +26,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from types import NoneType
@@ -50,6 +51,7 @@ ENGINES: dict[str, str] = {
     "exact": "boiler.engine.exact:Exact",
     "annoy": "boiler.engine.annoy:Annoy",
     "hnsw": "boiler.engine.hnsw:HNSW",
+    "milvus": "boiler.engine.milvus:Milvus",
 }
 """Name to `module:Class`; the module is imported when the engine is first used."""
 
@@ -103,6 +105,28 @@ class Engine(Protocol):
         """
 
 
+class HostedEngine(ABC):
+    """An `Engine` whose vectors are elsewhere: a search reads none of the mapped ones, filters included. A query waits
+    for a server: it may take long, and raises ModelDirError while the server is away."""
+
+    @abstractmethod
+    def query_among(self, queries: Float32Array, k: int, among: Int64Array) -> Neighbours:
+        """As `query`, of these rows only, ascending: `min(k, len(among))` of them."""
+
+    @classmethod
+    @abstractmethod
+    def make_current(cls, path: Path, parameters: Any) -> None:
+        """The generation that was saved to `path` is the current one from now on.
+
+        Raises: ModelDirError: the server does not answer, or refuses.
+        """
+
+    @classmethod
+    @abstractmethod
+    def drop(cls, path: Path) -> None:
+        """Delete what was saved to `path`, as far as it is elsewhere. A failure is logged."""
+
+
 def find_engine(name: str) -> type[Engine]:
     """The class of an engine, by its name in `ENGINES` or as `module:Class`.
 
@@ -114,9 +138,8 @@ def find_engine(name: str) -> type[Engine]:
     try:
         kind = getattr(importlib.import_module(module), class_name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise EngineError(
-            f"the engine {name} cannot be imported ({error}): install it, or add it to PYTHONPATH"
-        ) from error
+        advice = f"pip install 'boiler[{name}]'" if name in ENGINES else "install it, or add it to PYTHONPATH"
+        raise EngineError(f"the engine {name} cannot be imported ({error}): {advice}") from error
     _check_engine(name, kind)
     return kind  # type: ignore[no-any-return]  # checked one line above
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ import numpy as np
 
 from boiler import engine
 from boiler.arrays import Float32Array
-from boiler.engine import Engine
+from boiler.engine import Engine, HostedEngine
 from boiler.errors import EngineError, ModelDirError
 
 AUTO = "auto"
@@ -36,6 +36,9 @@ EXACT = "exact"
 
 ALWAYS_WRITTEN = ("annoy",)
 """Engines whose file every index has, whichever of them answers."""
+
+HOSTED = ("milvus",)
+"""Engines that keep something outside of the folder of a generation."""
 
 RECALL_WANTED = 0.99
 EXACT_UP_TO_ROWS = 30_000
@@ -186,3 +189,37 @@ def load_engine(folder: Path, entry: Mapping[str, Any], name: str, vectors: Floa
             f" {', '.join(unknown)}; run boiler index again"
         )
     return kind.load(folder / kind.name, vectors, kind.Parameters(**saved))
+
+
+def engine_files(name: str, files: Collection[str]) -> list[str]:
+    """The files of an engine among those of a generation: its own, and its folder."""
+    return [file for file in files if file == name or file.startswith(f"{name}.db/")]
+
+
+def make_current(folder: Path, entry: Mapping[str, Any]) -> None:
+    """Let the hosted engines of a generation know that it is the current one. `folder` and `entry` as in `load_engine`.
+
+    A failure is logged: the index is published, and its readers do not depend on it.
+    """
+    for name in HOSTED:
+        if name in entry:
+            kind = engine.find_engine(name)
+            assert issubclass(kind, HostedEngine)
+            values = {key: value for key, value in entry[name].items() if key != _RECALL}
+            try:
+                kind.make_current(folder / name, kind.Parameters(**values))
+            except ModelDirError as error:
+                _log.warning("%s", error)
+
+
+def drop(folder: Path) -> None:
+    """Delete what the hosted engines of a generation, which may be unfinished, keep elsewhere."""
+    for name in HOSTED:
+        if (folder / name).is_file():
+            try:
+                kind = engine.find_engine(name)
+            except EngineError as error:
+                _log.warning("what the index %s keeps elsewhere was not deleted: %s", folder.name, error)
+                continue
+            assert issubclass(kind, HostedEngine)
+            kind.drop(folder / name)

@@ -26,6 +26,7 @@ from boiler.arrays import Float32Array
 from boiler.audio.decoder_pool import DecodedWindows, Decoders
 from boiler.audio.windows import DEFAULT_WINDOWS, Which, Window, WindowSpec
 from boiler.catalog.catalog import Catalog
+from boiler.catalog.folder import ReadAhead, ReadyFile, SoundFolder, room_for_copies
 from boiler.errors import ModelDirError
 from boiler.model import checkpoint
 
@@ -103,7 +104,7 @@ class FitSample:
     def __init__(
         self,
         catalog: Catalog,
-        root: Path,
+        folder: SoundFolder,
         decoders: Decoders,
         *,
         spec: WindowSpec,
@@ -114,8 +115,9 @@ class FitSample:
         numbers = [pending.n for pending in catalog.queue]  # not the paths of all: there may be millions
         drawn = random.Random(seed).sample(numbers, min(n_windows, len(numbers)))
         chosen = set(drawn)
-        paths = {one.n: one.found.path(root) for one in catalog.queue if one.n in chosen}
-        self._files = [(n, paths[n]) for n in drawn]
+        found = {one.n: one.found for one in catalog.queue if one.n in chosen}
+        self._files = [(n, found[n]) for n in drawn]
+        self._folder, self._beside = folder, catalog.path.parent
         self._decoders, self._spec = decoders, spec
         self._batch_size, self._n_windows = batch_size, n_windows
 
@@ -141,12 +143,25 @@ class FitSample:
 
     def _windows(self) -> Generator[Window]:
         taken: collections.Counter[int] = collections.Counter()
-        with closing(self._decoders.windows(self._files, self._spec, ordered=True)) as events:
-            for event in events:
-                if isinstance(event, DecodedWindows):
-                    windows = event.windows[: FIT_WINDOWS_PER_FILE - taken[event.key]]
-                    taken[event.key] += len(windows)
-                    yield from windows
+        files = dict(self._files)
+        with room_for_copies(self._folder, self._beside) as into:
+            reading = ReadAhead(self._folder, into)
+            with (
+                closing(reading.files((n, found, False) for n, found in self._files)) as ready,
+                closing(self._decoders.windows(_paths(ready), self._spec, ordered=True)) as events,
+            ):
+                for event in events:
+                    if isinstance(event, DecodedWindows):
+                        windows = event.windows[: FIT_WINDOWS_PER_FILE - taken[event.key]]
+                        taken[event.key] += len(windows)
+                        yield from windows
+                    else:
+                        reading.release(files[event.key])
+
+
+def _paths(files: Iterator[tuple[int, ReadyFile | OSError]]) -> Iterator[tuple[int, Path]]:
+    """Those that can be read; the run reports the others."""
+    return ((n, ready.path) for n, ready in files if not isinstance(ready, OSError))
 
 
 def _tensor(samples: Float32Array) -> torch.Tensor:

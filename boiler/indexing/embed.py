@@ -2,11 +2,12 @@
 
 ::
 
-    pending files > hash, if the bytes may be known > decode > windows > batches > embed > catalog
+    pending files > fetch, hash, if the bytes may be known > decode > windows > batches > embed > catalog
                     known: nothing more to do
 
 Files are embedded in the order of n, in batches in that order, so the same folder gives the same batches, and vectors
-that are equal to the bit. In memory are one batch and the answers of the decoders. Each batch is one
+that are equal to the bit. In memory are one batch and the answers of the decoders; of an address, fetched files are on
+the disk until they are embedded. Each batch is one
 transaction: a kill loses at most the current batch, even within a file of ten hours.
 """
 
@@ -15,29 +16,26 @@ from __future__ import annotations
 import collections
 import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
-from boiler import files as files_module
 from boiler.arrays import Float32Array
 from boiler.audio.decoder_pool import DecodedSound, DecodedWindows, DecodeEvent, DecodeFailure, Decoders
 from boiler.audio.windows import Window, WindowSpec
 from boiler.catalog.catalog import Catalog
 from boiler.catalog.embed_queue import PendingFile
-from boiler.catalog.scan import FoundFile, stored_mtime_ns
+from boiler.catalog.folder import ReadAhead, ReadyFile, SoundFolder, room_for_copies
+from boiler.catalog.scan import FoundFile
 from boiler.errors import ExhaustedError, SoundError
+from boiler.files import sha256_of
 from boiler.progress import Meter
 
 Embed = Callable[[Float32Array], Float32Array]
 """[B, T] to [B, D], by `boiler.encoder.runtime`, which is not imported here because it imports torch."""
 
-_HASH_THREADS = 2  # reading waits for the disk, and hashing releases the GIL
-_HASH_AHEAD = 16
-_HASHES_AT_ONCE = 1_000
 _COMMIT_EVERY_S = 1.0
 
 
@@ -81,7 +79,7 @@ class EmbedRun:
     """Embeds the pending files of a catalog."""
 
     catalog: Catalog
-    root: Path
+    folder: SoundFolder
     embed: Embed
     decoders: Decoders
     spec: WindowSpec
@@ -111,8 +109,8 @@ class EmbedRun:
         duplicates: set[int] = set()
         with (
             self.catalog.transaction(),
-            ThreadPoolExecutor(_HASH_THREADS) as threads,
-            closing(self._events(threads, duplicates)) as events,
+            room_for_copies(self.folder, self.catalog.path.parent) as into,
+            closing(self._events(into, duplicates)) as events,
         ):
             while (event := self._next(events)) is not None:
                 match event:
@@ -131,9 +129,10 @@ class EmbedRun:
                 self._flush()
         return duplicates
 
-    def _events(self, threads: ThreadPoolExecutor, duplicates: set[int]) -> Generator[DecodeEvent[int]]:
-        jobs = self._jobs(threads, duplicates)
-        return self.decoders.windows(jobs, self.spec, ordered=True)
+    def _events(self, into: Path, duplicates: set[int]) -> Generator[DecodeEvent[int]]:
+        self._reading = ReadAhead(self.folder, into)
+        with closing(self._reading.files(self._wanted())) as reading:
+            yield from self.decoders.windows(self._jobs(reading, duplicates), self.spec, ordered=True)
 
     def _next(self, events: Iterator[DecodeEvent[int]]) -> DecodeEvent[int] | None:
         began = time.monotonic()
@@ -141,43 +140,40 @@ class EmbedRun:
         self.tally.decode_wait_s += time.monotonic() - began
         return event
 
-    def _jobs(self, threads: ThreadPoolExecutor, duplicates: set[int]) -> Iterator[tuple[int, Path]]:
+    def _jobs(
+        self, files: Iterator[tuple[PendingFile, ReadyFile | OSError]], duplicates: set[int]
+    ) -> Iterator[tuple[int, Path]]:
         """The files to decode. Files that need no decoding are finished on the way."""
-        for pending, hashing in self._hashed_ahead(threads):
-            if hashing is not None:
-                try:
-                    pending = replace(pending, sha256=hashing.result())
-                except OSError as error:
-                    self._unreadable(pending, error)
-                    self.meter.step()
-                    continue
+        for queued, ready in files:
+            if isinstance(ready, OSError):
+                self._unreadable(queued, ready)
+                self.meter.step()
+                continue
+            pending = queued if ready.sha256 is None else replace(queued, sha256=ready.sha256)
             if pending.sha256 is not None:
                 self.catalog.queue.set_hash(pending.n, pending.sha256)
                 if pending.sha256 in self._exhausted:
+                    self._reading.release(pending.found)
                     self.meter.step()
                     continue
                 if self.catalog.queue.is_done(pending.sha256) or pending.sha256 in self._decoding:
                     if pending.sha256 in self._decoding:
                         duplicates.add(pending.n)
                     self.tally.reused += 1
+                    self._reading.release(pending.found)
                     self.meter.step()
                     continue
                 self._decoding.add(pending.sha256)
             self._pending[pending.n] = pending
-            yield pending.n, pending.found.path(self.root)
+            yield pending.n, ready.path
 
-    def _hashed_ahead(self, threads: ThreadPoolExecutor) -> Iterator[tuple[PendingFile, Future[str] | None]]:
-        """The pending files, each with the hash of its bytes if these may be known, computed in threads."""
-        ahead: collections.deque[tuple[PendingFile, Future[str] | None]] = collections.deque()
+    def _wanted(self) -> Iterator[tuple[PendingFile, FoundFile, bool]]:
+        """The pending files, and whether to hash them: those of an address always, as their bytes are at hand."""
         for pending in self.catalog.queue:
             if pending.n in self._tried or pending.sha256 in self._exhausted:
                 continue
-            is_hashed = pending.sha256 is None and self.catalog.queue.may_be_duplicate(pending)
-            path = pending.found.path(self.root)
-            ahead.append((pending, threads.submit(files_module.sha256_of, path) if is_hashed else None))
-            if len(ahead) > _HASH_AHEAD:
-                yield ahead.popleft()
-        yield from ahead
+            hashed = pending.sha256 is None and (self.folder.is_remote or self.catalog.queue.may_be_duplicate(pending))
+            yield pending, pending.found, hashed
 
     def _opened(self, n: int) -> _OpenFile:
         if n not in self._open:
@@ -234,13 +230,11 @@ class EmbedRun:
             return
         self._batch = collections.deque(one for one in self._batch if one[0] != n)
         pending = self._pending[n]
-        path = pending.found.path(self.root)
         try:
-            stat = path.stat()
-            if (stat.st_size, stored_mtime_ns(stat.st_mtime_ns)) != (pending.found.size_bytes, pending.found.mtime_ns):
+            if self.folder.size_and_time(pending.found) != (pending.found.size_bytes, pending.found.mtime_ns):
                 self._problem(pending, "it changed while it was read: the next run tries again")
             else:
-                sha256 = pending.sha256 or files_module.sha256_of(path)
+                sha256 = pending.sha256 or sha256_of(self.folder.get(pending.found, Path()))
                 may_pass = isinstance(error, ExhaustedError)
                 self.catalog.queue.fail(n, sha256, error.reason, may_pass=may_pass)
                 self.tally.failed += 1
@@ -265,6 +259,7 @@ class EmbedRun:
     def _close(self, n: int) -> None:
         self._open.pop(n, None)
         pending = self._pending.pop(n)
+        self._reading.release(pending.found)
         if pending.sha256:
             self._decoding.discard(pending.sha256)
         self.meter.step()
@@ -274,18 +269,15 @@ class EmbedRun:
         self._committed = time.monotonic()
 
 
-def file_hashes(root: Path) -> Callable[[list[FoundFile]], Iterator[str | None]]:
-    """A function that hashes files below `root`, in order; None for a file that cannot be read."""
-
-    def hash_of(found: FoundFile) -> str | None:
-        try:
-            return files_module.sha256_of(found.path(root))
-        except OSError:
-            return None
+def file_hashes(folder: SoundFolder, beside: Path) -> Callable[[list[FoundFile]], Iterator[str | None]]:
+    """A function that hashes files of a folder, in order; None for a file that cannot be read. Copies of those of an
+    address are made in the folder `beside`."""
 
     def hash_all(files: list[FoundFile]) -> Iterator[str | None]:
-        with ThreadPoolExecutor(_HASH_THREADS) as threads:
-            for begin in range(0, len(files), _HASHES_AT_ONCE):  # queued results take memory
-                yield from threads.map(hash_of, files[begin : begin + _HASHES_AT_ONCE])
+        with room_for_copies(folder, beside) as into:
+            reading = ReadAhead(folder, into)
+            for found, ready in reading.files((found, found, True) for found in files):
+                reading.release(found)
+                yield None if isinstance(ready, OSError) else ready.sha256
 
     return hash_all

@@ -15,7 +15,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -33,7 +33,9 @@ from boiler.catalog import diff, metadata, scan
 from boiler.catalog.catalog import CATALOG_FILE, Catalog, has_catalog
 from boiler.catalog.database import repair_advice
 from boiler.catalog.diff import Changes
+from boiler.catalog.folder import LocalFolder, delete_copies, files_per_request, open_folder, path_or_address
 from boiler.catalog.items import Failure, Item, folder_of
+from boiler.catalog.remote import RemoteFolder
 from boiler.encoder.runtime import EncoderRuntime
 from boiler.engine import selection
 from boiler.engine.selection import EngineChoice
@@ -47,9 +49,12 @@ from boiler.indexing.binding import (
     restore_encoder,
     unbind_encoder,
 )
+from boiler.indexing.blocks import BlockSettings, take_in_leftovers
 from boiler.indexing.embed import EmbedRun, EmbedTally, file_hashes
+from boiler.indexing.ray import connected, embed_on_ray, parse_address
 from boiler.indexing.repair import META_KEY, catalog_settings
 from boiler.indexing.report import Report
+from boiler.indexing.score_words import word_scoring
 from boiler.indexing.tag import remove_tag_model, restore_tag_model, set_tag_model, tag_pending
 from boiler.model.device import resolve_device
 from boiler.progress import meter
@@ -63,7 +68,7 @@ class IndexSettings:
     """What to index, with which encoder, and where to write the index. None: as in the last run in this model
     directory; in the first run as in `DEFAULTS`."""
 
-    wav_dir: Path
+    wav_dir: Path | str  # a path, or an address as `boiler.catalog.remote` describes them
     encoder: str | None = None
     pt_path: Path | None = None
     encoder_options: dict[str, Any] | None = None  # of the encoder's own, by name
@@ -84,8 +89,14 @@ class IndexSettings:
     check: bool = False
     force: bool = False
     retry_failed: bool = False
+    on: str | None = None  # ray or ray://HOST:PORT: embed on that cluster
     engine: str | None = None  # as in `boiler.engine.selection.EngineChoice`, with its options
     engine_options: Mapping[str, Any] | None = None
+
+    @property
+    def folder(self) -> LocalFolder | RemoteFolder:
+        """The folder of the sounds. Raises: CorpusError: an address of an unknown kind, or with a password."""
+        return open_folder(self.wav_dir)
 
 
 DEFAULTS: dict[str, Any] = {
@@ -116,7 +127,7 @@ def index(settings: IndexSettings) -> Report:
 
     Raises: CorpusError: no such folder, or no sounds in it. CatalogError: another indexer is running there, more than
     half of the files are gone, or the disk is full. ModelDirError: the directory belongs to another encoder.
-    CheckpointError, UnknownNameError: no such encoder.
+    CheckpointError, UnknownNameError: no such encoder. SettingsError, ClusterError: `on` is no cluster, or it failed.
     """
     began = time.monotonic()
     if settings.metadata is not None:
@@ -125,6 +136,7 @@ def index(settings: IndexSettings) -> Report:
     _check_before_writing(model_dir, settings)
     with generation.lock_for_writing(model_dir), Catalog(model_dir / CATALOG_FILE) as catalog:
         catalog.check()
+        delete_copies(model_dir)
         settings = _with_defaults(settings, _LastRun.read(catalog))
         run = catalog.begin_run(_now())
         spec = _bind(catalog, settings)
@@ -132,6 +144,9 @@ def index(settings: IndexSettings) -> Report:
             catalog.queue.retry_failed()
         changes, unreadable = _compare(catalog, settings)
         diff.apply(catalog, changes, metadata.folder_label, _now(), force=settings.force)
+        # Not before: a run that is refused for its folder must not leave that to the next one.
+        kept = {key: getattr(settings, key) for key in DEFAULTS}
+        catalog.put(settings=json.dumps(kept), wav_dir=settings.folder.address)
         n_relabelled, table = _update_columns(catalog, settings)
         scanned = time.monotonic()
         tally = _embed_pending(catalog, settings, spec)
@@ -168,7 +183,7 @@ def _update_columns(catalog: Catalog, settings: IndexSettings) -> tuple[int, met
     how many files have others than before, and how the table matches."""
     table = settings.metadata
     if table is None and catalog.get("metadata_table") is None and not catalog.has_metadata():
-        table = metadata.audiofolder_table(settings.wav_dir)
+        table = metadata.audiofolder_table(settings.folder.path) if isinstance(settings.folder, LocalFolder) else None
     if settings.no_metadata and settings.metadata is None:
         catalog.put(metadata_table="{}")  # so that the table of an audiofolder is not taken by the next run
     elif table is not None:
@@ -204,27 +219,37 @@ def _now() -> str:
 
 def _with_model_dir(settings: IndexSettings) -> tuple[Path, IndexSettings]:
     """The model directory, and the settings with the encoder's name filled in."""
-    if not settings.wav_dir.is_dir():
+    folder = settings.folder
+    if not folder.is_here():
         raise CorpusError(f"{settings.wav_dir} is not a folder: give the folder with the sounds")
     if settings.model_dir is not None and settings.model_dir.exists():
         if not settings.model_dir.is_dir():
             raise ModelDirError(f"{settings.model_dir} is a file: give a folder as --model_dir")
-        if settings.model_dir.samefile(settings.wav_dir):
+        if isinstance(folder, LocalFolder) and settings.model_dir.samefile(folder.path):
             raise ModelDirError(f"{settings.model_dir} is the folder of the sounds: give another --model_dir")
     name = settings.encoder
     if name is None and settings.model_dir is not None and has_catalog(settings.model_dir):
         with Catalog(settings.model_dir / CATALOG_FILE, read_only=True) as catalog:
             bound = read_binding(catalog)
         name = bound.encoder if bound else None
-    name = encoder.canonical_name(name or (encoder.DEFAULT if settings.pt_path else encoder.WITHOUT_CHECKPOINT))
+    name = encoder.canonical_name(name or (encoder.DEFAULT if settings.pt_path else _without_checkpoint(settings)))
     encoder.find_encoder(name)
     if settings.model_dir is not None:
         model_dir = settings.model_dir
     elif settings.pt_path is not None and not settings.pt_path.is_dir():
         model_dir = _default_model_dir(settings.pt_path.with_suffix(""), name)
     else:
-        model_dir = _default_model_dir(Path("exp") / settings.wav_dir.resolve().name, name)
+        model_dir = _default_model_dir(Path("exp") / folder.name, name)
     return model_dir, replace(settings, encoder=name)
+
+
+def _without_checkpoint(settings: IndexSettings) -> str:
+    """The encoder of a command that names neither an encoder nor a checkpoint."""
+    formerly = encoder.FORMERLY_WITHOUT_CHECKPOINT
+    parent = Path("exp") / settings.folder.name
+    now, before = (_default_model_dir(parent, name) for name in (encoder.WITHOUT_CHECKPOINT, formerly))
+    kept = settings.model_dir is None and has_catalog(before) and not has_catalog(now)
+    return formerly if kept else encoder.WITHOUT_CHECKPOINT
 
 
 def _default_model_dir(parent: Path, name: str) -> Path:
@@ -237,7 +262,10 @@ def _default_model_dir(parent: Path, name: str) -> Path:
 
 def _check_before_writing(model_dir: Path, settings: IndexSettings) -> None:
     """Raise errors that can be detected beforehand, so that no empty model directory is left behind."""
-    resolve_device(settings.device)
+    if settings.on is None:
+        resolve_device(settings.device)
+    else:
+        parse_address(settings.on)
     _refuse_lost_catalog(model_dir, settings)
     if has_catalog(model_dir):
         return
@@ -258,8 +286,7 @@ def _refuse_lost_catalog(model_dir: Path, settings: IndexSettings) -> None:
 
 
 def _scan(settings: IndexSettings, unreadable: scan.Unreadable) -> Iterator[scan.FoundFile]:
-    return scan.walk(
-        settings.wav_dir,
+    return settings.folder.walk(
         stream.SUFFIXES,
         include=settings.include or (),
         exclude=settings.exclude or (),
@@ -328,8 +355,11 @@ def _bind(catalog: Catalog, settings: IndexSettings) -> WindowSpec:
         if settings.encoder_options:  # they decide what the vectors are, as the file does
             said = f"{checkpoint_sha256} {json.dumps(settings.encoder_options, sort_keys=True)}"
             checkpoint_sha256 = hashlib.sha256(said.encode()).hexdigest()
-    else:  # the directory's own encoder
-        checkpoint_sha256 = bound.checkpoint_sha256 if bound and bound.encoder == settings.encoder else ""
+    elif bound and bound.encoder == settings.encoder:  # the directory's own encoder
+        checkpoint_sha256 = bound.checkpoint_sha256
+    else:
+        own_weights = encoder.find_encoder(str(settings.encoder)).own_weights
+        checkpoint_sha256 = files.sha256_of(own_weights) if own_weights else ""
     spec = _window_spec(settings, _encoder_windows(settings, bound))
     bind_catalog(
         catalog,
@@ -343,9 +373,6 @@ def _bind(catalog: Catalog, settings: IndexSettings) -> WindowSpec:
         ),
         force=settings.force,
     )
-    catalog.put(
-        settings=json.dumps({key: getattr(settings, key) for key in DEFAULTS}), wav_dir=str(settings.wav_dir.resolve())
-    )
     return spec
 
 
@@ -353,7 +380,8 @@ def _compare(catalog: Catalog, settings: IndexSettings) -> tuple[Changes, scan.U
     """Scan the folder and compare it with the catalog."""
     unreadable = scan.Unreadable()
     found = _scan(settings, unreadable)
-    changes = diff.compare(catalog, found, unreadable, file_hashes(settings.wav_dir), check=settings.check)
+    hashes = file_hashes(settings.folder, catalog.path.parent)
+    changes = diff.compare(catalog, found, unreadable, hashes, check=settings.check)
     if not catalog.n_files() and not changes.new:
         raise _no_sounds(settings)
     return changes, unreadable
@@ -361,20 +389,30 @@ def _compare(catalog: Catalog, settings: IndexSettings) -> tuple[Changes, scan.U
 
 def _embed_pending(catalog: Catalog, settings: IndexSettings, spec: WindowSpec) -> EmbedTally:
     """Embed the pending files. Starts no process if there are none."""
+    tally = EmbedTally()
+    take_in_leftovers(catalog, spec, tally)
     n_pending = len(catalog.queue)
     if not n_pending and catalog.get("encoder_sha256") is not None:
-        return EmbedTally()
+        return tally
     # A file is decoded by one worker, so more workers than files would only use memory.
     workers = min(settings.workers or os.cpu_count() or 1, max(n_pending, 1))
     limits = stream.Limits(max_seconds=settings.max_file_hours * 3600)
     encoder_type = encoder.find_encoder(str(settings.encoder))
-    device = resolve_device(settings.device)
     began = time.monotonic()
-    with Decoders(workers, timeout_s=settings.decode_timeout_s, limits=limits) as decoders:
-        decoders.start()
+    with (
+        connected(parse_address(settings.on)) if settings.on else nullcontext(),
+        Decoders(
+            workers,
+            timeout_s=settings.decode_timeout_s,
+            limits=limits,
+            files_per_request=files_per_request(settings.folder),
+        ) as decoders,
+    ):
+        if not settings.on:
+            decoders.start()
         sample = FitSample(
             catalog,
-            settings.wav_dir,
+            settings.folder,
             decoders,
             spec=spec,
             batch_size=settings.batch_size,
@@ -382,11 +420,27 @@ def _embed_pending(catalog: Catalog, settings: IndexSettings, spec: WindowSpec) 
             seed=settings.seed,
         )
         path = bind_encoder(catalog, str(settings.encoder), settings.pt_path, spec, sample, settings.encoder_options)
-        with EncoderRuntime.load(path, device).parallel_embed() as embed, meter("indexing", n_pending) as shown:
-            tally = EmbedTally(prepare_s=time.monotonic() - began)
+        if settings.on:
+            blocks = BlockSettings(
+                folder=settings.folder.address,
+                encoder_path=path.resolve(),
+                encoder_sha256=str(catalog.get("encoder_sha256")),
+                spec=spec,
+                batch_size=settings.batch_size,
+                decode_timeout_s=settings.decode_timeout_s,
+                limits=limits,
+                device=settings.device,
+            )
+            tally.prepare_s = time.monotonic() - began
+            with meter("indexing", n_pending) as shown:
+                embed_on_ray(catalog, blocks, tally, shown)
+            return tally
+        runtime = EncoderRuntime.load(path, resolve_device(settings.device))
+        with runtime.parallel_embed() as embed, meter("indexing", n_pending) as shown:
+            tally.prepare_s = time.monotonic() - began
             return EmbedRun(
                 catalog=catalog,
-                root=settings.wav_dir,
+                folder=settings.folder,
                 embed=embed,
                 decoders=decoders,
                 spec=spec,
@@ -401,7 +455,7 @@ def _publish(
 ) -> tuple[generation.Generation | None, bool]:
     """The current generation, and whether it was published now, which is only done if the catalog has changed since."""
     source = {
-        "wav_dir": str(settings.wav_dir.resolve()),
+        "wav_dir": settings.folder.address,
         "catalogue": f"{catalog.get('birth')}:{catalog.revision}",
         "settings": json.dumps([settings.url_template, settings.seed]),
         "unreadable": str(sum(not failure.sha256 for failure in failures)),
@@ -409,6 +463,9 @@ def _publish(
     labels = HandLabels(model_dir)
     if (revision := labels.revision()) != "":
         source["tags_by_hand"] = revision
+    words = word_scoring(catalog)
+    if words is not None:
+        source["words"] = files.sha256_of(words.model)
     choice = _engine_choice(settings)
     if choice != EngineChoice():  # absent by default, as in indexes of versions that knew no choice
         source["engine"] = choice.key()
@@ -450,6 +507,7 @@ def _publish(
             locked=True,
             engine=choice,
             tag_model=restore_tag_model(catalog),
+            words=words,
         )
     return opened, True
 
@@ -480,7 +538,8 @@ def tag(model_dir: Path, model_path: Path | None) -> tuple[generation.Generation
         else:
             set_tag_model(catalog, model_path)
         n_tagged = tag_pending(catalog)
-        settings = IndexSettings(Path(catalog.get("wav_dir") or "."), last.binding.encoder, model_dir=model_dir)
+        folder = path_or_address(catalog.get("wav_dir") or ".")
+        settings = IndexSettings(folder, last.binding.encoder, model_dir=model_dir)
         settings = _with_defaults(settings, last)
         before = generation.open_last_good(model_dir)
         with before.items() as database:

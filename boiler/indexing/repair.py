@@ -15,8 +15,9 @@ import numpy as np
 
 from boiler import files
 from boiler.catalog.catalog import CATALOG_FILE, TRIES_AGAIN, Catalog, has_catalog
+from boiler.catalog.folder import SoundFolder, open_folder
 from boiler.catalog.items import Failure, Item
-from boiler.catalog.scan import stored_mtime_ns
+from boiler.catalog.scan import FoundFile, stored_mtime_ns
 from boiler.errors import CatalogError, DamagedCatalogError
 from boiler.store import generation
 from boiler.store.generation import Generation
@@ -68,18 +69,18 @@ def _fill(catalog: Catalog, source: Generation) -> None:
     with source.items() as database:
         meta = database.meta()
         saved = json.loads(meta.get(META_KEY, "{}"))
-        root = Path(saved.get("wav_dir") or meta.get("wav_dir") or ".")
+        folder = open_folder(saved.get("wav_dir") or meta.get("wav_dir") or ".")
         settings = {key: saved[key] for key in _COPIED if saved.get(key)} or _settings_of(source, meta)
         with catalog.transaction():
             catalog.put(encoder_sha256=source.header.encoder_sha256, dim=str(source.header.dim), **settings)
             last_n = int(saved.get("last_n", 0))
             for item in database.items():
-                _add_item(catalog, source, item, root)
+                _add_item(catalog, source, item, folder)
                 last_n = max(last_n, item.n)
             catalog.db.execute("INSERT OR IGNORE INTO sqlite_sequence (name, seq) VALUES ('files', 0)")
             catalog.db.execute("UPDATE sqlite_sequence SET seq = MAX(seq, ?) WHERE name = 'files'", (last_n,))
             for failure in database.failures():
-                _add_failure(catalog, failure, root)
+                _add_failure(catalog, failure, folder)
             catalog.mark_changed()
 
 
@@ -103,11 +104,11 @@ def _settings_of(source: Generation, meta: dict[str, str]) -> dict[str, str]:
     }
 
 
-def _add_item(catalog: Catalog, source: Generation, item: Item, root: Path) -> None:
-    size_bytes, mtime_ns = _size_and_time(item.path(root))
+def _add_item(catalog: Catalog, source: Generation, item: Item, folder: SoundFolder) -> None:
+    size_bytes, mtime_ns = _size_and_time(folder, FoundFile(item.id, item.size_bytes, _time_ns(item), item.file))
     if size_bytes != item.size_bytes or abs(mtime_ns / 1e9 - item.mtime_s) > 1e-6:
         # Not those of the file now, so that the next run sees that it changed.
-        size_bytes, mtime_ns = item.size_bytes, stored_mtime_ns(round(item.mtime_s * 1e9))
+        size_bytes, mtime_ns = item.size_bytes, _time_ns(item)
     catalog.db.execute(
         "INSERT INTO files (n, id, file, size_bytes, mtime_ns, sha256, label, metadata, seen)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -134,11 +135,11 @@ def _add_item(catalog: Catalog, source: Generation, item: Item, root: Path) -> N
     )
 
 
-def _add_failure(catalog: Catalog, failure: Failure, root: Path) -> None:
+def _add_failure(catalog: Catalog, failure: Failure, folder: SoundFolder) -> None:
     """Add a file that could not be embedded. If its hash is unknown, the next run tries it again."""
     if not failure.sha256:
         return
-    size_bytes, mtime_ns = _size_and_time(root / failure.id)
+    size_bytes, mtime_ns = _size_and_time(folder, FoundFile(failure.id, 0, 0))
     catalog.db.execute(
         "INSERT OR IGNORE INTO files (id, size_bytes, mtime_ns, sha256, seen) VALUES (?, ?, ?, ?, '')",
         (failure.id, size_bytes, mtime_ns, failure.sha256),
@@ -150,9 +151,16 @@ def _add_failure(catalog: Catalog, failure: Failure, root: Path) -> None:
     )
 
 
-def _size_and_time(path: Path) -> tuple[int, int]:
+def _size_and_time(folder: SoundFolder, found: FoundFile) -> tuple[int, int]:
+    """Of a file now; of one of an address as they were, since to ask for each would take hours."""
+    if folder.is_remote:
+        return found.size_bytes, found.mtime_ns
     try:
-        stat = path.stat()
+        return folder.size_and_time(found)
     except OSError:
         return 0, 0
-    return stat.st_size, stored_mtime_ns(stat.st_mtime_ns)
+
+
+def _time_ns(item: Item) -> int:
+    """To the microsecond, which is as exact as a number of seconds is."""
+    return stored_mtime_ns(round(item.mtime_s * 1e6) * 1_000)

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import ctypes
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from boiler import files
-from boiler.arrays import Float32Array, Int64Array, StructuredArray, map_array
+from boiler.arrays import Float32Array, Int64Array, StructuredArray, UInt8Array, map_array
 from boiler.catalog import items as items_module
 from boiler.catalog.items import Failure, Item, PlacedItem
 from boiler.engine import normalize, selection
@@ -38,7 +39,24 @@ FILES = (
 )
 TAG_MODEL = "tags.safetensors"
 """In the folder of a generation whose items were tagged by a model (`boiler.tagging.model`)."""
+WORD_MODEL = "words.safetensors"
+"""In the folder of a generation that can be searched in words: the model that scored its rows."""
+WORD_SCORES = "word_scores.npy"
+"""uint8 [blocks, C, `SCORE_ROWS`]: the scores of the classes of `WORD_MODEL` (`boiler.crossmodal.word_model`) for each
+row of the index, zeros behind the last. A query reads a few classes of all rows: in each block, whole pages."""
+SCORE_ROWS = 4_096
 _BLOCK_ROWS = 8_192
+
+
+class WordScoring(NamedTuple):
+    """What scores the rows of an index for queries in words.
+
+    model: its file; score: unit vectors [n, D] to scores uint8 [n, C]
+    """
+
+    model: Path
+    n_classes: int
+    score: Callable[[Float32Array], UInt8Array]
 
 
 def write_generation(
@@ -54,11 +72,13 @@ def write_generation(
     before: Path | None = None,
     engine: EngineChoice | None = None,
     tag_model: Path | None = None,
+    words: WordScoring | None = None,
 ) -> Header:
     """Write every file of a generation into `folder`, which is empty, and flush them to the disk.
 
     Arguments: `before`: the folder of the previous generation, if there is one, whose map layout is kept and whose
-    encoder is shared; `engine`: which engine answers, by default chosen by size; `tag_model`: is copied.
+    encoder is shared; `engine`: which engine answers, by default chosen by size; `tag_model`: is copied; `words`:
+    scores the rows for queries in words.
 
     Returns the completed header.
 
@@ -72,6 +92,9 @@ def write_generation(
         _add_shared(folder / TAG_MODEL, tag_model, before)
     unit = save_blocks(folder / "vectors.npy", (len(vectors), header.dim), _normalized_blocks(vectors))
     np.save(folder / "rows.npy", np.ascontiguousarray(rows))
+    if words is not None:
+        _add_shared(folder / WORD_MODEL, words.model, before)
+        _write_word_scores(folder / WORD_SCORES, unit, words)
     # Before the map is computed, because its libraries stay in memory once imported.
     _free_memory()
     engines = selection.write_engines(folder, unit, engine, seed=header.seed)
@@ -127,6 +150,17 @@ def save_blocks(path: Path, shape: tuple[int, int], blocks: Iterable[Float32Arra
         for block in blocks:
             stream.write(np.ascontiguousarray(block, "<f4").data)
     return map_array(path)
+
+
+def _write_word_scores(path: Path, unit: Float32Array, words: WordScoring) -> None:
+    shape = (-(-len(unit) // SCORE_ROWS), words.n_classes, SCORE_ROWS)
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        for begin in range(0, len(unit), SCORE_ROWS):
+            scores = words.score(np.asarray(unit[begin : begin + SCORE_ROWS]))
+            block = np.zeros(shape[1:], np.uint8)
+            block[:, : len(scores)] = scores.T
+            stream.write(block.data)
 
 
 def _normalized_blocks(vectors: Float32Array) -> Iterator[Float32Array]:

@@ -15,6 +15,8 @@
         hnsw                                and other engines, where they answer (see boiler.engine.selection)
         meta.sqlite                         items, failures, meta: see boiler.catalog.items
         tags.safetensors                    the model that tagged the items, if any
+        words.safetensors                   the model that scored the rows for queries in words, if any
+        word_scores.npy                     its scores: uint8 [blocks, classes, rows of a block]
         00000/default/{metadata,tensors}.tsv, projector_config.pbtxt
         boiler.json                         the Header
         manifest.json                       size and sha256 of each file; written last (see boiler.store.manifest)
@@ -50,11 +52,12 @@ from pathlib import Path
 import numpy as np
 
 from boiler import files as files_module
-from boiler.arrays import AnyArray, Float32Array, StructuredArray, map_array
+from boiler.arrays import AnyArray, Float32Array, StructuredArray, UInt8Array, map_array
 from boiler.catalog import items as items_module
 from boiler.catalog.catalog import CATALOG_FILE
 from boiler.catalog.items import Failure, Item, ItemDatabase
-from boiler.engine.selection import ALWAYS_WRITTEN, EngineChoice
+from boiler.engine import selection
+from boiler.engine.selection import ALWAYS_WRITTEN, EngineChoice, engine_files
 from boiler.errors import DamagedIndexError, ModelDirError
 from boiler.store import build, layout, manifest, projector
 from boiler.store.header import ROW, Header, rows_of
@@ -98,6 +101,7 @@ class Generation:
     item_vectors: Float32Array
     pairs: Float32Array
     map_points: StructuredArray | None = None  # of `layout.MAP_POINT`; None in old indexes
+    word_scores: UInt8Array | None = None  # as in `build.WORD_SCORES`; None: it cannot be searched in words
     files: Mapping[str, manifest.ManifestEntry] = field(default_factory=dict, repr=False)
 
     def verify(self, *names: str) -> None:
@@ -233,6 +237,8 @@ def _open(path: Path, name: str) -> Generation:
     manifest.verify(path, files, _answering_files(header, files))
     vectors, rows, item_vectors, pairs = (_map(path / file) for file in build.ARRAYS)
     map_points = _map(path / layout.MAP_FILE) if layout.MAP_FILE in files else None
+    has_words = build.WORD_SCORES in files and build.WORD_MODEL in files
+    word_scores = _map(path / build.WORD_SCORES) if has_words else None
     if (
         vectors.shape != (header.n_rows, header.dim)
         or vectors.dtype != np.float32
@@ -243,15 +249,24 @@ def _open(path: Path, name: str) -> Generation:
             map_points is not None
             and (map_points.dtype != layout.MAP_POINT or map_points.shape != item_vectors.shape[:1])
         )
+        or (
+            word_scores is not None
+            and (
+                word_scores.dtype != np.uint8
+                or word_scores.ndim != 3
+                or word_scores.shape[::2] != (-(-header.n_rows // build.SCORE_ROWS), build.SCORE_ROWS)
+            )
+        )
     ):
         raise DamagedIndexError(f"{path}: the arrays do not match boiler.json: {manifest.remedy(path)}")
-    return Generation(path, name, header, vectors, rows, item_vectors, pairs, map_points, files)
+    return Generation(path, name, header, vectors, rows, item_vectors, pairs, map_points, word_scores, files)
 
 
 def _answering_files(header: Header, files: Mapping[str, manifest.ManifestEntry]) -> list[str]:
     """The files that a search reads."""
     engine = str(header.engine.get("name"))
-    return [name for name in (*build.ARRAYS, layout.MAP_FILE, "meta.sqlite", engine) if name in files]
+    optional = (layout.MAP_FILE, build.WORD_MODEL, build.WORD_SCORES)
+    return [name for name in (*build.ARRAYS, *optional, "meta.sqlite") if name in files] + engine_files(engine, files)
 
 
 def _map(file: Path) -> AnyArray:
@@ -310,13 +325,15 @@ def publish(
     locked: bool = False,
     engine: EngineChoice | None = None,
     tag_model: Path | None = None,
+    words: build.WordScoring | None = None,
 ) -> Generation:
     """Publish arrays as the current index, and open it.
 
     Arguments: `vectors`: float32 [N, D], not zero, normalised here; `rows`: [N] of `ROW`, see `rows_of`; `items`:
     sorted by n, read one by one; an item without rows is silent. Without `encoder_pt` the index cannot embed sounds.
     `locked`: the caller holds `lock_for_writing`. `engine`: the engine that answers; by default chosen by the number of
-    rows. `tag_model`: the file of the model that tagged the items, if any.
+    rows. `tag_model`: the file of the model that tagged the items, if any. `words`: scores the rows for queries in
+    words.
 
     Raises: ValueError: arrays and items do not match. CatalogError: another process is writing there. ModelDirError:
     the disk is full or cannot be written; the existing index is unchanged.
@@ -344,6 +361,7 @@ def publish(
                 before=before.path if before else None,
                 engine=engine,
                 tag_model=tag_model,
+                words=words,
             )
             aside.rename(versions / name)
             files_module.fsync(versions)
@@ -357,7 +375,8 @@ def publish(
                 " Free some space or check the permissions, then run again; embedded files are kept"
             ) from error
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            if aside.exists():
+                _delete(aside)
         return opened
 
 
@@ -391,6 +410,7 @@ def _make_current(model_dir: Path, opened: Generation) -> None:
     except OSError:  # a file system without links
         with files_module.replacing(pointer) as aside:
             aside.write_text(f"{target}\n", encoding="utf-8")
+    selection.make_current(opened.path, opened.header.engine)
 
 
 @contextmanager
@@ -447,6 +467,7 @@ def _delete_all_but(model_dir: Path, kept: Collection[str]) -> None:
 
 def _delete(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
+        selection.drop(path)
         shutil.rmtree(path, ignore_errors=True)
     else:
         path.unlink(missing_ok=True)

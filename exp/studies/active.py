@@ -26,22 +26,21 @@ from boiler.tagging.metrics import LogitHistogram
 STEP = 5
 MOST = 100
 GOAL = 0.9
-SEEDS = 5
 
 
 def curve(
-    vectors: Float32Array, classes: Int64Array, in_pool: BoolArray, names: list[str], seed: int | None
+    vectors: Float32Array, classes: Int64Array, in_pool: BoolArray, names: list[str], seed: int, at_random: bool
 ) -> list[float]:
-    """The mean average precision after every `STEP` answers; `seed`: ask at random."""
-    pool, test = np.flatnonzero(in_pool), np.flatnonzero(~in_pool)
+    """The mean average precision after every `STEP` answers, from a first question at random; `at_random`: all."""
+    rng = np.random.default_rng(seed)
+    pool, test = rng.permutation(np.flatnonzero(in_pool)), np.flatnonzero(~in_pool)
     everything = np.concatenate([vectors[pool], vectors[test]])
     model = ActiveModel(everything, names)
     answers: dict[int, dict[str, bool]] = {}
     scores = []
-    order = None if seed is None else np.random.default_rng(seed).permutation(len(pool)).tolist()
     while len(answers) < min(MOST, len(pool)):
-        if order is not None:
-            asked = [order[len(answers)]]
+        if at_random or not answers:
+            asked = [len(answers)]  # the pool is in random order
         else:
             asked = [at for at in model.next_items(len(test) + STEP).tolist() if at < len(pool)][:1]
         for at in asked:
@@ -86,8 +85,14 @@ def run(args: argparse.Namespace) -> int:
     vectors, classes = labelled.collection.vectors, labelled.truth.class_indices()
     names = list(labelled.truth.label_names)
     folds = ground_truth.as_indices(labelled.truth.folds)
-    chosen = [curve(vectors, classes, folds != fold, names, None) for fold in np.unique(folds)]
-    random = [curve(vectors, classes, folds != fold, names, seed) for fold in np.unique(folds) for seed in range(SEEDS)]
+    chosen, random = (
+        [
+            curve(vectors, classes, folds != fold, names, seed, at_random)
+            for seed in range(args.seeds)
+            for fold in np.unique(folds)
+        ]
+        for at_random in (False, True)
+    )
     print("| labels | mAP, chosen | mAP, random |\n| --- | --- | --- |")
     for at in (10, 20, 30, 40, 50, 60, 80, 100):
         place = at // STEP - 1
@@ -96,6 +101,10 @@ def run(args: argparse.Namespace) -> int:
             print(f"| {at} | {means[0]:.3f} | {means[1]:.3f} |")
     mean_curves = [np.mean(scores, axis=0) for scores in (chosen, random)]
     print(f"labels until the mean mAP is {GOAL}: chosen {needed(mean_curves[0]):g}, random {needed(mean_curves[1]):g}")
+    n_folds = len(np.unique(folds))
+    for name, scores in (("chosen", chosen), ("random", random)):
+        each = [needed(np.mean(scores[at : at + n_folds], axis=0)) for at in range(0, len(scores), n_folds)]
+        print(f"by seed, {name}: {', '.join(f'{one:g}' for one in each)}")
     print(f"best mean mAP: chosen {mean_curves[0].max():.3f}, random {mean_curves[1].max():.3f}")
     print(f"one answer at 50,000 items: {seconds_per_answer(labelled.generation.header.dim, len(names)):.3f} s")
     return 0
@@ -104,6 +113,7 @@ def run(args: argparse.Namespace) -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("model_dir", type=Path, metavar="MODEL_DIR")
+        parser.add_argument("--seeds", type=arguments.at_least_1, default=3, help="(default: %(default)s)")
         parser.add_argument("--dataset", choices=sorted(datasets.LAYOUTS), default="esc10")
 
     return arguments.command(argv, prog="active", description=__doc__, add_arguments=add_arguments, run=run)

@@ -12,6 +12,7 @@ from catalogs import add_vectors
 from boiler.catalog import diff, scan
 from boiler.catalog.catalog import CATALOG_FILE, Catalog
 from boiler.catalog.diff import Changes
+from boiler.catalog.folder import LocalFolder
 from boiler.errors import CatalogError
 from boiler.files import sha256_of
 from boiler.indexing import embed
@@ -36,7 +37,9 @@ class Folder:
     def compare(self, check: bool = False) -> Changes:
         self.unreadable.reasons.clear()
         found = scan.walk(self.root, {".wav"}, unreadable=self.unreadable)
-        return diff.compare(self.store, found, self.unreadable, embed.file_hashes(self.root), check=check)
+        return diff.compare(
+            self.store, found, self.unreadable, embed.file_hashes(LocalFolder(self.root), self.root), check=check
+        )
 
     def sync(self, *, force: bool = False, check: bool = False) -> Changes:
         changes = self.compare(check)

@@ -47,7 +47,8 @@ def assert_same(found: engine.Neighbours, true: engine.Neighbours) -> None:
     assert differ.mean() < 0.01
 
 
-@pytest.fixture(params=list(engine.ENGINES))
+# Each test with Milvus starts a server of Milvus Lite.
+@pytest.fixture(params=[pytest.param(name, marks=[pytest.mark.slow] * (name == "milvus")) for name in engine.ENGINES])
 def kind(request: pytest.FixtureRequest) -> type[engine.Engine]:
     return engine.find_engine(request.param)
 

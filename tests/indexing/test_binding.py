@@ -15,6 +15,7 @@ from boiler.audio.decoder_pool import Decoders
 from boiler.audio.windows import DEFAULT_WINDOWS, WINDOW_SAMPLES
 from boiler.catalog import diff, scan
 from boiler.catalog.catalog import CATALOG_FILE, Catalog
+from boiler.catalog.folder import LocalFolder
 from boiler.encoder.runtime import EncoderRuntime
 from boiler.errors import ModelDirError
 from boiler.indexing import binding
@@ -37,7 +38,7 @@ def store(root: Path, tmp_path: Path):
     with Catalog(tmp_path / CATALOG_FILE) as store:
         unreadable = scan.Unreadable()
         found = scan.walk(root, stream.SUFFIXES, unreadable=unreadable)
-        changes = diff.compare(store, found, unreadable, embed_module.file_hashes(root))
+        changes = diff.compare(store, found, unreadable, embed_module.file_hashes(LocalFolder(root), root))
         diff.apply(store, changes, lambda id: None, "now")
         yield store
 
@@ -49,7 +50,7 @@ def decoders():
 
 
 def sample(store: Catalog, root: Path, decoders: Decoders, seed: int = 0) -> FitSample:
-    return FitSample(store, root, decoders, spec=DEFAULT_WINDOWS, batch_size=4, n_windows=1000, seed=seed)
+    return FitSample(store, LocalFolder(root), decoders, spec=DEFAULT_WINDOWS, batch_size=4, n_windows=1000, seed=seed)
 
 
 def test_a_new_directory_is_bound_to_its_encoder_and_stays_bound(store: Catalog) -> None:

@@ -16,6 +16,7 @@ from boiler.audio.decoder_pool import Decoders
 from boiler.audio.windows import DEFAULT_WINDOWS
 from boiler.catalog import diff, scan
 from boiler.catalog.catalog import CATALOG_FILE, Catalog
+from boiler.catalog.folder import LocalFolder
 from boiler.indexing import embed as embed_module
 from boiler.indexing.embed import EmbedRun, EmbedTally
 from boiler.progress import meter
@@ -42,12 +43,16 @@ class Collection:
     def scan(self) -> None:
         unreadable = scan.Unreadable()
         found = scan.walk(self.root, {".wav"}, unreadable=unreadable)
-        changes = diff.compare(self.store, found, unreadable, embed_module.file_hashes(self.root))
+        changes = diff.compare(
+            self.store, found, unreadable, embed_module.file_hashes(LocalFolder(self.root), self.root)
+        )
         diff.apply(self.store, changes, lambda id: None, "now", force=True)
 
     def embed(self, embed: embed_module.Embed = statistics, batch_size: int = 4) -> EmbedTally:
         with meter("embedding", None) as shown:
-            return EmbedRun(self.store, self.root, embed, self.decoders, DEFAULT_WINDOWS, batch_size, shown).run()
+            return EmbedRun(
+                self.store, LocalFolder(self.root), embed, self.decoders, DEFAULT_WINDOWS, batch_size, shown
+            ).run()
 
     def vectors(self) -> dict[str, list[tuple[float, float, list[float]]]]:
         ids = {item.n: item.id for item in self.store.items(str)}

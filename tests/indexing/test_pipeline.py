@@ -18,6 +18,7 @@ import pytest
 import torch
 from sounds import tone, write
 
+from boiler.catalog.catalog import CATALOG_FILE, Catalog
 from boiler.errors import CatalogError, CheckpointError, CorpusError, ModelDirError, SettingsError, UnknownNameError
 from boiler.indexing import pipeline
 from boiler.indexing.pipeline import IndexSettings
@@ -312,6 +313,21 @@ def test_a_folder_that_is_mostly_gone_is_refused_unless_forced(
         pipeline.index(settings)
     assert generation.open(tmp_path / "m").header.n_items == 6
     assert pipeline.index(replace(settings, force=True)).n_items == 2
+
+
+def test_a_folder_that_is_refused_is_not_that_of_the_next_run(
+    settings: IndexSettings, folder: Path, tmp_path: Path
+) -> None:
+    pipeline.index(settings)
+    (tmp_path / "other").mkdir()
+    write(tmp_path / "other" / "one.wav", tone(500, 1.0, 16_000), 16_000)
+    with pytest.raises(CatalogError, match="6 of 6 files are gone"):
+        pipeline.index(replace(settings, wav_dir=tmp_path / "other"))
+    with pytest.raises(CorpusError, match="cannot be listed"):
+        pipeline.index(replace(settings, wav_dir="http://127.0.0.1:1/sounds"))
+    with Catalog(tmp_path / "m" / CATALOG_FILE, read_only=True) as catalog:
+        assert catalog.get("wav_dir") == str(folder.resolve())
+    assert pipeline.index(settings).n_items == 6
 
 
 def test_a_missing_encoder_is_refused_and_not_built_again(
