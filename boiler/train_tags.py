@@ -11,7 +11,8 @@ the result.
 
 Writes tags.safetensors, the model, report.json, reliability.png, tags_NNN.pt and TensorBoard events under --save_path.
 Ctrl-C saves after the current step; --load_path exp/tags/tags_007.pt continues, bit for bit. Damaged records are named,
-counted, and make the exit code 1.
+counted, and make the exit code 1. Records are decoded once, into a temporary file under --save_path that disappears
+with the process; without room for it they are decoded in every epoch.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import fields, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,8 +36,10 @@ from boiler.catalog.items import Item
 from boiler.errors import CheckpointError, CorpusError, SettingsError
 from boiler.evaluation import datasets, ground_truth, labelled_index
 from boiler.evaluation.ground_truth import GroundTruth
+from boiler.store import generation
 from boiler.tagging import trainer
 from boiler.tagging.calibration import plot_reliability
+from boiler.tagging.example_cache import CachedExamples, cached
 from boiler.tagging.examples import (
     ArrayExamples,
     DamageLog,
@@ -57,12 +62,7 @@ __all__ = ["TagSettings", "add_arguments", "main", "run"]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    defaults = {field.name: field.default for field in fields(TagSettings)}
-
-    def flag(name: str, kind: type, what: str, choices: Sequence[str] | None = None) -> None:
-        default = "" if defaults[name] is None else f" (default {defaults[name]})"
-        parser.add_argument(f"--{name}", type=kind, choices=choices, default=argparse.SUPPRESS, help=f"{what}{default}")
-
+    flag = arguments.settings_flags(parser, TagSettings)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--model_dir", type=Path, help="learn from the labelled items of this index")
     source.add_argument(
@@ -83,6 +83,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[str(spec) for spec in YOUTUBE_8M],
         help="for --tfrecord: the features, as embedding:64 of boiler export (default: %(default)s)",
     )
+    parser.add_argument(
+        "--encoder_of",
+        type=Path,
+        metavar="MODEL_DIR",
+        help="for --tfrecord: the features are vectors of the encoder of this index, as boiler export writes them, so"
+        " that boiler tag can use the model for it",
+    )
     flag("network", str, "logistic regression, a mixture of experts, or one hidden layer", NETWORKS)
     flag("loss", str, "the loss, a sum over tags", tuple(TAG_LOSSES))
     flag("class_weight_power", float, "weigh labels by (n examples / (n tags x n of the tag)) to this power; 0: not")
@@ -102,6 +109,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, and print the report. The exit code is 1 if records are damaged, 130 or 143 if a signal stopped it."""
+    with ExitStack() as stack:
+        return _run(args, stack)
+
+
+def _run(args: argparse.Namespace, stack: ExitStack) -> int:
     names = {field.name for field in fields(TagSettings)}
     given = {name: value for name, value in vars(args).items() if name in names}
     resume = None
@@ -118,11 +130,17 @@ def run(args: argparse.Namespace) -> int:
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     damages = DamageLog(lambda damage: print(printable(f"boiler: {damage}"), file=sys.stderr))
+    examples: ExampleSource
     examples, tags, origin = _from_index(args) if args.model_dir is not None else _from_records(args, damages)
     if resume is not None and tuple(resume["tags"]) != tags:
         raise CheckpointError(f"{args.load_path} was trained with other tags: start another run")
-    data = split(examples, settings)
     args.save_path.mkdir(parents=True, exist_ok=True)
+    if isinstance(examples, TFRecordExamples):
+        try:
+            examples = stack.enter_context(cached(examples, args.save_path, settings.seed))
+        except OSError as error:
+            print(f"boiler: records are decoded in every epoch, because {error}", file=sys.stderr)
+    data = split(examples, settings)
     writer = TensorBoardWriter(args.save_path, 0 if resume is None else int(resume["epoch"]) + 1)
 
     def on_epoch(state: TagTrainState) -> None:
@@ -176,6 +194,8 @@ def _part(source: ExampleSource, low: float, high: float, seed: int) -> ExampleS
     if isinstance(source, ArrayExamples):  # chosen once, not in every epoch
         fractions = np.array([id_fraction(group, seed) for group in source.groups or source.ids])
         return source.at(np.flatnonzero((fractions >= low) & (fractions < high)))
+    if isinstance(source, CachedExamples):
+        return source.between(low, high)
     return HashPart(source, low, high, seed)
 
 
@@ -221,8 +241,12 @@ def index_examples(labelled: labelled_index.LabelledIndex) -> tuple[ArrayExample
 
 def _from_records(
     args: argparse.Namespace, damages: DamageLog
-) -> tuple[TFRecordExamples, tuple[str, ...], dict[str, tuple[str, ...]]]:
-    """The examples of TFRecord files."""
+) -> tuple[TFRecordExamples, tuple[str, ...], dict[str, Any]]:
+    """The examples of TFRecord files.
+
+    Raises: CorpusError: a file is missing; SettingsError: what is not features, a vocabulary, or of that encoder;
+    ModelDirError: --encoder_of is no index.
+    """
     if args.vocabulary is None:
         raise SettingsError("--tfrecord needs the names of the labels: give --vocabulary CSV")
     tags = Vocabulary.read(args.vocabulary).names
@@ -231,7 +255,16 @@ def _from_records(
     except ValueError as error:
         raise SettingsError(f"--features: {error}") from error
     source = TFRecordExamples(find_files(args.tfrecord), specs, len(tags), damages)
-    return source, tags, {"features": tuple(args.features)}
+    origin: dict[str, Any] = {"features": tuple(args.features)}
+    if args.encoder_of is not None:
+        header = generation.open(args.encoder_of).header
+        if source.dim != header.dim:
+            raise SettingsError(
+                f"--features are {source.dim} numbers, but vectors of {args.encoder_of} have {header.dim}: give"
+                f" --features embedding:{header.dim}"
+            )
+        origin["encoder_sha256"] = header.encoder_sha256
+    return source, tags, origin
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,13 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import browsing
 import numpy as np
 import pytest
 from generations import publish
 from tags import skewed
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from boiler import train_tags
+from boiler import cli, train_tags
 from boiler.store import generation
 from boiler.tagging.model import TagModel
 from boiler.tagging.tfrecord import encode_example, write_records
@@ -105,6 +106,7 @@ def test_a_stopped_run_continues_to_the_same_model(records: Path, tmp_path: Path
     assert np.array_equal(whole.thresholds, part.thresholds)
 
 
+@pytest.mark.slow
 def test_the_labels_of_an_index_are_learned(tmp_path: Path) -> None:
     few = ["--epoch", "3"]
     opened = publish(tmp_path / "model", n_items=60)
@@ -119,6 +121,24 @@ def test_the_labels_of_an_index_are_learned(tmp_path: Path) -> None:
     again = ["--labels", str(tmp_path / "labels.csv"), "--save_path", str(tmp_path / "two")]
     assert train_tags.main(["--model_dir", str(tmp_path / "model"), *again, *few]) == 0
     assert TagModel.load(tmp_path / "two" / "tags.safetensors").tags == ("x", "y")
+
+
+@pytest.mark.slow
+def test_a_model_of_exported_vectors_is_bound_to_their_encoder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model_dir = browsing.collection()[1]
+    assert cli.main(["export", str(model_dir), "--tfrecord", str(tmp_path / "v.tfrecord")]) == 0
+    header = generation.open(model_dir).header
+    source = ["--tfrecord", str(tmp_path / "v.tfrecord"), "--vocabulary", str(tmp_path / "v.csv")]
+    common = [*source, "--encoder_of", str(model_dir), "--save_path", str(tmp_path / "run"), "--epoch", "1"]
+    assert train_tags.main([*common, "--features", f"embedding:{header.dim}"]) == 0
+    model = TagModel.load(tmp_path / "run" / "tags.safetensors")
+    model.check_encoder(header.encoder_sha256, "the index")
+    (tmp_path / "other").mkdir()
+    other = [*source, "--encoder_of", str(model_dir), "--save_path", str(tmp_path / "other")]
+    assert train_tags.main([*other, "--features", "embedding:7"]) == 2
+    assert f"give --features embedding:{header.dim}" in capsys.readouterr().err
 
 
 def items_of(model_dir: Path) -> list[generation.Item]:

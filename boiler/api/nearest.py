@@ -8,8 +8,10 @@
 from boiler.deprecated import module_getattr
 from boiler.search.nearest import (
     ByItem,
+    ByPicture,
     BySamples,
     BySound,
+    ByText,
     ByVector,
     ByWindows,
     DuplicateGroup,
@@ -29,8 +31,10 @@ from boiler.search.nearest import (
 
 __all__ = [
     "ByItem",
+    "ByPicture",
     "BySamples",
     "BySound",
+    "ByText",
     "ByVector",
     "ByWindows",
     "DuplicateGroup",

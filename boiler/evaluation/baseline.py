@@ -45,14 +45,10 @@ def embed_sounds(
     encoder = MFCCStats().eval()
     runtime = EncoderRuntime(encoder)
 
-    def unwhitened(waveform: Tensor) -> Tensor:
-        features: Tensor = encoder.statistics(encoder.mel(waveform))
-        return features
-
     def statistics(path: Path) -> Tensor:
         blocks = stream.stream(path, sample_rate_hz=spec.sample_rate_hz)
         windows = (window.samples for window in cut_windows(blocks, spec) if not window.silent)
-        found = [runtime.run(unwhitened, np.stack(batch)) for batch in batches(windows, _BATCH)]
+        found = [runtime.run(encoder.described, np.stack(batch)) for batch in batches(windows, _BATCH)]
         if not found:
             raise SilentSoundError(str(path), "it is silent, but was not when it was indexed: index the folder again")
         return torch.from_numpy(np.concatenate(found))

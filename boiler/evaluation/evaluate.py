@@ -100,9 +100,7 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
     one. UnknownNameError: no such data set, group or column.
     """
     began, cpu_began, stages, notes = time.monotonic(), time.process_time(), _Stages(), list[str]()
-    index = labelled_index.open_labelled(
-        settings.model_dir, settings.wav_dir, lambda items, wav_dir: _ground_truth(settings, items, wav_dir)
-    )
+    index = open_index(settings)
     header, truth = index.generation.header, index.truth
 
     with stages.stage(checks.BASELINE, len(index.items)) as advance:
@@ -175,6 +173,13 @@ def evaluate(settings: EvaluateSettings) -> Evaluation:
         seed=settings.seed,
     )
     return Evaluation(scorecard, index)
+
+
+def open_index(settings: EvaluateSettings) -> LabelledIndex:
+    """The index with the labels that the settings name. Raises: as `evaluate`."""
+    return labelled_index.open_labelled(
+        settings.model_dir, settings.wav_dir, lambda items, wav_dir: _ground_truth(settings, items, wav_dir)
+    )
 
 
 def _ground_truth(settings: EvaluateSettings, items: Sequence[Item], wav_dir: Path | None) -> GroundTruth:

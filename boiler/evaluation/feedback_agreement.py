@@ -16,7 +16,7 @@ import numpy as np
 
 from boiler.errors import SilentSoundError, UnknownItemError
 from boiler.search import seeds
-from boiler.search.feedback import FeedbackStore
+from boiler.search.judgements import JudgementStore
 from boiler.search.snapshot import Snapshot
 
 TOP_K = 10
@@ -59,7 +59,7 @@ class FeedbackAgreement:
         )
 
 
-def measure_agreement(snapshot: Snapshot, store: FeedbackStore) -> FeedbackAgreement:
+def measure_agreement(snapshot: Snapshot, store: JudgementStore) -> FeedbackAgreement:
     """Compare the stored judgements with the ranking of this index.
 
     Raises: QueryError: the judgements cannot be read.

@@ -14,6 +14,7 @@ from boiler.evaluation.evaluate import Evaluation
 
 JSON_FILE = "evaluation.json"
 MARKDOWN_FILE = "evaluation.md"
+ZERO_SHOT_FILE = "zero_shot.json"
 
 
 def default_folder(model_dir: Path, generation: str) -> Path:
@@ -37,6 +38,17 @@ def write_report(evaluation: Evaluation, folder: Path) -> list[Path]:
         return written + write_plots(evaluation, folder)
     except OSError as error:
         raise QueryError(f"{folder} cannot be written ({error}): give another folder with --out") from error
+
+
+def write_text(folder: Path, name: str, text: str) -> Path:
+    """Write one file of a report, atomically. Raises: QueryError: the folder cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with files.replacing(folder / name) as aside:
+            aside.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise QueryError(f"{folder} cannot be written ({error}): give another folder with --out") from error
+    return folder / name
 
 
 def write_plots(evaluation: Evaluation, folder: Path) -> list[Path]:

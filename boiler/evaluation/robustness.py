@@ -38,6 +38,7 @@ SHIFT_S = 1.0
 LEAD_IN_S = 0.5
 TAIL_S = 2.0
 OFFSET = 0.3
+CLICK_S = 0.0005
 TIE = 1e-6  # cosines that differ by less are equal
 _BATCH = 8  # sounds altered and embedded together: ten windows each, 40 MB
 
@@ -82,6 +83,12 @@ def trailing_silence(
 def dc_offset(samples: Float32Array, *_: object) -> Float32Array:
     """`OFFSET` times the peak, added to every sample."""
     return np.asarray(samples + OFFSET * np.abs(samples).max(initial=0), np.float32)
+
+
+def click(samples: Float32Array, _: np.random.Generator, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Float32Array:
+    """The first `CLICK_S` at full scale, or at the peak of a sound that exceeds it: badly cut."""
+    n = round(CLICK_S * sample_rate_hz)
+    return np.concatenate([np.full(n, max(1.0, float(np.abs(samples).max(initial=0))), np.float32), samples[n:]])
 
 
 def band_limit(samples: Float32Array, _: np.random.Generator, sample_rate_hz: int = SAMPLE_RATE_HZ) -> Float32Array:
@@ -134,6 +141,7 @@ ALTERATIONS: dict[str, Alteration] = {
     "lead-in silence of 0.5 s": leading_silence,
     "trailing silence of 2 s": trailing_silence,
     "DC offset of 0.3": dc_offset,
+    "click of 0.5 ms at the start": click,
     "MP3 at 64 kbit/s": codec_round_trip("libmp3lame", "mp3", 44_100, 64_000),
     "Opus at 32 kbit/s": codec_round_trip("libopus", "ogg", 48_000, 32_000),
     "8 kHz": band_limit,

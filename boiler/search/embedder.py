@@ -10,7 +10,7 @@ TimeSpan(start_s=0.0, end_s=5.0)
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -55,7 +55,12 @@ class Embedder:
         self._runtime: EncoderRuntime | None = None
 
     def embed(
-        self, opened: Generation, blocks: Iterable[stream.Samples], name: str, from_s: float = 0.0
+        self,
+        opened: Generation,
+        blocks: Iterable[stream.Samples],
+        name: str,
+        from_s: float = 0.0,
+        on_embedded: Callable[[int], object] = lambda n_windows: None,
     ) -> list[Embedded]:
         """The vector of each window that is not silent.
 
@@ -63,6 +68,7 @@ class Embedder:
             blocks: samples at the rate of the index; iterated only as far as needed
             name: of the sound, for errors
             from_s: seconds added to all times
+            on_embedded: called with the number of windows so far, after each batch of them
         Raises: what `blocks` raises; SilentSoundError; ModelDirError: the encoder is missing, or is not the one that
         made the index.
         """
@@ -74,6 +80,7 @@ class Embedder:
                 Embedded(TimeSpan(from_s + window.start_s, from_s + window.end_s), vector)
                 for window, vector in zip(batch, vectors, strict=True)
             ]
+            on_embedded(len(embedded))
         if not embedded:
             raise SilentSoundError(name, "it is silent from beginning to end, so it has no neighbours")
         return embedded

@@ -35,8 +35,10 @@ from boiler.search.embedder import BATCH_WINDOWS, Embedder, TimeSpan
 from boiler.search.resolve import resolve_seed, row_spans
 from boiler.search.seeds import (
     ByItem,
+    ByPicture,
     BySamples,
     BySound,
+    ByText,
     ByVector,
     ByWindows,
     QueryInput,
@@ -176,6 +178,8 @@ def _single_sound(query: QueryInput) -> ByItem | BySound | BySamples | ByWindows
     given = to_seeds(query)
     if len(given) > 1:
         raise QueryError("the query has several seeds: explain the match by one of them at a time")
+    if isinstance(given[0], ByText | ByPicture):
+        raise QueryError("words and pictures have no sound to explain a match with")
     if isinstance(given[0], ByVector) or (isinstance(given[0], ByWindows) and given[0].source is None):
         raise QueryError("a vector cannot be explained: search with the item or the sound it was made from")
     return given[0]

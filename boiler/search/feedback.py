@@ -1,8 +1,6 @@
-"""Likes and dislikes of results: `feedback.sqlite` at the top of a model directory, outside the generations.
+"""Likes and dislikes of results in a file: `feedback.sqlite` at the top of a model directory, outside the generations.
 
-A judgement says that an item is, or is not, a good result for a query. It names the item by its id, so it stays valid
-when the index is rebuilt. It can be undone; if a user judges a result several times, the last judgement counts. Nothing
-is overwritten or deleted: `export` returns the whole history as JSON lines.
+`boiler.search.judgements` is the contract; `boiler.search.feedback_postgres` is for several hosts.
 
 >>> from pathlib import Path
 >>> from tempfile import mkdtemp
@@ -16,22 +14,26 @@ FeedbackSummary(likes=('rain/b.wav',), dislikes=())
 
 from __future__ import annotations
 
-import json
 import sqlite3
 import threading
-from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from boiler.deprecated import RenamedAttribute, renamed_arguments
-from boiler.errors import FeedbackError, QueryError
+from boiler.errors import FeedbackError, SettingsError
+from boiler.search.judgements import (
+    BUSY_S,
+    EXPORTED,
+    MAX_BYTES,
+    MAX_ROWS,
+    FeedbackSummary,
+    JudgementStore,
+    NewJudgement,
+)
+
+__all__ = ["FeedbackStore", "FeedbackSummary", "JudgementStore", "open_feedback"]
 
 FILE = "feedback.sqlite"
-BUSY_S = 10.0
-MAX_TEXT = 2_000
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS judgements (
@@ -48,110 +50,44 @@ SELECT item, likes FROM judgements WHERE j IN (
 """
 
 
-MAX_ROWS = 1_000_000
-MAX_BYTES = 2**30  # of the file: texts of the largest size would need 16 times as much for that many rows
-
-
-@dataclass(frozen=True)
-class FeedbackSummary:
-    """The ids of the liked and of the disliked results of a query, in the order of the judgements. If users disagree,
-    the majority decides; a tie is neither."""
-
-    likes: tuple[str, ...]
-    dislikes: tuple[str, ...]
-
-
-class FeedbackStore:
-    """The judgements of one model directory. The first one creates the file. Several processes may write: each
-    judgement is a transaction, which waits for the others for up to `BUSY_S` seconds."""
+class FeedbackStore(JudgementStore):
+    """The judgements of one model directory, in a file. The first one creates it. Several processes of one host may
+    write: each judgement is a transaction, which waits for the others for up to `BUSY_S` seconds."""
 
     def __init__(self, model_dir: Path, max_rows: int = MAX_ROWS, max_bytes: int = MAX_BYTES) -> None:
-        """`max_rows`, `max_bytes`: how many judgements it may have, and how large the file may become: anyone who may
-        give feedback could fill the disk."""
+        super().__init__(max_rows, max_bytes)
         self.path = model_dir / FILE
-        self.max_rows = max_rows
-        self.max_bytes = max_bytes
         self._lock = threading.Lock()
 
     @property
     def exists(self) -> bool:
-        """Whether there is any judgement."""
         return self.path.is_file()
 
-    @renamed_arguments(who="user", question="query")
-    def add(
-        self,
-        query: str,
-        item: str,
-        *,
-        like: bool,
-        user: str | None = None,
-        generation: str = "",
-        owner: str | None = None,
-    ) -> int:
-        """Store a judgement and return its number, for `undo`.
-
-        query: the key of the query, see `boiler.search.relevance_feedback.query_key`
-        item: the id of the result; user: any name; owner: who may undo it (see `undo`), which nobody else can claim
-
-        Raises: QueryError: a text that is empty or longer than `MAX_TEXT`. FeedbackError: the file cannot be written.
-        """
-        for what, text in (("query", query), ("item", item), ("user", user)):
-            if text is not None and not 0 < len(text) <= MAX_TEXT:
-                raise QueryError(f"{what} is a text of 1 to {MAX_TEXT:,} characters")
-        row = (_now(), user, query, item, int(like), generation, owner, self.max_rows)
+    def _insert(self, judgement: NewJudgement) -> int:
         # Numbers are not reused, so the largest is also how many there are: no need to count them.
         sql = (
             "INSERT INTO judgements (at, who, question, item, likes, generation, owner) SELECT ?, ?, ?, ?, ?, ?, ?"
             " WHERE (SELECT COALESCE(MAX(j), 0) FROM judgements) < ?"
         )
-        written = self._write(sql, row, self.max_bytes)
+        written = self._write(sql, (*judgement, self.max_rows), self.max_bytes)
         if written.rowcount < 1:
             raise FeedbackError(f"{self.path} has {self.max_rows:,} judgements, and may not have more")
         return int(written.lastrowid or 0)
 
-    def undo(
-        self, judgement: int, *, only_of: str | None = None, anyone: bool = True, owner: str | None = None
-    ) -> bool:
-        """Undo a judgement. Returns False if there is none with this number, or if it is undone already.
-
-        anyone: whoever gave it; else it must be of the user `only_of`, None for judgements without a user
-        owner: if given, it must have been stored with this `owner`
-
-        Raises: FeedbackError: the file cannot be written.
-        """
+    def _undo(self, judgement: int, at: str, only_of: str | None, anyone: bool, owner: str | None) -> bool:
         if not self.exists:
             return False
         sql = "UPDATE judgements SET undone_at = ? WHERE j = ? AND undone_at IS NULL AND (? OR who IS ?)"
-        values: tuple[Any, ...] = (_now(), judgement, anyone, only_of)
+        values: tuple[Any, ...] = (at, judgement, anyone, only_of)
         if owner is not None:
             sql, values = f"{sql} AND owner = ?", (*values, owner)
         return self._write(sql, values).rowcount == 1
 
-    @renamed_arguments(who="user", question="query")
-    def summary(self, query: str, user: str | None = None) -> FeedbackSummary:
-        """The likes and dislikes of the results of a query, of one user or of all."""
-        balance: dict[str, int] = {}
-        for item, likes in self._read(_LATEST, {"query": query, "user": user}):
-            balance[item] = balance.get(item, 0) + (1 if likes else -1)
-        return FeedbackSummary(
-            tuple(item for item, sign in balance.items() if sign > 0),
-            tuple(item for item, sign in balance.items() if sign < 0),
-        )
+    def _latest(self, query: str, user: str | None) -> list[Any]:
+        return self._read(_LATEST, {"query": query, "user": user})
 
-    def export(self) -> Iterator[str]:
-        """Every judgement as a line of JSON, oldest first; `undone_at` is the time it was undone, or null."""
-        names = ("judgement", "at", "who", "question", "item", "like", "generation", "undone_at")
-        columns = "j, at, who, question, item, likes, generation, undone_at"
-        for row in self._read(f"SELECT {columns} FROM judgements ORDER BY j", {}):  # noqa: S608  # our own names
-            record = dict(zip(names, row, strict=True))
-            # "who" is the old name of "user", kept for one version.
-            record |= {"user": record["who"], "like": bool(record["like"])}
-            yield json.dumps(record, ensure_ascii=False)
-
-    judge = RenamedAttribute("add")
-    of = RenamedAttribute("summary")
-    verdicts = RenamedAttribute("summary")
+    def _all(self) -> list[Any]:
+        return self._read(f"SELECT {EXPORTED} FROM judgements ORDER BY j", {})  # noqa: S608  # our own names
 
     def _read(self, sql: str, values: dict[str, Any]) -> list[Any]:
         if not self.exists:
@@ -186,5 +122,18 @@ class FeedbackStore:
         return sqlite3.connect(self.path, timeout=BUSY_S)
 
 
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds")
+def open_feedback(model_dir: Path, url: str | None = None) -> JudgementStore:
+    """The judgements of a model directory: in its file, or in the PostgreSQL database of a `url` like
+    `postgresql://user@host/name`. Nothing is connected yet.
+
+    Raises: SettingsError: no such URL, or psycopg is not installed.
+    """
+    if not url:
+        return FeedbackStore(model_dir)
+    if not url.startswith(("postgresql://", "postgres://")):
+        raise SettingsError("feedback is stored in PostgreSQL: give a URL like postgresql://user@host/name")
+    try:
+        from boiler.search.feedback_postgres import PostgresFeedbackStore
+    except ImportError as error:
+        raise SettingsError("feedback in PostgreSQL needs psycopg: pip install 'boiler[postgres]'") from error
+    return PostgresFeedbackStore(url)

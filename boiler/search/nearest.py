@@ -38,7 +38,10 @@ import numpy as np
 from boiler import engine
 from boiler.arrays import Float32Array, Int64Array, T
 from boiler.audio import stream
+from boiler.catalog.folder import SoundFolder
 from boiler.catalog.items import Failure, Item
+from boiler.crossmodal.common_space import PictureSpace, Spaces, WordSpace
+from boiler.crossmodal.word_model import ClassScore
 from boiler.deprecated import RenamedAttribute, module_getattr, renamed_arguments
 from boiler.errors import QueryError
 from boiler.progress import ProgressCallback, ignore_progress
@@ -47,8 +50,9 @@ from boiler.search.context import SearchContext
 from boiler.search.duplicates import DuplicateGroup
 from boiler.search.embedder import Embedded, TimeSpan
 from boiler.search.explain import Explanation, explain_match
-from boiler.search.feedback import FeedbackStore, FeedbackSummary
+from boiler.search.feedback import FeedbackSummary, JudgementStore, open_feedback
 from boiler.search.filters import Filter
+from boiler.search.landmarks import Landmark, find_landmarks
 from boiler.search.locate import MAX_READ_S, LocateResult, Occurrence, SoundInput, locate_sound
 from boiler.search.notebook import Players, results_with_players
 from boiler.search.query import (
@@ -62,18 +66,30 @@ from boiler.search.query import (
     to_matches,
 )
 from boiler.search.resolve import resolve_query
-from boiler.search.seeds import ByItem, BySamples, BySound, ByVector, ByWindows, QueryInput
+from boiler.search.seeds import ByItem, ByPicture, BySamples, BySound, ByText, ByVector, ByWindows, QueryInput
 from boiler.search.snapshot import RankedItems, Snapshot
-from boiler.search.tags import SoundTag, TagCount, TagModels, tag_counts, tags_of_item, tags_of_vectors
+from boiler.search.tags import (
+    PredictedTags,
+    SoundTag,
+    TagCount,
+    TagModels,
+    has_tag_model,
+    tag_counts,
+    tags_of_item,
+    tags_of_vectors,
+)
 from boiler.store import layout
 from boiler.store.header import Header
 from boiler.store.layout import Map
 from boiler.tagging.by_hand import HandLabels
+from boiler.vision.image_model import ImageModelFile
 
 __all__ = [
     "ByItem",
+    "ByPicture",
     "BySamples",
     "BySound",
+    "ByText",
     "ByVector",
     "ByWindows",
     "DuplicateGroup",
@@ -81,10 +97,12 @@ __all__ = [
     "Explanation",
     "GroupLimit",
     "Item",
+    "Landmark",
     "Map",
     "Match",
     "Nearest",
     "Options",
+    "PredictedTags",
     "QueryResult",
     "SoundTag",
     "TagCount",
@@ -95,12 +113,23 @@ __all__ = [
 class Nearest:
     """An open model directory. A context manager; `close` releases its files.
 
-    wav_dir: the folder that was indexed; by default where it was at that time
+    wav_dir: the folder that was indexed, a path or an address; by default where it was at that time
     device: where sounds are embedded: `cpu`, `cuda`, `mps`, `auto`
     engine: the name of the search engine; by default the one the index was published with
     reader: decodes sounds: by default in this process, with `boiler.audio.decoder_pool.Decoders` in others
+    feedback_url: where likes and dislikes are stored: a PostgreSQL database; by default in the model directory
+    words_model: a `words.safetensors` of `boiler.train_words`, to search in words with; by default with the model of
+        the package, if the index has its scores
+    sentence_model: the directory of the model of sentences that `words_model` was trained with, if it was; by default
+        the one that `boiler encoders add all-minilm-l6-v2` wrote
+    pictures_model: a `pictures.safetensors` of `boiler.train_pictures`, to search by pictures with; by default by the
+        names of what they show
+    image_model: the network that names what a picture shows: a file, or an `ImageModelFile` of
+        `boiler.vision.image_model`; by default what `boiler encoders add efficientnet-lite0` wrote
 
     Raises: ModelDirError: no model directory, damaged, or of another version. UnknownNameError: no such engine.
+    SettingsError: `feedback_url` is no such URL. CheckpointError: `words_model` or `pictures_model` is
+    missing or damaged. WrongEncoderError: it is for vectors of another encoder.
     """
 
     def __init__(
@@ -111,9 +140,18 @@ class Nearest:
         device: str = "cpu",
         engine: str | None = None,
         reader: stream.Reader = stream,
+        feedback_url: str | None = None,
+        words_model: str | os.PathLike[str] | None = None,
+        sentence_model: str | os.PathLike[str] | None = None,
+        pictures_model: str | os.PathLike[str] | None = None,
+        image_model: str | os.PathLike[str] | ImageModelFile | None = None,
     ) -> None:
-        self._context = SearchContext(model_dir, wav_dir, device, engine, reader)
-        self.feedback = FeedbackStore(self.model_dir)
+        spaces = Spaces(
+            None if words_model is None else _word_space(Path(words_model), sentence_model),
+            None if pictures_model is None else PictureSpace.load(Path(pictures_model)),
+        )
+        self.feedback: JudgementStore = open_feedback(Path(model_dir), feedback_url)
+        self._context = SearchContext(model_dir, wav_dir, device, engine, reader, spaces, image_model)
         self.hand_labels = HandLabels(self.model_dir)
         self._tag_models = TagModels()
 
@@ -144,6 +182,11 @@ class Nearest:
         """The name of the search engine."""
         return self._context.snapshot.engine.name
 
+    @property
+    def is_hosted(self) -> bool:
+        """Whether the search engine is a server, so that a search waits for the network."""
+        return self._context.snapshot.is_hosted
+
     def __len__(self) -> int:
         """The number of items, silent ones included."""
         return self.header.n_items
@@ -164,6 +207,7 @@ class Nearest:
     def close(self) -> None:
         """Release the files. Running queries finish; later ones raise QueryError."""
         self._context.close()
+        self.feedback.close()
 
     def refresh(self) -> bool:
         """Open a newer index if one was published. Returns whether it did. Running queries finish on the index they
@@ -181,6 +225,11 @@ class Nearest:
         Raises: UnknownItemError.
         """
         return self._context.snapshot.item(id_or_n)
+
+    def find_item(self, id_or_n: str | int) -> Item | None:
+        """As `item`; None if there is no such item."""
+        snapshot = self._context.snapshot
+        return None if snapshot.find_record(id_or_n) is None else snapshot.item(id_or_n)
 
     def items(
         self,
@@ -220,6 +269,12 @@ class Nearest:
             return None
         return layout.collection_map(snapshot.generation.map_points, tuple(snapshot.items.column("label")))
 
+    def landmarks(self) -> tuple[Landmark, ...]:
+        """Words on the map: classes of sounds, each placed where the sounds are that match it best, the largest
+        first. None if the index has no map, or cannot be searched in words. Computed at each call, which takes some
+        tenths of a second for 100,000 windows."""
+        return find_landmarks(self._context.snapshot)
+
     def path(self, id_or_n: str | int) -> Path:
         """The file of an item.
 
@@ -228,8 +283,9 @@ class Nearest:
         return self._context.sound_path(self._context.snapshot, id_or_n)
 
     @property
-    def sound_folder(self) -> Path | None:
-        """The folder of the sounds, which may be missing; None if it is not known."""
+    def sound_folder(self) -> SoundFolder | None:
+        """The folder of the sounds, which may be missing; None if it is not known. `address` is its path or address;
+        one of this machine is accepted where a path is."""
         return self._context.sound_folder(self._context.snapshot)
 
     # ------------------------------------------------------------------------------------------- tags
@@ -250,6 +306,13 @@ class Nearest:
     def tags_of_windows(self, vectors: Any, k: int = 10) -> list[SoundTag]:
         """The k most probable tags of a sound, from the vectors of its windows, as `embed` returns them.
 
+        Raises: as `predict_tags`.
+        """
+        return self.predict_tags(vectors, k).tags
+
+    def predict_tags(self, vectors: Any, k: int = 10) -> PredictedTags:
+        """As `tags_of_windows`, with the number of tags that reach their threshold.
+
         Raises: QueryError: the index has no tag model; no vectors, or of another length; k below 1.
         """
         snapshot = self._context.snapshot
@@ -258,6 +321,11 @@ class Nearest:
         if not unit:
             raise QueryError("give at least one vector")
         return tags_of_vectors(np.stack(unit), self._tag_models.of(snapshot), seeds.checked_k(k))
+
+    @property
+    def has_tag_model(self) -> bool:
+        """Whether sounds can be tagged, because `boiler tag` was given a model for this index."""
+        return has_tag_model(self._context.snapshot)
 
     def add_tag(self, id_or_n: str | int, tag: str, has: bool = True, *, owner: str | None = None) -> int:
         """Store that an item has a tag, or has not, whatever the model says. Returns a number for `undo_tag`, which
@@ -330,6 +398,39 @@ class Nearest:
         """
         return list(self.query(BySound(source, start_s, end_s), k).matches)
 
+    def by_text(self, text: str, k: int = 10) -> list[Match]:
+        """The items that match words best, as in `dog barking -indoor`; words with a minus push away. `words` of a
+        match says what it sounds like. `query(ByText(...))` also says how the words were understood.
+
+        Raises: as `query`; QueryError: none of the words is known, or this index cannot be searched in words.
+        """
+        return list(self.query(ByText(text), k).matches)
+
+    def by_picture(self, picture: Any, k: int = 10) -> list[Match]:
+        """The items that match best what a picture shows. `query(ByPicture(...))` also says what was seen.
+
+        picture: a path, the bytes of a file, a picture of Pillow, or pixels, uint8 [H, W, 3]; files are decoded in this
+            process
+
+        Raises: as `query`; EmbeddingError: it cannot be read; CheckpointError: no network for pictures; QueryError:
+            nothing in it has a known name, or this index cannot be searched in words.
+        """
+        return list(self.query(ByPicture(picture), k).matches)
+
+    def words(self, id_or_n: str | int, k: int = 5) -> list[ClassScore]:
+        """The k classes of sounds that an item matches best, with their probabilities: of each class, that of its best
+        window.
+
+        Raises: UnknownItemError; SilentSoundError; QueryError: this index cannot be searched in words.
+        """
+        snapshot = self._context.snapshot
+        return snapshot.words_of_rows(snapshot.rows_of(id_or_n)[1], seeds.checked_k(k))
+
+    @property
+    def has_words(self) -> bool:
+        """Whether this index can be searched in words."""
+        return self._context.snapshot.has_words
+
     def search(self, vector: Any, k: int = 10, *, encoder: str | None = None) -> list[Match]:
         """The items nearest to a vector: an array, a tensor or a list of D numbers, not all zero.
 
@@ -379,7 +480,10 @@ class Nearest:
 
         Raises: as `query`.
         """
-        vectors = resolve_query(self._context, self._context.snapshot, query).vectors
+        resolved = resolve_query(self._context, self._context.snapshot, query)
+        if resolved.words:
+            raise QueryError("words and pictures have no vector: search with them, or give sounds only")
+        vectors = resolved.vectors
         return engine.normalize(vectors.astype(np.float64).mean(axis=0))
 
     def players(self, result: QueryResult, *, max_s: float = 8.0) -> Players:
@@ -498,7 +602,7 @@ class Nearest:
 
     def _resolve(self, snapshot: Snapshot, query: QueryInput, options: Options) -> QueryVectors:
         resolved = resolve_query(self._context, snapshot, query)
-        if not options.feedback:
+        if not options.feedback or resolved.words:  # likes and dislikes move vectors
             return resolved
         return relevance_feedback.apply_feedback(self.feedback, snapshot, resolved, options.user)
 
@@ -512,13 +616,19 @@ class Nearest:
         seeds.check_span(start_s, end_s)
         return self._context.embed(self._context.snapshot, source, start_s, end_s)
 
-    def embed_blocks(self, blocks: Iterable[stream.Samples], name: str, from_s: float = 0.0) -> list[Embedded]:
+    def embed_blocks(
+        self,
+        blocks: Iterable[stream.Samples],
+        name: str,
+        from_s: float = 0.0,
+        on_embedded: Callable[[int], object] = lambda n_windows: None,
+    ) -> list[Embedded]:
         """As `embed`, of blocks of samples at `header.sample_rate_hz`, consumed as they are needed. `from_s` is added
-        to the time spans, `name` is used in errors.
+        to the time spans, `name` is used in errors, `on_embedded` is called with the number of windows so far.
 
-        Raises: what the blocks raise; SilentSoundError; ModelDirError.
+        Raises: what the blocks and `on_embedded` raise; SilentSoundError; ModelDirError.
         """
-        return self._context.embedder.embed(self._context.snapshot.generation, blocks, name, from_s)
+        return self._context.embedder.embed(self._context.snapshot.generation, blocks, name, from_s, on_embedded)
 
     def embed_samples(self, samples: Any) -> list[Embedded]:
         """As `embed`, of samples: float [T], mono, at `header.sample_rate_hz`, at any level.
@@ -545,3 +655,12 @@ class Nearest:
 __getattr__ = module_getattr(
     __name__, {"Answer": "QueryResult", "Group": "DuplicateGroup", "Part": "TimeSpan", "PerGroup": "GroupLimit"}
 )
+
+
+def _word_space(path: Path, sentence_model: str | os.PathLike[str] | None) -> WordSpace:
+    space = WordSpace.load(path)
+    if not space.sentence_sha256:
+        return space
+    from boiler.crossmodal import sentences  # loads torch
+
+    return space.with_sentences(sentences.folder_of(sentence_model))

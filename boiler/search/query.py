@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from boiler.arrays import Float32Array, Int64Array
+from boiler.crossmodal.word_model import ClassScore
 from boiler.deprecated import RenamedAttribute, renamed_arguments
 from boiler.engine.distance import IDENTICAL_DISTANCE, cosine_similarity
 from boiler.errors import QueryError
@@ -22,10 +23,13 @@ from boiler.search import rerank
 from boiler.search.embedder import TimeSpan
 from boiler.search.filters import Filter
 from boiler.search.snapshot import RankedItems, Snapshot
+from boiler.search.words import WORDS_SHOWN, Understood, WeightedWords, row_similarity
 
 CANDIDATES_PER_RESULT = 5
 """Candidates fetched for each result where an option chooses among them."""
 MIN_CANDIDATES = 50
+COMPARED = 4_096
+"""Rows that say how much better than others a match in words is."""
 SIMILAR = 0.9
 """A result whose `closer_than` is at most this is hardly more similar than chance: on ESC-10 with MFCC statistics,
 fewer than half of such results had the label of the query (`boiler evaluate` prints the table)."""
@@ -41,6 +45,10 @@ class Match:
         has too few different sounds to say (`boiler.store.random_pairs.MIN_DIFFERENT`)
     query_start_s, query_end_s: the window of the query that matched; None where the query was a vector
     folded: the ids of near-duplicates merged into this result
+    words: the classes of sounds that its window matches best, if words were searched with
+
+    With words in the query, similarity is the match of `boiler.search.words`, and `closer_than` the share of this
+    collection that matches less well.
     """
 
     id: str
@@ -55,6 +63,7 @@ class Match:
     query_start_s: float | None = None
     query_end_s: float | None = None
     folded: tuple[str, ...] = ()
+    words: tuple[ClassScore, ...] = ()
 
     asked_start_s = RenamedAttribute("query_start_s")
     asked_end_s = RenamedAttribute("query_end_s")
@@ -133,12 +142,15 @@ class QueryVectors:
     spans: the time span of each window; None where the query is a vector
     without: numbers of the items that the query is made of, which are left out of the results
     item_n: the number of the item, if the query is exactly one whole item
+    words: seeds in words; then there is one vector or none, of `weight`
     """
 
     vectors: Float32Array
     spans: Sequence[TimeSpan] | None = None
     without: frozenset[int] = frozenset()
     item_n: int | None = None
+    words: tuple[WeightedWords, ...] = ()
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -148,6 +160,7 @@ class QueryResult:
     engine, engine_reason: the engine that answered, and why this one
     generation: the name of the index that answered
     shortfall: why there are fewer than k matches; None where there are k
+    understood: how the seeds in words were understood
     """
 
     matches: tuple[Match, ...]
@@ -155,6 +168,7 @@ class QueryResult:
     engine_reason: str
     generation: str
     shortfall: str | None = None
+    understood: tuple[Understood, ...] = ()
 
     why = RenamedAttribute("engine_reason")
     short = RenamedAttribute("shortfall")
@@ -164,9 +178,9 @@ class QueryResult:
         """Whether even the best match is hardly closer than a random pair (`SIMILAR`).
 
         False where there are too few pairs to compare with, and where a match is the same sound: among duplicates no
-        pair is farther apart.
+        pair is farther apart. False for words, too, which are compared with other sounds and not with pairs.
         """
-        if not self.matches or min(match.distance for match in self.matches) < IDENTICAL_DISTANCE:
+        if not self.matches or self.understood or min(match.distance for match in self.matches) < IDENTICAL_DISTANCE:
             return False
         shares = [match.closer_than for match in self.matches if match.closer_than is not None]
         return bool(shares) and max(shares) < SIMILAR
@@ -202,12 +216,21 @@ def run_query(snapshot: Snapshot, query: QueryVectors, k: int, options: Options)
     """
     among = None if options.where is None else snapshot.rows_passing(options.where)
     without = query.without | {snapshot.item(one).n for one in options.without}
+    similarity = None
+    if query.words:
+        sounds = query.vectors[0] if len(query.vectors) else None
+        similarity = row_similarity(snapshot, query.words, sounds, query.weight)
     n_candidates = max(CANDIDATES_PER_RESULT * k, MIN_CANDIDATES) if options.reranks else k
     while True:
         exact = options.reranks and snapshot.scans_faster(n_candidates)
-        candidates = snapshot.nearest_items(
-            query.vectors, n_candidates, without=without, among=among, per_window=options.per_window, exact=exact
-        )
+        if similarity is not None:
+            candidates = snapshot.best_items(
+                similarity, n_candidates, without=without, among=among, per_window=options.per_window
+            )
+        else:
+            candidates = snapshot.nearest_items(
+                query.vectors, n_candidates, without=without, among=among, per_window=options.per_window, exact=exact
+            )
         exhausted = len(candidates.numbers) < n_candidates
         kept, merged = _choose(snapshot, candidates, k, options)
         if len(kept.numbers) >= k or exhausted:
@@ -217,9 +240,29 @@ def run_query(snapshot: Snapshot, query: QueryVectors, k: int, options: Options)
             break  # all further candidates are even less similar
         n_candidates *= 4
     matches = to_matches(snapshot, kept, query.spans, merged)
-    engine, reason = snapshot.engine_for(among, exact=exact)
     shortfall = _shortfall(len(matches), k, among is not None, options)
-    return QueryResult(tuple(matches), engine, reason, snapshot.name, shortfall)
+    if similarity is None:
+        engine, reason = snapshot.engine_for(among, exact=exact)
+        return QueryResult(tuple(matches), engine, reason, snapshot.name, shortfall)
+    matches = [
+        replace(
+            match,
+            closer_than=closer_than,
+            words=tuple(snapshot.words_of_rows([row], WORDS_SHOWN)) if snapshot.has_words else (),
+        )
+        for match, closer_than, row in zip(
+            matches, _share_below(similarity, similarity[kept.rows]), kept.rows.tolist(), strict=True
+        )
+    ]
+    understood = tuple(one.understood for one in query.words)
+    reason = "all rows are compared with the words"
+    return QueryResult(tuple(matches), snapshot.exact.name, reason, snapshot.name, shortfall, understood)
+
+
+def _share_below(similarity: Float32Array, values: Float32Array) -> list[float]:
+    """For each value the share of at most `COMPARED` of the similarities that are below it."""
+    some = np.sort(similarity[:: -(-len(similarity) // COMPARED)])
+    return [float(share) for share in np.searchsorted(some, values) / len(some)]
 
 
 def run_queries(snapshot: Snapshot, queries: Sequence[QueryVectors], k: int, options: Options) -> list[QueryResult]:
@@ -227,7 +270,7 @@ def run_queries(snapshot: Snapshot, queries: Sequence[QueryVectors], k: int, opt
 
     Raises: as `run_query`.
     """
-    if replace(options, feedback=True, user=None) != Options():
+    if replace(options, feedback=True, user=None) != Options() or any(query.words for query in queries):
         return [run_query(snapshot, query, k, options) for query in queries]
     ranked = snapshot.nearest_items_many([(query.vectors, query.without) for query in queries], k)
     engine, reason = snapshot.engine_for(None)

@@ -15,7 +15,8 @@ import numpy as np
 
 from boiler import engine
 from boiler.arrays import Float32Array
-from boiler.search.feedback import FeedbackStore
+from boiler.errors import QueryError
+from boiler.search.judgements import JudgementStore
 from boiler.search.query import QueryVectors
 from boiler.search.snapshot import Snapshot
 
@@ -27,14 +28,19 @@ DISLIKE_WEIGHT = 0.25
 
 def query_key(snapshot: Snapshot, query: QueryVectors) -> str:
     """The key of a query in the feedback store: the id of the item if the query is one whole item, else a hash of the
-    vectors in half precision, which is nearly always the same on every machine for the same sound."""
+    vectors in half precision, which is nearly always the same on every machine for the same sound.
+
+    Raises: QueryError: it has words among its seeds.
+    """
+    if query.words:
+        raise QueryError("likes and dislikes move a query by sounds: it cannot have words among its seeds")
     if query.item_n is not None:
         return f"item:{snapshot.names([query.item_n])[0].id}"
     return f"vectors:{hashlib.sha256(query.vectors.astype('<f2').tobytes()).hexdigest()[:32]}"
 
 
 def apply_feedback(
-    store: FeedbackStore, snapshot: Snapshot, query: QueryVectors, user: str | None = None
+    store: JudgementStore, snapshot: Snapshot, query: QueryVectors, user: str | None = None
 ) -> QueryVectors:
     """The query moved by the likes and dislikes of its results; unchanged if there are none."""
     if not store.exists:

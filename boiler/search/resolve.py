@@ -9,12 +9,15 @@ import numpy as np
 
 from boiler.arrays import Float32Array
 from boiler.audio import stream
+from boiler.crossmodal.text_query import TextQuery
+from boiler.errors import QueryError
 from boiler.search import seeds
 from boiler.search.context import SearchContext
 from boiler.search.embedder import TimeSpan
 from boiler.search.query import QueryVectors
-from boiler.search.seeds import ByItem, BySamples, BySound, ByVector, ByWindows, QueryInput, Seed
+from boiler.search.seeds import ByItem, ByPicture, BySamples, BySound, ByText, ByVector, ByWindows, QueryInput, Seed
 from boiler.search.snapshot import Snapshot
+from boiler.search.words import Understood, WeightedWords, shown_classes, understand, understand_picture
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,10 @@ def resolve_query(context: SearchContext, snapshot: Snapshot, query: QueryInput)
     Raises: QueryError, UnknownItemError, SoundError, ModelDirError.
     """
     given = seeds.to_seeds(query)
+    in_words = [seed for seed in given if isinstance(seed, ByText | ByPicture)]
+    if in_words:
+        sounds = [seed for seed in given if not isinstance(seed, ByText | ByPicture)]
+        return _with_words(context, snapshot, in_words, sounds)
     resolved = [resolve_seed(context, snapshot, seed) for seed in given]
     without = frozenset(one.item_n for one in resolved if one.item_n is not None)
     if len(given) == 1:
@@ -43,6 +50,30 @@ def resolve_query(context: SearchContext, snapshot: Snapshot, query: QueryInput)
     return QueryVectors(vector[None], None, without)
 
 
+def _with_words(
+    context: SearchContext, snapshot: Snapshot, in_words: Sequence[ByText | ByPicture], sounds: Sequence[Seed]
+) -> QueryVectors:
+    words = tuple(_weighted(context, snapshot, seed) for seed in in_words)
+    if not sounds:
+        return QueryVectors(np.zeros((0, snapshot.generation.header.dim), np.float32), words=words)
+    resolved = [resolve_seed(context, snapshot, seed) for seed in sounds]
+    vector = seeds.combine([one.vectors for one in resolved], [seed.weight for seed in sounds])
+    without = frozenset(one.item_n for one in resolved if one.item_n is not None)
+    return QueryVectors(vector[None], None, without, words=words, weight=sum(abs(seed.weight) for seed in sounds))
+
+
+def _weighted(context: SearchContext, snapshot: Snapshot, seed: ByText | ByPicture) -> WeightedWords:
+    if isinstance(seed, ByText):
+        return WeightedWords(understand(snapshot, seed.text), seed.weight)
+    if (space := snapshot.spaces.pictures) is not None:
+        seen = context.seen(seed.source)
+        in_space = space.of_picture(seen.features, seen.image_sha256)
+        return WeightedWords(Understood(TextQuery(()), (), seen=shown_classes(seen.classes)), seed.weight, in_space)
+    if not snapshot.has_words:
+        _ = snapshot.word_model  # raises an error that says which index can
+    return WeightedWords(understand_picture(snapshot, context.seen(seed.source).classes), seed.weight)
+
+
 def resolve_seed(context: SearchContext, snapshot: Snapshot, seed: Seed) -> SeedWindows:
     """The windows of one seed.
 
@@ -50,6 +81,8 @@ def resolve_seed(context: SearchContext, snapshot: Snapshot, seed: Seed) -> Seed
     """
     header, item_n = snapshot.generation.header, None
     match seed:
+        case ByText() | ByPicture():
+            raise QueryError("words and pictures have no sound: give an item or a sound here")
         case ByVector(values):
             seeds.check_encoder(seed.encoder, header)
             return SeedWindows(seeds.unit_vector(values, header.dim)[None])

@@ -6,6 +6,8 @@
 `BySound(source)`         a sound, as a path, bytes or file object; or a part of it
 `BySamples(samples, …)`   decoded samples and their sampling rate; or a part of them
 `ByWindows(vectors, …)`   the vectors of a sound's windows, embedded before
+`ByText(text)`            words, as in `dog barking -indoor`, if the index can be searched in words
+`ByPicture(source)`       what a picture shows, under the same condition
 ========================  ===========================================================================================
 
 A single seed searches with each of its windows, and an item counts by its best match. Several seeds are combined into
@@ -13,6 +15,9 @@ one vector, the weighted sum of their directions (Rocchio 1971): results are nea
 from those of negative weight. "Like these two, less like that one":
 
 >>> query = [ByItem("rain/a.wav"), ByItem("rain/b.wav"), ByItem("wind/c.wav", weight=-0.5)]
+
+Words and pictures have no vector: with them, an item counts by the weighted mean of how well it matches the words and
+of its similarity to the combined sounds (`boiler.search.words`).
 
 Items that are seeds are left out of the results. A query can also be given as an id, number, path, bytes or vector, or
 as a list of these (`to_seeds`).
@@ -101,7 +106,24 @@ class ByWindows:
     weight: float = 1.0
 
 
-Seed: TypeAlias = ByVector | ByItem | BySound | BySamples | ByWindows
+@dataclass(frozen=True)
+class ByText:
+    """Words that describe a sound; those with a minus are avoided. See `boiler.crossmodal.text_query`."""
+
+    text: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, eq=False)
+class ByPicture:
+    """What a picture shows: a path, the bytes of a file, a picture of Pillow, or pixels, uint8 [H, W, 3]. See
+    `boiler.crossmodal.picture_query`."""
+
+    source: Any
+    weight: float = 1.0
+
+
+Seed: TypeAlias = ByPicture | ByText | ByVector | ByItem | BySound | BySamples | ByWindows
 QueryInput: TypeAlias = Seed | str | int | os.PathLike[str] | bytes | AnyArray | Sequence[Any]
 """A query as a caller gives it: a `Seed`, or what `to_seed` turns into one, or a list of these."""
 
@@ -141,8 +163,8 @@ def to_seed(value: Any) -> Seed:
     if _is_vector(value):
         return ByVector(value)
     raise QueryError(
-        "a query is an id, a number, a path, bytes, a vector, or ByItem, BySound, BySamples, ByVector or ByWindows of"
-        f" boiler.api.nearest, or a list of these; not {type(value).__name__}"
+        "a query is an id, a number, a path, bytes, a vector, or ByItem, ByPicture, BySound, BySamples, ByText,"
+        f" ByVector or ByWindows of boiler.api.nearest, or a list of these; not {type(value).__name__}"
     )
 
 

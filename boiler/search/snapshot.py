@@ -13,20 +13,24 @@ import unicodedata
 import weakref
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from boiler.arrays import Float32Array, Float64Array, Int64Array
+from boiler.arrays import Float32Array, Float64Array, Int64Array, UInt8Array
 from boiler.catalog.items import Item, ItemName, item_of
-from boiler.engine import Engine, Neighbours, find_engine, selection
-from boiler.engine.distance import cosine_similarity
+from boiler.crossmodal import word_model
+from boiler.crossmodal.common_space import Spaces
+from boiler.crossmodal.word_model import ClassScore, WordModel
+from boiler.engine import Engine, HostedEngine, Neighbours, find_engine, selection
+from boiler.engine.distance import angular_distance, cosine_similarity
 from boiler.engine.exact import Exact
-from boiler.errors import ModelDirError, SilentSoundError, UnknownItemError
+from boiler.errors import ModelDirError, QueryError, SilentSoundError, UnknownItemError
 from boiler.search import filters
 from boiler.search.filters import Filter
-from boiler.store import generation, random_pairs
+from boiler.store import build, generation, random_pairs
 from boiler.store.generation import Generation
 from boiler.store.manifest import remedy
 
@@ -36,6 +40,8 @@ LOCAL_NEIGHBOURS = 10  # for CSLS, as in its paper
 SCAN_SHARE = 64
 """A scan is faster than the engine for more than 1 / `SCAN_SHARE` of the rows: finding the 5,000 nearest of 31,000 rows
 of 80 components took 8 ms with a scan, 90 ms with hnsw."""
+_SAMPLED = 4_096
+"""Rows that say how similar the best ones are."""
 _MAX_COMPARED_IDS = 20_000  # more would take too long for an error message
 
 
@@ -63,9 +69,15 @@ class RankedItems:
 
 
 class Snapshot:
-    """One generation, opened for search with the engine `engine_name`, by default the one it was published with."""
+    """One generation, opened for search with the engine `engine_name`, by default the one it was published with; in
+    words and by pictures with the models of `spaces`, by default with the scores that were stored.
 
-    def __init__(self, opened: Generation, engine_name: str | None = None) -> None:
+    Raises: WrongEncoderError: a model is of another encoder.
+    """
+
+    def __init__(self, opened: Generation, engine_name: str | None = None, spaces: Spaces | None = None) -> None:
+        self.spaces = spaces or Spaces()
+        self.spaces.check_encoder(opened.header.encoder_sha256, opened.path.parent.parent)
         self.generation = opened
         self._named_engine = engine_name
         # Plain arrays over the same memory maps: slicing an `np.memmap` takes four times as long.
@@ -82,29 +94,31 @@ class Snapshot:
         self.engine: Engine = self.exact
         if name != self.exact.name:
             if engine_name is not None and (file := find_engine(name).name) in opened.files:
-                opened.verify(file)  # not read when the generation was opened
+                # Not read when the generation was opened.
+                opened.verify(*selection.engine_files(file, opened.files))
             self.engine = selection.load_engine(opened.path, opened.header.engine, name, self.vectors)
         self._names: dict[int, ItemName] = {}
         self._rows_passing: dict[Filter, Int64Array] = {}
         self._local_similarity: Float32Array | None = None
+        self._word_model: WordModel | None = None
         self.items = opened.items()
         self._close = weakref.finalize(self, self.items.close)
 
     @classmethod
-    def open(cls, model_dir: Path, engine_name: str | None = None) -> Snapshot:
+    def open(cls, model_dir: Path, engine_name: str | None = None, spaces: Spaces | None = None) -> Snapshot:
         """Open the current generation, or the newest undamaged one if it is damaged, and check that its engine works.
 
         Raises: ModelDirError: nothing published, all damaged, or of another version. UnknownNameError: no such engine.
         """
-        return cls(generation.open_last_good(model_dir), engine_name).tested()
+        return cls(generation.open_last_good(model_dir), engine_name, spaces).tested()
 
     @classmethod
-    def open_newer(cls, model_dir: Path, engine_name: str | None = None) -> Snapshot:
+    def open_newer(cls, model_dir: Path, engine_name: str | None = None, spaces: Spaces | None = None) -> Snapshot:
         """Open the current generation, as `open`, but refuse it if it is damaged.
 
         Raises: as `open`.
         """
-        return cls(generation.open(model_dir), engine_name).tested()
+        return cls(generation.open(model_dir), engine_name, spaces).tested()
 
     def tested(self) -> Self:
         """This snapshot, once it found its own first row.
@@ -210,9 +224,14 @@ class Snapshot:
 
     # --------------------------------------------------------------------------------------------- searching
 
+    @property
+    def is_hosted(self) -> bool:
+        """Whether the vectors are elsewhere: a search waits for a server, and none scans the mapped ones."""
+        return isinstance(self.engine, HostedEngine)
+
     def scans_faster(self, k: int) -> bool:
         """Whether an exact scan finds the k nearest rows faster than the engine, whose time grows with k."""
-        return k * SCAN_SHARE >= len(self.vectors)
+        return not self.is_hosted and k * SCAN_SHARE >= len(self.vectors)
 
     def engine_for(self, among: Int64Array | None, *, exact: bool = False) -> tuple[str, str]:
         """The name of the engine that answers a query among these rows (None: all), and why this engine.
@@ -220,7 +239,8 @@ class Snapshot:
         exact: the query is answered by a scan, because many results are needed
         """
         if among is not None:
-            return self.exact.name, f"the filter leaves {len(among):,} of {len(self.vectors):,} rows"
+            name = self.engine.name if self.is_hosted else self.exact.name
+            return name, f"the filter leaves {len(among):,} of {len(self.vectors):,} rows"
         if exact and self.engine is not self.exact:
             return self.exact.name, f"so many of the {len(self.vectors):,} rows are needed that a scan is faster"
         if self._named_engine is not None:
@@ -248,18 +268,61 @@ class Snapshot:
         Shape: queries [Q, D], among [R] -> [k]
         """
         if among is None:
-            engine = self.exact if exact else self.engine
-            search: Callable[[int], Neighbours] = lambda rows: engine.query(queries, rows)  # noqa: E731
+            chosen = self.exact if exact else self.engine
+            search: Callable[[int], Neighbours] = lambda rows: chosen.query(queries, rows)  # noqa: E731
             n_rows, n_items = len(self.vectors), self.n_searchable
         else:
-            search = lambda rows: self.exact.query(queries, rows, among)  # noqa: E731
+            engine = self.engine
+            if isinstance(engine, HostedEngine):
+                search = lambda rows: engine.query_among(queries, rows, among)  # noqa: E731
+            else:
+                search = lambda rows: self.exact.query(queries, rows, among)  # noqa: E731
             n_rows, n_items = len(among), self._n_items(among)
+        if len(queries) == 1 and among is None and not without and n_rows and (per_window or n_items == n_rows):
+            return self._rank(search(min(k, n_rows)), _NONE, per_window)  # each row is an item
+        return self._best_items(search, k, n_rows, n_items, len(queries), without, per_window)
+
+    def best_items(
+        self,
+        similarity: Float32Array,
+        k: int,
+        *,
+        without: Collection[int] = (),
+        among: Int64Array | None = None,
+        per_window: bool = False,
+    ) -> RankedItems:
+        """As `nearest_items`, by a similarity of each row that is known already. Shape: similarity [N]"""
+        of = similarity if among is None else similarity[among]
+        some = np.sort(of[:: len(of) // _SAMPLED + 1])
+
+        def search(wanted: int) -> Neighbours:
+            # Four times as many as wanted, by a sample: a comparison and a short sort take less than a partition.
+            place = 4 * wanted * len(some) // max(len(of), 1) + 2
+            best = np.flatnonzero(of >= some[-place]) if place < len(some) else np.arange(len(of))
+            if len(best) < wanted:
+                best = np.arange(len(of))
+            best = best[np.argsort(-of[best], kind="stable")][:wanted]
+            rows = best if among is None else among[best]
+            return Neighbours(rows[None], np.asarray(angular_distance(of[best]), np.float32)[None])
+
+        n_items = self.n_searchable if among is None else self._n_items(among)
+        return self._best_items(search, k, len(of), n_items, 1, without, per_window)
+
+    def _best_items(
+        self,
+        search: Callable[[int], Neighbours],
+        k: int,
+        n_rows: int,
+        n_items: int,
+        n_queries: int,
+        without: Collection[int],
+        per_window: bool,
+    ) -> RankedItems:
+        """The k best of what `search`, called with a number of rows, finds."""
         if not n_rows:
             return _empty_ranking()
-        if len(queries) == 1 and among is None and not without and (per_window or n_items == n_rows):
-            return self._rank(search(min(k, n_rows)), _NONE, per_window)  # each row is an item
         wanted = k + len(without)
-        if per_window or n_items < n_rows or len(queries) > 1:
+        if per_window or n_items < n_rows or n_queries > 1:
             wanted = 2 * wanted * -(-n_rows // n_items)
         while True:
             found = search(min(wanted, n_rows))
@@ -300,6 +363,56 @@ class Snapshot:
             return len(ranked.numbers)
         return int(np.searchsorted(ranked.distances, found.distances[:, -1].min(), side="left"))
 
+    # ------------------------------------------------------------------------------------------------ words
+
+    @property
+    def has_words(self) -> bool:
+        """Whether it can be searched in words."""
+        return self.spaces.words is not None or self.generation.word_scores is not None
+
+    @cached_property
+    def rows_in_word_space(self) -> Float32Array:
+        """All rows, projected once: 512 bytes a row. Shape: [N, DIM], unit length"""
+        assert self.spaces.words is not None
+        return self.spaces.words.of_sounds(self.vectors)
+
+    @cached_property
+    def rows_in_picture_space(self) -> Float32Array:
+        """As `rows_in_word_space`."""
+        assert self.spaces.pictures is not None
+        return self.spaces.pictures.of_sounds(self.vectors)
+
+    @property
+    def word_model(self) -> WordModel:
+        """The model that scored the rows.
+
+        Raises: QueryError: there is none.
+        """
+        if self.generation.word_scores is None:
+            raise QueryError(
+                f"this index of {self.generation.header.encoder} cannot be searched in words: that takes an index of"
+                " GeneralEncoder or JoinedGeneral with the weights that this version of boiler knows words for; index"
+                " with one of these, or run boiler index again if it has them"
+            )
+        if self._word_model is None:
+            self._word_model = word_model.load(self.generation.path / build.WORD_MODEL)
+        return self._word_model
+
+    def class_scores(self, number: int) -> UInt8Array:
+        """The stored scores of all rows for a class of `word_model`. Shape: [N]"""
+        assert self.generation.word_scores is not None
+        return self.generation.word_scores[:, number].reshape(-1)[: len(self.rows)]
+
+    def words_of_rows(self, rows: Sequence[int], k: int) -> list[ClassScore]:
+        """The k most probable classes of these rows, most probable first; each by its best row. With a model of words,
+        the nearest labels of its training."""
+        if self.spaces.words is not None:
+            return self.spaces.words.nearest_labels(self.rows_in_word_space[list(rows)], k)
+        model, stored = self.word_model, self.generation.word_scores
+        assert stored is not None
+        scores = np.array([stored[row // build.SCORE_ROWS, :, row % build.SCORE_ROWS] for row in rows])
+        return model.top(scores.max(axis=0), k)
+
     def mean_neighbour_similarity(self, rows: Int64Array) -> Float32Array:
         """The mean similarity of each row to its `LOCAL_NEIGHBOURS` nearest other rows, for CSLS. Computed once per row
         and cached: 4 bytes per row of the index."""
@@ -309,7 +422,8 @@ class Snapshot:
         new = np.unique(rows[np.isnan(known[rows])])
         if len(new):
             # Exactly: one matrix product for all of them is faster than an engine that answers them one by one.
-            distances = self.exact.query(self.vectors[new], LOCAL_NEIGHBOURS + 1).distances[:, 1:]
+            chosen = self.engine if self.is_hosted else self.exact
+            distances = chosen.query(self.vectors[new], LOCAL_NEIGHBOURS + 1).distances[:, 1:]
             known[new] = cosine_similarity(distances).mean(axis=1) if distances.shape[1] else 0.0
         return known[rows]
 

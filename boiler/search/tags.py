@@ -57,11 +57,16 @@ class TagModels:
         with self._lock:
             if self._name != snapshot.name:
                 self._model = None
-                if build.TAG_MODEL in snapshot.generation.files:
+                if has_tag_model(snapshot):
                     snapshot.generation.verify(build.TAG_MODEL)
                     self._model = TagModel.load(snapshot.generation.path / build.TAG_MODEL)
                 self._name = snapshot.name
             return self._model
+
+
+def has_tag_model(snapshot: Snapshot) -> bool:
+    """Whether this generation has a tag model."""
+    return build.TAG_MODEL in snapshot.generation.files
 
 
 def tags_of_item(item: Item, by_hand: Mapping[str, bool], model: TagModel | None) -> list[SoundTag]:
@@ -72,7 +77,15 @@ def tags_of_item(item: Item, by_hand: Mapping[str, bool], model: TagModel | None
     )
 
 
-def tags_of_vectors(vectors: Float32Array, model: TagModel | None, k: int) -> list[SoundTag]:
+class PredictedTags(NamedTuple):
+    """The tags of a sound by a model. tags: the most probable ones, most probable first; n_predicted: how many of all
+    tags reach their threshold"""
+
+    tags: list[SoundTag]
+    n_predicted: int
+
+
+def tags_of_vectors(vectors: Float32Array, model: TagModel | None, k: int) -> PredictedTags:
     """The k most probable tags of a sound, from the vectors of its windows. Shape: vectors [W, D]
 
     Raises: QueryError: the index has no tag model.
@@ -80,9 +93,9 @@ def tags_of_vectors(vectors: Float32Array, model: TagModel | None, k: int) -> li
     if model is None:
         raise QueryError("this index has no tag model: train one with boiler train_tags, and use it with boiler tag")
     mean = engine.normalize(np.asarray(vectors, np.float32).sum(axis=0, keepdims=True))
-    return [
-        SoundTag(one.tag, one.probability, None, one.predicted) for one in model.top(model.probabilities(mean)[0], k)
-    ]
+    probabilities = model.probabilities(mean)[0]
+    tags = [SoundTag(one.tag, one.probability, None, one.predicted) for one in model.top(probabilities, k)]
+    return PredictedTags(tags, int((probabilities >= model.thresholds).sum()))
 
 
 def tag_counts(snapshot: Snapshot, model: TagModel | None) -> list[TagCount]:

@@ -26,11 +26,12 @@ from torch import Tensor
 
 from boiler import files
 from boiler.arrays import Float32Array, Float64Array, Int64Array
-from boiler.errors import CheckpointError, CorpusError, first_line
+from boiler.errors import CheckpointError, CorpusError
+from boiler.model import checkpoint
 from boiler.progress import meter
 from boiler.tagging.calibration import Reliability, fit_platt
 from boiler.tagging.examples import ExampleBatch, ExampleSource, read_ahead, read_batches
-from boiler.tagging.losses import TAG_LOSSES, class_weights
+from boiler.tagging.losses import TAG_LOSSES, class_weights, cross_entropy
 from boiler.tagging.metrics import LogitHistogram, TagMetrics, best_thresholds
 from boiler.tagging.model import TagModel, sigmoid
 from boiler.tagging.network import TAG_NETWORKS, Linear, TagNetwork
@@ -195,19 +196,62 @@ class _Step:
         classes = torch.from_numpy(batch.classes)
         label_weights = None if self._weights is None else self._weights[classes]
         torch.manual_seed(hash((self._settings.seed, state.epoch, number)))  # of dropout and of the sampled classes
-        n_sampled = self._settings.classes_per_step
-        if n_sampled is not None and n_sampled < network.n_classes:
-            assert isinstance(network, Linear)  # checked by the settings
-            chosen, tag_weights = sample_classes(classes, n_sampled, network.n_classes)
-            logits = network.logits_of(vectors, chosen)
-            loss = self._loss(logits, rows, torch.searchsorted(chosen, classes), label_weights, tag_weights)
+        if isinstance(network, Linear) and self._settings.loss == "cross_entropy":
+            n_sampled = self._settings.classes_per_step
+            chosen = tag_weights = None
+            if n_sampled is not None and n_sampled < network.n_classes:
+                chosen, tag_weights = sample_classes(classes, n_sampled, network.n_classes)
+                classes = torch.searchsorted(chosen, classes)
+            loss = linear_cross_entropy(network, vectors, rows, classes, label_weights, chosen, tag_weights)
         else:
-            loss = self._loss(network(vectors), rows, classes, label_weights, None)
-        state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+            total = self._loss(network(vectors), rows, classes, label_weights, None)
+            state.optimizer.zero_grad(set_to_none=True)
+            total.backward()  # type: ignore[no-untyped-call]
+            loss = float(total.detach())
         state.optimizer.step()
-        state.loss_sum += float(loss.detach())
+        state.loss_sum += loss
         state.batch = number + 1
+
+
+@torch.no_grad()
+def linear_cross_entropy(
+    network: Linear,
+    vectors: Tensor,
+    rows: Tensor,
+    classes: Tensor,
+    label_weights: Tensor | None = None,
+    chosen: Tensor | None = None,
+    tag_weights: Tensor | None = None,
+) -> float:
+    """The loss `cross_entropy`, and its gradients in the parameters of the network: two matrix products, and one pass
+    over the log-odds in place, where autograd keeps several copies of them.
+
+    Arguments:
+        chosen: compute these classes alone, ascending; `classes` are positions in it. Shape: [S]
+        tag_weights: as of `cross_entropy`. Shape: [S]
+    """
+    scaled = (vectors - network.mean) / network.std
+    weight: Tensor = network.weight
+    bias: Tensor = network.bias
+    if chosen is not None:
+        weight, bias = weight[chosen], bias[chosen]
+    logits = torch.addmm(bias, scaled, weight.T)
+    of_labels = logits[rows, classes]
+    loss = cross_entropy(logits, rows, classes, label_weights, tag_weights)
+    # The derivative of softplus(z) is sigmoid(z), that of softplus(-z) is sigmoid(z) - 1.
+    slopes = logits.sigmoid_()
+    if tag_weights is not None:
+        slopes *= tag_weights
+    of_labels = of_labels.sigmoid_().sub_(1)
+    slopes[rows, classes] = of_labels if label_weights is None else of_labels * label_weights
+    slopes /= len(vectors)
+    of_weight, of_bias = slopes.T @ scaled, slopes.sum(dim=0)
+    if chosen is None:
+        network.weight.grad, network.bias.grad = of_weight, of_bias
+    else:
+        network.weight.grad = torch.zeros_like(network.weight).index_copy_(0, chosen, of_weight)
+        network.bias.grad = torch.zeros_like(network.bias).index_copy_(0, chosen, of_bias)
+    return float(loss)
 
 
 def sample_classes(labels: Tensor, n_sampled: int, n_classes: int) -> tuple[Tensor, Tensor]:
@@ -386,15 +430,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
 
     Raises: CheckpointError: missing, damaged, or not a checkpoint of `boiler.train_tags`.
     """
-    if not path.is_file():
-        raise CheckpointError(f"{path}: no such file. python -m boiler.train_tags writes tags_NNN.pt")
-    try:
-        contents = torch.load(path, map_location="cpu", weights_only=True)
-        if contents["format"] == FORMAT and contents["format_version"] == FORMAT_VERSION:
-            return dict(contents)
-    except Exception as error:  # the file may be anything, and the reader fails in many ways
-        raise CheckpointError(f"{path}: not a checkpoint, or damaged ({first_line(error)})") from error
-    raise CheckpointError(f"{path}: not a checkpoint of train_tags, or of a newer boiler")
+    return checkpoint.load_run(path, FORMAT, FORMAT_VERSION, command="train_tags", files_named="tags_NNN.pt")
 
 
 def _restore(state: TagTrainState, contents: dict[str, Any]) -> None:

@@ -69,3 +69,11 @@ def test_the_command_prints_it_without_labels(nearest: Nearest, capsys: pytest.C
     add_feedback(nearest, 0, likes=[1], dislikes=[2])
     assert evaluate.main([str(nearest.model_dir), "--feedback"]) == 0
     assert "In 100.0 %" in capsys.readouterr().out
+
+
+def test_the_command_reads_a_database(nearest: Nearest, capsys: pytest.CaptureFixture[str]) -> None:
+    url = "postgresql://ann@127.0.0.1:1/sounds"
+    assert evaluate.main([str(nearest.model_dir), "--feedback_url", url]) == 2
+    assert "give --feedback, too" in capsys.readouterr().err
+    assert evaluate.main([str(nearest.model_dir), "--feedback", "--feedback_url", url]) == 2
+    assert "PostgreSQL, sounds at 127.0.0.1" in capsys.readouterr().err

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 
-from boiler.audio import stream
+from boiler import encoder
+from boiler.audio import stream, synthesis
 from boiler.audio.windows import fill_window
+from boiler.encoder.runtime import EncoderRuntime
 from boiler.evaluation import robustness
 from boiler.evaluation.ranking import Collection
 
@@ -161,6 +166,40 @@ def test_the_offset_and_the_silence_are_as_they_are_called(sound: np.ndarray) ->
     longer = robustness.ALTERATIONS["trailing silence of 2 s"](sound, rng())
     np.testing.assert_array_equal(longer[: len(sound)], sound)
     assert not longer[len(sound) :].any()
+
+
+def test_the_click_replaces_half_a_millisecond(sound: np.ndarray) -> None:
+    clicked = robustness.ALTERATIONS["click of 0.5 ms at the start"](sound, rng())
+    np.testing.assert_array_equal(clicked[:8], np.ones(8))
+    np.testing.assert_array_equal(clicked[8:], sound[8:])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["MFCCStats", "JoinedDescriptors", "JoinedVQVAE"])
+def test_neither_offset_nor_click_nor_silence_hides_the_original(
+    name: str, checkpoint_path: Path, tmp_path: Path
+) -> None:
+    """Of 40 made-up sounds of ten kinds, at least 38 come first when they are asked for with such a fault."""
+    files = sorted(synthesis.write_collection(tmp_path, per_kind=4))[:40]
+    sounds = [stream.load(file)[: 2**17] for file in files]
+    windows = np.stack([fill_window(one) for one in sounds])
+    made = encoder.create(name, checkpoint_path if encoder.find_encoder(name).needs_checkpoint else None)
+    if isinstance(made, encoder.Fitted):
+        made.fit([torch.from_numpy(windows[at : at + 8])[:, None] for at in range(0, 40, 8)])
+    embed = EncoderRuntime(made.eval().requires_grad_(False)).embed
+    vectors = embed(windows)
+    faults = {
+        "offset .1": lambda x: x + np.float32(0.1),
+        "offset .3": lambda x: x + np.float32(0.3),
+        "click": lambda x: robustness.click(x, rng()),
+        "3 s of silence in front": lambda x: np.concatenate([np.zeros(3 * RATE, np.float32), x]),
+        "3 s of silence behind": lambda x: np.concatenate([x, np.zeros(3 * RATE, np.float32)]),
+    }
+    first = {}
+    for fault, alter in faults.items():
+        queries = embed(np.stack([fill_window(alter(one)) for one in sounds]))
+        first[fault] = int(((queries @ vectors.T).argmax(axis=1) == np.arange(40)).sum())
+    assert min(first.values()) >= 38, first
 
 
 def test_the_rank_counts_nearer_items() -> None:

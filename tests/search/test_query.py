@@ -126,6 +126,7 @@ def test_a_group_has_at_most_its_limit_of_results(nearest: Nearest, group: str, 
     assert [match.distance for match in answer.matches] == sorted(match.distance for match in answer.matches)
 
 
+@pytest.mark.slow
 def test_a_cap_looks_beyond_the_first_candidates(tmp_path: Path) -> None:
     """2,000 items of one label come first; the other 40 labels are farther, and still fill the list."""
     angles = np.concatenate([np.linspace(0, 0.5, 2_000), np.linspace(0.6, 1.0, 40)])

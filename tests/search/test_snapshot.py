@@ -194,6 +194,7 @@ def test_the_engine_can_be_selected_by_name(tmp_path: Path) -> None:
         Snapshot.open(tmp_path / "model", "hnsw")
 
 
+@pytest.mark.slow
 def test_many_rows_are_searched_by_the_graph(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("boiler.engine.selection.EXACT_UP_TO_ROWS", 100)
     vectors = engine.normalize(np.random.default_rng(0).normal(size=(3_000, DIM)))

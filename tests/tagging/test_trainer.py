@@ -13,9 +13,19 @@ from tags import skewed
 
 from boiler.errors import CheckpointError, CorpusError
 from boiler.tagging import trainer
-from boiler.tagging.examples import ArrayExamples
+from boiler.tagging.examples import ArrayExamples, read_batches
+from boiler.tagging.losses import cross_entropy
+from boiler.tagging.network import Linear
 from boiler.tagging.settings import TagSettings
-from boiler.tagging.trainer import TagData, TagTrainState, fit, measure_statistics, sample_classes, train
+from boiler.tagging.trainer import (
+    TagData,
+    TagTrainState,
+    fit,
+    linear_cross_entropy,
+    measure_statistics,
+    sample_classes,
+    train,
+)
 
 TAGS = tuple(f"tag {number}" for number in range(12))
 FAST = TagSettings(batch_size=128, epoch=20)
@@ -52,6 +62,34 @@ def test_the_linear_model_is_as_good_as_scikit_learns(data: TagData) -> None:
         assert ours[name] == pytest.approx(theirs[name], abs=0.015), name
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("sampled", [False, True])
+def test_the_gradient_in_closed_form_is_that_of_autograd(data: TagData, weighted: bool, sampled: bool) -> None:
+    torch.manual_seed(0)
+    batch = next(read_batches(data.train, 200))
+    network = Linear(data.train.dim, len(TAGS))
+    network.standardize(batch.features.mean(axis=0) + 3, 2 * batch.features.std(axis=0))
+    for parameter in (network.weight, network.bias):
+        torch.nn.init.normal_(parameter)
+    vectors, rows, classes = map(torch.from_numpy, (batch.features, batch.rows, batch.classes))
+    keep = classes % 2 == 0  # so that there are classes to leave out
+    rows, classes = rows[keep], classes[keep]
+    label_weights = torch.rand(len(TAGS))[classes] if weighted else None
+    chosen, tag_weights = sample_classes(classes, 8, len(TAGS)) if sampled else (None, None)
+    positions = classes if chosen is None else torch.searchsorted(chosen, classes)
+
+    logits = network(vectors) if chosen is None else network(vectors)[:, chosen]
+    expected = cross_entropy(logits, rows, positions, label_weights, tag_weights)
+    expected.backward()
+    gradients = [parameter.grad for parameter in (network.weight, network.bias)]
+    loss = linear_cross_entropy(network, vectors, rows, positions, label_weights, chosen, tag_weights)
+    assert loss == pytest.approx(float(expected.detach()), rel=1e-5)
+    for parameter, gradient in zip((network.weight, network.bias), gradients, strict=True):
+        assert gradient is not None
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["experts", "two_layer"])
 def test_other_networks_learn_too(data: TagData, network: str) -> None:
     report = fit(data, TAGS, replace(FAST, network=network, epoch=8)).report
@@ -61,6 +99,7 @@ def test_other_networks_learn_too(data: TagData, network: str) -> None:
     assert report["gap"] > chance["gap"] + 0.2
 
 
+@pytest.mark.slow
 def test_probabilities_are_calibrated(data: TagData) -> None:
     report = fit(data, TAGS, FAST).report
     assert report is not None
@@ -84,6 +123,7 @@ def test_hamming_loss_trains(data: TagData) -> None:
     assert report["precision"] > 0.5
 
 
+@pytest.mark.slow
 def test_training_ends_when_the_loss_stops_improving(data: TagData) -> None:
     state = train(data, replace(FAST, epoch=500, patience=1), show_progress=False)
     assert state.epoch < 200
