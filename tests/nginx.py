@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -51,6 +52,20 @@ def proxy_with(*locations: str) -> Iterator[str]:
     mapped = "map $http_upgrade $connection_header { default upgrade; '' ''; }"
     server = f"server {{ listen 127.0.0.1:{port}; client_max_body_size 51m; {PASSED_ON} {' '.join(locations)} }}"
     with running_nginx(f"events {{}} http {{ access_log off; {mapped} {server} }}", port):
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def deployed(*upstreams: str) -> Iterator[str]:
+    """nginx with `deploy/nginx.conf` in front of services at these addresses (host:port), without its limits of
+    requests, which one client of a test would exceed; its URL."""
+    port = free_port()
+    configuration = (Path(__file__).parent.parent / "deploy" / "nginx.conf").read_text()
+    servers = " ".join(f"server {address};" for address in upstreams)
+    configuration = configuration.replace("server boiler:8000;", servers).replace("listen 8080;", f"listen {port};")
+    configuration = re.sub(r"^(worker_processes|pid) .*$", "", configuration, flags=re.MULTILINE)
+    configuration = re.sub(r"rate=\d+r/s", "rate=100000r/s", configuration)
+    with running_nginx(configuration, port):
         yield f"http://127.0.0.1:{port}"
 
 

@@ -20,25 +20,43 @@ from typing import IO, Any
 
 import numpy as np
 from pydantic import TypeAdapter
+from wording import word_model
 
 from boiler.arrays import FloatArray
+from boiler.engine.selection import EngineChoice
 from boiler.search.nearest import Nearest
 from boiler.store import generation
+from boiler.store.build import WordScoring
 from boiler.store.generation import Header, Item, rows_of
 
 START_S = 240.0  # long, as the machine may be busy
 
 
-def publish(model_dir: Path, n_items: int = 200, dim: int = 16, seed: int = 0) -> generation.Generation:
-    """A model directory of random vectors. Item n is row n, has five seconds, and its last digit as label."""
+def publish(
+    model_dir: Path,
+    n_items: int = 200,
+    dim: int = 16,
+    seed: int = 0,
+    *,
+    words: bool = False,
+    engine: EngineChoice | None = None,
+) -> generation.Generation:
+    """A model directory of random vectors. Item n is row n, has five seconds, and its last digit as label. `words`:
+    scored for queries in words."""
     vectors = np.random.default_rng(seed).normal(size=(n_items, dim)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     items = [
         Item(n, f"kind{n % 10}/s{n:05}.wav", url=f"https://sounds.example/{n}", label=f"kind{n % 10}", duration_s=5.0)
         for n in range(n_items)
     ]
+    scoring = None
+    if words:
+        model = word_model(dim=dim)
+        model.save(model_dir.with_suffix(".safetensors"))
+        scoring = WordScoring(model_dir.with_suffix(".safetensors"), len(model.classes), model.scores)
+    rows = rows_of(np.arange(n_items), end_s=5.0)
     return generation.publish(
-        model_dir, Header(encoder="random", dim=dim), vectors, rows_of(np.arange(n_items), end_s=5.0), items
+        model_dir, Header(encoder="random", dim=dim), vectors, rows, items, words=scoring, engine=engine
     )
 
 

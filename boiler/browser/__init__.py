@@ -4,7 +4,7 @@
 ``main``                the script that Streamlit runs at every click: index, page, errors
 ``options``             command-line arguments and environment variables
 ``indexes``             open model directories, and the routes that send their sounds
-``upload_store``        uploaded sounds
+``upload_store``        uploaded sounds and pictures
 ``decoders``            decoding in worker processes
 ``url_state``           the state of a page, kept in the URL
 ``search_page``         search: ``search_bar``, ``upload_field``, ``item_views`` (no query), ``results_view`` (query)

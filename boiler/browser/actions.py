@@ -12,6 +12,7 @@ from boiler.browser.indexes import OpenIndex
 from boiler.browser.url_state import PathState, SearchState
 
 PENDING_SEARCH = "pending-search"  # session key: the item that the search page is to open with
+PENDING_TAG = "pending-tag"  # session key: the tag that the search page is to list the items of
 PENDING_PATH = "pending-path"  # session key: the two items that the path page is to open with
 
 
@@ -41,6 +42,8 @@ def handle_on_search_page(index: OpenIndex, message: Mapping[str, Any]) -> None:
             set_url(state.query_part(float(message["start_s"]), float(message["end_s"])))
         case "query_whole":
             set_url(state.query_whole())
+        case "tag":
+            set_url(state.toggle_tag(str(message["tag"])))
         case "tray":
             tray.toggle_in_tray(index, n)
 
@@ -49,5 +52,7 @@ def handle_on_other_page(index: OpenIndex, message: Mapping[str, Any]) -> None:
     """Handle a click on the map, path and tray pages, where a query opens the search page."""
     if message.get("action") == "query":
         st.session_state[PENDING_SEARCH] = int(message["n"])
+    elif message.get("action") == "tag":
+        st.session_state[PENDING_TAG] = str(message["tag"])
     elif message.get("action") == "tray":
         tray.toggle_in_tray(index, int(message["n"]))

@@ -107,19 +107,72 @@ def run_with_progress(
     if key in stopped:
         with place.container(horizontal=True, vertical_alignment="center"):
             st.caption(f"{title}: stopped.", width="content")
-            st.button(
-                "Resume", icon=":material/play_arrow:", key=f"resume-{key}", on_click=stopped.discard, args=(key,)
-            )
+            _resume_button(st, key, stopped)
         return None
     with shared_job(key, work) as job:
         if not job.wait(NO_BAR_S):
             with place.container(horizontal=True, vertical_alignment="bottom"):
                 bar = st.progress(0.0, progress_text(title, job.progress))
-                st.button("Stop", icon=":material/stop:", key=f"stop-{key}", on_click=stopped.add, args=(key,))
+                _stop_button(st, key, stopped)
             while not job.wait(POLL_S):
                 bar.progress(job.progress, progress_text(title, job.progress))  # where a click interrupts the run
             place.empty()
         return job.result()
+
+
+StageCallback = Callable[[str, float, float | None], None]
+"""Progress callback of work in stages: (stage, done, total), in any unit; None: the total is not known."""
+
+
+def run_in_stages(
+    key: str, work: Callable[[StageCallback], Result], show: StageCallback, place: DeltaGenerator | None = None
+) -> Result | None:
+    """Run work that has several stages. None: the visitor stopped it.
+
+    Arguments:
+        key: identifies the work in this session, so that it stays stopped
+        work: receives the progress callback
+        show: called in the run of the page with the latest report of each stage
+        place: an `st.empty` for the Stop button; None: a new one
+
+    Raises: what the work raises.
+    """
+    stopped: set[str] = st.session_state.setdefault(STOPPED, set())
+    place = st.empty() if place is None else place
+    if key in stopped:
+        _resume_button(place, key, stopped)
+        return None
+    reports: dict[str, tuple[float, float | None]] = {}
+
+    def staged(on_progress: ProgressCallback) -> Result:
+        def report(stage: str, done: float, total: float | None) -> None:
+            reports[stage] = done, total
+            on_progress(0.0)  # raises where the job was cancelled
+
+        return work(report)
+
+    job = Job(staged)
+    try:
+        if not job.wait(NO_BAR_S):
+            _stop_button(place, key, stopped)
+        while not job.wait(POLL_S):
+            for stage, report in list(reports.items()):
+                show(stage, *report)  # where a click interrupts the run
+    finally:
+        job.cancel()
+    place.empty()
+    for stage, report in list(reports.items()):
+        show(stage, *report)
+    return job.result()
+
+
+def _stop_button(place: Any, key: str, stopped: set[str]) -> None:
+    """place: `st`, or an element of the page"""
+    place.button("Stop", icon=":material/stop:", key=f"stop-{key}", on_click=stopped.add, args=(key,))
+
+
+def _resume_button(place: Any, key: str, stopped: set[str]) -> None:
+    place.button("Resume", icon=":material/play_arrow:", key=f"resume-{key}", on_click=stopped.discard, args=(key,))
 
 
 def progress_text(title: str, share: float) -> str:

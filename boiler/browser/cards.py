@@ -33,7 +33,8 @@ SAME_POSITION_S = 0.05
 class Card:
     """The data of one card. ``waveform_s``: what the waveform covers; ``match_s``: the part that matched (None: all of
     it); ``selected_s``: the part that is the query; ``duplicates``: ids of near-duplicates merged into the card;
-    ``actions``: the buttons. Positions are in seconds, URLs relative to the root of the browser."""
+    ``tags``: those that the sound has, which filter by a click; ``actions``: the buttons. Positions are in seconds,
+    URLs relative to the root of the browser."""
 
     key: str
     n: int
@@ -61,6 +62,7 @@ class Card:
     selectable: bool = False
     selected_s: tuple[float, float] | None = None
     duplicates: tuple[str, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 def result_card(match: Match, item: Item, sounds_url: str, state: SearchState, tray: Iterable[int]) -> Card:
@@ -165,7 +167,7 @@ def show_cards(
 
     Arguments:
         on_message: called with ``{"action": "query", "n": 7}``; ``action`` is one of the card's actions, ``undo``,
-            ``query_part`` (with ``start_s`` and ``end_s``) or ``query_whole``
+            ``query_part`` (with ``start_s`` and ``end_s``), ``query_whole`` or ``tag`` (with ``tag``)
         title: for screen readers
         play_each_s: adds a button that plays all cards in order, at most this many seconds of each
     """

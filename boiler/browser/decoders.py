@@ -1,4 +1,5 @@
-"""Decoding in worker processes: a file that crashes or hangs a decoder affects neither the pages nor other visitors."""
+"""Decoding sounds and pictures in worker processes: a file that crashes or hangs a decoder affects neither the pages
+nor other visitors."""
 
 from __future__ import annotations
 
@@ -12,10 +13,13 @@ from pathlib import Path
 from boiler.audio.decoder_pool import Decoders
 from boiler.audio.stream import Probe
 from boiler.progress import ProgressCallback
+from boiler.vision.frame_pool import FramePool
+from boiler.vision.video import Picture
 
 MAX_WORKERS = 4
 MEASURE_TIMEOUT_S = 600.0  # to decode a whole upload that does not state its duration
 POLL_S = 0.1
+PICTURE_TIMEOUT_S = 30.0
 
 _idle: queue.SimpleQueue[Decoders] = queue.SimpleQueue()  # of `probe_file`, each with a worker that is started
 
@@ -24,6 +28,16 @@ _idle: queue.SimpleQueue[Decoders] = queue.SimpleQueue()  # of `probe_file`, eac
 def shared_decoders() -> Decoders:
     """The decoders of this process, shared by all sessions. Workers start when they are first needed."""
     return Decoders(workers=max(2, min(MAX_WORKERS, os.cpu_count() or 1)))
+
+
+@functools.cache
+def _frames() -> FramePool:
+    return FramePool(timeout_s=PICTURE_TIMEOUT_S)
+
+
+def read_picture(content: bytes) -> Picture:
+    """`FramePool.uploaded_picture`. Shape: uint8 [H, W, 3]"""
+    return _frames().uploaded_picture(content)
 
 
 def probe_file(path: Path, on_progress: ProgressCallback) -> Probe:

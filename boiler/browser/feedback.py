@@ -12,6 +12,7 @@ from boiler.browser import results
 from boiler.browser.indexes import OpenIndex
 from boiler.browser.url_state import SearchState
 from boiler.errors import BoilerError
+from boiler.search.nearest import ByPicture
 
 _STORED = "stored-feedback"  # session key: ids of what this session stored, by index, query and item
 _CLICKS = "feedback-clicks"  # session key: (index key, item, like) in the order of the clicks, for undo
@@ -48,8 +49,8 @@ def undo_last(index: OpenIndex, state: SearchState) -> SearchState:
 def _store(index: OpenIndex, state: SearchState, n: int, *, like: bool | None) -> None:
     """Replace what this session stored for this query and result; `like` None: remove it."""
     query = results.query_seed(index, state)
-    if query is None:
-        return  # likes alone: feedback is stored for a query, and there is none
+    if query is None or isinstance(query, ByPicture):
+        return  # likes alone, or a picture: feedback is stored for the sound that is the query, and there is none
     stored: dict[tuple[str, str, int], int] = st.session_state.setdefault(_STORED, {})
     key = (index.key, f"{state.item} {state.upload} {state.start_s} {state.end_s}", n)
     if (earlier := stored.pop(key, None)) is not None:

@@ -7,21 +7,22 @@ from dataclasses import replace
 import streamlit as st
 
 from boiler.browser.formatting import escape_markdown
+from boiler.browser.indexes import OpenIndex
 from boiler.browser.url_state import Refinement, SearchState
-from boiler.search.statistics import CollectionStatistics
 
 REFINE_POPOVER = "refine"
 ANY = "any"
 MAX_FOLDER_OPTIONS = 2_000
+MAX_TAG_OPTIONS = 2_000
 
 
-def show_filter_form(statistics: CollectionStatistics, state: SearchState) -> None:
+def show_filter_form(index: OpenIndex, state: SearchState) -> None:
     """The popover with the form, and a button that resets it. The fields are created when the popover opens: there may
     be thousands of folders, which would delay the results."""
     # The label of the popover never changes: Streamlit would show one with another label as a new, closed popover.
     with st.popover("Refine", icon=":material/tune:", key=REFINE_POPOVER, on_change="rerun") as popover:
         if popover.open:
-            _show_fields(statistics, state.refinement)
+            _show_fields(index, state.refinement)
     if n_changed := state.refinement.n_changed:
         st.button(
             f"Clear · {n_changed}",
@@ -34,11 +35,13 @@ def show_filter_form(statistics: CollectionStatistics, state: SearchState) -> No
         )
 
 
-def _show_fields(statistics: CollectionStatistics, refinement: Refinement) -> None:
+def _show_fields(index: OpenIndex, refinement: Refinement) -> None:
+    statistics, tags = index.statistics(), index.tag_counts()
     # The URL has the current values, also after the Back button.
     st.session_state.update(
         refine_label=refinement.label or ANY,
         refine_folder=refinement.folder or ANY,
+        refine_tag=refinement.tag or ANY,
         refine_min_s=refinement.min_s,
         refine_max_s=refinement.max_s,
         refine_where=refinement.where,
@@ -60,6 +63,15 @@ def _show_fields(statistics: CollectionStatistics, refinement: Refinement) -> No
             key="refine_folder",
             on_change=_read_fields,
         )
+    if tags:
+        counts = {one.tag: one.n_items for one in tags[:MAX_TAG_OPTIONS]}
+        st.selectbox(
+            "Tag",
+            _including([ANY, *counts], refinement.tag),
+            format_func=lambda tag: f"{tag} · {counts[tag]:,}" if tag in counts else tag,
+            key="refine_tag",
+            on_change=_read_fields,
+        )
     left, right = st.columns(2, wrap=False)
     left.number_input("Min. duration (s)", min_value=0.0, value=None, key="refine_min_s", on_change=_read_fields)
     right.number_input("Max. duration (s)", min_value=0.0, value=None, key="refine_max_s", on_change=_read_fields)
@@ -70,7 +82,8 @@ def _show_fields(statistics: CollectionStatistics, refinement: Refinement) -> No
         placeholder="sample_rate_hz >= 44100 and format != 'mp3'",
         help=escape_markdown(
             "Fields: n, id, url, label, folder, duration_s, sample_rate_hz, channels, format, size_bytes, "
-            "metadata.NAME. Operators: == != < <= > >= in, and, or, not. Functions: glob(id, '*loop*'), under('drums')."
+            "metadata.NAME, tag:NAME (a probability). Operators: == != < <= > >= in, and, or, not. "
+            "Functions: glob(id, '*loop*'), under('drums')."
         ),
     )
     st.slider(
@@ -127,6 +140,7 @@ def _read_fields() -> None:
             before,
             label=chosen("refine_label", before.label),
             folder=chosen("refine_folder", before.folder),
+            tag=chosen("refine_tag", before.tag),
             min_s=fields["refine_min_s"] or None,
             max_s=fields["refine_max_s"] or None,
             where=(fields["refine_where"] or "").strip(),

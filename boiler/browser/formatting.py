@@ -22,8 +22,8 @@ def escape_markdown(text: str) -> str:
     """
     text = " ".join(text.split())
     text = _AUTOLINK.sub(lambda found: found[0][:-1] + _WORD_JOINER + found[0][-1], text)
-    text = re.sub(r"^(\d+)\.(?=\s|$)", r"\1\\.", text)  # the first item of a numbered list
-    return _MARKDOWN.sub(r"\\\1", text)
+    text = _MARKDOWN.sub(r"\\\1", text)
+    return re.sub(r"^(\d+)\.(?=\s|$)", r"\1\\.", text)  # the first item of a numbered list
 
 
 def without_links(markdown: str) -> str:

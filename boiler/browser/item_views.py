@@ -6,11 +6,12 @@ import random
 
 import streamlit as st
 
-from boiler.browser import actions, folder_tree, widgets
+from boiler.browser import actions, cards, folder_tree, widgets, words_view
 from boiler.browser.formatting import count_noun, escape_markdown, format_total_duration
 from boiler.browser.indexes import OpenIndex
 from boiler.browser.url_state import Refinement, SearchState
 from boiler.catalog.items import Item
+from boiler.search.query import QueryResult
 
 N_EXAMPLES = 6
 MAX_SUBFOLDERS = 120  # buttons for the subfolders of one folder
@@ -26,7 +27,8 @@ def show_start_view(index: OpenIndex, state: SearchState) -> None:
     st.title("Find similar sounds", anchor=False)
     st.caption(
         f"{count_noun(statistics.n_items, 'sound')}, {format_total_duration(statistics.duration_s)}, compared by the "
-        f"encoder {escape_markdown(statistics.header.encoder)}. Pick a sound below, find one by name, or upload one."
+        f"encoder {escape_markdown(statistics.header.encoder)}. Pick a sound below, find one by name"
+        f"{' or in words, or drop a sound or a picture here' if index.nearest.has_words else ', or upload one'}."
     )
     if 1 < len(statistics.labels) <= MAX_LABEL_BUTTONS:
         st.pills(
@@ -36,6 +38,15 @@ def show_start_view(index: OpenIndex, state: SearchState) -> None:
             key="label",
             on_change=lambda: actions.set_url(state.refined(Refinement(label=st.session_state["label"]))),
         )
+    if tags := index.tag_counts()[:MAX_LABEL_BUTTONS]:
+        counts = {one.tag: one.n_items for one in tags}
+        st.pills(
+            "Browse by tag",
+            list(counts),
+            format_func=lambda tag: f"{escape_markdown(tag)} · {counts[tag]:,}",
+            key="tag",
+            on_change=lambda: actions.set_url(state.refined(Refinement(tag=st.session_state["tag"]))),
+        )
     generator = random.Random(st.session_state.setdefault("examples-seed", random.randrange(2**32)))
     total = len(index.nearest)
     offsets = sorted(generator.sample(range(total), min(N_EXAMPLES, total)))
@@ -44,18 +55,25 @@ def show_start_view(index: OpenIndex, state: SearchState) -> None:
 
 
 def show_found_items(index: OpenIndex, state: SearchState) -> None:
-    """The items with the search text in their name, or with the chosen label."""
-    label = state.refinement.label
-    items = index.nearest.items(text=state.find or None, label=label, limit=state.k + 1)
-    what = f"with “{escape_markdown(state.find)}” in the name" if state.find else "with the"
-    if label:
-        what = f"{what} and the" if state.find else what
-        what = f"{what} label {escape_markdown(label)}"
+    """The items with the search text in their name, with the chosen label, or with the chosen tag."""
+    label, tag = state.refinement.label, state.refinement.tag
+    where = index.has_tag(tag) if tag else None
+    items = index.nearest.items(text=state.find or None, label=label, where=where, limit=state.k + 1)
+    conditions = [
+        f"“{escape_markdown(state.find)}” in the name" if state.find else "",
+        f"the label {escape_markdown(label)}" if label else "",
+        f"the tag {escape_markdown(tag)}" if tag else "",
+    ]
+    what = "with " + " and ".join(filter(None, conditions))
     widgets.start_button(state)
-    if not items:
-        st.info(f"There is no sound {what}. Try a shorter text or another label.", icon=":material/search_off:")
+    in_words = words_view.find_in_words(index, state)
+    if not items and not isinstance(in_words, QueryResult):
+        why = f" In words: {escape_markdown(in_words)}." if in_words else ""
+        st.info(f"There is no sound {what}. Try a shorter text or another label.{why}", icon=":material/search_off:")
         return
-    _show_first_items(index, state, items, what)
+    layout = _show_first_items(index, state, items, what) if items else None
+    if isinstance(in_words, QueryResult):
+        words_view.show_words_result(index, state, in_words, layout)
 
 
 def show_folder(index: OpenIndex, state: SearchState) -> None:
@@ -98,12 +116,13 @@ def _folder_name(folder: str) -> str:
     return escape_markdown(folder.rpartition("/")[2])
 
 
-def _show_first_items(index: OpenIndex, state: SearchState, items: list[Item], what: str) -> None:
+def _show_first_items(index: OpenIndex, state: SearchState, items: list[Item], what: str) -> cards.CardLayout:
     """The first `state.k` of the items, under a header with their number. One item beyond `state.k` means that there
-    are more."""
+    are more. Returns the layout that the visitor chose."""
     has_more = len(items) > state.k
     count = count_noun(min(len(items), state.k), "sound")
     layout = widgets.list_header(f"First {count} {what}" if has_more else f"{count} {what}")
     widgets.item_cards(index, state, items[: state.k], layout)
     if has_more:
         widgets.show_more_button(state)
+    return layout

@@ -13,6 +13,7 @@ from boiler.browser import (
     actions,
     collection_page,
     evaluation_page,
+    identify_page,
     indexes,
     label_page,
     map_page,
@@ -26,7 +27,16 @@ from boiler.browser.formatting import escape_markdown
 from boiler.browser.indexes import OpenIndex
 from boiler.browser.tray import total_in_trays
 from boiler.browser.url_state import PathState, SearchState, current_params
-from boiler.errors import BoilerError, ModelDirError, SilentSoundError, SoundError, UnknownItemError
+from boiler.catalog.folder import path_or_address
+from boiler.errors import (
+    BoilerError,
+    EmbeddingError,
+    LinkError,
+    ModelDirError,
+    SilentSoundError,
+    SoundError,
+    UnknownItemError,
+)
 
 log = logging.getLogger("boiler.browser")
 
@@ -73,6 +83,7 @@ def main() -> None:
     )
     pages = [
         search,
+        st.Page(on_index(identify_page.show_page), title="Identify", icon=":material/sell:", url_path="identify"),
         st.Page(on_index(map_page.show_page), title="Map", icon=":material/scatter_plot:", url_path="map"),
         path,
         st.Page(on_index(label_page.show_page), title="Label", icon=":material/label:", url_path="label"),
@@ -97,6 +108,8 @@ def main() -> None:
     index_key = current_params(st.query_params).get("index")
     if (n := st.session_state.pop(actions.PENDING_SEARCH, None)) is not None:
         st.switch_page(search, query_params=SearchState(index=index_key).query_item(n).to_params())
+    if (tag := st.session_state.pop(actions.PENDING_TAG, None)) is not None:
+        st.switch_page(search, query_params=SearchState(index=index_key).toggle_tag(tag).to_params())
     if (endpoints := st.session_state.pop(actions.PENDING_PATH, None)) is not None:
         st.switch_page(path, query_params=PathState(endpoints[0], endpoints[1], index=index_key).to_params())
     run_guarded(lambda: opened.extend(choose_index()))
@@ -124,6 +137,10 @@ def show_error(error: BoilerError) -> None:
     elif isinstance(error, SoundError):
         text = f"This sound cannot be used: {escape_markdown(error.reason)}. Try another file or another format."
         icon = "music_off"
+    elif isinstance(error, EmbeddingError):
+        text, icon = f"This picture cannot be used: {escape_markdown(str(error))}. Try another file.", "hide_image"
+    elif isinstance(error, LinkError):
+        text, icon = f"This link cannot be used: {escape_markdown(str(error))}.", "link_off"
     elif isinstance(error, UnknownItemError):
         text, icon = "This sound is not in the collection, or was removed from it.", "search_off"
     elif isinstance(error, ModelDirError):
@@ -197,7 +214,7 @@ def _open_from_sidebar(model_dirs: list[Path]) -> OpenIndex | None:
         wav_dir = st.text_input("Folder of sounds", placeholder="if it moved since", key="wav-dir")
         if not st.form_submit_button("Open", icon=":material/folder_open:", type="primary") or not path:
             return None
-    return indexes.open_index(Path(path), Path(wav_dir) if wav_dir else None)
+    return indexes.open_index(Path(path), path_or_address(wav_dir) if wav_dir else None)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import functools
 import struct
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePosixPath
 
 import anyio.to_thread
@@ -27,7 +27,7 @@ from starlette.routing import BaseRoute, Route
 
 from boiler.arrays import Float32Array, Int64Array, UInt8Array
 from boiler.errors import QueryError
-from boiler.search.nearest import Map, Nearest
+from boiler.search.nearest import Landmark, Map, Nearest
 from boiler.service import media, problems
 
 MAX_POINTS = 60_000
@@ -40,11 +40,12 @@ _CACHE_FOREVER = "private, max-age=31536000, immutable"  # the generation is par
 @dataclass(frozen=True)
 class ColouredMap:
     """The map of a generation with the colour number of each point, ``colours["label"]`` (only where there are labels)
-    and ``colours["cluster"]``, and the legend: name and number of points of each colour, in order."""
+    and ``colours["cluster"]``, the legend: name and number of points of each colour, in order; and the words on it."""
 
     map: Map
     colours: dict[str, UInt8Array]
     legends: dict[str, list[tuple[str, int]]]
+    landmarks: tuple[Landmark, ...] = ()
 
     @property
     def default_by(self) -> str:
@@ -61,7 +62,8 @@ def current_map(nearest: Nearest) -> ColouredMap | None:
     cached = _cached_maps.get(nearest)
     if cached is None or cached[0] != generation_name:
         layout = nearest.map()
-        cached = _cached_maps[nearest] = (generation_name, None if layout is None else colour_map(layout))
+        coloured = None if layout is None else replace(colour_map(layout), landmarks=nearest.landmarks())
+        cached = _cached_maps[nearest] = (generation_name, coloured)
     return cached[1]
 
 

@@ -32,6 +32,7 @@ def show_page(index: OpenIndex) -> None:
     st.caption(
         "Each point is a sound; similar sounds are mostly close together. Two dimensions cannot show every similarity: "
         "sounds that are far apart here may still be similar. A search compares all dimensions."
+        + (" Each word is where the sounds are that match it best." if coloured.landmarks else "")
     )
     by = coloured.default_by
     if len(coloured.colours) > 1:
@@ -54,6 +55,7 @@ def show_page(index: OpenIndex) -> None:
             "sounds_url": index.sounds_url,
             "legend": [{"name": name, "count": count} for name, count in coloured.legends[by]],
             "has_others": by == "label" and len(coloured.legends[by]) > map_data.N_COLOURS,
+            "landmarks": [{"name": one.name, "x": one.x, "y": one.y} for one in coloured.landmarks],
             "highlighted": highlighted,
             "tray": tray_numbers(index),
         },

@@ -9,6 +9,7 @@ import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import streamlit as st
 
@@ -21,19 +22,21 @@ from boiler.catalog.items import Item
 from boiler.progress import ProgressCallback, ignore_progress
 from boiler.search import filter_parser, filters, relevance_feedback, seeds
 from boiler.search.filters import Filter
-from boiler.search.nearest import ByItem, ByWindows, GroupLimit, Nearest, Options, QueryResult
+from boiler.search.nearest import ByItem, ByPicture, ByWindows, GroupLimit, Nearest, Options, QueryResult
 
 DEDUP_DISTANCE = 0.1
+
+QuerySeed: TypeAlias = ByItem | ByPicture | ByWindows
 
 
 def find_results(index: OpenIndex, state: SearchState) -> QueryResult:
     """At most `state.k` items, nearest first, without the query and without liked or disliked items. Cached.
 
-    Raises: QueryError, SoundError, ModelDirError: as `Nearest.query`.
+    Raises: QueryError, SoundError, ModelDirError, CheckpointError: as `Nearest.query`.
     """
     query = replace(state, history=(), find="", index=None, explain=None)
     if query.refinement.feedback:  # changes with every like and dislike of any visitor
-        return index.nearest.query(query_seeds(index, query), query.k, query_options(query))
+        return index.nearest.query(query_seeds(index, query), query.k, query_options(index, query))
     return _cached_answer(index.key, index.nearest.generation, tuple(query.to_params().items()), index, query)
 
 
@@ -41,10 +44,10 @@ def find_results(index: OpenIndex, state: SearchState) -> QueryResult:
 def _cached_answer(
     key: str, generation: str, params: tuple[tuple[str, str], ...], _index: OpenIndex, _state: SearchState
 ) -> QueryResult:
-    return _index.nearest.query(query_seeds(_index, _state), _state.k, query_options(_state))
+    return _index.nearest.query(query_seeds(_index, _state), _state.k, query_options(_index, _state))
 
 
-def query_seeds(index: OpenIndex, state: SearchState) -> list[ByItem | ByWindows]:
+def query_seeds(index: OpenIndex, state: SearchState) -> list[QuerySeed]:
     """The query, likes and dislikes as weighted seeds.
 
     The weights of all likes add up to that of one like, and so do those of dislikes
@@ -59,7 +62,7 @@ def query_seeds(index: OpenIndex, state: SearchState) -> list[ByItem | ByWindows
     return [query, *_weighted(state.liked, relevance_feedback.LIKE_WEIGHT), *disliked]
 
 
-def _weighted(numbers: tuple[int, ...], weight: float) -> list[ByItem | ByWindows]:
+def _weighted(numbers: tuple[int, ...], weight: float) -> list[ByItem]:
     return [ByItem(n, weight=weight / len(numbers)) for n in numbers]
 
 
@@ -70,11 +73,13 @@ def needs_embedding(state: SearchState) -> bool:
 
 def query_seed(
     index: OpenIndex, state: SearchState, on_progress: ProgressCallback = ignore_progress
-) -> ByItem | ByWindows | None:
+) -> QuerySeed | None:
     """The query without likes and dislikes; None where likes alone are the query.
 
     Raises: QueryError: the upload is no longer stored; SoundError, ModelDirError; whatever `on_progress` raises.
     """
+    if state.picture is not None:
+        return ByPicture(upload_store().picture(state.picture).path)
     if not needs_embedding(state):
         return None if state.item is None else ByItem(state.item)
     if state.upload is not None:
@@ -123,14 +128,14 @@ def _reported(
             done_s += 1
 
 
-def query_options(state: SearchState) -> Options:
+def query_options(index: OpenIndex, state: SearchState) -> Options:
     """The refinement as options of `Nearest.query`.
 
     Raises: QueryError: the condition cannot be parsed.
     """
     refinement = state.refinement
     return Options(
-        where=refinement_filter(refinement),
+        where=refinement_filter(index, refinement),
         # Vectors of a part do not say which item they are from.
         without=frozenset(() if state.item is None else (state.item,)),
         dedup_distance=DEDUP_DISTANCE if refinement.dedup else None,
@@ -141,7 +146,7 @@ def query_options(state: SearchState) -> Options:
     )
 
 
-def refinement_filter(refinement: Refinement) -> Filter | None:
+def refinement_filter(index: OpenIndex, refinement: Refinement) -> Filter | None:
     """All conditions of a refinement as one filter.
 
     Raises: QueryError: the condition cannot be parsed.
@@ -151,6 +156,8 @@ def refinement_filter(refinement: Refinement) -> Filter | None:
         conditions.append(filters.field("label") == refinement.label)
     if refinement.folder:
         conditions.append(filters.under(refinement.folder))
+    if refinement.tag:
+        conditions.append(index.has_tag(refinement.tag))
     if refinement.min_s:
         conditions.append(filters.field("duration_s") >= refinement.min_s)
     if refinement.max_s:

@@ -2,23 +2,46 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 
 import streamlit as st
 
-from boiler.browser import actions, background, cards, explanation, feedback, filter_form, results, widgets
+from boiler.browser import (
+    actions,
+    background,
+    cards,
+    explanation,
+    feedback,
+    filter_form,
+    results,
+    widgets,
+    words_view,
+)
 from boiler.browser.formatting import count_noun, escape_markdown, item_name
 from boiler.browser.indexes import OpenIndex
 from boiler.browser.tray import tray_numbers
 from boiler.browser.upload_store import upload_store
 from boiler.browser.url_state import SearchState
 from boiler.catalog.items import Item
+from boiler.errors import CheckpointError, SettingsError
+from boiler.search.nearest import ByPicture
 
 KEYBOARD_HELP = (
     ":material/keyboard: **J** **K** next and previous, **Space** play, **M** more like this, **L** like, "
     "**D** dislike, **Z** undo, **T** tray, **S** spectrogram, **W** why, **G** path. "
     "Drag over the large waveform to search with a part of the sound."
 )
+
+
+PICTURE_PX = 160
+"""The longer side of a picture on the page."""
+NO_NETWORK = (
+    "A search with a picture needs a network that names what it shows, and there is none, or it is damaged. Fetch it "
+    "with `boiler encoders add efficientnet-lite0` where this browser runs, then reload the page."
+)
+
+log = logging.getLogger("boiler.browser")
 
 
 def show_query_and_results(index: OpenIndex, state: SearchState) -> None:
@@ -54,8 +77,13 @@ def _show_history(index: OpenIndex, state: SearchState) -> None:
 
 
 def _show_query(index: OpenIndex, state: SearchState) -> tuple[Item, str] | None:
-    """Show the query as a large card. Returns its item and the base URL of its sound; None: likes alone are the
-    query."""
+    """Show the query as a large card. Returns its item and the base URL of its sound; None: a picture, or likes alone,
+    are the query."""
+    if state.picture is not None:
+        picture = upload_store().picture(state.picture)
+        width = max(1, round(PICTURE_PX * picture.width / max(picture.width, picture.height)))
+        st.image(str(picture.path), escape_markdown(picture.name), width, alt=f"The picture {picture.name}")
+        return None
     if state.upload is not None:
         item, sounds_url = upload_store().item(state.upload), upload_store().sounds_url
     elif state.item is not None:
@@ -119,7 +147,7 @@ def _show_feedback(index: OpenIndex, state: SearchState) -> None:
 def _offer_stored_feedback(index: OpenIndex, state: SearchState) -> None:
     """How many results of this query were liked and disliked earlier, and a button to use that."""
     query = results.query_seed(index, state)
-    if query is None or not index.nearest.feedback.exists:
+    if query is None or isinstance(query, ByPicture) or not index.nearest.feedback.exists:
         return
     stored = index.nearest.feedback_for(query)
     if not stored.likes and not stored.dislikes:
@@ -140,10 +168,22 @@ def _show_results(index: OpenIndex, state: SearchState) -> None:
     """The results, nearest first."""
     with st.container(horizontal=True, vertical_alignment="center", key="list-header"):
         title = st.container(width="stretch")
-        filter_form.show_filter_form(index.statistics(), state)
+        filter_form.show_filter_form(index, state)
         layout = widgets.layout_switch()
-    answer = results.find_results(index, state)
-    title.header(count_noun(len(answer.matches), "similar sound"), anchor=False)
+    if state.picture is None:
+        answer = results.find_results(index, state)
+        title.header(count_noun(len(answer.matches), "similar sound"), anchor=False)
+    else:
+        try:
+            with st.spinner("Looking at the picture ..."):
+                answer = results.find_results(index, state)
+        except (CheckpointError, SettingsError) as error:  # its message has a path
+            log.warning("a picture was not searched with: %s", error)
+            st.error(NO_NETWORK, icon=":material/hide_image:")
+            return
+        title.header(f"{count_noun(len(answer.matches), 'sound')} that may sound like this", anchor=False)
+        for one in answer.understood:
+            st.caption(words_view.understood_text(one))
     if answer.shortfall:
         st.caption(f"{escape_markdown(answer.shortfall)}.")
     if not answer.matches:
@@ -153,8 +193,11 @@ def _show_results(index: OpenIndex, state: SearchState) -> None:
         st.caption("This collection has too few different sounds to say how similar these are.")
     tray = tray_numbers(index)
     items = {match.n: index.nearest.item(match.n) for match in answer.matches}
+    shown = [cards.result_card(match, items[match.n], index.sounds_url, state, tray) for match in answer.matches]
+    if answer.understood:
+        shown = [words_view.with_words(card, match) for card, match in zip(shown, answer.matches, strict=True)]
     cards.show_cards(
-        [cards.result_card(match, items[match.n], index.sounds_url, state, tray) for match in answer.matches],
+        widgets.with_tags(index, shown),
         layout,
         "results",
         lambda message: actions.handle_on_search_page(index, message),

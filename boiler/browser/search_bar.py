@@ -1,4 +1,5 @@
-"""The search bar: find a sound by name, pick one at random, browse the folders, or upload a sound."""
+"""The search bar: find a sound by name or in words, pick one at random, browse the folders, or upload a sound or
+picture."""
 
 from __future__ import annotations
 
@@ -12,15 +13,15 @@ from boiler.browser.url_state import SearchState
 def show_search_bar(index: OpenIndex, state: SearchState) -> None:
     """Show the bar."""
     st.session_state["find"] = state.find  # the URL has the current text, also after the Back button
-    total = len(index.nearest)
+    total, in_words = len(index.nearest), index.nearest.has_words
     with st.container(horizontal=True, vertical_alignment="bottom", key="search-bar"):
         st.text_input(
-            "Find a sound by name",
+            "Find a sound by name or in words" if in_words else "Find a sound by name",
             key="find",
             type="search",
             live=True,
             icon=":material/search:",
-            placeholder=f"Find one of {total:,} sounds by name",
+            placeholder=f"Find one of {total:,} sounds by name{', or describe one in words' if in_words else ''}",
             label_visibility="collapsed",
             on_change=_find,
         )
@@ -40,7 +41,7 @@ def show_search_bar(index: OpenIndex, state: SearchState) -> None:
                 help="Browse the folders of the collection",
                 on_click=lambda: actions.set_url(_current_state().browse_folder("")),
             )
-        upload_field.show_upload_field(index.nearest.header.sample_rate_hz)
+        upload_field.show_upload_field(index.nearest.header.sample_rate_hz, takes_pictures=in_words)
 
 
 def _find() -> None:

@@ -16,7 +16,7 @@ def show_page(index: OpenIndex) -> None:
     search_bar.show_search_bar(index, state)
     _warn_of_invalid_params()
     upload_field.process_pending_upload(state)
-    if state.find or (state.refinement.label and not state.has_query):
+    if state.find or ((state.refinement.label or state.refinement.tag) and not state.has_query):
         item_views.show_found_items(index, state)
     elif state.has_query:
         results_view.show_query_and_results(index, state)

@@ -3,11 +3,13 @@
 ======================  ===============================================================================================
 ``item``                query: number of an item of the index
 ``upload``              query: key of an uploaded sound (kept by the process for a while)
+``picture``             query: key of an uploaded picture, kept likewise
 ``from``, ``to``        query with this part of the sound only, seconds
 ``like``, ``dislike``   numbers of items that the results move towards, or away from
 ``find``                part of a file name: lists the items that have it in their name
 ``browse``              folder whose items are listed (``/`` is the top)
 ``label``, ``folder``   only results with this label, in this folder or below it
+``tag``                 only results that have this tag, by a person or else by the model
 ``min_s``, ``max_s``    only results of at least, at most this duration in seconds
 ``where``               only results that pass this condition (`boiler.search.filter_parser`)
 ``diversity``           0 to 100: how much each result should differ from those before it
@@ -89,7 +91,7 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys(("like", "dislike", "history"), _numbers),
     **dict.fromkeys(("from", "to", "min_s", "max_s"), _seconds),
     **dict.fromkeys(("dedup", "csls", "feedback"), _flag),
-    **dict.fromkeys(("upload", "find", "browse", "label", "folder", "where", "index"), _text),
+    **dict.fromkeys(("upload", "picture", "find", "browse", "label", "folder", "tag", "where", "index"), _text),
     "group_by": lambda text: text if text in ("label", "folder") else None,
 }
 
@@ -125,6 +127,7 @@ class Refinement:
 
     label: str | None = None
     folder: str | None = None
+    tag: str | None = None
     min_s: float | None = None
     max_s: float | None = None
     where: str = ""
@@ -142,6 +145,7 @@ class Refinement:
         return cls(
             label=value.get("label"),
             folder=value.get("folder"),
+            tag=value.get("tag"),
             min_s=value.get("min_s") or None,
             max_s=value.get("max_s") or None,
             where=(value.get("where") or "").strip(),
@@ -158,6 +162,7 @@ class Refinement:
         return {
             "label": self.label,
             "folder": self.folder,
+            "tag": self.tag,
             "min_s": _seconds_text(self.min_s),
             "max_s": _seconds_text(self.max_s),
             "where": self.where,
@@ -172,7 +177,7 @@ class Refinement:
     @property
     def n_changed(self) -> int:
         """How many fields are not at their default."""
-        filters = sum(map(bool, (self.label, self.folder, self.min_s, self.max_s, self.where)))
+        filters = sum(map(bool, (self.label, self.folder, self.tag, self.min_s, self.max_s, self.where)))
         return filters + sum((self.diversity > 0, self.per_group > 0, not self.dedup, self.csls, self.feedback))
 
 
@@ -182,6 +187,7 @@ class SearchState:
 
     item: int | None = None
     upload: str | None = None
+    picture: str | None = None
     start_s: float | None = None
     end_s: float | None = None
     liked: tuple[int, ...] = ()
@@ -205,6 +211,7 @@ class SearchState:
         value = _parsed(params)
         item, start_s, end_s = value.get("item"), value.get("from"), value.get("to")
         upload = value.get("upload") if item is None else None
+        picture = value.get("picture") if item is None and upload is None else None
         if (item is None and upload is None) or start_s is None or end_s is None or end_s <= start_s:
             start_s = end_s = None
         liked = (value.get("like") or ())[-MAX_FEEDBACK_ITEMS:]
@@ -214,6 +221,7 @@ class SearchState:
         return cls(
             item=item,
             upload=upload,
+            picture=picture,
             start_s=start_s,
             end_s=end_s,
             liked=liked,
@@ -236,6 +244,7 @@ class SearchState:
         params = {
             "item": None if self.item is None else str(self.item),
             "upload": self.upload,
+            "picture": self.picture,
             "from": _seconds_text(self.start_s),
             "to": _seconds_text(self.end_s),
             "like": _numbers_text(self.liked),
@@ -253,7 +262,7 @@ class SearchState:
     @property
     def has_query(self) -> bool:
         """Whether there is a query: an item, an upload or likes."""
-        return self.item is not None or self.upload is not None or bool(self.liked)
+        return not (self.item is None and self.upload is None and self.picture is None) or bool(self.liked)
 
     def query_item(self, n: int) -> SearchState:
         """Search with this item; the previous item is added to the history. The refinement is kept; likes and dislikes
@@ -268,6 +277,10 @@ class SearchState:
     def query_upload(self, key: str) -> SearchState:
         """Search with an uploaded sound."""
         return replace(self._new_query(), upload=key, history=self._history()[-MAX_HISTORY:])
+
+    def query_picture(self, key: str) -> SearchState:
+        """Search with an uploaded picture."""
+        return replace(self._new_query(), picture=key, history=self._history()[-MAX_HISTORY:])
 
     def query_part(self, start_s: float, end_s: float) -> SearchState:
         """Search with this part of the same sound."""
@@ -306,6 +319,10 @@ class SearchState:
     def refined(self, refinement: Refinement) -> SearchState:
         """The same query with another refinement."""
         return replace(self, refinement=refinement, k=PAGE_SIZE)
+
+    def toggle_tag(self, tag: str) -> SearchState:
+        """Only items that have this tag, or all again."""
+        return self.refined(replace(self.refinement, tag=None if self.refinement.tag == tag else tag))
 
     def start_page(self) -> SearchState:
         """No query: the start page of the same index."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -14,6 +15,7 @@ from boiler.browser.tray import tray_numbers
 from boiler.browser.url_state import MAX_RESULTS, SearchState
 from boiler.catalog.items import Item
 
+MAX_CARD_TAGS = 4
 _LAYOUT_ICONS = {"grid": ":material/grid_view:", "list": ":material/view_list:"}
 
 
@@ -53,13 +55,21 @@ def item_cards(
     """Cards of items that are not search results. For `title` and `play_each_s` see `cards.show_cards`."""
     tray = tray_numbers(index)
     cards.show_cards(
-        [cards.item_card(item, index.sounds_url, state, tray) for item in items],
+        with_tags(index, [cards.item_card(item, index.sounds_url, state, tray) for item in items]),
         layout,
         key,
         lambda message: on_message(index, message),
         title=title,
         play_each_s=play_each_s,
     )
+
+
+def with_tags(index: OpenIndex, shown: Iterable[cards.Card]) -> list[cards.Card]:
+    """The cards with the first tags of each item."""
+    return [
+        replace(card, tags=tuple(one.tag for one in index.nearest.tags(card.n) if one.has)[:MAX_CARD_TAGS])
+        for card in shown
+    ]
 
 
 def start_button(state: SearchState) -> None:

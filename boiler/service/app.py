@@ -38,6 +38,7 @@ from boiler.service.routes import (
     failures,
     feedback,
     health,
+    identify,
     items,
     locate,
     map,
@@ -120,7 +121,21 @@ class BoilerApp(FastAPI):
         self.api_routes = [route for route in self.routes if isinstance(route, Route)]
         for route in self.api_routes:  # /openapi.json
             policy.requires(scope=None)(route.endpoint)
-        for module in (search, items, failures, explain, paths, duplicates, map, locate, feedback, tags, health, docs):
+        for module in (
+            search,
+            items,
+            failures,
+            explain,
+            paths,
+            duplicates,
+            map,
+            locate,
+            feedback,
+            tags,
+            identify,
+            health,
+            docs,
+        ):
             self.include_router(module.router)
             self.api_routes += [route for route in module.router.routes if isinstance(route, Route)]
         self._route_table = policy.RouteTable(self.api_routes)

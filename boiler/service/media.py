@@ -99,6 +99,19 @@ def media_routes(nearest: Callable[[], FileLocator], *, prefix: str = "/items") 
     ]
 
 
+def video_route(files: Callable[[], FileLocator]) -> Route:
+    """The route ``/{n}/video``: a video that browsers play as it is; 404 for other files."""
+
+    async def video(request: Request) -> Response:
+        path = await anyio.to_thread.run_sync(find_file, files(), _n(request))
+        kind = await anyio.to_thread.run_sync(media_type_pool().video_type, path, limiter=_probe_limiter())
+        if kind is None:
+            raise problems.Problem(404, "no-video", "this is no video, or one that browsers do not play")
+        return await _file_response(request, path, kind, identity=path)
+
+    return Route("/{n}/video", with_problems(video), methods=["GET"], name="item_video")
+
+
 def with_problems(handler: Handler) -> Handler:
     """The handler with its errors returned as problem documents, for applications without exception handlers."""
 

@@ -15,27 +15,18 @@ from boiler.service.state import Service
 
 _BODY_MODELS: list[type[BaseModel]] = []
 
-SOUND_FORM: dict[str, Any] = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["file"],
-                    "properties": {
-                        "file": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "a sound file: WAV, FLAC, OGG, Opus, MP3, AIFF, M4A, MP4, WebM ...",
-                        }
-                    },
-                }
-            }
-        },
-    }
-}
+
+def _file_form(description: str) -> dict[str, Any]:
+    file = {"type": "string", "format": "binary", "description": description}
+    schema = {"type": "object", "required": ["file"], "properties": {"file": file}}
+    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+
+
+SOUND_FORM = _file_form("a sound file: WAV, FLAC, OGG, Opus, MP3, AIFF, M4A, MP4, WebM ...")
 """`openapi_extra` of a route that takes an upload."""
+
+PICTURE_FORM = _file_form("a picture: JPEG, PNG, WebP, GIF, TIFF or BMP")
+"""`openapi_extra` of a route that takes a picture."""
 
 
 def json_body(model: type[BaseModel]) -> dict[str, Any]:
@@ -46,7 +37,7 @@ def json_body(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def query_body(model: type[BaseModel]) -> dict[str, Any]:
-    """`openapi_extra` of a route whose body is read by `requests.read_query`: JSON, or a form with sounds."""
+    """`openapi_extra` of a route whose body is read by `requests.read_query`: JSON, or a form with files."""
     extra = json_body(model)
     form = {
         "type": "object",
@@ -55,7 +46,7 @@ def query_body(model: type[BaseModel]) -> dict[str, Any]:
         "additionalProperties": {
             "type": "string",
             "format": "binary",
-            "description": "a sound file, which a seed names by `upload`",
+            "description": "a sound or picture file, which a seed names by `upload`",
         },
     }
     extra["requestBody"]["content"]["multipart/form-data"] = {"schema": form}
@@ -88,7 +79,9 @@ def _add_bodies(schema: dict[str, Any], dim: int) -> None:
     components["NearestRequest"]["example"] = {"embedding": vector}
     components["BatchRequest"]["example"] = {"queries": [{"embedding": vector}], "k": 3}
     components["QueryRequest"]["example"] = {"seeds": [{"embedding": vector}], "k": 3, "diversity": 0.3}
+    components["TextRequest"]["example"] = {"text": "dog barking -indoor", "k": 3}
     components["FeedbackRequest"]["example"] = {"query": {"embedding": vector}, "answer": 0, "like": True}
+    components["LinkRequest"]["example"] = {"url": "https://example.org/dog.ogg"}
     components["TagByHand"]["example"] = {"tag": "dog", "has": True}
     for path in schema["paths"].values():
         for operation in path.values():

@@ -18,6 +18,7 @@ from starlette.responses import Response
 from boiler.errors import (
     BoilerError,
     FeedbackError,
+    LinkError,
     ModelDirError,
     QueryError,
     SoundError,
@@ -38,6 +39,7 @@ _STATUS: tuple[tuple[type[BoilerError], int], ...] = (
     (SoundNotHereError, 404),
     (WrongEncoderError, 409),
     (FeedbackError, 503),
+    (LinkError, 422),
     (QueryError, 422),
     (SoundLimitError, 413),
     (SoundError, 422),

@@ -33,7 +33,7 @@ Body = TypeVar("Body", bound=BaseModel)
 
 MAX_FILTER_CONDITIONS = 500
 MAX_SOUNDS = 8
-"""Sounds in one query."""
+"""Sounds and pictures in one query."""
 MAX_BODY_ON_LOOP = 65_536
 """A larger body takes milliseconds to validate."""
 _K_ALONE = re.compile(rb"k=([0-9]{1,9})")
@@ -63,8 +63,8 @@ def _validated(body: bytes, model: type[Body]) -> Body:
 
 
 async def read_query(request: Request, model: type[Body]) -> tuple[Body, dict[str, bytes]]:
-    """The JSON body of a query, and the sounds that come with it: a form has the JSON in the part `query`, and up to
-    `MAX_SOUNDS` files.
+    """The JSON body of a query, and the files that come with it, sounds and pictures: a form has the JSON in the part
+    `query`, and up to `MAX_SOUNDS` files.
 
     Returns: the body, and the content of each file by the name of its part
 
@@ -242,11 +242,11 @@ async def read_upload(request: Request) -> bytes:
         Problem: 415 not a form; 422 no such part; 413, 408
     """
     if not _is_form(request):
-        why = "send the sound as the part `file` of a form: curl -F file=@sound.wav …"
+        why = "send the file as the part `file` of a form: curl -F file=@sound.wav …"
         raise Problem(415, "unsupported-media-type", why)
     _refuse_encoded(request)
     async with _form(request, max_files=1, max_part_size=2**20) as form:
         file = form.get("file")
         if not isinstance(file, UploadFile):
-            raise problems.invalid_body("/file", "the form has no part `file` with a sound in it")
+            raise problems.invalid_body("/file", "the form has no part `file` with a file in it")
         return await file.read()

@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from boiler.catalog.items import SERVED, Item
 from boiler.search.nearest import Match, Nearest
+from boiler.search.words import Understood
 from boiler.service.row_renderer import ENGINE_HEADER, GENERATION_HEADER
 from boiler.service.state import Service, service_of_request
 
@@ -72,10 +73,26 @@ def query_rows(matches: Iterable[Match]) -> list[dict[str, Any]]:
             "query_start_s": match.query_start_s,
             "query_end_s": match.query_end_s,
             "folded": list(match.folded),
+            "words": [to_json(one) for one in match.words],
             "asked_start_s": match.query_start_s,
             "asked_end_s": match.query_end_s,
         }
         for row, match in zip(neighbour_rows(matches), matches, strict=True)
+    ]
+
+
+def understood_rows(understood: Iterable[Understood]) -> list[dict[str, Any]]:
+    """How words and pictures were understood."""
+    return [
+        {
+            "wanted": one.text.wanted,
+            "unwanted": one.text.unwanted,
+            "unknown": dict(zip(one.text.unknown, one.text.spelled_alike, strict=True)),
+            "wanted_classes": to_json(one.wanted),
+            "unwanted_classes": to_json(one.unwanted),
+            "seen": to_json(one.seen),
+        }
+        for one in understood
     ]
 
 

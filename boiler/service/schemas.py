@@ -21,6 +21,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from boiler.catalog.items import FIELDS
+from boiler.crossmodal import text_query
 
 MIN_PART_S = 0.001
 MAX_SECONDS = 1e9
@@ -149,8 +150,20 @@ class Neighbour(ResponseModel):
     )
 
 
+SearchText = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=text_query.MAX_LENGTH,
+        description="words that describe a sound; those with a minus are avoided",
+        examples=["dog barking -indoor"],
+    ),
+]
+
+
 class SeedRequest(BodyModel):
-    """A seed of a query: one of a vector, an item (by number or id), and a sound; of the last two also a part."""
+    """A seed of a query: one of a vector, an item (by number or id), a sound, words, and a picture; of an item and a
+    sound also a part."""
 
     embedding: Vector | None = None
     encoder: VectorEncoder = None
@@ -166,8 +179,17 @@ class SeedRequest(BodyModel):
         Field(
             min_length=1,
             max_length=200,
-            description="name of the part with a sound file, where the query is sent as a form: its JSON is the part"
-            " `query`",
+            description="name of the part with a sound or picture file, where the query is sent as a form: its JSON is"
+            " the part `query`",
+        ),
+    ] = None
+    text: SearchText | None = None
+    picture: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            description="a picture file (JPEG, PNG, WebP, GIF, TIFF or BMP), in base64: like what it shows; larger ones"
+            " are sent as `upload`",
         ),
     ] = None
     start_s: StartSeconds = 0.0
@@ -223,6 +245,13 @@ CSLS = Annotated[
 FeedbackUser = Annotated[UserName, Field(description="use only the feedback of this user; default: of all users")]
 
 
+class TextRequest(BodyModel):
+    """A search in words."""
+
+    text: SearchText
+    k: Annotated[int, Field(ge=1, description="number of results, at most `max_k` of GET /model")] = 10
+
+
 class QueryRequest(BodyModel):
     """A search with several seeds, filters and reranking."""
 
@@ -255,6 +284,29 @@ class QueryRequest(BodyModel):
     who: Annotated[FeedbackUser, Field(deprecated=True, description="old name of user")] = None
 
 
+class ClassScoreRow(ResponseModel):
+    """A class of sounds and its probability, or its weight in a query."""
+
+    name: str = Field(examples=["bark"])
+    score: float = Field(examples=[0.41])
+
+
+class UnderstoodRow(ResponseModel):
+    """How words, or a picture, were understood."""
+
+    wanted: list[str] = Field(description="known words to search for", examples=[["dog", "barking"]])
+    unwanted: list[str] = Field(description="known words to stay away from", examples=[["indoor"]])
+    unknown: dict[str, list[str]] = Field(
+        description="unknown words, which are ignored, each with known ones of a similar spelling",
+        examples=[{"barkign": ["barking"]}],
+    )
+    wanted_classes: list[ClassScoreRow] = Field(description="the classes of sounds that the words went to")
+    unwanted_classes: list[ClassScoreRow] = Field(description="and those of the words to stay away from")
+    seen: list[ClassScoreRow] = Field(
+        description="of a picture: the most probable classes of what it shows, with their probabilities",
+    )
+
+
 class QueryNeighbour(Neighbour):
     """A result of a query, with further information on the match."""
 
@@ -263,6 +315,10 @@ class QueryNeighbour(Neighbour):
     )
     query_end_s: float | None = Field(description="where it ends, seconds", examples=[5.0])
     folded: list[str] = Field(description="ids of near-duplicates that were merged into this result", examples=[[]])
+    words: list[ClassScoreRow] = Field(
+        description="the classes of sounds that it matches best, with their probabilities, if words were searched with",
+        examples=[[{"name": "bark", "score": 0.41}]],
+    )
     asked_start_s: float | None = Field(description="old name of query_start_s", examples=[0.0], deprecated=True)
     asked_end_s: float | None = Field(description="old name of query_end_s", examples=[5.0], deprecated=True)
 
@@ -277,6 +333,7 @@ class QueryResponse(ResponseModel):
     nothing_similar: bool = Field(
         description="whether even the best result is hardly more similar than a random pair", examples=[False]
     )
+    understood: list[UnderstoodRow] = Field(description="how words and pictures were understood, in their order")
 
 
 _ITEM_FIELDS: dict[str, Any] = {

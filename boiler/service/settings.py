@@ -7,13 +7,15 @@ variable                       default     meaning
 ``BOILER_WAV_DIR``             as indexed  the folder of sounds, to play and draw them
 ``BOILER_DEVICE``              cpu         device on which uploads are embedded: cpu, cuda, mps
 ``BOILER_ENGINE``              by size     name of the search engine
+``BOILER_IMAGE_MODEL``         as fetched  the network that names what pictures show, of `boiler encoders add`
 ``BOILER_API_KEYS``            none        comma-separated ``scope:key``; scopes: read, feedback, admin
 ``BOILER_CORS_ORIGINS``        none        comma-separated origins that browsers may call from; ``*`` allows any
 ``BOILER_INSECURE``            0           1: allow other machines without API keys
 ``BOILER_ROOT_PATH``           none        prefix under which a proxy serves the API, such as /api
 ``BOILER_ALLOWED_HOSTS``       any         comma-separated host names; requests for others get 421 (DNS rebinding)
+``BOILER_FEEDBACK_URL``        a file      PostgreSQL database of likes and dislikes, such as postgresql://user@host/name
 ``BOILER_MAX_FEEDBACK``        1000000     judgements that are stored
-``BOILER_MAX_FEEDBACK_BYTES``  1073741824  size of the file with them
+``BOILER_MAX_FEEDBACK_BYTES``  1073741824  size of the file, or of the table, with them
 ``BOILER_MAX_K``               1000        largest k of a request
 ``BOILER_MAX_BATCH``           32          queries in one batch
 ``BOILER_MAX_BODY_BYTES``      1048576     size of a JSON body
@@ -30,6 +32,9 @@ variable                       default     meaning
 ``BOILER_MAX_WAITING``         8           uploads, or long searches, that wait per worker; more get 503
 ``BOILER_DECODER_WORKERS``     1           processes per worker that decode uploads; two more decode indexed sounds
 ``BOILER_DECODE_TIMEOUT_S``    30          time to decode an upload, or one block of an indexed sound
+``BOILER_LINKS``               0           1: fetch sounds from links to public addresses (``POST /identify/link``)
+``BOILER_LINKS_PRIVATE``       0           1: also from this machine and private networks, which links may then probe
+``BOILER_MAX_LINK_S``          60          time to fetch a link; its size is bounded as that of an upload
 ``BOILER_REFRESH_S``           1           interval between checks for a new index, at most 2
 ``BOILER_LOG``                 json        access log: json, plain or none
 ``BOILER_METRICS``             1           0: no ``GET /metrics``
@@ -48,6 +53,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from boiler.catalog.folder import open_folder
 from boiler.errors import SettingsError
 
 PREFIX = "BOILER_"
@@ -62,14 +68,16 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid", env_ignore_empty=True)
 
     model_dir: Path
-    wav_dir: Path | None = None
+    wav_dir: str | None = None
     device: str = "cpu"
     engine: str | None = None
+    image_model: Path | None = None
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = ()
     cors_origins: Annotated[tuple[str, ...], NoDecode] = ()
     insecure: bool = False
     root_path: str = ""
     allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
+    feedback_url: SecretStr | None = None
     max_feedback: int = Field(1_000_000, ge=0)
     max_feedback_bytes: int = Field(2**30, ge=0)
     max_k: int = Field(1_000, ge=1)
@@ -88,6 +96,9 @@ class Settings(BaseSettings):
     max_waiting: int = Field(8, ge=0)
     decoder_workers: int = Field(1, ge=1)
     decode_timeout_s: float = Field(30.0, gt=0)
+    links: bool = False
+    links_private: bool = False
+    max_link_s: float = Field(60.0, gt=0)
     refresh_s: float = Field(1.0, gt=0, le=2.0)  # promised: a new index is served within 2 s
     log: Literal["json", "plain", "none"] = "json"
     metrics: bool = True
@@ -100,10 +111,15 @@ class Settings(BaseSettings):
 
     @field_validator("wav_dir", "metrics_dir")
     @classmethod
-    def _require_folder(cls, folder: Path | None) -> Path | None:
-        if folder is not None and not folder.is_dir():
+    def _require_folder(cls, folder: str | Path | None) -> str | Path | None:
+        if folder is not None and not open_folder(folder).is_here():
             raise ValueError(f"{folder} is not a folder")
         return folder
+
+    @field_validator("wav_dir", mode="before")
+    @classmethod
+    def _as_text(cls, folder: str | Path | None) -> str | None:
+        return None if folder is None else str(folder)
 
     @field_validator("api_keys")
     @classmethod

@@ -1,8 +1,9 @@
 """Responses to requests that take long: with ``Accept: text/event-stream`` as server-sent events that report progress.
 The work is cancelled when the client disconnects.
 
-Events: ``progress`` with ``{"stage": "embedding", "done": 3, "total": 70}`` (stages: waiting, decoding, embedding,
-searching), then one ``result`` with what the route returns otherwise, or one ``error`` with a problem document.
+Events: ``progress`` with ``{"stage": "embedding", "done": 3, "total": 70}`` (stages: fetching, waiting, decoding,
+embedding, tagging, searching; total is 0 where it is not known), then one ``result`` with what the route returns
+otherwise, or one ``error`` with a problem document.
 
 sse-starlette is not used: it replaces uvicorn's signal handler and cuts streams off at a shutdown, where running
 requests are to be finished, and would save only the keep-alive comments; FastAPI formats the events.

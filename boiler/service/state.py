@@ -17,6 +17,7 @@ import signal
 import sys
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from datetime import datetime
 from typing import Generic, TypeVar
@@ -31,6 +32,7 @@ from boiler.search.snapshot import RankedItems, Snapshot
 from boiler.service import problems
 from boiler.service.batching import QueryBatcher
 from boiler.service.fair_queue import FairQueue
+from boiler.service.links import LinkFetcher
 from boiler.service.metrics import Metrics
 from boiler.service.row_renderer import RowRenderer
 from boiler.service.settings import Settings
@@ -65,6 +67,26 @@ class LatestCache(Generic[WorkResult]):
         return value
 
 
+class RecentCache(Generic[WorkResult]):
+    """A cache of the values that were used last. For the event loop only."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._values: OrderedDict[Hashable, WorkResult] = OrderedDict()
+
+    def get(self, key: Hashable) -> WorkResult | None:
+        """The value of a key, which counts as used now; None if it is not there."""
+        if key in self._values:
+            self._values.move_to_end(key)
+        return self._values.get(key)
+
+    def put(self, key: Hashable, value: WorkResult) -> None:
+        """Add a value; the one that was not used for longest makes room."""
+        self._values[key] = value
+        if len(self._values) > self._size:
+            self._values.popitem(last=False)
+
+
 class Service:
     """The state of one worker. Created by `open_service`."""
 
@@ -80,6 +102,8 @@ class Service:
         """Whether the folder of the sounds is there."""
         self.map_cache: LatestCache[tuple[str, bytes]] = LatestCache()
         self.duplicates_cache: LatestCache[list[DuplicateGroup]] = LatestCache()
+        self.links = LinkFetcher(settings)
+        self.identified_cache: RecentCache[bytes] = RecentCache(256)
         self._batcher = QueryBatcher(nearest)
         self._metrics_error: str | None = None
         # One thread: each further one that runs Python delays the event loop by another switch interval.
@@ -90,7 +114,8 @@ class Service:
     @property
     def searches_on_loop(self) -> bool:
         """Whether a search takes less time than a hop to a thread."""
-        return bool(self.nearest.header.n_rows * self.nearest.dim <= _MAX_ON_LOOP)
+        small = self.nearest.header.n_rows * self.nearest.dim <= _MAX_ON_LOOP
+        return bool(small and not self.nearest.is_hosted)
 
     async def in_thread(self, work: Callable[[], WorkResult]) -> WorkResult:
         """Run work that reads the disk in a thread."""
@@ -209,7 +234,7 @@ class Service:
 
     def _look_for_sounds(self) -> None:
         folder = self.nearest.sound_folder
-        self.has_sounds = folder is not None and folder.is_dir()
+        self.has_sounds = folder is not None and folder.is_here()
 
     async def start(self) -> None:
         """Record what is served, and whether it is what was published last."""
@@ -221,7 +246,7 @@ class Service:
         if not self.has_sounds:
             log.warning(
                 "the folder of the sounds is not here: %s. Set BOILER_WAV_DIR; until then audio and pictures get 404",
-                self.nearest.sound_folder or "it is not known",
+                self.nearest.sound_folder.address if self.nearest.sound_folder else "it is not known",
             )
 
 
@@ -264,6 +289,8 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
             device=settings.device,
             engine=settings.engine,
             reader=reader,
+            image_model=settings.image_model,
+            feedback_url=None if settings.feedback_url is None else settings.feedback_url.get_secret_value(),
         )
     )
     nearest.feedback.max_rows = nearest.hand_labels.max_labels = settings.max_feedback

@@ -19,12 +19,15 @@ from time import perf_counter
 from boiler.audio import stream
 from boiler.audio.decoder_pool import Decoders
 from boiler.audio.stream import Samples
+from boiler.errors import EmbeddingError
 from boiler.search.nearest import Embedded, Nearest
 from boiler.search.seeds import BySamples
 from boiler.service import problems
 from boiler.service.fair_queue import FairQueue, run_in_thread
 from boiler.service.metrics import Metrics
 from boiler.service.settings import Settings
+from boiler.vision.frame_pool import FramePool
+from boiler.vision.video import Picture
 
 StageCallback = Callable[[str, int, int], None]
 """Progress callback: (stage, done, total). Called on the event loop."""
@@ -52,6 +55,8 @@ class UploadEmbedder:
         # One process each, so that the process of a request can be killed. The last used is taken first.
         self._decoders: asyncio.LifoQueue[Decoders] = asyncio.LifoQueue()
         self._exit_stack = ExitStack()
+        self._picture_lock = asyncio.Lock()
+        self._frames = self._exit_stack.enter_context(FramePool(timeout_s=settings.decode_timeout_s))
         limits = stream.Limits(max_seconds=settings.max_upload_s)
         for _ in range(settings.decoder_workers):
             decoder = Decoders(workers=1, timeout_s=settings.decode_timeout_s, limits=limits)
@@ -108,6 +113,25 @@ class UploadEmbedder:
         async with self._turn(), self._decoder() as decoder:
             samples = await self._decode(decoder, sound, start_s, end_s)
             return BySamples(samples, self._nearest.header.sample_rate_hz)
+
+    async def picture(self, data: bytes) -> Picture:
+        """The pixels of an uploaded picture, decoded in a worker process. Shape: uint8 [H, W, 3]
+
+        Raises: Problem: 422 not a picture, or too many pixels; 503 too many uploads are waiting
+        """
+
+        async with self._turn(), self._picture_lock:
+
+            def kill() -> None:
+                for pid in self._frames.pids:
+                    with suppress(ProcessLookupError):
+                        os.kill(pid, signal.SIGKILL)
+
+            decode = functools.partial(self._frames.uploaded_picture, data)
+            try:
+                return await run_in_thread(decode, kill)
+            except EmbeddingError as error:
+                raise problems.Problem(422, "unreadable-picture", str(error)) from None
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:

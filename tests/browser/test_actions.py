@@ -41,6 +41,7 @@ def params_of(page: AppTest) -> dict[str, str]:
         ("explain", {}, {"item": "1", "explain": "7"}),
         ("query_part", {"start_s": 1.0, "end_s": 3.5}, {"item": "1", "from": "1.00", "to": "3.50"}),
         ("query_whole", {}, {"item": "1"}),
+        ("tag", {"tag": "big dog"}, {"item": "1", "tag": "big dog"}),
         ("unknown", {}, {"item": "1"}),
     ],
 )
@@ -50,6 +51,11 @@ def test_an_action_on_the_search_page_leads_to_its_url(
     assert params_of(handled(index, {"item": "1"}, {"action": action, "n": 7, **details})) == expected
 
 
+def test_the_same_tag_again_shows_all(index: OpenIndex) -> None:
+    again = handled(index, {"item": "1", "tag": "dog"}, {"action": "tag", "n": 7, "tag": "dog"})
+    assert params_of(again) == {"item": "1"}
+
+
 def test_a_path_starts_from_the_query(index: OpenIndex) -> None:
     page = handled(index, {"item": "1"}, {"action": "path", "n": 7})
     assert page.session_state[actions.PENDING_PATH] == (1, 7)
@@ -57,8 +63,11 @@ def test_a_path_starts_from_the_query(index: OpenIndex) -> None:
     assert actions.PENDING_PATH not in page.session_state
 
 
+@pytest.mark.slow
 def test_a_search_on_another_page_waits_for_the_search_page(index: OpenIndex) -> None:
     page = handled(index, {}, {"action": "query", "n": 7}, "map")
     assert page.session_state[actions.PENDING_SEARCH] == 7
+    page = handled(index, {}, {"action": "tag", "n": 7, "tag": "dog"}, "map")
+    assert page.session_state[actions.PENDING_TAG] == "dog"
     page = handled(index, {}, {"action": "tray", "n": 7}, "map")
     assert page.session_state["trays"] == {index.key: [7]}

@@ -129,3 +129,47 @@ def test_an_interrupted_page_cancels_its_work_and_resumes_it_on_demand(monkeypat
     page.session_state["long"] = False
     page.button(key="resume-it").click().run()
     assert [one.value for one in page.caption] == ["result: 7"]
+
+
+def test_work_in_stages_shows_them_and_ends_when_the_page_is_interrupted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "NO_BAR_S", 0.01)
+    monkeypatch.setattr(background, "POLL_S", 0.01)
+    monkeypatch.setattr(st, "session_state", {})
+    shown: list[tuple[str, float, float | None]] = []
+    seen = threading.Event()
+
+    def show(stage: str, done: float, total: float | None) -> None:
+        shown.append((stage, done, total))
+        seen.set()
+
+    def work(report: background.StageCallback) -> int:
+        report("first", 1, None)
+        assert seen.wait(RUN_S)  # shown while the work goes on
+        report("second", 2, 2)
+        return 7
+
+    assert background.run_in_stages("it", work, show) == 7
+    assert shown[0] == ("first", 1, None)
+    assert shown[-1] == ("second", 2, 2)
+
+    ended = threading.Event()
+
+    def forever(report: background.StageCallback) -> None:
+        try:
+            while True:
+                report("first", 1, None)
+        finally:
+            ended.set()
+
+    def interrupt(stage: str, done: float, total: float | None) -> None:
+        raise StopException
+
+    with pytest.raises(StopException):
+        background.run_in_stages("it", forever, interrupt)
+    assert ended.wait(RUN_S)
+
+
+def test_stopped_work_in_stages_does_not_start_again_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(st, "session_state", {background.STOPPED: {"it"}})
+    assert background.run_in_stages("it", lambda report: 7, lambda *report: None) is None
+    assert background.run_in_stages("other", lambda report: 7, lambda *report: None) == 7

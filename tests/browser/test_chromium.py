@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
+import itertools
 import os
 import re
 import shutil
@@ -15,9 +17,14 @@ from pathlib import Path
 import nginx
 import numpy as np
 import pytest
-from browsing import LONG, collection, proxied, recording, served, sound_bytes
+from browsing import LONG, collection, picture_bytes, proxied, recording, served, sound_bytes, tagged_collection
+from link_server import LinkServer, link_server
+from pretrained_files import write_efficientnet
+from videos import plain_frames, write_video
+from wording import publish_with_words
 
 from boiler.search.nearest import Nearest
+from boiler.store import layout
 
 pytestmark = pytest.mark.slow
 
@@ -179,6 +186,50 @@ def test_a_file_is_uploaded_and_its_results_are_played_and_followed(visit: Open,
     page.locator("article.card.playing").wait_for()
     cards(page).first.get_by_role("link", name="More like this").click()
     wait_for_address(page, rf"\?item={first}$")
+
+
+def drop(page: sync_api.Page, path: Path) -> None:
+    """Drop a file on the middle of the page, as a file manager does."""
+    page.evaluate(
+        """([name, text]) => {
+            const files = new DataTransfer();
+            files.items.add(new File([Uint8Array.from(atob(text), (one) => one.charCodeAt(0))], name));
+            for (const kind of ["dragover", "drop"]) {
+                const event = new DragEvent(kind, {dataTransfer: files, bubbles: true, cancelable: true});
+                document.querySelector("[data-testid=stMain]").dispatchEvent(event);
+                if (!event.defaultPrevented) throw new Error(`${kind} would leave the page`);
+            }
+        }""",
+        [path.name, base64.b64encode(path.read_bytes()).decode()],
+    )
+
+
+def test_a_file_dropped_on_the_page_is_the_query(visit: Open) -> None:
+    page = visit("/")
+    cards(page).first.wait_for()
+    drop(page, collection()[0] / "bell" / "bell-1.wav")
+    wait_for_address(page, r"\?upload=[0-9a-f]{12}$")
+    page.get_by_role("heading", name=re.compile("similar sounds?$")).wait_for()
+    numbers(page)
+    drop(page, collection()[0] / "kick" / "kick-0.wav")  # the second one finds the field where it was
+    page.get_by_role("heading", name="kick-0.wav").first.wait_for()
+
+
+def test_a_picture_dropped_on_the_page_finds_what_it_shows(chromium: sync_api.Browser, tmp_path: Path) -> None:
+    publish_with_words(tmp_path / "index", np.eye(6, dtype=np.float32)[np.arange(12) % 6])
+    network = write_efficientnet(tmp_path / "net.safetensors", ["violin", "hound, dog"], 1)
+    (tmp_path / "photo.png").write_bytes(picture_bytes())
+    arguments = [str(tmp_path / "index"), "--image_model", str(network)]
+    with served(arguments) as address, visitor(chromium, address) as open_page:
+        page = open_page("/")
+        cards(page).first.wait_for()
+        drop(page, tmp_path / "photo.png")
+        wait_for_address(page, r"\?picture=[0-9a-f]{12}$")
+        page.get_by_text("Understood: a picture: hound 1.00.").wait_for()
+        page.get_by_role("img", name="The picture photo.png").wait_for()
+        assert numbers(page)[0] == "0"
+        drop(page, tmp_path / "net.safetensors")
+        page.get_by_text("This sound cannot be used").wait_for()
 
 
 def test_embedding_a_long_recording_shows_progress_and_can_be_stopped(visit: Open, tmp_path: Path) -> None:
@@ -390,6 +441,38 @@ def test_the_map_is_drawn_and_used_by_keyboard_and_mouse(visit: Open, nearest: N
     assert numbers(page)
 
 
+def test_words_on_the_map_do_not_overlap_and_zooming_in_shows_more(
+    chromium: sync_api.Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def in_a_row(vectors: np.ndarray, numbers: np.ndarray, **_: object) -> np.ndarray:
+        points = np.zeros(len(numbers), layout.MAP_POINT)
+        points["n"], points["x"], points["y"] = numbers, 0.4 + 0.04 * (numbers % 6), 0.5
+        points[["x", "y"]][:2] = [(0, 0), (1, 1)]
+        return points
+
+    monkeypatch.setattr(layout, "layout_map", in_a_row)
+    publish_with_words(tmp_path / "index", np.eye(6, dtype=np.float32)[np.arange(90) % 6])
+    with served([str(tmp_path / "index")]) as address, visitor(chromium, address) as open_page:
+        page = open_page("/map", 360, 640)
+        canvas = page.locator(".map canvas.top[data-words]")
+        page.locator(".map canvas.top[data-words]:not([data-words='[]'])").wait_for()
+        counts = []
+        for _ in range(4):
+            drawn = canvas.evaluate(  # the map is drawn in the next frame
+                """canvas => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(
+                    () => done(JSON.parse(canvas.dataset.words)))))"""
+            )
+            for one, other in itertools.combinations([place for _, *place in drawn], 2):
+                assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]
+            counts.append(len(drawn))
+            page.get_by_role("button", name="Zoom in").click()
+        assert 0 < counts[0] < counts[-1]
+        page.get_by_role("button", name="Show all").click()
+        page.get_by_text("Words", exact=True).click()
+        page.locator(".map canvas.top[data-words='[]']").wait_for()
+        assert "rain on surface" in page.locator(".map p.words").inner_text()
+
+
 def test_two_sounds_are_compared_and_the_path_between_them_is_played_in_order(visit: Open, nearest: Nearest) -> None:
     n = nearest.item("bell/bell-0.wav").n
     page = visit(f"/?item={n}")
@@ -538,3 +621,53 @@ def test_sounds_are_labelled_by_keyboard(visit: Open) -> None:
     for left in ("2 sounds", "1 sound", "0 sounds"):
         page.locator("body").press("u")
         expect(page.get_by_text(f"{left} of")).to_be_visible()
+
+
+@pytest.fixture(scope="module")
+def video_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LinkServer]:
+    """A server with clip.mp4: 12 s of a tone, and pictures."""
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(12 * 48_000) / 48_000)
+    clip = write_video(
+        tmp_path_factory.mktemp("video") / "clip.mp4",
+        plain_frames(range(120)),
+        tone.astype(np.float32),
+        codec="libx264",
+    )
+    with link_server(clip_mp4=clip.read_bytes()) as server:
+        yield server
+
+
+def test_the_stages_of_a_link_to_a_video_are_seen_as_they_happen(
+    chromium: sync_api.Browser, video_server: LinkServer
+) -> None:
+    own = tagged_collection()
+    links = {"BOILER_LINKS": "1", "BOILER_LINKS_PRIVATE": "1"}
+    with (
+        served([str(own), "--wav_dir", str(collection()[0])], environment=links) as address,
+        visitor(chromium, address) as visit,
+    ):
+        page = visit("/identify")
+        page.get_by_placeholder("https://").fill(f"{video_server.url}/slowly?clip.mp4")
+        page.get_by_role("button", name="Fetch").click()
+        expect(page.get_by_text(re.compile(r"Fetching \d.* of \d"))).to_be_visible()
+        expect(page.get_by_role("button", name="Stop")).to_be_visible()
+        expect(page.locator(".st-key-stages [role=progressbar]").first).not_to_have_attribute("aria-valuenow", "100")
+        page.wait_for_function("() => document.querySelector('video')?.videoWidth === 320")
+        page.get_by_role("heading", name="Nearest sounds").wait_for()
+        stages = page.locator(".st-key-stages [data-testid=stProgress]")
+        expect(stages).to_have_count(5)
+        expect(stages.nth(1)).to_contain_text("Decoding 12.0 s")
+        expect(page.locator(".st-key-identified-tags [data-testid=stProgress]")).to_have_count(10)
+        expect(page.get_by_role("heading", name=re.compile(r"^\d+ tags?$"))).to_be_visible()
+        page.evaluate("document.querySelector('video').play()")
+        page.wait_for_function("() => document.querySelector('video').currentTime > 0")
+        wait_for_address(page, r"/identify\?upload=[0-9a-f]{12}$")
+        cards(page).first.get_by_role("link", name="More like this").click()
+        wait_for_address(page, r"\?item=\d+$")
+        page.get_by_role("heading", name=re.compile("similar sounds?$")).wait_for()
+        chip = cards(page).locator("button.tag").first
+        before = cards(page).count()
+        chip.click()
+        wait_for_address(page, r"\?item=\d+&tag=")
+        expect(page.get_by_role("button", name="Clear · 1")).to_be_visible()
+        expect(cards(page)).not_to_have_count(before)

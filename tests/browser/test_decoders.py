@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import LONG, item_number, recording, sound_bytes
+from browsing import LONG, item_number, picture_bytes, recording, sound_bytes
 
 from boiler.audio import stream
 from boiler.browser import decoders, results
@@ -16,6 +16,7 @@ from boiler.browser.indexes import OpenIndex
 from boiler.browser.upload_store import UploadStore, upload_store
 from boiler.browser.url_state import SearchState
 from boiler.errors import SoundError
+from boiler.vision import image
 
 
 @pytest.fixture
@@ -27,6 +28,7 @@ def no_decoding_here(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("probe", "load", "stream"):
         monkeypatch.setattr(stream, name, refuse)
+    monkeypatch.setattr(image, "read_picture", refuse)
 
 
 @pytest.mark.usefixtures("no_decoding_here")
@@ -37,6 +39,11 @@ def test_uploads_parts_and_explanations_are_decoded_in_workers(index: OpenIndex)
     seed = results.query_seed(index, part)
     assert seed is not None
     assert index.nearest.explain(seed, item_number(index, "bell/bell-0.wav"))
+
+
+@pytest.mark.usefixtures("no_decoding_here")
+def test_pictures_are_decoded_in_workers() -> None:
+    assert UploadStore().add_picture("photo.webp", picture_bytes(format="WEBP"))
 
 
 @pytest.mark.usefixtures("no_decoding_here")

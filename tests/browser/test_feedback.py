@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from browsing import RUN_S, collection, new_page, run_page
+from browsing import RUN_S, collection, new_page, picture_bytes, run_page
 from streamlit.testing.v1 import AppTest
 
 from boiler.browser import results
 from boiler.browser.indexes import OpenIndex
+from boiler.browser.upload_store import upload_store
 from boiler.browser.url_state import Refinement, SearchState
 from boiler.search.nearest import ByItem
 
 
-def search_page_after_clicks(model_dir: str, wav_dir: str, item: int, clicks: list[list[object]]) -> None:
+def search_page_after_clicks(model_dir: str, wav_dir: str, query: dict[str, str], clicks: list[list[object]]) -> None:
     from pathlib import Path
 
     import streamlit as st
@@ -22,18 +23,22 @@ def search_page_after_clicks(model_dir: str, wav_dir: str, item: int, clicks: li
     index = indexes.open_index(Path(model_dir), Path(wav_dir))
     if "clicked" not in st.session_state:
         st.session_state["clicked"] = True
-        actions.set_url(SearchState(item=item))
+        actions.set_url(SearchState.from_params(query))
         for action, n in clicks:
             actions.handle_on_search_page(index, {"action": action, "n": n})
     search_page.show_page(index)
 
 
 def click(index: OpenIndex, item: int, *clicks: tuple[str, int]) -> AppTest:
-    args = (str(index.model_dir), str(collection()[0]), item, [list(one) for one in clicks])
-    page = AppTest.from_function(search_page_after_clicks, default_timeout=RUN_S, args=args).run()
+    page = click_for(index, {"item": str(item)}, *clicks)
     assert not page.exception
     assert not page.error
     return page
+
+
+def click_for(index: OpenIndex, query: dict[str, str], *clicks: tuple[str, int]) -> AppTest:
+    args = (str(index.model_dir), str(collection()[0]), query, [list(one) for one in clicks])
+    return AppTest.from_function(search_page_after_clicks, default_timeout=RUN_S, args=args).run()
 
 
 def stored(index: OpenIndex, item: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -52,6 +57,12 @@ def test_a_second_click_takes_a_like_back_in_both(writable_index: OpenIndex) -> 
     page = click(writable_index, 3, ("like", 12), ("like", 12))
     assert "like" not in page.query_params
     assert stored(writable_index, 3) == ((), ())
+
+
+def test_a_like_for_a_picture_is_kept_in_the_url_alone(writable_index: OpenIndex) -> None:
+    page = click_for(writable_index, {"picture": upload_store().add_picture("a.png", picture_bytes())}, ("like", 12))
+    assert page.query_params["like"] in ("12", ["12"])
+    assert not page.toast  # that it could not be stored
 
 
 def test_a_dislike_replaces_a_like(writable_index: OpenIndex) -> None:

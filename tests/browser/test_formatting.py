@@ -34,6 +34,10 @@ def test_no_markdown_is_left(text: str) -> None:
     assert "\n" not in escaped
 
 
+def test_a_name_that_begins_as_a_list_has_one_backslash() -> None:
+    assert escape_markdown("1. kick.wav") == "1\\. kick.wav"
+
+
 @given(st.text(alphabet=SPECIAL + "ab1. \n\\", max_size=30))
 def test_escaping_only_adds_backslashes_and_joiners(text: str) -> None:
     assert re.sub(r"\\([^\sA-Za-z0-9])|\u2060", r"\1", escape_markdown(text)) == " ".join(text.split())

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
-from browsing import collection, publish_random
+from browsing import collection, publish_random, sound_bytes
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
+from videos import plain_frames, write_video
 
 from boiler.browser import indexes
 from boiler.browser.indexes import OpenIndex
+from boiler.browser.upload_store import upload_store
 from boiler.errors import ModelDirError
 
 
@@ -58,3 +61,18 @@ def test_sounds_are_served_below_the_base_path(base_path: str, prefix: str, inde
 
 def test_items_that_are_gone_are_left_out(index: OpenIndex) -> None:
     assert [item.n for item in index.existing_items([3, 99_999, 1])] == [3, 1]
+
+
+def test_uploaded_videos_are_served_where_browsers_play_them(tmp_path: Path) -> None:
+    sound = np.zeros(48_000, np.float32)
+    client = TestClient(Starlette(routes=indexes.routes()))
+    for codec, name, status in (("libx264", "a.mp4", 200), ("mpeg4", "b.mp4", 404)):
+        content = write_video(tmp_path / name, plain_frames([0] * 10, 64, 80), sound, codec=codec).read_bytes()
+        n = upload_store().item(upload_store().add(name, content)).n
+        answer = client.get(f"/uploads/{n}/video", headers={"Range": "bytes=0-99"})
+        assert answer.status_code == (206 if status == 200 else status)
+        if status == 200:
+            assert (answer.headers["content-type"], answer.content) == ("video/mp4", content[:100])
+    n = upload_store().item(upload_store().add("c.wav", sound_bytes(440.0))).n
+    assert client.get(f"/uploads/{n}/video").status_code == 404
+    assert client.get("/uploads/1/video").status_code == 404

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from browsing import PER_KIND, components, run_page
+import pytest
+from browsing import PER_KIND, components, new_page, run_page, tagged_collection
 from streamlit.testing.v1 import AppTest
 
-from boiler.browser import item_views
+from boiler.browser import item_views, options
+from boiler.search.nearest import Nearest
 
 
 def test_the_start_view_counts_the_collection_and_offers_random_sounds(page: AppTest) -> None:
@@ -52,3 +54,28 @@ def test_names_are_shown_as_they_are(page: AppTest) -> None:
     assert "![" not in text
     assert "://" not in text
     assert "\\*b\\*" in text
+
+
+def test_a_tag_lists_the_sounds_that_have_it_with_their_tags(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(options.MODEL_DIR, str(tagged_collection()))
+    page = run_page(new_page())
+    with Nearest(tagged_collection()) as nearest:
+        count = next(one for one in nearest.tag_counts() if 1 < one.n_items < item_views.N_EXAMPLES)
+        having = {
+            item.n: [one.tag for one in nearest.tags(item.n) if one.has]
+            for item in nearest.items(limit=100)
+            if any(one.tag == count.tag and one.has for one in nearest.tags(item.n))
+        }
+    assert len(having) == count.n_items
+    assert any(f"{count.tag} · {count.n_items}" in option for option in page.get_by_key("tag").options)
+    run_page(page, tag=count.tag)
+    (view,) = components(page)
+    assert {card["n"]: card["tags"] for card in view["cards"]} == {n: tags[:4] for n, tags in having.items()}
+    assert f"{count.n_items} sounds with the tag {count.tag}" in page.header[0].value
+
+
+def test_an_index_without_tags_offers_none(page: AppTest) -> None:
+    run_page(page)
+    with pytest.raises(KeyError):
+        page.get_by_key("tag")
+    assert all(not card["tags"] for view in components(page) for card in view["cards"])

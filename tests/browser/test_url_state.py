@@ -84,6 +84,15 @@ def test_returning_to_an_earlier_query_forgets_those_after_it() -> None:
     assert state.query_item(1) == SearchState().query_item(1)
 
 
+def test_one_of_an_item_an_upload_and_a_picture_is_the_query() -> None:
+    url = {"item": "1", "upload": "a", "picture": "b"}
+    assert SearchState.from_params(url) == SearchState(item=1)
+    assert SearchState.from_params({name: url[name] for name in ("upload", "picture")}) == SearchState(upload="a")
+    state = SearchState(item=1, upload="a", start_s=0.0, end_s=1.0).query_picture("b")
+    assert state == SearchState(picture="b", history=(1,)) == SearchState.from_params(state.to_params())
+    assert state.has_query
+
+
 def test_an_upload_joins_the_history_like_any_query() -> None:
     state = SearchState()
     for n in range(20):

@@ -34,7 +34,7 @@ JSON = {"Content-Type": "application/json"}
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("web") / "model"
-    publish(folder, N, DIM)
+    publish(folder, N, DIM, words=True)
     return folder
 
 
@@ -282,8 +282,9 @@ VECTOR = [1.0] * DIM
 RIGHT: dict[str, dict[str, Any]] = {
     "/nearest": {"embedding": VECTOR},
     "/nearest/batch": {"queries": [{"embedding": VECTOR}, {"n": 3, "weight": 0.5}], "k": 3},
+    "/nearest/text": {"text": "dog -rain barkign", "k": 3},
     "/nearest/query": {
-        "seeds": [{"n": 1}, {"embedding": VECTOR, "weight": -0.5}],
+        "seeds": [{"n": 1}, {"embedding": VECTOR, "weight": -0.5}, {"text": "dog"}],
         "k": 4,
         "where": {"and": [{"label": "kind3"}, {"duration_s": {"<": 6}}, {"not": {"under": "kind1"}}]},
         "without": [2, 3],
@@ -299,6 +300,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "/feedback": {"query": {"n": 1}, "answer": 2, "like": True, "user": "ann"},
     "/items/{n}/tags": {"tag": "dog", "has": True},
 }
+LINK_ROUTE = "/identify/link"  # 403 in this service, which fetches no links; see routes/
 # Inserted into the body literally, even if it is not JSON any more.
 HOSTILE = [
     *(
@@ -344,9 +346,10 @@ def test_valid_bodies_of_all_json_routes(client: TestClient) -> None:
         for path, operations in client.get("/openapi.json").json()["paths"].items()
         if any("application/json" in one.get("requestBody", {}).get("content", {}) for one in operations.values())
     }
-    assert takes == set(RIGHT)
+    assert takes == {*RIGHT, LINK_ROUTE}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", RIGHT)
 @settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
@@ -438,7 +441,11 @@ def test_examples_in_openapi_work(client: TestClient) -> None:
             filled = path.format(**{one["name"]: one["example"] for one in parameters if one["in"] == "path"})
             query = {one["name"]: one["example"] for one in parameters if one["in"] == "query" and "example" in one}
             assert all("example" in one for one in parameters if one.get("required"))
-            if (path.startswith("/items/{n}/") and "nearest" not in path) or path == "/explain" or method == "delete":
+            if (
+                (path.startswith("/items/{n}/") and "nearest" not in path)
+                or path in ("/explain", LINK_ROUTE)
+                or method == "delete"
+            ):
                 continue  # needs sound files or feedback; see routes/
             response = client.request(method, filled, params=query, json=body)
             assert response.status_code in (200, 201), (method, path, response.text)

@@ -108,5 +108,5 @@ def test_every_route_has_a_command_and_python_in_the_documentation() -> None:
             command = {"delete": r"-X DELETE .*", "get": "", "post": ""}[method]
             assert re.search(rf'curl .*{command}"\$SERVICE{in_shell}(["?]|(?<=\())', shell), (method, path)
             call = {"get": r"(session\.)?get", "post": r"(session\.)?post", "delete": r"session\.delete"}[method]
-            direct = rf'{call}\(f?"(\{{service\}})?{in_python}["?\[]'
+            direct = rf'{call}\(\s*f?"(\{{service\}})?{in_python}["?\[]'
             assert re.search(direct, python) or f'"{path}"' in python, (method, path)

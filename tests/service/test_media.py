@@ -269,7 +269,8 @@ def test_only_unfinished_copies_of_killed_processes_are_deleted(
     monkeypatch.setattr(transcode, "MAX_KEPT_BYTES", 1_000)
     for name, age_s in (("unfinished.flac", 600), ("abandoned.flac", 7_200)):
         (tmp_path / name).write_bytes(bytes(2_000))
-        os.utime(tmp_path / name, (time.time() - age_s,) * 2)
+        begun_s = time.time() - 7_200  # writing changes only the second time
+        os.utime(tmp_path / name, (begun_s, time.time() - age_s))
     assert not transcode.evict(tmp_path)
     assert [one.name for one in tmp_path.iterdir()] == ["unfinished.flac"]
 

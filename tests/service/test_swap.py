@@ -9,14 +9,18 @@ import http.client
 import json
 import threading
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import nginx
 import numpy as np
 import pytest
+import requests
 import serving
+from postgres import PostgresServer
 from serving import publish, running
 
 from boiler.engine import normalize
@@ -34,6 +38,7 @@ class ClientCounts:
     latest_s: dict[str, float] = field(
         default_factory=dict
     )  # by index: how long after its replacement it was last queried
+    names: list[str] = field(default_factory=list)  # the index of each answer
 
 
 class Indexes:
@@ -75,6 +80,10 @@ def _send_queries(
             return
         name = response.headers["x-boiler-generation"]
         counts.answers += 1
+        counts.names.append(name)
+        if name is None:
+            counts.wrong.append(f"refused: {response.status} {rows}")
+            return
         while name not in indexes.expected:  # its expected answer is still being computed
             time.sleep(0.001)
         if response.status != 200 or [row["n"] for row in rows] != indexes.expected[name]:
@@ -123,3 +132,54 @@ def test_no_answer_is_dropped_or_wrong_while_indexes_are_replaced_under_load(tmp
     assert counts.wrong == []
     assert counts.answers > 200
     assert counts.latest_s  # indexes were replaced while clients queried
+
+
+@pytest.mark.slow
+def test_hosts_behind_nginx_take_up_new_indexes_one_by_one_without_a_wrong_answer(
+    tmp_path: Path, postgres_server: PostgresServer
+) -> None:
+    indexes = Indexes(tmp_path / "m")
+    indexes.publish(0)
+    command = ["boiler.cli.serve", "--port", "0", "--feedback_url", postgres_server.new_database()]
+    environment = {"BOILER_MODEL_DIR": str(tmp_path / "m"), "BOILER_LOG": "none"}
+    counts, later = ClientCounts(), ClientCounts()
+    with (
+        running(command, environment | {"BOILER_REFRESH_S": "0.1"}) as one,
+        running(command, environment | {"BOILER_REFRESH_S": "2"}) as other,
+        nginx.deployed(*(urlsplit(host.url).netloc for host in (one, other))) as url,
+        requests.Session() as session,
+    ):
+        with querying(url, indexes, counts):
+            for seed in range(1, 5):
+                indexes.publish(seed)
+                while any(
+                    requests.get(f"{host.url}/health", timeout=60).json()["generation"] != indexes.last
+                    for host in (one, other)
+                ):
+                    time.sleep(0.05)
+        changes = sum(name != before for name, before in zip(counts.names[1:], counts.names, strict=False))
+        assert changes > 4  # for some time one host answered from the new index, the other one from the old
+        # Feedback given to either host is seen by both.
+        body = {"query": {"n": 1}, "answer": 2, "like": True}
+        ids = [session.post(f"{url}/feedback", json=body, timeout=60).json()["id"] for _ in range(2)]
+        assert ids == [1, 2]
+        assert {session.get(f"{host.url}/feedback", timeout=60).text.count("\n") for host in (one, other)} == {2}
+        other.process.kill()
+        other.process.wait()
+        with querying(url, indexes, later):
+            while later.answers < 100 and not later.wrong:
+                time.sleep(0.01)
+    assert counts.wrong + later.wrong == []
+
+
+@contextmanager
+def querying(url: str, indexes: Indexes, counts: ClientCounts) -> Iterator[None]:
+    """A client that queries during the block."""
+    stop = threading.Event()
+    client = threading.Thread(target=send_queries, args=(url, indexes, stop, counts))
+    client.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        client.join()

@@ -137,7 +137,8 @@ function buildCard(data, layout, send) {
   const axis = layout === "single" ? makeElement("div", { class: "axis", "aria-hidden": "true" }) : null;
   if (axis) for (let i = 0; i <= 4; i++) axis.append(makeElement("span", {}, formatSeconds(from + ((to - from) * i) / 4)));
 
-  const head = makeElement("div", { class: "head" }, name, label);
+  const tags = data.tags.map((tag) => makeElement("button", { type: "button", class: "tag", title: `Only sounds with the tag ${tag}`, onclick: () => act("tag", { tag }) }, tag));
+  const head = makeElement("div", { class: "head" }, name, label, ...tags);
   const plots = makeElement("div", { class: "plots" }, canvas, spectrogram, overview, axis);
   card.element = makeElement("article", { class: `card ${layout}`, tabindex: "0", "data-n": data.n, "aria-label": [data.name, data.label, data.closer_than].filter(Boolean).join(", ") });
   if (layout === "single") card.element.append(makeElement("div", { class: "top" }, playButton, makeElement("div", { class: "text" }, head, facts), actions), plots, selectionBar, error);

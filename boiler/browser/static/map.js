@@ -57,13 +57,18 @@ function buildMap(root, first) {
   const box = makeElement("div", { class: "plot" }, back, top, tip, tools, announcement);
   const autoplay = makeElement("input", { type: "checkbox" });
   autoplay.checked = true;
+  const showWords = makeElement("input", { type: "checkbox", onchange: () => draw() });
+  showWords.checked = true;
+  const wordsSwitch = makeElement("label", { class: "autoplay" }, showWords, "Words");
+  const wordsText = makeElement("p", { class: "words" });
   const legend = makeElement("div", { class: "row legend", role: "group", "aria-label": "Legend; select a colour to highlight it" });
   const facts = makeElement("div", { class: "facts" });
   const chosenBar = makeElement("div", { class: "row chosen", hidden: true });
   const note = makeElement("p", { class: "note", role: "status" }, "Loading the points \u2026");
   root.replaceChildren(
-    makeElement("div", { class: "row" }, makeElement("label", { class: "autoplay" }, autoplay, "Play on hover"), note),
+    makeElement("div", { class: "row" }, makeElement("label", { class: "autoplay" }, autoplay, "Play on hover"), wordsSwitch, note),
     box,
+    wordsText,
     chosenBar,
     legend,
     makeElement("p", { class: "keys" }, "Scroll to zoom, drag to move, click to search. With the keyboard: arrows move from sound to sound, Space plays, Enter searches, T adds to the tray."),
@@ -110,6 +115,7 @@ function buildMap(root, first) {
       pen.stroke();
     };
     const ink = getComputedStyle(root).color;
+    drawWords(pen, ink, width, height);
     for (const n of data.highlighted) {
       const i = points.n.indexOf(n);
       if (i >= 0) ring(i, 6, "#d55e00");
@@ -119,6 +125,31 @@ function buildMap(root, first) {
       top.dataset.current = onScreen(current).map((one) => one.toFixed(1)).join();
     } else delete top.dataset.current;
     back.dataset.drawn = String(points.n.length);
+  };
+  // The largest landmarks first: one that would overlap another is left out, until zooming in gives it room.
+  const drawWords = (pen, ink, width, height) => {
+    const drawn = [];
+    const taken = [[width - 60, 0, width, 150]]; // the zoom buttons
+    pen.font = `600 13px ${getComputedStyle(root).fontFamily}`;
+    pen.textAlign = "center";
+    pen.textBaseline = "middle";
+    pen.lineJoin = "round";
+    pen.lineWidth = 4;
+    pen.strokeStyle = getComputedStyle(box).backgroundColor;
+    pen.fillStyle = ink;
+    for (const { name, x, y } of showWords.checked ? data.landmarks : []) {
+      const [left, middle] = [camera.x + x * camera.zoom, camera.y - y * camera.zoom];
+      if (left < 0 || left > width || middle < 10 || middle > height - 10) continue;
+      const half = pen.measureText(name).width / 2 + 4;
+      const centre = Math.min(Math.max(left, half), Math.max(half, width - half));
+      const place = [centre - half, middle - 10, centre + half, middle + 10];
+      if (taken.some((other) => place[0] < other[2] && other[0] < place[2] && place[1] < other[3] && other[1] < place[3])) continue;
+      taken.push(place);
+      drawn.push([name, ...place]);
+      pen.strokeText(name, centre, middle);
+      pen.fillText(name, centre, middle);
+    }
+    top.dataset.words = JSON.stringify(drawn);
   };
   const onScreen = (i) => [camera.x + points.xy[2 * i] * camera.zoom, camera.y - points.xy[2 * i + 1] * camera.zoom];
 
@@ -334,6 +365,10 @@ function buildMap(root, first) {
     show(best, { announce: true, play: autoplay.checked });
   };
 
+  const listWords = () => {
+    wordsSwitch.hidden = !data.landmarks.length;
+    wordsText.textContent = data.landmarks.length ? `Words on the map: ${data.landmarks.map(({ name }) => name).join(", ")}` : "";
+  };
   const drawLegend = () => {
     const colours = palette();
     legend.replaceChildren(
@@ -364,6 +399,7 @@ function buildMap(root, first) {
     else onCameraMoved();
   };
   drawLegend();
+  listWords();
   load();
 
   return {
@@ -376,6 +412,7 @@ function buildMap(root, first) {
         load();
       }
       drawLegend();
+      listWords();
       if (chosenItem && !chosenBar.hidden) showChosen(chosenItem);
       draw();
     },

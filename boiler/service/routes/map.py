@@ -12,28 +12,40 @@ from pydantic import Field
 from starlette.responses import Response
 
 from boiler.search.nearest import Nearest
-from boiler.service import media, requests, schemas
+from boiler.service import media, requests, responses, schemas
 from boiler.service.problems import Problem
 from boiler.service.state import Service, service_of_request
 
 router = APIRouter(tags=["relations"])
 
 
+class LandmarkRow(schemas.ResponseModel):
+    """A class of sounds, placed where the sounds are that match it best."""
+
+    name: str = Field(examples=["bark"])
+    x: float = Field(description="0 to 1", examples=[0.18])
+    y: float = Field(description="0 to 1", examples=[0.46])
+    n_items: int = Field(description="how many items match it better than any other class", examples=[22])
+
+
 class MapResponse(schemas.ResponseModel):
-    """The items in two dimensions. All lists have the same length: item `n[i]` is at `x[i]`, `y[i]`."""
+    """The items in two dimensions. The lists but `landmarks` have the same length: item `n[i]` is at `x[i]`, `y[i]`."""
 
     n: list[int] = Field(examples=[[0, 1]])
     x: list[float] = Field(description="0 to 1", examples=[[0.12, 0.8]])
     y: list[float] = Field(description="0 to 1", examples=[[0.5, 0.31]])
     cluster: list[int] = Field(description="number of the cluster, 0 is the largest", examples=[[0, 1]])
     label: list[str | None] = Field(examples=[["dog", "rain"]])
+    landmarks: list[LandmarkRow] = Field(
+        description="words on the map, the largest first; none unless the index can be searched in words"
+    )
     generation: schemas.GenerationName
 
 
 @router.get("/map", operation_id="get_map", response_model=MapResponse, responses={304: {"description": "Unchanged."}})
 async def get_map(request: Request) -> Response:
-    """The items in two dimensions, most of them near to similar ones. Compressed for clients that accept gzip; the ETag
-    changes only with the index."""
+    """The items in two dimensions, most of them near to similar ones, with words as landmarks. Compressed for clients
+    that accept gzip; the ETag changes only with the index."""
     service = service_of_request(request)
     accepts_gzip = requests.accepts(request.headers.get("accept-encoding", ""), "gzip")
 
@@ -61,7 +73,7 @@ def _cached_map(service: Service) -> tuple[str, bytes]:
 def _render_map(nearest: Nearest) -> tuple[str, bytes]:
     """The generation, and its map as gzipped JSON."""
     while True:
-        generation, drawn = nearest.generation, nearest.map()
+        generation, drawn, landmarks = nearest.generation, nearest.map(), nearest.landmarks()
         if nearest.generation == generation:
             break
     if drawn is None:
@@ -72,6 +84,7 @@ def _render_map(nearest: Nearest) -> tuple[str, bytes]:
         "y": drawn.xy[:, 1].astype(np.float64).round(5).tolist(),
         "cluster": drawn.cluster.tolist(),
         "label": drawn.labels,
+        "landmarks": responses.to_json(landmarks),
         "generation": generation,
     }
     return generation, gzip.compress(orjson.dumps(document), 6, mtime=0)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import functools
-from collections.abc import Callable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import numpy as np
 import orjson
@@ -16,16 +17,23 @@ from pydantic import Field
 from starlette.responses import Response
 
 from boiler.arrays import Float64Array
+from boiler.errors import CheckpointError, SettingsError
 from boiler.search.query import GroupLimit, Options, QueryResult
-from boiler.search.seeds import ByItem, ByVector, ByWindows, Seed, check_encoder
+from boiler.search.seeds import ByItem, ByPicture, ByText, ByVector, ByWindows, Seed, check_encoder
 from boiler.search.snapshot import Snapshot
 from boiler.service import media, openapi, problems, requests, responses, schemas, sse
 from boiler.service.policy import requires
 from boiler.service.row_renderer import GENERATION_HEADER
 from boiler.service.state import MAX_K_ON_LOOP, Service, service_of_request
 from boiler.service.uploads import StageCallback
+from boiler.vision import image
 
+log = logging.getLogger("boiler.service")
 router = APIRouter(tags=["search"])
+Results = TypeVar("Results")
+
+SEED_KINDS = ("embedding", "n", "id", "sound", "upload", "text", "picture")
+"""Fields of a seed, of which one is given."""
 
 
 class AudioSearchQuery(schemas.PartQuery):
@@ -128,7 +136,7 @@ async def nearest_to_audio(request: Request, query: Annotated[AudioSearchQuery, 
 )
 @requires(may_have_sounds=True)
 async def nearest_batch(request: Request) -> Response:
-    """Several searches in one request, by vectors, items and sounds; one list of results for each."""
+    """Several searches in one request, by vectors, items, sounds, words and pictures; one list of results for each."""
     service = service_of_request(request)
     body, uploads = await requests.read_query(request, schemas.BatchRequest)
     service.check_k(body.k)
@@ -139,7 +147,7 @@ async def nearest_batch(request: Request) -> Response:
 
     def search_and_render() -> tuple[Response, str]:
         started = perf_counter()
-        answers = service.nearest.query_many(queries, body.k)
+        answers = _with_pictures(queries, lambda: service.nearest.query_many(queries, body.k))
         found = perf_counter()
         # Each list is rendered by itself: orjson does not let other threads run before it is done.
         results = [orjson.Fragment(orjson.dumps(responses.neighbour_rows(answer.matches))) for answer in answers]
@@ -161,36 +169,103 @@ async def nearest_batch(request: Request) -> Response:
 )
 @requires(may_have_sounds=True)
 async def nearest_query(request: Request) -> Response:
-    """A search with several weighted seeds, filters, merged near-duplicates, limited groups and diversity."""
+    """A search with several weighted seeds (vectors, items, sounds, words, pictures), filters, merged near-duplicates,
+    limited groups and diversity.
+
+    With words or pictures the index must be of the general encoder, else 422; it says how they were understood.
+    """
     service = service_of_request(request)
     body, uploads = await requests.read_query(request, schemas.QueryRequest)
     service.check_k(body.k)
     seeds = await parse_seeds(service, body.seeds, "/seeds", uploads)
-    return await _query_response(request, lambda: service.nearest.query(seeds, body.k, _options(body)))
+    options = _options(body)
+    return await _query_response(
+        request, lambda: _with_pictures(seeds, lambda: service.nearest.query(seeds, body.k, options))
+    )
+
+
+@router.post(
+    "/nearest/text",
+    operation_id="nearest_text",
+    response_model=schemas.QueryResponse,
+    openapi_extra=openapi.json_body(schemas.TextRequest),
+)
+async def nearest_to_text(request: Request) -> Response:
+    """The items that match words best: `dog barking -indoor`. It says how the words were understood, and of each result
+    what it sounds like.
+
+    The index must be of the general encoder, else 422. `POST /nearest/query` takes `text` among its seeds: with sounds,
+    weights and filters.
+    """
+    service = service_of_request(request)
+    body = await requests.read_json(request, schemas.TextRequest)
+    service.check_k(body.k)
+    return await _query_response(request, lambda: service.nearest.query(ByText(body.text), body.k))
+
+
+@router.post(
+    "/nearest/picture",
+    operation_id="nearest_to_picture",
+    response_model=schemas.QueryResponse,
+    openapi_extra=openapi.PICTURE_FORM,
+)
+@requires(is_upload=True)
+async def nearest_to_picture(request: Request, query: Annotated[schemas.KQuery, Query()]) -> Response:
+    """The items that match best what an uploaded picture shows. It says what was seen, and of each result what it
+    sounds like.
+
+    The index must be of the general encoder, and the service must have a network for pictures, else 422.
+    """
+    service = service_of_request(request)
+    service.check_k(query.k)
+    pixels = await service.uploads.picture(await requests.read_upload(request))
+
+    seeds = [ByPicture(pixels)]
+    return await _query_response(request, lambda: _with_pictures(seeds, lambda: service.nearest.query(seeds, query.k)))
+
+
+def _with_pictures(seeds: Iterable[Seed], search: Callable[[], Results]) -> Results:
+    """Search with seeds, some of which may be pictures.
+
+    Raises: Problem: 422 this service has no network for pictures
+    """
+    try:
+        return search()
+    except (CheckpointError, SettingsError) as error:
+        if not any(isinstance(seed, ByPicture) for seed in seeds):
+            raise
+        log.warning("a picture was not searched with: %s", error)  # its message has a path
+        why = "this service has no network for pictures: run boiler encoders add efficientnet-lite0 where it runs"
+        raise problems.Problem(422, "no-image-model", why) from None
 
 
 async def parse_seed(
     service: Service, seed: schemas.SeedRequest, pointer: str, uploads: Mapping[str, bytes] | None = None
 ) -> Seed:
-    """A seed as `Nearest` takes it. A part of an item is decoded in a worker process, a sound also embedded.
+    """A seed as `Nearest` takes it. A picture and a part of an item are decoded in a worker process, a sound also
+    embedded.
 
     Arguments:
         pointer: where in the body the seed is
-        uploads: the sounds of the form, by the names of their parts
+        uploads: the files of the form, by the names of their parts; one that begins as a picture is a picture
 
-    Raises: Problem: 422 none or several of a vector, an item and a sound, or a vector of another length; SoundError
+    Raises: Problem: 422 none or several of a vector, an item, a file and words, a vector of another length, or no
+        picture; SoundError
     """
-    given = [name for name in ("embedding", "n", "id", "sound", "upload") if getattr(seed, name) is not None]
-    if len(given) != 1:
-        why = "give one of `embedding`, `n`, `id`, `sound` and `upload`"
+    if sum(getattr(seed, name) is not None for name in SEED_KINDS) != 1:
+        why = f"give one of {', '.join(f'`{name}`' for name in SEED_KINDS[:-1])} and `{SEED_KINDS[-1]}`"
         raise problems.invalid_body(pointer, why, detail=f"{pointer}: {why}")
+    if seed.text is not None:
+        return ByText(seed.text, seed.weight)
     if seed.embedding is not None:
         check_encoder(seed.encoder, service.nearest.header)
         vector = requests.parse_vector(seed.embedding, service.nearest.dim, f"{pointer}/embedding")
         return ByVector(vector, seed.weight, seed.encoder)
     if seed.n is None and seed.id is None:
-        sound = _sound_of(seed, pointer, uploads or {})
-        embedded = await service.uploads.embed(sound, seed.start_s, seed.end_s, {})
+        content = _file_of(seed, pointer, uploads or {})
+        if seed.picture is not None or (seed.upload is not None and image.is_picture("", content)):
+            return ByPicture(await service.uploads.picture(content), seed.weight)
+        embedded = await service.uploads.embed(content, seed.start_s, seed.end_s, {})
         spans = [(one.window.start_s, one.window.end_s) for one in embedded]
         return ByWindows(np.stack([one.vector for one in embedded]), spans, weight=seed.weight)
     n = seed.n
@@ -203,24 +278,25 @@ async def parse_seed(
     return replace(samples, weight=seed.weight)
 
 
-def _sound_of(seed: schemas.SeedRequest, pointer: str, uploads: Mapping[str, bytes]) -> bytes:
-    """The sound file of a seed. Raises: Problem: 422"""
-    if seed.sound is not None:
-        try:
-            return base64.b64decode(seed.sound, validate=True)
-        except ValueError:
-            raise problems.invalid_body(f"{pointer}/sound", "is not base64") from None
-    if (sound := uploads.get(seed.upload or "")) is None:
-        raise problems.invalid_body(f"{pointer}/upload", "the request has no part of this name with a sound in it")
-    return sound
+def _file_of(seed: schemas.SeedRequest, pointer: str, uploads: Mapping[str, bytes]) -> bytes:
+    """The sound or picture file of a seed. Raises: Problem: 422"""
+    for name, text in (("sound", seed.sound), ("picture", seed.picture)):
+        if text is not None:
+            try:
+                return base64.b64decode(text, validate=True)
+            except ValueError:
+                raise problems.invalid_body(f"{pointer}/{name}", "is not base64") from None
+    if (content := uploads.get(seed.upload or "")) is None:
+        raise problems.invalid_body(f"{pointer}/upload", "the request has no part of this name with a file in it")
+    return content
 
 
 async def parse_seeds(
     service: Service, seeds: Sequence[schemas.SeedRequest], pointer: str, uploads: Mapping[str, bytes]
 ) -> list[Seed]:
-    """Several seeds. Raises: Problem: as `parse_seed`; 422 more than `requests.MAX_SOUNDS` sounds"""
-    if sum(seed.sound is not None or seed.upload is not None for seed in seeds) > requests.MAX_SOUNDS:
-        raise problems.invalid_body(pointer, f"at most {requests.MAX_SOUNDS} sounds in one request")
+    """Several seeds. Raises: Problem: as `parse_seed`; 422 more than `requests.MAX_SOUNDS` sounds and pictures"""
+    if sum(not (seed.sound is seed.picture is seed.upload is None) for seed in seeds) > requests.MAX_SOUNDS:
+        raise problems.invalid_body(pointer, f"at most {requests.MAX_SOUNDS} sounds and pictures in one request")
     return [await parse_seed(service, seed, f"{pointer}/{at}", uploads) for at, seed in enumerate(seeds)]
 
 
@@ -254,6 +330,7 @@ async def _query_response(request: Request, search: Callable[[], QueryResult]) -
             **source,
             "reason": answer.shortfall,
             "nothing_similar": answer.nothing_similar,
+            "understood": responses.understood_rows(answer.understood),
         }
         response = responses.json_response(content, responses.search_headers(**source))
         stages.update(search=found - started, render=perf_counter() - found)

@@ -10,11 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from starlette.testclient import TestClient
+from tags import tag_model
 
 from boiler.audio.synthesis import write_collection
+from boiler.indexing import pipeline
 from boiler.indexing.pipeline import IndexSettings, index
 from boiler.service.app import BoilerApp
 from boiler.service.settings import Settings
+from boiler.store import generation
 
 
 @pytest.fixture(scope="package")
@@ -42,6 +45,20 @@ def client(model_dir: Path) -> Iterator[TestClient]:
     settings = Settings(model_dir=model_dir, log="none")
     with TestClient(BoilerApp(settings), raise_server_exceptions=False) as client:
         yield client
+
+
+TAGS = ("dog", "cat", "rain", "wind")
+
+
+@pytest.fixture(scope="package")
+def tagged(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The index of the package, copied and tagged."""
+    folder = tmp_path_factory.mktemp("tagged")
+    shutil.copytree(model_dir, folder / "model", symlinks=True)
+    header = generation.open(folder / "model").header
+    tag_model(header.dim, TAGS, header.encoder_sha256).save(folder / "tags.safetensors")
+    pipeline.tag(folder / "model", folder / "tags.safetensors")
+    return folder / "model"
 
 
 @pytest.fixture(scope="package")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from postgres import PostgresServer
 from pydantic import SecretStr
 from serving import assert_problem, publish
 from starlette.testclient import TestClient
@@ -143,3 +144,29 @@ def test_unusable_feedback_file_is_reported_without_its_path(tmp_path: Path) -> 
         for response in (add_feedback(client), client.get("/feedback")):
             assert assert_problem(response, 503) == "feedback-error"
             assert str(tmp_path) not in response.text
+
+
+def test_two_hosts_share_feedback_in_postgresql(tmp_path: Path, postgres_server: PostgresServer) -> None:
+    publish(tmp_path / "model", 10, 8)
+    url = SecretStr(postgres_server.new_database())
+    settings = Settings(model_dir=tmp_path / "model", log="none", feedback_url=url, max_feedback=2)
+    with (
+        TestClient(BoilerApp(settings), raise_server_exceptions=False) as one,
+        TestClient(BoilerApp(settings), raise_server_exceptions=False) as other,
+    ):
+        before = query(one)
+        added = add_feedback(one, answer=before[0])
+        assert added.status_code == 201
+        assert before[0] not in query(other)
+        assert add_feedback(other).status_code == 201
+        assert assert_problem(add_feedback(other), 503) == "feedback-error"
+        assert one.get("/feedback").text == other.get("/feedback").text
+        assert other.delete(f"/feedback/{added.json()['id']}").status_code == 204
+        postgres_server.kill()
+        refused = other.post("/nearest/query", json={"seeds": [{"n": 1}], "k": 5})
+        assert assert_problem(refused, 503) == "feedback-error"
+        assert str(postgres_server.folder) not in refused.text
+        assert other.post("/nearest/query", json={"seeds": [{"n": 1}], "k": 5, "feedback": False}).status_code == 200
+        postgres_server.start()
+        assert other.get("/feedback").text.count("\n") == 2
+    assert not (tmp_path / "model" / "feedback.sqlite").exists()

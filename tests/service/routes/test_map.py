@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from serving import assert_matches, assert_problem, publish, refreshed_during
 from starlette.testclient import TestClient
+from wording import publish_with_words
 
 from boiler.search.nearest import Nearest
 from boiler.service.app import BoilerApp
@@ -25,6 +26,18 @@ def test_coordinates_equal_those_of_nearest(client: TestClient, model_dir: Path)
     assert answer["n"] == drawn.n.tolist()
     np.testing.assert_allclose(answer["x"], drawn.xy[:, 0], atol=1e-5)
     np.testing.assert_allclose(answer["y"], drawn.xy[:, 1], atol=1e-5)
+
+
+def test_words_are_landmarks_where_the_index_has_them(client: TestClient, tmp_path: Path) -> None:
+    assert client.get("/map").json()["landmarks"] == []
+    publish_with_words(tmp_path / "index", np.eye(6, dtype=np.float32)[np.arange(60) % 6])
+    with TestClient(BoilerApp(Settings(model_dir=tmp_path / "index", log="none"))) as words_client:
+        answer = assert_matches(words_client.get("/map"), map.MapResponse)
+    found = Nearest(tmp_path / "index").landmarks()
+    assert [(one["name"], one["x"], one["n_items"]) for one in answer["landmarks"]] == [
+        (one.name, one.x, one.n_items) for one in found
+    ]
+    assert {one.name for one in found} == {"dog", "bark", "rain", "rain on surface", "violin", "sneeze"}
 
 
 def test_compressed_if_the_client_accepts_gzip(client: TestClient) -> None:

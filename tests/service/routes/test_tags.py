@@ -10,27 +10,12 @@ import pytest
 from pydantic import SecretStr, TypeAdapter
 from serving import assert_problem
 from starlette.testclient import TestClient
-from tags import tag_model
 
-from boiler.indexing import pipeline
 from boiler.service.app import BoilerApp
 from boiler.service.routes.tags import TagCountRow, TagRow
 from boiler.service.settings import Settings
-from boiler.store import generation
 
 ROWS = TypeAdapter(list[TagRow])
-TAGS = ("dog", "cat", "rain", "wind")
-
-
-@pytest.fixture(scope="module")
-def tagged(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The index of the package, copied and tagged."""
-    folder = tmp_path_factory.mktemp("tagged")
-    shutil.copytree(model_dir, folder / "model", symlinks=True)
-    header = generation.open(folder / "model").header
-    tag_model(header.dim, TAGS, header.encoder_sha256).save(folder / "tags.safetensors")
-    pipeline.tag(folder / "model", folder / "tags.safetensors")
-    return folder / "model"
 
 
 @pytest.fixture(scope="module")
