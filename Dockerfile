@@ -31,7 +31,7 @@ RUN if [ -n "${TORCH_INDEX}" ]; then \
     fi
 COPY pyproject.toml README.md LICENSE ./
 COPY boiler boiler
-RUN pip install --constraint requirements.txt .
+RUN pip install --constraint requirements.txt ".[milvus,postgres]"
 
 FROM python:${PYTHON}-slim-bookworm
 LABEL org.opencontainers.image.title="boiler" \

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import dataclasses
 import errno
 import ipaddress
 import os
@@ -16,10 +17,14 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, Protocol
 from unicodedata import category
 
 from boiler.errors import BoilerError
+
+# Read when torch is loaded, which comes later. Idle threads of OpenMP shall sleep, not spin: on two cores with other
+# work on both, training with spinning ones kept 15 % of its speed, with sleeping ones 88 % (exp/benchmarks/beside.py).
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,6 +39,24 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args=None, namespace=None):  # type: ignore[no-untyped-def]  # as in argparse
         given = sys.argv[1:] if args is None else list(args)
         return super().parse_known_args([underscored(word) for word in given], namespace)
+
+
+class SettingsFlag(Protocol):
+    """Adds the flag of one setting."""
+
+    def __call__(self, name: str, kind: type, what: str, choices: Sequence[str] | None = None) -> None: ...
+
+
+def settings_flags(parser: argparse.ArgumentParser, settings: type) -> SettingsFlag:
+    """A function that adds flags named after fields of the dataclass `settings`. A flag that is not given is not in the
+    parsed arguments; its help states the default of the field, unless that is None or `auto`."""
+    defaults = {field.name: field.default for field in dataclasses.fields(settings)}
+
+    def flag(name: str, kind: type, what: str, choices: Sequence[str] | None = None) -> None:
+        default = "" if defaults[name] in (None, "auto") else f" (default {defaults[name]})"
+        parser.add_argument(f"--{name}", type=kind, choices=choices, default=argparse.SUPPRESS, help=f"{what}{default}")
+
+    return flag
 
 
 class _RenamedFlag(argparse.Action):

@@ -18,6 +18,8 @@
     │   ├── WrongEncoderError a vector of another encoder than that of the index
     │   ├── SoundNotHereError the folder of the sounds, or one of its files, is missing
     │   └── FeedbackError     feedback cannot be read or stored
+    ├── LinkError             a link cannot be fetched: not public, too large, too slow, or no sound
+    ├── ClusterError          other processes of distributed work cannot be reached, or have ended
     ├── SettingsError         a setting is missing or invalid
     ├── EngineError           not a search engine, or an option of one has a wrong value
     └── UnknownNameError      a name (encoder, engine, corpus, setting) that is not in its table
@@ -148,6 +150,18 @@ class FeedbackError(QueryError):
     """Feedback cannot be read or stored."""
 
     slug = "feedback-error"
+
+
+class LinkError(BoilerError):
+    """A link is invalid, leads to an address that is not public, or to a file that cannot be fetched."""
+
+    slug = "link-error"
+
+
+class ClusterError(BoilerError):
+    """Processes that work together with this one cannot be reached, or have ended; what they had finished is kept."""
+
+    slug = "cluster-error"
 
 
 class SettingsError(BoilerError):

@@ -43,13 +43,8 @@ def train(settings: L3TrainSettings) -> Path:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    defaults = {item.name: item.default for item in fields(L3TrainSettings)}
+    flag = arguments.settings_flags(parser, L3TrainSettings)
     shape = JointSettings()
-
-    def flag(name: str, kind: type, what: str) -> None:
-        text = what if defaults[name] is None else f"{what} (default {defaults[name]})"
-        parser.add_argument(f"--{name}", type=kind, default=argparse.SUPPRESS, help=text)
-
     parser.add_argument("--video_dir", type=Path, required=True, help="the folder of videos; read, never written to")
     parser.add_argument("--save_path", type=Path, required=True, help="where checkpoints are written, such as exp/l3")
     flag("load_path", Path, "a checkpoint to resume (in --save_path), or to start a new run from (elsewhere)")

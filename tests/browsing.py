@@ -26,12 +26,14 @@ from typing import Any
 
 import av
 import numpy as np
+from PIL import Image
 from streamlit.testing.v1 import AppTest
+from tags import tag_model
 
 import boiler
 from boiler.audio import synthesis
 from boiler.browser.indexes import OpenIndex
-from boiler.indexing.pipeline import IndexSettings, index
+from boiler.indexing.pipeline import IndexSettings, index, tag
 from boiler.store import generation
 from boiler.store.generation import Header, Item, rows_of
 
@@ -63,6 +65,21 @@ def collection() -> tuple[Path, Path]:
     (folder / "broken" / "text.wav").write_text("no sound at all")
     index(IndexSettings(wav_dir=folder, encoder="MFCCStats", model_dir=model_dir))
     return folder, model_dir
+
+
+TAGS = tuple(f"tag {n}" for n in range(14))
+
+
+@functools.cache
+def tagged_collection() -> Path:
+    """A copy of that model directory with `TAGS`, of a model with random weights; not to be written to."""
+    model_dir = Path(tempfile.mkdtemp(prefix="boiler-tests-")) / "model"
+    atexit.register(shutil.rmtree, model_dir.parent, ignore_errors=True)
+    shutil.copytree(collection()[1], model_dir, symlinks=True)
+    header = generation.open(model_dir).header
+    tag_model(header.dim, TAGS, header.encoder_sha256).save(model_dir.parent / "tags.safetensors")
+    tag(model_dir, model_dir.parent / "tags.safetensors")
+    return model_dir
 
 
 def write(path: Path, samples: np.ndarray) -> None:
@@ -116,9 +133,11 @@ def open_popover(page: AppTest, key: str) -> AppTest:
 
 
 def components(page: AppTest) -> Iterator[dict[str, Any]]:
-    """The data of each component on the page."""
+    """The data of each component on the page, except the one that takes dropped files."""
     for element in page.get("bidi_component"):
-        yield json.loads(element.proto.json)
+        data = json.loads(element.proto.json)
+        if data.keys() != {"text"}:
+            yield data
 
 
 def item_number(index: OpenIndex, id: str) -> int:
@@ -136,6 +155,13 @@ def sound_bytes(frequency_hz: float) -> bytes:
         file.setframerate(16_000)
         file.writeframes((samples * 32_767).astype("<i2").tobytes())
     return stream.getvalue()
+
+
+def picture_bytes(width: int = 60, height: int = 40, format: str = "PNG") -> bytes:
+    """A picture of one colour, as the bytes of a file."""
+    data = io.BytesIO()
+    Image.new("RGB", (width, height), "orange").save(data, format)
+    return data.getvalue()
 
 
 def recording(seconds: int) -> bytes:
@@ -156,8 +182,9 @@ def recording(seconds: int) -> bytes:
 
 
 @contextlib.contextmanager
-def served(arguments: list[str], *flags: str) -> Iterator[str]:
-    """`streamlit run boiler/app.py FLAGS -- ARGUMENTS` on a free port, until the block ends; its URL."""
+def served(arguments: list[str], *flags: str, environment: dict[str, str] | None = None) -> Iterator[str]:
+    """`streamlit run boiler/app.py FLAGS -- ARGUMENTS` on a free port, until the block ends; its URL. `environment`:
+    more variables."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -165,7 +192,7 @@ def served(arguments: list[str], *flags: str) -> Iterator[str]:
     clean = {name: value for name, value in os.environ.items() if not name.startswith("BOILER_")}
     process = subprocess.Popen(
         [*command, "--server.headless", "true", *flags, "--", *arguments],
-        env=clean,
+        env=clean | (environment or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
     )

@@ -14,7 +14,10 @@ from sounds import tone, write
 
 from boiler.audio import worker_process
 
-if TYPE_CHECKING:  # torch takes seconds to import: only for the tests that need it
+if TYPE_CHECKING:
+    from postgres import PostgresServer
+
+    # torch takes seconds to import: only for the tests that need it
     from boiler.model.vqvae import NetworkSettings
 
 # Generating inputs can be slow on a busy machine; that is no failure of the code under test.
@@ -54,6 +57,16 @@ def hostile(monkeypatch: pytest.MonkeyPatch) -> None:
     begin, end = worker_process.PROGRAM.split("from importlib")
     assert begin.rstrip().endswith(";")
     monkeypatch.setattr(worker_process, "PROGRAM", f"{begin}\nexec({HOSTILE!r}); from importlib{end}")
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """A running server. A test takes `new_database()`, and starts the server again if it kills it."""
+    from postgres import PostgresServer
+
+    server = PostgresServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

@@ -161,3 +161,11 @@ def test_ctrl_c_is_an_exception_again_while_a_command_runs(capsys: pytest.Captur
     finally:
         signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err == "boiler: stopped\n"
+
+
+@pytest.mark.slow
+def test_idle_threads_of_training_sleep() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
+    command = [sys.executable, "-m", "boiler.train_vqvae", "--help"]
+    done = subprocess.run(command, env=environment | {"OMP_DISPLAY_ENV": "true"}, capture_output=True, text=True)
+    assert "OMP_WAIT_POLICY = 'PASSIVE'" in done.stderr

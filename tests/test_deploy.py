@@ -8,7 +8,9 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
+import kubernetes_validate
 import nginx
 import pytest
 import requests
@@ -17,7 +19,7 @@ from serving import running
 
 from boiler import arguments
 from boiler.audio.synthesis import write_collection
-from boiler.cli import status
+from boiler.cli import serve, status
 from boiler.indexing.pipeline import IndexSettings, index
 from boiler.service import metrics
 from boiler.service.app import BoilerApp
@@ -26,6 +28,7 @@ from boiler.service.settings import Settings
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
+KUBERNETES = DEPLOY / "kubernetes"
 
 
 @pytest.mark.parametrize("file", ["alerts.yaml", "grafana/boiler.json"])
@@ -128,12 +131,7 @@ def test_compose_plays_a_sound(tmp_path: Path) -> None:
 
 def _check_proxy(upstream: str) -> None:
     """The service behind `deploy/nginx.conf`, with other addresses."""
-    port, address = nginx.free_port(), upstream.removeprefix("http://")
-    proxy = (DEPLOY / "nginx.conf").read_text()
-    proxy = proxy.replace("server boiler:8000;", f"server {address};").replace("listen 8080;", f"listen {port};")
-    proxy = re.sub(r"^(worker_processes|pid) .*$", "", proxy, flags=re.MULTILINE)
-    with nginx.running_nginx(proxy, port), requests.Session() as session:
-        url = f"http://127.0.0.1:{port}"
+    with nginx.deployed(upstream.removeprefix("http://")) as url, requests.Session() as session:
         assert session.get(f"{url}/items", timeout=60).status_code == 401
         assert session.get(f"{url}/metrics", headers={"X-API-Key": "m" * 20}, timeout=60).status_code == 404
         session.headers["X-API-Key"] = "k" * 20
@@ -145,3 +143,67 @@ def _check_proxy(upstream: str) -> None:
             (429, "application/problem+json")
         }
         assert all(one.json()["type"] == "urn:boiler:problem:too-many-requests" for one in refused)
+
+
+def manifests() -> list[dict[str, Any]]:
+    """The resources that `kubectl apply -k` creates."""
+    names = yaml.safe_load((KUBERNETES / "kustomization.yaml").read_text())["resources"]
+    assert {*names, "kustomization.yaml"} == {path.name for path in KUBERNETES.iterdir()}
+    return [one for name in names for one in yaml.safe_load_all((KUBERNETES / name).read_text())]
+
+
+@pytest.mark.parametrize("version", ["1.31", kubernetes_validate.latest_version()])
+def test_kubernetes_accepts_the_manifests(version: str) -> None:
+    kinds = set()
+    for manifest in manifests():
+        kubernetes_validate.validate(manifest, version, strict=True)
+        kinds.add(manifest["kind"])
+    assert {"Deployment", "Service", "HorizontalPodAutoscaler", "PodDisruptionBudget", "NetworkPolicy"} <= kinds
+    (deployment,) = (one for one in manifests() if one["kind"] == "Deployment")
+    deployment["spec"]["template"]["spec"]["containers"][0]["readOnlyRootFileSystem"] = True  # misspelt
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(deployment, version, strict=True)
+
+
+def test_kubernetes_runs_the_service_as_it_is() -> None:
+    by_kind = {one["kind"]: one for one in manifests()}
+    deployment = by_kind["Deployment"]["spec"]
+    pod = deployment["template"]["spec"]
+    (container,) = pod["containers"]
+    # What the namespace enforces (pod security: restricted), and a root that is read-only.
+    assert pod["securityContext"]["runAsNonRoot"]
+    assert f"USER {pod['securityContext']['runAsUser']}" in (ROOT / "Dockerfile").read_text()
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    # The command and the settings exist.
+    name, *words = container["args"]
+    parser = arguments.Parser()
+    serve.add_arguments(parser)
+    given = parser.parse_args(words)
+    assert (name, given.port) == ("serve", container["ports"][0]["containerPort"])
+    environment = {one["name"].removeprefix("BOILER_").lower() for one in container["env"]}
+    assert environment <= set(Settings.model_fields)
+    assert {"model_dir", "api_keys", "feedback_url"} <= environment
+    # Probes are routes that answer under any load; the service stops before it is killed.
+    probes = {route.path for route in BoilerApp().api_routes if policy_of(route).is_probe}
+    for kind in ("startupProbe", "readinessProbe", "livenessProbe"):
+        assert container[kind]["httpGet"]["path"] in probes
+    waits_s = container["lifecycle"]["preStop"]["sleep"]["seconds"]
+    assert pod["terminationGracePeriodSeconds"] > waits_s + serve.GRACE_S
+    # What refers to each other has the same names.
+    labels = deployment["template"]["metadata"]["labels"]
+    assert deployment["selector"]["matchLabels"] == by_kind["Service"]["spec"]["selector"] == labels
+    for kind, field in (("PodDisruptionBudget", "selector"), ("NetworkPolicy", "podSelector")):
+        assert by_kind[kind]["spec"][field]["matchLabels"] == labels
+    target = by_kind["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]
+    assert (target["kind"], target["name"]) == ("Deployment", by_kind["Deployment"]["metadata"]["name"])
+    assert "replicas" not in deployment
+    port = container["ports"][0]["name"]
+    assert by_kind["Service"]["spec"]["ports"][0]["targetPort"] == port
+    assert by_kind["NetworkPolicy"]["spec"]["ingress"][0]["ports"] == [{"port": port}]
+    claims = {one["persistentVolumeClaim"]["claimName"] for one in pod["volumes"] if "persistentVolumeClaim" in one}
+    assert claims == {by_kind["PersistentVolumeClaim"]["metadata"]["name"]}

@@ -39,9 +39,9 @@ def address(model_dir: Path) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def printed(model_dir: Path, address: str) -> list[list[str]]:
     """The lines that each Python block prints, pasted one after another, where its index and `dog.wav` are."""
-    place = model_dir.parent / "exp/mine/vqvae_003"
+    place = model_dir.parent / "exp/sounds"
     place.mkdir(parents=True)
-    (place / "JoinedVQVAE").symlink_to(model_dir)
+    (place / "JoinedGeneral").symlink_to(model_dir)
     names: dict[str, object] = {}
     lines = []
     with contextlib.chdir(model_dir.parent):

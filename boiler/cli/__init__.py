@@ -63,6 +63,16 @@ COMMANDS = {
         "train a model that tags sounds, from labelled items or TFRecord files",
         "boiler train_tags --model_dir MODEL_DIR --save_path exp/tags",
     ),
+    "train_words": Command(
+        "boiler.train_words",
+        "train a model that finds sounds by words, from labelled sounds",
+        "boiler train_words --model_dir MODEL_DIR --labels folder --save_path exp/loop_words",
+    ),
+    "train_pictures": Command(
+        "boiler.train_pictures",
+        "train a model that finds sounds by pictures, from pairs of a picture and a sound",
+        "boiler train_pictures --model_dir MODEL_DIR --pairs loop_pairs.csv --save_path exp/loop_pictures",
+    ),
     "tag": Command(
         "boiler.cli.tag",
         "tag the sounds of an index with a trained model",

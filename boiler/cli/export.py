@@ -10,9 +10,9 @@
 --onnx: the encoder, which runs without boiler and torch. --parquet: a row for each window, with its vector and the
 fields of its item. --audiofolder: metadata.csv with file_name, and the sounds (hard links if the disk allows them), as
 read by the datasets library and `boiler index`. --safetensors: the weights of a checkpoint, with its settings as
-metadata. --tfrecord: a tf.train.Example for each sound: `id`, `labels` (int64) and its vector, `embedding`; beside it a
-CSV of the names of the labels, as read by `boiler tfrecord`. A tag model (tags.safetensors) is written as ONNX or
-TorchScript: vectors in, probabilities out.
+metadata. --tfrecord: a tf.train.Example for each sound: `id`, `labels` (int64: its tags, or its label in an index
+without tags) and its vector, `embedding`; beside it a CSV of the names of the labels, as read by `boiler tfrecord`. A
+tag model (tags.safetensors) is written as ONNX or TorchScript: vectors in, probabilities out.
 """
 
 from __future__ import annotations
@@ -180,35 +180,35 @@ def write_safetensors(pt_path: Path, path: Path) -> str:
 
 def write_tfrecord(model_dir: Path, path: Path) -> str:
     """Write an example for each item that has rows: `id`, `labels` and `embedding` (float32 [D], the normalised mean of
-    its windows). The names of the labels are written beside it, as .csv.
+    its windows). The labels are the tags that the item has, by a person or else by the model; in an index without tags
+    its label. Their names are written beside it, as .csv.
 
     Raises: SettingsError: the file would be the vocabulary.
     """
     names_path = path.with_suffix(".csv")
     if names_path == path:
         raise SettingsError(f"{path} is where the names of the labels go: call it {path.with_suffix('.tfrecord')}")
-    opened = generation.open(model_dir)
-    with opened.items() as database:
-        counts = Counter(label for label in database.column("label") if label is not None)
+    with Nearest(model_dir) as nearest:
+        numbers, vectors = nearest.item_vectors()
+        items = [nearest.item(n) for n in numbers.tolist()]
+        tags = [[one.tag for one in nearest.tags(item.n) if one.has] for item in items]
+        if not any(tags):
+            tags = [[item.label] if item.label is not None else [] for item in items]
+        counts = Counter(tag for some in tags for tag in some)
         names = sorted(counts)
         number_of = {name: number for number, name in enumerate(names)}
-        n_written = tfrecord.write_records(
-            path,
-            (
-                tfrecord.encode_example(
-                    {
-                        "id": [id.encode()],
-                        "labels": np.array([] if label is None else [number_of[label]], np.int64),
-                        "embedding": vector,
-                    }
-                )
-                for id, label, vector in zip(
-                    database.column("id"), database.column("label"), opened.item_vectors, strict=True
-                )
-            ),
+        examples = (
+            {
+                "id": [item.id.encode()],
+                "labels": np.array(sorted(number_of[tag] for tag in some), np.int64),
+                "embedding": vector,
+            }
+            for item, some, vector in zip(items, tags, vectors, strict=True)
         )
+        n_written = tfrecord.write_records(path, map(tfrecord.encode_example, examples))
+        dim = nearest.dim
     Vocabulary(tuple(names), tuple(counts[name] for name in names)).write(names_path)
-    return f"{n_written} vectors of {opened.header.dim} numbers; {names_path}: {len(names)} labels"
+    return f"{n_written} vectors of {dim} numbers; {names_path}: {len(names)} labels"
 
 
 def _items(nearest: Nearest) -> Iterator[Item]:

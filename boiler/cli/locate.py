@@ -27,6 +27,7 @@ from rich.table import Table
 
 from boiler import arguments, progress
 from boiler.arguments import printable
+from boiler.catalog.folder import path_or_address
 from boiler.errors import QueryError
 from boiler.search import locate
 from boiler.search.locate import Occurrence
@@ -50,7 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="read at most this many hours of sound; 0: all (default: %(default)s)",
     )
     arguments.add_renamed(parser, "--most_hours", max_hours)
-    parser.add_argument("--wav_dir", type=Path, default=None, help="the folder of the sounds (default: as indexed)")
+    parser.add_argument(
+        "--wav_dir", type=path_or_address, default=None, help="the folder of the sounds (default: as indexed)"
+    )
     parser.add_argument(
         "--device", default="cpu", help="device to embed on: cpu, cuda, mps, auto (default: %(default)s)"
     )

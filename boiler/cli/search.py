@@ -5,11 +5,22 @@
     $ boiler search exp/esc10/MFCCStats ~/walk.wav --start_s 61 --end_s 64
     $ boiler search exp/esc10/MFCCStats rain/a.ogg rain/b.ogg --less wind/c.ogg
     $ boiler search exp/esc10/MFCCStats rain/a.ogg --where "duration_s < 5 and label != 'rain'" --dedup_distance 0.1
+    $ boiler search exp/esc10/JoinedGeneral "dog barking -indoor"            words
+    $ boiler search exp/esc10/JoinedGeneral rain/a.ogg "thunder" --less "people talking"
+    $ boiler search exp/esc10/MFCCStats "hound" --words_model exp/words/words.safetensors
+    $ boiler search exp/esc10/JoinedGeneral photo.jpg                        what a picture shows
+    $ boiler search exp/esc10/MFCCStats photo.jpg --pictures_model exp/pictures/pictures.safetensors
     $ boiler search exp/esc10/BagTopVQVAE rain/a.ogg -k 3 --explain
     $ boiler search exp/esc10/MFCCStats rain/a.ogg --diversity 0.4 --per_group folder:2 --format m3u8 > rain.m3u8
 
-A name that is a file is read; any other is the id of an item. The nearest come first. The distance is angular, from 0
-(the same) to 2 (the opposite). `closer than` is the share of random pairs of the collection that are farther apart.
+A name that is a file is read; any other is the id of an item, or else, in an index of GeneralEncoder or JoinedGeneral,
+or with --words_model, words that describe a sound. Words with a minus are avoided; what was understood is printed. The
+nearest come first. The distance is angular, from 0 (the same) to 2 (the opposite). `closer than` is the share of random
+pairs of the collection that are farther apart; with words, the share of the collection that matches less well.
+A picture (JPEG, PNG, WebP ...) searches with the names of what it shows, which are printed; it takes the same indexes
+as words, and a network that `boiler encoders add efficientnet-lite0` fetches once. With --pictures_model it searches by
+what was learned from pairs of a picture and a sound, in an index of the encoder of that training. --image_model takes
+any other network that classifies pictures: ONNX, TorchScript or an exported program, with the names of its classes.
 `--explain` prints for each match which windows matched, which codes of the codebook contribute to the similarity and
 when they are active, and the similarity over time: one digit, in tenths, per half second.
 
@@ -21,6 +32,7 @@ them with and, or, not; and take glob(id, 'drums/*') and under('drums').
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,14 +43,19 @@ from rich.table import Table
 
 from boiler import arguments
 from boiler.arguments import printable
+from boiler.catalog.folder import path_or_address
 from boiler.errors import QueryError, UnknownItemError
 from boiler.search import export, filter_parser, relevance_feedback
 from boiler.search.embedder import TimeSpan
 from boiler.search.explain import Explanation, Moment
 from boiler.search.export import PlaylistEntry
-from boiler.search.nearest import ByItem, BySound, GroupLimit, Match, Nearest, Options, QueryResult
+from boiler.search.nearest import ByItem, ByPicture, BySound, ByText, GroupLimit, Match, Nearest, Options, QueryResult
 from boiler.search.seeds import Seed
+from boiler.search.words import Understood
+from boiler.vision import image, image_model
 
+_PATH = re.compile(r"[/\\]|\.\w+$")
+"""What has a folder or a suffix is meant as a path and not as words."""
 SHOWN_CODES, SHOWN_WINDOWS = 5, 3
 
 
@@ -46,7 +63,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `boiler search`."""
     parser.add_argument("model_dir", type=Path, metavar="MODEL_DIR", help="the directory that boiler index printed")
     parser.add_argument(
-        "seeds", nargs="+", metavar="SOUND_OR_ID", help="sound files or ids of items; several are combined"
+        "seeds",
+        nargs="+",
+        metavar="SOUND_OR_ID",
+        help="sound files, ids of items, or words in quotation marks; several are combined",
     )
     parser.add_argument(
         "--less", action="append", default=[], metavar="SOUND_OR_ID", help="results should be unlike this; repeatable"
@@ -78,15 +98,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_renamed(parser, "--set_back_hubs", csls)
     parser.add_argument("--per_window", action="store_true", help="rank windows instead of items")
     parser.add_argument("--explain", action="store_true", help="print why each match is similar")
-    parser.add_argument("--wav_dir", type=Path, default=None, help="the folder of the sounds (default: as indexed)")
+    parser.add_argument(
+        "--wav_dir", type=path_or_address, default=None, help="the folder of the sounds (default: as indexed)"
+    )
     parser.add_argument(
         "--device", default="cpu", help="device to embed on: cpu, cuda, mps, auto (default: %(default)s)"
     )
     parser.add_argument(
         "--engine", default=None, help="search engine: exact, annoy, hnsw (default: chosen by boiler index)"
     )
+    parser.add_argument(
+        "--words_model",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="search in words with this words.safetensors of boiler train_words, for an index of the same encoder",
+    )
+    parser.add_argument(
+        "--sentence_model",
+        type=Path,
+        default=None,
+        metavar="DIR",
+        help="the model of sentences that --words_model was trained with (default: what boiler encoders add "
+        "all-minilm-l6-v2 wrote)",
+    )
+    parser.add_argument(
+        "--pictures_model",
+        type=Path,
+        default=None,
+        metavar="FILE",
+        help="search by pictures with this pictures.safetensors of boiler train_pictures, for an index of the same "
+        "encoder",
+    )
     parser.add_argument("--format", choices=("table", "json", "csv", "m3u8"), default="table", help="of the output")
     parser.add_argument("--json", dest="format", action="store_const", const="json", help="the same as --format json")
+    image_model.add_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -112,13 +158,26 @@ def run(args: argparse.Namespace) -> int:
     part = (args.start_s, args.end_s)
     if part != (0.0, None) and len(args.seeds) > 1:
         raise QueryError("--start_s and --end_s need a single sound: search with one at a time")
-    seeds = [_seed(name, part) for name in args.seeds]
-    seeds += [_seed(name, (0.0, None), -relevance_feedback.DISLIKE_WEIGHT) for name in args.less]
-    with Nearest(args.model_dir, wav_dir=args.wav_dir, device=args.device, engine=args.engine) as nearest:
+    with Nearest(
+        args.model_dir,
+        wav_dir=args.wav_dir,
+        device=args.device,
+        engine=args.engine,
+        words_model=args.words_model,
+        sentence_model=args.sentence_model,
+        pictures_model=args.pictures_model,
+        image_model=image_model.from_arguments(args),
+    ) as nearest:
+        seeds = [_seed(nearest, name, part) for name in args.seeds]
+        seeds += [_seed(nearest, name, (0.0, None), -relevance_feedback.DISLIKE_WEIGHT) for name in args.less]
+        if args.explain and any(isinstance(seed, ByText | ByPicture) for seed in seeds):
+            raise QueryError("--explain compares two sounds: words and pictures have none")
         try:
             result = nearest.query(seeds, args.k, options)
         except UnknownItemError as error:
             raise UnknownItemError(f"{error}; and there is no such file") from error
+        for one in result.understood:
+            print(f"boiler: {understood_text(one)}", file=sys.stderr)
         _print_result(nearest, result, args.format)
         if args.explain:
             for match in result.matches:
@@ -145,11 +204,28 @@ def _print_result(nearest: Nearest, result: QueryResult, form: str) -> None:
         Console().print(match_table(result.matches))
 
 
-def _seed(name: str, part: tuple[float, float | None], weight: float = 1.0) -> Seed:
+def _seed(nearest: Nearest, name: str, part: tuple[float, float | None], weight: float = 1.0) -> Seed:
     path = Path(name).expanduser()
     if path.is_dir():
         raise QueryError(f"{path} is a folder: give a sound file, or the id of an item")
-    return BySound(path, *part, weight) if path.is_file() else ByItem(name, *part, weight)
+    if path.is_file() and path.suffix.lower() in image.SUFFIXES:
+        return ByPicture(path, weight)
+    if path.is_file():
+        return BySound(path, *part, weight)
+    if nearest.has_words and not _PATH.search(name) and nearest.find_item(name) is None:
+        return ByText(name, weight)
+    return ByItem(name, *part, weight)
+
+
+def understood_text(understood: Understood) -> str:
+    """How a query in words was understood, as a line of text."""
+    classes = ", ".join(f"{one.name} {one.score:.2f}" for one in understood.wanted)
+    if understood.unwanted:
+        classes += "; away from " + ", ".join(f"{one.name} {one.score:.2f}" for one in understood.unwanted)
+    if understood.seen:
+        seen = ", ".join(f"{one.name} {one.score:.2f}" for one in understood.seen)
+        return printable(f"picture: {seen} (sounds of: {classes or 'similar pictures of the training'})")
+    return printable(f"words: {understood.text.describe()} (sounds of: {classes})")
 
 
 def _group_limit(text: str) -> GroupLimit:
@@ -170,6 +246,9 @@ def match_table(matches: Sequence[Match]) -> Table:
     labelled = any(match.label is not None for match in matches)
     if labelled:
         table.add_column("label", overflow="fold")
+    in_words = any(match.words for match in matches)
+    if in_words:
+        table.add_column("sounds like", overflow="fold")
     for match in matches:
         table.add_row(
             f"{match.distance:.3f}",
@@ -178,6 +257,7 @@ def match_table(matches: Sequence[Match]) -> Table:
             f"{match.end_s:.1f} s",
             # Escaped: rich reads [brackets] in a name as markup.
             *(escape(printable(text)) for text in ([match.id, match.label or ""] if labelled else [match.id])),
+            *([", ".join(f"{one.name} {one.score:.2f}" for one in match.words)] if in_words else []),
         )
     return table
 

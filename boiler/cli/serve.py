@@ -20,6 +20,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from boiler import arguments
+from boiler.catalog.folder import path_or_address
 from boiler.errors import SettingsError
 from boiler.service import settings
 from boiler.store import generation
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags of `boiler serve`."""
     parser.add_argument("model_dir", nargs="?", type=Path, help="model directory (default: BOILER_MODEL_DIR)")
     parser.add_argument(
-        "--wav_dir", type=Path, help="folder of the sounds, for audio and waveforms (default: as indexed)"
+        "--wav_dir", type=path_or_address, help="folder of the sounds, for audio and waveforms (default: as indexed)"
     )
     parser.add_argument(
         "--host", default="127.0.0.1", help="address to listen on (default: %(default)s, this machine only)"
@@ -46,11 +47,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="processes, which share the memory of the index (default: %(default)s)",
     )
     parser.add_argument("--device", help="device that embeds uploaded sounds: cpu, cuda, mps (default: cpu)")
+    parser.add_argument(
+        "--feedback_url",
+        metavar="URL",
+        help="store likes and dislikes in PostgreSQL, for several hosts: postgresql://user@host/name (default:"
+        " BOILER_FEEDBACK_URL, else a file in the model directory)",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Serve until interrupted. Returns 0, or the exit code of uvicorn if it could not start."""
-    for name in ("model_dir", "wav_dir", "device"):
+    for name in ("model_dir", "wav_dir", "device", "feedback_url"):
         if (value := getattr(args, name)) is not None:
             os.environ[f"{settings.PREFIX}{name.upper()}"] = str(value)
     loaded = settings.load()

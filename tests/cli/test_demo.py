@@ -1,4 +1,4 @@
-"""The demo trains, searches and measures, and reports results that are not good enough."""
+"""The demo indexes, searches and measures, and reports results that are not good enough."""
 
 from __future__ import annotations
 
@@ -50,18 +50,18 @@ def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_demo_trains_indexes_and_searches(tmp_path: Path) -> None:
+@pytest.mark.parametrize("flags", [[], ["--max-minutes", "0.7"]], ids=["general", "trained"])
+def test_the_demo_indexes_and_searches(tmp_path: Path, flags: list[str]) -> None:
     save_path = tmp_path / "out"
     done = subprocess.run(
-        [sys.executable, "-m", "boiler", "demo", "--save-path", str(save_path), "--max-minutes", "0.7"],
+        [sys.executable, "-m", "boiler", "demo", "--save-path", str(save_path), *flags],
         capture_output=True,
         text=True,
         check=False,
         timeout=280,
     )
-    assert done.returncode in (0, 1), (
-        done.stderr
-    )  # 1: an encoder trained for less than a minute may be worse than MFCCStats
+    # 1: an encoder trained for less than a minute may be worse than MFCCStats
+    assert done.returncode in ((0, 1) if flags else (0,)), done.stderr
     assert "synthesized 320 sounds of 16 kinds" in done.stdout
     assert "boiler browse" in done.stdout
     picture = np.asarray(Image.open(save_path / "neighbours.png").convert("L"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from boiler.cli import main
 from boiler.encoder.runtime import EncoderRuntime
 from boiler.indexing.pipeline import IndexSettings, index
 from boiler.model import checkpoint
+from boiler.search.nearest import Nearest
 from boiler.store import generation
 from boiler.tagging.examples import TFRecordExamples
 from boiler.tagging.tfrecord import FeatureSpec
@@ -88,6 +90,19 @@ def test_tfrecords_hold_the_vector_and_the_label_of_each_sound(model_dir: Path, 
     assert np.array_equal(np.stack([one.features for one in found]), opened.item_vectors)
     assert [names.names[one.labels[0]] for one in found] == [one.id.split("/")[0] for one in found]
     assert main(["export", str(model_dir), "--tfrecord", str(tmp_path / "b.csv")]) == 2
+
+
+def test_tfrecords_hold_the_tags_where_there_are_any(model_dir: Path, tmp_path: Path) -> None:
+    shutil.copytree(model_dir, tmp_path / "model", symlinks=True)
+    with Nearest(tmp_path / "model") as nearest:
+        first, second = nearest.items(limit=2)
+        for tag in ("loud", "dog"):
+            nearest.add_tag(first.n, tag)
+        nearest.add_tag(second.n, "dog", False)
+    assert main(["export", str(tmp_path / "model"), "--tfrecord", str(tmp_path / "a.tfrecord")]) == 0
+    assert Vocabulary.read(tmp_path / "a.csv") == Vocabulary(("dog", "loud"), (1, 1))
+    source = TFRecordExamples([tmp_path / "a.tfrecord"], [FeatureSpec("embedding", 80)], 2, pytest.fail)
+    assert {one.id: one.labels.tolist() for one in source.examples() if len(one.labels)} == {first.id: [0, 1]}
 
 
 def test_an_impossible_export_is_refused_with_the_reason(

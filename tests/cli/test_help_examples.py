@@ -16,11 +16,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from keras_files import l3_layers, write_layers
-from pretrained_files import write_aisfx
+from PIL import Image
+from pretrained_files import write_aisfx, write_efficientnet
 from sounds import tone, write
 from tags import tag_model
+from wording import publish_with_words
 
-from boiler import cli
+from boiler import cli, train_pictures, train_words
 from boiler.indexing.pipeline import IndexSettings, index
 from boiler.model import l3
 from boiler.search.nearest import ByItem, Nearest
@@ -30,10 +32,14 @@ from boiler.tagging.vocabulary import Vocabulary
 
 pytestmark = pytest.mark.slow
 
-SHORTER = {"exp/mine --max_minutes 20": "exp/new --max_minutes 0.3", "boiler demo": "boiler demo --max_minutes 0.3"}
+SHORTER = {
+    "exp/mine --max_minutes 20": "exp/new --max_minutes 0.3",
+    "demo --max_minutes 3": "demo --max_minutes 0.3",
+    **{f"--pairs {table}": f"--pairs {table} --steps 20" for table in ("pairs.csv", "frames.csv", "loop_pairs.csv")},
+}
 """Replaced in the examples: training time, on which only the quality depends, and a folder that holds a run."""
-DOWNLOADS = ("boiler encoders add",)
-"""Not run here: tests/encoder/test_aisfx.py adds from a wheel that it makes."""
+DOWNLOADS = ("boiler encoders add", "boiler index s3://")
+"""Not run here: tests/encoder add from wheels that they make, tests/indexing/test_remote.py has a server of S3."""
 SERVERS = ("boiler serve", "boiler browse", "streamlit run")
 READY = ("Uvicorn running", "You can now view", "URL:", "http://")
 
@@ -82,6 +88,8 @@ def home(labelled_folder: Path, checkpoint_path: Path, tmp_path_factory: pytest.
         write_layers(home / "weights" / name, l3_layers(1, channels, l3.CHANNELS, last))
 
     (home / ".local" / "share" / "boiler" / "encoders").mkdir(parents=True)
+    Image.new("RGB", (60, 40)).save(home / "photo.jpg")
+    write_efficientnet(home / ".local" / "share" / "boiler" / "encoders" / "efficientnet-lite0.safetensors", ["dog"], 0)
     write_aisfx(home / ".local" / "share" / "boiler" / "encoders" / "aisfx.safetensors")
 
     (home / "exp" / "mine").mkdir(parents=True)
@@ -98,6 +106,35 @@ def home(labelled_folder: Path, checkpoint_path: Path, tmp_path_factory: pytest.
         index(IndexSettings(
             home / folder, pt_path=checkpoint, encoder=name, model_dir=home / "exp" / model_dir, workers=1
         ))  # fmt: skip
+    kinds = {"dog": 0, "rain": 2, "violin": 4, "sneeze": 5}  # of wording.CLASSES
+    publish_with_words(
+        home / "exp" / "esc10" / "JoinedGeneral",
+        np.eye(6, dtype=np.float32)[[*kinds.values()] * 3],
+        labels=[*kinds] * 3,
+        ids=[f"{kind}/{name}.ogg" for name in "abc" for kind in kinds],
+    )
+    few = ["--model_dir", str(home / "exp" / "esc10" / "MFCCStats"), "--labels", "folder", "--steps", "1"]
+    assert train_words.main([*few, "--save_path", str(home / "exp" / "few_words")]) == 0
+    (home / "exp" / "words").mkdir()
+    shutil.copy(home / "exp" / "few_words" / "words.safetensors", home / "exp" / "words")
+    Image.new("RGB", (60, 40), "red").save(home / "drawing.png")
+    (home / "videos").mkdir()
+    for name in ("clip.mp4", "other.mp4"):
+        shutil.copy(home / "clip.mp4", home / "videos" / name)
+    for table, first, second in (
+        ("pairs.csv", "photo.jpg,dog/1-100032-A-0.ogg,", "drawing.png,rain/a.ogg,"),
+        ("loop_pairs.csv", "photo.jpg,dog.wav,", "drawing.png,jingle.wav,"),
+        ("frames.csv", "clip.mp4,clip.mp4,1", "drawing.png,other.mp4,"),
+    ):
+        (home / table).write_text("\n".join(["picture,sound,picture_s", first, second]))
+    (home / "class_pictures").mkdir()
+    for kind in kinds:
+        shutil.copy(home / "photo.jpg", home / "class_pictures" / f"{kind}.jpg")
+    few = ["--model_dir", str(home / "exp" / "esc10" / "MFCCStats"), "--pairs", str(home / "pairs.csv")]
+    few += ["--image_model", str(home / ".local/share/boiler/encoders/efficientnet-lite0.safetensors"), "--steps", "1"]
+    assert train_pictures.main([*few, "--save_path", str(home / "exp" / "few_pictures")]) == 0
+    (home / "exp" / "pictures").mkdir()
+    shutil.copy(home / "exp" / "few_pictures" / "pictures.safetensors", home / "exp" / "pictures")
     (home / "sounds" / "new.wav").write_bytes((home / "sounds" / "dog.wav").read_bytes())
     index(IndexSettings(home / "sounds", model_dir=home / "exp" / "sounds", workers=1))  # a second generation
 
@@ -160,7 +197,7 @@ def run_server(command: str, home: Path, log: Path) -> None:
         server.wait()
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(2400)
 def test_every_example_of_every_help_runs(home: Path, tmp_path: Path) -> None:
     commands = examples()
     assert {command.split()[1] for command in commands if command.startswith("boiler")} == set(cli.COMMANDS)

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from boiler import encoder
+from boiler.encoder.conditioning import condition_clip, fade_samples
 from boiler.model.general import GeneralMel, GeneralSettings, scaled
 from exp.general import corpus, deduplicate, teachers, train, yardstick
 from exp.general.corpus import Licences
@@ -156,8 +157,9 @@ def test_training_resumes_and_what_it_exports_is_the_average_that_it_evaluated(
     student = train.Student(GeneralSettings(), len(second["words"])).eval()
     student.load_state_dict(second["average"])
     sound = torch.randn(2**18, generator=torch.Generator().manual_seed(0))
+    conditioned = condition_clip(sound, fade_samples(GeneralSettings.sample_rate_hz))
     with torch.no_grad():
-        expected = torch.nn.functional.normalize(student(GeneralMel(GeneralSettings())(sound)[None]), dim=1)
+        expected = torch.nn.functional.normalize(student(GeneralMel(GeneralSettings())(conditioned)[None]), dim=1)
     torch.testing.assert_close(made(sound[None, None]), expected, atol=1e-5, rtol=0)
 
 
@@ -174,6 +176,40 @@ def test_a_teacher_that_did_not_hear_a_crop_says_nothing_of_it(root: Path) -> No
     assert all(value.isfinite() for value in parts.values())
     without = train.losses(student, student(mel), {name: value * float("nan") for name, value in said.items()}, words)
     assert float(without["regression"]) == float(without["relations"]) == 0
+
+
+def test_the_second_view_of_a_spoken_word_is_mostly_another_speakers(root: Path) -> None:
+    lines = [{"file": f"{n}.wav", "category": "speech", "labels": [f"said_{n % 5}"] * (n < 40)} for n in range(60)]
+    (root / "parts" / "all.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n", encoding="utf-8")
+    crops, rng = train.Crops(root), np.random.default_rng(0)
+    said = [n for n in crops.train if crops.labels[n] and n < 40]
+    assert sorted(crops.said) == said
+    for n in said:
+        assert all(crops.labels[other] == crops.labels[n] for other in crops.said[n])
+    numbers = np.array(said[:16])
+    crops.teachers = {"aisfx": torch.arange(60.0)[:, None].expand(60, 512)}
+    same = 0.0
+    for _ in range(40):
+        _, teachers, words = train.batch(crops, numbers, rng, GeneralSettings())
+        own = teachers["aisfx"][:16, 0] == torch.from_numpy(numbers)  # nothing is mixed in
+        same += float((teachers["aisfx"][:16, 0] == teachers["aisfx"][16:, 0])[own].float().mean()) / 40
+        assert torch.equal(words[:16][own], words[16:][own])
+    assert 0.3 < same < 0.5  # not `OTHER_SPEAKER`, or one of eight draws itself
+
+
+def test_crops_of_a_category_that_is_weighed_are_drawn_as_many_times_as_often(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [{"file": f"{n}.wav", "category": "drum" if n < 20 else "effect", "labels": []} for n in range(60)]
+    (root / "parts" / "all.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    crops = train.Crops(root)
+    chances = crops.probabilities({"drum": 4.0})
+    assert chances.sum() == pytest.approx(1)
+    is_drum = np.array([int(crops.names[n].removesuffix(".wav")) < 20 for n in crops.train])
+    assert chances[is_drum] == pytest.approx(4 * chances[~is_drum][0])
+    with pytest.raises(SystemExit):
+        trained(root, monkeypatch, "--corpus", str(root), "--weigh", "drums=4")
+    assert "no category drums" in capsys.readouterr().err
 
 
 def test_duplicates_are_left_out_of_training(root: Path) -> None:
