@@ -14,6 +14,8 @@ from boiler.audio.windows import fill_window
 from boiler.encoder.runtime import EncoderRuntime
 from boiler.evaluation import robustness
 from boiler.evaluation.ranking import Collection
+from boiler.model.vqvae import NetworkSettings
+from boiler.train_vqvae import TrainSettings, train
 
 RATE = stream.SAMPLE_RATE_HZ
 
@@ -174,19 +176,40 @@ def test_the_click_replaces_half_a_millisecond(sound: np.ndarray) -> None:
     np.testing.assert_array_equal(clicked[8:], sound[8:])
 
 
+@pytest.fixture(scope="module")
+def made_sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of 40 made-up sounds of ten kinds."""
+    folder = tmp_path_factory.mktemp("made")
+    for path in sorted(synthesis.write_collection(folder, per_kind=4))[40:]:
+        path.unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made_checkpoint(
+    made_sounds: Path, small_network: NetworkSettings, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A small network after 30 steps on `made_sounds`: what a checkpoint is fitted to are the sounds that it is for."""
+    save_path = tmp_path_factory.mktemp("run")
+    settings = TrainSettings(
+        made_sounds, save_path, epoch=1, steps_per_epoch=30, batch_size=8, device="cpu", network=small_network
+    )
+    return train(settings)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["MFCCStats", "JoinedDescriptors", "JoinedVQVAE"])
 def test_neither_offset_nor_click_nor_silence_hides_the_original(
-    name: str, checkpoint_path: Path, tmp_path: Path
+    name: str, made_sounds: Path, made_checkpoint: Path
 ) -> None:
     """Of 40 made-up sounds of ten kinds, at least 38 come first when they are asked for with such a fault.
 
     They are so short that silence in front moves nothing out of the window: what is left of a sound is another sound.
     """
-    files = sorted(synthesis.write_collection(tmp_path, per_kind=4))[:40]
-    sounds = [stream.load(file)[: 2**17 - 3 * RATE] for file in files]
+    sounds = [stream.load(file)[: 2**17 - 3 * RATE] for file in sorted(made_sounds.rglob("*.wav"))]
+    assert len(sounds) == 40
     windows = np.stack([fill_window(one) for one in sounds])
-    made = encoder.create(name, checkpoint_path if encoder.find_encoder(name).needs_checkpoint else None)
+    made = encoder.create(name, made_checkpoint if encoder.find_encoder(name).needs_checkpoint else None)
     if isinstance(made, encoder.Fitted):
         made.fit([torch.from_numpy(windows[at : at + 8])[:, None] for at in range(0, 40, 8)])
     embed = EncoderRuntime(made.eval().requires_grad_(False)).embed
