@@ -70,6 +70,15 @@ def start(folder: Path, model_dir: Path, cluster: Cluster) -> subprocess.Popen[s
     )
 
 
+def finish(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """What it writes until it ends, on a busy machine after minutes. It is killed if it does not."""
+    try:
+        return process.communicate(timeout=500)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        pytest.fail(f"it did not end: {process.communicate()}")
+
+
 def n_embedded(model_dir: Path) -> int:
     """Files that the catalog of a running indexer has taken in."""
     if not (model_dir / CATALOG_FILE).is_file():
@@ -100,6 +109,7 @@ def assert_same(model_dir: Path, local: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_killed_actors_and_nodes_lose_nothing_and_double_nothing(
     folder: Path, local: Path, tmp_path: Path, cluster: Cluster
 ) -> None:
@@ -109,7 +119,7 @@ def test_killed_actors_and_nodes_lose_nothing_and_double_nothing(
     os.kill(cluster.pids(r"^ray::MapWorker", 0)[0], signal.SIGKILL)
     wait_until_some_are_embedded(tmp_path / "m", process, 6)
     os.kill(*cluster.pids("raylet/raylet", 1), signal.SIGKILL)
-    out, err = process.communicate(timeout=200)
+    out, err = finish(process)
     assert (process.returncode, out[:1]) == (1, "{"), f"{out}\n{err}"  # because of the bad file
     report = json.loads(out)
     assert (report["tally"]["embedded"], report["tally"]["failed"]) == (N_FILES - 1, 1)
@@ -118,6 +128,7 @@ def test_killed_actors_and_nodes_lose_nothing_and_double_nothing(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_killed_driver_is_continued(folder: Path, local: Path, tmp_path: Path, cluster: Cluster) -> None:
     first = start(folder, tmp_path / "m", cluster)
     wait_until_some_are_embedded(tmp_path / "m", first, 2)
@@ -126,7 +137,7 @@ def test_a_killed_driver_is_continued(folder: Path, local: Path, tmp_path: Path,
     left = N_FILES - n_embedded(tmp_path / "m")
     assert 0 < left < N_FILES
     second = start(folder, tmp_path / "m", cluster)
-    out, err = second.communicate(timeout=200)
+    out, err = finish(second)
     assert second.returncode == 1, err
     tally = json.loads(out)["tally"]
     assert tally["embedded"] + tally["failed"] == left
