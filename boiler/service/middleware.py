@@ -21,6 +21,7 @@ from boiler.service import problems
 from boiler.service.access_log import AccessLog
 from boiler.service.auth import ApiKeys
 from boiler.service.fair_queue import CLIENT
+from boiler.service.loop_turns import LoopTurns
 from boiler.service.metrics import Metrics
 from boiler.service.policy import Policy, RouteTable, policy_of
 from boiler.service.settings import Settings
@@ -94,7 +95,8 @@ class AdmissionMiddleware:
     A request occupies one of `max_requests` slots from when its body is complete, so that slow clients cannot occupy
     them, and no client can occupy more than `max_requests_per_client`. A client is an address, with one key where keys
     are required. Incomplete bodies are limited separately, per client and in total: above a limit the oldest is
-    refused, so that fast clients are never refused because of slow ones.
+    refused, so that fast clients are never refused because of slow ones. Requests, and the parts of their bodies, take
+    turns on the event loop by client (`boiler.service.loop_turns`); probes do not wait.
     """
 
     def __init__(self, app: ASGIApp, settings: Settings, routes: RouteTable) -> None:
@@ -107,6 +109,7 @@ class AdmissionMiddleware:
         self.working_of: dict[str, int] = {}  # by client
         self.receiving: dict[str, dict[_BoundedReceive, None]] = {}  # by client; the oldest first
         self.n_receiving = 0
+        self.turns = LoopTurns()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -123,6 +126,8 @@ class AdmissionMiddleware:
                 body.limit_bytes = self._body_limit(policy, headers)
                 if scope["method"] != "POST" or not _has_body(headers):  # only POST routes read a body
                     body.take_slot()
+                    if not policy.is_probe:
+                        await self.turns.wait(body.client)
             except problems.Problem as problem:
                 await problems.response(problem, scope["state"]["request_id"])(scope, receive, send)
                 return
@@ -237,6 +242,8 @@ class _BoundedReceive:
             self._stop_receiving()
             if message["type"] == "http.request":
                 self.take_slot()
+        if message["type"] == "http.request":
+            await self._admission.turns.wait(self.client)
         return message
 
     def take_slot(self) -> None:
