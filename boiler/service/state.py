@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import gc
 import logging
 import multiprocessing
 import signal
@@ -296,7 +297,7 @@ async def open_service(settings: Settings) -> AsyncIterator[Service]:
     nearest.feedback.max_rows = nearest.hand_labels.max_labels = settings.max_feedback
     nearest.feedback.max_bytes = settings.max_feedback_bytes
     service = Service(settings, nearest)
-    with service.uploads, reader, _switching_threads_quickly():
+    with service.uploads, reader, _switching_threads_quickly(), _modules_not_collected():
         await service.start()
         watcher = asyncio.create_task(service.watch_index())
         try:
@@ -317,6 +318,18 @@ def _switching_threads_quickly() -> Iterator[None]:
         yield
     finally:
         sys.setswitchinterval(before)
+
+
+@contextlib.contextmanager
+def _modules_not_collected() -> Iterator[None]:
+    """Exclude what exists now, mostly imported modules, from garbage collection. A search of many rows starts full
+    collections, in which nothing else runs: 70 ms with these objects, less than one without."""
+    gc.collect()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()
 
 
 def service_of_request(request: Request) -> Service:
