@@ -17,8 +17,8 @@ ENVIRONMENT = {
     "PYTHONPATH": str(Path(__file__).parent),
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
-    # A killed node refuses connections, so it is noticed after some seconds, not half a minute. One that is merely slow on a
-    # busy machine must not be declared dead: then nothing could run any more.
+    # A killed node refuses connections, so it is noticed after some seconds, not half a minute. One that is merely slow
+    # on a busy machine must not be declared dead: then nothing could run any more.
     "RAY_health_check_period_ms": "500",
     "RAY_health_check_timeout_ms": "20000",
     "RAY_health_check_initial_delay_ms": "0",

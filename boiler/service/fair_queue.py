@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import anyio
 import anyio.to_thread
+from starlette.requests import ClientDisconnect
 
 from boiler.service import problems
 
@@ -24,6 +25,8 @@ _Turn = asyncio.Future[None]
 
 CLIENT: ContextVar[str] = ContextVar("client", default="")
 """The client that sent the current request; set by the middleware."""
+CONNECTION: ContextVar[asyncio.BaseTransport | None] = ContextVar("connection", default=None)
+"""Its connection, if the server tells; set by the middleware. Work that has waited is not begun once it is closing."""
 
 
 class FairQueue:
@@ -49,13 +52,18 @@ class FairQueue:
     async def turn(self) -> AsyncIterator[None]:
         """Context manager: waits for a turn, which ends on exit.
 
-        Raises: Problem: 503 with Retry-After: too many requests are waiting, or this one waited too long
+        Raises: Problem: 503 with Retry-After: too many requests are waiting, or this one waited too long.
+            ClientDisconnect: the client has left meanwhile
         """
-        if self._free:
-            self._free -= 1
-        else:
+        has_waited = not self._free
+        if has_waited:
             await self._wait(CLIENT.get())
+        else:
+            self._free -= 1
         try:
+            connection = CONNECTION.get()
+            if has_waited and connection is not None and connection.is_closing():
+                raise ClientDisconnect
             yield
         finally:
             self._give_to_next()

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
+from typing import Any
 
 import httptools
 import orjson
@@ -25,6 +26,8 @@ UNREAD_TIMEOUT_S = 30.0
 """A paused media player reads nothing for a while; afterwards it requests the rest as a range."""
 ACTIVE_REQUESTS = "boiler.active_requests"
 """Key in a scope's `extensions`: the number of requests in progress, including this one."""
+CONNECTION = "boiler.connection"
+"""Key in a scope's `extensions`: the transport, `is_closing` once the client has left."""
 
 
 class BoundedHttpProtocol(HttpToolsProtocol):
@@ -121,7 +124,8 @@ class BoundedHttpProtocol(HttpToolsProtocol):
         self._in_body, self._bytes_since_body = True, 0
         self._stop_timer()
         super().on_headers_complete()
-        self.cycle.scope.setdefault("extensions", {})[ACTIVE_REQUESTS] = len(self.tasks)  # type: ignore[assignment]
+        extensions: dict[str, Any] = self.cycle.scope.setdefault("extensions", {})
+        extensions[ACTIVE_REQUESTS], extensions[CONNECTION] = len(self.tasks), self.transport
         self.cycle.transport = _HeadJoiningTransport(self)  # type: ignore[assignment]
 
     def on_body(self, body: bytes) -> None:

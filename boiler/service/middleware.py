@@ -17,10 +17,10 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from boiler.service import problems
+from boiler.service import http_protocol, problems
 from boiler.service.access_log import AccessLog
 from boiler.service.auth import ApiKeys
-from boiler.service.fair_queue import CLIENT
+from boiler.service.fair_queue import CLIENT, CONNECTION
 from boiler.service.loop_turns import LoopTurns
 from boiler.service.metrics import Metrics
 from boiler.service.policy import Policy, RouteTable, policy_of
@@ -123,6 +123,7 @@ class AdmissionMiddleware:
                 self._check_host(policy, headers)
                 body.client = self._client(policy, scope, headers)
                 CLIENT.set(body.client)
+                CONNECTION.set(scope.get("extensions", {}).get(http_protocol.CONNECTION))
                 body.limit_bytes = self._body_limit(policy, headers)
                 if scope["method"] != "POST" or not _has_body(headers):  # only POST routes read a body
                     body.take_slot()

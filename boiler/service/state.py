@@ -47,7 +47,7 @@ _MAX_ON_LOOP = 4_000_000
 
 MAX_K_ON_LOOP = 100
 """A search for more results takes milliseconds, and so does rendering them."""
-SWITCH_INTERVAL_S = 0.001
+SWITCH_INTERVAL_S = 0.0002
 
 WorkResult = TypeVar("WorkResult")
 

@@ -8,8 +8,9 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
+from starlette.requests import ClientDisconnect
 
-from boiler.service.fair_queue import CLIENT, FairQueue
+from boiler.service.fair_queue import CLIENT, CONNECTION, FairQueue
 from boiler.service.problems import Problem
 
 
@@ -137,5 +138,33 @@ def test_cancelled_work_ends_before_the_next_begins() -> None:
         await waiting
         assert events == ["first begins", "first ends", "second"]
         assert await queue.run(lambda: 7) == 7
+
+    asyncio.run(main())
+
+
+def test_work_of_a_client_that_has_left_is_not_begun() -> None:
+    class Connection(asyncio.BaseTransport):
+        has_left = False
+
+        def is_closing(self) -> bool:
+            return self.has_left
+
+    async def main() -> None:
+        turns, connection = Turns(FairQueue("searches", max_waiting=10)), Connection()
+
+        async def take(name: str) -> None:
+            CONNECTION.set(connection)
+            await turns.take(name)
+
+        first = turns.start("a1")
+        await settle()
+        waiting = as_client("b", take("b1"))
+        last = turns.start("c1")
+        await settle()
+        connection.has_left = True
+        await asyncio.gather(first, last)
+        with pytest.raises(ClientDisconnect):
+            await waiting
+        assert turns.began == ["a1", "c1"]
 
     asyncio.run(main())

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import socket
 from pathlib import Path
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import pytest
 import uvicorn
@@ -17,7 +19,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from boiler.service.http_protocol import ACTIVE_REQUESTS, MAX_HEAD_BYTES, UVICORN_VERSION, BoundedHttpProtocol
+from boiler.service.http_protocol import (
+    ACTIVE_REQUESTS,
+    CONNECTION,
+    MAX_HEAD_BYTES,
+    UVICORN_VERSION,
+    BoundedHttpProtocol,
+)
 from boiler.service.requests import is_only_request
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -47,6 +55,28 @@ def test_head_that_arrives_with_the_end_of_a_body_is_not_too_large(tmp_path: Pat
             wire.sendall(b"st: x\r\nConnection: close\r\n\r\n")
             assert b"HTTP/1.1 200 " in answers.read()
             assert wire.recv(1) == b""
+
+
+@pytest.mark.slow
+def test_searches_of_a_client_that_has_left_are_not_begun(tmp_path: Path) -> None:
+    """40 connections that send a long search and close: the search that runs is finished, the others are dropped."""
+    publish(tmp_path / "model", 3_000, 64)
+    body = json.dumps({"queries": [{"n": n} for n in range(32)], "k": 1000}).encode()
+    head = b"POST /nearest/batch HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    with running(["boiler.cli.serve", str(tmp_path / "model"), "--port", "0"], {}) as server:
+        where = urlsplit(server.url)
+        wires = [socket.create_connection((where.hostname, where.port), timeout=START_S) for _ in range(40)]
+        for wire in wires:
+            wire.sendall(head % len(body) + body)
+        for wire in wires:
+            wire.close()
+        with socket.create_connection((where.hostname, where.port), timeout=START_S) as wire:
+            wire.sendall(head.replace(b"Host: x", b"Host: x\r\nConnection: close") % len(body) + body)
+            assert wire.makefile("rb").read().startswith(b"HTTP/1.1 200 ")  # after the others of its address
+            wire.close()
+        metrics = urlopen(f"{server.url}/metrics", timeout=START_S).read()  # noqa: S310  # of our server
+    (searches,) = re.findall(rb"^boiler_searches_total\S* (\S+)", metrics, re.MULTILINE)
+    assert 32 <= float(searches) <= 32 * 20
 
 
 class Transport(asyncio.Transport):
@@ -502,6 +532,7 @@ def test_scope_has_the_number_of_active_requests() -> None:
 
         async def app(scope: Scope, receive: Receive, send: Send) -> None:
             extensions.append(dict(scope["extensions"]))
+            assert isinstance(extensions[-1].pop(CONNECTION), Transport)
             alone.append(is_only_request(Request(scope)))
             await leave.wait()
             await send({"type": "http.response.start", "status": 204, "headers": []})
