@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import torch
 from torch.nn.functional import normalize
 
@@ -69,3 +72,35 @@ def test_one_clip_is_enough() -> None:
     views = clips_in_views(clips=1)
     assert contrastive_head.train_projection(views, rng(), steps=2)(views).isfinite().all()
     assert contrastive_head.fisher_discriminant(views, 4)[1].isfinite().all()
+
+
+def test_the_optimizer_is_that_of_torch() -> None:
+    """Parameters after 40 steps of the same gradients."""
+    generator = torch.Generator().manual_seed(0)
+    start = [torch.randn(4, 3, generator=generator), torch.randn(3, generator=generator)]
+    gradients = [[torch.randn(one.shape, generator=generator) for one in start] for _ in range(40)]
+
+    ours = contrastive_head.OneCycleAdamW([torch.nn.Parameter(one.clone()) for one in start], 2e-3, 40, 1e-3)
+    for some in gradients:
+        ours(tuple(some))
+
+    theirs = [torch.nn.Parameter(one.clone()) for one in start]
+    optimizer = torch.optim.AdamW(theirs, 2e-3, weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, total_steps=40)
+    for some in gradients:
+        for parameter, gradient in zip(theirs, some, strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+        schedule.step()
+    for one, other, before in zip(ours.parameters, theirs, start, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-5, atol=1e-7)
+        assert (one - before).abs().max() > 1e-3
+
+
+def test_fitting_does_not_import_the_compiler_of_torch() -> None:
+    program = (
+        "import sys, torch; from boiler.encoder.contrastive_head import train_projection;"
+        "train_projection(torch.randn(20, 3, 8), torch.Generator(), steps=3); print('torch._dynamo' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n", done.stderr
