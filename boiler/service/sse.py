@@ -114,6 +114,8 @@ async def _cancelled_on_exit(work: Awaitable[TaskResult]) -> AsyncIterator[async
         if not task.done():
             task.cancel()
             await asyncio.wait({task})
+            if not task.cancelled():
+                task.exception()  # retrieved, or asyncio logs that it was not
 
 
 async def _wait_or_disconnect(request: Request, task: asyncio.Task[Any]) -> None:

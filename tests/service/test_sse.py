@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import gc
 import http.client
 import json
 import socket
@@ -14,9 +16,11 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 from serving import START_S, Server, running, wav_bytes
+from starlette.requests import ClientDisconnect
 
 from boiler.audio.synthesis import write_collection
 from boiler.indexing.pipeline import IndexSettings, index
+from boiler.service import sse
 
 
 @pytest.fixture(scope="module")
@@ -170,3 +174,19 @@ def test_disconnect_cancels_embedding(server: Server) -> None:
     assert counted(server, embedded) == before
     assert posted(server, "/embed", sound(1), "application/json")[0].status == 200
     assert counted(server, embedded) == before + 1
+
+
+def test_work_that_fails_as_it_is_cancelled_is_not_reported_as_forgotten(caplog: pytest.LogCaptureFixture) -> None:
+    async def work() -> None:
+        try:
+            await asyncio.sleep(START_S)
+        except asyncio.CancelledError:
+            raise ClientDisconnect from None
+
+    async def main() -> None:
+        async with sse._cancelled_on_exit(work()):
+            await asyncio.sleep(0)
+
+    asyncio.run(main())
+    gc.collect()
+    assert "never retrieved" not in caplog.text
