@@ -82,6 +82,7 @@ __all__ = [
 CURRENT = "current"
 VERSIONS = "versions"
 _BUILDING = ".building-"
+_DELETED = ".deleted-"
 _NAME = re.compile(r"\d{6,}-[0-9a-f]{8}")
 TOP_LINKS = ("encoder.pt", *ALWAYS_WRITTEN, "00000", projector.CONFIG, "boiler.json", "vectors.npy", "pairs.npy")
 
@@ -466,7 +467,12 @@ def _delete_all_but(model_dir: Path, kept: Collection[str]) -> None:
 
 
 def _delete(path: Path) -> None:
+    """Delete a file or folder of `versions`. A generation is renamed first: one that is deleted in part, by a process
+    that was killed, must not be taken for a whole one."""
     if path.is_dir() and not path.is_symlink():
+        if not path.name.startswith("."):
+            path = path.rename(path.with_name(f"{_DELETED}{path.name}"))
+            files_module.fsync(path.parent)
         selection.drop(path)
         shutil.rmtree(path, ignore_errors=True)
     else:
