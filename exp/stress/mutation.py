@@ -2,9 +2,9 @@
 
 Mutants are made by cosmic-ray (`pip install cosmic-ray`; it is no dependency of boiler): a comparison turned round, a
 number changed by one, a condition negated, `break` for `continue`. A sample is drawn from all mutants of `ROOMS`, each
-file with a chance in proportion to its mutants. A mutant is made in a copy of the repository; the test file of the
-mutated file runs first, and if that passes all quick tests of the room, each until the first failure. A mutant is
-killed if one fails or the tests take more than `--timeout_s`.
+file with a chance in proportion to its mutants. A mutant is made in a copy of the repository. First every mutant is
+tested by the test file of the mutated file, then those that survived by all quick tests of the room, each until the
+first failure. A mutant is killed if a test fails or the tests take more than `--timeout_s`.
 
 Mutants that no test can see are not drawn: those of annotations, of `__all__`, of texts, and of `slots=True` and the
 like in decorators. What is left of equivalent mutants counts as surviving.
@@ -88,18 +88,16 @@ def all_mutants() -> list[Any]:
     return found
 
 
-def test_paths(module: Path) -> list[list[str]]:
-    """The tests of a module: those of its own file, if there is one, then those of its room."""
+OWN, ROOM = "own", "room"
+"""Which tests: those of the file's own test file, if there is one, or those of its room."""
+
+
+def test_command(module: Path, tests: str) -> str:
+    """A command that fails as soon as one of the tests of a module does."""
     inside = module.relative_to("boiler")
-    room = "tests/" + inside.parts[0]
-    own = ROOT / "tests" / inside.parent / f"test_{inside.name}"
-    return [[str(own.relative_to(ROOT))], [room]] if own.is_file() else [[room]]
-
-
-def test_command(module: Path) -> str:
-    """A shell command that fails as soon as a test does."""
-    run = f"{sys.executable} -m pytest -x -q -p no:cacheprovider -m 'not slow'"
-    return f'sh -c "{" && ".join(f"{run} " + " ".join(paths) for paths in test_paths(module))}"'
+    own = Path("tests") / inside.parent / f"test_{inside.name}"
+    paths = str(own) if tests == OWN and (ROOT / own).is_file() else f"tests/{inside.parts[0]}"
+    return f"{sys.executable} -m pytest -x -q -p no:cacheprovider -m 'not slow' {paths}"
 
 
 def name_of(mutation: Any) -> str:
@@ -115,7 +113,9 @@ def copy_of_the_repository(folder: Path) -> Path:
     return folder
 
 
-def run_worker(copy: Path, mutations: list[Any], timeout_s: float, out: Path, lock: threading.Lock, done: Any) -> None:
+def run_worker(
+    copy: Path, mutations: list[Any], tests: str, timeout_s: float, out: Path, lock: threading.Lock, done: Any
+) -> None:
     """Test the mutants one after the other in a process whose current folder is the copy."""
     for mutation in mutations:
         program = (
@@ -129,7 +129,7 @@ def run_worker(copy: Path, mutations: list[Any], timeout_s: float, out: Path, lo
             "path": str(mutation.module_path),
             "operator": mutation.operator_name,
             "occurrence": mutation.occurrence,
-            "command": test_command(mutation.module_path),
+            "command": test_command(mutation.module_path, tests),
             "timeout_s": timeout_s,
         }
         paths = os.pathsep.join([str(copy), str(copy / "tests"), *sys.path[1:]])
@@ -139,7 +139,14 @@ def run_worker(copy: Path, mutations: list[Any], timeout_s: float, out: Path, lo
             cwd=copy, env=environment, capture_output=True, text=True, check=True,
         )  # fmt: skip
         worker, outcome, diff, output = json.loads(ran.stdout.splitlines()[-1])
-        line = {"mutant": name_of(mutation), "worker": worker, "outcome": outcome, "diff": diff, "output": output}
+        line = {
+            "mutant": name_of(mutation),
+            "tests": tests,
+            "worker": worker,
+            "outcome": outcome,
+            "diff": diff,
+            "output": output,
+        }
         with lock:
             with out.open("a", encoding="utf-8") as stream:
                 stream.write(json.dumps(line) + "\n")
@@ -178,27 +185,42 @@ def main() -> int:
     os.chdir(ROOT)
     mutants = all_mutants()
     chosen = random.Random(args.seed).sample(mutants, args.mutants)
-    lines = args.out.read_text("utf-8").splitlines() if args.out.is_file() else []
-    known = {json.loads(line)["mutant"] for line in lines}
-    left = [mutation for mutation in chosen if name_of(mutation) not in known]
-    print(f"{len(mutants)} mutants, {len(chosen)} drawn, {len(left)} to be tested", flush=True)
+    print(f"{len(mutants)} mutants, {len(chosen)} drawn", flush=True)
     lock = threading.Lock()
-    with tempfile.TemporaryDirectory() as room, meter("testing mutants", len(left)) as done:
-        threads = [
-            threading.Thread(
-                target=run_worker,
-                args=(copy_of_the_repository(Path(room, str(n))), left[n :: args.jobs], args.timeout_s, args.out, lock,
-                      done),
-            )
-            for n in range(args.jobs)
-        ]  # fmt: skip
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    chosen_names = {name_of(mutation) for mutation in chosen}
-    results = [json.loads(line) for line in args.out.read_text("utf-8").splitlines()]
-    return 0 if report([result for result in results if result["mutant"] in chosen_names]) else 1
+    with tempfile.TemporaryDirectory() as room:
+        copies = [copy_of_the_repository(Path(room, str(n))) for n in range(args.jobs)]
+        for tests in (OWN, ROOM):
+            known = results_of(args.out)
+            left = [one for one in chosen if is_left(known.get(name_of(one)), tests)]
+            with meter(f"testing mutants, {tests}", len(left)) as done:
+                threads = [
+                    threading.Thread(
+                        target=run_worker,
+                        args=(copy, left[n :: args.jobs], tests, args.timeout_s, args.out, lock, done),
+                    )
+                    for n, copy in enumerate(copies)
+                ]
+                for thread in threads:
+                    thread.start()
+                for thread in threads:
+                    thread.join()
+            known = results_of(args.out)
+            print(f"after the tests of each {tests}:", flush=True)
+            good = report([known[name_of(one)] for one in chosen])
+    return 0 if good else 1
+
+
+def results_of(path: Path) -> dict[str, dict[str, Any]]:
+    """The last result of each mutant."""
+    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+    return {result["mutant"]: result for result in map(json.loads, lines)}
+
+
+def is_left(result: dict[str, Any] | None, tests: str) -> bool:
+    """Whether a mutant with this result is still to be tested by these tests."""
+    if result is None:
+        return True
+    return tests == ROOM and result["outcome"] == "survived" and result.get("tests") == OWN
 
 
 if __name__ == "__main__":
