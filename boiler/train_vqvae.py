@@ -55,6 +55,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wav_dir", type=Path, required=True, help="the folder of sounds; read, never written to")
     parser.add_argument("--save_path", type=Path, required=True, help="where checkpoints are written, such as exp/mine")
     flag("load_path", Path, "a checkpoint to resume (in --save_path), or to start a new run from (elsewhere)")
+    parser.add_argument(
+        "--from_scratch",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="train the whole network, from random weights; by default its first half is the general network, which "
+        "stays as it is",
+    )
     flag("epoch", int, "number of epochs")
     flag("max_minutes", float, "minutes that the whole command may take, decoding and fitting included (10 %% more at "
          "most); training ends at the first limit it reaches, and the learning rate decays towards that")  # fmt: skip
@@ -63,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     flag("lr", float, "peak learning rate")
     flag("latent_loss_weight", float, "weight of the commitment loss: the distance of features to their codes")
     flag("contrast_weight", float, "weight of the contrastive loss; 0 trains a plain VQ-VAE-2")
-    flag("n_mel_channels", int, "mel bands of the spectrogram, a multiple of 16")
+    flag("n_mel_channels", int, "mel bands of the spectrogram, a multiple of 16; with --from_scratch")
     flag("held_share", float, "share of the sounds that is held out of training, for validation")
     flag("seed", int, "the same seed gives the same run")
     flag("device", str, "auto (default): cuda, else mps, else cpu")
@@ -82,7 +89,7 @@ def settings_from(args: argparse.Namespace) -> TrainSettings:
     start = checkpoint.load(settings.load_path)
     if settings.resumes:
         return replace(TrainSettings.from_plain(start.settings), **given)
-    if "n_mel_channels" in given:
+    if "n_mel_channels" in given or start.network.get("trunk", "plain") != "plain":
         return settings
     # A new run of the same network: the checkpoint decides the number of bands, not the default.
     return replace(settings, n_mel_channels=start.mel["n_mels"])

@@ -130,13 +130,20 @@ def checkpoint_path(
     labelled_folder: Path, small_network: NetworkSettings, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A training checkpoint of a small network after a few steps on `labelled_folder`. Do not write beside it."""
+    return _trained(labelled_folder, tmp_path_factory.mktemp("run"), small_network)
+
+
+@pytest.fixture(scope="session")
+def general_checkpoint_path(labelled_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same of the default network, whose trunk is the general one. Do not write beside it."""
+    return _trained(labelled_folder, tmp_path_factory.mktemp("general_run"), None)
+
+
+def _trained(folder: Path, save_path: Path, network: NetworkSettings | None) -> Path:
     from boiler.encoder import joined_descriptors
     from boiler.train_vqvae import TrainSettings, train
 
-    save_path = tmp_path_factory.mktemp("run")
-    settings = TrainSettings(
-        labelled_folder, save_path, epoch=1, steps_per_epoch=4, batch_size=8, device="cpu", network=small_network
-    )
+    settings = TrainSettings(folder, save_path, epoch=1, steps_per_epoch=4, batch_size=8, device="cpu", network=network)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(joined_descriptors, "STEPS", 10)
         return train(settings)

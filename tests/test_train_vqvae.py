@@ -12,7 +12,9 @@ import pytest
 
 from boiler import train_vqvae
 from boiler.arguments import Parser
+from boiler.errors import SettingsError
 from boiler.model import checkpoint
+from boiler.model.vqvae import GENERAL_MEL
 from boiler.train_vqvae import TrainSettings, settings_from
 
 
@@ -28,9 +30,18 @@ def test_omitted_flags_have_the_defaults_of_the_settings() -> None:
 
 def test_every_flag_sets_its_setting() -> None:
     words = "--wav-dir in --save-path out --epoch 3 --batch-size 16 --lr 0.01 --latent-loss-weight 0.5 --seed 7"
-    found = parsed(*words.split(), "--n_mel_channels", "64", "--device", "cpu", "--max_minutes", "2.5")
+    more = "--from_scratch --n_mel_channels 64 --device cpu --max_minutes 2.5"
+    found = parsed(*words.split(), *more.split())
     assert (found.epoch, found.batch_size, found.lr, found.latent_loss_weight) == (3, 16, 0.01, 0.5)
     assert (found.seed, found.n_mel_channels, found.device, found.max_minutes) == (7, 64, "cpu", 2.5)
+    assert found.new_network().trunk == "plain"
+
+
+def test_training_starts_from_the_general_network_unless_it_is_told_otherwise() -> None:
+    found = parsed("--wav_dir", "in", "--save_path", "out")
+    assert (found.new_network().trunk, found.new_mel()) == ("general", GENERAL_MEL)
+    with pytest.raises(SettingsError, match="add --from_scratch"):
+        parsed("--wav_dir", "in", "--save_path", "out", "--n_mel_channels", "64")
 
 
 def test_resuming_keeps_the_flags_of_the_run(checkpoint_path: Path) -> None:

@@ -268,13 +268,13 @@ class BatchedPooled(nn.Module):
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         own = self.own
         loudness = trimmed_mel(own, waveform, lengths)
-        features = own.pool(own.trunk((loudness - own.silence) / 2))
+        features = own.pool(own.trunk(own.scale(loudness)))
         vectors: Tensor = own.whitening(torch.cat(features, dim=1))
         return vectors
 
 
-class BatchedJoined(nn.Module):
-    """`JoinedVQVAE`. Shape: as `BatchedDescriptors`."""
+class BatchedUnshifted(nn.Module):
+    """`JoinedVQVAE.embed_clips`: `JoinedVQVAE` before its mean shift. Shape: as `BatchedDescriptors`."""
 
     def __init__(self, own: JoinedVQVAE) -> None:
         super().__init__()
@@ -285,6 +285,19 @@ class BatchedJoined(nn.Module):
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         both = torch.cat([self.pooled(waveform, lengths), self.descriptors(waveform, lengths)], dim=1)
         vectors: Tensor = self.components(both)
+        return vectors
+
+
+class BatchedJoined(nn.Module):
+    """`JoinedVQVAE`. Shape: as `BatchedDescriptors`."""
+
+    def __init__(self, own: JoinedVQVAE) -> None:
+        super().__init__()
+        self.unshifted = BatchedUnshifted(own)
+        self.mean_shift = own.mean_shift
+
+    def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
+        vectors: Tensor = self.mean_shift(self.unshifted(waveform, lengths))
         return vectors
 
 
@@ -347,7 +360,7 @@ class BatchedJoinedPretrained(nn.Module):
         self.pretrained = pretrained
         of_folder = own.of_folder
         self.of_folder = (
-            BatchedJoined(of_folder) if isinstance(of_folder, JoinedVQVAE) else BatchedDescriptors(of_folder)
+            BatchedUnshifted(of_folder) if isinstance(of_folder, JoinedVQVAE) else BatchedDescriptors(of_folder)
         )
         self.own, self.resampler = own, own.resampler
 

@@ -28,6 +28,7 @@ from boiler.encoder.conditioning import condition_clip, fade_samples
 from boiler.encoder.joined_pretrained import JoinedPretrained
 from boiler.encoder.joined_vqvae import JoinedVQVAE
 from boiler.errors import CheckpointError, first_line
+from boiler.model.fusion import fuse_batch_norms
 from boiler.model.general import GeneralMel, GeneralNetwork, GeneralSettings
 
 WINDOW_SAMPLES = 2**18
@@ -71,12 +72,8 @@ class GeneralEncoder(SpectrogramEncoder):
 
     def __init__(self, pt_path: str | os.PathLike[str] | None = None, device: str = "cpu") -> None:
         """pt_path: other weights, as `exp.general.train --export` writes them."""
-        settings, weights = _read(Path(pt_path or WEIGHTS))
-        super().__init__(settings.dim, settings, GeneralNetwork(settings))
-        # strict=False: how many batches a normalisation was trained with is not kept.
-        missing = self.network.load_state_dict(weights, strict=False)
-        if missing.unexpected_keys or [name for name in missing.missing_keys if not name.endswith("batches_tracked")]:
-            raise CheckpointError(f"{pt_path}: these are not the weights of a general encoder")
+        network = load_network(pt_path)
+        super().__init__(network.settings.dim, network.settings, network)
         self.eval().to(device)
 
 
@@ -113,6 +110,17 @@ class GeneralVQVAE(JoinedPretrained):
     def sha256_of(cls, pt_path: str | os.PathLike[str]) -> str:
         both = super().sha256_of(pt_path) + files.sha256_of(WEIGHTS)
         return hashlib.sha256(both.encode()).hexdigest()
+
+
+def load_network(pt_path: str | os.PathLike[str] | None = None) -> GeneralNetwork:
+    """The network with its weights, its batch norms folded. pt_path: as of `GeneralEncoder`. Raises: CheckpointError"""
+    settings, weights = _read(Path(pt_path or WEIGHTS))
+    network = GeneralNetwork(settings)
+    # strict=False: how many batches a normalisation was trained with is not kept.
+    missing = network.load_state_dict(weights, strict=False)
+    if missing.unexpected_keys or [name for name in missing.missing_keys if not name.endswith("batches_tracked")]:
+        raise CheckpointError(f"{pt_path}: these are not the weights of a general encoder")
+    return fuse_batch_norms(network.eval())
 
 
 def _read(path: Path) -> tuple[GeneralSettings, dict[str, Tensor]]:

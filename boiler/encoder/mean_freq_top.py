@@ -12,7 +12,8 @@ import os
 from torch import Tensor
 from torch.nn import functional
 
-from boiler.encoder.vqvae_base import VQVAEEncoder, fuse_batch_norms, load_network
+from boiler.encoder.vqvae_base import VQVAEEncoder, load_network
+from boiler.model.fusion import fuse_batch_norms
 from boiler.model.vqvae import TOP_ROWS, FeatureMaps
 
 

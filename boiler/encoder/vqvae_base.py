@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 from typing import ClassVar
 
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch import Tensor
 
 from boiler.encoder import Encoder
 from boiler.encoder.conditioning import condition, fade_samples
@@ -15,6 +14,7 @@ from boiler.encoder.trim_silence import trim_silence
 from boiler.errors import CheckpointError, first_line
 from boiler.model import checkpoint
 from boiler.model.checkpoint import Checkpoint
+from boiler.model.fusion import fuse_batch_norms
 from boiler.model.mel import MelSettings
 from boiler.model.vqvae import VQVAE2, FeatureMaps, NetworkSettings
 
@@ -46,21 +46,6 @@ def build_network(contents: Checkpoint, pt_path: str | os.PathLike[str]) -> VQVA
     return network
 
 
-def fuse_batch_norms(module: nn.Module) -> nn.Module:
-    """Fold each batch norm into the convolution before it, in place: the same output in less time.
-
-    Only pairs that follow each other in an `nn.Sequential` are folded, at any depth.
-    """
-    for child in module.children():
-        fuse_batch_norms(child)
-    if isinstance(module, nn.Sequential):
-        for at in range(len(module) - 1):
-            first, second = module[at], module[at + 1]
-            if isinstance(first, nn.Conv2d) and isinstance(second, nn.BatchNorm2d):
-                module[at], module[at + 1] = fuse_conv_bn_eval(first, second), nn.Identity()
-    return module
-
-
 class VQVAEEncoder(Encoder):
     """Base of encoders that start with the mel front end and the trunk of a network.
 
@@ -72,6 +57,7 @@ class VQVAEEncoder(Encoder):
     def __init__(self, network: VQVAE2, dim: int) -> None:
         super().__init__(dim)
         self.mel = network.mel
+        self.scale = network.scale
         self.silence = network.silence
         self.fade = fade_samples(network.mel.sample_rate_hz)
         self.trunk = fuse_batch_norms(network.trunk)
@@ -82,7 +68,7 @@ class VQVAEEncoder(Encoder):
 
     def encode_conditioned(self, waveform: Tensor) -> FeatureMaps:
         """`encode` for windows that went through `boiler.encoder.conditioning`."""
-        maps: FeatureMaps = self.trunk((self.mel(waveform) - self.silence) / 2)
+        maps: FeatureMaps = self.trunk(self.scale(self.mel(waveform)))
         return maps
 
 
@@ -97,7 +83,7 @@ class TrimmedVQVAEEncoder(VQVAEEncoder):
         """Float `[N, 1, T]` and its `loop_lengths` to the trunk's `FeatureMaps`."""
         loudness = self.mel(condition(waveform, lengths, self.fade))
         loudness = trim_silence(loudness, lengths, self.silence, self.hop_samples)
-        maps: FeatureMaps = self.trunk((loudness - self.silence) / 2)
+        maps: FeatureMaps = self.trunk(self.scale(loudness))
         return maps
 
 

@@ -125,6 +125,7 @@ class GeneralNetwork(nn.Module):
 
     def __init__(self, settings: GeneralSettings) -> None:
         super().__init__()
+        self.settings = settings
         first, second, third = settings.channels
         self.min_frames = self.MIN_FRAMES
         self.step_frames = self.STEP_FRAMES

@@ -6,10 +6,12 @@ silence is flat and finite.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torchaudio.functional import melscale_fbanks
 from torchaudio.transforms import MelSpectrogram
 
 
@@ -26,14 +28,32 @@ class MelSettings:
     sum of the analysis window), so the dynamic range is about 48 dB. Below that is background noise, which the
     logarithm would give the same weight as the sound itself (exp/records/training.md: a floor of 0.01 costs .06 of
     P@1)."""
+    power: float = 1.0
+    """Bands are sums of magnitudes to this power; the spectrogram is log10 of magnitude all the same."""
+    f_min_hz: float = 0.0
+    f_max_hz: float | None = None
+    """The range of the bands, by default up to half of the sampling rate. Bands wholly above that are empty."""
+    frames_multiple: int = 1
+    """Frames at the end that do not fill this are dropped."""
+
+
+def mel_filters(settings: MelSettings) -> Tensor:
+    """The weights of the bands. Shape: [n_fft / 2 + 1, M]"""
+    f_max_hz = settings.f_max_hz or settings.sample_rate_hz / 2
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "At least one mel filterbank has all zero values")
+        filters: Tensor = melscale_fbanks(
+            settings.n_fft // 2 + 1, settings.f_min_hz, f_max_hz, settings.n_mels, settings.sample_rate_hz
+        )
+    return filters
 
 
 class LogMel(nn.Module):
     """Log-mel spectrogram of peak-normalised windows.
 
     Shape: float `[B, 1, T]`, T more than half of `n_fft`, to `[B, 1, M, F]` with `F = T // hop_samples` (the last
-    frame, centred on the end of the window, is dropped, so that 2**17 samples are 256 frames). Values: log10 of
-    magnitude, at least `log10(floor)`.
+    frame, centred on the end of the window, is dropped, so that 2**17 samples are 256 frames), less the remainder by
+    `frames_multiple`. Values: log10 of magnitude, at least `log10(floor)`.
 
     >>> LogMel(MelSettings())(torch.zeros(2, 1, 2**17)).shape
     torch.Size([2, 1, 80, 256])
@@ -46,18 +66,24 @@ class LogMel(nn.Module):
         self.hop_samples = settings.hop_samples
         # The smallest normal float32: dividing silence by it leaves silence.
         self.tiny = float(torch.finfo(torch.float32).tiny)
-        self.spectrogram = MelSpectrogram(
-            sample_rate=settings.sample_rate_hz,
-            n_fft=settings.n_fft,
-            hop_length=settings.hop_samples,
-            n_mels=settings.n_mels,
-            power=1.0,
-        )
+        self.power, self.frames_multiple = settings.power, settings.frames_multiple
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "At least one mel filterbank has all zero values")
+            self.spectrogram = MelSpectrogram(
+                sample_rate=settings.sample_rate_hz,
+                n_fft=settings.n_fft,
+                hop_length=settings.hop_samples,
+                n_mels=settings.n_mels,
+                power=settings.power,
+                f_min=settings.f_min_hz,
+                f_max=settings.f_max_hz,
+            )
 
     def forward(self, waveform: Tensor) -> Tensor:
         waveform = waveform.float()
         peak = waveform.abs().amax(dim=-1, keepdim=True).clamp(min=self.tiny)
-        magnitude = self.spectrogram(waveform / peak)
+        bands = self.spectrogram(waveform / peak)
         frames = waveform.shape[-1] // self.hop_samples
-        loudness: Tensor = magnitude[..., :frames].clamp(min=self.floor).log10()
+        frames = frames - frames % self.frames_multiple
+        loudness: Tensor = bands[..., :frames].clamp(min=self.floor**self.power).log10() / self.power
         return loudness

@@ -5,10 +5,15 @@ kernels (4 rows by F/8 columns; each cell covers half of the bands and more than
 quantises `coarse`; the bottom codebook (512 codes) quantises `fine`, conditioned on the top codes. The decoder
 reconstructs the spectrogram from the codes alone. In training the bottom codes are dropped at random, so that the top
 codes carry information of their own.
+
+There are two trunks. `Trunk` is trained with the rest. `GeneralTrunk` is the network of the general encoder
+(`boiler.model.general`), with its weights, which stay as they are: what is trained are the codes, the decoder and the
+projection on top of it. That takes a quarter of the multiply-adds.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -16,6 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from boiler.model.fusion import fuse_batch_norms
+from boiler.model.general import GeneralNetwork, GeneralSettings
 from boiler.model.mel import LogMel, MelSettings
 from boiler.model.quantizer import Quantized, VectorQuantizer
 from boiler.model.shard import Shard, synchronise_batch_norms
@@ -25,6 +32,22 @@ FINE_STRIDE = 4
 """Mel bands per row and frames per column of the fine map."""
 COARSE_STRIDE = 8
 """Frames per column of the coarse map."""
+TRUNKS = ("plain", "general")
+GENERAL_MEL = MelSettings(
+    sample_rate_hz=16_000,
+    n_fft=512,
+    hop_samples=200,
+    n_mels=GeneralSettings.n_mels,
+    floor=1e-3,
+    power=2.0,
+    f_min_hz=GeneralSettings.f_min_hz,
+    f_max_hz=GeneralSettings.f_max_hz,
+    frames_multiple=16,
+)
+"""The spectrogram that the general network was trained with, of sounds that end at 8 kHz."""
+GENERAL_TRIM = 0.5
+"""With `GENERAL_MEL`, frames count as silence in which no band exceeds this magnitude: 48 dB below a full-scale sine,
+as with the other trunk."""
 SOFT_TEMPERATURE = 0.1
 """Temperature of the soft assignment of a cell to the top codes, for bags of codes."""
 
@@ -41,6 +64,16 @@ class NetworkSettings:
     projection_dim: int = 128
     bottom_dropout: float = 0.3
     """Probability that a window of a training batch is reconstructed from its top codes alone."""
+    trunk: str = "plain"
+    """One of `TRUNKS`. With `general`, `fine_channels` and `coarse_channels` are those of `general_settings`."""
+
+
+def general_settings() -> NetworkSettings:
+    """The network whose trunk is the general one."""
+    _, fine, deep = GeneralSettings.channels
+    return NetworkSettings(
+        code_dim=32, fine_channels=fine, coarse_channels=deep + GeneralSettings.width, trunk="general"
+    )
 
 
 class FeatureMaps(NamedTuple):
@@ -116,8 +149,69 @@ class Trunk(nn.Module):
         return FeatureMaps(fine, self.coarse(self.large(fine)))
 
 
+class GeneralTrunk(nn.Module):
+    """The convolutions of the general network as a trunk: scaled log-mel `[B, 1, M, F]` to `FeatureMaps`.
+
+    The fine map is that after two convolutions; the coarse one joins the last map over bands and frames, in four rows,
+    with the last one over time, the same in each row. Never trained: it stays in eval mode.
+    """
+
+    def __init__(self, network: GeneralNetwork) -> None:
+        """network: its batch norms folded"""
+        super().__init__()
+        self.fine = network.stem[:2]
+        self.deep = network.stem[2:]
+        self.fold, self.blocks, self.out = network.fold, network.blocks, network.out
+        self.rows = TOP_ROWS
+        self.deep_channels = GeneralSettings.channels[2]
+        self.eval().requires_grad_(False)
+
+    def train(self, mode: bool = True) -> GeneralTrunk:
+        return super().train(False)
+
+    def forward(self, scaled: Tensor) -> FeatureMaps:
+        fine = self.fine(scaled)
+        deep = self.deep(fine)
+        steps = self.blocks(self.fold(deep.flatten(1, 2)))
+        rows = functional.avg_pool2d(deep, (deep.shape[2] // self.rows, 1))
+        return FeatureMaps(fine, torch.cat([rows, steps[:, :, None].expand(-1, -1, self.rows, -1)], dim=1))
+
+    def vector(self, maps: FeatureMaps) -> Tensor:
+        """The vector of the general network, of a sound without silence around it. Shape: to `[B, D]`"""
+        steps = maps.coarse[:, self.deep_channels :, 0]
+        vector: Tensor = self.out(torch.cat([steps.mean(dim=2), steps.amax(dim=2)], dim=1))
+        return vector
+
+
+class PlainScale(nn.Module):
+    """Log-mel in the units of `Trunk`: silence is 0, as is the padding at the edges; 1 is 40 dB above. Any shape."""
+
+    def __init__(self, silence: float) -> None:
+        super().__init__()
+        self.silence = silence
+
+    def forward(self, mel: Tensor) -> Tensor:
+        return (mel - self.silence) / 2
+
+
+class LevelScale(nn.Module):
+    """Log-mel in the units of the general network: 2 is the loudest band of the loudest frame, 0 is 70 dB below it.
+
+    Shape: `[B, 1, M, F]` to the same.
+    """
+
+    def __init__(self, floor: float) -> None:
+        super().__init__()
+        self.decades = GeneralSettings.range_db / 20
+        self.quietest = math.log10(floor) + self.decades  # so that silence is 0
+
+    def forward(self, mel: Tensor) -> Tensor:
+        loudest = mel.amax(dim=(2, 3), keepdim=True).clamp(min=self.quietest)
+        return (mel - loudest + self.decades).clamp(min=0) * (2 / self.decades)
+
+
 class VQVAE2(nn.Module):
-    """The whole network. Encoders are built from `mel`, `trunk` and the two codebooks."""
+    """The whole network. Encoders are built from `mel`, `scale`, `trunk` and the two codebooks."""
 
     def __init__(self, settings: NetworkSettings, mel_settings: MelSettings) -> None:
         super().__init__()
@@ -127,7 +221,15 @@ class VQVAE2(nn.Module):
         self.mel = LogMel(mel_settings)
         step = mel_settings.n_mels // FINE_STRIDE // TOP_ROWS
         fine, coarse, code_dim = settings.fine_channels, settings.coarse_channels, settings.code_dim
-        self.trunk = Trunk(settings, mel_settings.n_mels)
+        self.trunk: nn.Module
+        if settings.trunk == "general":
+            self.trunk = GeneralTrunk(fuse_batch_norms(GeneralNetwork(GeneralSettings()).eval()))
+            self.scale: nn.Module = LevelScale(mel_settings.floor)
+            self.silence = math.log10(GENERAL_TRIM)
+        else:
+            self.trunk = Trunk(settings, mel_settings.n_mels)
+            self.silence = math.log10(mel_settings.floor)
+            self.scale = PlainScale(self.silence)
         self.to_top = _to_code_space(coarse, code_dim)
         self.top = VectorQuantizer(settings.n_top_codes, code_dim)
         self.from_top = nn.Sequential(nn.ConvTranspose2d(code_dim, fine, (step, 2), (step, 2)), nn.ReLU())
@@ -144,17 +246,19 @@ class VQVAE2(nn.Module):
             nn.ReLU(),
             nn.Linear(2 * coarse, settings.projection_dim, bias=False),
         )
-        self.silence = float(torch.tensor(mel_settings.floor).log10())
 
     def distribute(self, shard: Shard) -> None:
         """Train on this share of every batch, together with other processes: means and variances of batch norms, sums
         and counts of codebooks, and drawn codes are those of the whole batch."""
         self.shard = self.top.shard = self.bottom.shard = shard
-        synchronise_batch_norms(self, shard)
+        for name, child in self.named_children():
+            if name != "trunk" or self.settings.trunk == "plain":
+                synchronise_batch_norms(child, shard)
 
     def scaled(self, mel: Tensor) -> Tensor:
-        """Log-mel in the units of the network: silence is 0, as is the padding at the edges; 1 is 40 dB above."""
-        return (mel - self.silence) / 2
+        """Log-mel in the units of the network: silence is 0, as is the padding at the edges."""
+        scaled: Tensor = self.scale(mel)
+        return scaled
 
     def encode(self, waveform: Tensor) -> FeatureMaps:
         """Float `[B, 1, T]` to `FeatureMaps`."""

@@ -13,9 +13,8 @@ import math
 import torch
 from torch import Tensor
 from torch.nn import functional
-from torchaudio.functional import melscale_fbanks
 
-from boiler.model.mel import MelSettings
+from boiler.model.mel import MelSettings, mel_filters
 
 SPEED_OCTAVES = 0.33
 """Time is stretched or compressed by a factor of up to 2 to this power."""
@@ -51,11 +50,8 @@ class SpectrogramAugmentation:
         self.silence = math.log10(settings.floor)
         self.n_mels = settings.n_mels
         self.device = device
-        filters = melscale_fbanks(
-            settings.n_fft // 2 + 1, 0.0, settings.sample_rate_hz / 2, settings.n_mels, settings.sample_rate_hz
-        )
         # The power of white noise in a band is proportional to the width of the band.
-        self._widths = filters.sum(dim=0).view(1, 1, -1, 1).to(device)
+        self._widths = mel_filters(settings).sum(dim=0).view(1, 1, -1, 1).to(device)
         self._band = torch.arange(settings.n_mels, device=device).view(1, 1, -1, 1)
         self._frame = torch.arange(frames, device=device).view(1, 1, 1, -1)
 

@@ -70,9 +70,15 @@ class TrainLog:
         needed = max(MIN_USEFUL_STEPS, MIN_USEFUL_PASSES * steps_per_pass)
         if n_steps < needed:
             flag = f"--max_minutes {_round_up(budget.max_s / 60 * needed / n_steps)}" if bound else "--epoch"
+            network = self._settings.network
+            what = (
+                "the default one, which needs no training"
+                if network and network.trunk == "general"
+                else "MFCC statistics"
+            )
             self.warn(
                 f"{n_steps:,} steps are too few for this folder: after fewer than {needed:,}, an encoder is seldom "
-                f"better than MFCC statistics. Train longer ({flag}), or index without training: boiler index "
+                f"better than {what}. Train longer ({flag}), or index without training: boiler index "
                 f"{self._settings.wav_dir}"
             )
 

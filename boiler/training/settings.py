@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from boiler.errors import SettingsError
 from boiler.model.device import resolve_device
-from boiler.model.vqvae import FINE_STRIDE, TOP_ROWS, NetworkSettings
+from boiler.model.mel import MelSettings
+from boiler.model.vqvae import FINE_STRIDE, GENERAL_MEL, TOP_ROWS, NetworkSettings, general_settings
 
 PRECISIONS = ("auto", "float32", "bfloat16")
+DEFAULT_MELS = 80
 MIN_MELS = 2 * FINE_STRIDE * TOP_ROWS
 
 
@@ -25,6 +27,7 @@ class TrainSettings:
     wav_dir: Path
     save_path: Path
     load_path: Path | None = None
+    from_scratch: bool = False
     epoch: int = 20
     steps_per_epoch: int | None = None
     max_minutes: float | None = None
@@ -32,14 +35,15 @@ class TrainSettings:
     lr: float = 2e-3
     latent_loss_weight: float = 0.25
     contrast_weight: float = 1.0
-    n_mel_channels: int = 80
+    n_mel_channels: int = DEFAULT_MELS
     held_share: float = 0.05
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
     cache_dir: Path | None = None
     workers: int = 2
-    network: NetworkSettings = field(default_factory=NetworkSettings)
+    network: NetworkSettings | None = None
+    """The shape of a new network; None: that of `from_scratch`. In a run it is never None."""
 
     def __post_init__(self) -> None:
         for name in ("epoch", "steps_per_epoch", "max_minutes", "lr", "n_mel_channels", "workers"):
@@ -61,6 +65,19 @@ class TrainSettings:
                 f"--n_mel_channels is {self.n_mel_channels}: it must be a multiple of {FINE_STRIDE * TOP_ROWS}, at "
                 f"least {MIN_MELS}, such as 80"
             )
+        if self.n_mel_channels != DEFAULT_MELS and self.load_path is None and self.new_network().trunk == "general":
+            raise SettingsError(
+                f"--n_mel_channels is {self.n_mel_channels}, but the general network has {GENERAL_MEL.n_mels}: leave"
+                " the flag out, or add --from_scratch"
+            )
+
+    def new_network(self) -> NetworkSettings:
+        """The shape of the network of a run that starts from no checkpoint."""
+        return self.network or (NetworkSettings() if self.from_scratch else general_settings())
+
+    def new_mel(self) -> MelSettings:
+        """The spectrogram of `new_network`."""
+        return GENERAL_MEL if self.new_network().trunk == "general" else MelSettings(n_mels=self.n_mel_channels)
 
     @property
     def resumes(self) -> bool:
@@ -76,4 +93,5 @@ class TrainSettings:
         """The inverse of `to_plain`."""
         paths = ("wav_dir", "save_path", "load_path", "cache_dir")
         converted: dict[str, Any] = {name: Path(plain[name]) for name in paths if plain[name] is not None}
-        return cls(**plain | converted | {"network": NetworkSettings(**plain["network"])})
+        network = None if plain["network"] is None else NetworkSettings(**plain["network"])
+        return cls(**plain | converted | {"network": network})

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from boiler.encoder import general
 from boiler.errors import CheckpointError, SettingsError
 from boiler.model import checkpoint
 from boiler.model.checkpoint import Checkpoint
-from boiler.model.vqvae import VQVAE2
+from boiler.model.vqvae import VQVAE2, GeneralTrunk
 from boiler.training.settings import TrainSettings
 
 
@@ -24,6 +25,14 @@ class TrainState:
     """Number of optimizer steps done."""
     folder_fit: dict[str, Tensor] = field(default_factory=dict)
     """What was fitted to the folder alone, without the network."""
+
+
+def new_network(settings: TrainSettings) -> VQVAE2:
+    """The network of a run that starts from no checkpoint; its random weights from torch's generator."""
+    network = VQVAE2(settings.new_network(), settings.new_mel())
+    if isinstance(network.trunk, GeneralTrunk):
+        network.trunk = GeneralTrunk(general.load_network())
+    return network
 
 
 def load_start(settings: TrainSettings) -> Checkpoint | None:
@@ -41,7 +50,7 @@ def load_start(settings: TrainSettings) -> Checkpoint | None:
             )
         return None
     start = checkpoint.load(settings.load_path)
-    if start.mel["n_mels"] != settings.n_mel_channels:
+    if start.network.get("trunk", "plain") == "plain" and start.mel["n_mels"] != settings.n_mel_channels:
         raise SettingsError(
             f"--n_mel_channels is {settings.n_mel_channels}, but {settings.load_path} was trained with "
             f"{start.mel['n_mels']}: leave the flag out, or start without --load_path"

@@ -24,7 +24,7 @@ from boiler.errors import CorpusError
 from boiler.model.checkpoint import Checkpoint
 from boiler.model.device import resolve_device
 from boiler.model.mel import LogMel, MelSettings
-from boiler.model.vqvae import VQVAE2, VQVAEOutputs
+from boiler.model.vqvae import COARSE_STRIDE, VQVAE2, VQVAEOutputs
 from boiler.progress import meter
 from boiler.training import schedule
 from boiler.training.augment import SpectrogramAugmentation
@@ -35,14 +35,14 @@ from boiler.training.log import StepMetrics, TrainLog
 from boiler.training.losses import Losses, compute_losses
 from boiler.training.saving import CheckpointSaver
 from boiler.training.settings import TrainSettings
-from boiler.training.state import TrainState, load_start
+from boiler.training.state import TrainState, load_start, new_network
 from boiler.training.stopping import StopSignals
 
 MIN_STEPS_PER_EPOCH = 200
 """An epoch is one pass over the segments, but at least this many steps: otherwise a checkpoint of a small folder would
 be written every few seconds."""
-VIEW_FRAMES = 48
-"""1.5 s."""
+VIEW_S = {"plain": 1.536, "general": 1.2}
+"""By the trunk."""
 WARM_UP_STEPS = 100
 MAX_GRADIENT_NORM = 5.0
 WEIGHT_DECAY = 1e-4
@@ -100,11 +100,11 @@ def train(
 
         # Network and optimizer, new or from a checkpoint.
         torch.manual_seed(settings.seed)
-        mel = MelSettings(**start.mel) if start else MelSettings(n_mels=settings.n_mel_channels)
-        network = build_network(start, str(settings.load_path)) if start else VQVAE2(settings.network, mel)
+        mel = MelSettings(**start.mel) if start else settings.new_mel()
+        network = build_network(start, str(settings.load_path)) if start else new_network(settings)
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         settings = replace(settings, network=network.settings)  # the checkpoint decides the shape
-        augment = SpectrogramAugmentation(mel, VIEW_FRAMES, device)
+        augment = SpectrogramAugmentation(mel, view_frames(network), device)
         pairs = PairSampler(dataset, split.train, LogMel(mel), settings.batch_size, augment.input_frames, settings.seed)
         shard = ranks.shard(pairs.batch)
         parallel = ranks.parallel(network, shard)
@@ -197,6 +197,12 @@ def _dataset(settings: TrainSettings, budget: TimeBudget, stop: StopSignals) -> 
     return dataset
 
 
+def view_frames(network: VQVAE2) -> int:
+    """Frames of a view, as many as the coarse map divides."""
+    frame_rate_hz = network.mel.sample_rate_hz / network.mel.hop_samples
+    return int(VIEW_S[network.settings.trunk] * frame_rate_hz) // COARSE_STRIDE * COARSE_STRIDE
+
+
 def learning_rate(highest: float, step: int, share: float) -> float:
     """`boiler.training.schedule.learning_rate` of this training."""
     return schedule.learning_rate(highest, step, share, WARM_UP_STEPS)
@@ -247,8 +253,9 @@ def _step_seed(seed: int, step: int) -> int:
 
 def _parameter_groups(network: VQVAE2) -> list[dict[str, Any]]:
     """Weight decay for matrices and kernels, none for biases and norms."""
-    decayed = [parameter for parameter in network.parameters() if parameter.ndim > 1]
-    others = [parameter for parameter in network.parameters() if parameter.ndim <= 1]
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    decayed = [parameter for parameter in trained if parameter.ndim > 1]
+    others = [parameter for parameter in trained if parameter.ndim <= 1]
     return [{"params": decayed, "weight_decay": WEIGHT_DECAY}, {"params": others, "weight_decay": 0.0}]
 
 

@@ -25,21 +25,11 @@ import numpy as np, torch
 if {threads}: torch.set_num_threads({threads})
 seconds, batch = {seconds}, {batch}
 if "{what}" == "training":
-    from boiler.model.vqvae import VQVAE2, NetworkSettings
-    from boiler.model.mel import MelSettings
-    from boiler.training.trainer import VIEW_FRAMES, _forward, _keep_freed_memory
-    from boiler.training.settings import TrainSettings
-    _keep_freed_memory()
-    settings = TrainSettings("", "")
-    network = VQVAE2(NetworkSettings(), MelSettings()).train().to(memory_format=torch.channels_last)
-    optimizer = torch.optim.AdamW(network.parameters())
-    views = torch.rand(2 * batch, 1, MelSettings().n_mels, VIEW_FRAMES)
-    def work():
-        optimizer.zero_grad(set_to_none=True)
-        _forward(network, views, settings, False)[1].total.backward()
-        optimizer.step()
+    from exp.benchmarks.steps import TrainingStep
+    step = TrainingStep(from_scratch=False, batch=batch)
+    def run():
+        step.run()
         return batch
-    run = work
 else:
     from boiler import encoder
     from boiler.encoder.runtime import EncoderRuntime

@@ -93,7 +93,7 @@ def test_fitting_is_deterministic_also_in_inference_mode() -> None:
 
 
 @pytest.mark.usefixtures("few_steps")
-@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("count", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_one_or_two_sounds_are_enough_to_fit(count: int) -> None:
     few = windows(5)[:count]
     vectors = fitted("JoinedDescriptors", few)(few)

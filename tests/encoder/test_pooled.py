@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from boiler.encoder.pooled import DIM, PooledFeatures, PooledVQVAE, fit
+from boiler.encoder.pooled import DIM, PooledVQVAE, fit, pooled_features
 from boiler.encoder.vqvae_base import encode_trimmed, load_network
 
 
@@ -21,7 +21,7 @@ def test_the_whitening_is_fitted_to_the_joined_features(checkpoint_path: Path) -
     learned = fit(windows(), {}, network)
     parts = [
         torch.cat(part)
-        for part in zip(*(PooledFeatures(network)(encode_trimmed(network, batch)) for batch in windows()), strict=True)
+        for part in zip(*(pooled_features(network)(encode_trimmed(network, batch)) for batch in windows()), strict=True)
     ]
     joined = torch.cat(parts, dim=1)
     assert learned["mean"].shape == (joined.shape[1],)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
 
 from boiler.encoder.loop_length import loop_lengths
-from boiler.encoder.vqvae_base import TrimmedVQVAEEncoder, build_network, encode_trimmed, fuse_batch_norms, load_network
+from boiler.encoder.vqvae_base import TrimmedVQVAEEncoder, build_network, encode_trimmed, load_network
 from boiler.errors import CheckpointError
 from boiler.model import checkpoint
 
@@ -30,20 +28,6 @@ def test_incompatible_settings_are_refused(checkpoint_path: Path, change: dict[s
     changed = replace(contents, **{name: getattr(contents, name) | more for name, more in change.items()})
     with pytest.raises(CheckpointError, match="cannot build"):
         build_network(changed, "x.pt")
-
-
-def test_folding_batch_norms_changes_no_output() -> None:
-    torch.manual_seed(0)
-    block = nn.Sequential(
-        nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4), nn.ReLU()), nn.Conv2d(4, 2, 1)
-    )
-    for _ in range(5):
-        block(torch.randn(2, 3, 8, 8) * 3 + 1)
-    block.eval()
-    folded = fuse_batch_norms(copy.deepcopy(block))
-    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
-    given = torch.randn(2, 3, 8, 8)
-    torch.testing.assert_close(folded(given), block(given), atol=1e-5, rtol=1e-5)
 
 
 def test_a_trimmed_encoder_sees_the_maps_it_was_fitted_to(checkpoint_path: Path) -> None:

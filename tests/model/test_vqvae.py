@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from boiler.model.mel import MelSettings
-from boiler.model.vqvae import VQVAE2, NetworkSettings
+from boiler.model.general import GeneralNetwork, GeneralSettings
+from boiler.model.mel import LogMel, MelSettings
+from boiler.model.vqvae import GENERAL_MEL, VQVAE2, GeneralTrunk, NetworkSettings, general_settings
 
 
 def network(settings: NetworkSettings, n_mels: int = 80) -> VQVAE2:
@@ -87,3 +88,59 @@ def test_scripted_equals_eager(small_network: NetworkSettings) -> None:
     assert torch.equal(eager.top.codes, scripted.top.codes)
     assert torch.equal(eager.bottom.codes, scripted.bottom.codes)
     torch.testing.assert_close(eager.reconstruction, scripted.reconstruction)
+
+
+def general() -> VQVAE2:
+    torch.manual_seed(0)
+    return VQVAE2(general_settings(), GENERAL_MEL)
+
+
+def noise(samples: int = 2**17) -> torch.Tensor:
+    return 0.1 * torch.randn(2, 1, samples, generator=torch.Generator().manual_seed(2))
+
+
+def test_with_the_general_trunk_a_window_has_whole_cells_and_only_the_rest_is_trained() -> None:
+    whole = general().train()
+    before = {name: value.clone() for name, value in whole.trunk.state_dict().items()}
+    mel = whole.scaled(whole.mel(noise()))
+    assert mel.shape == (2, 1, 64, 640)
+    outputs = whole(mel, 2)
+    assert outputs.reconstruction.shape == mel.shape
+    assert outputs.top.codes.shape == (2, 4, 80)
+    assert outputs.bottom.codes.shape == (2, 16, 160)
+    total = outputs.reconstruction.sum() + outputs.projection.sum() + outputs.top.commitment + outputs.bottom.commitment
+    total.backward()
+    with_gradient = {name for name, parameter in whole.named_parameters() if parameter.grad is not None}
+    assert with_gradient == {name for name, _ in whole.named_parameters() if not name.startswith("trunk.")}
+    assert all(torch.equal(value, before[name]) for name, value in whole.trunk.state_dict().items())
+
+
+def test_the_general_trunk_is_the_general_network() -> None:
+    """On a sound without silence the vector is the same, but for rounding."""
+    torch.manual_seed(0)
+    network = GeneralNetwork(GeneralSettings()).eval()
+    trunk = GeneralTrunk(network)
+    mel = 1 + torch.rand(2, 64, 120, generator=torch.Generator().manual_seed(1))
+    torch.testing.assert_close(trunk.vector(trunk(mel[:, None])), network(mel), rtol=1e-4, atol=1e-5)
+
+
+def test_the_scale_of_the_general_trunk_ignores_the_level_and_silence_is_zero() -> None:
+    whole = general()
+    loud = whole.scaled(whole.mel(noise()))
+    assert (float(loud.max()), float(loud.min()) >= 0) == (pytest.approx(2), True)
+    assert not whole.scaled(whole.mel(torch.zeros(2, 1, 2**17))).any()
+    mel = whole.mel(noise())
+    torch.testing.assert_close(whole.scaled(mel - 0.5), whole.scaled(mel), rtol=0, atol=0.1)
+
+
+def test_its_spectrogram_is_that_which_the_general_network_was_trained_with() -> None:
+    """A sound at 16 kHz, and the same at 32 kHz: the same bands up to 8 kHz, nothing above."""
+    t = torch.arange(2**16) / 16_000
+    chirp = torch.sin(2 * torch.pi * (200 * t + 800 * t.square()))
+    there = LogMel(MelSettings(**{**vars(GENERAL_MEL), "sample_rate_hz": 32_000, "n_fft": 1024, "hop_samples": 400}))
+    twice = torch.arange(2**17) / 32_000
+    found = LogMel(GENERAL_MEL)(chirp[None, None])
+    expected = there(torch.sin(2 * torch.pi * (200 * twice + 800 * twice.square()))[None, None])
+    ours, theirs = (general().scaled(mel)[0, 0, :, 8:-8] for mel in (found, expected))
+    assert not ours[-12:].any()
+    assert (ours - theirs)[theirs > 1].abs().max() < 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 from boiler.catalog.items import Failure
 from boiler.model.mel import MelSettings
-from boiler.model.vqvae import VQVAE2
+from boiler.model.vqvae import VQVAE2, general_settings
 from boiler.training.budget import TimeBudget
 from boiler.training.dataset import SegmentDataset
 from boiler.training.log import StepMetrics, TrainLog
@@ -60,6 +61,12 @@ def test_too_few_steps_give_a_warning_with_the_minutes_needed(
     assert f"{n_steps} steps are too few" in warning
     assert f"--max_minutes {minutes}" in warning
     assert "boiler index" in warning
+
+
+def test_from_the_general_network_the_default_encoder_is_the_measure(settings: TrainSettings, network: VQVAE2) -> None:
+    log = TrainLog(replace(settings, network=general_settings()), network, 0)
+    log.expect(26, last_step=9000, steps_per_pass=10, budget=TimeBudget(3))
+    assert "seldom better than the default one, which needs no training" in log.warnings[0]
 
 
 def test_without_a_time_limit_too_few_epochs_give_a_warning(log: TrainLog) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 
 from boiler.training.tensorboard import CodebookUsage, RunningMeans, TensorBoardWriter, collapse_warnings
 
@@ -54,7 +55,9 @@ def test_scalars_and_reconstructions_are_in_the_events(tmp_path: Path) -> None:
     assert [found.Images(f"input and reconstruction/{n}")[0].width for n in range(2)] == [96, 96]
 
 
-def test_resuming_discards_events_after_the_checkpoint(tmp_path: Path) -> None:
+def test_resuming_discards_events_after_the_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Files of one second are read in the order of their numbers, as text: the tenth of a process before the ninth.
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(0))
     for step in (0, 5):
         writer = TensorBoardWriter(tmp_path, step)
         for at in (2, 8):

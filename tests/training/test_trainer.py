@@ -85,6 +85,21 @@ def test_a_resumed_run_equals_the_uninterrupted_one(
     assert [found.metrics[name] for name in validation] == [uninterrupted.metrics[name] for name in validation] != []
 
 
+@pytest.mark.slow
+def test_a_resumed_run_from_the_general_network_equals_the_uninterrupted_one(
+    settings: TrainSettings, tmp_path: Path
+) -> None:
+    whole = replace(settings, network=None, save_path=tmp_path / "whole")
+    expected = checkpoint.load(train(whole).path)
+    parts = replace(whole, save_path=tmp_path / "parts")
+    first = train(parts, on_step=stop_at(3))
+    assert first.settings.network is not None
+    assert first.settings.network.trunk == "general"
+    found = checkpoint.load(train(replace(parts, load_path=first.path)).path)
+    for name in ("weights", "optimizer", "learned", "epoch", "step"):
+        assert equal(getattr(found, name), getattr(expected, name)), name
+
+
 def test_each_epoch_leaves_a_checkpoint_and_metrics(uninterrupted_path: Path) -> None:
     folder = uninterrupted_path.parent
     assert uninterrupted_path.name == "vqvae_002.pt"
