@@ -29,6 +29,7 @@ from boiler import arguments
 if __name__ == "__main__":  # before the slow imports
     arguments.exit_at_interrupt()
 
+from boiler.errors import SettingsError
 from boiler.evaluation.baseline_comparison import compare_with_baseline
 from boiler.model import checkpoint
 from boiler.model.device import resolve_device
@@ -87,9 +88,15 @@ def settings_from(args: argparse.Namespace) -> TrainSettings:
     if settings.load_path is None:
         return settings
     start = checkpoint.load(settings.load_path)
+    is_general = start.network.get("trunk", "plain") == "general"
+    if settings.from_scratch and is_general:
+        raise SettingsError(
+            f"--from_scratch does not fit --load_path {settings.load_path}, a network that starts from the general one:"
+            " leave one of them out"
+        )
     if settings.resumes:
         return replace(TrainSettings.from_plain(start.settings), **given)
-    if "n_mel_channels" in given or start.network.get("trunk", "plain") != "plain":
+    if "n_mel_channels" in given or is_general:
         return settings
     # A new run of the same network: the checkpoint decides the number of bands, not the default.
     return replace(settings, n_mel_channels=start.mel["n_mels"])

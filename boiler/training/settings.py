@@ -67,8 +67,8 @@ class TrainSettings:
             )
         if self.n_mel_channels != DEFAULT_MELS and self.load_path is None and self.new_network().trunk == "general":
             raise SettingsError(
-                f"--n_mel_channels is {self.n_mel_channels}, but the general network has {GENERAL_MEL.n_mels}: leave"
-                " the flag out, or add --from_scratch"
+                f"--n_mel_channels is {self.n_mel_channels}, but it can be chosen with --from_scratch only: leave it"
+                " out, or add --from_scratch"
             )
 
     def new_network(self) -> NetworkSettings:

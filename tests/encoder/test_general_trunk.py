@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from boiler import encoder
+from boiler import encoder, train_vqvae
+from boiler.arguments import Parser
 from boiler.encoder import mean_shift
 from boiler.encoder.general import load_network
 from boiler.encoder.loop_length import loop_lengths
+from boiler.errors import SettingsError
 from boiler.model import checkpoint
 from boiler.training.settings import TrainSettings
 from boiler.training.state import load_start
@@ -54,6 +56,16 @@ def test_a_run_from_the_general_network_is_resumed_with_its_network(general_chec
     assert settings.network is not None
     assert settings.network.trunk == "general"
     assert load_start(replace(settings, load_path=general_checkpoint_path)) is not None  # its 64 bands are not refused
+
+
+def test_from_scratch_and_a_checkpoint_of_the_general_network_exclude_each_other(
+    general_checkpoint_path: Path,
+) -> None:
+    parser = Parser()
+    train_vqvae.add_arguments(parser)
+    words = ["--wav_dir", "in", "--save_path", "out", "--load_path", str(general_checkpoint_path), "--from_scratch"]
+    with pytest.raises(SettingsError, match="leave one of them out"):
+        train_vqvae.settings_from(parser.parse_args(words))
 
 
 def test_the_mean_shift_is_that_of_the_checkpoint(
