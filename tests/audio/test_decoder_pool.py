@@ -76,6 +76,7 @@ def jobs(folder: Path) -> list[tuple[str, Path]]:
     return [(path.name, path) for path in sorted(folder.iterdir())]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("workers", "ordered"), [(1, False), (3, False), (3, True)])
 def test_windows_are_the_same_as_in_this_process(folder: Path, workers: int, ordered: bool) -> None:
     with Decoders(workers) as made:

@@ -40,6 +40,7 @@ def test_an_unknown_kind_is_refused_with_the_known_ones() -> None:
         synthesis.synthesize("bel", np.random.default_rng(0))
 
 
+@pytest.mark.slow
 def test_a_collection_has_a_folder_per_kind_and_is_not_written_twice(tmp_path: Path) -> None:
     paths = synthesis.write_collection(tmp_path, per_kind=2)
     assert len(paths) == 2 * len(synthesis.KINDS)

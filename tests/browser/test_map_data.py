@@ -60,6 +60,7 @@ def test_the_packed_points_are_the_map_of_the_index() -> None:
     assert [names[one] for one in colour] == list(coloured.map.labels)
 
 
+@pytest.mark.slow
 def test_a_box_selects_a_part_of_the_map() -> None:
     coloured = map_data.current_map(Nearest(collection()[1]))
     assert coloured is not None

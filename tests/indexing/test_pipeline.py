@@ -96,6 +96,7 @@ def test_encoder_pt_gives_the_vectors_in_tensors_tsv_where_boiler_cannot_be_impo
     subprocess.run([sys.executable, "-c", script, *map(str, arguments)], check=True, cwd=tmp_path)
 
 
+@pytest.mark.slow
 def test_the_same_folder_gives_a_byte_identical_index(settings: IndexSettings, tmp_path: Path) -> None:
     pipeline.index(settings)
     pipeline.index(replace(settings, model_dir=tmp_path / "again", workers=2))
@@ -103,6 +104,7 @@ def test_the_same_folder_gives_a_byte_identical_index(settings: IndexSettings, t
         assert (tmp_path / "m" / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
 
 
+@pytest.mark.slow
 def test_the_size_of_the_batch_does_not_change_a_vector(settings: IndexSettings, tmp_path: Path) -> None:
     pipeline.index(settings)
     other = pipeline.index(replace(settings, model_dir=tmp_path / "n", batch_size=1))
@@ -139,6 +141,7 @@ def test_only_what_changed_is_embedded(settings: IndexSettings, folder: Path, tm
     assert column(tmp_path / "m", "n") == [2, 3, 4, 5, 6, 7]
 
 
+@pytest.mark.slow
 def test_an_updated_index_equals_a_fresh_one(settings: IndexSettings, folder: Path, tmp_path: Path) -> None:
     pipeline.index(settings)
     write(folder / "a.wav", tone(500, 30.0, 16_000), 16_000)

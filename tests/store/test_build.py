@@ -26,6 +26,7 @@ def test_the_annoy_file_returns_k_rows_and_finds_each_row_itself(tmp_path: Path)
     assert settings["recall_at_10"] >= selection.RECALL_WANTED
 
 
+@pytest.mark.slow
 def test_recall_counts_equal_rows_as_found(tmp_path: Path) -> None:
     vectors = np.tile(np.float32([1, 2, 3]), (500, 1))
     items = [Item(n, f"{n}.wav") for n in range(500)]

@@ -536,7 +536,6 @@ def test_a_full_disk_leaves_only_the_old_index(tmp_path: Path) -> None:
         assert [path.name for path in (tmp_path / "m" / "versions").iterdir()] == [before.name]
 
 
-@pytest.mark.slow
 def test_a_generation_that_is_deleted_in_part_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after a kill while the oldest of three was being deleted: rollback must not find it."""
     names = [publish(tmp_path / "m", seed=seed).name for seed in (1, 2)]
@@ -555,6 +554,7 @@ def test_a_generation_that_is_deleted_in_part_is_none(tmp_path: Path, monkeypatc
     assert left == names[1:]
 
 
+@pytest.mark.slow
 def test_a_killed_rollback_leaves_one_of_the_two_and_the_next_writer_cleans_up(tmp_path: Path) -> None:
     """Killed at each line of boiler's code in turn, in steps."""
     for seed in (0, 1):
