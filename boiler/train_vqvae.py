@@ -88,15 +88,14 @@ def settings_from(args: argparse.Namespace) -> TrainSettings:
     if settings.load_path is None:
         return settings
     start = checkpoint.load(settings.load_path)
-    is_general = start.network.get("trunk", "plain") == "general"
-    if settings.from_scratch and is_general:
+    if settings.from_scratch and start.trunk == "general":
         raise SettingsError(
             f"--from_scratch does not fit --load_path {settings.load_path}, a network that starts from the general one:"
             " leave one of them out"
         )
     if settings.resumes:
         return replace(TrainSettings.from_plain(start.settings), **given)
-    if "n_mel_channels" in given or is_general:
+    if "n_mel_channels" in given or start.trunk == "general":
         return settings
     # A new run of the same network: the checkpoint decides the number of bands, not the default.
     return replace(settings, n_mel_channels=start.mel["n_mels"])

@@ -64,6 +64,11 @@ class Checkpoint:
     metrics: dict[str, float] = field(default_factory=dict)
     """Losses, codebook perplexities and shares of codes used, over the last epoch."""
 
+    @property
+    def trunk(self) -> str:
+        """`NetworkSettings.trunk`, which checkpoints of earlier versions do not state."""
+        return str(self.network.get("trunk", "plain"))
+
     def learned_by(self, name: str) -> dict[str, Tensor]:
         """The tensors fitted by `name`, under their short names.
 

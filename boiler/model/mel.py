@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torchaudio.functional import melscale_fbanks
 from torchaudio.transforms import MelSpectrogram
 
 
@@ -35,17 +34,6 @@ class MelSettings:
     """The range of the bands, by default up to half of the sampling rate. Bands wholly above that are empty."""
     frames_multiple: int = 1
     """Frames at the end that do not fill this are dropped."""
-
-
-def mel_filters(settings: MelSettings) -> Tensor:
-    """The weights of the bands. Shape: [n_fft / 2 + 1, M]"""
-    f_max_hz = settings.f_max_hz or settings.sample_rate_hz / 2
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "At least one mel filterbank has all zero values")
-        filters: Tensor = melscale_fbanks(
-            settings.n_fft // 2 + 1, settings.f_min_hz, f_max_hz, settings.n_mels, settings.sample_rate_hz
-        )
-    return filters
 
 
 class LogMel(nn.Module):

@@ -32,7 +32,6 @@ FINE_STRIDE = 4
 """Mel bands per row and frames per column of the fine map."""
 COARSE_STRIDE = 8
 """Frames per column of the coarse map."""
-TRUNKS = ("plain", "general")
 GENERAL_MEL = MelSettings(
     sample_rate_hz=16_000,
     n_fft=512,
@@ -65,7 +64,7 @@ class NetworkSettings:
     bottom_dropout: float = 0.3
     """Probability that a window of a training batch is reconstructed from its top codes alone."""
     trunk: str = "plain"
-    """One of `TRUNKS`. With `general`, `fine_channels` and `coarse_channels` are those of `general_settings`."""
+    """`plain` or `general`. With the latter, `fine_channels` and `coarse_channels` are those of `general_settings`."""
 
 
 def general_settings() -> NetworkSettings:
@@ -251,9 +250,7 @@ class VQVAE2(nn.Module):
         """Train on this share of every batch, together with other processes: means and variances of batch norms, sums
         and counts of codebooks, and drawn codes are those of the whole batch."""
         self.shard = self.top.shard = self.bottom.shard = shard
-        for name, child in self.named_children():
-            if name != "trunk" or self.settings.trunk == "plain":
-                synchronise_batch_norms(child, shard)
+        synchronise_batch_norms(self, shard)  # the general trunk has none
 
     def scaled(self, mel: Tensor) -> Tensor:
         """Log-mel in the units of the network: silence is 0, as is the padding at the edges."""

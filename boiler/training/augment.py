@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from boiler.model.mel import MelSettings, mel_filters
+from boiler.model.mel import LogMel, MelSettings
 
 SPEED_OCTAVES = 0.33
 """Time is stretched or compressed by a factor of up to 2 to this power."""
@@ -51,7 +51,8 @@ class SpectrogramAugmentation:
         self.n_mels = settings.n_mels
         self.device = device
         # The power of white noise in a band is proportional to the width of the band.
-        self._widths = mel_filters(settings).sum(dim=0).view(1, 1, -1, 1).to(device)
+        filters = LogMel(settings).spectrogram.mel_scale.fb
+        self._widths = filters.sum(dim=0).view(1, 1, -1, 1).to(device)
         self._band = torch.arange(settings.n_mels, device=device).view(1, 1, -1, 1)
         self._frame = torch.arange(frames, device=device).view(1, 1, 1, -1)
 

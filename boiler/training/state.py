@@ -50,7 +50,7 @@ def load_start(settings: TrainSettings) -> Checkpoint | None:
             )
         return None
     start = checkpoint.load(settings.load_path)
-    if start.network.get("trunk", "plain") == "plain" and start.mel["n_mels"] != settings.n_mel_channels:
+    if start.trunk == "plain" and start.mel["n_mels"] != settings.n_mel_channels:
         raise SettingsError(
             f"--n_mel_channels is {settings.n_mel_channels}, but {settings.load_path} was trained with "
             f"{start.mel['n_mels']}: leave the flag out, or start without --load_path"
