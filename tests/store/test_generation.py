@@ -323,6 +323,48 @@ def test_another_format_is_refused_with_the_version_that_wrote_it(tmp_path: Path
         generation.open(tmp_path / "m")
 
 
+@pytest.mark.parametrize("change", ["vectors of another type", "fewer rows", "fewer places", "more blocks of scores"])
+def test_arrays_that_do_not_match_the_header_are_refused(tmp_path: Path, change: str) -> None:
+    (tmp_path / "words").write_bytes(b"a model")
+    scoring = build.WordScoring(tmp_path / "words", 2, lambda unit: np.full((len(unit), 2), 7, np.uint8))
+    opened = publish(tmp_path / "m", words=scoring)
+    assert opened.map_points is not None
+    assert opened.word_scores is not None
+    name, array = {
+        "vectors of another type": ("vectors.npy", opened.vectors.astype(np.float64)),
+        "fewer rows": ("rows.npy", opened.rows[:-1]),
+        "fewer places": ("map.npy", opened.map_points[:-1]),
+        "more blocks of scores": (build.WORD_SCORES, np.repeat(opened.word_scores, 2, axis=0)),
+    }[change]
+    (opened.path / name).unlink()  # never in place: it is mapped
+    np.save(opened.path / name, array)
+    manifest.write_manifest(opened.path)
+    with pytest.raises(DamagedIndexError, match=r"the arrays do not match boiler\.json"):
+        generation.open(tmp_path / "m")
+
+
+def test_a_pointer_that_is_no_text_is_refused_with_the_command_that_repairs_it(tmp_path: Path) -> None:
+    publish(tmp_path / "m")
+    (tmp_path / "m" / "current").unlink()
+    (tmp_path / "m" / "current").write_bytes(b"\xff\xfe")
+    with pytest.raises(DamagedIndexError, match=f"current cannot be read .* boiler index {tmp_path / 'm'}$"):
+        generation.open(tmp_path / "m")
+
+
+def test_a_rollback_that_cannot_be_written_is_refused_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path, target: Path) -> Path:
+        raise PermissionError(errno.EROFS, "Read-only file system")
+
+    publish(tmp_path / "m")
+    opened = publish(tmp_path / "m", seed=1)
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(ModelDirError, match=r"cannot be written .*Read-only.* the index is unchanged"):
+        generation.rollback(tmp_path / "m")
+    assert generation.open(tmp_path / "m").name == opened.name
+
+
 def test_a_second_writer_is_refused_with_the_process_of_the_first(tmp_path: Path) -> None:
     holder = subprocess.Popen(
         [

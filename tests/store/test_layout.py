@@ -85,6 +85,15 @@ def test_approximate_neighbours_are_nearly_all_true_ones() -> None:
     truth = np.argsort(-(vectors[:100] @ vectors.T), axis=1)[:, :10]
     assert np.mean([len({*some.tolist()} & {*true.tolist()}) for some, true in zip(rows, truth, strict=True)]) > 9
     assert (np.diff(distances, axis=1) >= -1e-6).all()
+    exact = np.linalg.norm(vectors[:100, None] - vectors[rows], axis=2)
+    np.testing.assert_allclose(distances, exact, atol=1e-3)
+
+
+def test_the_first_item_is_a_neighbour_like_any_other() -> None:
+    vectors, _ = groups(6_000, n_groups=30)
+    vectors[1] = engine.normalize(vectors[:1] + 1e-3)[0]
+    rows, _ = layout._neighbours(vectors, vectors[1:2], 3)
+    assert rows[0, :2].tolist() == [1, 0]
 
 
 def test_a_few_new_items_move_no_point_and_are_placed_in_their_group(tmp_path: Path) -> None:
@@ -110,6 +119,18 @@ def test_a_changed_item_moves(tmp_path: Path) -> None:
     assert before is not None
     assert after is not None
     assert np.linalg.norm(after.xy[0] - after.xy[other]) < 0.05 < np.linalg.norm(before.xy[0] - after.xy[0])
+
+
+def test_an_item_whose_vector_increased_in_every_direction_moves(tmp_path: Path) -> None:
+    vectors, _ = groups(60)
+    vectors[0] = -np.abs(vectors[0])
+    np.save(tmp_path / "item_vectors.npy", vectors)
+    before = layout.layout_map(vectors, np.arange(60))
+    np.save(tmp_path / layout.MAP_FILE, before)
+    vectors[0] = np.abs(vectors[0])
+    after = layout.layout_map(vectors, np.arange(60), before=tmp_path)
+    assert np.flatnonzero(after["later"]).tolist() == [0]
+    assert (after[["x", "y"]] != before[["x", "y"]]).nonzero()[0].tolist() == [0]
 
 
 def test_with_many_new_items_the_layout_is_refitted_from_the_old_one(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -90,3 +91,20 @@ def test_a_changed_hash_in_the_manifest_is_noticed(folder: Path) -> None:
     path.write_text(path.read_text().replace("ba7816", "ba7817"))
     with pytest.raises(DamagedIndexError, match="is damaged"):
         manifest.read_manifest(folder, [])
+
+
+def test_sizes_are_compared_as_numbers_and_a_longer_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "one").write_bytes(bytes(1_000))
+    manifest.write_manifest(tmp_path)
+    files = manifest.read_manifest(tmp_path, [])
+    manifest.check_sizes(tmp_path, files)
+    (tmp_path / "one").write_bytes(bytes(1_001))
+    with pytest.raises(DamagedIndexError, match=r"one is damaged: it has 1001 bytes, the manifest says 1000"):
+        manifest.check_sizes(tmp_path, files)
+
+
+@pytest.mark.parametrize("folder", ["current", "versions/000001-abc"])
+@pytest.mark.parametrize("name", ["a model", "zebra"])
+def test_the_advice_names_the_model_directory(name: str, folder: str) -> None:
+    advice = manifest.remedy(Path("/sounds") / name / folder)
+    assert advice == f"publish it again with boiler index {shlex.quote(f'/sounds/{name}')}"
