@@ -146,6 +146,17 @@ def test_deleted_files_are_dropped(folder: Folder) -> None:
     assert set(folder.numbers()) == {"b.wav", "c/d.wav"}
 
 
+def test_a_move_and_a_deletion_are_changes_that_are_published(folder: Folder) -> None:
+    revision = folder.store.revision
+    (folder.root / "a.wav").rename(folder.root / "e.wav")
+    folder.sync()
+    assert folder.store.revision > revision
+    revision = folder.store.revision
+    (folder.root / "b.wav").unlink()
+    folder.sync()
+    assert folder.store.revision > revision
+
+
 def test_deleting_more_than_half_is_refused_unless_forced(folder: Folder) -> None:
     (folder.root / "a.wav").unlink()
     (folder.root / "b.wav").unlink()

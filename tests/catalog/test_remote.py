@@ -213,6 +213,19 @@ def test_a_page_of_too_many_bytes_is_an_error(web: WebServer, monkeypatch: pytes
         listed(open_folder(f"{web.url}/sounds"))
 
 
+def test_a_page_of_a_few_megabytes_is_read(web: WebServer, folder: Path) -> None:
+    (folder / "drums" / "index.html").write_text(f"<!-- {'x' * 2**22} --><a href='a%2Bb%26c.wav'>a sound</a>")
+    assert list(listed(open_folder(f"{web.url}/sounds/drums"))) == ["a+b&c.wav"]
+
+
+def test_a_wrong_setting_of_fsspec_is_an_error_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    from fsspec.config import conf
+
+    monkeypatch.setitem(conf, "s3", {"max_concurrency": 0})
+    with pytest.raises(SettingsError, match="the settings of fsspec for s3 are wrong: max_concurrency must be"):
+        listed(open_folder("s3://bucket/sounds"))
+
+
 def test_a_server_or_page_that_is_not_there_is_an_error(web: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CorpusError, match="cannot be listed: it does not exist"):
         listed(open_folder(f"{web.url}/none"))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import unicodedata
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -111,9 +113,9 @@ def test_a_name_that_is_not_utf8_has_an_id_that_can_be_written_anywhere(tmp_path
 
 
 def test_of_two_files_with_the_same_id_one_is_used_and_the_other_reported(tmp_path: Path) -> None:
-    make(tmp_path, "\u00e9.wav", "e\u0301.wav")
+    make(tmp_path, "\u00e9.wav", "e\u0301.wav", "\u00ea.wav")
     unreadable = scan.Unreadable()
-    assert ids(tmp_path, unreadable=unreadable) == ["\u00e9.wav"]
+    assert ids(tmp_path, unreadable=unreadable) == ["\u00e9.wav", "\u00ea.wav"]
     (reason,) = unreadable.reasons.values()
     assert "Unicode" in reason
 
@@ -140,3 +142,12 @@ def test_sounds_of_formats_that_are_not_read_are_counted(tmp_path: Path) -> None
     found = scan.walk(tmp_path, {".wav"}, exclude=["e.*"], unread_suffixes={".ape", ".tak"}, unreadable=unreadable)
     assert [one.id for one in found] == ["a.wav"]
     assert unreadable.passed_over == {".ape": 2}
+
+
+@pytest.mark.parametrize("year", [1601, 2500])
+def test_a_time_of_any_year_fits_into_a_database(year: int) -> None:
+    time_ns = (year - 1970) * 31_556_952 * 10**9
+    with closing(sqlite3.connect(":memory:")) as db:
+        (stored,) = db.execute("SELECT ?", (scan.stored_mtime_ns(time_ns),)).fetchone()
+    assert abs(stored) > 290 * 365 * 86_400 * 10**9  # the first such time, or the last
+    assert (stored < 0) == (year < 1970)
