@@ -299,8 +299,6 @@ class Snapshot:
             # Four times as many as wanted, by a sample: a comparison and a short sort take less than a partition.
             place = 4 * wanted * len(some) // max(len(of), 1) + 2
             best = np.flatnonzero(of >= some[-place]) if place < len(some) else np.arange(len(of))
-            if len(best) < wanted:
-                best = np.arange(len(of))
             best = best[np.argsort(-of[best], kind="stable")][:wanted]
             rows = best if among is None else among[best]
             return Neighbours(rows[None], np.asarray(angular_distance(of[best]), np.float32)[None])

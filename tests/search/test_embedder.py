@@ -85,6 +85,7 @@ def test_more_windows_than_a_batch_keep_their_order(tmp_path: Path) -> None:
     assert len(embedded) > 16
     starts = [one.window.start_s for one in embedded]
     assert starts == sorted(starts)
+    assert starts[0] == 0
 
 
 def test_silence_has_no_vector(tmp_path: Path) -> None:

@@ -224,8 +224,8 @@ def test_the_curve_of_a_long_sound_is_around_the_matched_window(nearest: Nearest
     assert start_s >= 28
     assert end_s <= 44
     assert explanation.answer_curve[-1].end_s - explanation.answer_curve[0].start_s == pytest.approx(CURVE_S, abs=1e-3)
-    assert explanation.answer_curve[0].start_s <= start_s
-    assert explanation.answer_curve[-1].end_s >= end_s
+    middle_s = (explanation.answer_curve[0].start_s + explanation.answer_curve[-1].end_s) / 2
+    assert middle_s == pytest.approx((start_s + end_s) / 2, abs=1e-3)
     assert min(curve_within(explanation.answer_curve, 30.6, 41.4)) > 0.9
     assert max(curve_within(explanation.answer_curve, 0, 29.4), default=0) < 0.1
     # The query is one window, and each window of the answer is a match, best first.
@@ -267,6 +267,13 @@ def test_silence_and_very_quiet_parts_have_no_similarity(nearest: Nearest) -> No
     explanation = nearest.explain(ByItem("gap.wav"), "b.wav")
     assert min(curve_within(explanation.query_curve, 0, 1)) > 0.9
     assert curve_within(explanation.query_curve, 1, 3) == [0.0] * 4
+
+
+def test_a_part_at_a_tenth_of_the_level_is_no_silence(nearest: Nearest) -> None:
+    loud = tone(HIGH, 1.0, RATE)
+    samples = np.concatenate([loud, 0.1 * loud]) / 2
+    explanation = nearest.explain(BySamples(samples, RATE), "b.wav")
+    assert min(curve_within(explanation.query_curve, 0, 2)) > 0.9
 
 
 @pytest.mark.parametrize("seconds", [0.01, 0.13, 0.4, 1.0, 2.5, 5.0, 7.9, 8.192])

@@ -111,6 +111,7 @@ CASES: list[tuple[Filter, str, Any, list[int]]] = [
     ),
     (field("silent") == True, "silent == True", {"silent": True}, [3]),  # noqa: E712
     (field("n") > -1, "n > -1", {"n": {">": -1}}, [0, 1, 2, 3, 4]),
+    (field("n") > -(10**18), "n > -1000000000000000000", {"n": {">": -(10**18)}}, [0, 1, 2, 3, 4]),
     (And(()), "n >= 0", {"and": []}, [0, 1, 2, 3, 4]),
     (Or(()), "n < 0", {"or": []}, []),
 ]
@@ -176,6 +177,10 @@ def test_nested_filters_agree_with_python(connection: sqlite3.Connection, where:
         {"lable": 1},
         {"label": {"~": 1}},
         {"label": {"in": "dog"}},
+        {"label": {"not in": ["dog"]}},
+        {"metadata.": 1},
+        {"tags.": {">": 0.5}},
+        {"n": {"<": 2**63}},
         {"label": [None]},
         {"label": [[1]]},
         {"and": {"label": 1}},

@@ -246,6 +246,18 @@ def test_a_newer_generation_is_opened_and_running_queries_finish_on_the_old(mode
     assert nearest.search(query, 3) != before
 
 
+def test_an_item_has_the_tags_that_people_gave_it_by_number_and_id(nearest: Nearest) -> None:
+    assert nearest.tags(10) == nearest.tags("kind1/sound_1.wav") == []
+    nearest.add_tag(10, "dog")
+    nearest.add_tag("kind1/sound_1.wav", "rain", False)
+    (dog, rain) = nearest.tags("kind1/sound_1.wav")
+    assert nearest.tags(10) == [dog, rain]
+    assert (dog.tag, dog.by_hand, dog.has, dog.probability) == ("dog", True, True, None)
+    assert (rain.tag, rain.by_hand, rain.has) == ("rain", False, False)
+    with pytest.raises(UnknownItemError):
+        nearest.tags(11)
+
+
 def test_without_encoder_all_queries_but_sounds_work(tmp_path: Path) -> None:
     published(tmp_path / "model")
     write_tone(tmp_path / "tone.wav", 440)
@@ -307,6 +319,11 @@ def test_deprecated_methods_and_arguments_still_work(nearest: Nearest) -> None:
         assert nearest.duplicates(nearer_than=0.01) == nearest.duplicates(0.01)  # type: ignore[call-arg]
     with pytest.deprecated_call(match=r"GroupLimit\(limit=...\)"):
         assert GroupLimit("label", most=2) == GroupLimit("label", 2)  # type: ignore[call-arg]
+    nearest.add_feedback(ByItem(0), 10, like=True, user="ann")
+    with pytest.deprecated_call(match=r"feedback_for\(query=...\)"):
+        assert nearest.feedback_for(question=ByItem(0)).likes == ("kind1/sound_1.wav",)  # type: ignore[call-arg]
+    with pytest.deprecated_call(match=r"feedback_for\(user=...\)"):
+        assert nearest.feedback_for(ByItem(0), who="bob").likes == ()  # type: ignore[call-arg]
     result = nearest.query(ByItem(0), 3)
     with pytest.deprecated_call(match="QueryResult.shortfall"):
         assert result.short == result.shortfall

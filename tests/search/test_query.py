@@ -7,13 +7,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from wording import publish_with_words
 
 from boiler import engine
 from boiler.catalog.items import Item
 from boiler.engine.exact import Exact
 from boiler.errors import QueryError, UnknownItemError
 from boiler.search.filters import field, under
-from boiler.search.nearest import ByItem, ByVector, GroupLimit, Nearest, Options
+from boiler.search.nearest import ByItem, ByText, ByVector, GroupLimit, Nearest, Options
 from boiler.store import generation
 from boiler.store.generation import Header, rows_of
 
@@ -221,6 +222,18 @@ def test_invalid_options_are_refused(options: dict[str, Any]) -> None:
 def test_an_unknown_field_is_refused(nearest: Nearest) -> None:
     with pytest.raises(QueryError, match="unknown field"):
         nearest.query(ByItem(0), 3, Options(per_group=GroupLimit("lable")))
+
+
+def test_a_match_in_words_is_closer_than_the_share_of_rows_that_match_less(tmp_path: Path) -> None:
+    vectors = np.eye(6)[np.arange(24) % 6] + np.random.default_rng(0).uniform(0, 0.9, (24, 6))
+    publish_with_words(tmp_path / "index", vectors.astype(np.float32))
+    with Nearest(tmp_path / "index") as nearest:
+        matches = nearest.query(ByText("dog"), 24).matches
+    similarities = [match.similarity for match in matches]
+    assert len(set(similarities)) > 12
+    assert [match.closer_than for match in matches] == [
+        sum(other < one for other in similarities) / 24 for one in similarities
+    ]
 
 
 def test_an_empty_generation_gives_no_results(tmp_path: Path) -> None:

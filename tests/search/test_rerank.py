@@ -20,6 +20,12 @@ def test_duplicates_are_folded_into_the_nearest_but_not_sounds_of_other_duration
     assert [some.tolist() for some in others] == [[2, 3], [], []]
 
 
+def test_durations_are_compared_in_proportion_to_the_longer_one() -> None:
+    for scale in (0.1, 1.0, 60.0):
+        others = scale * np.array([0.94, 0.96, 1.0, 1.04, 1.06])
+        assert rerank.equally_long(scale, others).tolist() == [False, True, True, True, False]
+
+
 def test_a_chain_of_small_distances_is_not_folded_into_one() -> None:
     angles = np.arange(20) * 0.04
     vectors = np.stack([np.cos(angles), np.sin(angles)], axis=1)

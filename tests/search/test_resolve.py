@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from wording import publish_with_words
 
 from boiler import engine
 from boiler.audio import stream
@@ -12,7 +15,7 @@ from boiler.errors import ModelDirError, QueryError, UnknownItemError
 from boiler.search.context import SearchContext
 from boiler.search.embedder import TimeSpan
 from boiler.search.resolve import resolve_query, resolve_seed, row_spans
-from boiler.search.seeds import ByItem, BySamples, ByVector, ByWindows
+from boiler.search.seeds import ByItem, BySamples, ByText, ByVector, ByWindows
 from boiler.store import generation
 from boiler.store.generation import Header, rows_of
 
@@ -53,6 +56,15 @@ def test_several_seeds_are_combined_to_one_vector_and_their_items_are_excluded(c
     expected = engine.normalize(VECTORS[0] - 0.5 * VECTORS[1].astype(np.float64) + VECTORS[4])
     np.testing.assert_allclose(query.vectors, expected[None], atol=1e-6)
     assert (query.spans, query.item_n, query.without) == (None, None, {0, 1})
+
+
+def test_items_beside_words_are_combined_and_excluded(tmp_path: Path) -> None:
+    publish_with_words(tmp_path / "index", VECTORS)
+    context = SearchContext(tmp_path / "index", None, "cpu", None, stream)
+    query = resolve_query(context, context.snapshot, [ByText("dog"), ByItem(3), ByItem(1, weight=-0.5)])
+    expected = engine.normalize(VECTORS[3] - 0.5 * VECTORS[1].astype(np.float64))
+    np.testing.assert_allclose(query.vectors, expected[None], atol=1e-6)
+    assert (query.without, query.weight, len(query.words)) == ({1, 3}, 1.5, 1)
 
 
 def test_parts_of_items_and_samples_need_an_encoder(context: SearchContext) -> None:

@@ -29,6 +29,13 @@ def test_one_seed_and_several_are_a_query() -> None:
     assert to_seeds(ByItem(3)) == to_seeds([ByItem(3)]) == [ByItem(3)]
 
 
+def test_an_item_with_a_start_or_an_end_is_not_the_whole_item() -> None:
+    assert ByItem(3).whole
+    assert not ByItem(3, 1.0).whole
+    assert not ByItem(3, end_s=2.0).whole
+    assert not ByItem(3, -1.0).whole  # so that the invalid start is refused and not ignored
+
+
 def test_plain_values_are_seeds(tmp_path: Path) -> None:
     path = tmp_path / "a.wav"
     path.write_bytes(b"RIFF")
@@ -48,6 +55,7 @@ def test_plain_values_are_seeds(tmp_path: Path) -> None:
     [
         ([], "at least one seed"),
         ([ByItem(1, weight=-1)], "at least one seed"),
+        ([ByItem(1, weight=-0.1), ByItem(2, weight=-0.2)], "at least one seed"),
         (ByItem(1, weight=0), "a finite number other than 0"),
         (ByVector([1.0], weight=float("nan")), "a finite number other than 0"),
         ({"id": "dog.wav"}, "of boiler.api.nearest, or a list of these; not dict"),

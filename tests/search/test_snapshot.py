@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wording import publish_with_words
 
 from boiler import engine
 from boiler.arrays import Float32Array
 from boiler.catalog.items import Item
 from boiler.engine.exact import Exact
-from boiler.errors import ModelDirError, SilentSoundError, UnknownItemError, UnknownNameError
+from boiler.errors import ModelDirError, QueryError, SilentSoundError, UnknownItemError, UnknownNameError
 from boiler.search.snapshot import MAX_CACHED_NAMES, Snapshot
 from boiler.store import generation
 from boiler.store.generation import Header, rows_of
@@ -116,6 +117,43 @@ def test_a_search_among_rows_returns_only_their_items(tmp_path: Path) -> None:
     assert sorted(found.numbers.tolist()) == [15, 18, 21, 24, 27]
     assert len(snapshot.nearest_items(vectors[:1], 2, among=among, without=[15, 18, 21, 24]).numbers) == 1
     assert len(snapshot.nearest_items(vectors[:1], 2, among=among[:0]).numbers) == 0
+
+
+def test_the_best_by_a_known_similarity_are_those_of_a_full_sort(
+    long_item: Snapshot, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("boiler.search.snapshot._SAMPLED", 20)
+    n_rows, step = len(long_item.rows), len(long_item.rows) // 20 + 1
+    random = np.random.default_rng(0)
+    for best in (slice(0, n_rows, step), slice(1, n_rows, step)):  # where samples are taken, and where none is
+        similarity = random.uniform(-1, 0, n_rows).astype(np.float32)
+        similarity[best] += 1
+        order = np.argsort(-similarity, kind="stable")
+        by_item = order[np.sort(np.unique(long_item.numbers[order], return_index=True)[1])]
+        for k in (1, 8, 20, 31):
+            found = long_item.best_items(similarity, k)
+            assert found.rows.tolist() == by_item[:k].tolist()
+            np.testing.assert_allclose(1 - found.distances**2 / 2, similarity[by_item[:k]], atol=1e-6)
+            assert long_item.best_items(similarity, k, per_window=True).rows.tolist() == order[:k].tolist()
+
+
+def test_a_scan_is_faster_where_much_of_the_index_is_wanted(long_item: Snapshot) -> None:
+    assert not long_item.scans_faster(1)
+    assert long_item.scans_faster(len(long_item.rows) // 2)
+
+
+def test_the_words_of_a_row_are_those_of_its_scores(tmp_path: Path) -> None:
+    vectors = 2 * np.eye(DIM, dtype=np.float32)[[0, 2, 4]] + 0.1
+    publish_with_words(tmp_path / "model", vectors)
+    snapshot = Snapshot.open(tmp_path / "model")
+    assert [snapshot.words_of_rows([row], 1)[0].name for row in range(3)] == ["dog", "rain", "violin"]
+    assert {one.name for one in snapshot.words_of_rows([0, 1], 2)} == {"dog", "rain"}
+
+
+def test_an_index_without_scores_has_no_words(long_item: Snapshot) -> None:
+    assert not long_item.has_words
+    with pytest.raises(QueryError, match="this index of none cannot be searched in words"):
+        _ = long_item.word_model
 
 
 def test_items_are_found_by_id_and_number(tmp_path: Path) -> None:
@@ -239,6 +277,12 @@ def test_an_empty_index_gives_no_results(tmp_path: Path) -> None:
     assert len(snapshot.nearest_items(engine.normalize(np.ones((1, DIM))), 5).numbers) == 0
     assert np.isnan(snapshot.closer_than(np.array([0.5], np.float32))).all()
     assert not snapshot.has_background
+
+
+def test_with_few_pairs_of_sounds_no_share_is_claimed(tmp_path: Path) -> None:
+    few = published(tmp_path / "few", [1] * 4, engine.normalize(np.random.default_rng(0).normal(size=(4, DIM))))
+    assert not few.has_background
+    assert np.isnan(few.closer_than(np.array([0.5], np.float32))).all()
 
 
 @pytest.fixture(scope="module")

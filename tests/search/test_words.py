@@ -62,6 +62,8 @@ def test_words_with_a_minus_push_away(nearest: Nearest) -> None:
     both = nearest.query([ByText("dog"), ByText("violin", -0.5)], 120).matches
     apart = {match.n: match.similarity for match in both}
     assert apart[18] - apart[12] == pytest.approx(gap("dog -violin"), abs=1e-6)
+    dog, violin = ({match.n: match.similarity for match in nearest.by_text(text, 120)} for text in ("dog", "violin"))
+    assert apart == pytest.approx({n: (dog[n] + 0.5 * (1 - violin[n])) / 1.5 for n in dog}, abs=1e-6)
 
 
 def test_words_mix_with_sounds_and_filters(nearest: Nearest) -> None:
