@@ -110,3 +110,29 @@ def test_a_file_that_is_no_encoder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "encoder.pt").write_bytes(b"no encoder")
     with pytest.raises(CheckpointError):
         EncoderRuntime.load(tmp_path / "encoder.pt")
+
+
+class Noting(nn.Module):
+    """Notes the size of each batch, and whether cuDNN may use TF32 meanwhile."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[tuple[int, bool]] = []
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        self.noted.append((len(waveform), torch.backends.cudnn.allow_tf32))
+        return waveform[:, 0, :4]
+
+
+def test_another_device_gets_whole_batches_without_tf32_and_a_cpu_small_ones_as_it_is(windows: np.ndarray) -> None:
+    assert torch.backends.cudnn.allow_tf32  # the default, which is not changed for good
+    for device, noted in (("cpu:0", [(7, False)]), ("cpu", [(1, True), (2, True), (2, True), (2, True)])):
+        module = Noting()
+        runtime = EncoderRuntime(module, device=device)
+        np.testing.assert_array_equal(runtime.embed(windows), windows[:, :4])
+        assert sorted(module.noted) == noted
+        module.noted.clear()
+        with runtime.parallel_embed() as embed:
+            np.testing.assert_array_equal(embed(windows), windows[:, :4])
+        assert sorted(module.noted) == noted
+        assert torch.backends.cudnn.allow_tf32

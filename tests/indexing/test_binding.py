@@ -12,7 +12,7 @@ from sounds import tone, write
 from boiler import encoder, files
 from boiler.audio import stream
 from boiler.audio.decoder_pool import Decoders
-from boiler.audio.windows import DEFAULT_WINDOWS, WINDOW_SAMPLES
+from boiler.audio.windows import DEFAULT_WINDOWS, WINDOW_SAMPLES, WindowSpec
 from boiler.catalog import diff, scan
 from boiler.catalog.catalog import CATALOG_FILE, Catalog
 from boiler.catalog.folder import LocalFolder
@@ -134,3 +134,40 @@ def test_many_batches_give_identical_vectors_on_any_number_of_threads(
         torch.set_num_threads(before)
     assert np.array_equal(*found)
     assert (found[0] * EncoderRuntime.load(path).embed(windows)).sum(axis=1).min() > 0.99999
+
+
+@pytest.mark.parametrize("windows", ["all", "first"])
+def test_the_windows_of_a_binding_are_those_that_are_cut(windows: str) -> None:
+    bound = Binding("MFCCStats", "", windows, 0.5, 48_000, 24_000)
+    assert bound.window_spec == WindowSpec(48_000, 24_000, 0.5, windows)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("n_files", "is_fitted"), [(7, False), (8, True)])
+def test_an_encoder_is_not_fitted_to_less_than_eight_files(
+    store: Catalog, root: Path, decoders: Decoders, n_files: int, is_fitted: bool
+) -> None:
+    few = FitSample(store, LocalFolder(root), decoders, spec=DEFAULT_WINDOWS, batch_size=4, n_windows=n_files, seed=0)
+    assert few.n_files == n_files
+    windows = next(iter(few))[:, 0].numpy()
+    path = binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, few)
+    with torch.inference_mode():
+        plain = encoder.create("MFCCStats")(torch.from_numpy(windows)[:, None]).numpy()
+    same = (EncoderRuntime.load(path).embed(windows) * plain).sum(axis=1)
+    assert same.max() < 0.99 if is_fitted else same.min() > 0.99999
+
+
+@pytest.mark.parametrize("mine", [0, 1])
+def test_a_lost_encoder_is_restored_from_the_generation_that_has_the_same(tmp_path: Path, mine: int) -> None:
+    published = [tmp_path / "versions" / name / "encoder.pt" for name in ("000001-ab", "000002-cd")]
+    for path in published:
+        path.parent.mkdir(parents=True)
+        path.write_bytes(path.parent.name.encode())
+    with Catalog(tmp_path / CATALOG_FILE) as catalog:
+        catalog.put(encoder_sha256=files.sha256_of(published[mine]))
+        restored = binding.restore_encoder(catalog)
+        assert restored == tmp_path / binding.ENCODER_FILE
+        assert restored.read_bytes() == published[mine].read_bytes()
+        restored.write_bytes(b"damaged")
+        published[mine].write_bytes(b"damaged")
+        with pytest.raises(ModelDirError, match="is missing or damaged"):
+            binding.restore_encoder(catalog)

@@ -208,6 +208,28 @@ def test_an_invalid_vector_fails_only_its_file(collection: Collection, bad: floa
     assert [failure.id for failure in collection.store.failures()] == ["2.wav"]
 
 
+def test_a_file_with_several_invalid_vectors_fails_once(collection: Collection) -> None:
+    write(collection.root / "long.wav", tone(300, 20.0, 16_000), 16_000)
+    write(collection.root / "short.wav", tone(300, 1.0, 16_000), 16_000)
+
+    def embed(samples: Float32Array) -> Float32Array:
+        vectors = statistics(samples)
+        vectors[:4] = 0  # the windows of the first file
+        return vectors
+
+    collection.scan()
+    tally = collection.embed(embed, batch_size=32)
+    assert (tally.embedded, tally.failed, tally.windows) == (1, 1, 5)
+    (failure,) = collection.store.failures()
+    assert (failure.id, failure.reason) == ("long.wav", "the encoder returned a vector that is zero or not finite")
+
+
+def test_the_bottleneck_is_the_slower_of_two_stages_if_anything_was_embedded() -> None:
+    assert EmbedTally(decode_wait_s=1.0).bottleneck == ""
+    assert EmbedTally(windows=1, decode_wait_s=2.0, embed_s=1.0).bottleneck == "decoding"
+    assert EmbedTally(windows=1, decode_wait_s=1.0, embed_s=2.0).bottleneck == "embedding"
+
+
 class Stopped(Exception):
     """Simulates the end of the process."""
 

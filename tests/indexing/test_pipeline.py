@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import textwrap
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import hostile
 import numpy as np
@@ -113,9 +115,34 @@ def test_the_size_of_the_batch_does_not_change_a_vector(settings: IndexSettings,
     assert (one * two).sum(axis=1).min() > 0.99999
 
 
-def test_a_second_run_does_nothing_and_reports_it(settings: IndexSettings) -> None:
+def test_the_stages_of_a_run_take_no_longer_than_the_whole(
+    settings: IndexSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readings = itertools.count(1_000.0, 10.0)  # a clock that goes on when it is read
+    monkeypatch.setattr(pipeline, "time", SimpleNamespace(monotonic=lambda: next(readings)))
+    report = pipeline.index(settings)
+    stages_s = (report.scan_s, report.tally.prepare_s, report.publish_s)
+    assert min(stages_s) > 0
+    assert sum(stages_s) <= report.wall_s < 1_000
+
+
+def test_without_a_model_directory_it_is_named_after_folder_and_encoder(
+    settings: IndexSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert len(pipeline.plan(replace(settings, model_dir=None)).new) == 6
+    for name in ("MFCCStats", "JoinedParts"):  # the second is the old name of JoinedDescriptors
+        (tmp_path / "exp" / "sounds" / name).mkdir(parents=True)
+        (tmp_path / "exp" / "sounds" / name / CATALOG_FILE).write_bytes(b"no catalog" * 100)
+    for encoder, place in (("MFCCStats", "MFCCStats"), ("JoinedDescriptors", "JoinedParts")):
+        with pytest.raises(CatalogError, match=f"^exp/sounds/{place}/"):
+            pipeline.plan(replace(settings, model_dir=None, encoder=encoder))
+
+
+def test_a_second_run_does_nothing_and_reports_it(settings: IndexSettings, tmp_path: Path) -> None:
     first = pipeline.index(settings)
     again = pipeline.index(settings)
+    assert pipeline.tag(tmp_path / "m", None)[1] == 0  # no tags to remove
     assert (again.published, again.generation, again.tally.embedded) == (False, first.generation, 0)
     assert "nothing changed" in "\n".join(again.lines())
 

@@ -119,6 +119,26 @@ def test_a_number_is_not_given_again_after_a_repair(settings: IndexSettings, tmp
     assert max(item["n"] for item in published(settings.model_dir)) > last_n  # type: ignore[operator,type-var]
 
 
+def test_sounds_that_are_away_during_the_repair_are_unchanged_when_they_are_back(
+    settings: IndexSettings, tmp_path: Path
+) -> None:
+    folder = tmp_path / "sounds"
+    shutil.copytree(settings.wav_dir, folder)
+    for path in folder.rglob("*.wav"):
+        os.utime(path, (1_700_000_000, 1_700_000_000))
+    settings = replace(settings, wav_dir=folder)
+    pipeline.index(settings)
+    assert settings.model_dir is not None
+    (settings.model_dir / CATALOG_FILE).unlink()
+    folder.rename(tmp_path / "away")
+    repair(settings.model_dir)
+    (tmp_path / "away").rename(folder)
+    report = pipeline.index(settings)
+    assert (report.changes.new, report.changes.moved, report.changes.gone) == ([], [], [])
+    assert report.changes.changed == ["bad.wav"]  # whose size and time no index has
+    assert report.tally.embedded == 0
+
+
 def test_an_index_of_an_earlier_version_is_enough(settings: IndexSettings, monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.model_dir is not None
     monkeypatch.setattr(pipeline, "catalog_settings", lambda catalog: "{}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from boiler.catalog.diff import Changes
 from boiler.catalog.items import Failure
+from boiler.catalog.metadata import TableMatch
 from boiler.indexing.embed import EmbedTally
 from boiler.indexing.report import Report, plan_lines
 
@@ -67,6 +68,12 @@ def test_json_has_the_figures() -> None:
     values = json.loads(report(failures=[Failure("a.wav", "is empty")]).to_json())
     assert (values["files_per_s"], values["bottleneck"], values["model_dir"]) == (2.5, "embedding", "exp/m")
     assert values["failures"] == [{"id": "a.wav", "reason": "is empty", "sha256": ""}]
+
+
+def test_json_has_the_table_that_was_read() -> None:
+    assert json.loads(report().to_json())["table"] is None
+    values = json.loads(report(table=TableMatch(Path("labels.csv"), 3, 4, "x.wav")).to_json())
+    assert values["table"] == {"path": "labels.csv", "n_matched": 3, "n_rows": 4, "unmatched": "x.wav"}
 
 
 def test_a_dry_run_lists_every_change() -> None:

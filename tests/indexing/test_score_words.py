@@ -34,6 +34,24 @@ def test_whitened_vectors_lead_back(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     np.testing.assert_allclose(found, general.numpy(), atol=2e-5)
 
 
+def test_vectors_of_sounds_that_are_nearly_the_same_lead_back(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The mean is of unit length, up to rounding: there is hardly a way from it to the sphere."""
+    for seed in range(8):
+        rng = torch.Generator().manual_seed(seed)
+        near = torch.randn(16, generator=rng) + 1e-5 * torch.randn(300, 16, generator=rng)
+        general = torch.nn.functional.normalize(near, dim=1)
+        fitted = whitening.fit([general], 16)
+
+        class Saved:
+            def state_dict(self, fitted: dict[str, torch.Tensor] = fitted) -> dict[str, torch.Tensor]:
+                return {"whitening.mean": fitted["mean"], "whitening.matrix": fitted["matrix"]}
+
+        monkeypatch.setattr(score_words.checkpoint, "load_script", lambda path, saved=Saved: (saved(), {}))
+        half = whitening.Whitening(fitted["mean"], fitted["matrix"])(general)
+        found = score_words.unjoined(tmp_path)(half.numpy())
+        assert (found * general.numpy()).sum(axis=1).min() > 0.999
+
+
 @pytest.mark.slow
 def test_an_index_of_the_weights_of_the_model_is_searched_in_words(
     labelled_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
