@@ -113,10 +113,10 @@ class EmbedRun:
             closing(self._events(into, duplicates)) as events,
         ):
             while (event := self._next(events)) is not None:
-                match event:
-                    case DecodedWindows(key, windows):
+                match event:  # without the rest of a file that failed in `_flush`
+                    case DecodedWindows(key, windows) if key in self._pending:
                         self._take(key, windows)
-                    case DecodedSound(key):
+                    case DecodedSound(key) if key in self._pending:
                         self._opened(key).done = event
                         self._finish(key)
                     case DecodeFailure(key, error):

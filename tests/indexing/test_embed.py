@@ -208,18 +208,19 @@ def test_an_invalid_vector_fails_only_its_file(collection: Collection, bad: floa
     assert [failure.id for failure in collection.store.failures()] == ["2.wav"]
 
 
-def test_a_file_with_several_invalid_vectors_fails_once(collection: Collection) -> None:
-    write(collection.root / "long.wav", tone(300, 20.0, 16_000), 16_000)
-    write(collection.root / "short.wav", tone(300, 1.0, 16_000), 16_000)
+@pytest.mark.parametrize("batch_size", [1, 2, 32])
+def test_a_file_with_several_invalid_vectors_fails_once(collection: Collection, batch_size: int) -> None:
+    """Also if its first window is embedded before its last one is decoded."""
+    write(collection.root / "long.wav", tone(300, 100.0, 16_000, level=0.2), 16_000)
+    write(collection.root / "short.wav", tone(300, 1.0, 16_000, level=0.8), 16_000)
 
     def embed(samples: Float32Array) -> Float32Array:
-        vectors = statistics(samples)
-        vectors[:4] = 0  # the windows of the first file
-        return vectors
+        return statistics(samples) * (samples.max(axis=1) > 0.5)[:, None]
 
     collection.scan()
-    tally = collection.embed(embed, batch_size=32)
-    assert (tally.embedded, tally.failed, tally.windows) == (1, 1, 5)
+    tally = collection.embed(embed, batch_size)
+    assert (tally.embedded, tally.failed) == (1, 1)
+    assert len(collection.vectors()["short.wav"]) == 1
     (failure,) = collection.store.failures()
     assert (failure.id, failure.reason) == ("long.wav", "the encoder returned a vector that is zero or not finite")
 
