@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -12,6 +14,7 @@ import pytest
 
 from boiler.catalog import items
 from boiler.catalog.items import Failure, Item, ItemDatabase, PlacedItem
+from boiler.search import export
 
 ITEM = Item(
     n=7,
@@ -103,3 +106,19 @@ def test_a_filter_compares_no_field_that_is_stored_as_json() -> None:
     stored_as_json = {one.name for one in items.FIELDS if isinstance(one.example, dict)}
     assert stored_as_json == {"metadata", "tags", "tags_by_hand"}
     assert stored_as_json.isdisjoint(items.FILTERABLE)
+
+
+def test_an_exported_table_says_what_a_sound_is_and_where() -> None:
+    (row,) = csv.DictReader(io.StringIO(export.items_csv([ITEM])))
+    assert row == {
+        "n": "7",
+        "id": "caf\u00e9/a b.ogg",
+        "url": "https://x/7",
+        "label": "caf\u00e9",
+        "folder": "caf\u00e9",
+        "duration_s": "1.5",
+        "sample_rate_hz": "44100",
+        "channels": "2",
+        "format": "ogg",
+        "sha256": "ab",
+    }
