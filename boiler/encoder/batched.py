@@ -18,9 +18,8 @@ from boiler.encoder import Encoder, descriptors
 from boiler.encoder.bag_bottom import BagBottomVQVAE
 from boiler.encoder.bag_top import BagTopVQVAE
 from boiler.encoder.conditioning import condition_batch
-from boiler.encoder.general import GeneralEncoder
-from boiler.encoder.joined_descriptors import JoinedDescriptors, JoiningHead
-from boiler.encoder.joined_pretrained import JoinedPretrained
+from boiler.encoder.general import GeneralEncoder, JoinedWithGeneral
+from boiler.encoder.joined_descriptors import JoinedDescriptors
 from boiler.encoder.joined_vqvae import JoinedVQVAE
 from boiler.encoder.loop_length import clip_lengths
 from boiler.encoder.mean_freq_top import MeanFreqTopVQVAE
@@ -28,7 +27,7 @@ from boiler.encoder.mfcc_stats import MFCCStats
 from boiler.encoder.patch import PatchEncoder
 from boiler.encoder.pooled import PooledVQVAE
 from boiler.encoder.trim_silence import audible_span_batch, trim_silence_batch
-from boiler.model.general import GeneralMel, GeneralNetwork, scaled
+from boiler.model.general import GeneralMel, scaled
 from boiler.model.patch import PatchNetwork
 
 ROOT_ITERATIONS = 30
@@ -187,13 +186,6 @@ def patch_filters(own: descriptors.PatchFilters, loops: Loops) -> Tensor:
     return torch.cat([loops.mean(best), loops.amax(best)], dim=1).sqrt()
 
 
-def joined(head: JoiningHead, rows: Tensor) -> Tensor:
-    """`JoiningHead` for a batch. Shape: [N, d] to [N, D]."""
-    reduced = (rows - head.mean) @ head.matrix
-    linear = normalize(reduced[:, : head.linear_dim], dim=1)
-    return normalize(torch.cat([linear, head.projection(reduced)], dim=1), dim=1)
-
-
 class BatchedDescriptors(nn.Module):
     """`JoinedDescriptors`. Shape: windows [N, 1, T] and the samples of their clips [N] to [N, D]."""
 
@@ -220,7 +212,8 @@ class BatchedDescriptors(nn.Module):
             patch_codes(each.patch_codes, loops),
             patch_filters(each.patch_filters, loops),
         ]
-        return joined(own.head, torch.cat(rows, dim=1))
+        vectors: Tensor = own.head(torch.cat(rows, dim=1))
+        return vectors
 
 
 def trimmed_mel(own: MFCCStats | PooledVQVAE | JoinedVQVAE, waveform: Tensor, lengths: Tensor) -> Tensor:
@@ -332,7 +325,12 @@ class BatchedGeneral(nn.Module):
         self.own = own
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
-        network = cast(GeneralNetwork, self.own.network)
+        vectors: Tensor = self.own.vectors_of(self.pooled(waveform, lengths))
+        return vectors
+
+    def pooled(self, waveform: Tensor, lengths: Tensor) -> Tensor:
+        """`GeneralEncoder.pooled_clips`. Shape: as `BatchedDescriptors`."""
+        network = self.own.network
         loudness, counts = general_mel(self.own.mel, condition_batch(waveform, lengths, self.own.fade), lengths)
         # A convolution sees zeros behind the end of a clip, in every layer: what its bias makes of them is removed.
         counts = counts.clamp(min=network.min_frames)
@@ -349,15 +347,15 @@ class BatchedGeneral(nn.Module):
         weight = (loudest > network.audible).to(x.dtype)
         weight = _only(weight + (weight.sum(dim=2, keepdim=True) == 0).to(x.dtype), counts)
         mean = (x * weight).sum(dim=2) / weight.sum(dim=2)
-        return normalize(network.out(torch.cat([mean, (x * weight).amax(dim=2)], dim=1)), dim=1)
+        return torch.cat([mean, (x * weight).amax(dim=2)], dim=1)
 
 
-class BatchedJoinedPretrained(nn.Module):
-    """A `JoinedPretrained`, given the batched form of its pretrained encoder. Shape: as `BatchedDescriptors`."""
+class BatchedJoinedGeneral(nn.Module):
+    """A `JoinedWithGeneral`. Shape: as `BatchedDescriptors`."""
 
-    def __init__(self, own: JoinedPretrained, pretrained: nn.Module) -> None:
+    def __init__(self, own: JoinedWithGeneral) -> None:
         super().__init__()
-        self.pretrained = pretrained
+        self.general = BatchedGeneral(own.general())
         of_folder = own.of_folder
         self.of_folder = (
             BatchedUnshifted(of_folder) if isinstance(of_folder, JoinedVQVAE) else BatchedDescriptors(of_folder)
@@ -375,7 +373,7 @@ class BatchedJoinedPretrained(nn.Module):
         places = torch.arange(resampler.samples, device=waveform.device)[None]
         filled = clips.gather(1, torch.remainder(places, short[:, None]))
         described = self.of_folder(filled[:, None], short)
-        vectors: Tensor = self.own.mean_shift(self.own.join(self.pretrained(waveform, lengths), described))
+        vectors: Tensor = self.own.mean_shift(self.own.join(self.general.pooled(waveform, lengths), described))
         return vectors
 
 
@@ -417,6 +415,6 @@ def batched(encoder: Encoder) -> nn.Module | None:
             return OfWaveform(BatchedGeneral(encoder))
         case PatchEncoder():
             return OfWaveform(BatchedPatch(encoder))
-        case JoinedPretrained() if isinstance(encoder.pretrained, GeneralEncoder):
-            return OfWaveform(BatchedJoinedPretrained(encoder, BatchedGeneral(encoder.pretrained)))
+        case JoinedWithGeneral():
+            return OfWaveform(BatchedJoinedGeneral(encoder))
     return None

@@ -15,12 +15,14 @@ Both outputs are concatenated: the linear one generalises better to other kinds 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, gelu, grid_sample, interpolate, normalize
 from torch.optim.adamw import adamw
+
+from boiler.encoder import whitening
 
 LINEAR_DIM, PROJECTION_DIM = 64, 128
 """Dimensions of the two outputs."""
@@ -85,7 +87,7 @@ def fisher_discriminant(views: Tensor, dim: int, shrink: float = 1.0) -> tuple[T
 
 
 class ProjectionHead(nn.Module):
-    """The small network: one hidden layer. Shape: [N, d] to [N, `PROJECTION_DIM`], unit length."""
+    """The small network: one hidden layer. Shape: [..., d] to [..., `PROJECTION_DIM`], unit length."""
 
     def __init__(self, first: Tensor, first_bias: Tensor, second: Tensor, second_bias: Tensor) -> None:
         super().__init__()
@@ -101,7 +103,28 @@ class ProjectionHead(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         hidden = gelu(features @ self.first + self.first_bias)
-        return normalize(hidden @ self.second + self.second_bias, dim=1)
+        return normalize(hidden @ self.second + self.second_bias, dim=-1)
+
+
+class JoiningHead(nn.Module):
+    """Both maps: concatenated features to vectors. Shape: [..., d] to [..., `linear_dim` + `PROJECTION_DIM`], unit
+    length."""
+
+    def __init__(self, mean: Tensor, matrix: Tensor, projection: ProjectionHead, linear_dim: int = LINEAR_DIM) -> None:
+        """mean, matrix: [d] and [d, INPUT_DIM], the linear map; linear_dim: how many of its directions are kept beside
+        the projection"""
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("matrix", matrix)
+        self.mean: Tensor
+        self.matrix: Tensor
+        self.projection = projection
+        self.linear_dim = linear_dim
+
+    def forward(self, rows: Tensor) -> Tensor:
+        reduced = (rows - self.mean) @ self.matrix
+        linear = normalize(reduced[..., : self.linear_dim], dim=-1)
+        return normalize(torch.cat([linear, self.projection(reduced)], dim=-1), dim=-1)
 
 
 class OneCycleAdamW:
@@ -180,6 +203,40 @@ def train_projection(
             update(torch.autograd.grad(loss, update.parameters))
             on_step()
     return network.requires_grad_(False)
+
+
+def fit_head(
+    views: Sequence[Tensor],
+    dims: int,
+    generator: torch.Generator,
+    *,
+    steps: int,
+    linear_dim: int = LINEAR_DIM,
+    on_step: Callable[[], None] = lambda: None,
+) -> JoiningHead:
+    """Fit a head to features of clips and of their views.
+
+    Arguments:
+        views: for each kind of features [n, K, d_i], K of each of n clips; each kind is brought to the same size
+        dims: principal components that are kept of each kind
+        steps, on_step: of `train_projection`
+        linear_dim: of the head
+    """
+    means, matrices = [], []
+    for features in views:
+        fitted = whitening.fit(features, dims)
+        reduced = (features - fitted["mean"]) @ fitted["matrix"]
+        size = reduced.square().sum(dim=2).mean().sqrt().clamp(min=1e-6)
+        means.append(fitted["mean"])
+        matrices.append(fitted["matrix"] / size)
+    mean, reduce = torch.cat(means), torch.block_diag(*matrices)  # type: ignore[no-untyped-call]
+    joined = (torch.cat(list(views), dim=2) - mean) @ reduce
+    centre, directions = fisher_discriminant(joined, INPUT_DIM)
+    reduced = (joined - centre) @ directions
+    scale = reduced.std().clamp(min=1e-6)
+    projection = train_projection(reduced / scale, generator, steps=steps, on_step=on_step)
+    # One affine map for all linear steps; the views are centred already, so `centre` is rounding error.
+    return JoiningHead(mean, (reduce @ directions / scale).contiguous(), projection, linear_dim)
 
 
 def _signed(directions: Tensor) -> Tensor:

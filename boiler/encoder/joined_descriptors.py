@@ -18,11 +18,10 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import normalize
 
-from boiler.encoder import Fitted, contrastive_head, descriptors, whitening
+from boiler.encoder import Fitted, contrastive_head, descriptors
 from boiler.encoder.conditioning import condition, fade_samples
-from boiler.encoder.contrastive_head import INPUT_DIM, LINEAR_DIM, PROJECTION_DIM, ProjectionHead
+from boiler.encoder.contrastive_head import INPUT_DIM, LINEAR_DIM, PROJECTION_DIM, JoiningHead, ProjectionHead
 from boiler.encoder.loop_length import loop_lengths
 from boiler.encoder.trim_silence import audible_span
 from boiler.errors import BoilerError
@@ -63,24 +62,6 @@ class Descriptors(nn.Module):
             self.patch_codes(loudness),
             self.patch_filters(loudness),
         ]
-
-
-class JoiningHead(nn.Module):
-    """Concatenated descriptors to the vector. Shape: [d] to [`LINEAR_DIM` + `PROJECTION_DIM`], unit length."""
-
-    def __init__(self, mean: Tensor, matrix: Tensor, projection: ProjectionHead) -> None:
-        super().__init__()
-        self.register_buffer("mean", mean)
-        self.register_buffer("matrix", matrix)
-        self.mean: Tensor
-        self.matrix: Tensor
-        self.projection = projection
-        self.linear_dim = LINEAR_DIM
-
-    def forward(self, row: Tensor) -> Tensor:
-        reduced = (row - self.mean) @ self.matrix
-        linear = normalize(reduced[: self.linear_dim], dim=0)
-        return normalize(torch.cat([linear, self.projection(reduced[None])[0]]), dim=0)
 
 
 class JoinedDescriptors(Fitted):
@@ -164,7 +145,9 @@ class JoinedDescriptors(Fitted):
             self.descriptors = self._fit_descriptors(clips, generator)
             with meter(f"learning from {len(clips)} windows", len(clips) + self._steps()) as progress:
                 views = self._described_views(clips, generator, progress, is_enough, n_threads)
-                self.head = self._fit_head(views, generator, progress)
+                self.head = contrastive_head.fit_head(
+                    views, DIMS_PER_DESCRIPTOR, generator, steps=self._steps(), on_step=progress.step
+                )
             vectors = torch.stack([self.head(row) for row in torch.cat([each[:, 0] for each in views], dim=1)])
         self.to(device)
         return vectors
@@ -201,25 +184,6 @@ class JoinedDescriptors(Fitted):
             if is_enough(len(rows)):
                 break
         return [torch.stack(vectors) for vectors in zip(*rows, strict=True)]
-
-    def _fit_head(self, views: list[Tensor], generator: torch.Generator, progress: Meter) -> JoiningHead:
-        means, matrices = [], []
-        for vectors in views:
-            fitted = whitening.fit(vectors, DIMS_PER_DESCRIPTOR)
-            reduced = (vectors - fitted["mean"]) @ fitted["matrix"]
-            size = reduced.square().sum(dim=2).mean().sqrt().clamp(min=1e-6)
-            means.append(fitted["mean"])
-            matrices.append(fitted["matrix"] / size)
-        mean, reduce = torch.cat(means), torch.block_diag(*matrices)  # type: ignore[no-untyped-call]
-        joined = (torch.cat(views, dim=2) - mean) @ reduce
-        centre, directions = contrastive_head.fisher_discriminant(joined, INPUT_DIM)
-        reduced = (joined - centre) @ directions
-        scale = reduced.std().clamp(min=1e-6)
-        projection = contrastive_head.train_projection(
-            reduced / scale, generator, steps=self._steps(), on_step=progress.step
-        )
-        # One affine map for all linear steps; the views are centred already, so `centre` is rounding error.
-        return JoiningHead(mean, (reduce @ directions / scale).contiguous(), projection)
 
 
 def fit(windows: Iterable[Tensor], is_enough: Callable[[int], bool] = lambda n: False) -> dict[str, Tensor]:

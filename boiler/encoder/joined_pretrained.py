@@ -92,7 +92,7 @@ class JoinedPretrained(Fitted):
         self.resampler = ClipResampler(
             pretrained.sample_rate_hz, MelSettings().sample_rate_hz, pretrained.window_samples
         )
-        self.known_scale, self.folder_scale = _scales(1.0)
+        self.known_scale, self.folder_scale = scales(1.0, 1.0)
         self.mean_shift = mean_shift.identity(self.dim)
         self.to(device)
 
@@ -104,35 +104,55 @@ class JoinedPretrained(Fitted):
             at_rate.append(self.resampler(window[0], length))
             short.append(self.resampler.length(length))
         described = self.of_folder.embed_clips(torch.stack(at_rate)[:, None], short)
-        vectors: Tensor = self.mean_shift(self.join(self.pretrained.embed_clips(waveform, lengths), described))
+        vectors: Tensor = self.mean_shift(self.join(self.features(waveform, lengths), described))
         return vectors
 
-    def join(self, pretrained: Tensor, of_folder: Tensor) -> Tensor:
-        """The vectors of both, side by side. Shape: [N, D'], [N, D''] to [N, D], rows of unit length."""
-        known = self.whitening(pretrained)
+    def features(self, waveform: Tensor, lengths: list[int]) -> Tensor:
+        """What `join` needs of the pretrained encoder: its vectors. Shape: [N, 1, T] to [N, F]"""
+        return self.pretrained.embed_clips(waveform, lengths)
+
+    def join(self, features: Tensor, of_folder: Tensor) -> Tensor:
+        """The vectors of both, side by side. Shape: [N, F], [N, D''] to [N, D], rows of unit length."""
+        known = self.whitening(features)
         return torch.cat([known * self.known_scale, of_folder * self.folder_scale], dim=1)
+
+    def features_to_fit(self, window: Tensor, length: int, number: int) -> Tensor:
+        """`features` of window `number` [1, T], and after them those of other views of it, if they are needed.
+
+        Shape: [V, F]
+        """
+        return self.features(window[None].to(self.whitening.mean.device), [length])
+
+    def fit_known(self, features: Tensor) -> None:
+        """Fit what belongs to the pretrained encoder to `features_to_fit` of n windows [n, V, F]."""
+        self.fit_whitening(features[:, 0])
+
+    def fit_whitening(self, vectors: Tensor) -> None:
+        """Fit the whitening to vectors of the pretrained encoder. Shape: [n, D']"""
+        fitted = whitening.fit([vectors], self.whitened_dim, self.whitening_power)
+        self.whitening = Whitening(fitted["mean"], fitted["matrix"])
 
     def fit(self, waveforms: Iterable[Tensor]) -> None:
         rows: list[Tensor] = []
         of_folder = self.of_folder
 
         def both(numbered: tuple[int, Tensor]) -> tuple[Tensor | None, Tensor, int]:
-            """Of a window [1, T] the pretrained encoder's vector [1, D], for as many as are needed, and the clip at
+            """Of a window [1, T] the features of the pretrained encoder, for as many as are needed, and the clip at
             the descriptors' rate with its length."""
             number, window = numbered
             with torch.inference_mode(False), torch.no_grad():
-                lengths = loop_lengths(window[None])
-                clip, short = self.resampler(window[0], lengths[0]), self.resampler.length(lengths[0])
+                (length,) = loop_lengths(window[None])
+                clip, short = self.resampler(window[0], length), self.resampler.length(length)
                 if number >= MAX_WHITENED:
                     return None, clip, short
-                return self.pretrained.embed_clips(window[None].to(device), lengths).cpu(), clip, short
+                return self.features_to_fit(window, length, number).cpu(), clip, short
 
         def clips() -> Iterator[tuple[Tensor, int]]:
             each = enumerate(window for batch in waveforms for window in batch.cpu())
             n, left = 0, self.fit_s * self.resampler.to_rate_hz
-            for vector, clip, short in map_in_threads(both, each, n_threads):
-                if vector is not None:
-                    rows.append(vector)
+            for features, clip, short in map_in_threads(both, each, n_threads):
+                if features is not None:
+                    rows.append(features)
                 yield clip[None, None], short
                 n, left = n + 1, left - short
                 if left <= 0:
@@ -140,7 +160,7 @@ class JoinedPretrained(Fitted):
             if isinstance(of_folder, JoinedDescriptors):
                 of_folder.most_steps = max(self.head_steps, n // WINDOWS_PER_STEP)
             if self.equal_at is not None:
-                self.known_scale, self.folder_scale = _scales(max(1.0, n / self.equal_at) ** 0.2)
+                self.set_scales(max(1.0, n / self.equal_at) ** 0.2)
 
         device = self.whitening.mean.device
         n_threads = torch.get_num_threads() if device.type == "cpu" else 1
@@ -155,18 +175,22 @@ class JoinedPretrained(Fitted):
                     if number < MAX_WHITENED
                 )
                 described = torch.cat([torch.zeros(0, of_folder.dim, device=device), *each])
-            fitted = whitening.fit(rows, self.whitened_dim, self.whitening_power)
-            self.whitening = Whitening(fitted["mean"], fitted["matrix"])
-            pretrained = torch.cat(rows)
-            self.mean_shift = MeanShift(self.join(pretrained, described[: len(pretrained)].cpu()))
+            features = torch.stack(rows)
+            self.fit_known(features)
+            self.to(device)
+            joined = self.join(features[:, 0].to(device), described[: len(features)].to(device))
+            self.mean_shift = MeanShift(joined)
         self.to(device)
 
+    def set_scales(self, ratio: float) -> None:
+        """Let the folder's vectors count more than the pretrained encoder's by this factor."""
+        self.known_scale, self.folder_scale = scales(1.0, ratio)
 
-def _scales(ratio: float) -> tuple[float, float]:
-    """The scales of two vectors of unit length for which the joined one is, too, and the second counts more by
-    `ratio`."""
-    first = 1 / math.sqrt(1 + ratio * ratio)
-    return first, first * ratio
+
+def scales(*weights: float) -> list[float]:
+    """The factors, in proportion to the weights, by which vectors of unit length are multiplied, so that the joined
+    one has unit length, too."""
+    return [weight / math.hypot(*weights) for weight in weights]
 
 
 class JoinedAISFX(JoinedPretrained):

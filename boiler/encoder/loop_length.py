@@ -18,6 +18,8 @@ SHORTEST_COPY = 64
 """The truncated last copy is at least 1 / `SHORTEST_COPY` of the window: a few samples repeat by chance."""
 LEVELS = 2.0**24
 """Number of quantisation levels of samples for hashing, relative to the peak."""
+FOLDS = 64
+"""Parts of equal length in which true values are looked for at once."""
 FACTOR = 1_664_525
 ADDEND = 1_013_904_223
 """Constants of a linear congruential generator modulo 2**32; any irregular odd numbers would do."""
@@ -52,9 +54,14 @@ def loop_length(waveform: Tensor, needle_samples: int = NEEDLE_SAMPLES, max_cand
                 return 1  # all of it is silent
             continue
         needle_at = min(length - 1 - from_end, length - needle_samples)
-        matches = torch.nonzero(waveform[:needle_at] == waveform[needle_at])[:, 0]
-        for offset in range(1, needle_samples):
-            matches = matches[waveform[matches + offset] == waveform[needle_at + offset]]
+        matches = true_places(waveform[:needle_at] == waveform[needle_at])
+        needle = waveform[needle_at : needle_at + needle_samples]
+        if matches.shape[0] <= max_candidates:
+            places = matches[:, None] + torch.arange(needle_samples, device=waveform.device)
+            matches = matches[(waveform[places] == needle).all(dim=1)]
+        else:
+            for offset in range(1, needle_samples):
+                matches = matches[waveform[matches + offset] == needle[offset]]
         shifts = needle_at - matches.flip(0)
         for index in range(min(shifts.shape[0], max_candidates)):
             shift = int(shifts[index])
@@ -63,6 +70,22 @@ def loop_length(waveform: Tensor, needle_samples: int = NEEDLE_SAMPLES, max_cand
         if shifts.shape[0] <= max_candidates:  # all candidates were verified
             return length
     return length
+
+
+def true_places(flags: Tensor, folds: int = FOLDS) -> Tensor:
+    """The places of the true values, ascending: `nonzero`, in a fifth of its time where they are few. Scriptable.
+
+    Shape: bool [T], contiguous, to int64 [n].
+    """
+    width = flags.shape[0] // folds
+    if width == 0:
+        return torch.nonzero(flags)[:, 0]
+    columns = torch.nonzero(flags[: folds * width].view(folds, width).amax(dim=0))[:, 0]
+    if columns.shape[0] > width // 8:
+        return torch.nonzero(flags)[:, 0]
+    starts = torch.arange(folds, device=flags.device) * width
+    near = (starts[:, None] + columns).flatten()
+    return torch.cat([near[flags[near]], folds * width + torch.nonzero(flags[folds * width :])[:, 0]])
 
 
 def clip_lengths(

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from boiler.arrays import AnyArray, Float32Array, Int64Array
 from boiler.audio.windows import DEFAULT_WINDOWS, WindowSpec
 from boiler.model import checkpoint
-from boiler.model.device import single_threaded
+from boiler.model.device import keep_freed_memory, single_threaded
 
 # On a CPU a small batch fits into the cache (MFCCStats on one core takes 2.9 ms per window in batches of 16, 1.5 ms in
 # batches of 2), and a batch of 16 needs 100 MB more memory.
@@ -33,6 +33,8 @@ OLD_METHODS = {"activations": "presence"}
 class EncoderRuntime:
     """An encoder, its header and the device it runs on. Safe to call from several threads.
 
+    Creating one changes how the process allocates memory (`boiler.model.device.keep_freed_memory`).
+
     Attributes: `header`, the header of the `encoder.pt`.
     """
 
@@ -41,6 +43,7 @@ class EncoderRuntime:
         self.header = dict(header or {})
         self._module = module
         self._device = device
+        keep_freed_memory()
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], device: str = "cpu") -> EncoderRuntime:

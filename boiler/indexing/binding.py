@@ -29,6 +29,7 @@ from boiler.catalog.catalog import Catalog
 from boiler.catalog.folder import ReadAhead, ReadyFile, SoundFolder, room_for_copies
 from boiler.errors import ModelDirError
 from boiler.model import checkpoint
+from boiler.model.device import keep_freed_memory
 
 ENCODER_FILE = ".encoder.pt"
 FIT_WINDOWS_PER_FILE = 4
@@ -190,6 +191,7 @@ def bind_encoder(
     path = catalog.path.parent / ENCODER_FILE
     created = encoder.create(name, pt_path, **(options or {}))
     if isinstance(created, encoder.Fitted) and sample.n_files >= FIT_FILES_AT_LEAST and sample.has_sound():
+        keep_freed_memory()
         created.fit(sample)
     header = {
         "encoder": name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -32,6 +33,22 @@ def resolve_device(name: str) -> str:
             f"--device {name} cannot be used on this machine ({first_line(error)}): leave it out, or give cpu"
         ) from error
     return name
+
+
+def keep_freed_memory(at_most_bytes: int = 2**28) -> None:
+    """Ask glibc to keep this much freed memory for what is allocated next, in the whole process.
+
+    By default it returns large blocks to the system at once, and getting them back page by page takes longer than the
+    arithmetic: the spectrogram of 5 s 4.4 ms instead of 2.2, a training step 1.2 s instead of 0.5. Other C libraries
+    are left alone.
+    """
+    trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD of malloc.h
+    try:
+        mallopt = ctypes.CDLL("libc.so.6").mallopt
+    except (OSError, AttributeError):
+        return
+    mallopt(mmap_threshold, 2**25)  # the largest that glibc takes
+    mallopt(trim_threshold, at_most_bytes)
 
 
 @contextmanager

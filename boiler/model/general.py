@@ -62,13 +62,16 @@ class GeneralMel(nn.Module):
 
     def power(self, waveform: Tensor) -> Tensor:
         """Mel power [M, F] of the waveform without its DC offset, at a peak of 1."""
-        centred = waveform.float() - waveform.float().mean()
-        sound = centred / centred.abs().amax().clamp(min=self.tiny)
+        waveform = waveform.float()
+        centred = waveform - waveform.mean()
+        lowest, highest = torch.aminmax(centred)
+        sound = centred / torch.maximum(-lowest, highest).clamp(min=self.tiny)
         # What `self.spectrogram` computes, in a third of the time: it takes the absolute value of complex numbers.
         half = self.n_fft // 2
         frames = functional.pad(sound, (half, half)).unfold(0, self.n_fft, self.hop_samples)
         spectrum = torch.fft.rfft(frames * self.spectrogram.spectrogram.window)
-        power: Tensor = (spectrum.real.square() + spectrum.imag.square()) @ self.spectrogram.mel_scale.fb
+        squares = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
+        power: Tensor = squares @ self.spectrogram.mel_scale.fb
         return power.T
 
     def forward(self, waveform: Tensor) -> Tensor:
@@ -145,6 +148,11 @@ class GeneralNetwork(nn.Module):
         self.out = nn.Linear(2 * settings.width, settings.dim)
 
     def forward(self, mel: Tensor) -> Tensor:
+        vectors: Tensor = self.out(self.pooled(mel))
+        return vectors
+
+    def pooled(self, mel: Tensor) -> Tensor:
+        """The mean and the maximum over time that the vector is made from. Shape: as `forward` to [B, 2 * width]"""
         if mel.shape[2] < self.min_frames:
             mel = functional.pad(mel, (0, self.min_frames - mel.shape[2]))
         x = self.blocks(self.fold(self.stem(mel[:, None]).flatten(1, 2)))
@@ -153,5 +161,4 @@ class GeneralNetwork(nn.Module):
         # All silent: every step counts.
         weight = weight + (weight.sum(dim=2, keepdim=True) == 0).to(x.dtype)
         mean = (x * weight).sum(dim=2) / weight.sum(dim=2)
-        vectors: Tensor = self.out(torch.cat([mean, (x * weight).amax(dim=2)], dim=1))
-        return vectors
+        return torch.cat([mean, (x * weight).amax(dim=2)], dim=1)

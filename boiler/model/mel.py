@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torchaudio.transforms import MelSpectrogram
 
 
@@ -51,7 +52,7 @@ class LogMel(nn.Module):
         super().__init__()
         self.floor = settings.floor
         self.sample_rate_hz = settings.sample_rate_hz
-        self.hop_samples = settings.hop_samples
+        self.n_fft, self.hop_samples = settings.n_fft, settings.hop_samples
         # The smallest normal float32: dividing silence by it leaves silence.
         self.tiny = float(torch.finfo(torch.float32).tiny)
         self.power, self.frames_multiple = settings.power, settings.frames_multiple
@@ -70,8 +71,27 @@ class LogMel(nn.Module):
     def forward(self, waveform: Tensor) -> Tensor:
         waveform = waveform.float()
         peak = waveform.abs().amax(dim=-1, keepdim=True).clamp(min=self.tiny)
-        bands = self.spectrogram(waveform / peak)
         frames = waveform.shape[-1] // self.hop_samples
         frames = frames - frames % self.frames_multiple
-        loudness: Tensor = bands[..., :frames].clamp(min=self.floor**self.power).log10() / self.power
+        bands = self.bands(waveform / peak, frames)
+        loudness: Tensor = bands.clamp(min=self.floor**self.power).log10() / self.power
         return loudness
+
+    def bands(self, waveform: Tensor, frames: int) -> Tensor:
+        """The first frames of `self.spectrogram`, in half the time: the absolute value of complex numbers is slow.
+
+        Shape: [B, 1, T] to [B, 1, M, frames]
+        """
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]  # noqa: SIM102  # TorchScript needs both
+            if torch.compiler.is_exporting():
+                exported: Tensor = self.spectrogram(waveform)[..., :frames]  # ONNX has no real Fourier transform
+                return exported
+        half = self.n_fft // 2
+        padded = functional.pad(waveform, (half, half), mode="reflect")
+        framed = padded.unfold(2, self.n_fft, self.hop_samples)[:, :, :frames]
+        spectrum = torch.fft.rfft(framed * self.spectrogram.spectrogram.window)
+        magnitude = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
+        if self.power == 1.0:
+            magnitude = magnitude.sqrt()
+        bands: Tensor = magnitude @ self.spectrogram.mel_scale.fb
+        return bands.transpose(2, 3)

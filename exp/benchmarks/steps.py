@@ -19,9 +19,10 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from boiler import arguments
+from boiler.model.device import keep_freed_memory
 from boiler.training.settings import TrainSettings
 from boiler.training.state import new_network
-from boiler.training.trainer import _forward, _keep_freed_memory, _parameter_groups, view_frames
+from boiler.training.trainer import _forward, _parameter_groups, view_frames
 
 
 class TrainingStep:
@@ -52,7 +53,7 @@ class TrainingStep:
 
 
 def run(args: argparse.Namespace) -> int:
-    _keep_freed_memory()
+    keep_freed_memory(2**31 - 1)
     steps = {
         "from scratch": TrainingStep(from_scratch=True, batch=args.batch_size),
         "general": TrainingStep(from_scratch=False, batch=args.batch_size),
