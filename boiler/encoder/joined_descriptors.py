@@ -72,10 +72,19 @@ class JoinedDescriptors(Fitted):
 
     fit_windows = MAX_CLIPS
 
-    def __init__(self, pt_path: str | os.PathLike[str] | None = None, device: str = "cpu") -> None:
-        """`pt_path` is not read: everything is fitted by `fit`."""
+    def __init__(
+        self,
+        pt_path: str | os.PathLike[str] | None = None,
+        device: str = "cpu",
+        sample_rate_hz: int = MelSettings.sample_rate_hz,
+    ) -> None:
+        """pt_path: is not read, everything is fitted by `fit`; sample_rate_hz: a multiple of 16 kHz, of which the same
+        frames and bands are taken"""
         super().__init__(LINEAR_DIM + PROJECTION_DIM)
-        settings = MelSettings(floor=FLOOR)
+        settings = mel_settings(sample_rate_hz)
+        self.sample_rate_hz = sample_rate_hz
+        self.window_samples = type(self).window_samples * sample_rate_hz // MelSettings.sample_rate_hz
+        self.louder = math.log10(sample_rate_hz / MelSettings.sample_rate_hz)
         self.n_mels = settings.n_mels
         self.hop_samples = settings.hop_samples
         self.mel = LogMel(settings)
@@ -98,7 +107,8 @@ class JoinedDescriptors(Fitted):
         frames = max(self.min_frames, min(frames, waveform.shape[0] // self.hop_samples))
         # One hop more than the frames that are kept, so that the last frame is the same as in the whole window.
         samples = waveform[: (frames + 1) * self.hop_samples]
-        loudness: Tensor = self.mel(condition(samples[None, None], [length], self.fade))[0, 0, :, :frames]
+        mel = self.mel(condition(samples[None, None], [length], self.fade))
+        loudness: Tensor = mel[0, 0, :, :frames] - self.louder
         first, past = audible_span(loudness, length, self.silence, self.hop_samples)
         return (loudness[:, first:past] if past - first >= self.min_frames else loudness).T
 
@@ -184,6 +194,21 @@ class JoinedDescriptors(Fitted):
             if is_enough(len(rows)):
                 break
         return [torch.stack(vectors) for vectors in zip(*rows, strict=True)]
+
+
+def mel_settings(sample_rate_hz: int) -> MelSettings:
+    """The spectrogram up to 8 kHz in frames of 64 ms, at a multiple of 16 kHz.
+
+    Magnitudes are larger by that multiple, since a frame has as many more samples.
+    """
+    times = sample_rate_hz // MelSettings.sample_rate_hz
+    return MelSettings(
+        sample_rate_hz=sample_rate_hz,
+        n_fft=MelSettings.n_fft * times,
+        hop_samples=MelSettings.hop_samples * times,
+        floor=FLOOR * times,
+        f_max_hz=MelSettings.sample_rate_hz / 2,
+    )
 
 
 def fit(windows: Iterable[Tensor], is_enough: Callable[[int], bool] = lambda n: False) -> dict[str, Tensor]:

@@ -47,7 +47,7 @@ class ClipResampler(nn.Module):
         super().__init__()
         self.rate_hz, self.to_rate_hz = rate_hz, to_rate_hz
         self.samples = window_samples * to_rate_hz // rate_hz
-        self.resample = Resample(rate_hz, to_rate_hz)
+        self.resample = nn.Identity() if rate_hz == to_rate_hz else Resample(rate_hz, to_rate_hz)
 
     def forward(self, window: Tensor, length: int) -> Tensor:
         """Shape: [T] to [`samples`]."""
@@ -78,8 +78,9 @@ class JoinedPretrained(Fitted):
     def __init__(self, pretrained: ClipEncoder, of_folder: JoinedVQVAE | None = None, device: str = "cpu") -> None:
         """of_folder: default: `JoinedDescriptors`, fitted by `fit`"""
         known: JoinedDescriptors | JoinedVQVAE
+        rate_hz, own_rate_hz = pretrained.sample_rate_hz, MelSettings.sample_rate_hz
         if of_folder is None:
-            known = JoinedDescriptors()
+            known = JoinedDescriptors(sample_rate_hz=own_rate_hz if rate_hz % own_rate_hz else rate_hz)
             known.most_steps = self.head_steps
         else:
             known = of_folder
@@ -89,21 +90,22 @@ class JoinedPretrained(Fitted):
         self.pretrained = pretrained
         self.of_folder = known
         self.whitening = Whitening(torch.zeros(pretrained.dim), torch.eye(pretrained.dim)[:, :dim])
-        self.resampler = ClipResampler(
-            pretrained.sample_rate_hz, MelSettings().sample_rate_hz, pretrained.window_samples
-        )
+        self.resampler = ClipResampler(rate_hz, known.sample_rate_hz, pretrained.window_samples)
         self.known_scale, self.folder_scale = scales(1.0, 1.0)
         self.mean_shift = mean_shift.identity(self.dim)
         self.to(device)
 
     def forward(self, waveform: Tensor) -> Tensor:
         lengths = loop_lengths(waveform)
-        at_rate: list[Tensor] = []
-        short: list[int] = []
-        for window, length in zip(waveform, lengths):  # noqa: B905  # TorchScript does not know strict
-            at_rate.append(self.resampler(window[0], length))
-            short.append(self.resampler.length(length))
-        described = self.of_folder.embed_clips(torch.stack(at_rate)[:, None], short)
+        if self.resampler.rate_hz == self.resampler.to_rate_hz:
+            described = self.of_folder.embed_clips(waveform, lengths)
+        else:
+            at_rate: list[Tensor] = []
+            short: list[int] = []
+            for window, length in zip(waveform, lengths):  # noqa: B905  # TorchScript does not know strict
+                at_rate.append(self.resampler(window[0], length))
+                short.append(self.resampler.length(length))
+            described = self.of_folder.embed_clips(torch.stack(at_rate)[:, None], short)
         vectors: Tensor = self.mean_shift(self.join(self.features(waveform, lengths), described))
         return vectors
 

@@ -82,10 +82,12 @@ class LogMel(nn.Module):
 
         Shape: [B, 1, T] to [B, 1, M, frames]
         """
-        if not torch.jit.is_scripting():  # type: ignore[attr-defined]  # noqa: SIM102  # TorchScript needs both
-            if torch.compiler.is_exporting():
-                exported: Tensor = self.spectrogram(waveform)[..., :frames]  # ONNX has no real Fourier transform
-                return exported
+        exporting = False
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            exporting = torch.compiler.is_exporting()  # TorchScript cannot compile this
+        if exporting:  # ONNX has no real Fourier transform
+            exported: Tensor = self.spectrogram(waveform)[..., :frames]
+            return exported
         half = self.n_fft // 2
         padded = functional.pad(waveform, (half, half), mode="reflect")
         framed = padded.unfold(2, self.n_fft, self.hop_samples)[:, :, :frames]
