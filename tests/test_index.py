@@ -19,7 +19,8 @@ from sounds import tone, write
 
 from boiler import files, index
 from boiler.catalog.catalog import CATALOG_FILE, Catalog
-from boiler.encoder.general import WEIGHTS, JoinedGeneral
+from boiler.encoder.general import WEIGHTS
+from boiler.encoder.joined_general import JoinedGeneral
 from boiler.indexing.binding import read_binding
 from boiler.store import generation
 

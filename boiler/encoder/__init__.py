@@ -39,8 +39,8 @@ ENCODERS: dict[str, str] = {
     "MFCCStats": "boiler.encoder.mfcc_stats:MFCCStats",
     "JoinedDescriptors": "boiler.encoder.joined_descriptors:JoinedDescriptors",
     "GeneralEncoder": "boiler.encoder.general:GeneralEncoder",
-    "JoinedGeneral": "boiler.encoder.general:JoinedGeneral",
-    "GeneralVQVAE": "boiler.encoder.general:GeneralVQVAE",
+    "JoinedGeneral": "boiler.encoder.joined_general:JoinedGeneral",
+    "GeneralVQVAE": "boiler.encoder.joined_general:GeneralVQVAE",
     "PatchEncoder": "boiler.encoder.patch:PatchEncoder",
     "AISFXEncoder": "boiler.encoder.aisfx:AISFXEncoder",
     "JoinedAISFX": "boiler.encoder.joined_pretrained:JoinedAISFX",
@@ -67,9 +67,13 @@ FORMERLY_WITHOUT_CHECKPOINT = "JoinedDescriptors"
 UNFITTED = "GeneralEncoder"
 """The most accurate encoder that needs neither a checkpoint nor a folder to be fitted to."""
 
-FOLDER_FITTERS: dict[str, str] = {"descriptors": "boiler.encoder.joined_descriptors:fit"}
-"""By name: a function `fit(windows, is_enough)` that is fitted to the training windows only, once per training run,
-before the first step. It returns named tensors."""
+FOLDER_FITTERS: dict[str, str] = {
+    "descriptors": "boiler.encoder.joined_descriptors:fit_to",
+    "general_descriptors": "boiler.encoder.general_descriptors:fit_to",
+}
+"""By name: a function `fit_to(network, windows, is_enough)` that is fitted to the training windows, once per training
+run, before the first step. It returns named tensors, none if it is not for this network, of which nothing that is
+trained is used."""
 
 FITTERS: dict[str, str] = {"pooled": "boiler.encoder.pooled:fit", "joined": "boiler.encoder.joined_vqvae:fit"}
 """By name: a function `fit(windows, learned, network)` that also depends on the network and is called for every
@@ -215,16 +219,19 @@ def create(name: str, pt_path: Path | None = None, device: str = "cpu", **option
     return encoder.eval().requires_grad_(False)
 
 
-def learn_folder(windows: Iterable[Tensor], *, is_enough: Callable[[int], bool] = lambda n: False) -> dict[str, Tensor]:
+def learn_folder(
+    windows: Iterable[Tensor], network: nn.Module, *, is_enough: Callable[[int], bool] = lambda n: False
+) -> dict[str, Tensor]:
     """Call all `FOLDER_FITTERS`. Returns their tensors, each as `fitter.name`.
 
     Arguments:
         windows: batches of windows, float `[B, 1, window_samples]`; can be iterated more than once.
+        network: that is going to be trained.
         is_enough: called with the number of windows done; once it returns True, fitters skip the rest.
     """
     learned: dict[str, Tensor] = {}
     for name, place in FOLDER_FITTERS.items():
-        learned |= _prefixed(name, _imported(place)(windows, is_enough))
+        learned |= _prefixed(name, _imported(place)(network, windows, is_enough))
     return learned
 
 

@@ -18,9 +18,10 @@ from boiler.encoder import Encoder, descriptors
 from boiler.encoder.bag_bottom import BagBottomVQVAE
 from boiler.encoder.bag_top import BagTopVQVAE
 from boiler.encoder.conditioning import condition_batch
-from boiler.encoder.general import GeneralEncoder, JoinedWithGeneral
+from boiler.encoder.general import GeneralEncoder
 from boiler.encoder.joined_descriptors import JoinedDescriptors
-from boiler.encoder.joined_vqvae import JoinedVQVAE
+from boiler.encoder.joined_general import JoinedWithGeneral
+from boiler.encoder.joined_vqvae import GeneralParts, JoinedVQVAE, PlainParts
 from boiler.encoder.loop_length import clip_lengths
 from boiler.encoder.mean_freq_top import MeanFreqTopVQVAE
 from boiler.encoder.mfcc_stats import MFCCStats
@@ -29,7 +30,10 @@ from boiler.encoder.pooled import PooledVQVAE
 from boiler.encoder.trim_silence import audible_span_batch, trim_silence_batch
 from boiler.model.general import GeneralMel, scaled
 from boiler.model.patch import PatchNetwork
+from boiler.model.vqvae import coarse_map
 
+ROUNDING = 1e-7
+"""Added to the eigenvalues of a matrix of unit size before its root is taken."""
 ROOT_ITERATIONS = 30
 """Of the matrix square root. A condition number of 1e7 needs 26."""
 
@@ -142,7 +146,8 @@ def matrix_root(matrices: Tensor, iterations: int = ROOT_ITERATIONS) -> Tensor:
     exact = matrices.double()
     size = exact.square().sum(dim=(-2, -1), keepdim=True).sqrt()
     unit = torch.eye(matrices.shape[-1], dtype=torch.float64, device=matrices.device)
-    root, inverse = exact / size, unit.expand_as(exact)
+    # Rounding to single precision may leave an eigenvalue below zero, from which the iteration diverges.
+    root, inverse = exact / size + ROUNDING * unit, unit.expand_as(exact)
     for _ in range(iterations):
         step = (3 * unit - inverse @ root) / 2
         root, inverse = root @ step, step @ inverse
@@ -194,11 +199,15 @@ class BatchedDescriptors(nn.Module):
         self.own = own
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
+        return self.of_pooled(waveform, lengths, None)
+
+    def of_pooled(self, waveform: Tensor, lengths: Tensor, pooled: Tensor | None) -> Tensor:
+        """pooled: of the general network, where it is one of the descriptors"""
         own, each = self.own, self.own.descriptors
         most = waveform.shape[2] // own.hop_samples
         counts = torch.div(lengths + own.hop_samples - 1, own.hop_samples, rounding_mode="floor")
         counts = counts.clamp(own.min_frames, most)
-        loudness = own.mel(condition_batch(waveform, lengths, own.fade))[:, 0, :, :most]
+        loudness = own.mel(condition_batch(waveform, lengths, own.fade))[:, 0, :, :most] - own.louder
         first, width = audible_span_batch(loudness, counts, lengths, own.silence, own.hop_samples)
         enough = width >= own.min_frames
         loops = Loops(loudness.transpose(1, 2), counts)
@@ -212,11 +221,11 @@ class BatchedDescriptors(nn.Module):
             patch_codes(each.patch_codes, loops),
             patch_filters(each.patch_filters, loops),
         ]
-        vectors: Tensor = own.head(torch.cat(rows, dim=1))
+        vectors: Tensor = own.head(torch.cat(rows if pooled is None else [*rows, pooled], dim=1))
         return vectors
 
 
-def trimmed_mel(own: MFCCStats | PooledVQVAE | JoinedVQVAE, waveform: Tensor, lengths: Tensor) -> Tensor:
+def trimmed_mel(own: MFCCStats | PooledVQVAE | PlainParts, waveform: Tensor, lengths: Tensor) -> Tensor:
     """The log-mel of conditioned clips without the silence around them.
 
     Shape: as `BatchedDescriptors` to [N, 1, M, F].
@@ -252,9 +261,9 @@ class BatchedCodes(nn.Module):
 
 
 class BatchedPooled(nn.Module):
-    """`PooledVQVAE`, and the part of `JoinedVQVAE` that is the same. Shape: as `BatchedDescriptors`."""
+    """`PooledVQVAE`, and the part of `PlainParts` that is the same. Shape: as `BatchedDescriptors`."""
 
-    def __init__(self, own: PooledVQVAE | JoinedVQVAE) -> None:
+    def __init__(self, own: PooledVQVAE | PlainParts) -> None:
         super().__init__()
         self.own = own
 
@@ -266,18 +275,50 @@ class BatchedPooled(nn.Module):
         return vectors
 
 
+class BatchedPlainParts(nn.Module):
+    """`PlainParts`. Shape: as `BatchedDescriptors`."""
+
+    def __init__(self, own: PlainParts) -> None:
+        super().__init__()
+        self.pooled = BatchedPooled(own)
+        self.descriptors = BatchedDescriptors(own.descriptors)
+
+    def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
+        return torch.cat([self.pooled(waveform, lengths), self.descriptors(waveform, lengths)], dim=1)
+
+
+class BatchedGeneralParts(nn.Module):
+    """`GeneralParts`. Shape: as `BatchedDescriptors`."""
+
+    def __init__(self, own: GeneralParts) -> None:
+        super().__init__()
+        self.own = own
+        self.general = BatchedGeneral(own.descriptors.general)
+        self.descriptors = BatchedDescriptors(own.descriptors)
+
+    def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
+        own, general = self.own, self.general
+        loudness, deep, steps, counts = general.maps(waveform, lengths)
+        pooled = general.pool(loudness, steps, counts)
+        coarse = coarse_map(deep, steps, own.rows)
+        # What lies behind a clip is zero, and no value is below zero.
+        mean = coarse.sum(dim=(2, 3)) / (own.rows * counts[:, None])
+        projection = normalize(own.project(torch.cat([mean, coarse.amax(dim=(2, 3))], dim=1)), dim=1)
+        described = self.descriptors.of_pooled(waveform, lengths, pooled)
+        return torch.cat([own.descriptors.general.vectors_of(pooled), projection, described], dim=1)
+
+
 class BatchedUnshifted(nn.Module):
     """`JoinedVQVAE.embed_clips`: `JoinedVQVAE` before its mean shift. Shape: as `BatchedDescriptors`."""
 
     def __init__(self, own: JoinedVQVAE) -> None:
         super().__init__()
-        self.pooled = BatchedPooled(own)
-        self.descriptors = BatchedDescriptors(own.descriptors)
+        parts = own.parts
+        self.parts = BatchedGeneralParts(parts) if isinstance(parts, GeneralParts) else BatchedPlainParts(parts)
         self.components = own.components
 
     def forward(self, waveform: Tensor, lengths: Tensor) -> Tensor:
-        both = torch.cat([self.pooled(waveform, lengths), self.descriptors(waveform, lengths)], dim=1)
-        vectors: Tensor = self.components(both)
+        vectors: Tensor = self.components(self.parts(waveform, lengths))
         return vectors
 
 
@@ -330,24 +371,34 @@ class BatchedGeneral(nn.Module):
 
     def pooled(self, waveform: Tensor, lengths: Tensor) -> Tensor:
         """`GeneralEncoder.pooled_clips`. Shape: as `BatchedDescriptors`."""
+        loudness, _, steps, counts = self.maps(waveform, lengths)
+        return self.pool(loudness, steps, counts)
+
+    def maps(self, waveform: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """The spectrogram, `GeneralNetwork.maps`, and how many steps each clip has."""
         network = self.own.network
         loudness, counts = general_mel(self.own.mel, condition_batch(waveform, lengths, self.own.fade), lengths)
         # A convolution sees zeros behind the end of a clip, in every layer: what its bias makes of them is removed.
         counts = counts.clamp(min=network.min_frames)
-        x = loudness[:, None]
+        deep = loudness[:, None]
         for layer in network.stem:
             strided = isinstance(layer, nn.Sequential)
             counts = torch.div(counts + 1, 2, rounding_mode="floor") if strided else counts
-            x = _only(layer(x), counts)
-        x = _only(network.fold(x.flatten(1, 2)), counts)
+            deep = _only(layer(deep), counts)
+        steps = _only(network.fold(deep.flatten(1, 2)), counts)
         for layer in network.blocks:
-            x = _only(layer(x), counts)
+            steps = _only(layer(steps), counts)
+        return loudness, deep, steps, counts
+
+    def pool(self, loudness: Tensor, steps: Tensor, counts: Tensor) -> Tensor:
+        """`GeneralNetwork.pool` of the steps that each clip has."""
+        network = self.own.network
         loudest = loudness.amax(dim=1)[:, None]
-        loudest = max_pool1d(loudest, network.step_frames, ceil_mode=True)[:, :, : x.shape[2]]
-        weight = (loudest > network.audible).to(x.dtype)
-        weight = _only(weight + (weight.sum(dim=2, keepdim=True) == 0).to(x.dtype), counts)
-        mean = (x * weight).sum(dim=2) / weight.sum(dim=2)
-        return torch.cat([mean, (x * weight).amax(dim=2)], dim=1)
+        loudest = max_pool1d(loudest, network.step_frames, ceil_mode=True)[:, :, : steps.shape[2]]
+        weight = (loudest > network.audible).to(steps.dtype)
+        weight = _only(weight + (weight.sum(dim=2, keepdim=True) == 0).to(steps.dtype), counts)
+        mean = (steps * weight).sum(dim=2) / weight.sum(dim=2)
+        return torch.cat([mean, (steps * weight).amax(dim=2)], dim=1)
 
 
 class BatchedJoinedGeneral(nn.Module):

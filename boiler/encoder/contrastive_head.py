@@ -29,6 +29,7 @@ LINEAR_DIM, PROJECTION_DIM = 64, 128
 HIDDEN_DIM = 512
 INPUT_DIM = 256
 """Dimension of the network's input: the first directions of the discriminant."""
+LEARNING_RATE = 2e-3
 _EPSILON = 1e-9
 
 
@@ -177,7 +178,8 @@ def train_projection(
     batch: int = 256,
     noise: float = 1.5,
     temperature: float = 0.2,
-    learning_rate: float = 2e-3,
+    learning_rate: float = LEARNING_RATE,
+    weights: Tensor | None = None,
     on_step: Callable[[], None] = lambda: None,
 ) -> ProjectionHead:
     """Train a `ProjectionHead` with NT-Xent on two random views of each clip per step.
@@ -187,6 +189,7 @@ def train_projection(
         steps: of the optimizer, each with `batch` clips, or all of them if there are fewer
         noise: standard deviation of the Gaussian noise added to the input
         temperature: of the softmax over cosines
+        weights: [n], with what probability a clip is in a batch, in proportion; default: all the same
         on_step: called after each step
     """
     n, each, d = views.shape
@@ -194,7 +197,10 @@ def train_projection(
         network = ProjectionHead.random(d, generator)
         update = OneCycleAdamW(list(network.parameters()), learning_rate, steps, weight_decay=1e-3)
         for _ in range(steps):
-            clips = torch.randperm(n, generator=generator)[:batch]
+            if weights is None:
+                clips = torch.randperm(n, generator=generator)[:batch]
+            else:
+                clips = torch.multinomial(weights, min(n, batch), generator=generator)
             two = torch.rand(len(clips), each, generator=generator).argsort(dim=1)[:, :2]
             pairs = torch.cat([views[clips, two[:, 0]], views[clips, two[:, 1]]])
             out = network(pairs + noise * torch.randn(pairs.shape, generator=generator))
@@ -205,12 +211,21 @@ def train_projection(
     return network.requires_grad_(False)
 
 
+def random_head(width: int, generator: torch.Generator, linear_dim: int = LINEAR_DIM) -> JoiningHead:
+    """A head that is not fitted, for features [d] of this width: a random projection."""
+    matrix = torch.randn(width, INPUT_DIM, generator=generator) / math.sqrt(width)
+    projection = ProjectionHead.random(INPUT_DIM, generator).requires_grad_(False)
+    return JoiningHead(torch.zeros(width), matrix, projection, linear_dim)
+
+
 def fit_head(
     views: Sequence[Tensor],
     dims: int,
     generator: torch.Generator,
     *,
     steps: int,
+    learning_rate: float = LEARNING_RATE,
+    weights: Tensor | None = None,
     linear_dim: int = LINEAR_DIM,
     on_step: Callable[[], None] = lambda: None,
 ) -> JoiningHead:
@@ -219,7 +234,7 @@ def fit_head(
     Arguments:
         views: for each kind of features [n, K, d_i], K of each of n clips; each kind is brought to the same size
         dims: principal components that are kept of each kind
-        steps, on_step: of `train_projection`
+        steps, learning_rate, weights, on_step: of `train_projection`
         linear_dim: of the head
     """
     means, matrices = [], []
@@ -234,7 +249,9 @@ def fit_head(
     centre, directions = fisher_discriminant(joined, INPUT_DIM)
     reduced = (joined - centre) @ directions
     scale = reduced.std().clamp(min=1e-6)
-    projection = train_projection(reduced / scale, generator, steps=steps, on_step=on_step)
+    projection = train_projection(
+        reduced / scale, generator, steps=steps, learning_rate=learning_rate, weights=weights, on_step=on_step
+    )
     # One affine map for all linear steps; the views are centred already, so `centre` is rounding error.
     return JoiningHead(mean, (reduce @ directions / scale).contiguous(), projection, linear_dim)
 

@@ -21,12 +21,13 @@ from torch import Tensor, nn
 
 from boiler.encoder import Fitted, contrastive_head, descriptors
 from boiler.encoder.conditioning import condition, fade_samples
-from boiler.encoder.contrastive_head import INPUT_DIM, LINEAR_DIM, PROJECTION_DIM, JoiningHead, ProjectionHead
+from boiler.encoder.contrastive_head import LINEAR_DIM, PROJECTION_DIM
 from boiler.encoder.loop_length import loop_lengths
 from boiler.encoder.trim_silence import audible_span
 from boiler.errors import BoilerError
 from boiler.model.device import map_in_threads, single_threaded
 from boiler.model.mel import LogMel, MelSettings
+from boiler.model.vqvae import VQVAE2, hears_as_general
 from boiler.progress import Meter, meter
 
 MAX_CLIPS = 4000
@@ -38,6 +39,7 @@ STEPS = 500
 FLOOR = 1e-2
 """Floor of the log-mel. The descriptors have a higher one, but a view may raise lower values above that."""
 SEED = 0
+DIM = LINEAR_DIM + PROJECTION_DIM
 NAME = "descriptors"
 
 
@@ -80,7 +82,7 @@ class JoinedDescriptors(Fitted):
     ) -> None:
         """pt_path: is not read, everything is fitted by `fit`; sample_rate_hz: a multiple of 16 kHz, of which the same
         frames and bands are taken"""
-        super().__init__(LINEAR_DIM + PROJECTION_DIM)
+        super().__init__(DIM)
         settings = mel_settings(sample_rate_hz)
         self.sample_rate_hz = sample_rate_hz
         self.window_samples = type(self).window_samples * sample_rate_hz // MelSettings.sample_rate_hz
@@ -95,9 +97,7 @@ class JoinedDescriptors(Fitted):
         generator = torch.Generator().manual_seed(SEED)
         self.descriptors = self._fit_descriptors([torch.randn(64, self.n_mels, generator=generator)], generator)
         width = sum(len(vector) for vector in self.descriptors(torch.zeros(64, self.n_mels)))
-        matrix = torch.randn(width, INPUT_DIM, generator=generator) / math.sqrt(width)
-        projection = ProjectionHead.random(INPUT_DIM, generator).requires_grad_(False)
-        self.head = JoiningHead(torch.zeros(width), matrix, projection)
+        self.head = contrastive_head.random_head(width, generator)
         self.to(device)
 
     def clip(self, waveform: Tensor, length: int) -> Tensor:
@@ -211,8 +211,12 @@ def mel_settings(sample_rate_hz: int) -> MelSettings:
     )
 
 
-def fit(windows: Iterable[Tensor], is_enough: Callable[[int], bool] = lambda n: False) -> dict[str, Tensor]:
-    """Fit a `JoinedDescriptors`; an entry of `boiler.encoder.FOLDER_FITTERS`."""
+def fit_to(
+    network: VQVAE2, windows: Iterable[Tensor], is_enough: Callable[[int], bool] = lambda n: False
+) -> dict[str, Tensor]:
+    """What a `JoinedDescriptors` learns from windows, beside a plain trunk; see `boiler.encoder.FOLDER_FITTERS`."""
+    if hears_as_general(network):
+        return {}
     fitted = JoinedDescriptors()
     fitted.fit(windows, is_enough=is_enough)
     return fitted.state_dict()

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import soxr
 import torch
 
 from boiler import encoder
 from boiler.arrays import Float32Array, batches
+from boiler.audio.windows import fill_window
 from boiler.encoder.mfcc_stats import MFCCStats
 from boiler.encoder.runtime import EncoderRuntime
 from boiler.evaluation.ranking import Collection
@@ -73,18 +75,21 @@ def compare_with_baseline(
     segments = segments[: len(collection)]
 
     statistics = MFCCStats()
-    statistics.fit(torch.from_numpy(_windows(dataset, chunk))[:, None] for chunk in batches(segments, _CHUNK))
+    spec = MFCCStats.window_spec()
+    at_rate = [_clip(dataset, segment, spec.sample_rate_hz) for segment in segments]
+    windows = [np.stack([fill_window(clip) for clip in chunk]) for chunk in batches(at_rate, _CHUNK)]
+    statistics.fit(torch.from_numpy(chunk)[:, None] for chunk in windows)
     baseline = EncoderRuntime(statistics.eval())
-    by_baseline = np.concatenate([baseline.embed(_windows(dataset, chunk)) for chunk in batches(segments, _CHUNK)])
-    contestants = ((trained, collection), (baseline, Collection(by_baseline)))
+    by_baseline = np.concatenate([baseline.embed(chunk) for chunk in windows])
+    contestants = ((trained, collection, dataset.spec), (baseline, Collection(by_baseline), spec))
 
     n_found, n_queries = np.zeros(len(contestants)), 0
     numbers = range(min(len(segments), MAX_QUERY_SOUNDS))
     with meter(f"comparing with {MFCCStats.__name__}", len(numbers)) as progress:
         for chunk in batches(numbers, _CHUNK):
-            sounds = [dataset.samples(segments[n], 0, int(dataset.length[segments[n]])) for n in chunk]
-            for which, (runtime, items) in enumerate(contestants):
-                results = measure_alterations(items, chunk, items.vectors[chunk], sounds, runtime.embed, seed=seed)
+            for which, (runtime, items, of) in enumerate(contestants):
+                sounds = [_clip(dataset, segments[n], of.sample_rate_hz) for n in chunk]
+                results = measure_alterations(items, chunk, items.vectors[chunk], sounds, runtime.embed, of, seed=seed)
                 altered = [result for name, result in results.items() if name != UNALTERED]
                 n_found[which] += sum(result.n_sounds * result.first.mean for result in altered)
             n_queries += len(chunk) * (len(ALTERATIONS) - 1)
@@ -100,6 +105,14 @@ def _segments(dataset: SegmentDataset, seed: int) -> list[int]:
     _, first = np.unique(dataset.sound, return_index=True)
     drawn: list[int] = np.random.default_rng([seed, 5]).permutation(first)[:MAX_SOUNDS].tolist()
     return drawn
+
+
+def _clip(dataset: SegmentDataset, segment: int, sample_rate_hz: int) -> Float32Array:
+    """The samples of a segment at a sampling rate."""
+    samples = dataset.samples(segment, 0, int(dataset.length[segment]))
+    if sample_rate_hz == dataset.spec.sample_rate_hz:
+        return samples
+    return np.asarray(soxr.resample(samples, dataset.spec.sample_rate_hz, sample_rate_hz, quality="HQ"), np.float32)
 
 
 def _windows(dataset: SegmentDataset, segments: list[int]) -> Float32Array:

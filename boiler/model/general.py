@@ -153,9 +153,19 @@ class GeneralNetwork(nn.Module):
 
     def pooled(self, mel: Tensor) -> Tensor:
         """The mean and the maximum over time that the vector is made from. Shape: as `forward` to [B, 2 * width]"""
+        return self.pool(mel, self.maps(mel)[1])
+
+    def maps(self, mel: Tensor) -> tuple[Tensor, Tensor]:
+        """The last map over bands and frames [B, C, M/8, F'], and the last over frames [B, width, F']."""
         if mel.shape[2] < self.min_frames:
             mel = functional.pad(mel, (0, self.min_frames - mel.shape[2]))
-        x = self.blocks(self.fold(self.stem(mel[:, None]).flatten(1, 2)))
+        deep = self.stem(mel[:, None])
+        return deep, self.blocks(self.fold(deep.flatten(1, 2)))
+
+    def pool(self, mel: Tensor, x: Tensor) -> Tensor:
+        """The mean and the maximum of the map over frames, where it sounds."""
+        if mel.shape[2] < self.min_frames:
+            mel = functional.pad(mel, (0, self.min_frames - mel.shape[2]))
         loudness = functional.max_pool1d(mel.amax(dim=1)[:, None], self.step_frames, ceil_mode=True)[:, :, : x.shape[2]]
         weight = (loudness > self.audible).to(x.dtype)
         # All silent: every step counts.

@@ -33,9 +33,9 @@ FINE_STRIDE = 4
 COARSE_STRIDE = 8
 """Frames per column of the coarse map."""
 GENERAL_MEL = MelSettings(
-    sample_rate_hz=16_000,
-    n_fft=512,
-    hop_samples=200,
+    sample_rate_hz=GeneralSettings.sample_rate_hz,
+    n_fft=GeneralSettings.n_fft,
+    hop_samples=GeneralSettings.hop_samples,
     n_mels=GeneralSettings.n_mels,
     floor=1e-3,
     power=2.0,
@@ -43,10 +43,10 @@ GENERAL_MEL = MelSettings(
     f_max_hz=GeneralSettings.f_max_hz,
     frames_multiple=16,
 )
-"""The spectrogram that the general network was trained with, of sounds that end at 8 kHz."""
-GENERAL_TRIM = 0.5
-"""With `GENERAL_MEL`, frames count as silence in which no band exceeds this magnitude: 48 dB below a full-scale sine,
-as with the other trunk."""
+"""The spectrogram that the general network was trained with."""
+GENERAL_TRIM = 1 / 1024
+"""With the general trunk, frames count as silence in which no band exceeds this magnitude times `n_fft`: 48 dB below a
+full-scale sine, as with the other trunk."""
 SOFT_TEMPERATURE = 0.1
 """Temperature of the soft assignment of a cell to the top codes, for bags of codes."""
 
@@ -172,8 +172,14 @@ class GeneralTrunk(nn.Module):
         fine = self.fine(scaled)
         deep = self.deep(fine)
         steps = self.blocks(self.fold(deep.flatten(1, 2)))
-        rows = functional.avg_pool2d(deep, (deep.shape[2] // self.rows, 1))
-        return FeatureMaps(fine, torch.cat([rows, steps[:, :, None].expand(-1, -1, self.rows, -1)], dim=1))
+        return FeatureMaps(fine, coarse_map(deep, steps, self.rows))
+
+    def as_network(self) -> GeneralNetwork:
+        """The general network, which shares the layers of this trunk."""
+        network = GeneralNetwork(GeneralSettings())
+        network.stem = nn.Sequential(*self.fine.children(), *self.deep.children())
+        network.fold, network.blocks, network.out = self.fold, self.blocks, self.out
+        return network.eval()
 
     def vector(self, maps: FeatureMaps) -> Tensor:
         """The vector of the general network, of a sound without silence around it. Shape: to `[B, D]`"""
@@ -224,7 +230,7 @@ class VQVAE2(nn.Module):
         if settings.trunk == "general":
             self.trunk = GeneralTrunk(fuse_batch_norms(GeneralNetwork(GeneralSettings()).eval()))
             self.scale: nn.Module = LevelScale(mel_settings.floor)
-            self.silence = math.log10(GENERAL_TRIM)
+            self.silence = math.log10(GENERAL_TRIM * mel_settings.n_fft)
         else:
             self.trunk = Trunk(settings, mel_settings.n_mels)
             self.silence = math.log10(mel_settings.floor)
@@ -287,6 +293,20 @@ class VQVAE2(nn.Module):
         return VQVAEOutputs(reconstruction, top, bottom, top_features, projection)
 
 
+def coarse_map(deep: Tensor, steps: Tensor, rows: int) -> Tensor:
+    """The coarse map of the general trunk: its last map over bands and frames, in rows, with that over frames.
+
+    Shape: [B, C, H, F] and [B, C', F] to [B, C + C', rows, F]
+    """
+    averaged = functional.avg_pool2d(deep, (deep.shape[2] // rows, 1))
+    return torch.cat([averaged, steps[:, :, None].expand(-1, -1, rows, -1)], dim=1)
+
+
 def mean_max_pool(maps: Tensor) -> Tensor:
     """Float `[B, C, H, W]` to `[B, 2 C]`: mean and maximum over all cells."""
     return torch.cat([maps.mean(dim=(2, 3)), maps.amax(dim=(2, 3))], dim=1)
+
+
+def hears_as_general(network: VQVAE2) -> bool:
+    """Whether the trunk is the general one and hears at its rate: at 16 kHz it did in an earlier version."""
+    return network.settings.trunk == "general" and network.mel.sample_rate_hz == GeneralSettings.sample_rate_hz

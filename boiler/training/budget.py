@@ -7,7 +7,7 @@ import math
 import time
 
 DECODING_SHARE = 0.4
-FOLDER_FIT_SHARE = 0.12
+FOLDER_FIT_SHARE = 0.4
 """Upper limits of decoding and of fitting to the folder alone, as fractions of the time that is left."""
 CHECKPOINT_FIT_SHARE = 0.03
 """Upper limit of the fits of a checkpoint between epochs, as a fraction of the whole time."""

@@ -1,11 +1,11 @@
 """Training data: every sound of a folder, decoded once into a cache, and batches drawn from it.
 
-The cache has one file per distinct sound, named after the SHA-256 of the original file: 16-bit samples at 16 kHz,
-scaled to the sound's own peak. It never becomes outdated: a changed file has another hash, a renamed or copied file has
-the same one. It may be deleted at any time.
+The cache has one file per distinct sound and sampling rate, named after the SHA-256 of the original file: 16-bit
+samples, scaled to the sound's own peak. It never becomes outdated: a changed file has another hash, a renamed or copied
+file has the same one. It may be deleted at any time.
 
-A sound is read in *segments*: a short one is one segment of its own length; a longer one is cut into windows of 2**17
-samples without gaps, and silent windows are left out. Up to `SEGMENTS_PER_SOUND` evenly spaced windows of a very long
+A sound is read in *segments*: a short one is one segment of its own length; a longer one is cut into windows of 8.192 s
+without gaps, and silent windows are left out. Up to `SEGMENTS_PER_SOUND` evenly spaced windows of a very long
 sound are kept.
 
 Batches depend on the seed and the number of the step only, so a resumed run draws the same ones.
@@ -42,8 +42,14 @@ SEGMENTS_PER_SOUND = 256
 disk."""
 MIN_SOUNDS_TO_HOLD_OUT = 10
 
-WINDOWS = WindowSpec(SAMPLE_RATE_HZ, WINDOW_SAMPLES, hop_s=WINDOW_SAMPLES / SAMPLE_RATE_HZ)
-"""The windows that the network is trained on; they do not overlap. Other encoders may have other windows."""
+
+def windows_at(sample_rate_hz: int) -> WindowSpec:
+    """The windows of 8.192 s that a network is trained on; they do not overlap. Other encoders may have others."""
+    window_s = WINDOW_SAMPLES / SAMPLE_RATE_HZ
+    return WindowSpec(sample_rate_hz, round(window_s * sample_rate_hz), hop_s=window_s)
+
+
+WINDOWS = windows_at(SAMPLE_RATE_HZ)
 
 FULL_SCALE = 32_767
 SAMPLE_BYTES = 2
@@ -54,14 +60,15 @@ KNOWN_FILE = "known.json"
 class _EvenSample:
     """Every m-th window of a sound; m doubles whenever there are more than `SEGMENTS_PER_SOUND`."""
 
+    spec: WindowSpec
     every: int = 1
     seen: int = 0
     windows: list[Float32Array] = field(default_factory=list)
 
     def add(self, window: Window) -> None:
         if self.seen % self.every == 0:
-            length = round((window.end_s - window.start_s) * SAMPLE_RATE_HZ)
-            self.windows.append(window.samples[: min(length, WINDOW_SAMPLES)].astype(np.float32))
+            length = round((window.end_s - window.start_s) * self.spec.sample_rate_hz)
+            self.windows.append(window.samples[: min(length, self.spec.window_samples)].astype(np.float32))
             if len(self.windows) > SEGMENTS_PER_SOUND:
                 self.windows = self.windows[::2]
                 self.every *= 2
@@ -83,6 +90,7 @@ class SegmentDataset:
         failures: the files that cannot be used, with reasons.
         silent: ids of the sounds that are silent throughout.
         n_skipped: number of files left out because the time for decoding was over.
+        spec: the windows that long sounds are cut into.
         sound: int64 `[S]`, the index into `ids` of each segment's sound.
         length: int64 `[S]`, samples of each segment.
     """
@@ -94,8 +102,10 @@ class SegmentDataset:
         failures: list[Failure],
         silent: list[str],
         n_skipped: int = 0,
+        spec: WindowSpec = WINDOWS,
     ) -> None:
         self.cache_dir = cache_dir
+        self.spec = spec
         self.ids = [id for id, _ in files]
         self.failures = failures
         self.silent = silent
@@ -106,32 +116,39 @@ class SegmentDataset:
         length: list[int] = []
         for number, path in enumerate(self._paths):
             n_samples = path.stat().st_size // SAMPLE_BYTES
-            for at in range(0, n_samples, WINDOW_SAMPLES):
+            for at in range(0, n_samples, spec.window_samples):
                 sound.append(number)
                 start.append(at)
-                length.append(min(WINDOW_SAMPLES, n_samples - at))
+                length.append(min(spec.window_samples, n_samples - at))
         self.sound, self._start, self.length = (np.array(each, np.int64) for each in (sound, start, length))
 
     def samples(self, segment: int, offset: int, n_samples: int) -> Float32Array:
         """`n_samples` of a segment from `offset` on. A segment shorter than a window is repeated, as in an index; for a
         full window the range must be inside the window."""
         length = int(self.length[segment])
-        begin, count = (offset, n_samples) if length == WINDOW_SAMPLES else (0, length)
+        is_window = length == self.spec.window_samples
+        begin, count = (offset, n_samples) if is_window else (0, length)
         with self._paths[self.sound[segment]].open("rb") as stream:
             stream.seek(SAMPLE_BYTES * (int(self._start[segment]) + begin))
             samples = np.frombuffer(stream.read(SAMPLE_BYTES * count), "<i2").astype(np.float32)
         samples /= FULL_SCALE
-        if length == WINDOW_SAMPLES:
+        if is_window:
             return samples
         return samples[(offset + np.arange(n_samples)) % length]
 
     def window(self, segment: int) -> Float32Array:
-        """The segment as one window of an index: float32 `[WINDOW_SAMPLES]`."""
-        return self.samples(segment, 0, WINDOW_SAMPLES)
+        """The segment as one window of an index: float32 `[spec.window_samples]`."""
+        return self.samples(segment, 0, self.spec.window_samples)
 
 
 def prepare_dataset(
-    wav_dir: Path, cache_dir: Path, workers: int = 2, *, seed: int = 0, max_s: float = float("inf")
+    wav_dir: Path,
+    cache_dir: Path,
+    workers: int = 2,
+    *,
+    seed: int = 0,
+    max_s: float = float("inf"),
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
 ) -> SegmentDataset:
     """Decode the sounds of a folder that are not in the cache yet, and open all of them.
 
@@ -139,6 +156,7 @@ def prepare_dataset(
         workers: decoding processes.
         seed: of the random order of decoding, so that `max_s` selects a random part of the folder, not the first names.
         max_s: seconds after which decoding ends. The files left over are skipped, and a later call decodes them.
+        sample_rate_hz: of the samples.
 
     Raises: `CorpusError` when the folder cannot be read, or none of its files can be used. No cache folder is left
     behind then.
@@ -150,13 +168,14 @@ def prepare_dataset(
     failures = [Failure(id, reason) for id, reason in unreadable.reasons.items()]
     created = _create(cache_dir)
     known = _read_known(cache_dir)
-    fresh = [each for each in found if not _is_known(each, known, cache_dir)]
+    spec = windows_at(sample_rate_hz)
+    fresh = [each for each in found if not _is_known(each, known, cache_dir, spec)]
     np.random.default_rng([seed, 4]).shuffle(fresh)
     n_decoded, deadline = 0, time.monotonic() + max_s
     if fresh:
         try:
             with meter("decoding", len(fresh)) as progress, Decoders(workers=workers) as decoders:
-                for each, hash_or_failure in _decode(decoders, wav_dir, cache_dir, fresh):
+                for each, hash_or_failure in _decode(decoders, wav_dir, cache_dir, fresh, spec):
                     if isinstance(hash_or_failure, Failure):
                         failures.append(hash_or_failure)
                     else:
@@ -168,8 +187,8 @@ def prepare_dataset(
         finally:
             _write_known(cache_dir, known)  # also when interrupted: decoded sounds need not be decoded again
     bad = {failure.id for failure in failures}
-    usable = [each for each in found if each.id not in bad and _is_known(each, known, cache_dir)]
-    files = [(each.id, _path(cache_dir, known[each.id][2])) for each in usable]
+    usable = [each for each in found if each.id not in bad and _is_known(each, known, cache_dir, spec)]
+    files = [(each.id, _path(cache_dir, known[each.id][2], spec)) for each in usable]
     audible = [(id, path) for id, path in files if path.stat().st_size]
     silent = [id for id, path in files if not path.stat().st_size]
     n_skipped = len(fresh) - n_decoded
@@ -183,7 +202,7 @@ def prepare_dataset(
             f"{wav_dir}: no sounds to train on: of {len(found)} file{'s' * (len(found) != 1)}, {len(failures)} cannot "
             f"be decoded and {len(silent)} {'is' if len(silent) == 1 else 'are'} silent{': ' * bool(reasons)}{reasons}"
         )
-    return SegmentDataset(cache_dir, audible, failures, silent, n_skipped)
+    return SegmentDataset(cache_dir, audible, failures, silent, n_skipped, spec)
 
 
 def time_over(wav_dir: Path, n_sounds: int, n_skipped: int) -> CorpusError:
@@ -203,19 +222,19 @@ def _create(folder: Path) -> Path | None:
 
 
 def _decode(
-    decoders: Decoders, wav_dir: Path, cache_dir: Path, files: list[FoundFile]
+    decoders: Decoders, wav_dir: Path, cache_dir: Path, files: list[FoundFile], spec: WindowSpec
 ) -> Iterator[tuple[FoundFile, str | Failure]]:
     """Each file with its hash, when it is in the cache, or with the reason why it cannot be decoded."""
     samples: dict[str, _EvenSample] = {}
     by_id = {each.id: each for each in files}
     jobs = ((each.id, each.path(wav_dir)) for each in files)
-    for event in decoders.windows(jobs, WINDOWS):
+    for event in decoders.windows(jobs, spec):
         match event:
             case DecodedWindows(id, windows):
                 for window in windows:
-                    samples.setdefault(id, _EvenSample()).add(window)
+                    samples.setdefault(id, _EvenSample(spec)).add(window)
             case DecodedSound(id, sha256=sha256):
-                path = _path(cache_dir, sha256)
+                path = _path(cache_dir, sha256, spec)
                 if not path.is_file():
                     path.parent.mkdir(exist_ok=True)
                     if id in samples:
@@ -229,14 +248,15 @@ def _decode(
                 yield by_id[id], Failure(id, error.reason)
 
 
-def _path(cache_dir: Path, sha256: str) -> Path:
-    return cache_dir / sha256[:2] / f"{sha256}.int16"
+def _path(cache_dir: Path, sha256: str, spec: WindowSpec) -> Path:
+    rate = "" if spec == WINDOWS else f".{spec.sample_rate_hz}"
+    return cache_dir / sha256[:2] / f"{sha256}{rate}.int16"
 
 
-def _is_known(found: FoundFile, known: dict[str, list[Any]], cache_dir: Path) -> bool:
+def _is_known(found: FoundFile, known: dict[str, list[Any]], cache_dir: Path, spec: WindowSpec) -> bool:
     size_bytes, mtime_ns, sha256 = known.get(found.id, (None, None, None))
     unchanged = (size_bytes, mtime_ns) == (found.size_bytes, found.mtime_ns)
-    return unchanged and sha256 is not None and _path(cache_dir, sha256).is_file()
+    return unchanged and sha256 is not None and _path(cache_dir, sha256, spec).is_file()
 
 
 def _read_known(cache_dir: Path) -> dict[str, list[Any]]:
@@ -336,7 +356,7 @@ class WindowBatches:
         return -(-len(self.segments) // self.batch_size)
 
     def __iter__(self) -> Iterator[Tensor]:
-        """Float32 `[B, 1, WINDOW_SAMPLES]`."""
+        """Float32 `[B, 1, T]`, T as in `SegmentDataset.window`."""
         for at in range(0, len(self.segments), self.batch_size):
             windows = [self._dataset.window(segment) for segment in self.segments[at : at + self.batch_size]]
             yield torch.from_numpy(np.stack(windows)[:, None]).to(self._device)

@@ -19,6 +19,7 @@ from boiler import encoder
 from boiler.model import checkpoint
 from boiler.model.checkpoint import Checkpoint
 from boiler.model.mel import MelSettings
+from boiler.model.vqvae import VQVAE2
 from boiler.progress import Meter, meter
 from boiler.training.budget import TimeBudget
 from boiler.training.dataset import SegmentDataset, Split, WindowBatches
@@ -64,13 +65,15 @@ class CheckpointSaver:
         """The epoch that this step belongs to, from 1."""
         return max(1, math.ceil(step / self._steps_per_epoch))
 
-    def fit_folder(self) -> dict[str, Tensor]:
-        """Fit what depends on the folder alone, not on the network."""
+    def fit_folder(self, network: VQVAE2) -> dict[str, Tensor]:
+        """Fit what depends on the folder alone, not on what the network learns."""
         windows = self._windows(FIT_WINDOWS, torch.device("cpu"))
         deadline = time.monotonic() + self._budget.folder_fit_s()
-        return encoder.learn_folder(
-            windows, is_enough=lambda n: n >= MIN_FIT_WINDOWS and (self._stop.requested or time.monotonic() >= deadline)
-        )
+
+        def is_enough(n: int) -> bool:
+            return n >= MIN_FIT_WINDOWS and (self._stop.requested or time.monotonic() >= deadline)
+
+        return encoder.learn_folder(windows, network, is_enough=is_enough)
 
     def save_between(self, state: TrainState, metrics: dict[str, float]) -> Path:
         """Save a checkpoint while the run goes on, after a quick fit. Returns its path."""

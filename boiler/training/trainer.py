@@ -94,12 +94,12 @@ def train(
         keep_freed_memory(2**31 - 1)
 
         # Data. Decoded sounds stay in the cache, so a signal may interrupt decoding at once.
-        dataset = ranks.from_first(lambda: _dataset(settings, budget, stop))
+        mel = MelSettings(**start.mel) if start else settings.new_mel()
+        dataset = ranks.from_first(lambda: _dataset(settings, budget, stop, mel.sample_rate_hz))
         split = Split(dataset, settings.held_share, settings.seed)
 
         # Network and optimizer, new or from a checkpoint.
         torch.manual_seed(settings.seed)
-        mel = MelSettings(**start.mel) if start else settings.new_mel()
         network = build_network(start, str(settings.load_path)) if start else new_network(settings)
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         settings = replace(settings, network=network.settings)  # the checkpoint decides the shape
@@ -125,7 +125,7 @@ def train(
 
         # What depends on the folder alone is fitted once, before the first step.
         if state.step == 0 or not state.folder_fit:
-            state.folder_fit = ranks.from_first(saver.fit_folder)
+            state.folder_fit = ranks.from_first(lambda: saver.fit_folder(network))
 
         def save(write: Callable[[TrainState, dict[str, float]], Path]) -> Path:
             trained = metrics.pop()
@@ -180,12 +180,17 @@ def _start(settings: TrainSettings) -> tuple[TrainSettings, Checkpoint | None]:
     return settings, start
 
 
-def _dataset(settings: TrainSettings, budget: TimeBudget, stop: StopSignals) -> SegmentDataset:
+def _dataset(settings: TrainSettings, budget: TimeBudget, stop: StopSignals, sample_rate_hz: int) -> SegmentDataset:
     """The decoded sounds. Raises: `CorpusError` when there are less than two."""
     cache_dir = settings.cache_dir or settings.save_path / "cache"
     with stop.interruptible():
         dataset = prepare_dataset(
-            settings.wav_dir, cache_dir, settings.workers, seed=settings.seed, max_s=budget.decoding_s()
+            settings.wav_dir,
+            cache_dir,
+            settings.workers,
+            seed=settings.seed,
+            max_s=budget.decoding_s(),
+            sample_rate_hz=sample_rate_hz,
         )
     if len(dataset.sound) < 2:
         if dataset.n_skipped:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from boiler import encoder
 from boiler.encoder import Encoder, Fitted, contrastive_head, joined_pretrained, mean_shift
-from boiler.encoder.general import JoinedGeneral
+from boiler.encoder.joined_general import JoinedGeneral
 from boiler.encoder.joined_pretrained import JoinedPretrained
 from boiler.encoder.joined_vqvae import JoinedVQVAE
 from boiler.errors import BoilerError, CheckpointError
