@@ -78,12 +78,14 @@ class GeneralParts(ClipEncoder):
     """What is joined with the general trunk: its vector, the projection that the contrastive loss trains, and
     `GeneralDescriptors`. Vectors of three unit lengths."""
 
+    sample_rate_hz = GeneralEncoder.sample_rate_hz
+    window_samples = GeneralEncoder.window_samples
+
     def __init__(self, network: VQVAE2, learned: Learned) -> None:
         trunk = cast(GeneralTrunk, network.trunk)
         general = GeneralEncoder(network=trunk.as_network())
         self.projection_dim = network.settings.projection_dim
         super().__init__(general.dim + self.projection_dim + DESCRIPTORS_DIM)
-        self.sample_rate_hz, self.window_samples = general.sample_rate_hz, general.window_samples
         self.descriptors = general_descriptors.load(learned(general_descriptors.NAME), general)
         self.project = network.project
         self.rows, self.min_frames = trunk.rows, general.network.min_frames

@@ -134,7 +134,7 @@ class SegmentDataset:
         samples /= FULL_SCALE
         if is_window:
             return samples
-        return samples[(offset + np.arange(n_samples)) % length]
+        return np.resize(np.roll(samples, -offset), n_samples)  # repeats it
 
     def window(self, segment: int) -> Float32Array:
         """The segment as one window of an index: float32 `[spec.window_samples]`."""
