@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor, nn
@@ -166,8 +167,11 @@ class JoinedDescriptors(Fitted):
         return min(STEPS, self.most_steps)
 
     def _fit_descriptors(self, clips: list[Tensor], generator: torch.Generator) -> Descriptors:
-        codes = descriptors.PatchCodes.fit(clips, generator)
-        return Descriptors(self.n_mels, codes, descriptors.PatchFilters.fit(clips, generator))
+        beside = torch.Generator().manual_seed(SEED + 1)
+        with ThreadPoolExecutor(1) as thread:
+            filters = thread.submit(descriptors.PatchFilters.fit, clips, beside)
+            codes = descriptors.PatchCodes.fit(clips, generator)
+            return Descriptors(self.n_mels, codes, filters.result())
 
     def _described_views(
         self,

@@ -19,7 +19,6 @@ from boiler.encoder.contrastive_head import INPUT_DIM, PROJECTION_DIM, fit_head,
 from boiler.encoder.general import WEIGHTS, WINDOW_SAMPLES, GeneralEncoder
 from boiler.encoder.joined_pretrained import WINDOWS_PER_STEP, JoinedPretrained, scales
 from boiler.encoder.joined_vqvae import JoinedVQVAE
-from boiler.model.device import single_threaded
 from boiler.model.general import GeneralSettings
 
 FIT_S, FIT_WINDOWS = 1000, 1000
@@ -75,9 +74,8 @@ class JoinedWithGeneral(JoinedPretrained):
     def fit_known(self, features: Tensor) -> None:
         self.fit_whitening(self.general().vectors_of(features[:, 0].to(self.whitening.mean.device)).cpu())
         steps = max(HEAD_STEPS, len(features) // WINDOWS_PER_STEP)
-        with torch.inference_mode(False), single_threaded():
-            generator = torch.Generator().manual_seed(SEED)
-            self.head = fit_head([features], INPUT_DIM, generator, steps=steps, linear_dim=0)
+        generator = torch.Generator().manual_seed(SEED)
+        self.head = fit_head([features], INPUT_DIM, generator, steps=steps, linear_dim=0)
 
     def general(self) -> GeneralEncoder:
         return cast(GeneralEncoder, self.pretrained)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ClassVar
 
 import torch
@@ -159,15 +160,22 @@ class JoinedPretrained(Fitted):
                 n, left = n + 1, left - short
                 if left <= 0:
                     break
+            fitting.append(beside.submit(fit_known))
             if isinstance(of_folder, JoinedDescriptors):
                 of_folder.most_steps = max(self.head_steps, n // WINDOWS_PER_STEP)
             if self.equal_at is not None:
                 self.set_scales(max(1.0, n / self.equal_at) ** 0.2)
 
+        def fit_known() -> None:
+            with torch.inference_mode(False), torch.no_grad():
+                self.fit_known(torch.stack(rows))
+
+        # What belongs to the pretrained encoder is fitted beside the descriptors, which have parts that use one core.
+        fitting: list[Future[None]] = []
         device = self.whitening.mean.device
         n_threads = torch.get_num_threads() if device.type == "cpu" else 1
         self.resampler.cpu()
-        with torch.no_grad():
+        with torch.no_grad(), ThreadPoolExecutor(1) as beside:
             if isinstance(of_folder, JoinedDescriptors):
                 described = of_folder.fit_and_embed(clip for clip, _ in clips())
             else:
@@ -177,10 +185,11 @@ class JoinedPretrained(Fitted):
                     if number < MAX_WHITENED
                 )
                 described = torch.cat([torch.zeros(0, of_folder.dim, device=device), *each])
-            features = torch.stack(rows)
-            self.fit_known(features)
+            for one in fitting:
+                one.result()
             self.to(device)
-            joined = self.join(features[:, 0].to(device), described[: len(features)].to(device))
+            features = torch.stack(rows)[:, 0].to(device)
+            joined = self.join(features, described[: len(features)].to(device))
             self.mean_shift = MeanShift(joined)
         self.to(device)
 

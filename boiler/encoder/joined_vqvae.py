@@ -30,7 +30,7 @@ from boiler.encoder.conditioning import condition_clip
 from boiler.encoder.general import GeneralEncoder
 from boiler.encoder.joined_descriptors import DIM as DESCRIPTORS_DIM
 from boiler.encoder.loop_length import loop_lengths
-from boiler.encoder.mean_shift import MeanShift
+from boiler.encoder.mean_shift import TEMPERATURE, MeanShift
 from boiler.encoder.pooled import pooled_features
 from boiler.encoder.vqvae_base import TrimmedVQVAEEncoder, VQVAEEncoder, load_network
 from boiler.encoder.whitening import Whitening
@@ -45,10 +45,12 @@ NAME = "joined"
 DESCRIPTOR_WEIGHT = 0.7
 """Weight of the descriptors relative to the network: 1 is better for digits, 0.5 for sounds with silence around
 them."""
-GENERAL_DESCRIPTOR_WEIGHT, PROJECTION_WEIGHT = 1.2, 0.5
-"""With the general trunk, of the descriptors and of the trained projection, relative to the general vector."""
-MAX_REFERENCES = 1000
+GENERAL_WEIGHT, PROJECTION_WEIGHT, GENERAL_DESCRIPTOR_WEIGHT = 0.8, 0.5, 1.2
+"""With the general trunk, of its vector, of the trained projection and of the descriptors."""
+MAX_REFERENCES = 4000
 """Training windows whose vectors the mean shift moves towards."""
+GENERAL_TEMPERATURE = 0.1
+"""Of the mean shift with the general trunk: with so many references it may look at nearer ones."""
 
 
 class PlainParts(TrimmedVQVAEEncoder):
@@ -112,7 +114,7 @@ class GeneralParts(ClipEncoder):
         general = self.dim - self.projection_dim - DESCRIPTORS_DIM
         return torch.cat(
             [
-                torch.ones(general),
+                torch.full((general,), GENERAL_WEIGHT),
                 torch.full((self.projection_dim,), PROJECTION_WEIGHT),
                 torch.full((DESCRIPTORS_DIM,), GENERAL_DESCRIPTOR_WEIGHT),
             ]
@@ -132,7 +134,8 @@ class JoinedVQVAE(Encoder):
         joined = contents.learned_by(NAME)
         self.components = Whitening(joined["mean"], joined["matrix"])
         # Checkpoints of earlier versions have none.
-        self.mean_shift = MeanShift(joined.get("references", torch.zeros(0, DIM)))
+        temperature = GENERAL_TEMPERATURE if isinstance(self.parts, GeneralParts) else TEMPERATURE
+        self.mean_shift = MeanShift(joined.get("references", torch.zeros(0, DIM)), temperature)
         self.to(device)
 
     @classmethod

@@ -58,7 +58,7 @@ from boiler.indexing.score_words import word_scoring
 from boiler.indexing.tag import remove_tag_model, restore_tag_model, set_tag_model, tag_pending
 from boiler.model.device import resolve_device
 from boiler.progress import meter
-from boiler.store import build, generation
+from boiler.store import build, generation, layout
 from boiler.store.generation import ROW, Header
 from boiler.tagging.by_hand import HandLabels
 
@@ -394,6 +394,8 @@ def _embed_pending(catalog: Catalog, settings: IndexSettings, spec: WindowSpec) 
     n_pending = len(catalog.queue)
     if not n_pending and catalog.get("encoder_sha256") is not None:
         return tally
+    if n_pending >= layout.MIN_FITTED:
+        layout.preload()
     # A file is decoded by one worker, so more workers than files would only use memory.
     workers = min(settings.workers or os.cpu_count() or 1, max(n_pending, 1))
     limits = stream.Limits(max_seconds=settings.max_file_hours * 3600)

@@ -21,6 +21,8 @@ components; placing further points by their neighbours); P. Poličar et al., ope
 
 from __future__ import annotations
 
+import importlib
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +61,11 @@ class Map:
     xy: Float32Array
     cluster: Int64Array
     labels: tuple[str | None, ...]
+
+
+def preload() -> None:
+    """Begin to import what `layout_map` needs, which takes seconds, in a thread of its own."""
+    threading.Thread(target=importlib.import_module, args=("openTSNE",), daemon=True).start()
 
 
 def layout_map(

@@ -7,12 +7,13 @@ import math
 import time
 
 DECODING_SHARE = 0.4
-FOLDER_FIT_SHARE = 0.4
+FOLDER_FIT_SHARE = 0.5
 """Upper limits of decoding and of fitting to the folder alone, as fractions of the time that is left."""
 CHECKPOINT_FIT_SHARE = 0.03
 """Upper limit of the fits of a checkpoint between epochs, as a fraction of the whole time."""
-FINISHING_SHARE = 0.12
-"""Reserved for the end, when the encoders are fitted and compared with MFCC statistics, as a fraction of the whole."""
+FINISHING_SHARE, MAX_FINISHING_S = 0.2, 120.0
+"""Reserved for the end, when the encoders are fitted and compared with MFCC statistics, as a fraction of the whole, and
+at most."""
 COMPARISON_SHARE = 0.04
 """The part of `FINISHING_SHARE` for the comparison, as a fraction of the whole time."""
 
@@ -67,7 +68,7 @@ class TimeBudget:
 
     def loop_left_s(self) -> float:
         """Seconds left for the training steps."""
-        return self.max_s * (1 - FINISHING_SHARE) - self.elapsed_s()
+        return self.max_s - min(FINISHING_SHARE * self.max_s, MAX_FINISHING_S) - self.elapsed_s()
 
     def loop_share(self) -> float:
         """The fraction of the time for the training steps that is spent, earlier sittings included, 0 to 1. 0 without a

@@ -71,16 +71,17 @@ class TrainLog:
         if n_steps < needed:
             flag = f"--max_minutes {_round_up(budget.max_s / 60 * needed / n_steps)}" if bound else "--epoch"
             network = self._settings.network
-            what = (
-                "the default one, which needs no training"
-                if network and network.trunk == "general"
-                else "MFCC statistics"
-            )
-            self.warn(
-                f"{n_steps:,} steps are too few for this folder: after fewer than {needed:,}, an encoder is seldom "
-                f"better than {what}. Train longer ({flag}), or index without training: boiler index "
-                f"{self._settings.wav_dir}"
-            )
+            too_few = f"{n_steps:,} steps are too few for this folder: after fewer than {needed:,}, "
+            if network and network.trunk == "general":
+                self.warn(
+                    f"{too_few}the codes and the projection have learned little, and neighbours come from what is"
+                    f" fitted before the first step. Train longer ({flag})"
+                )
+            else:
+                self.warn(
+                    f"{too_few}an encoder is seldom better than MFCC statistics. Train longer ({flag}), or index"
+                    f" without training: boiler index {self._settings.wav_dir}"
+                )
 
     def report_unused(self, dataset: SegmentDataset) -> None:
         """Print which files of the folder are not trained on."""
