@@ -118,10 +118,11 @@ def small_network() -> NetworkSettings:
 @pytest.fixture(scope="module")
 def short_fits() -> Iterator[None]:
     """Fitting `JoinedDescriptors` takes seconds: 10 steps are enough where the quality does not matter."""
-    from boiler.encoder import joined_descriptors
+    from boiler.encoder import general_descriptors, joined_descriptors
 
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(joined_descriptors, "STEPS", 10)
+        patched.setattr(general_descriptors, "MIN_STEPS", 10)
         yield
 
 
@@ -140,10 +141,11 @@ def general_checkpoint_path(labelled_folder: Path, tmp_path_factory: pytest.Temp
 
 
 def _trained(folder: Path, save_path: Path, network: NetworkSettings | None) -> Path:
-    from boiler.encoder import joined_descriptors
+    from boiler.encoder import general_descriptors, joined_descriptors
     from boiler.train_vqvae import TrainSettings, train
 
     settings = TrainSettings(folder, save_path, epoch=1, steps_per_epoch=4, batch_size=8, device="cpu", network=network)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(joined_descriptors, "STEPS", 10)
+        patched.setattr(general_descriptors, "MIN_STEPS", 10)
         return train(settings)

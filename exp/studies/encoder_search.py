@@ -23,7 +23,7 @@ from torch.nn.functional import normalize
 
 from boiler import encoder
 from boiler.audio import stream, synthesis, windows
-from boiler.encoder import joined_descriptors, whitening
+from boiler.encoder import contrastive_head, joined_descriptors, whitening
 from boiler.encoder.joined_descriptors import JoinedDescriptors
 from boiler.encoder.loop_length import loop_length
 from boiler.evaluation import robustness
@@ -167,7 +167,13 @@ def dev(folder: Path, seeds: int) -> None:
         for left_out in [None, *range(6)]:
             kept = [i for i in range(6) if i != left_out]
             with meter("training", joined_descriptors.STEPS) as progress:
-                head = made._fit_head([views[i] for i in kept], torch.Generator().manual_seed(1), progress)
+                head = contrastive_head.fit_head(
+                    [views[i] for i in kept],
+                    joined_descriptors.DIMS_PER_DESCRIPTOR,
+                    torch.Generator().manual_seed(1),
+                    steps=joined_descriptors.STEPS,
+                    on_step=progress.step,
+                )
             rows = {
                 key: torch.stack([head(row) for row in torch.cat([value[i] for i in kept], 1)])
                 for key, value in parts.items()

@@ -104,3 +104,23 @@ def test_fitting_does_not_import_the_compiler_of_torch() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n", done.stderr
+
+
+def test_only_clips_that_weigh_something_are_drawn() -> None:
+    views = clips_in_views(clips=6)
+    views[2:] = torch.nan  # a single one in a batch would make the head so
+    weights = torch.tensor([1.0, 1.0, 1e-30, 1e-30, 1e-30, 1e-30])
+    head = contrastive_head.train_projection(views, rng(), steps=20, batch=2, weights=weights)
+    assert all(parameter.isfinite().all() for parameter in head.parameters())
+
+
+def test_a_head_of_two_kinds_of_features_finds_views_better_than_they_do() -> None:
+    both = clips_in_views(clips=80)
+    kinds = [both[..., :6], both[..., 2:]]
+    head = contrastive_head.fit_head(kinds, 6, rng(), steps=60)
+    rows = torch.cat(kinds, dim=2)
+    assert head(rows).shape == (80, 4, contrastive_head.LINEAR_DIM + contrastive_head.PROJECTION_DIM)
+    assert share_of_own_view_nearest(head(rows)) > share_of_own_view_nearest(rows) + 0.3
+    assert torch.allclose(head(rows)[3, 2], head(rows[3, 2]), atol=1e-5)
+    alone = contrastive_head.fit_head(kinds, 6, rng(), steps=60, linear_dim=0)
+    assert alone(rows).shape == (80, 4, contrastive_head.PROJECTION_DIM)

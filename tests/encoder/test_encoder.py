@@ -175,7 +175,8 @@ def test_fitted_tensors_are_stored_under_the_name_of_their_fitter(monkeypatch: p
         seen.append(sorted(learned))
         return {"mean": torch.cat(list(windows)).mean()[None]}
 
-    def fit_folder(windows, is_enough):
+    def fit_folder(network, windows, is_enough):
+        assert isinstance(network, torch.nn.Identity)
         assert not is_enough(len(windows))
         return {"mean": torch.cat(list(windows)).mean()[None] - 1}
 
@@ -184,7 +185,8 @@ def test_fitted_tensors_are_stored_under_the_name_of_their_fitter(monkeypatch: p
     monkeypatch.setattr(encoder, "FOLDER_FITTERS", {"first": f"{__name__}:fit_folder"})
     monkeypatch.setattr(encoder, "FITTERS", {"one": f"{__name__}:fit", "two": f"{__name__}:fit"})
     windows = [torch.ones(2, 1, 8)]
-    learned = encoder.learn(windows, torch.nn.Identity(), encoder.learn_folder(windows))
+    network = torch.nn.Identity()
+    learned = encoder.learn(windows, network, encoder.learn_folder(windows, network))
     assert learned == {"first.mean": torch.zeros(1), "one.mean": torch.ones(1), "two.mean": torch.ones(1)}
     assert seen == [["first.mean"], ["first.mean", "one.mean"]]
     assert encoder.select_folder_fit(learned) == {"first.mean": torch.zeros(1)}

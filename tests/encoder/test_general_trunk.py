@@ -10,9 +10,11 @@ import torch
 
 from boiler import encoder, train_vqvae
 from boiler.arguments import Parser
-from boiler.encoder import mean_shift
+from boiler.encoder import batched, joined_descriptors, joined_vqvae, mean_shift
 from boiler.encoder.general import load_network
+from boiler.encoder.joined_vqvae import GeneralParts, JoinedVQVAE, PlainParts
 from boiler.encoder.loop_length import loop_lengths
+from boiler.encoder.vqvae_base import build_network
 from boiler.errors import SettingsError
 from boiler.model import checkpoint
 from boiler.training.settings import TrainSettings
@@ -23,13 +25,13 @@ pytestmark = pytest.mark.slow  # a training run
 FROM_CHECKPOINT = ("BagTopVQVAE", "BagBottomVQVAE", "MeanFreqTopVQVAE", "PooledVQVAE", "JoinedVQVAE")
 
 
-def windows(n: int = 3) -> torch.Tensor:
+def windows(n: int = 3, samples: int = 2**18) -> torch.Tensor:
     """Clips of different lengths, repeated."""
     generator = torch.Generator().manual_seed(3)
     rows = []
     for at in range(n):
         clip = 0.2 * torch.randn(9_000 + 20_000 * at, generator=generator)
-        rows.append(clip.repeat(-(-(2**17) // len(clip)))[: 2**17])
+        rows.append(clip.repeat(-(-samples // len(clip)))[:samples])
     return torch.stack(rows)[:, None]
 
 
@@ -94,5 +96,50 @@ def test_a_checkpoint_of_an_earlier_version_still_makes_encoders(checkpoint_path
     )
     checkpoint.save(old, tmp_path / "old.pt")
     for name in FROM_CHECKPOINT:
-        expected = encoder.create(name, checkpoint_path)(windows())
-        torch.testing.assert_close(encoder.create(name, tmp_path / "old.pt")(windows()), expected)
+        sounds = windows(samples=2**17)
+        expected = encoder.create(name, checkpoint_path)(sounds)
+        torch.testing.assert_close(encoder.create(name, tmp_path / "old.pt")(sounds), expected)
+
+
+def test_encoders_of_a_checkpoint_take_windows_at_the_rate_it_was_trained_at(
+    checkpoint_path: Path, general_checkpoint_path: Path
+) -> None:
+    for name in FROM_CHECKPOINT:
+        for path, rate_hz in ((checkpoint_path, 16_000), (general_checkpoint_path, 32_000)):
+            made, spec = encoder.create(name, path), encoder.find_encoder(name).window_spec(path)
+            assert (made.sample_rate_hz, made.window_samples) == (spec.sample_rate_hz, spec.window_samples)
+            assert (spec.sample_rate_hz, spec.window_s) == (rate_hz, 8.192)
+
+
+def test_its_batched_form_gives_the_same_vectors(general_checkpoint_path: Path) -> None:
+    made = encoder.create("JoinedVQVAE", general_checkpoint_path)
+    form = batched.batched(made)
+    assert form is not None
+    torch.testing.assert_close(form(windows()), made(windows()), rtol=0, atol=1e-4)
+
+
+def test_the_general_vector_in_it_is_that_of_the_general_encoder(general_checkpoint_path: Path) -> None:
+    """The weights of the checkpoint, not those that come with this version."""
+    made = JoinedVQVAE(general_checkpoint_path)
+    assert isinstance(made.parts, GeneralParts)
+    parts = made.parts(windows())
+    torch.testing.assert_close(parts[:, :256], encoder.create("GeneralEncoder")(windows()), rtol=0, atol=1e-5)
+    assert parts.split([256, 128, joined_descriptors.DIM], dim=1)[1].norm(dim=1).tolist() == pytest.approx([1.0] * 3)
+
+
+def test_a_checkpoint_of_the_general_network_at_16_khz_still_makes_encoders(
+    checkpoint_path: Path, general_checkpoint_path: Path, tmp_path: Path
+) -> None:
+    """An earlier version trained so, with the six descriptors."""
+    contents, plain = checkpoint.load(general_checkpoint_path), checkpoint.load(checkpoint_path)
+    mel = contents.mel | {"sample_rate_hz": 16_000, "n_fft": 512, "hop_samples": 200}
+    kept = {name: value for name, value in contents.learned.items() if name.startswith("pooled.")}
+    descriptors = {name: value for name, value in plain.learned.items() if name.startswith("descriptors.")}
+    network = build_network(replace(contents, mel=mel), "").eval()
+    joined = joined_vqvae.fit([windows(samples=2**17)], kept | descriptors, network)
+    learned = kept | descriptors | {f"joined.{name}": value for name, value in joined.items()}
+    checkpoint.save(replace(contents, mel=mel, learned=learned), tmp_path / "vqvae_001.pt")
+    made = JoinedVQVAE(tmp_path / "vqvae_001.pt")
+    assert (made.sample_rate_hz, isinstance(made.parts, PlainParts)) == (16_000, True)
+    vectors = made(windows(samples=2**17))
+    torch.testing.assert_close(vectors.norm(dim=1), torch.ones(3))

@@ -10,8 +10,8 @@ from pretrained_files import RATES_HZ, write_for
 from torch import Tensor
 
 from boiler import encoder
-from boiler.encoder import Encoder, Fitted, contrastive_head, joined_pretrained, mean_shift
-from boiler.encoder.joined_general import JoinedGeneral
+from boiler.encoder import Encoder, Fitted, contrastive_head, joined_descriptors, joined_pretrained, mean_shift
+from boiler.encoder.joined_general import HEAD_WEIGHT, JoinedGeneral
 from boiler.encoder.joined_pretrained import JoinedPretrained
 from boiler.encoder.joined_vqvae import JoinedVQVAE
 from boiler.errors import BoilerError, CheckpointError
@@ -100,6 +100,32 @@ def test_references_are_the_vectors_of_what_it_was_fitted_to(made: JoinedPretrai
     torch.testing.assert_close(fitted.references, unmoved, atol=2e-3, rtol=0)  # clips are kept in half precision
 
 
+def test_the_head_is_fitted_to_what_views_of_a_window_share(made_general: JoinedGeneral) -> None:
+    """After it, a view is nearer to its own window than before, compared with the other windows."""
+    sounds = [(0.5 + n / 8) * torch.randn(9_600, generator=torch.Generator().manual_seed(n)) for n in range(8)]
+    low = torch.ones(1, 1, 9) / 9
+    for n in range(0, 8, 2):  # half of them dark
+        sounds[n] = torch.nn.functional.conv1d(sounds[n][None, None], low, padding=4)[0, 0]
+    windows = filled(sounds, made_general.window_samples)
+    general = made_general.general()
+    views = torch.stack([general.pooled_views(window, 9_600, 2, n) for n, window in enumerate(windows)])
+
+    def margin() -> float:
+        rows = made_general.head(views)  # [8, 3, D]
+        same = (rows[:, 1] * rows[:, 2]).sum(dim=1).mean()
+        return float(same - (rows[:, 1] @ rows[:, 2].T).mean())
+
+    before = margin()
+    made_general.fit([windows])
+    assert margin() > before + 0.1
+
+
+@pytest.fixture
+def made_general(monkeypatch: pytest.MonkeyPatch) -> JoinedGeneral:
+    monkeypatch.setattr(JoinedGeneral, "head_steps", 5)
+    return JoinedGeneral()
+
+
 @pytest.mark.slow
 def test_a_trained_encoder_describes_only_the_references(
     checkpoint_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -140,11 +166,10 @@ def test_of_long_sounds_the_descriptors_are_fitted_to_few(monkeypatch: pytest.Mo
     monkeypatch.setattr(
         contrastive_head,
         "train_projection",
-        lambda views, generator, steps, on_step: (
-            fitted_to.extend((len(views), steps))
-            or train_projection(  # type: ignore[func-returns-value]
-                views, generator, steps=steps, on_step=on_step
-            )
+        lambda views, generator, **given: (
+            # Beside it the head of the general network's activations is fitted, to as many windows in fewer views.
+            fitted_to.extend((len(views), given["steps"]) if views.shape[1] == 1 + joined_descriptors.N_VIEWS else ())
+            or train_projection(views, generator, **given)  # type: ignore[func-returns-value]
         ),
     )
     for seconds, expected in ((1.5, [4, 2]), (0.25, [20, 5])):
@@ -153,6 +178,7 @@ def test_of_long_sounds_the_descriptors_are_fitted_to_few(monkeypatch: pytest.Mo
         made.fit(filled([one[0]], made.window_samples) for one in noise)
         assert fitted_to == expected
         vector = made(filled([noise[0, 0]], made.window_samples))[0].detach()
-        known, described = vector[: made.whitened_dim].norm(), vector[made.whitened_dim :].norm()
+        known, described, projected = (part.norm() for part in vector.split([256, joined_descriptors.DIM, 128]))
         assert float(described / known) == pytest.approx(max(1, expected[0] / 10) ** 0.2, rel=1e-4)
+        assert float(projected / known) == pytest.approx(HEAD_WEIGHT, rel=1e-4)
         fitted_to.clear()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from boiler.encoder.loop_length import clip_lengths, loop_length, loop_lengths
+from boiler.encoder.loop_length import clip_lengths, loop_length, loop_lengths, true_places
 
 WINDOW = 2**14
 
@@ -97,3 +99,10 @@ def test_scripted_and_eager_agree() -> None:
     scripted = torch.jit.script(loop_length)
     for waveform in (noise(WINDOW), filled(noise(1234)), torch.zeros(WINDOW)):
         assert scripted(waveform) == loop_length(waveform)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 400), st.floats(0, 1), st.integers(0, 2**31))
+def test_true_places_are_those_of_nonzero(length: int, share: float, seed: int) -> None:
+    flags = torch.rand(length, generator=torch.Generator().manual_seed(seed)) < share
+    assert true_places(flags).tolist() == torch.nonzero(flags)[:, 0].tolist()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from boiler.errors import SettingsError
-from boiler.model.device import map_in_threads, resolve_device, single_threaded
+from boiler.model.device import keep_freed_memory, map_in_threads, resolve_device, single_threaded
 
 
 def test_a_device_resolves_to_one_that_is_available() -> None:
@@ -54,3 +56,13 @@ def test_a_map_in_threads_keeps_the_order_and_reads_a_few_items_at_a_time() -> N
     assert next(found) == 1
     assert len(read) < 50
     assert list(found) == [n * n for n in range(2, 101)]
+
+
+def test_another_c_library_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[tuple[int, int]] = []
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace(mallopt=lambda *given: called.append(given)))
+    keep_freed_memory(2**20)
+    assert called == [(-3, 2**25), (-1, 2**20)]  # M_MMAP_THRESHOLD, M_TRIM_THRESHOLD
+    monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
+    keep_freed_memory()
+    assert len(called) == 2

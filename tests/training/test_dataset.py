@@ -224,3 +224,23 @@ def test_windows_are_the_same_each_time(sounds: SegmentDataset) -> None:
     first, again = torch.cat(list(windows)), torch.cat(list(windows))
     assert first.shape == (3, 1, WINDOW_SAMPLES)
     assert torch.equal(first, again)
+
+
+def test_the_cache_holds_a_sound_at_several_rates(mixed: Path, tmp_path: Path) -> None:
+    low = prepare_dataset(mixed, tmp_path)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.int16")}
+    high = prepare_dataset(mixed, tmp_path, sample_rate_hz=32_000)
+    assert (high.spec.sample_rate_hz, high.spec.window_s) == (32_000, low.spec.window_s)
+    assert high.length.tolist() == [2 * length for length in low.length]
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+    assert len(list(tmp_path.rglob("*.int16"))) == 2 * len(files)
+    assert prepare_dataset(mixed, tmp_path).length.tolist() == low.length.tolist()
+    spectrum = np.abs(np.fft.rfft(high.samples(3, 0, high.length[3])))
+    assert spectrum.argmax() / len(spectrum) * 16_000 == pytest.approx(440, abs=4)
+
+
+@pytest.mark.parametrize("offset", [0, 1, 7_999, 8_000, 20_003])
+def test_a_short_segment_is_repeated_from_any_offset(sounds: SegmentDataset, offset: int) -> None:
+    once = sounds.samples(3, 0, RATE_HZ // 2)
+    found = sounds.samples(3, offset, WINDOW_SAMPLES)
+    assert np.array_equal(found, once[(offset + np.arange(WINDOW_SAMPLES)) % len(once)])

@@ -128,17 +128,17 @@ def test_a_stop_while_fitting_shortens_the_fit(
 
 
 def test_fitting_to_the_folder_ends_early_too(
-    saver_within: Make, stop: StopSignals, monkeypatch: pytest.MonkeyPatch
+    saver_within: Make, state: TrainState, stop: StopSignals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     enough: list[list[bool]] = []
 
-    def learn_folder(windows: object, *, is_enough: Callable[[int], bool]) -> dict[str, Tensor]:
+    def learn_folder(windows: object, network: object, *, is_enough: Callable[[int], bool]) -> dict[str, Tensor]:
         enough.append([is_enough(n) for n in (3, 4)])
         return {}
 
     monkeypatch.setattr(encoder, "learn_folder", learn_folder)
     saver = saver_within(TimeBudget(None))
-    saver.fit_folder()
+    saver.fit_folder(state.network)
     stop.number = 15
-    saver.fit_folder()
+    saver.fit_folder(state.network)
     assert enough == [[False, False], [False, True]]
