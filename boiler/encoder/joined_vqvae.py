@@ -30,7 +30,7 @@ from boiler.encoder.conditioning import condition_clip
 from boiler.encoder.general import GeneralEncoder
 from boiler.encoder.joined_descriptors import DIM as DESCRIPTORS_DIM
 from boiler.encoder.loop_length import loop_lengths
-from boiler.encoder.mean_shift import TEMPERATURE, MeanShift
+from boiler.encoder.mean_shift import SHIFT, TEMPERATURE, MeanShift
 from boiler.encoder.pooled import pooled_features
 from boiler.encoder.vqvae_base import TrimmedVQVAEEncoder, VQVAEEncoder, load_network
 from boiler.encoder.whitening import Whitening
@@ -49,8 +49,8 @@ GENERAL_WEIGHT, PROJECTION_WEIGHT, GENERAL_DESCRIPTOR_WEIGHT = 0.8, 0.5, 1.2
 """With the general trunk, of its vector, of the trained projection and of the descriptors."""
 MAX_REFERENCES = 4000
 """Training windows whose vectors the mean shift moves towards."""
-GENERAL_TEMPERATURE = 0.1
-"""Of the mean shift with the general trunk: with so many references it may look at nearer ones."""
+GENERAL_TEMPERATURE, GENERAL_SHIFT = 0.07, 0.5
+"""Of the mean shift with the general trunk (exp/records/general.md)."""
 
 
 class PlainParts(TrimmedVQVAEEncoder):
@@ -134,8 +134,9 @@ class JoinedVQVAE(Encoder):
         joined = contents.learned_by(NAME)
         self.components = Whitening(joined["mean"], joined["matrix"])
         # Checkpoints of earlier versions have none.
-        temperature = GENERAL_TEMPERATURE if isinstance(self.parts, GeneralParts) else TEMPERATURE
-        self.mean_shift = MeanShift(joined.get("references", torch.zeros(0, DIM)), temperature)
+        is_general = isinstance(self.parts, GeneralParts)
+        step = (GENERAL_TEMPERATURE, GENERAL_SHIFT) if is_general else (TEMPERATURE, SHIFT)
+        self.mean_shift = MeanShift(joined.get("references", torch.zeros(0, DIM)), *step)
         self.to(device)
 
     @classmethod

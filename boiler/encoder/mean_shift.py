@@ -27,13 +27,13 @@ MIN_REFERENCES = 50
 class MeanShift(nn.Module):
     """Float `[N, D]`, rows of unit length, to the same."""
 
-    def __init__(self, references: Tensor, temperature: float = TEMPERATURE) -> None:
+    def __init__(self, references: Tensor, temperature: float = TEMPERATURE, shift: float = SHIFT) -> None:
         """references: float `[R, D]`, rows of unit length; none: vectors are returned as they are"""
         super().__init__()
         self.register_buffer("references", references if len(references) >= MIN_REFERENCES else references[:0])
         self.references: Tensor
         self.temperature = temperature
-        self.shift = SHIFT
+        self.shift = shift
 
     def forward(self, vectors: Tensor) -> Tensor:
         if self.references.shape[0] == 0:
