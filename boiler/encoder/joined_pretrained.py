@@ -27,6 +27,7 @@ from boiler.encoder.joined_vqvae import JoinedVQVAE
 from boiler.encoder.loop_length import loop_lengths
 from boiler.encoder.mean_shift import MeanShift
 from boiler.encoder.whitening import Whitening
+from boiler.errors import BoilerError
 from boiler.model.device import map_in_threads
 from boiler.model.mel import MelSettings
 
@@ -167,6 +168,8 @@ class JoinedPretrained(Fitted):
                 self.set_scales(max(1.0, n / self.equal_at) ** 0.2)
 
         def fit_known() -> None:
+            if not rows:
+                raise BoilerError("there is no sound to fit to: give a folder with at least one that is not silent")
             with torch.inference_mode(False), torch.no_grad():
                 self.fit_known(torch.stack(rows))
 

@@ -17,6 +17,7 @@ from boiler.encoder.loop_length import loop_lengths
 from boiler.encoder.vqvae_base import build_network
 from boiler.errors import SettingsError
 from boiler.model import checkpoint
+from boiler.model.mel import LogMel, MelSettings
 from boiler.training.settings import TrainSettings
 from boiler.training.state import load_start
 
@@ -135,10 +136,12 @@ def test_a_checkpoint_of_the_general_network_at_16_khz_still_makes_encoders(
     mel = contents.mel | {"sample_rate_hz": 16_000, "n_fft": 512, "hop_samples": 200}
     kept = {name: value for name, value in contents.learned.items() if name.startswith("pooled.")}
     descriptors = {name: value for name, value in plain.learned.items() if name.startswith("descriptors.")}
-    network = build_network(replace(contents, mel=mel), "").eval()
+    front_end = {f"mel.{name}": value for name, value in LogMel(MelSettings(**mel)).state_dict().items()}
+    contents = replace(contents, mel=mel, weights=contents.weights | front_end)
+    network = build_network(contents, "").eval()
     joined = joined_vqvae.fit([windows(samples=2**17)], kept | descriptors, network)
     learned = kept | descriptors | {f"joined.{name}": value for name, value in joined.items()}
-    checkpoint.save(replace(contents, mel=mel, learned=learned), tmp_path / "vqvae_001.pt")
+    checkpoint.save(replace(contents, learned=learned), tmp_path / "vqvae_001.pt")
     made = JoinedVQVAE(tmp_path / "vqvae_001.pt")
     assert (made.sample_rate_hz, isinstance(made.parts, PlainParts)) == (16_000, True)
     vectors = made(windows(samples=2**17))

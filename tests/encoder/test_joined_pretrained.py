@@ -110,6 +110,7 @@ def test_the_head_is_fitted_to_what_views_of_a_window_share(made_general: Joined
     general = made_general.general()
     views = torch.stack([general.pooled_views(window, 9_600, 2, n) for n, window in enumerate(windows)])
 
+    @torch.no_grad()
     def margin() -> float:
         rows = made_general.head(views)  # [8, 3, D]
         same = (rows[:, 1] * rows[:, 2]).sum(dim=1).mean()

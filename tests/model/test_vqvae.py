@@ -103,7 +103,7 @@ def noise(samples: int = 2**17) -> torch.Tensor:
 def test_with_the_general_trunk_a_window_has_whole_cells_and_only_the_rest_is_trained() -> None:
     whole = general().train()
     before = {name: value.clone() for name, value in whole.trunk.state_dict().items()}
-    mel = whole.scaled(whole.mel(noise()))
+    mel = whole.scaled(whole.mel(noise(2**18)))
     assert mel.shape == (2, 1, 64, 640)
     outputs = whole(mel, 2)
     assert outputs.reconstruction.shape == mel.shape

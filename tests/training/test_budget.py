@@ -7,7 +7,7 @@ import math
 import pytest
 
 from boiler.training import budget as budget_module
-from boiler.training.budget import FINISHING_SHARE, TimeBudget
+from boiler.training.budget import FINISHING_SHARE, MAX_FINISHING_S, TimeBudget
 
 
 class Clock:
@@ -55,9 +55,10 @@ def test_time_before_the_loop_is_taken_from_the_loop(clock: Clock) -> None:
 
 
 def test_a_resumed_run_continues_its_schedule(clock: Clock) -> None:
-    budget = TimeBudget(10, spent_s=264)
+    half_s = 600 * (1 - FINISHING_SHARE) / 2
+    budget = TimeBudget(10, spent_s=half_s)
     budget.begin_loop()
-    assert budget.elapsed_s() == 264
+    assert budget.elapsed_s() == half_s
     assert budget.loop_share() == pytest.approx(0.5)
 
 
@@ -68,3 +69,7 @@ def test_expected_steps_follow_from_the_speed_so_far(clock: Clock) -> None:
     expected = 10 + (600 * (1 - FINISHING_SHARE) - 20) / 2
     assert budget.expected_steps(step=10, first_step=0, last_step=9000) == pytest.approx(expected, abs=1)
     assert budget.expected_steps(step=10, first_step=0, last_step=50) == 50
+
+
+def test_of_a_long_run_no_more_than_two_minutes_are_kept_for_its_end(clock: Clock) -> None:
+    assert TimeBudget(60).loop_left_s() == pytest.approx(3600 - MAX_FINISHING_S)
