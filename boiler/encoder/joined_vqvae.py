@@ -1,15 +1,17 @@
-"""The most accurate encoder: `PooledVQVAE` and `JoinedDescriptors` joined.
+"""The most accurate encoder: what a training run learned and what was fitted to its folder, joined.
 
-The two make different errors: the first is better on long sounds, where texture matters, the second on short ones,
-where the contour over time does. Their vectors are joined and projected onto their principal components, without
-whitening, and moved towards those of the training sounds (`boiler.encoder.mean_shift`). Everything is fitted to the
-training sounds and stored in the checkpoint.
+With the general trunk (`GeneralParts`) these are the general network's vector, the projection that the contrastive loss
+trains, and `GeneralDescriptors`; with the plain trunk (`PlainParts`) `PooledVQVAE` and `JoinedDescriptors`. They make
+different errors: networks are better on long sounds, where texture matters, descriptors on short ones, where the
+contour over time does. The vectors are joined, projected onto their principal components, without whitening, and moved
+towards those of the training sounds (`boiler.encoder.mean_shift`). Everything is fitted to the training sounds and
+stored in the checkpoint.
 
-Measured with the plain trunk and without the mean shift, after 20 minutes of training on one core, three seeds,
-P@1 / P@10 / mAP (exp/records/training.md): ESC-10
-.916 / .859 / .770, spoken digits of other speakers .880 / .857 / .622. On clips and voices held out of training:
-.887 / .728 / .730 and .738 / .731 / .591, where MFCC statistics have .713 / .541 / .542 and .554 / .498 / .360.
-On one core it takes 10 ms per window.
+Measured, three seeds, P@1 / P@10 / mAP: with the general trunk after 3 minutes on two cores with AVX2
+(exp/records/general.md), ESC-10 .909 / .856 / .774, spoken digits of other speakers .891 / .898 / .743; with the plain
+trunk and without the mean shift after 20 minutes on one core (exp/records/training.md) .916 / .859 / .770 and
+.880 / .857 / .622, on clips and voices held out of training .887 / .728 / .730 and .738 / .731 / .591, where MFCC
+statistics have .713 / .541 / .542 and .554 / .498 / .360.
 """
 
 from __future__ import annotations
