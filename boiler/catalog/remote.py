@@ -198,7 +198,7 @@ class RemoteFolder:
         for info in self._files.ls(where.rstrip("/"), detail=True):
             below = info["name"].removeprefix(root).lstrip("/")
             is_folder = info["type"] == "directory"
-            if below and not below.endswith("/"):  # neither the folder itself nor an empty object that stands for one
+            if below and not below.endswith("/"):  # skips the folder itself and empty directory markers
                 yield ListingEntry(below + "/" * is_folder, is_folder, info)
 
     def _linked(self, page: str) -> Iterator[ListingEntry]:

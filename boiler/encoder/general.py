@@ -23,9 +23,7 @@ from torch.nn.functional import normalize
 
 from boiler.encoder.clip_encoder import ClipEncoder
 from boiler.encoder.conditioning import condition_clip, fade_samples
-from boiler.encoder.contrastive_head import (
-    random_view,
-)
+from boiler.encoder.contrastive_head import random_view
 from boiler.errors import CheckpointError, first_line
 from boiler.model.fusion import fuse_batch_norms
 from boiler.model.general import GeneralMel, GeneralNetwork, GeneralSettings, scaled

@@ -1,4 +1,4 @@
-"""The six descriptors and what the general network hears, joined by one head that is fitted to all of a folder.
+"""The six descriptors and the activations of the general network, joined by one head that is fitted to all of a folder.
 
 `JoinedDescriptors` with one more descriptor: what the general network (`boiler.model.general`) pools over time. The
 head learns from altered views of every sound, those of the spectrograms that either of them takes. Fitted in training,
@@ -55,9 +55,9 @@ class GeneralDescriptors(JoinedDescriptors):
     def embed_pooled(self, waveform: Tensor, lengths: list[int], pooled: Tensor) -> Tensor:
         """`embed_clips` where the general network's part [N, F] is known already."""
         vectors: list[Tensor] = []
-        for window, length, heard in zip(waveform, lengths, pooled):  # noqa: B905  # TorchScript does not know strict
+        for window, length, activations in zip(waveform, lengths, pooled):  # noqa: B905  # TorchScript does not know strict
             own = self.descriptors(self.clip(window[0], length))
-            vectors.append(self.head(torch.cat([torch.cat(own), heard])))
+            vectors.append(self.head(torch.cat([torch.cat(own), activations])))
         return torch.stack(vectors)
 
     def fit_and_embed(

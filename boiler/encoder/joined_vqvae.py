@@ -103,9 +103,9 @@ class GeneralParts(ClipEncoder):
             deep, steps = general.network.maps(mel)
             pooled.append(general.network.pool(mel, steps)[0])
             projected.append(self.projection_of(deep, steps)[0])
-        heard = torch.stack(pooled)
-        described = self.descriptors.embed_pooled(waveform, lengths, heard)
-        return torch.cat([general.vectors_of(heard), torch.stack(projected), described], dim=1)
+        activations = torch.stack(pooled)
+        described = self.descriptors.embed_pooled(waveform, lengths, activations)
+        return torch.cat([general.vectors_of(activations), torch.stack(projected), described], dim=1)
 
     def projection_of(self, deep: Tensor, steps: Tensor) -> Tensor:
         """The projection of the last maps over bands and frames, and over frames. Shape: [N, D'], unit length"""

@@ -64,7 +64,7 @@ class Map:
 
 
 def preload() -> None:
-    """Begin to import what `layout_map` needs, which takes seconds, in a thread of its own."""
+    """Import openTSNE, which takes seconds, in a background thread, so that `layout_map` need not wait for it."""
     threading.Thread(target=importlib.import_module, args=("openTSNE",), daemon=True).start()
 
 
