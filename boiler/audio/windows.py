@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -77,6 +77,11 @@ class WindowSpec:
         if self.which == "first":
             return 1
         return 1 + max(0, math.ceil((n_samples - self.window_samples) / self.hop_samples))
+
+    def at_rate(self, sample_rate_hz: int) -> WindowSpec:
+        """Windows of the same duration and overlap at another sampling rate."""
+        samples = self.window_samples * sample_rate_hz // self.sample_rate_hz
+        return replace(self, sample_rate_hz=sample_rate_hz, window_samples=samples)
 
 
 DEFAULT_WINDOWS = WindowSpec()

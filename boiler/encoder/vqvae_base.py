@@ -47,12 +47,6 @@ def build_network(contents: Checkpoint, pt_path: str | os.PathLike[str]) -> VQVA
     return network
 
 
-def windows_at(sample_rate_hz: int) -> WindowSpec:
-    """Windows of the default length and overlap at a sampling rate."""
-    samples = DEFAULT_WINDOWS.window_samples * sample_rate_hz // DEFAULT_WINDOWS.sample_rate_hz
-    return WindowSpec(sample_rate_hz, samples, DEFAULT_WINDOWS.hop_s)
-
-
 class VQVAEEncoder(Encoder):
     """Base of encoders that start with the mel front end and the trunk of a network.
 
@@ -63,7 +57,7 @@ class VQVAEEncoder(Encoder):
 
     def __init__(self, network: VQVAE2, dim: int) -> None:
         super().__init__(dim)
-        spec = windows_at(network.mel.sample_rate_hz)
+        spec = DEFAULT_WINDOWS.at_rate(network.mel.sample_rate_hz)
         self.sample_rate_hz, self.window_samples = spec.sample_rate_hz, spec.window_samples
         self.mel = network.mel
         self.scale = network.scale
@@ -75,7 +69,7 @@ class VQVAEEncoder(Encoder):
     def window_spec(cls, pt_path: str | os.PathLike[str] | None = None, **options: Any) -> WindowSpec:
         """The windows at the rate that the network was trained at."""
         rate_hz = DEFAULT_WINDOWS.sample_rate_hz if pt_path is None else checkpoint.load(pt_path).mel["sample_rate_hz"]
-        return windows_at(rate_hz)
+        return DEFAULT_WINDOWS.at_rate(rate_hz)
 
     def encode(self, waveform: Tensor) -> FeatureMaps:
         """Float `[N, 1, T]` to the trunk's `FeatureMaps`."""

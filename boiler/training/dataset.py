@@ -42,14 +42,8 @@ SEGMENTS_PER_SOUND = 256
 disk."""
 MIN_SOUNDS_TO_HOLD_OUT = 10
 
-
-def windows_at(sample_rate_hz: int) -> WindowSpec:
-    """The windows of 8.192 s that a network is trained on; they do not overlap. Other encoders may have others."""
-    window_s = WINDOW_SAMPLES / SAMPLE_RATE_HZ
-    return WindowSpec(sample_rate_hz, round(window_s * sample_rate_hz), hop_s=window_s)
-
-
-WINDOWS = windows_at(SAMPLE_RATE_HZ)
+WINDOWS = WindowSpec(SAMPLE_RATE_HZ, WINDOW_SAMPLES, hop_s=WINDOW_SAMPLES / SAMPLE_RATE_HZ)
+"""The windows that a network is trained on, at the default rate, without overlap."""
 
 FULL_SCALE = 32_767
 SAMPLE_BYTES = 2
@@ -168,7 +162,7 @@ def prepare_dataset(
     failures = [Failure(id, reason) for id, reason in unreadable.reasons.items()]
     created = _create(cache_dir)
     known = _read_known(cache_dir)
-    spec = windows_at(sample_rate_hz)
+    spec = WINDOWS.at_rate(sample_rate_hz)
     fresh = [each for each in found if not _is_known(each, known, cache_dir, spec)]
     np.random.default_rng([seed, 4]).shuffle(fresh)
     n_decoded, deadline = 0, time.monotonic() + max_s
