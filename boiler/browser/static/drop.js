@@ -2,7 +2,7 @@
 // a file is dragged over the page.
 
 const MAX_WAIT_MS = 15_000; // for the field, which the script adds once the popover is open
-const CLICK_INTERVAL_MS = 1_000; // another click would close what the first one has not opened yet
+const SETTLED_MS = 1_000; // what the script has changed is on the page by then
 const FIELD = ".st-key-search-bar input[type=file], [data-testid=stPopoverBody] input[type=file]";
 
 const used = new Set(); // the keys of the fields that have taken a file
@@ -14,15 +14,19 @@ function keyOf(input) {
 function takeDrops(section) {
   const hasFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
   const isOnField = (event) => event.target instanceof Element && event.target.closest("[data-testid=stFileUploaderDropzone]") !== null;
-  // A field is replaced once it has taken a file, and the old one may be on the page until the script has run: a second
-  // file would be lost in it.
-  const isStale = (input) => used.has(keyOf(input)) && document.querySelector("[data-test-script-state=running]") !== null;
+  const isRunning = () => document.querySelector("[data-test-script-state=running]") !== null;
   const field = async () => {
-    for (let clicked = -Infinity, now = performance.now(), end = now + MAX_WAIT_MS; now < end; now = performance.now()) {
+    const start = performance.now();
+    for (let now = start, clicked = -Infinity, ran = start; now < start + MAX_WAIT_MS; now = performance.now()) {
       const found = document.querySelector(FIELD);
-      if (found && !isStale(found)) return found;
+      if (isRunning()) ran = now;
+      // A field is replaced once it has taken a file, and is on the page until the script has run and its elements are
+      // shown. A second file would be lost in it. One that stays has refused its file, and takes another.
+      if (found && (!used.has(keyOf(found)) || now > ran + SETTLED_MS)) return found;
+      // The script may have closed, as it ended, what was opened here meanwhile: an empty popover is closed and reopened.
       const button = document.querySelector(".st-key-upload button");
-      if (!found && button?.getAttribute("aria-expanded") !== "true" && now - clicked > CLICK_INTERVAL_MS) {
+      const isOpen = button?.getAttribute("aria-expanded") === "true";
+      if (!found && !(isOpen && isRunning()) && now > clicked + SETTLED_MS) {
         button?.click();
         clicked = now;
       }
