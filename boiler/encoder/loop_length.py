@@ -19,7 +19,7 @@ SHORTEST_COPY = 64
 LEVELS = 2.0**24
 """Number of quantisation levels of samples for hashing, relative to the peak."""
 FOLDS = 64
-"""Parts of equal length in which true values are looked for at once."""
+"""Parts of equal length in which samples are looked for at once."""
 FACTOR = 1_664_525
 ADDEND = 1_013_904_223
 """Constants of a linear congruential generator modulo 2**32; any irregular odd numbers would do."""
@@ -54,7 +54,7 @@ def loop_length(waveform: Tensor, needle_samples: int = NEEDLE_SAMPLES, max_cand
                 return 1  # all of it is silent
             continue
         needle_at = min(length - 1 - from_end, length - needle_samples)
-        matches = true_places(waveform[:needle_at] == waveform[needle_at])
+        matches = places_of(waveform[needle_at], waveform[:needle_at])
         needle = waveform[needle_at : needle_at + needle_samples]
         if matches.shape[0] <= max_candidates:
             places = matches[:, None] + torch.arange(needle_samples, device=waveform.device)
@@ -72,20 +72,25 @@ def loop_length(waveform: Tensor, needle_samples: int = NEEDLE_SAMPLES, max_cand
     return length
 
 
-def true_places(flags: Tensor, folds: int = FOLDS) -> Tensor:
-    """The places of the true values, ascending: `nonzero`, in a fifth of its time where they are few. Scriptable.
+def places_of(value: Tensor, samples: Tensor, folds: int = FOLDS) -> Tensor:
+    """The places of the samples that equal a value, ascending: `nonzero(samples == value)` in a fifth of its time where
+    they are few. Scriptable.
 
-    Shape: bool [T], contiguous, to int64 [n].
+    Shape: [] and float [T] to int64 [n].
     """
-    width = flags.shape[0] // folds
+    width = samples.shape[0] // folds
     if width == 0:
-        return torch.nonzero(flags)[:, 0]
-    columns = torch.nonzero(flags[: folds * width].view(folds, width).amax(dim=0))[:, 0]
+        return torch.nonzero(samples == value)[:, 0]
+    folded = samples[: folds * width].reshape(folds, width)
+    # Into numbers: torch has no vector instructions for comparisons into booleans.
+    equal = torch.eq(folded, value, out=torch.empty_like(folded))
+    columns = torch.nonzero(equal.amax(dim=0))[:, 0]
     if columns.shape[0] > width // 8:
-        return torch.nonzero(flags)[:, 0]
-    starts = torch.arange(folds, device=flags.device) * width
+        return torch.nonzero(samples == value)[:, 0]
+    starts = torch.arange(folds, device=samples.device) * width
     near = (starts[:, None] + columns).flatten()
-    return torch.cat([near[flags[near]], folds * width + torch.nonzero(flags[folds * width :])[:, 0]])
+    rest = torch.nonzero(samples[folds * width :] == value)[:, 0]
+    return torch.cat([near[samples[near] == value], folds * width + rest])
 
 
 def clip_lengths(

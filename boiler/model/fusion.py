@@ -7,6 +7,8 @@ from typing import TypeVar
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from boiler.model.time_conv import TimeConv1d
+
 Network = TypeVar("Network", bound=nn.Module)
 
 
@@ -31,5 +33,8 @@ def fuse_batch_norms(module: Network) -> Network:
 def _folded(first: nn.Module | None, second: nn.Module | None) -> nn.Module | None:
     """The convolution that does what both do; None if they are no such pair."""
     if isinstance(first, nn.Conv1d | nn.Conv2d) and isinstance(second, nn.BatchNorm1d | nn.BatchNorm2d):
-        return fuse_conv_bn_eval(first, second)
+        folded = fuse_conv_bn_eval(first, second)
+        if isinstance(folded, TimeConv1d):
+            folded.store_for_products()
+        return folded
     return None

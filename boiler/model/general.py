@@ -18,6 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.transforms import MelSpectrogram
 
+from boiler.model.mel_filters import MelFilters
+from boiler.model.time_conv import TimeConv1d
+
 
 @dataclass(frozen=True)
 class GeneralSettings:
@@ -58,20 +61,21 @@ class GeneralMel(nn.Module):
             power=2.0,
             pad_mode="constant",
         )
+        self.filters = MelFilters(self.spectrogram.mel_scale.fb, self.spectrogram.spectrogram.window, power=2.0)
         self.tiny = float(torch.finfo(torch.float32).tiny)
 
     def power(self, waveform: Tensor) -> Tensor:
         """Mel power [M, F] of the waveform without its DC offset, at a peak of 1."""
         waveform = waveform.float()
-        centred = waveform - waveform.mean()
-        lowest, highest = torch.aminmax(centred)
-        sound = centred / torch.maximum(-lowest, highest).clamp(min=self.tiny)
-        # What `self.spectrogram` computes, in a third of the time: it takes the absolute value of complex numbers.
         half = self.n_fft // 2
-        frames = functional.pad(sound, (half, half)).unfold(0, self.n_fft, self.hop_samples)
-        spectrum = torch.fft.rfft(frames * self.spectrogram.spectrogram.window)
-        squares = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
-        power: Tensor = squares @ self.spectrogram.mel_scale.fb
+        end = half + waveform.shape[0]
+        padded = torch.empty(end + half, device=waveform.device)
+        padded[:half], padded[end:] = 0.0, 0.0
+        centred = padded[half:end]
+        torch.sub(waveform, waveform.mean(), out=centred)
+        lowest, highest = torch.aminmax(centred)
+        level = torch.maximum(-lowest, highest).clamp(min=self.tiny)
+        power: Tensor = self.filters(padded.unfold(0, self.n_fft, self.hop_samples), level)
         return power.T
 
     def forward(self, waveform: Tensor) -> Tensor:
@@ -107,7 +111,7 @@ class Block1d(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.conv = nn.Conv1d(channels, channels, 3, 1, 1, bias=False)
+        self.conv = TimeConv1d(channels, channels, 3, bias=False)
         self.norm = nn.BatchNorm1d(channels)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -140,7 +144,7 @@ class GeneralNetwork(nn.Module):
             *(Block2d(third) for _ in range(settings.blocks_2d)),
         )
         self.fold = nn.Sequential(
-            nn.Conv1d(third * -(-settings.n_mels // self.STEP_FRAMES), settings.width, 1, bias=False),
+            TimeConv1d(third * -(-settings.n_mels // self.STEP_FRAMES), settings.width, 1, bias=False),
             nn.BatchNorm1d(settings.width),
             nn.ReLU(),
         )

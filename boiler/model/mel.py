@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.transforms import MelSpectrogram
 
+from boiler.model.mel_filters import MelFilters
+
 
 @dataclass(frozen=True)
 class MelSettings:
@@ -67,33 +69,30 @@ class LogMel(nn.Module):
                 f_min=settings.f_min_hz,
                 f_max=settings.f_max_hz,
             )
+        self.filters = MelFilters(self.spectrogram.mel_scale.fb, self.spectrogram.spectrogram.window, settings.power)
 
     def forward(self, waveform: Tensor) -> Tensor:
         waveform = waveform.float()
         peak = waveform.abs().amax(dim=-1, keepdim=True).clamp(min=self.tiny)
         frames = waveform.shape[-1] // self.hop_samples
         frames = frames - frames % self.frames_multiple
-        bands = self.bands(waveform / peak, frames)
+        bands = self.bands(waveform, peak, frames)
         loudness: Tensor = bands.clamp(min=self.floor**self.power).log10() / self.power
         return loudness
 
-    def bands(self, waveform: Tensor, frames: int) -> Tensor:
-        """The first frames of `self.spectrogram`, in half the time: the absolute value of complex numbers is slow.
+    def bands(self, waveform: Tensor, peak: Tensor, frames: int) -> Tensor:
+        """The first frames of `self.spectrogram` of the sound at a peak of 1, in less time.
 
-        Shape: [B, 1, T] to [B, 1, M, frames]
+        Shape: [B, 1, T] and [B, 1, 1] to [B, 1, M, frames]
         """
         exporting = False
         if not torch.jit.is_scripting():  # type: ignore[attr-defined]
             exporting = torch.compiler.is_exporting()  # TorchScript cannot compile this
         if exporting:  # ONNX has no real Fourier transform
-            exported: Tensor = self.spectrogram(waveform)[..., :frames]
+            exported: Tensor = self.spectrogram(waveform / peak)[..., :frames]
             return exported
         half = self.n_fft // 2
         padded = functional.pad(waveform, (half, half), mode="reflect")
         framed = padded.unfold(2, self.n_fft, self.hop_samples)[:, :, :frames]
-        spectrum = torch.fft.rfft(framed * self.spectrogram.spectrogram.window)
-        magnitude = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
-        if self.power == 1.0:
-            magnitude = magnitude.sqrt()
-        bands: Tensor = magnitude @ self.spectrogram.mel_scale.fb
+        bands: Tensor = self.filters(framed, peak[..., None])
         return bands.transpose(2, 3)

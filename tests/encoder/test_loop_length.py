@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boiler.encoder.loop_length import clip_lengths, loop_length, loop_lengths, true_places
+from boiler.encoder.loop_length import clip_lengths, loop_length, loop_lengths, places_of
 
 WINDOW = 2**14
 
@@ -103,6 +103,9 @@ def test_scripted_and_eager_agree() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 400), st.floats(0, 1), st.integers(0, 2**31))
-def test_true_places_are_those_of_nonzero(length: int, share: float, seed: int) -> None:
-    flags = torch.rand(length, generator=torch.Generator().manual_seed(seed)) < share
-    assert true_places(flags).tolist() == torch.nonzero(flags)[:, 0].tolist()
+def test_places_are_those_of_nonzero(length: int, share: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    samples = torch.where(torch.rand(length, generator=generator) < share, 0.25, -0.5)
+    expected = torch.nonzero(samples == 0.25)[:, 0].tolist()
+    assert places_of(torch.tensor(0.25), samples).tolist() == expected
+    assert places_of(torch.tensor(0.25), samples.repeat_interleave(2)[::2]).tolist() == expected
