@@ -6,28 +6,33 @@ The same file embeds the sounds of an index and later the queries. The catalog r
 
 from __future__ import annotations
 
-import collections
 import itertools
 import json
+import math
 import random
 import shlex
 import shutil
+import threading
+import time
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
 import torch
 
 from boiler import encoder, files
 from boiler.arrays import Float32Array
-from boiler.audio.decoder_pool import DecodedWindows, Decoders
+from boiler.audio.decoder_pool import DecodedWindows, DecodeEvent, Decoders
 from boiler.audio.windows import DEFAULT_WINDOWS, Which, Window, WindowSpec
 from boiler.catalog.catalog import Catalog
 from boiler.catalog.folder import ReadAhead, ReadyFile, SoundFolder, room_for_copies
-from boiler.errors import ModelDirError
+from boiler.catalog.scan import FoundFile
+from boiler.errors import BoilerError, ModelDirError
+from boiler.indexing.kept_windows import MAX_BYTES, KeptWindows
 from boiler.model import checkpoint
 from boiler.model.device import keep_freed_memory
 
@@ -35,6 +40,8 @@ ENCODER_FILE = ".encoder.pt"
 FIT_WINDOWS_PER_FILE = 4
 # Fewer are too few for statistics: the mean of one sound is the sound itself, which whitening would map to zero.
 FIT_FILES_AT_LEAST = 8
+GRACE_S = 0.5
+"""For files that are being decoded when the encoder is fitted: a worker that is stopped starts again."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,10 @@ class FitSample:
     """Batches of windows to fit an encoder on: the first few windows of files drawn at random with `seed`,
     `n_windows` in all. Each iteration decodes them again, in the same order.
 
+    A context manager. What the first iteration decodes is kept for the embedding (`boiler.indexing.kept_windows`), and
+    from its end on the files that are embedded first are decoded in the background, until the block ends or no more
+    is kept.
+
     Shape: float32 [B, 1, T], the last batch shorter.
     """
 
@@ -121,10 +132,30 @@ class FitSample:
         self._folder, self._beside = folder, catalog.path.parent
         self._decoders, self._spec = decoders, spec
         self._batch_size, self._n_windows = batch_size, n_windows
+        self.kept = KeptWindows()
+        # Not of an address, from which they would be fetched twice.
+        most = 0 if folder.is_remote or not drawn else MAX_BYTES // (4 * spec.window_samples)
+        self._next_files = [(one.n, one.found) for one in itertools.islice(catalog.queue, most) if one.n not in chosen]
+        self._events: Generator[DecodeEvent[int]] | None = None  # of the first iteration
+        self._first_windows: Iterator[Window] = iter(())
+        self._enough = threading.Event()  # nothing more is decoded in the background
+        self._ahead: threading.Thread | None = None
 
     @property
     def n_files(self) -> int:
         return len(self._files)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._enough.set()
+        if self._ahead is not None:
+            self._ahead.join()
+        elif self._events is not None:
+            self._events.close()
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         batch: list[Float32Array] = []
@@ -139,25 +170,83 @@ class FitSample:
 
     def has_sound(self) -> bool:
         """Whether any of the files has a window that is not silent."""
-        with closing(self._windows()) as windows:
-            return next(windows, None) is not None
+        if self._ahead is not None:
+            return next(iter(self), None) is not None
+        self._begin()
+        first = list(itertools.islice(self._first_windows, 1))
+        self._first_windows = itertools.chain(first, self._first_windows)
+        return bool(first)
+
+    def _begin(self) -> Generator[DecodeEvent[int]]:
+        if self._events is None:
+            self._events = self._kept_events()
+            self._first_windows = self._windows_of(self._events)
+        return self._events
 
     def _windows(self) -> Generator[Window]:
-        taken: collections.Counter[int] = collections.Counter()
-        files = dict(self._files)
+        if self._ahead is not None:  # not the first iteration
+            with closing(self._decoded(iter(self._files))) as again:
+                yield from self._windows_of(again)
+            return
+        events = self._begin()
+        try:
+            yield from self._first_windows
+        finally:
+            self._ahead = threading.Thread(target=self._decode_ahead, args=(events,), daemon=True)
+            self._ahead.start()
+
+    def _windows_of(self, events: Iterator[DecodeEvent[int]]) -> Iterator[Window]:
+        """The windows of the sample's files, which come first."""
+        left = {n: FIT_WINDOWS_PER_FILE for n, _ in self._files}
+        for event in events:
+            if event.key not in left:
+                return
+            if isinstance(event, DecodedWindows):
+                windows = event.windows[: left[event.key]]
+                left[event.key] -= len(windows)
+                yield from windows
+
+    def _kept_events(self) -> Generator[DecodeEvent[int]]:
+        """The events of the sample, then those of the files that are embedded first."""
+
+        def wanted() -> Iterator[tuple[int, FoundFile]]:
+            yield from self._files
+            for file in self._next_files:
+                if self._enough.is_set() or self.kept.is_full:
+                    return
+                yield file
+
+        with closing(self._decoded(wanted())) as events:
+            yield from self.kept.keeping(events)
+
+    def _decode_ahead(self, events: Generator[DecodeEvent[int]]) -> None:
+        """Keep further events until the block ends; those that are being decoded then have a moment to come."""
+        ends_at = math.inf
+        with closing(events), suppress(BoilerError, OSError):  # the embedding meets the same error, and reports it
+            for _ in events:
+                if self._enough.is_set():
+                    ends_at = min(ends_at, time.monotonic() + GRACE_S)
+                if self.kept.is_full or time.monotonic() > ends_at:
+                    return
+
+    def _decoded(self, wanted: Iterator[tuple[int, FoundFile]]) -> Generator[DecodeEvent[int]]:
+        found: dict[int, FoundFile] = {}
+
+        def noted() -> Iterator[tuple[int, FoundFile, bool]]:
+            for n, file in wanted:
+                found[n] = file
+                yield n, file, False
+
         with room_for_copies(self._folder, self._beside) as into:
             reading = ReadAhead(self._folder, into)
             with (
-                closing(reading.files((n, found, False) for n, found in self._files)) as ready,
+                closing(reading.files(noted())) as ready,
                 closing(self._decoders.windows(_paths(ready), self._spec, ordered=True)) as events,
             ):
                 for event in events:
-                    if isinstance(event, DecodedWindows):
-                        windows = event.windows[: FIT_WINDOWS_PER_FILE - taken[event.key]]
-                        taken[event.key] += len(windows)
-                        yield from windows
-                    else:
-                        reading.release(files[event.key])
+                    if not isinstance(event, DecodedWindows):
+                        reading.release(found.pop(event.key))
+                    yield event
 
 
 def _paths(files: Iterator[tuple[int, ReadyFile | OSError]]) -> Iterator[tuple[int, Path]]:

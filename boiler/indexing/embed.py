@@ -31,6 +31,7 @@ from boiler.catalog.folder import ReadAhead, ReadyFile, SoundFolder, room_for_co
 from boiler.catalog.scan import FoundFile
 from boiler.errors import ExhaustedError, SoundError
 from boiler.files import sha256_of
+from boiler.indexing.kept_windows import KeptWindows
 from boiler.progress import Meter
 
 Embed = Callable[[Float32Array], Float32Array]
@@ -86,6 +87,7 @@ class EmbedRun:
     batch_size: int
     meter: Meter
     tally: EmbedTally = field(default_factory=EmbedTally)
+    kept: KeptWindows = field(default_factory=KeptWindows)
 
     def __post_init__(self) -> None:
         self._open: dict[int, _OpenFile] = {}
@@ -132,7 +134,7 @@ class EmbedRun:
     def _events(self, into: Path, duplicates: set[int]) -> Generator[DecodeEvent[int]]:
         self._reading = ReadAhead(self.folder, into)
         with closing(self._reading.files(self._wanted())) as reading:
-            yield from self.decoders.windows(self._jobs(reading, duplicates), self.spec, ordered=True)
+            yield from self.kept.windows(self.decoders, self._jobs(reading, duplicates), self.spec)
 
     def _next(self, events: Iterator[DecodeEvent[int]]) -> DecodeEvent[int] | None:
         began = time.monotonic()

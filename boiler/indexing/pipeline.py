@@ -421,7 +421,10 @@ def _embed_pending(catalog: Catalog, settings: IndexSettings, spec: WindowSpec) 
             n_windows=encoder_type.fit_windows if issubclass(encoder_type, encoder.Fitted) else 0,
             seed=settings.seed,
         )
-        path = bind_encoder(catalog, str(settings.encoder), settings.pt_path, spec, sample, settings.encoder_options)
+        with sample:
+            path = bind_encoder(
+                catalog, str(settings.encoder), settings.pt_path, spec, sample, settings.encoder_options
+            )
         if settings.on:
             blocks = BlockSettings(
                 folder=settings.folder.address,
@@ -445,6 +448,7 @@ def _embed_pending(catalog: Catalog, settings: IndexSettings, spec: WindowSpec) 
                 folder=settings.folder,
                 embed=embed,
                 decoders=decoders,
+                kept=sample.kept,
                 spec=spec,
                 batch_size=settings.batch_size,
                 meter=shown,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +52,21 @@ def decoders():
         yield decoders
 
 
-def sample(store: Catalog, root: Path, decoders: Decoders, seed: int = 0) -> FitSample:
-    return FitSample(store, LocalFolder(root), decoders, spec=DEFAULT_WINDOWS, batch_size=4, n_windows=1000, seed=seed)
+Sample = Callable[..., FitSample]
+
+
+@pytest.fixture
+def sample(store: Catalog, root: Path, decoders: Decoders) -> Iterator[Sample]:
+    with contextlib.ExitStack() as opened:
+
+        def draw(seed: int = 0, n_windows: int = 1000) -> FitSample:
+            spec = DEFAULT_WINDOWS
+            folder = LocalFolder(root)
+            return opened.enter_context(
+                FitSample(store, folder, decoders, spec=spec, batch_size=4, n_windows=n_windows, seed=seed)
+            )
+
+        yield draw
 
 
 def test_a_new_directory_is_bound_to_its_encoder_and_stays_bound(store: Catalog) -> None:
@@ -71,28 +87,57 @@ def test_a_catalog_of_version_0_1_is_bound_to_the_encoder_by_its_new_name(store:
     binding.bind_catalog(store, Binding("JoinedDescriptors", "", "all", 4.096), force=False)
 
 
-def test_a_sample_gives_the_same_batches_each_time(store: Catalog, root: Path, decoders: Decoders) -> None:
-    batches = list(sample(store, root, decoders))
+def test_a_sample_gives_the_same_batches_each_time(sample: Sample) -> None:
+    batches = list(sample())
     assert [tuple(batch.shape) for batch in batches[:-1]] == [(4, 1, WINDOW_SAMPLES)] * (len(batches) - 1)
-    again = list(sample(store, root, decoders))
+    again = list(sample())
     assert all(torch.equal(one, other) for one, other in zip(batches, again, strict=True))
-    elsewhere = list(sample(store, root, decoders, seed=1))
+    elsewhere = list(sample(seed=1))
     assert not torch.equal(batches[0], elsewhere[0])
 
 
-def test_the_encoder_is_built_once(store: Catalog, root: Path, decoders: Decoders) -> None:
-    path = binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders))
+def test_a_sample_can_be_read_again_and_asked_for_sound_at_any_time(sample: Sample) -> None:
+    drawn = sample()
+    assert drawn.has_sound()
+    assert drawn.has_sound()
+    once = torch.cat(list(drawn))
+    assert drawn.has_sound()
+    assert torch.equal(once, torch.cat(list(drawn)))
+
+
+def test_what_is_decoded_for_the_sample_and_behind_it_is_kept(sample: Sample) -> None:
+    with sample(n_windows=2) as drawn:
+        assert len(torch.cat(list(drawn))) == 2
+        wait_for(lambda: len(drawn.kept) == 10)
+
+
+def test_the_end_of_the_block_ends_the_decoding_of_a_long_file(sample: Sample, root: Path, store: Catalog) -> None:
+    write(root / "0.wav", np.zeros(3 * 3600 * 8_000), 8_000)
+    with sample(n_windows=1) as drawn:
+        assert len(torch.cat(list(drawn))) == 1
+        began = time.monotonic()
+    assert time.monotonic() - began < 10  # decoding it takes longer
+    assert 0 not in drawn.kept
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+    ends_at = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends_at
+        time.sleep(0.02)
+
+
+def test_the_encoder_is_built_once(store: Catalog, sample: Sample) -> None:
+    path = binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, sample())
     made = (path.stat().st_mtime_ns, files.sha256_of(path))
-    assert (
-        binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders, seed=5)) == path
-    )
+    assert binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(seed=5)) == path
     assert (path.stat().st_mtime_ns, files.sha256_of(path)) == made
     assert store.get("encoder_sha256") == made[1]
 
 
-def test_an_encoder_that_needs_fitting_is_fitted_to_the_folder(store: Catalog, root: Path, decoders: Decoders) -> None:
-    path = binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders))
-    windows = next(iter(sample(store, root, decoders)))[:, 0].numpy()
+def test_an_encoder_that_needs_fitting_is_fitted_to_the_folder(store: Catalog, sample: Sample) -> None:
+    path = binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, sample())
+    windows = next(iter(sample()))[:, 0].numpy()
     learned = EncoderRuntime.load(path).embed(windows)
     with torch.inference_mode():
         plain = encoder.create("MFCCStats")(torch.from_numpy(windows)[:, None]).numpy()
@@ -100,11 +145,11 @@ def test_an_encoder_that_needs_fitting_is_fitted_to_the_folder(store: Catalog, r
 
 
 def test_a_window_gets_the_same_vector_alone_or_in_a_batch_on_one_thread_or_four(
-    store: Catalog, root: Path, decoders: Decoders
+    store: Catalog, sample: Sample
 ) -> None:
-    path = binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders))
+    path = binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, sample())
     embed = EncoderRuntime.load(path).embed
-    windows = np.concatenate([batch[:, 0].numpy() for batch in sample(store, root, decoders)])
+    windows = np.concatenate([batch[:, 0].numpy() for batch in sample()])
     threads = torch.get_num_threads()
     together = embed(windows)
     try:
@@ -116,11 +161,9 @@ def test_a_window_gets_the_same_vector_alone_or_in_a_batch_on_one_thread_or_four
     assert (together * alone).sum(axis=1).min() > 0.99999
 
 
-def test_many_batches_give_identical_vectors_on_any_number_of_threads(
-    store: Catalog, root: Path, decoders: Decoders
-) -> None:
-    path = binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, sample(store, root, decoders))
-    windows = np.concatenate([batch[:, 0].numpy() for batch in sample(store, root, decoders)])
+def test_many_batches_give_identical_vectors_on_any_number_of_threads(store: Catalog, sample: Sample) -> None:
+    path = binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, sample())
+    windows = np.concatenate([batch[:, 0].numpy() for batch in sample()])
     before = torch.get_num_threads()
     found = []
     try:
@@ -144,9 +187,9 @@ def test_the_windows_of_a_binding_are_those_that_are_cut(windows: str) -> None:
 
 @pytest.mark.parametrize(("n_files", "is_fitted"), [(7, False), (8, True)])
 def test_an_encoder_is_not_fitted_to_less_than_eight_files(
-    store: Catalog, root: Path, decoders: Decoders, n_files: int, is_fitted: bool
+    store: Catalog, sample: Sample, n_files: int, is_fitted: bool
 ) -> None:
-    few = FitSample(store, LocalFolder(root), decoders, spec=DEFAULT_WINDOWS, batch_size=4, n_windows=n_files, seed=0)
+    few = sample(n_windows=n_files)
     assert few.n_files == n_files
     windows = next(iter(few))[:, 0].numpy()
     path = binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, few)
