@@ -45,6 +45,15 @@ def test_only_the_first_windows_are_decoded(small_network: NetworkSettings) -> N
     assert len(outputs.top.codes) == len(outputs.projection) == 6
 
 
+@pytest.mark.parametrize("n_first", [1, 4, 5])
+def test_of_the_first_windows_every_second_one_can_be_decoded(small_network: NetworkSettings, n_first: int) -> None:
+    whole, windows = network(small_network).eval(), scaled(6)
+    some, all_ = whole(windows, n_first, 2), whole(windows, n_first)
+    torch.testing.assert_close(some.reconstruction, all_.reconstruction[::2])
+    assert torch.equal(some.bottom.codes, all_.bottom.codes[::2])
+    assert torch.equal(some.top.codes, all_.top.codes)
+
+
 def test_every_parameter_gets_a_gradient(small_network: NetworkSettings) -> None:
     whole = network(small_network).train()
     outputs = whole(scaled(), 4)
