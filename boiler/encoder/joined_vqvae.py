@@ -32,7 +32,7 @@ from boiler.encoder.conditioning import condition_clip
 from boiler.encoder.general import GeneralEncoder
 from boiler.encoder.joined_descriptors import DIM as DESCRIPTORS_DIM
 from boiler.encoder.loop_length import loop_lengths
-from boiler.encoder.mean_shift import SHIFT, TEMPERATURE, MeanShift
+from boiler.encoder.mean_shift import MeanShift
 from boiler.encoder.pooled import pooled_features
 from boiler.encoder.vqvae_base import TrimmedVQVAEEncoder, VQVAEEncoder, load_network
 from boiler.encoder.whitening import Whitening
@@ -47,12 +47,10 @@ NAME = "joined"
 DESCRIPTOR_WEIGHT = 0.7
 """Weight of the descriptors relative to the network: 1 is better for digits, 0.5 for sounds with silence around
 them."""
-GENERAL_WEIGHT, PROJECTION_WEIGHT, GENERAL_DESCRIPTOR_WEIGHT = 0.8, 0.5, 1.2
+GENERAL_WEIGHT, PROJECTION_WEIGHT, GENERAL_DESCRIPTOR_WEIGHT = 1.0, 0.5, 1.0
 """With the general trunk, of its vector, of the trained projection and of the descriptors."""
 MAX_REFERENCES = 4000
 """Training windows whose vectors the mean shift moves towards."""
-GENERAL_TEMPERATURE, GENERAL_SHIFT = 0.07, 0.5
-"""Of the mean shift with the general trunk (exp/records/general.md)."""
 
 
 class PlainParts(TrimmedVQVAEEncoder):
@@ -136,9 +134,7 @@ class JoinedVQVAE(Encoder):
         joined = contents.learned_by(NAME)
         self.components = Whitening(joined["mean"], joined["matrix"])
         # Checkpoints of earlier versions have none.
-        is_general = isinstance(self.parts, GeneralParts)
-        step = (GENERAL_TEMPERATURE, GENERAL_SHIFT) if is_general else (TEMPERATURE, SHIFT)
-        self.mean_shift = MeanShift(joined.get("references", torch.zeros(0, DIM)), *step)
+        self.mean_shift = MeanShift(joined.get("references", torch.zeros(0, DIM)))
         self.to(device)
 
     @classmethod

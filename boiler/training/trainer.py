@@ -43,8 +43,8 @@ be written every few seconds."""
 VIEW_S = {"plain": 1.536, "general": 1.2}
 """By the trunk."""
 DECODE_EVERY = {"plain": 1, "general": 2}
-"""Of how many sounds one is decoded in a training step, by the trunk. Decoding takes two thirds of a step of the general
-one, and what its projection learns does not come from there."""
+"""Of how many sounds one is decoded in a training step, by the trunk. Decoding takes two thirds of a step of the
+general one, and what its projection learns does not come from there."""
 WARM_UP_STEPS = 100
 MAX_GRADIENT_NORM = 5.0
 WEIGHT_DECAY = 1e-4

@@ -29,9 +29,22 @@ def test_places_gather_and_separate(two_places: Tensor) -> None:
 
 def test_the_step_is_that_of_the_formula(two_places: Tensor) -> None:
     row = two_places[:1].double()
-    weights = torch.exp((row @ two_places.double().T)[0] / 0.15)
-    expected = row[0] + 0.7 * (weights[:, None] * two_places).sum(dim=0) / weights.sum()
+    weights = torch.exp((row @ two_places.double().T)[0] / 0.07)
+    weights[0] = 0.0  # the row itself
+    expected = row[0] + 0.5 * (weights[:, None] * two_places).sum(dim=0) / weights.sum()
     torch.testing.assert_close(MeanShift(two_places)(row.float())[0], (expected / expected.norm()).float())
+
+
+def test_a_sound_moves_as_if_it_were_no_reference(two_places: Tensor) -> None:
+    apart = MeanShift(two_places[1:])
+    nearly = normalize(two_places[:1] + 1e-4 * two_places[1:2], dim=1)
+    for row in (two_places[:1], nearly):
+        torch.testing.assert_close(MeanShift(two_places)(row), apart(row), rtol=1e-4, atol=1e-4)
+
+
+def test_vectors_that_are_all_the_same_stay() -> None:
+    same = torch.eye(8)[:1].expand(60, 8)
+    assert torch.equal(MeanShift(same)(same), same)
 
 
 def test_far_from_all_references_a_vector_stays(two_places: Tensor) -> None:
