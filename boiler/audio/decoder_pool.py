@@ -18,7 +18,11 @@ imports torch for `python -m boiler.index` (pebble, which survives crashes, too,
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
+import threading
+import time
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -39,6 +43,7 @@ Key = TypeVar("Key")
 Path: TypeAlias = str | os.PathLike[str]
 
 FILES_PER_REQUEST = 16  # short sounds; an answer is full with half a minute of sound
+STOP_EVERY_S = 0.1  # how often `enough` of `Decoders.windows` is looked at
 MAX_WINDOWS = 32  # of a `DecodedWindows`: 16 MB, however short the hop
 
 
@@ -262,26 +267,40 @@ class Decoders(WorkerPool):
         return Probe(*self._once("probe", source, (limits or self.limits,))[0]["probe"])
 
     def windows(
-        self, jobs: Iterable[tuple[Key, Path]], spec: WindowSpec = DEFAULT_WINDOWS, *, ordered: bool = False
+        self,
+        jobs: Iterable[tuple[Key, Path]],
+        spec: WindowSpec = DEFAULT_WINDOWS,
+        *,
+        ordered: bool = False,
+        enough: threading.Event | None = None,
+        grace_s: float = 0.0,
     ) -> Generator[DecodeEvent[Key]]:
         """Decode files and cut them into windows, in all free workers.
 
         For each key: any number of `DecodedWindows`, then one `DecodedSound` or `DecodeFailure`. `ordered`: all events
         of one key before those of the next, in the order of `jobs`; otherwise as they come, sounds interleaved. `jobs`
         is iterated as work is sent, and each worker is at most two answers (of half a minute of sound, or 16 files)
-        ahead of the caller. Close the generator to stop early.
+        ahead of the caller. Close the generator to stop early. `enough`: once another thread has set it, no further
+        jobs are sent, and the events end `grace_s` seconds later at the latest, within a file if need be.
 
         Raises: BoilerError: a worker does not start.
         """
         numbered = enumerate(jobs)
         queued = (_DecodeJob(turn, key, os.fspath(path), WindowCutter(spec)) for turn, (key, path) in numbered)
-        return self._windows(queued, spec, ordered)
+        return self._windows(queued, spec, ordered, enough or threading.Event(), grace_s)
 
-    def _windows(self, jobs: Iterator[_DecodeJob[Key]], spec: WindowSpec, ordered: bool) -> Generator[DecodeEvent[Key]]:
-        turn = 0
+    def _windows(
+        self, jobs: Iterator[_DecodeJob[Key]], spec: WindowSpec, ordered: bool, enough: threading.Event, grace_s: float
+    ) -> Generator[DecodeEvent[Key]]:
+        turn, ends_at = 0, math.inf
+        jobs = itertools.takewhile(lambda _: not enough.is_set(), jobs)
         with self._acquired(len(self._workers)) as workers:
             lanes = [_Lane(worker, jobs, spec, self.limits, self._files_per_request) for worker in workers]
             while True:
+                if enough.is_set():
+                    ends_at = min(ends_at, time.monotonic() + grace_s)
+                    if time.monotonic() > ends_at:
+                        return
                 waiting = any(lane.answered for lane in lanes)
                 for lane in lanes:
                     # The next request is sent before the answer is yielded, so that the worker decodes meanwhile, but
@@ -296,7 +315,7 @@ class Decoders(WorkerPool):
                 busy = [lane for lane in lanes if lane.worker.busy]
                 if not busy and not waiting:  # no jobs are left
                     return
-                _wait_for_any([lane.worker for lane in busy])
+                _wait_for_any([lane.worker for lane in busy], STOP_EVERY_S)
                 for lane in busy:
                     if lane.worker.has_answer:
                         lane.receive()
@@ -307,9 +326,10 @@ class Decoders(WorkerPool):
             return _only_part(worker, source_name(source))
 
 
-def _wait_for_any(workers: list[WorkerProcess]) -> None:
-    """Wait until one of them has answered, has died, or is overdue."""
+def _wait_for_any(workers: list[WorkerProcess], at_most_s: float) -> None:
+    """Wait until one of them has answered, has died, or is overdue, or for `at_most_s` seconds."""
     remaining_s = min((worker.remaining_s for worker in workers), default=0.0)
+    remaining_s = min(remaining_s, at_most_s)
     wait([worker.connection for worker in workers if worker.connection], max(0.0, remaining_s))
 
 

@@ -92,8 +92,10 @@ def write_onnx(model_dir: Path, path: Path, pt_path: Path | None = None) -> str:
     made = encoder.create(header["encoder"], pt_path)
     # Fitted parameters are in encoder.pt only.
     module, _ = checkpoint.load_script(script)
+    # TorchScript saves buffers that are derived from others, too.
+    derived = dict(made.named_buffers(remove_duplicate=False)).keys() - made.state_dict().keys()
     try:
-        made.load_state_dict(module.state_dict())
+        made.load_state_dict({name: value for name, value in module.state_dict().items() if name not in derived})
     except RuntimeError as error:
         raise CheckpointError(f"the encoder of {model_dir} was not built from {pt_path}") from error
     export_onnx(made, path)

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 import random
 import shlex
 import shutil
 import threading
-import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
@@ -32,7 +30,7 @@ from boiler.catalog.catalog import Catalog
 from boiler.catalog.folder import ReadAhead, ReadyFile, SoundFolder, room_for_copies
 from boiler.catalog.scan import FoundFile
 from boiler.errors import BoilerError, ModelDirError
-from boiler.indexing.kept_windows import MAX_BYTES, KeptWindows
+from boiler.indexing.kept_windows import KeptWindows
 from boiler.model import checkpoint
 from boiler.model.device import keep_freed_memory
 
@@ -40,8 +38,11 @@ ENCODER_FILE = ".encoder.pt"
 FIT_WINDOWS_PER_FILE = 4
 # Fewer are too few for statistics: the mean of one sound is the sound itself, which whitening would map to zero.
 FIT_FILES_AT_LEAST = 8
+KEPT_FILES = 1000
+"""Of so many files that are embedded first, what is decoded while the encoder is fitted may be kept."""
 GRACE_S = 0.5
-"""For files that are being decoded when the encoder is fitted: a worker that is stopped starts again."""
+"""Seconds that files which are being decoded have to finish once the encoder is fitted: stopping a worker costs a
+restart."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,8 @@ class FitSample:
     `n_windows` in all. Each iteration decodes them again, in the same order.
 
     A context manager. What the first iteration decodes is kept for the embedding (`boiler.indexing.kept_windows`), and
-    from its end on the files that are embedded first are decoded in the background, until the block ends or no more
-    is kept.
+    from its end on the files that are embedded first are decoded in the background, until the block ends, the sample is
+    read again, or no more is kept.
 
     Shape: float32 [B, 1, T], the last batch shorter.
     """
@@ -123,7 +124,9 @@ class FitSample:
         batch_size: int,
         n_windows: int,
         seed: int,
+        keeps: bool = True,
     ) -> None:
+        """keeps: whether what is decoded is kept, and more is decoded in the background"""
         numbers = [pending.n for pending in catalog.queue]  # not the paths of all: there may be millions
         drawn = random.Random(seed).sample(numbers, min(n_windows, len(numbers)))
         chosen = set(drawn)
@@ -133,13 +136,16 @@ class FitSample:
         self._decoders, self._spec = decoders, spec
         self._batch_size, self._n_windows = batch_size, n_windows
         self.kept = KeptWindows()
-        # Not of an address, from which they would be fetched twice.
-        most = 0 if folder.is_remote or not drawn else MAX_BYTES // (4 * spec.window_samples)
-        self._next_files = [(one.n, one.found) for one in itertools.islice(catalog.queue, most) if one.n not in chosen]
+        self._works_ahead = (
+            keeps and bool(drawn) and not folder.is_remote
+        )  # from an address they would be fetched twice
+        most = KEPT_FILES if self._works_ahead else 0
+        self._next_files = {one.n: one.found for one in itertools.islice(catalog.queue, most)}
         self._events: Generator[DecodeEvent[int]] | None = None  # of the first iteration
         self._first_windows: Iterator[Window] = iter(())
         self._enough = threading.Event()  # nothing more is decoded in the background
         self._ahead: threading.Thread | None = None
+        self._was_read = False  # by an iteration, to its end or not
 
     @property
     def n_files(self) -> int:
@@ -151,10 +157,8 @@ class FitSample:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._enough.set()
-        if self._ahead is not None:
-            self._ahead.join()
-        elif self._events is not None:
+        self._stop()
+        if self._events is not None:
             self._events.close()
 
     def __iter__(self) -> Iterator[torch.Tensor]:
@@ -170,7 +174,7 @@ class FitSample:
 
     def has_sound(self) -> bool:
         """Whether any of the files has a window that is not silent."""
-        if self._ahead is not None:
+        if self._was_read:
             return next(iter(self), None) is not None
         self._begin()
         first = list(itertools.islice(self._first_windows, 1))
@@ -184,7 +188,8 @@ class FitSample:
         return self._events
 
     def _windows(self) -> Generator[Window]:
-        if self._ahead is not None:  # not the first iteration
+        if self._was_read:
+            self._stop()  # which holds the workers
             with closing(self._decoded(iter(self._files))) as again:
                 yield from self._windows_of(again)
             return
@@ -192,8 +197,19 @@ class FitSample:
         try:
             yield from self._first_windows
         finally:
-            self._ahead = threading.Thread(target=self._decode_ahead, args=(events,), daemon=True)
-            self._ahead.start()
+            self._was_read = True
+            if self._works_ahead:
+                self._ahead = threading.Thread(target=self._decode_ahead, args=(events,), daemon=True)
+                self._ahead.start()
+            else:
+                events.close()
+
+    def _stop(self) -> None:
+        """End the work in the background."""
+        self._enough.set()
+        if self._ahead is not None:
+            self._ahead.join()
+            self._ahead = None
 
     def _windows_of(self, events: Iterator[DecodeEvent[int]]) -> Iterator[Window]:
         """The windows of the sample's files, which come first."""
@@ -210,26 +226,31 @@ class FitSample:
         """The events of the sample, then those of the files that are embedded first."""
 
         def wanted() -> Iterator[tuple[int, FoundFile]]:
-            yield from self._files
-            for file in self._next_files:
-                if self._enough.is_set() or self.kept.is_full:
+            given: set[int] = set()
+            for n, found in self._files:
+                if self._was_read:
+                    break
+                given.add(n)
+                yield n, found
+            for n, found in self._next_files.items():
+                if self.kept.is_full:
                     return
-                yield file
+                if n not in given:
+                    yield n, found
 
-        with closing(self._decoded(wanted())) as events:
-            yield from self.kept.keeping(events)
+        with closing(self._decoded(wanted(), self._enough)) as events:
+            yield from self.kept.keeping(events, self._next_files) if self._works_ahead else events
 
     def _decode_ahead(self, events: Generator[DecodeEvent[int]]) -> None:
-        """Keep further events until the block ends; those that are being decoded then have a moment to come."""
-        ends_at = math.inf
+        """Keep further events until they end, or there is enough."""
         with closing(events), suppress(BoilerError, OSError):  # the embedding meets the same error, and reports it
             for _ in events:
-                if self._enough.is_set():
-                    ends_at = min(ends_at, time.monotonic() + GRACE_S)
-                if self.kept.is_full or time.monotonic() > ends_at:
+                if self.kept.is_full:
                     return
 
-    def _decoded(self, wanted: Iterator[tuple[int, FoundFile]]) -> Generator[DecodeEvent[int]]:
+    def _decoded(
+        self, wanted: Iterator[tuple[int, FoundFile]], enough: threading.Event | None = None
+    ) -> Generator[DecodeEvent[int]]:
         found: dict[int, FoundFile] = {}
 
         def noted() -> Iterator[tuple[int, FoundFile, bool]]:
@@ -241,7 +262,9 @@ class FitSample:
             reading = ReadAhead(self._folder, into)
             with (
                 closing(reading.files(noted())) as ready,
-                closing(self._decoders.windows(_paths(ready), self._spec, ordered=True)) as events,
+                closing(
+                    self._decoders.windows(_paths(ready), self._spec, ordered=True, enough=enough, grace_s=GRACE_S)
+                ) as events,
             ):
                 for event in events:
                     if not isinstance(event, DecodedWindows):

@@ -1,13 +1,12 @@
-"""Windows that were decoded to fit an encoder, kept until they are embedded, so that no file is decoded twice.
+"""Windows that were decoded while an encoder was fitted, kept until they are embedded.
 
-While the encoder is fitted, the files that come next are decoded, too. What is kept is limited; further files are
-decoded again.
+What is kept is limited: other files of the sample that the encoder is fitted to are decoded again.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Container, Generator, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -39,12 +38,13 @@ class KeptWindows:
     def __contains__(self, key: int) -> bool:
         return key in self._whole
 
-    def keeping(self, events: Iterable[DecodeEvent[int]]) -> Iterator[DecodeEvent[int]]:
-        """The events, which are kept on the way if there is room. A file that is not decoded to its end, or of which
-        there is too much, is not kept."""
+    def keeping(self, events: Iterable[DecodeEvent[int]], keys: Container[int]) -> Iterator[DecodeEvent[int]]:
+        """The events; those of these files are kept on the way if there is room. A file that is not decoded to its end,
+        that fails, or that is too long is not kept."""
         try:
             for event in events:
-                self._keep(event)
+                if event.key in keys:
+                    self._keep(event)
                 yield event
         finally:
             for key in list(self._begun):

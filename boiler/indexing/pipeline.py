@@ -420,6 +420,7 @@ def _embed_pending(catalog: Catalog, settings: IndexSettings, spec: WindowSpec) 
             batch_size=settings.batch_size,
             n_windows=encoder_type.fit_windows if issubclass(encoder_type, encoder.Fitted) else 0,
             seed=settings.seed,
+            keeps=not settings.on,
         )
         with sample:
             path = bind_encoder(

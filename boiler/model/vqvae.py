@@ -86,9 +86,10 @@ class VQVAEOutputs(NamedTuple):
     """Output of one training pass."""
 
     reconstruction: Tensor
-    """Float `[B, 1, M, F]`, in the units of `VQVAE2.scaled`: of the windows that were decoded."""
+    """Float `[B', 1, M, F']`, in the units of `VQVAE2.scaled`: of the B' windows and F' frames that were decoded."""
     top: Quantized
     bottom: Quantized
+    """Of what was decoded."""
     top_features: Tensor
     """Float `[B, D, 4, F/8]`: the input of the top codebook."""
     projection: Tensor
@@ -273,20 +274,22 @@ class VQVAE2(nn.Module):
         features: Tensor = self.to_bottom(torch.cat([fine, self.from_top(top_vectors)], dim=1))
         return features
 
-    def forward(self, scaled: Tensor, n_first: int, every: int = 1) -> VQVAEOutputs:
+    def forward(self, scaled: Tensor, n_decoded: int, decoded_share: float = 1.0) -> VQVAEOutputs:
         """Float `[B, 1, M, F]`, F a multiple of 8, in the units of `scaled`, to `VQVAEOutputs`.
 
-        Of the first `n_first` windows each `every`-th one is passed to the bottom level and the decoder: these are the
-        expensive half, and need no second view of the same sound.
+        Only the first `n_decoded` windows are passed to the bottom level and the decoder, and only this share of their
+        frames, the first ones: these are the expensive half, and need no second view of the same sound.
         """
         fine, coarse = self.trunk(scaled)
         top_features = self.to_top(coarse)
         top = self.top(top_features)
-        top_vectors = top.vectors[:n_first:every]
-        bottom = self.bottom(self.bottom_features(fine[:n_first:every], top_vectors))
+        steps = math.ceil(decoded_share * coarse.shape[3])
+        top_vectors = top.vectors[:n_decoded, :, :, :steps]
+        fine_steps = steps * (fine.shape[3] // coarse.shape[3])
+        bottom = self.bottom(self.bottom_features(fine[:n_decoded, :, :, :fine_steps], top_vectors))
         bottom_vectors = bottom.vectors
         if self.training:
-            drawn = torch.rand(self.shard.whole(len(bottom_vectors)), 1, 1, 1, device=scaled.device)
+            drawn = torch.rand(self.shard.whole(n_decoded), 1, 1, 1, device=scaled.device)
             bottom_vectors = bottom_vectors * (self.shard.take(drawn) >= self.bottom_dropout)
         reconstruction = self.decoder(torch.cat([self.from_top(top_vectors), bottom_vectors], dim=1))
         projection = functional.normalize(self.project(mean_max_pool(coarse)).float(), dim=1)

@@ -7,7 +7,6 @@ pushes different sounds apart, both in the projected features and in the bag of 
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -43,9 +42,8 @@ def compute_losses(
     processes, weighted by the number of rows, is the loss of the whole batch.
     """
     shard = network.shard if network.training else Shard()
-    n_first = len(scaled) // 2
-    every = math.ceil(n_first / len(outputs.reconstruction))  # not all need be decoded
-    reconstruction = functional.mse_loss(outputs.reconstruction.float(), scaled[:n_first:every])
+    n_decoded, _, _, n_frames = outputs.reconstruction.shape
+    reconstruction = functional.mse_loss(outputs.reconstruction.float(), scaled[:n_decoded, :, :, :n_frames])
     contrast = nt_xent(outputs.projection.float(), shard)
     bags = bag_of_codes(network.top.soft_assignment(outputs.top_features, SOFT_TEMPERATURE))
     contrast_bag = nt_xent(bags, shard)

@@ -42,9 +42,9 @@ MIN_STEPS_PER_EPOCH = 200
 be written every few seconds."""
 VIEW_S = {"plain": 1.536, "general": 1.2}
 """By the trunk."""
-DECODE_EVERY = {"plain": 1, "general": 2}
-"""Of how many sounds one is decoded in a training step, by the trunk. Decoding takes two thirds of a step of the
-general one, and what its projection learns does not come from there."""
+DECODED_SHARE = {"plain": 1.0, "general": 0.5}
+"""Share of the frames of a view that are decoded in a training step, by the trunk. Decoding takes two thirds of a step
+of the general one, and what its projection learns does not come from there."""
 WARM_UP_STEPS = 100
 MAX_GRADIENT_NORM = 5.0
 WEIGHT_DECAY = 1e-4
@@ -221,8 +221,8 @@ def _forward(
     """One pass over `[2 B, 1, M, F]`, rows i and B + i of one sound. `parallel`: the network as it is called when its
     gradients are to be averaged over processes."""
     with torch.autocast(scaled.device.type, torch.bfloat16, enabled=bfloat16):
-        every = DECODE_EVERY[network.settings.trunk] if network.training else 1
-        outputs = (parallel or network)(scaled.contiguous(memory_format=torch.channels_last), len(scaled) // 2, every)
+        share = DECODED_SHARE[network.settings.trunk] if network.training else 1.0
+        outputs = (parallel or network)(scaled.contiguous(memory_format=torch.channels_last), len(scaled) // 2, share)
     return outputs, compute_losses(network, outputs, scaled, settings.latent_loss_weight, settings.contrast_weight)
 
 

@@ -49,7 +49,7 @@ def summary(events: Iterator[DecodeEvent[int]]) -> list[tuple[object, ...]]:
 
 
 def keep(kept: KeptWindows, decoders: Decoders, jobs: list[tuple[int, Path]]) -> None:
-    for _ in kept.keeping(decoders.windows(jobs, DEFAULT_WINDOWS, ordered=True)):
+    for _ in kept.keeping(decoders.windows(jobs, DEFAULT_WINDOWS, ordered=True), range(9)):
         pass
 
 
@@ -80,6 +80,13 @@ def test_events_are_the_same_and_in_the_same_order_whatever_is_kept(
     assert summary(kept.windows(decoders, iter(jobs), DEFAULT_WINDOWS)) == expected
 
 
+def test_other_files_are_not_kept(decoders: Decoders, jobs: list[tuple[int, Path]]) -> None:
+    kept = KeptWindows()
+    for _ in kept.keeping(decoders.windows(jobs, DEFAULT_WINDOWS, ordered=True), {1, 4}):
+        pass
+    assert [n for n in range(9) if n in kept] == [1, 4]
+
+
 def test_no_more_is_kept_than_there_is_room_for(decoders: Decoders, jobs: list[tuple[int, Path]]) -> None:
     kept = KeptWindows(3 * WINDOW_BYTES + 1)
     keep(kept, decoders, [jobs[0], jobs[3], jobs[2], jobs[4], jobs[5]])  # the second one has four windows
@@ -98,7 +105,7 @@ def test_a_long_file_is_kept_as_a_whole_or_not_at_all(decoders: Decoders, jobs: 
         assert n_windows > MAX_WINDOWS  # in several events
         for room in (0, 1, 33, n_windows - 1, 200):
             kept = KeptWindows(room * WINDOW_BYTES)
-            for _ in kept.keeping(decoders.windows([jobs[number]], spec, ordered=True)):
+            for _ in kept.keeping(decoders.windows([jobs[number]], spec, ordered=True), range(9)):
                 pass
             assert (number in kept) == (room == 200) == (not kept.is_full)
             assert summary(kept.windows(decoders, iter([jobs[number]]), spec)) == expected
@@ -106,7 +113,7 @@ def test_a_long_file_is_kept_as_a_whole_or_not_at_all(decoders: Decoders, jobs: 
 
 def test_a_file_that_is_not_decoded_to_its_end_is_not_kept(decoders: Decoders, jobs: list[tuple[int, Path]]) -> None:
     kept = KeptWindows(4 * WINDOW_BYTES + 1)
-    events = kept.keeping(decoders.windows([jobs[3]], DEFAULT_WINDOWS, ordered=True))
+    events = kept.keeping(decoders.windows([jobs[3]], DEFAULT_WINDOWS, ordered=True), range(9))
     assert isinstance(next(events), DecodedWindows)
     events.close()  # type: ignore[attr-defined]
     assert len(kept) == 0

@@ -123,6 +123,21 @@ def test_two_processes_train_as_one_does(by_two: list[Checkpoint], odd_settings:
 
 
 @pytest.mark.slow
+def test_two_processes_train_beside_the_general_trunk_as_one_does(odd_settings: TrainSettings, tmp_path: Path) -> None:
+    settings = replace(odd_settings, save_path=tmp_path / "two" / "run", epoch=1, network=None)
+    settings.save_path.parent.mkdir()
+    printed, err = end(launch(settings))
+    assert printed == [["0", "0", "3", "None"], ["1", "1", "3", "None"]], err
+    alone = replace(settings, save_path=tmp_path / "run")
+    train(alone)
+    one, two = (checkpoint.load(next(each.save_path.glob("*.pt"))) for each in (alone, settings))
+    assert one.metrics == pytest.approx(two.metrics, rel=2e-3)
+    codes = {name for name in one.weights if name.endswith(("sums", "counts"))}
+    names = one.weights.keys() - codes
+    assert greatest_difference(*({name: each.weights[name] for name in names} for each in (one, two))) < 1e-3
+
+
+@pytest.mark.slow
 def test_training_continues_after_ranks_were_killed(
     by_two: list[Checkpoint], odd_settings: TrainSettings, tmp_path: Path
 ) -> None:

@@ -50,14 +50,11 @@ def test_the_total_is_the_weighted_sum(small_network: NetworkSettings, latent: f
     torch.testing.assert_close(found.total, expected)
 
 
-@pytest.mark.parametrize("n_first", [3, 4])
-def test_the_reconstruction_is_compared_with_the_windows_that_were_decoded(
-    small_network: NetworkSettings, n_first: int
-) -> None:
+def test_the_reconstruction_is_compared_with_what_was_decoded(small_network: NetworkSettings) -> None:
     torch.manual_seed(0)
     network = VQVAE2(small_network, MelSettings()).eval()
-    scaled = torch.rand(2 * n_first, 1, 80, 48)
-    outputs = network(scaled, n_first, 2)
-    exact = outputs._replace(reconstruction=scaled[:n_first:2])
+    scaled = torch.rand(6, 1, 80, 48)
+    outputs = network(scaled, 3, 0.5)
+    exact = outputs._replace(reconstruction=scaled[:3, :, :, :24])
     assert compute_losses(network, exact, scaled, 0.1, 0.1).reconstruction == 0
     assert compute_losses(network, outputs, scaled, 0.1, 0.1).reconstruction > 0
