@@ -343,7 +343,16 @@ def general_mel(mel: GeneralMel, waveform: Tensor, lengths: Tensor) -> tuple[Ten
     sound = torch.where(inside, sound - (sound.sum(dim=1) / lengths)[:, None], 0.0)
     power = mel.spectrogram(sound / sound.abs().amax(dim=1, keepdim=True).clamp(min=mel.tiny))
     counts = torch.div(lengths, mel.hop_samples, rounding_mode="floor") + 1
-    return scaled(_only(power, counts), mel.decades), counts
+    spectrogram = scaled(_only(power, counts), mel.decades)
+    # Without the frames before and after the sound.
+    sounding = spectrogram.amax(dim=1) > mel.audible
+    places = torch.arange(sounding.shape[1], device=sound.device)[None]
+    past = torch.where(sounding, places + 1, 0).amax(dim=1)
+    first = torch.where(sounding, places, sounding.shape[1]).amin(dim=1)
+    any_sounds = past > 0
+    first, past = torch.where(any_sounds, first, 0), torch.where(any_sounds, past, counts)
+    shifted = (first[:, None] + places).clamp(max=sounding.shape[1] - 1)[:, None].expand_as(spectrogram)
+    return _only(spectrogram.gather(2, shifted), past - first), past - first
 
 
 class BatchedPatch(nn.Module):

@@ -41,8 +41,12 @@ class GeneralSettings:
     dim: int = 256
 
 
+AUDIBLE = 0.3
+"""A frame sounds when a band of it exceeds this in a scaled spectrogram, whose loudest band is at 2."""
+
+
 class GeneralMel(nn.Module):
-    """Waveform to a scaled log-mel spectrogram in which neither the level nor a DC offset counts.
+    """Waveform to a scaled log-mel spectrogram in which neither the level, a DC offset nor silence at the ends counts.
 
     Shape: float [T] to [M, F]; 0 is `range_db` below the loudest band of the loudest frame, 2 is that.
     """
@@ -50,6 +54,7 @@ class GeneralMel(nn.Module):
     def __init__(self, settings: GeneralSettings) -> None:
         super().__init__()
         self.decades = settings.range_db / 10
+        self.audible = AUDIBLE
         self.n_fft, self.hop_samples = settings.n_fft, settings.hop_samples
         self.spectrogram = MelSpectrogram(
             settings.sample_rate_hz,
@@ -79,7 +84,16 @@ class GeneralMel(nn.Module):
         return power.T
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return scaled(self.power(waveform)[None], self.decades)[0]
+        return self.trimmed(self.power(waveform))[1]
+
+    def trimmed(self, power: Tensor) -> tuple[Tensor, Tensor]:
+        """Mel power [M, F] without the frames before and after the sound, and the scaled spectrogram of it."""
+        spectrogram = scaled(power[None], self.decades)[0]
+        sounding = torch.nonzero(spectrogram.amax(dim=0) > self.audible)[:, 0]
+        if sounding.shape[0] == 0:
+            return power, spectrogram
+        first, past = int(sounding[0]), int(sounding[-1]) + 1
+        return power[:, first:past], spectrogram[:, first:past]
 
 
 def scaled(power: Tensor, decades: float) -> Tensor:
@@ -127,8 +141,6 @@ class GeneralNetwork(nn.Module):
     MIN_FRAMES = 32
     STEP_FRAMES = 8
     """Frames of one step of what is pooled."""
-    AUDIBLE = 0.3
-    """A step sounds when a band of it exceeds this, of 2."""
 
     def __init__(self, settings: GeneralSettings) -> None:
         super().__init__()
@@ -136,7 +148,7 @@ class GeneralNetwork(nn.Module):
         first, second, third = settings.channels
         self.min_frames = self.MIN_FRAMES
         self.step_frames = self.STEP_FRAMES
-        self.audible = self.AUDIBLE
+        self.audible = AUDIBLE
         self.stem = nn.Sequential(
             _conv2d(1, first, 5, 2),
             _conv2d(first, second, 3, 2),
