@@ -344,15 +344,11 @@ def general_mel(mel: GeneralMel, waveform: Tensor, lengths: Tensor) -> tuple[Ten
     power = mel.spectrogram(sound / sound.abs().amax(dim=1, keepdim=True).clamp(min=mel.tiny))
     counts = torch.div(lengths, mel.hop_samples, rounding_mode="floor") + 1
     spectrogram = scaled(_only(power, counts), mel.decades)
-    # Without the frames before and after the sound.
-    sounding = spectrogram.amax(dim=1) > mel.audible
-    places = torch.arange(sounding.shape[1], device=sound.device)[None]
-    past = torch.where(sounding, places + 1, 0).amax(dim=1)
-    first = torch.where(sounding, places, sounding.shape[1]).amin(dim=1)
-    any_sounds = past > 0
-    first, past = torch.where(any_sounds, first, 0), torch.where(any_sounds, past, counts)
-    shifted = (first[:, None] + places).clamp(max=sounding.shape[1] - 1)[:, None].expand_as(spectrogram)
-    return _only(spectrogram.gather(2, shifted), past - first), past - first
+    # Without the frames before the sound.
+    first = (spectrogram.amax(dim=1) > mel.audible).to(torch.uint8).argmax(dim=1)
+    places = torch.arange(spectrogram.shape[2], device=sound.device)[None] + first[:, None]
+    shifted = places.clamp(max=spectrogram.shape[2] - 1)[:, None].expand_as(spectrogram)
+    return _only(spectrogram.gather(2, shifted), counts - first), counts - first
 
 
 class BatchedPatch(nn.Module):

@@ -19,7 +19,7 @@ SHORTEST_COPY = 64
 LEVELS = 2.0**24
 """Number of quantisation levels of samples for hashing, relative to the peak."""
 FOLDS = 64
-"""Parts of equal length in which samples are looked for at once."""
+"""Number of parts of equal length that are compared at once."""
 FACTOR = 1_664_525
 ADDEND = 1_013_904_223
 """Constants of a linear congruential generator modulo 2**32; any irregular odd numbers would do."""

@@ -1,10 +1,10 @@
 """The network of the general encoder: a small convolutional one over log-mel spectrograms, for sounds of any kind.
 
 Dense convolutions over bands and frames that halve both three times, then the bands are folded into channels and
-residual convolutions run over time alone, at ten steps a second. What is pooled over time are the steps that sound:
-silence around a clip, or behind it, changes nothing. Around a million parameters; 14 million multiply-adds for a second
-of sound. Convolutions are dense because on a CPU those that are separable take longer, with a quarter of the operations
-(exp/records/general.md).
+residual convolutions run over time alone, at ten steps a second. What is pooled over time are the steps that sound, and
+the spectrogram begins with the first of them: silence before a sound changes nothing, behind it little. Around a
+million parameters; 14 million multiply-adds for a second of sound. Convolutions are dense because on a CPU those that
+are separable take longer, with a quarter of the operations (exp/records/general.md).
 
 Trained by `exp.general.train`; used by `boiler.encoder.general`.
 """
@@ -46,7 +46,7 @@ AUDIBLE = 0.3
 
 
 class GeneralMel(nn.Module):
-    """Waveform to a scaled log-mel spectrogram in which neither the level, a DC offset nor silence at the ends counts.
+    """Waveform to a scaled log-mel spectrogram in which neither the level, an offset nor silence before the sound counts.
 
     Shape: float [T] to [M, F]; 0 is `range_db` below the loudest band of the loudest frame, 2 is that.
     """
@@ -74,10 +74,10 @@ class GeneralMel(nn.Module):
         waveform = waveform.float()
         half = self.n_fft // 2
         end = half + waveform.shape[0]
-        padded = torch.empty(end + half, device=waveform.device)
+        padded = waveform.new_empty(end + half)
         padded[:half], padded[end:] = 0.0, 0.0
+        padded[half:end] = waveform - waveform.mean()
         centred = padded[half:end]
-        torch.sub(waveform, waveform.mean(), out=centred)
         lowest, highest = torch.aminmax(centred)
         level = torch.maximum(-lowest, highest).clamp(min=self.tiny)
         power: Tensor = self.filters(padded.unfold(0, self.n_fft, self.hop_samples), level)
@@ -87,13 +87,10 @@ class GeneralMel(nn.Module):
         return self.trimmed(self.power(waveform))[1]
 
     def trimmed(self, power: Tensor) -> tuple[Tensor, Tensor]:
-        """Mel power [M, F] without the frames before and after the sound, and the scaled spectrogram of it."""
+        """Mel power [M, F] without the frames before the sound, and the scaled spectrogram of it."""
         spectrogram = scaled(power[None], self.decades)[0]
-        sounding = torch.nonzero(spectrogram.amax(dim=0) > self.audible)[:, 0]
-        if sounding.shape[0] == 0:
-            return power, spectrogram
-        first, past = int(sounding[0]), int(sounding[-1]) + 1
-        return power[:, first:past], spectrogram[:, first:past]
+        first = int((spectrogram.amax(dim=0) > self.audible).to(torch.uint8).argmax())  # 0 if there is no sound
+        return power[:, first:], spectrogram[:, first:]
 
 
 def scaled(power: Tensor, decades: float) -> Tensor:

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 GROUPS = 4
-"""Of bands. With more, starting an operation takes longer than its arithmetic."""
+"""Number of groups of bands. With more, starting an operation takes longer than its arithmetic."""
 FRAMES_AT_ONCE = 128
-"""So that what is computed of them stays in the cache of a core."""
+"""Few enough that what is computed of them stays in the cache of a core."""
 
 
 class MelFilters(nn.Module):
@@ -27,8 +27,11 @@ class MelFilters(nn.Module):
             filters: [n_fft // 2 + 1, M]
             window: [n_fft]
             power: of the magnitudes that are summed, 1 or 2
+        Raises: ValueError: another power.
         """
         super().__init__()
+        if power not in (1.0, 2.0):
+            raise ValueError(f"magnitudes are summed to the power of 1 or 2, not {power}")
         self.is_power = power == 2.0
         self.frames_at_once = FRAMES_AT_ONCE
         self.register_buffer("window", window, persistent=False)

@@ -10,10 +10,15 @@ from torch.nn import functional
 class TimeConv1d(nn.Conv1d):
     """`nn.Conv1d` with a stride of 1 and an odd kernel, padded so that there are as many steps as before.
 
-    Twice as fast for one clip of a few seconds: it has so few steps that torch takes its slow convolution.
+    Shape: float [B, C, T] to [B, C', T]. Twice as fast for one clip of a few seconds: for so few steps torch takes its
+    slow convolution.
+
+    Raises: ValueError: an even `kernel_size`.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: int, *, bias: bool = True) -> None:
+        if kernel_size % 2 == 0:
+            raise ValueError(f"kernel_size must be odd, not {kernel_size}")
         super().__init__(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=bias)
         self.reach = kernel_size // 2
 

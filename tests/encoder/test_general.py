@@ -44,6 +44,25 @@ def test_silence_behind_a_sound_and_an_offset_change_little(made: Encoder) -> No
     assert made(window(kick() + 0.5))[0] @ vector > 0.99
 
 
+@pytest.mark.parametrize(("before_s", "behind_s"), [(0.1, 0.0), (0.5, 0.0), (0.0, 2.0), (1.03, 0.3)])
+def test_silence_around_a_sound_changes_little(before_s: float, behind_s: float) -> None:
+    made = encoder.create("GeneralEncoder")
+    assert isinstance(made, GeneralEncoder)
+    generator = torch.Generator().manual_seed(0)
+    for sound in (kick(), 0.1 * torch.randn(9_000, generator=generator).cumsum(0).sin()):
+        sound = sound - sound.mean()
+        around = torch.cat([torch.zeros(int(before_s * 32_000)), sound, torch.zeros(int(behind_s * 32_000))])
+        assert made(window(around))[0] @ made(window(sound))[0] > 0.9
+        pooled = made.pooled_clips(window(around), [len(around)])
+        views = made.pooled_views(around.repeat(50)[None, : 2**18], len(around), 2, 0)
+        torch.testing.assert_close(views[:1], pooled, rtol=1e-3, atol=1e-3)
+        assert len(views) == 3
+
+
+def test_a_clip_without_any_sound_has_a_vector(made: Encoder) -> None:
+    assert made(torch.zeros(1, 1, 2**18)).norm() == pytest.approx(1)
+
+
 def test_a_file_of_another_network_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="cannot be read as the weights of a general encoder"):
         GeneralEncoder(write_general(tmp_path / "other.safetensors", sample_rate_hz=16_000))

@@ -102,10 +102,10 @@ def test_scripted_and_eager_agree() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(0, 400), st.floats(0, 1), st.integers(0, 2**31))
-def test_places_are_those_of_nonzero(length: int, share: float, seed: int) -> None:
+@given(st.integers(0, 5000), st.floats(0, 0.02) | st.floats(0, 1), st.sampled_from([1, 4, 64]), st.integers(0, 2**31))
+def test_places_are_those_of_nonzero(length: int, share: float, folds: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     samples = torch.where(torch.rand(length, generator=generator) < share, 0.25, -0.5)
     expected = torch.nonzero(samples == 0.25)[:, 0].tolist()
-    assert places_of(torch.tensor(0.25), samples).tolist() == expected
-    assert places_of(torch.tensor(0.25), samples.repeat_interleave(2)[::2]).tolist() == expected
+    assert places_of(torch.tensor(0.25), samples, folds).tolist() == expected
+    assert places_of(torch.tensor(0.25), samples.repeat_interleave(2)[::2], folds).tolist() == expected

@@ -36,3 +36,8 @@ def test_bands_above_the_highest_frequency_are_empty() -> None:
 
 def test_it_has_no_entry_in_a_checkpoint() -> None:
     assert MelFilters(torch.ones(N_FFT // 2 + 1, 8), torch.ones(N_FFT), 1.0).state_dict() == {}
+
+
+def test_another_power_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"to the power of 1 or 2, not 1\.5"):
+        MelFilters(torch.ones(N_FFT // 2 + 1, 8), torch.ones(N_FFT), 1.5)

@@ -34,3 +34,8 @@ def test_the_stored_weight_is_multiplied_without_a_copy() -> None:
     assert layer.weight.permute(0, 2, 1).flatten(1).data_ptr() == layer.weight.data_ptr()
     layer.load_state_dict({"weight": before + 1, "bias": layer.bias.detach().clone()})
     assert layer.weight.permute(0, 2, 1).flatten(1).data_ptr() == layer.weight.data_ptr()
+
+
+def test_an_even_kernel_is_refused() -> None:
+    with pytest.raises(ValueError, match="kernel_size must be odd, not 2"):
+        TimeConv1d(6, 4, 2)
