@@ -46,7 +46,7 @@ AUDIBLE = 0.3
 
 
 class GeneralMel(nn.Module):
-    """Waveform to a scaled log-mel spectrogram in which neither the level, an offset nor silence before the sound counts.
+    """Waveform to a scaled log-mel spectrogram in which neither level, offset nor silence before the sound counts.
 
     Shape: float [T] to [M, F]; 0 is `range_db` below the loudest band of the loudest frame, 2 is that.
     """
