@@ -287,17 +287,24 @@ class Decoders(WorkerPool):
         """
         numbered = enumerate(jobs)
         queued = (_DecodeJob(turn, key, os.fspath(path), WindowCutter(spec)) for turn, (key, path) in numbered)
-        return self._windows(queued, spec, ordered, enough or threading.Event(), grace_s)
+        return self._windows(queued, spec, ordered, enough, grace_s)
 
     def _windows(
-        self, jobs: Iterator[_DecodeJob[Key]], spec: WindowSpec, ordered: bool, enough: threading.Event, grace_s: float
+        self,
+        jobs: Iterator[_DecodeJob[Key]],
+        spec: WindowSpec,
+        ordered: bool,
+        enough: threading.Event | None,
+        grace_s: float,
     ) -> Generator[DecodeEvent[Key]]:
-        turn, ends_at = 0, math.inf
-        jobs = itertools.takewhile(lambda _: not enough.is_set(), jobs)
+        turn, ends_at, look_every_s = 0, math.inf, math.inf
+        if enough is not None:
+            jobs = itertools.takewhile(lambda _: not enough.is_set(), jobs)
+            look_every_s = STOP_EVERY_S
         with self._acquired(len(self._workers)) as workers:
             lanes = [_Lane(worker, jobs, spec, self.limits, self._files_per_request) for worker in workers]
             while True:
-                if enough.is_set():
+                if enough is not None and enough.is_set():
                     ends_at = min(ends_at, time.monotonic() + grace_s)
                     if time.monotonic() > ends_at:
                         return
@@ -315,7 +322,7 @@ class Decoders(WorkerPool):
                 busy = [lane for lane in lanes if lane.worker.busy]
                 if not busy and not waiting:  # no jobs are left
                     return
-                _wait_for_any([lane.worker for lane in busy], STOP_EVERY_S)
+                _wait_for_any([lane.worker for lane in busy], look_every_s)
                 for lane in busy:
                     if lane.worker.has_answer:
                         lane.receive()
@@ -328,8 +335,7 @@ class Decoders(WorkerPool):
 
 def _wait_for_any(workers: list[WorkerProcess], at_most_s: float) -> None:
     """Wait until one of them has answered, has died, or is overdue, or for `at_most_s` seconds."""
-    remaining_s = min((worker.remaining_s for worker in workers), default=0.0)
-    remaining_s = min(remaining_s, at_most_s)
+    remaining_s = min(at_most_s, min((worker.remaining_s for worker in workers), default=0.0))
     wait([worker.connection for worker in workers if worker.connection], max(0.0, remaining_s))
 
 

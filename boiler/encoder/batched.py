@@ -28,7 +28,7 @@ from boiler.encoder.mfcc_stats import MFCCStats
 from boiler.encoder.patch import PatchEncoder
 from boiler.encoder.pooled import PooledVQVAE
 from boiler.encoder.trim_silence import audible_span_batch, trim_silence_batch
-from boiler.model.general import GeneralMel, scaled
+from boiler.model.general import GeneralMel, first_audible, scaled
 from boiler.model.patch import PatchNetwork
 from boiler.model.vqvae import coarse_map
 
@@ -345,7 +345,7 @@ def general_mel(mel: GeneralMel, waveform: Tensor, lengths: Tensor) -> tuple[Ten
     counts = torch.div(lengths, mel.hop_samples, rounding_mode="floor") + 1
     spectrogram = scaled(_only(power, counts), mel.decades)
     # Without the frames before the sound.
-    first = (spectrogram.amax(dim=1) > mel.audible).to(torch.uint8).argmax(dim=1)
+    first = first_audible(spectrogram, mel.audible)
     places = torch.arange(spectrogram.shape[2], device=sound.device)[None] + first[:, None]
     shifted = places.clamp(max=spectrogram.shape[2] - 1)[:, None].expand_as(spectrogram)
     return _only(spectrogram.gather(2, shifted), counts - first), counts - first

@@ -87,7 +87,7 @@ class GeneralEncoder(SpectrogramEncoder):
         """
         device = self.network.out.weight.device
         generator = torch.Generator().manual_seed(seed)
-        power = self.mel.trimmed(self.mel.power(condition_clip(window[0, :length].to(device), self.fade)))[0].cpu()
+        power = self.mel.trimmed_power(condition_clip(window[0, :length].to(device), self.fade)).cpu()
         # What `random_view` takes: log10 of the magnitude.
         loudness = (power / power.amax().clamp(min=1e-20)).clamp(min=1e-20).log10() / 2 + LOUDEST
         views = [power, *(10 ** (2 * random_view(loudness.T, generator).T) for _ in range(n_views))]

@@ -84,13 +84,18 @@ class GeneralMel(nn.Module):
         return power.T
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return self.trimmed(self.power(waveform))[1]
+        spectrogram = scaled(self.power(waveform)[None], self.decades)[0]
+        return spectrogram[:, int(first_audible(spectrogram, self.audible)) :]
 
-    def trimmed(self, power: Tensor) -> tuple[Tensor, Tensor]:
-        """Mel power [M, F] without the frames before the sound, and the scaled spectrogram of it."""
-        spectrogram = scaled(power[None], self.decades)[0]
-        first = int((spectrogram.amax(dim=0) > self.audible).to(torch.uint8).argmax())  # 0 if there is no sound
-        return power[:, first:], spectrogram[:, first:]
+    def trimmed_power(self, waveform: Tensor) -> Tensor:
+        """`power` without the frames that `forward` leaves out."""
+        power = self.power(waveform)
+        return power[:, int(first_audible(scaled(power[None], self.decades)[0], self.audible)) :]
+
+
+def first_audible(spectrogram: Tensor, audible: float) -> Tensor:
+    """The first frame of scaled spectrograms that sounds; 0 where none does. Shape: [..., M, F] to int64 [...]"""
+    return (spectrogram.amax(dim=-2) > audible).to(torch.uint8).argmax(dim=-1)
 
 
 def scaled(power: Tensor, decades: float) -> Tensor:
