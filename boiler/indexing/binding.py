@@ -6,43 +6,27 @@ The same file embeds the sounds of an index and later the queries. The catalog r
 
 from __future__ import annotations
 
-import itertools
 import json
-import random
 import shlex
 import shutil
-import threading
-from collections.abc import Generator, Iterator, Mapping
-from contextlib import closing, suppress
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
-import numpy as np
 import torch
 
 from boiler import encoder, files
-from boiler.arrays import Float32Array
-from boiler.audio.decoder_pool import DecodedWindows, DecodeEvent, Decoders
-from boiler.audio.windows import DEFAULT_WINDOWS, Which, Window, WindowSpec
+from boiler.audio.windows import DEFAULT_WINDOWS, Which, WindowSpec
 from boiler.catalog.catalog import Catalog
-from boiler.catalog.folder import ReadAhead, ReadyFile, SoundFolder, room_for_copies
-from boiler.catalog.scan import FoundFile
-from boiler.errors import BoilerError, ModelDirError
-from boiler.indexing.kept_windows import KeptWindows
+from boiler.errors import ModelDirError
+from boiler.indexing.fit_sample import FitSample
 from boiler.model import checkpoint
 from boiler.model.device import keep_freed_memory
 
 ENCODER_FILE = ".encoder.pt"
-FIT_WINDOWS_PER_FILE = 4
 # Fewer are too few for statistics: the mean of one sound is the sound itself, which whitening would map to zero.
 FIT_FILES_AT_LEAST = 8
-KEPT_FILES = 1000
-"""Of so many files that are embedded first, what is decoded while the encoder is fitted may be kept."""
-GRACE_S = 0.5
-"""Seconds that files which are being decoded have to finish once the encoder is fitted: stopping a worker costs a
-restart."""
 
 
 @dataclass(frozen=True)
@@ -101,185 +85,6 @@ def _encoder_is_lost(catalog: Catalog) -> bool:
         return catalog.get("encoder_sha256") is not None and not restore_encoder(catalog)
     except ModelDirError:
         return True
-
-
-class FitSample:
-    """Batches of windows to fit an encoder on: the first few windows of files drawn at random with `seed`,
-    `n_windows` in all. Each iteration decodes them again, in the same order.
-
-    A context manager. What the first iteration decodes is kept for the embedding (`boiler.indexing.kept_windows`), and
-    from its end on the files that are embedded first are decoded in the background, until the block ends, the sample is
-    read again, or no more is kept.
-
-    Shape: float32 [B, 1, T], the last batch shorter.
-    """
-
-    def __init__(
-        self,
-        catalog: Catalog,
-        folder: SoundFolder,
-        decoders: Decoders,
-        *,
-        spec: WindowSpec,
-        batch_size: int,
-        n_windows: int,
-        seed: int,
-        keeps: bool = True,
-    ) -> None:
-        """keeps: whether what is decoded is kept, and more is decoded in the background"""
-        numbers = [pending.n for pending in catalog.queue]  # not the paths of all: there may be millions
-        drawn = random.Random(seed).sample(numbers, min(n_windows, len(numbers)))
-        chosen = set(drawn)
-        found = {one.n: one.found for one in catalog.queue if one.n in chosen}
-        self._files = [(n, found[n]) for n in drawn]
-        self._folder, self._beside = folder, catalog.path.parent
-        self._decoders, self._spec = decoders, spec
-        self._batch_size, self._n_windows = batch_size, n_windows
-        self.kept = KeptWindows()
-        self._works_ahead = (
-            keeps and bool(drawn) and not folder.is_remote
-        )  # from an address they would be fetched twice
-        most = KEPT_FILES if self._works_ahead else 0
-        self._next_files = {one.n: one.found for one in itertools.islice(catalog.queue, most)}
-        self._events: Generator[DecodeEvent[int]] | None = None  # of the first iteration
-        self._first_windows: Iterator[Window] = iter(())
-        self._enough = threading.Event()  # nothing more is decoded in the background
-        self._ahead: threading.Thread | None = None
-        self._was_read = False  # by an iteration, to its end or not
-
-    @property
-    def n_files(self) -> int:
-        return len(self._files)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._stop()
-        if self._events is not None:
-            self._events.close()
-
-    def __iter__(self) -> Iterator[torch.Tensor]:
-        batch: list[Float32Array] = []
-        with closing(self._windows()) as windows:
-            for window in itertools.islice(windows, self._n_windows):
-                batch.append(window.samples)
-                if len(batch) == self._batch_size:
-                    yield _tensor(np.stack(batch))
-                    batch.clear()
-        if batch:
-            yield _tensor(np.stack(batch))
-
-    def has_sound(self) -> bool:
-        """Whether any of the files has a window that is not silent."""
-        if self._was_read:
-            return next(iter(self), None) is not None
-        self._begin()
-        first = list(itertools.islice(self._first_windows, 1))
-        self._first_windows = itertools.chain(first, self._first_windows)
-        return bool(first)
-
-    def _begin(self) -> Generator[DecodeEvent[int]]:
-        if self._events is None:
-            self._events = self._kept_events()
-            self._first_windows = self._windows_of(self._events)
-        return self._events
-
-    def _windows(self) -> Generator[Window]:
-        if self._was_read:
-            self._stop()  # which holds the workers
-            with closing(self._decoded(iter(self._files))) as again:
-                yield from self._windows_of(again)
-            return
-        events = self._begin()
-        try:
-            yield from self._first_windows
-        finally:
-            self._was_read = True
-            if self._works_ahead:
-                self._ahead = threading.Thread(target=self._decode_ahead, args=(events,), daemon=True)
-                self._ahead.start()
-            else:
-                events.close()
-
-    def _stop(self) -> None:
-        """End the work in the background."""
-        self._enough.set()
-        if self._ahead is not None:
-            self._ahead.join()
-            self._ahead = None
-
-    def _windows_of(self, events: Iterator[DecodeEvent[int]]) -> Iterator[Window]:
-        """The windows of the sample's files, which come first."""
-        left = {n: FIT_WINDOWS_PER_FILE for n, _ in self._files}
-        for event in events:
-            if event.key not in left:
-                return
-            if isinstance(event, DecodedWindows):
-                windows = event.windows[: left[event.key]]
-                left[event.key] -= len(windows)
-                yield from windows
-
-    def _kept_events(self) -> Generator[DecodeEvent[int]]:
-        """The events of the sample, then those of the files that are embedded first."""
-
-        def wanted() -> Iterator[tuple[int, FoundFile]]:
-            given: set[int] = set()
-            for n, found in self._files:
-                if self._was_read:
-                    break
-                given.add(n)
-                yield n, found
-            for n, found in self._next_files.items():
-                if self.kept.is_full:
-                    return
-                if n not in given:
-                    yield n, found
-
-        with closing(self._decoded(wanted(), self._enough)) as events:
-            yield from self.kept.keeping(events, self._next_files) if self._works_ahead else events
-
-    def _decode_ahead(self, events: Generator[DecodeEvent[int]]) -> None:
-        """Keep further events until they end, or there is enough."""
-        with closing(events), suppress(BoilerError, OSError):  # the embedding meets the same error, and reports it
-            for _ in events:
-                if self.kept.is_full:
-                    return
-
-    def _decoded(
-        self, wanted: Iterator[tuple[int, FoundFile]], enough: threading.Event | None = None
-    ) -> Generator[DecodeEvent[int]]:
-        found: dict[int, FoundFile] = {}
-
-        def noted() -> Iterator[tuple[int, FoundFile, bool]]:
-            for n, file in wanted:
-                found[n] = file
-                yield n, file, False
-
-        with room_for_copies(self._folder, self._beside) as into:
-            reading = ReadAhead(self._folder, into)
-            with (
-                closing(reading.files(noted())) as ready,
-                closing(
-                    self._decoders.windows(_paths(ready), self._spec, ordered=True, enough=enough, grace_s=GRACE_S)
-                ) as events,
-            ):
-                for event in events:
-                    if not isinstance(event, DecodedWindows):
-                        reading.release(found.pop(event.key))
-                    yield event
-
-
-def _paths(files: Iterator[tuple[int, ReadyFile | OSError]]) -> Iterator[tuple[int, Path]]:
-    """Those that can be read; the run reports the others."""
-    return ((n, ready.path) for n, ready in files if not isinstance(ready, OSError))
-
-
-def _tensor(samples: Float32Array) -> torch.Tensor:
-    """[B, T] to [B, 1, T]."""
-    return torch.from_numpy(samples).unsqueeze(1)
 
 
 def bind_encoder(

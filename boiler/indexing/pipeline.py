@@ -42,7 +42,6 @@ from boiler.engine.selection import EngineChoice
 from boiler.errors import CatalogError, CorpusError, DamagedCatalogError, EngineError, ModelDirError, UnknownNameError
 from boiler.indexing.binding import (
     Binding,
-    FitSample,
     bind_catalog,
     bind_encoder,
     read_binding,
@@ -51,6 +50,7 @@ from boiler.indexing.binding import (
 )
 from boiler.indexing.blocks import BlockSettings, take_in_leftovers
 from boiler.indexing.embed import EmbedRun, EmbedTally, file_hashes
+from boiler.indexing.fit_sample import FitSample
 from boiler.indexing.ray import connected, embed_on_ray, parse_address
 from boiler.indexing.repair import META_KEY, catalog_settings
 from boiler.indexing.report import Report

@@ -2,71 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from sounds import tone, write
 
 from boiler import encoder, files
-from boiler.audio import stream
-from boiler.audio.decoder_pool import Decoders
-from boiler.audio.windows import DEFAULT_WINDOWS, WINDOW_SAMPLES, WindowSpec
-from boiler.catalog import diff, scan
+from boiler.audio.windows import DEFAULT_WINDOWS, WindowSpec
 from boiler.catalog.catalog import CATALOG_FILE, Catalog
-from boiler.catalog.folder import LocalFolder
 from boiler.encoder.runtime import EncoderRuntime
 from boiler.errors import ModelDirError
 from boiler.indexing import binding
-from boiler.indexing import embed as embed_module
-from boiler.indexing.binding import Binding, FitSample
-
-BINDING = Binding("MFCCStats", "", "all", 4.096)
-
-
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
-    (tmp_path / "sounds").mkdir()
-    for n in range(10):
-        write(tmp_path / "sounds" / f"{n}.wav", tone(150 * (n + 1), 0.5 + n, 8_000), 8_000)
-    return tmp_path / "sounds"
-
-
-@pytest.fixture
-def store(root: Path, tmp_path: Path):
-    with Catalog(tmp_path / CATALOG_FILE) as store:
-        unreadable = scan.Unreadable()
-        found = scan.walk(root, stream.SUFFIXES, unreadable=unreadable)
-        changes = diff.compare(store, found, unreadable, embed_module.file_hashes(LocalFolder(root), root))
-        diff.apply(store, changes, lambda id: None, "now")
-        yield store
-
-
-@pytest.fixture(scope="module")
-def decoders():
-    with Decoders(workers=1) as decoders:
-        yield decoders
-
+from boiler.indexing.binding import Binding
+from boiler.indexing.fit_sample import FitSample
 
 Sample = Callable[..., FitSample]
-
-
-@pytest.fixture
-def sample(store: Catalog, root: Path, decoders: Decoders) -> Iterator[Sample]:
-    with contextlib.ExitStack() as opened:
-
-        def draw(seed: int = 0, n_windows: int = 1000) -> FitSample:
-            spec = DEFAULT_WINDOWS
-            folder = LocalFolder(root)
-            return opened.enter_context(
-                FitSample(store, folder, decoders, spec=spec, batch_size=4, n_windows=n_windows, seed=seed)
-            )
-
-        yield draw
+BINDING = Binding("MFCCStats", "", "all", 4.096)
 
 
 def test_a_new_directory_is_bound_to_its_encoder_and_stays_bound(store: Catalog) -> None:
@@ -85,49 +38,6 @@ def test_a_catalog_of_version_0_1_is_bound_to_the_encoder_by_its_new_name(store:
     store.put(binding='{"encoder": "JoinedParts", "checkpoint_sha256": "", "windows": "all", "hop_s": 4.096}')
     assert binding.read_binding(store) == Binding("JoinedDescriptors", "", "all", 4.096)
     binding.bind_catalog(store, Binding("JoinedDescriptors", "", "all", 4.096), force=False)
-
-
-def test_a_sample_gives_the_same_batches_each_time(sample: Sample) -> None:
-    batches = list(sample())
-    assert [tuple(batch.shape) for batch in batches[:-1]] == [(4, 1, WINDOW_SAMPLES)] * (len(batches) - 1)
-    again = list(sample())
-    assert all(torch.equal(one, other) for one, other in zip(batches, again, strict=True))
-    elsewhere = list(sample(seed=1))
-    assert not torch.equal(batches[0], elsewhere[0])
-
-
-def test_a_sample_can_be_read_again_and_asked_for_sound_at_any_time(sample: Sample) -> None:
-    drawn = sample()
-    assert drawn.has_sound()
-    assert drawn.has_sound()
-    once = torch.cat(list(drawn))
-    assert drawn.has_sound()
-    assert torch.equal(once, torch.cat(list(drawn)))
-
-
-def test_what_is_decoded_for_the_sample_and_behind_it_is_kept(sample: Sample) -> None:
-    with sample(n_windows=2) as drawn:
-        assert len(torch.cat(list(drawn))) == 2
-        wait_for(lambda: len(drawn.kept) == 10)
-
-
-def test_nothing_waits_for_a_long_silence_that_is_decoded_ahead(sample: Sample, root: Path, store: Catalog) -> None:
-    write(root / "0.wav", np.zeros(3 * 3600 * 8_000), 8_000)  # takes seconds, and gives no window on the way
-    number = next(pending.n for pending in store.queue if pending.found.id == "0.wav")
-    with sample(n_windows=1) as drawn:
-        assert len(torch.cat(list(drawn))) == 1
-    assert number not in drawn.kept
-    with sample(n_windows=1) as drawn:
-        for _ in range(2):
-            assert len(torch.cat(list(drawn))) == 1
-            assert number not in drawn.kept
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
-    ends_at = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < ends_at
-        time.sleep(0.02)
 
 
 def test_the_encoder_is_built_once(store: Catalog, sample: Sample) -> None:

@@ -1,0 +1,60 @@
+"""The windows that an encoder is fitted to, and what is decoded meanwhile."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+from sounds import write
+
+from boiler.audio.windows import WINDOW_SAMPLES
+from boiler.catalog.catalog import Catalog
+from boiler.indexing.fit_sample import FitSample
+
+Sample = Callable[..., FitSample]
+
+
+def test_a_sample_gives_the_same_batches_each_time(sample: Sample) -> None:
+    batches = list(sample())
+    assert [tuple(batch.shape) for batch in batches[:-1]] == [(4, 1, WINDOW_SAMPLES)] * (len(batches) - 1)
+    again = list(sample())
+    assert all(torch.equal(one, other) for one, other in zip(batches, again, strict=True))
+    elsewhere = list(sample(seed=1))
+    assert not torch.equal(batches[0], elsewhere[0])
+
+
+def test_a_sample_can_be_read_again_and_asked_for_sound_at_any_time(sample: Sample) -> None:
+    drawn = sample()
+    assert drawn.has_sound()
+    assert drawn.has_sound()
+    once = torch.cat(list(drawn))
+    assert drawn.has_sound()
+    assert torch.equal(once, torch.cat(list(drawn)))
+
+
+def test_what_is_decoded_for_the_sample_and_behind_it_is_kept(sample: Sample) -> None:
+    with sample(n_windows=2) as drawn:
+        assert len(torch.cat(list(drawn))) == 2
+        wait_for(lambda: len(drawn.kept) == 10)
+
+
+def test_nothing_waits_for_a_long_silence_that_is_decoded_ahead(sample: Sample, root: Path, store: Catalog) -> None:
+    write(root / "0.wav", np.zeros(3 * 3600 * 8_000), 8_000)  # takes seconds, and gives no window on the way
+    number = next(pending.n for pending in store.queue if pending.found.id == "0.wav")
+    with sample(n_windows=1) as drawn:
+        assert len(torch.cat(list(drawn))) == 1
+    assert number not in drawn.kept
+    with sample(n_windows=1) as drawn:
+        for _ in range(2):
+            assert len(torch.cat(list(drawn))) == 1
+            assert number not in drawn.kept
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 30) -> None:
+    ends_at = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < ends_at
+        time.sleep(0.02)
