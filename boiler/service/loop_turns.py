@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from time import perf_counter
 
 MOST_PER_ITERATION = 16
@@ -22,7 +23,9 @@ class LoopTurns:
     """Turns of clients on the event loop. A piece of work is what runs between two `await`: a request, or what is done
     with a part of its body."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_s: Callable[[], float] = perf_counter) -> None:
+        """now_s: the clock that iterations are timed by"""
+        self._now_s = now_s
         self.per_iteration = MOST_PER_ITERATION
         self._started: dict[str, int] = {}  # by client, in this iteration
         self._waiting: dict[str, deque[asyncio.Future[None]]] = {}  # by client
@@ -43,11 +46,11 @@ class LoopTurns:
     def _schedule(self) -> None:
         if not self._is_scheduled:
             self._is_scheduled = True
-            self._began = perf_counter()
+            self._began = self._now_s()
             asyncio.get_running_loop().call_soon(self._begin_iteration)
 
     def _begin_iteration(self) -> None:
-        took_s = perf_counter() - self._began
+        took_s = self._now_s() - self._began
         if took_s > SLOW_ITERATION_S:
             self.per_iteration = max(1, self.per_iteration // 2)
         elif took_s < FAST_ITERATION_S:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 from boiler.service import loop_turns
 from boiler.service.loop_turns import LoopTurns
 
 
-async def work(turns: LoopTurns, client: str, done: list[str], takes_s: float = 0.0) -> None:
+async def work(turns: LoopTurns, client: str, done: list[str]) -> None:
     await turns.wait(client)
-    time.sleep(takes_s)  # of the event loop
     done.append(client)
 
 
@@ -30,10 +28,18 @@ def test_work_of_another_client_waits_for_a_share_and_not_for_all() -> None:
 
 def test_slow_work_is_started_one_piece_at_a_time() -> None:
     """The first iteration starts a full share, which is slow; 4 iterations later the share is one piece."""
+    now_s = 0.0
 
     async def main() -> tuple[int, int, int]:
-        turns, done = LoopTurns(), list[str]()
-        greedy = [asyncio.create_task(work(turns, "greedy", done, takes_s=0.005)) for _ in range(40)]
+        turns, done = LoopTurns(lambda: now_s), list[str]()
+
+        async def slow_work() -> None:
+            nonlocal now_s
+            await turns.wait("greedy")
+            now_s += 0.005
+            done.append("greedy")
+
+        greedy = [asyncio.create_task(slow_work()) for _ in range(40)]
         while len(done) < 36:
             await asyncio.sleep(0)
         slow = turns.per_iteration
