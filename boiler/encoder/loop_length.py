@@ -14,12 +14,14 @@ NEEDLE_SAMPLES = 16
 """Length of the sequence that is searched for. A shorter one matches by chance, a longer one takes more time."""
 MAX_CANDIDATES = 256
 """Matches that are verified. With more (a square wave, say) the window counts as one clip."""
+FEW_PLACES = 256
+"""Up to so many places of the first sample of a needle, all others are compared at once, else one after another."""
 SHORTEST_COPY = 64
 """The truncated last copy is at least 1 / `SHORTEST_COPY` of the window: a few samples repeat by chance."""
 LEVELS = 2.0**24
 """Number of quantisation levels of samples for hashing, relative to the peak."""
-FOLDS = 64
-"""Number of parts of equal length that are compared at once."""
+SEARCHED_SAMPLES = 2**15
+"""Samples that are searched at once, those before the needle first: few enough for the cache of a core."""
 FACTOR = 1_664_525
 ADDEND = 1_013_904_223
 """Constants of a linear congruential generator modulo 2**32; any irregular odd numbers would do."""
@@ -30,7 +32,12 @@ def loop_lengths(waveform: Tensor) -> list[int]:
     return [loop_length(window[0]) for window in waveform]
 
 
-def loop_length(waveform: Tensor, needle_samples: int = NEEDLE_SAMPLES, max_candidates: int = MAX_CANDIDATES) -> int:
+def loop_length(
+    waveform: Tensor,
+    needle_samples: int = NEEDLE_SAMPLES,
+    max_candidates: int = MAX_CANDIDATES,
+    searched_samples: int = SEARCHED_SAMPLES,
+) -> int:
     """The smallest P such that `waveform` is its first P samples repeated; T if there is none. Scriptable.
 
     A repetition shorter than the last 64th of the window may be missed.
@@ -54,43 +61,40 @@ def loop_length(waveform: Tensor, needle_samples: int = NEEDLE_SAMPLES, max_cand
                 return 1  # all of it is silent
             continue
         needle_at = min(length - 1 - from_end, length - needle_samples)
-        matches = places_of(waveform[needle_at], waveform[:needle_at])
         needle = waveform[needle_at : needle_at + needle_samples]
-        if matches.shape[0] <= max_candidates:
-            places = matches[:, None] + torch.arange(needle_samples, device=waveform.device)
-            matches = matches[(waveform[places] == needle).all(dim=1)]
-        else:
-            for offset in range(1, needle_samples):
-                matches = matches[waveform[matches + offset] == needle[offset]]
-        shifts = needle_at - matches.flip(0)
-        for index in range(min(shifts.shape[0], max_candidates)):
-            shift = int(shifts[index])
-            if torch.equal(waveform[shift:], waveform[: length - shift]):
-                return shift
-        if shifts.shape[0] <= max_candidates:  # all candidates were verified
+        n_left = max_candidates
+        before = needle_at
+        while before > 0 and n_left >= 0:
+            start = max(before - searched_samples, 0)
+            places = needle_places(waveform[start : before - 1 + needle_samples], needle)
+            before = start
+            for index in range(min(places.shape[0], n_left)):
+                shift = needle_at - start - int(places[-1 - index])
+                if torch.equal(waveform[shift:], waveform[: length - shift]):
+                    return shift
+            n_left -= places.shape[0]
+        if n_left >= 0:  # all candidates were verified
             return length
     return length
 
 
-def places_of(value: Tensor, samples: Tensor, folds: int = FOLDS) -> Tensor:
-    """The places of the samples that equal a value, ascending: `nonzero(samples == value)` in a fifth of its time where
-    they are few. Scriptable.
+def needle_places(samples: Tensor, needle: Tensor, few: int = FEW_PLACES) -> Tensor:
+    """The places in the samples where the needle begins, ascending. Scriptable.
 
-    Shape: [] and float [T] to int64 [n].
+    Shape: float [T] and [n], n at most T, to int64 [m].
     """
-    width = samples.shape[0] // folds
-    if width == 0:
-        return torch.nonzero(samples == value)[:, 0]
-    folded = samples[: folds * width].reshape(folds, width)
+    firsts = samples[: samples.shape[0] - needle.shape[0] + 1]
     # Into numbers: torch has no vector instructions for comparisons into booleans.
-    equal = torch.eq(folded, value, out=torch.empty_like(folded))
-    columns = torch.nonzero(equal.amax(dim=0))[:, 0]
-    if columns.shape[0] > width // 8:
-        return torch.nonzero(samples == value)[:, 0]
-    starts = torch.arange(folds, device=samples.device) * width
-    near = (starts[:, None] + columns).flatten()
-    rest = torch.nonzero(samples[folds * width :] == value)[:, 0]
-    return torch.cat([near[samples[near] == value], folds * width + rest])
+    found = torch.eq(firsts, needle[0], out=torch.empty_like(firsts))
+    if float(found.amax()) == 0.0:
+        return torch.empty(0, dtype=torch.int64, device=samples.device)
+    places = found.nonzero()[:, 0]
+    if places.shape[0] <= few:
+        offsets = torch.arange(needle.shape[0], device=samples.device)
+        return places[(samples[places[:, None] + offsets] == needle).all(dim=1)]
+    for offset in range(1, needle.shape[0]):
+        places = places[samples[places + offset] == needle[offset]]
+    return places
 
 
 def clip_lengths(
