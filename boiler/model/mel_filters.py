@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 GROUPS = 4
 """Number of groups of bands. With more, starting an operation takes longer than its arithmetic."""
-FRAMES_AT_ONCE = 128
+FRAMES_AT_ONCE = 256
 """Few enough that what is computed of them stays in the cache of a core."""
 
 

@@ -31,9 +31,9 @@ def test_the_stored_weight_is_multiplied_without_a_copy() -> None:
     layer.store_for_products()
     assert torch.equal(layer.weight, before)
     assert layer.weight.shape == shape
-    assert layer.weight.permute(0, 2, 1).flatten(1).data_ptr() == layer.weight.data_ptr()
+    assert layer.weight.permute(1, 2, 0).flatten(1).data_ptr() == layer.weight.data_ptr()
     layer.load_state_dict({"weight": before + 1, "bias": layer.bias.detach().clone()})
-    assert layer.weight.permute(0, 2, 1).flatten(1).data_ptr() == layer.weight.data_ptr()
+    assert layer.weight.permute(1, 2, 0).flatten(1).data_ptr() == layer.weight.data_ptr()
 
 
 def test_an_even_kernel_is_refused() -> None:
