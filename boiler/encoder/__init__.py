@@ -19,7 +19,7 @@ import os
 import pathlib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, ClassVar, cast
 
 import torch
@@ -71,7 +71,7 @@ FOLDER_FITTERS: dict[str, str] = {
     "descriptors": "boiler.encoder.joined_descriptors:fit_to",
     "general_descriptors": "boiler.encoder.general_descriptors:fit_to",
 }
-"""By name: a function `fit_to(network, windows, is_enough)` that is fitted to the training windows, once per training
+"""By name: a function `fit_to(network, windows, pace)` that is fitted to the training windows, once per training
 run, before the first step. It returns named tensors, none if it is not for this network, of which nothing that is
 trained is used."""
 
@@ -80,6 +80,21 @@ FITTERS: dict[str, str] = {"pooled": "boiler.encoder.pooled:fit", "joined": "boi
 checkpoint. `learned` is what the fitters before it in these two tables returned."""
 
 Path = str | os.PathLike[str]
+
+
+class Pace:
+    """How much time a fit has. This one has all the time it needs."""
+
+    def is_over(self, n_done: int) -> bool:
+        """After so many windows: whether the rest of them are to be skipped."""
+        return False
+
+    def is_late(self, n_done: int) -> bool:
+        """After so many windows: whether, at the speed until now, the time will be over before the windows are."""
+        return False
+
+
+UNHURRIED = Pace()
 
 
 class Encoder(nn.Module, ABC):
@@ -219,19 +234,17 @@ def create(name: str, pt_path: Path | None = None, device: str = "cpu", **option
     return encoder.eval().requires_grad_(False)
 
 
-def learn_folder(
-    windows: Iterable[Tensor], network: nn.Module, *, is_enough: Callable[[int], bool] = lambda n: False
-) -> dict[str, Tensor]:
+def learn_folder(windows: Iterable[Tensor], network: nn.Module, *, pace: Pace = UNHURRIED) -> dict[str, Tensor]:
     """Call all `FOLDER_FITTERS`. Returns their tensors, each as `fitter.name`.
 
     Arguments:
         windows: batches of windows, float `[B, 1, window_samples]`; can be iterated more than once.
         network: that is going to be trained.
-        is_enough: called with the number of windows done; once it returns True, fitters skip the rest.
+        pace: that fitters keep.
     """
     learned: dict[str, Tensor] = {}
     for name, place in FOLDER_FITTERS.items():
-        learned |= _prefixed(name, _imported(place)(network, windows, is_enough))
+        learned |= _prefixed(name, _imported(place)(network, windows, pace))
     return learned
 
 

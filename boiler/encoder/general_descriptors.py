@@ -9,14 +9,14 @@ once, before the first step; in the first minutes it teaches more about a folder
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from itertools import chain, islice
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from boiler.encoder import contrastive_head
+from boiler.encoder import UNHURRIED, Pace, contrastive_head
 from boiler.encoder.general import GeneralEncoder
 from boiler.encoder.joined_descriptors import DIMS_PER_DESCRIPTOR, MAX_CLIPS, SEED, JoinedDescriptors
 from boiler.encoder.loop_length import loop_length
@@ -26,8 +26,9 @@ from boiler.model.vqvae import VQVAE2, GeneralTrunk, hears_as_general
 from boiler.progress import meter
 
 NAME = "general_descriptors"
-N_VIEWS = 4
-"""Of each window. With two, all measures are .005 to .01 lower on ESC-10, and it takes half as long."""
+N_VIEWS, N_LATE_VIEWS = 4, 2
+"""Of each window, and of each that comes while the fit is late: on ESC-10 four are better than two by .005 to .01, but
+two of all windows are better than four of a third of them (exp/records/general.md)."""
 PATCH_WINDOWS = 600
 """Windows that the patches of two descriptors are learned from."""
 LEARNING_RATE = 4e-3
@@ -60,9 +61,7 @@ class GeneralDescriptors(JoinedDescriptors):
             vectors.append(self.head(torch.cat([torch.cat(own), activations])))
         return torch.stack(vectors)
 
-    def fit_and_embed(
-        self, waveforms: Iterable[Tensor], *, is_enough: Callable[[int], bool] = lambda n: False
-    ) -> Tensor:
+    def fit_and_embed(self, waveforms: Iterable[Tensor], *, pace: Pace = UNHURRIED) -> Tensor:
         windows = (window for batch in waveforms for window in batch.cpu())
         n_threads = torch.get_num_threads()
 
@@ -71,14 +70,17 @@ class GeneralDescriptors(JoinedDescriptors):
                 return self.clip(window[0], loop_length(window[0]))
 
         def described(numbered: tuple[int, Tensor]) -> tuple[list[Tensor], int]:
-            """Of a window [1, T] each descriptor with those of altered views [1 + `N_VIEWS`, d], and its length."""
+            """Of a window [1, T] each descriptor with those of altered views [1 + `N_VIEWS`, d], and its length. Where
+            there are fewer views, they are repeated."""
             number, window = numbered
+            n_views = N_LATE_VIEWS if pace.is_late(number) else N_VIEWS
+            rows = [0, *(1 + view % n_views for view in range(N_VIEWS))]
             with torch.inference_mode(False), torch.no_grad():
                 length = loop_length(window[0])
                 clip, generator = self.clip(window[0], length), torch.Generator().manual_seed(SEED + number)
-                views = [clip, *(contrastive_head.random_view(clip, generator) for _ in range(N_VIEWS))]
-                own = [torch.stack(kind) for kind in zip(*map(self.descriptors, views), strict=True)]
-                return [*own, self.general.pooled_views(window, length, N_VIEWS, SEED + number)], length
+                views = [clip, *(contrastive_head.random_view(clip, generator) for _ in range(n_views))]
+                own = [torch.stack(kind)[rows] for kind in zip(*map(self.descriptors, views), strict=True)]
+                return [*own, self.general.pooled_views(window, length, n_views, SEED + number)[rows]], length
 
         with torch.inference_mode(False), torch.no_grad(), single_threaded():
             first = list(islice(windows, PATCH_WINDOWS))
@@ -94,7 +96,7 @@ class GeneralDescriptors(JoinedDescriptors):
                     rows.append(row)
                     lengths.append(length)
                     progress.step()
-                    if is_enough(len(rows)):
+                    if pace.is_over(len(rows)):
                         break
             views = [torch.stack(kind) for kind in zip(*rows, strict=True)]
             steps = min(MOST_STEPS, max(MIN_STEPS, len(rows) // WINDOWS_PER_STEP))
@@ -112,16 +114,14 @@ class GeneralDescriptors(JoinedDescriptors):
             return vectors
 
 
-def fit_to(
-    network: VQVAE2, windows: Iterable[Tensor], is_enough: Callable[[int], bool] = lambda n: False
-) -> dict[str, Tensor]:
+def fit_to(network: VQVAE2, windows: Iterable[Tensor], pace: Pace = UNHURRIED) -> dict[str, Tensor]:
     """What a `GeneralDescriptors` learns from windows, beside a general trunk; an entry of
     `boiler.encoder.FOLDER_FITTERS`."""
     if not hears_as_general(network):
         return {}
     trunk = copy.deepcopy(cast(GeneralTrunk, network.trunk)).cpu()
     fitted = GeneralDescriptors(GeneralEncoder(network=trunk.as_network()))
-    fitted.fit(windows, is_enough=is_enough)
+    fitted.fit(windows, pace=pace)
     return {name: value for name, value in fitted.state_dict().items() if not name.startswith(GENERAL)}
 
 

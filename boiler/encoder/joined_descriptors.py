@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
 from torch import Tensor, nn
 
-from boiler.encoder import Fitted, contrastive_head, descriptors
+from boiler.encoder import UNHURRIED, Fitted, Pace, contrastive_head, descriptors
 from boiler.encoder.conditioning import condition, fade_samples
 from boiler.encoder.contrastive_head import LINEAR_DIM, PROJECTION_DIM
 from boiler.encoder.loop_length import loop_lengths
@@ -123,19 +123,17 @@ class JoinedDescriptors(Fitted):
             vectors.append(self.head(torch.cat(self.descriptors(self.clip(window[0], length)))))
         return torch.stack(vectors)
 
-    def fit(self, waveforms: Iterable[Tensor], *, is_enough: Callable[[int], bool] = lambda n: False) -> None:
+    def fit(self, waveforms: Iterable[Tensor], *, pace: Pace = UNHURRIED) -> None:
         """See `Fitted`. On one core it takes 15 ms (a short sound) to 150 ms (a full window) per window, and 10 s at
         the end; at most 200 MB.
 
-        is_enough: called after each window with the number of windows done; once it returns True, the rest is skipped
+        pace: kept after each window
 
         Raises: BoilerError: there are no windows.
         """
-        self.fit_and_embed(waveforms, is_enough=is_enough)
+        self.fit_and_embed(waveforms, pace=pace)
 
-    def fit_and_embed(
-        self, waveforms: Iterable[Tensor], *, is_enough: Callable[[int], bool] = lambda n: False
-    ) -> Tensor:
+    def fit_and_embed(self, waveforms: Iterable[Tensor], *, pace: Pace = UNHURRIED) -> Tensor:
         """`fit`, and the vectors of the windows, float `[n, D]`, for which nothing is computed again."""
         device = self.head.mean.device
         n_threads = torch.get_num_threads()
@@ -155,7 +153,7 @@ class JoinedDescriptors(Fitted):
             generator = torch.Generator().manual_seed(SEED)
             self.descriptors = self._fit_descriptors(clips, generator)
             with meter(f"learning from {len(clips)} windows", len(clips) + self._steps()) as progress:
-                views = self._described_views(clips, generator, progress, is_enough, n_threads)
+                views = self._described_views(clips, generator, progress, pace, n_threads)
                 self.head = contrastive_head.fit_head(
                     views, DIMS_PER_DESCRIPTOR, generator, steps=self._steps(), on_step=progress.step
                 )
@@ -178,7 +176,7 @@ class JoinedDescriptors(Fitted):
         clips: list[Tensor],
         generator: torch.Generator,
         progress: Meter,
-        is_enough: Callable[[int], bool],
+        pace: Pace,
         n_threads: int,
     ) -> list[Tensor]:
         """For each descriptor [n, 1 + N_VIEWS, d]: its values for each clip and for the views of the clip."""
@@ -195,7 +193,7 @@ class JoinedDescriptors(Fitted):
         for row in map_in_threads(described, map(views_of, clips), n_threads):
             rows.append(row)
             progress.step()
-            if is_enough(len(rows)):
+            if pace.is_over(len(rows)):
                 break
         return [torch.stack(vectors) for vectors in zip(*rows, strict=True)]
 
@@ -215,14 +213,12 @@ def mel_settings(sample_rate_hz: int) -> MelSettings:
     )
 
 
-def fit_to(
-    network: VQVAE2, windows: Iterable[Tensor], is_enough: Callable[[int], bool] = lambda n: False
-) -> dict[str, Tensor]:
+def fit_to(network: VQVAE2, windows: Iterable[Tensor], pace: Pace = UNHURRIED) -> dict[str, Tensor]:
     """What a `JoinedDescriptors` learns from windows, beside a plain trunk; see `boiler.encoder.FOLDER_FITTERS`."""
     if hears_as_general(network):
         return {}
     fitted = JoinedDescriptors()
-    fitted.fit(windows, is_enough=is_enough)
+    fitted.fit(windows, pace=pace)
     return fitted.state_dict()
 
 

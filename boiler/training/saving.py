@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from boiler import encoder
+from boiler.encoder import Pace
 from boiler.model import checkpoint
 from boiler.model.checkpoint import Checkpoint
 from boiler.model.mel import MelSettings
@@ -31,6 +32,9 @@ FIT_WINDOWS = 4096
 """Number of windows that the encoders are fitted to at the end of a run."""
 QUICK_FIT_WINDOWS = 256
 """The same for a checkpoint between epochs, and the minimum after a signal."""
+EARLIER_SHARE = 0.25
+"""Share of the time for the fits of a checkpoint that each but the last may take: the last, of `JoinedVQVAE`, takes
+longest, and gets better with the number of windows."""
 MIN_FIT_WINDOWS = 64
 """The minimum when the time is over."""
 
@@ -68,12 +72,8 @@ class CheckpointSaver:
     def fit_folder(self, network: VQVAE2) -> dict[str, Tensor]:
         """Fit what depends on the folder alone, not on what the network learns."""
         windows = self._windows(FIT_WINDOWS, torch.device("cpu"))
-        deadline = time.monotonic() + self._budget.folder_fit_s()
-
-        def is_enough(n: int) -> bool:
-            return n >= MIN_FIT_WINDOWS and (self._stop.requested or time.monotonic() >= deadline)
-
-        return encoder.learn_folder(windows, network, is_enough=is_enough)
+        pace = FolderPace(len(windows.segments), self._budget.folder_fit_s(), self._stop)
+        return encoder.learn_folder(windows, network, pace=pace)
 
     def save_between(self, state: TrainState, metrics: dict[str, float]) -> Path:
         """Save a checkpoint while the run goes on, after a quick fit. Returns its path."""
@@ -90,7 +90,7 @@ class CheckpointSaver:
         windows = self._windows(n_windows, self._device)
         n_passes = len(encoder.FITTERS)
         with meter("fitting encoders", n_passes * len(windows)) as progress:
-            limited = _LimitedBatches(windows, max_s / n_passes, self._stop, progress)
+            limited = _LimitedBatches(windows, n_passes, max_s, self._stop, progress)
             learned = encoder.learn(limited, state.network.eval(), state.folder_fit)
         checkpoint.save(self._contents(state, metrics, learned), path)
         return path
@@ -114,17 +114,41 @@ class CheckpointSaver:
         )
 
 
-class _LimitedBatches:
-    """Batches of windows; each iteration over them ends early after `max_s` seconds, or when a stop is requested."""
+class FolderPace(Pace):
+    """The pace of a fit to `n_windows` that takes at most `max_s` seconds from now on, or until a stop is requested."""
 
-    def __init__(self, windows: WindowBatches, max_s: float, stop: StopSignals, progress: Meter) -> None:
-        self._windows = windows
+    def __init__(self, n_windows: int, max_s: float, stop: StopSignals) -> None:
+        self._n_windows = n_windows
         self._max_s = max_s
+        self._stop = stop
+        self._began_s = time.monotonic()
+
+    def is_over(self, n_done: int) -> bool:
+        over = self._stop.requested or time.monotonic() - self._began_s >= self._max_s
+        return over and n_done >= MIN_FIT_WINDOWS
+
+    def is_late(self, n_done: int) -> bool:
+        return (time.monotonic() - self._began_s) / max(self._max_s, 1e-9) > n_done / self._n_windows
+
+
+class _LimitedBatches:
+    """Batches of windows that are iterated over `n_passes` times, all in all for `max_s` seconds at most, or until a
+    stop is requested. Iterations before the last, which needs more time than they do, get `EARLIER_SHARE` of it each.
+    """
+
+    def __init__(self, windows: WindowBatches, n_passes: int, max_s: float, stop: StopSignals, progress: Meter) -> None:
+        self._windows = windows
+        self._passes_left = n_passes
+        self._max_s = max_s
+        self._deadline = time.monotonic() + max_s
         self._stop = stop
         self._progress = progress
 
     def __iter__(self) -> Iterator[Tensor]:
-        deadline, n_windows = time.monotonic() + self._max_s, 0
+        self._passes_left -= 1
+        deadline, n_windows = self._deadline, 0
+        if self._passes_left > 0:
+            deadline = min(deadline, time.monotonic() + EARLIER_SHARE * self._max_s)
         for batch in self._windows:
             yield batch
             self._progress.step()

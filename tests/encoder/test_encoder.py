@@ -175,9 +175,10 @@ def test_fitted_tensors_are_stored_under_the_name_of_their_fitter(monkeypatch: p
         seen.append(sorted(learned))
         return {"mean": torch.cat(list(windows)).mean()[None]}
 
-    def fit_folder(network, windows, is_enough):
+    def fit_folder(network, windows, pace):
         assert isinstance(network, torch.nn.Identity)
-        assert not is_enough(len(windows))
+        assert not pace.is_over(len(windows))
+        assert not pace.is_late(0)
         return {"mean": torch.cat(list(windows)).mean()[None] - 1}
 
     monkeypatch.setattr(sys.modules[__name__], "fit", fit, raising=False)

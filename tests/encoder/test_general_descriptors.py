@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from boiler.encoder import general_descriptors
+from boiler.encoder import Pace, contrastive_head, general_descriptors
+from boiler.encoder.contrastive_head import JoiningHead
 from boiler.encoder.general import GeneralEncoder
 from boiler.encoder.general_descriptors import GeneralDescriptors
 from boiler.errors import BoilerError
@@ -53,9 +55,35 @@ def test_it_reads_no_more_windows_when_it_has_enough(quick: GeneralDescriptors) 
             read += 1
             yield window(seed)[None]
 
-    vectors = quick.fit_and_embed(windows(), is_enough=lambda n: n >= 5)
+    class Short(Pace):
+        def is_over(self, n_done: int) -> bool:
+            return n_done >= 5
+
+    vectors = quick.fit_and_embed(windows(), pace=Short())
     assert len(vectors) == 5
     assert read < 50  # those that are read ahead for the threads
+
+
+def test_windows_that_come_late_get_fewer_views(quick: GeneralDescriptors, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Late(Pace):
+        def is_late(self, n_done: int) -> bool:
+            return n_done >= 4
+
+    seen: list[Tensor] = []
+    fit_head = contrastive_head.fit_head
+
+    def spy(views: list[Tensor], *args: Any, **options: Any) -> JoiningHead:
+        seen.extend(views)
+        return fit_head(views, *args, **options)
+
+    monkeypatch.setattr(contrastive_head, "fit_head", spy)
+    windows = torch.stack([window(seed) for seed in range(6)])
+    vectors = quick.fit_and_embed(windows.split(2), pace=Late())
+    torch.testing.assert_close(vectors, quick(windows), rtol=0, atol=1e-5)
+    assert len(seen) == 7
+    for kind in seen:
+        assert kind.shape[:2] == (6, 5)
+        assert [len(views.unique(dim=0)) for views in kind] == [5, 5, 5, 5, 3, 3]
 
 
 def test_nothing_to_fit_to_is_an_error(quick: GeneralDescriptors) -> None:

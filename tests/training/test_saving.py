@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterable, Iterator
 
 import pytest
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 
 from boiler import encoder
+from boiler.encoder import Pace
 from boiler.model import checkpoint
 from boiler.model.mel import MelSettings
 from boiler.model.vqvae import VQVAE2
@@ -130,10 +133,10 @@ def test_a_stop_while_fitting_shortens_the_fit(
 def test_fitting_to_the_folder_ends_early_too(
     saver_within: Make, state: TrainState, stop: StopSignals, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    enough: list[list[bool]] = []
+    over: list[list[bool]] = []
 
-    def learn_folder(windows: object, network: object, *, is_enough: Callable[[int], bool]) -> dict[str, Tensor]:
-        enough.append([is_enough(n) for n in (3, 4)])
+    def learn_folder(windows: object, network: object, *, pace: Pace) -> dict[str, Tensor]:
+        over.append([pace.is_over(n) for n in (3, 4)])
         return {}
 
     monkeypatch.setattr(encoder, "learn_folder", learn_folder)
@@ -141,4 +144,40 @@ def test_fitting_to_the_folder_ends_early_too(
     saver.fit_folder(state.network)
     stop.number = 15
     saver.fit_folder(state.network)
-    assert enough == [[False, False], [False, True]]
+    assert over == [[False, False], [False, True]]
+
+
+@pytest.mark.parametrize(("max_s", "late_from_s"), [(170.0, 80.0), (0.0, 0.0), (math.inf, math.inf)])
+def test_a_fit_is_late_when_its_time_passes_faster_than_its_windows(
+    stop: StopSignals, monkeypatch: pytest.MonkeyPatch, max_s: float, late_from_s: float
+) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    pace = saving.FolderPace(17, max_s, stop)
+    for after_s in (79.0, 81.0, 10_000.0):
+        now_s = 1000.0 + after_s
+        assert pace.is_late(8) == (after_s > late_from_s)
+
+
+def test_the_last_of_several_fits_gets_the_time_that_is_left(
+    saver_within: Make, state: TrainState, stop: StopSignals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 40 s the first pass may take 10, and the second what is left, at 4 s for a batch of 2 windows."""
+    now_s = 0.0
+    counts: list[int] = []
+
+    def learn(windows: Iterable[Tensor], network: VQVAE2, folder_fit: dict[str, Tensor]) -> dict[str, Tensor]:
+        nonlocal now_s
+        for _ in range(2):
+            counts.append(0)
+            for batch in windows:
+                counts[-1] += len(batch)
+                now_s += 4.0
+        return folder_fit
+
+    monkeypatch.setattr(encoder, "learn", learn)
+    saver = saver_within(TimeBudget(None))
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    monkeypatch.setattr(TimeBudget, "final_fit_s", lambda budget: 40.0)
+    saver.save_last(state, {})
+    assert counts == [6, 14]
