@@ -98,6 +98,7 @@ class GeneralDescriptors(JoinedDescriptors):
                     progress.step()
                     if pace.is_over(len(rows)):
                         break
+        with torch.inference_mode(False), torch.no_grad():
             views = [torch.stack(kind) for kind in zip(*rows, strict=True)]
             steps = min(MOST_STEPS, max(MIN_STEPS, len(rows) // WINDOWS_PER_STEP))
             with meter("joining descriptors", steps) as progress:

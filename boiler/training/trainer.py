@@ -45,7 +45,8 @@ VIEW_S = {"plain": 1.536, "general": 1.2}
 DECODED_SHARE = {"plain": 1.0, "general": 0.5}
 """Share of the frames of a view that are decoded in a training step, by the trunk. Decoding takes two thirds of a step
 of the general one, and what its projection learns does not come from there."""
-WARM_UP_STEPS = 100
+WARM_UP_STEPS, MAX_WARM_UP_SHARE = 100, 0.1
+"""Steps in which the learning rate rises, and the share of a short run that they take at most."""
 MAX_GRADIENT_NORM = 5.0
 WEIGHT_DECAY = 1e-4
 VALIDATION_WINDOWS = 128
@@ -212,7 +213,7 @@ def view_frames(network: VQVAE2) -> int:
 
 def learning_rate(highest: float, step: int, share: float) -> float:
     """`boiler.training.schedule.learning_rate` of this training."""
-    return schedule.learning_rate(highest, step, share, WARM_UP_STEPS)
+    return schedule.learning_rate(highest, step, share, WARM_UP_STEPS, MAX_WARM_UP_SHARE)
 
 
 def _forward(

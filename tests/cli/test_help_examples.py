@@ -34,12 +34,13 @@ pytestmark = pytest.mark.slow
 
 SHORTER = {
     "exp/mine --max_minutes 20": "exp/new --max_minutes 0.3",
-    "demo --max_minutes 3": "demo --max_minutes 0.3",
     **{f"--pairs {table}": f"--pairs {table} --steps 20" for table in ("pairs.csv", "frames.csv", "loop_pairs.csv")},
 }
 """Replaced in the examples: training time, on which only the quality depends, and a folder that holds a run."""
 DOWNLOADS = ("boiler encoders add", "boiler index s3://")
 """Not run here: tests/encoder add from wheels that they make, tests/indexing/test_remote.py has a server of S3."""
+DEMOS = ("boiler demo", "boiler demo --max_minutes 3")
+"""Not run here, but by tests/cli/test_demo.py: they take as long as forty others."""
 SERVERS = ("boiler serve", "boiler browse", "streamlit run")
 READY = ("Uvicorn running", "You can now view", "URL:", "http://")
 
@@ -204,7 +205,7 @@ def test_every_example_of_every_help_runs(home: Path, tmp_path: Path) -> None:
     failed = []
     for number, command in enumerate(map(shortened, commands)):
         log = tmp_path / f"{number}.log"
-        if command.startswith(DOWNLOADS):
+        if command.startswith(DOWNLOADS) or command in DEMOS:
             continue
         if command.startswith(SERVERS):
             run_server(command, home, log)

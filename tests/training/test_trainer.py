@@ -149,6 +149,7 @@ def test_the_learning_rate_warms_up_and_decays_until_the_end() -> None:
     after_warm_up = trainer.WARM_UP_STEPS
     assert learning_rate(1.0, 0, 0.0) == pytest.approx(1 / after_warm_up)
     assert learning_rate(1.0, after_warm_up, 0.0) == pytest.approx(1.0)
+    assert learning_rate(1.0, 3, 0.2) == learning_rate(1.0, after_warm_up, 0.2)  # of a short run
     assert learning_rate(1.0, after_warm_up, 0.5) == pytest.approx((1 + schedule.FINAL_LR_SHARE) / 2)
     assert learning_rate(1.0, after_warm_up, 1.0) == learning_rate(1.0, after_warm_up, 1.7)
     assert learning_rate(1.0, after_warm_up, 1.0) == pytest.approx(schedule.FINAL_LR_SHARE)
