@@ -30,6 +30,8 @@ HIDDEN_DIM = 512
 INPUT_DIM = 256
 """Dimension of the network's input: the first directions of the discriminant."""
 LEARNING_RATE = 2e-3
+WINDOWS_PER_STEP = 4
+"""Each so many windows give a head one training step, where that is more than its least."""
 _EPSILON = 1e-9
 
 

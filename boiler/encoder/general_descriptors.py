@@ -33,8 +33,6 @@ PATCH_WINDOWS = 600
 """Windows that the patches of two descriptors are learned from."""
 LEARNING_RATE = 4e-3
 MIN_STEPS, MOST_STEPS = 150, 600
-WINDOWS_PER_STEP = 4
-"""Each so many windows give the head one training step."""
 GENERAL = "general."
 """Prefix of the weights that are not learned here."""
 
@@ -100,7 +98,7 @@ class GeneralDescriptors(JoinedDescriptors):
                         break
         with torch.inference_mode(False), torch.no_grad():
             views = [torch.stack(kind) for kind in zip(*rows, strict=True)]
-            steps = min(MOST_STEPS, max(MIN_STEPS, len(rows) // WINDOWS_PER_STEP))
+            steps = min(MOST_STEPS, max(MIN_STEPS, len(rows) // contrastive_head.WINDOWS_PER_STEP))
             with meter("joining descriptors", steps) as progress:
                 self.head = contrastive_head.fit_head(
                     views,

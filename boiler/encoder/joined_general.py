@@ -15,9 +15,9 @@ from torch import Tensor
 
 from boiler import files
 from boiler.encoder import mean_shift
-from boiler.encoder.contrastive_head import INPUT_DIM, PROJECTION_DIM, fit_head, random_head
+from boiler.encoder.contrastive_head import INPUT_DIM, PROJECTION_DIM, WINDOWS_PER_STEP, fit_head, random_head
 from boiler.encoder.general import WEIGHTS, WINDOW_SAMPLES, GeneralEncoder
-from boiler.encoder.joined_pretrained import WINDOWS_PER_STEP, JoinedPretrained, scales
+from boiler.encoder.joined_pretrained import JoinedPretrained, scales
 from boiler.encoder.joined_vqvae import JoinedVQVAE
 from boiler.model.general import GeneralSettings
 

@@ -22,6 +22,7 @@ from torchaudio.transforms import Resample
 from boiler.encoder import Fitted, mean_shift, whitening
 from boiler.encoder.aisfx import SAMPLE_RATE_HZ, WINDOW_SAMPLES, AISFXEncoder
 from boiler.encoder.clip_encoder import ClipEncoder
+from boiler.encoder.contrastive_head import WINDOWS_PER_STEP
 from boiler.encoder.joined_descriptors import MAX_CLIPS, STEPS, JoinedDescriptors
 from boiler.encoder.joined_vqvae import JoinedVQVAE
 from boiler.encoder.loop_length import loop_lengths
@@ -35,8 +36,6 @@ WHITENED_DIM = 256
 """Principal components kept of the pretrained encoder's vectors."""
 MAX_WHITENED = 1000
 """Windows that its whitening is fitted to, and whose vectors are the references of the mean shift."""
-WINDOWS_PER_STEP = 4
-"""Each so many windows that the descriptors are fitted to give their head one training step."""
 
 
 class ClipResampler(nn.Module):

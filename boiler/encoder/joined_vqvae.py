@@ -19,6 +19,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import torch
@@ -36,6 +37,7 @@ from boiler.encoder.mean_shift import MeanShift
 from boiler.encoder.pooled import pooled_features
 from boiler.encoder.vqvae_base import TrimmedVQVAEEncoder, VQVAEEncoder, load_network
 from boiler.encoder.whitening import Whitening
+from boiler.model.checkpoint import fitted_by
 from boiler.model.device import map_in_threads
 from boiler.model.vqvae import VQVAE2, GeneralTrunk, coarse_map, mean_max_pool
 
@@ -162,11 +164,7 @@ def parts_of(network: VQVAE2, names: Iterable[str], learned: Learned) -> PlainPa
 
 def fit(windows: Iterable[Tensor], learned: dict[str, Tensor], network: VQVAE2) -> dict[str, Tensor]:
     """Fit the principal components of the joined vectors, and the mean shift; an entry of `boiler.encoder.FITTERS`."""
-
-    def learned_by(name: str) -> dict[str, Tensor]:
-        return {key.removeprefix(f"{name}."): value for key, value in learned.items() if key.startswith(f"{name}.")}
-
-    parts = parts_of(copy.deepcopy(network).cpu().eval(), learned, learned_by)
+    parts = parts_of(copy.deepcopy(network).cpu().eval(), learned, partial(fitted_by, learned))
     weights = parts.weights()
 
     def joined(window: Tensor) -> Tensor:

@@ -74,14 +74,19 @@ class Checkpoint:
 
         Raises: `CheckpointError` when there are none.
         """
-        prefix = f"{name}."
-        found = {key.removeprefix(prefix): value for key, value in self.learned.items() if key.startswith(prefix)}
+        found = fitted_by(self.learned, name)
         if not found:
             raise CheckpointError(
                 f"this checkpoint has nothing fitted by {name!r}: it was saved before that step, or by an older "
                 "boiler. Resume the training (--load_path), or choose another encoder"
             )
         return found
+
+
+def fitted_by(learned: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The tensors of `Checkpoint.learned` that were fitted by `name`, under their short names."""
+    prefix = f"{name}."
+    return {key.removeprefix(prefix): value for key, value in learned.items() if key.startswith(prefix)}
 
 
 def save(checkpoint: Checkpoint, path: Path) -> None:

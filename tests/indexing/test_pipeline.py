@@ -9,10 +9,12 @@ import shutil
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import hostile
 import numpy as np
@@ -20,6 +22,7 @@ import pytest
 import torch
 from sounds import tone, write
 
+from boiler.audio.decoder_pool import Decoders
 from boiler.catalog.catalog import CATALOG_FILE, Catalog
 from boiler.errors import CatalogError, CheckpointError, CorpusError, ModelDirError, SettingsError, UnknownNameError
 from boiler.indexing import pipeline
@@ -296,6 +299,25 @@ def test_another_encoder_or_other_windows_need_force(settings: IndexSettings, tm
     assert generation.current_name(tmp_path / "m") == name
     forced = pipeline.index(replace(settings, windows="first", force=True))
     assert (forced.tally.embedded, generation.open(tmp_path / "m").header.windows) == (6, "first")
+
+
+def test_a_file_that_was_decoded_for_the_fit_is_not_decoded_again(
+    settings: IndexSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decoded: list[str] = []
+    windows = Decoders.windows
+
+    def spy(decoders: Decoders, jobs: Iterable[tuple[int, Path]], *args: Any, **options: Any) -> Any:
+        def noted() -> Iterator[tuple[int, Path]]:
+            for key, path in jobs:
+                decoded.append(path.name)
+                yield key, path
+
+        return windows(decoders, noted(), *args, **options)
+
+    monkeypatch.setattr(Decoders, "windows", spy)
+    assert pipeline.index(settings).n_items == 6
+    assert sorted(decoded) == sorted(f"{name}-{n}.wav" for name in ("hum", "whistle") for n in range(3))
 
 
 def test_omitted_settings_are_those_of_the_last_run(settings: IndexSettings, folder: Path, tmp_path: Path) -> None:

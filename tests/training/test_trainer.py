@@ -19,6 +19,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from boiler import encoder
 from boiler.errors import CheckpointError, CorpusError
 from boiler.model import checkpoint
+from boiler.model.mel import MelSettings
+from boiler.model.vqvae import GENERAL_MEL, VQVAE2, NetworkSettings, general_settings
 from boiler.training import budget, saving, schedule, trainer
 from boiler.training.settings import TrainSettings
 from boiler.training.state import TrainState
@@ -153,6 +155,21 @@ def test_the_learning_rate_warms_up_and_decays_until_the_end() -> None:
     assert learning_rate(1.0, after_warm_up, 0.5) == pytest.approx((1 + schedule.FINAL_LR_SHARE) / 2)
     assert learning_rate(1.0, after_warm_up, 1.0) == learning_rate(1.0, after_warm_up, 1.7)
     assert learning_rate(1.0, after_warm_up, 1.0) == pytest.approx(schedule.FINAL_LR_SHARE)
+
+
+@pytest.mark.parametrize(("trunk", "frames"), [("plain", 64), ("general", 32)])
+def test_half_of_a_view_is_decoded_beside_the_general_trunk_and_all_of_it_in_validation(
+    session_settings: TrainSettings, trunk: str, frames: int
+) -> None:
+    is_general = trunk == "general"
+    network = VQVAE2(general_settings(), GENERAL_MEL) if is_general else VQVAE2(NetworkSettings(), MelSettings())
+    views = torch.rand(4, 1, 64 if is_general else 80, 64)
+    outputs, _ = trainer._forward(network.train(), views, session_settings, bfloat16=False)
+    assert outputs.reconstruction.shape[0] == 2
+    assert outputs.reconstruction.shape[3] == frames
+    assert outputs.projection.shape[0] == 4
+    outputs, _ = trainer._forward(network.eval(), views, session_settings, bfloat16=False)
+    assert outputs.reconstruction.shape[3] == 64
 
 
 def send(*args: object, **kwargs: object) -> None:
