@@ -31,7 +31,7 @@ INPUT_DIM = 256
 """Dimension of the network's input: the first directions of the discriminant."""
 LEARNING_RATE = 2e-3
 WINDOWS_PER_STEP = 4
-"""Each so many windows give a head one training step, where that is more than its least."""
+"""A head is trained for one step for each so many windows, within limits that those who fit one choose."""
 _EPSILON = 1e-9
 
 
@@ -239,15 +239,16 @@ def fit_head(
         steps, learning_rate, weights, on_step: of `train_projection`
         linear_dim: of the head
     """
-    means, matrices = [], []
+    means, matrices, parts = [], [], []
     for features in views:
         fitted = whitening.fit(features, dims)
         reduced = (features - fitted["mean"]) @ fitted["matrix"]
         size = reduced.square().sum(dim=2).mean().sqrt().clamp(min=1e-6)
         means.append(fitted["mean"])
         matrices.append(fitted["matrix"] / size)
+        parts.append(reduced / size)
     mean, reduce = torch.cat(means), torch.block_diag(*matrices)  # type: ignore[no-untyped-call]
-    joined = (torch.cat(list(views), dim=2) - mean) @ reduce
+    joined = torch.cat(parts, dim=2)
     centre, directions = fisher_discriminant(joined, INPUT_DIM)
     reduced = (joined - centre) @ directions
     scale = reduced.std().clamp(min=1e-6)

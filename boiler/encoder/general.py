@@ -20,6 +20,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 from torch.nn.functional import normalize
+from torch.nn.utils.rnn import pad_sequence
 
 from boiler.encoder.clip_encoder import ClipEncoder
 from boiler.encoder.conditioning import condition_clip, fade_samples
@@ -90,8 +91,11 @@ class GeneralEncoder(SpectrogramEncoder):
         power = self.mel.trimmed_power(condition_clip(window[0, :length].to(device), self.fade)).cpu()
         # What `random_view` takes: log10 of the magnitude.
         loudness = (power / power.amax().clamp(min=1e-20)).clamp(min=1e-20).log10() / 2 + LOUDEST
-        views = [power, *(10 ** (2 * random_view(loudness.T, generator).T) for _ in range(n_views))]
-        return torch.cat([self.network.pooled(scaled(view[None].to(device), self.mel.decades)) for view in views])
+        altered = [10 ** (2 * random_view(loudness.T, generator)) for _ in range(n_views)]
+        # Together, with silence behind the shorter ones: with few frames, the weights are what takes the time.
+        together = pad_sequence(altered, batch_first=True).transpose(1, 2)
+        views = [power[None], *([together] if altered else [])]
+        return torch.cat([self.network.pooled(scaled(view.to(device), self.mel.decades)) for view in views])
 
     def vectors_of(self, pooled: Tensor) -> Tensor:
         """The vectors of what the network pooled. Shape: [N, F] to [N, D]"""

@@ -27,8 +27,8 @@ from boiler.progress import meter
 
 NAME = "general_descriptors"
 N_VIEWS, N_LATE_VIEWS = 4, 2
-"""Of each window, and of each that comes while the fit is late: on ESC-10 four are better than two by .005 to .01, but
-two of all windows are better than four of a third of them (exp/records/general.md)."""
+"""Of each window, and of each that comes while the fit is late: four are better than two, but two of all windows are
+better than four of a third of them (exp/records/general.md)."""
 PATCH_WINDOWS = 600
 """Windows that the patches of two descriptors are learned from."""
 LEARNING_RATE = 4e-3
@@ -72,13 +72,13 @@ class GeneralDescriptors(JoinedDescriptors):
             there are fewer views, they are repeated."""
             number, window = numbered
             n_views = N_LATE_VIEWS if pace.is_late(number) else N_VIEWS
-            rows = [0, *(1 + view % n_views for view in range(N_VIEWS))]
+            repeated = [0, *(1 + view % n_views for view in range(N_VIEWS))]
             with torch.inference_mode(False), torch.no_grad():
                 length = loop_length(window[0])
                 clip, generator = self.clip(window[0], length), torch.Generator().manual_seed(SEED + number)
                 views = [clip, *(contrastive_head.random_view(clip, generator) for _ in range(n_views))]
-                own = [torch.stack(kind)[rows] for kind in zip(*map(self.descriptors, views), strict=True)]
-                return [*own, self.general.pooled_views(window, length, n_views, SEED + number)[rows]], length
+                own = [torch.stack(kind)[repeated] for kind in zip(*map(describe, views), strict=True)]
+                return [*own, self.general.pooled_views(window, length, n_views, SEED + number)[repeated]], length
 
         with torch.inference_mode(False), torch.no_grad(), single_threaded():
             first = list(islice(windows, PATCH_WINDOWS))
@@ -86,6 +86,7 @@ class GeneralDescriptors(JoinedDescriptors):
                 raise BoilerError("there is no sound to fit to: give a folder with at least one that is not silent")
             generator = torch.Generator().manual_seed(SEED)
             self.descriptors = self._fit_descriptors(list(map_in_threads(clip_of, first, n_threads)), generator)
+            describe = torch.jit.script(self.descriptors)
             rows: list[list[Tensor]] = []
             lengths: list[int] = []
             with meter("learning from windows", MAX_CLIPS) as progress:
@@ -96,6 +97,7 @@ class GeneralDescriptors(JoinedDescriptors):
                     progress.step()
                     if pace.is_over(len(rows)):
                         break
+        # Products of large matrices, which gain from all threads.
         with torch.inference_mode(False), torch.no_grad():
             views = [torch.stack(kind) for kind in zip(*rows, strict=True)]
             steps = min(MOST_STEPS, max(MIN_STEPS, len(rows) // contrastive_head.WINDOWS_PER_STEP))

@@ -127,7 +127,7 @@ class JoinedDescriptors(Fitted):
         """See `Fitted`. On one core it takes 15 ms (a short sound) to 150 ms (a full window) per window, and 10 s at
         the end; at most 200 MB.
 
-        pace: kept after each window
+        pace: of which `is_over` is asked after each window
 
         Raises: BoilerError: there are no windows.
         """

@@ -13,9 +13,10 @@ from torch import Tensor
 NEEDLE_SAMPLES = 16
 """Length of the sequence that is searched for. A shorter one matches by chance, a longer one takes more time."""
 MAX_CANDIDATES = 256
-"""Matches that are verified. With more (a square wave, say) the window counts as one clip."""
+"""Matches that are verified. Where none of so many is a repetition, the window counts as one clip."""
 FEW_PLACES = 256
-"""Up to so many places of the first sample of a needle, all others are compared at once, else one after another."""
+"""Where the first sample of a needle is found in at most so many places, its other samples are compared at once, else
+one after another."""
 SHORTEST_COPY = 64
 """The truncated last copy is at least 1 / `SHORTEST_COPY` of the window: a few samples repeat by chance."""
 LEVELS = 2.0**24
@@ -106,8 +107,7 @@ def clip_lengths(
 ) -> Tensor:
     """`loop_lengths` as one computation over all windows and every P, without a loop, so that it traces and exports.
 
-    On a CPU `loop_lengths` is four times as fast. For a square wave this returns its period, while `loop_lengths`
-    returns T. A repetition that is silent or shorter than the last 64th of the window is not counted.
+    On a CPU `loop_lengths` is four times as fast. A repetition that is silent or shorter than the last 64th of the window is not counted.
 
     Shape: float [N, 1, T] to int64 [N].
 

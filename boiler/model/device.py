@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from itertools import islice
 from typing import TypeVar
 
 import torch
@@ -77,7 +77,15 @@ def map_in_threads(
     n_threads: default: as many as torch may use
     """
     n_threads = n_threads or torch.get_num_threads()
-    remaining = iter(items)
+    waiting: deque[Future[Result]] = deque()
     with single_threaded(), ThreadPoolExecutor(n_threads) as threads:
-        while some := list(islice(remaining, 8 * n_threads)):
-            yield from threads.map(function, some)
+        try:
+            for item in items:
+                waiting.append(threads.submit(function, item))
+                if len(waiting) > 4 * n_threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for one in waiting:
+                one.cancel()

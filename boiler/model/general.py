@@ -76,7 +76,8 @@ class GeneralMel(nn.Module):
         end = half + waveform.shape[0]
         padded = waveform.new_empty(end + half)
         padded[:half], padded[end:] = 0.0, 0.0
-        centred = torch.sub(waveform, waveform.mean(), out=padded[half:end])
+        padded[half:end] = waveform - waveform.mean()
+        centred = padded[half:end]
         lowest, highest = torch.aminmax(centred)
         level = torch.maximum(-lowest, highest).clamp(min=self.tiny)
         power: Tensor = self.filters(padded.unfold(0, self.n_fft, self.hop_samples), level)

@@ -25,7 +25,7 @@ class TimeConv1d(nn.Conv1d):
     def forward(self, x: Tensor) -> Tensor:
         weights = self.weight.permute(1, 2, 0).flatten(1)  # of all taps, side by side
         products = torch.matmul(x.transpose(1, 2), weights)
-        products = products.view(products.shape[0], products.shape[1], -1, self.weight.shape[0])
+        products = products.view(products.shape[0], products.shape[1], 2 * self.reach + 1, self.weight.shape[0])
         out: Tensor = products[:, :, self.reach].clone()
         for distance in range(1, self.reach + 1):
             out[:, distance:] += products[:, :-distance, self.reach - distance]

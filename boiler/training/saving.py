@@ -115,25 +115,32 @@ class CheckpointSaver:
 
 
 class FolderPace(Pace):
-    """The pace of a fit to `n_windows` that takes at most `max_s` seconds from now on, or until a stop is requested."""
+    """The pace of a fit to `n_windows` that takes at most `max_s` seconds from now on, or until a stop is requested.
+
+    Its speed is that since `is_late` was first asked: what comes before does not grow with the number of windows.
+    """
 
     def __init__(self, n_windows: int, max_s: float, stop: StopSignals) -> None:
         self._n_windows = n_windows
-        self._max_s = max_s
         self._stop = stop
-        self._began_s = time.monotonic()
+        self._deadline_s = time.monotonic() + max_s
+        self._first: tuple[float, int] | None = None  # when `is_late` was first asked, and after how many windows
 
     def is_over(self, n_done: int) -> bool:
-        over = self._stop.requested or time.monotonic() - self._began_s >= self._max_s
+        over = self._stop.requested or time.monotonic() >= self._deadline_s
         return over and n_done >= MIN_FIT_WINDOWS
 
     def is_late(self, n_done: int) -> bool:
-        return (time.monotonic() - self._began_s) / max(self._max_s, 1e-9) > n_done / self._n_windows
+        now_s = time.monotonic()
+        self._first = self._first or (now_s, n_done)
+        first_s, first = self._first
+        share_of_time = (now_s - first_s) / max(self._deadline_s - first_s, 1e-9)
+        return share_of_time * (self._n_windows - first) > n_done - first
 
 
 class _LimitedBatches:
-    """Batches of windows that are iterated over `n_passes` times, all in all for `max_s` seconds at most, or until a
-    stop is requested. Iterations before the last, which needs more time than they do, get `EARLIER_SHARE` of it each.
+    """Batches of windows for `n_passes` fitters, each of which iterates over them once: all in all for some `max_s`
+    seconds, or until a stop is requested. All but the last get `EARLIER_SHARE` of the time each.
     """
 
     def __init__(self, windows: WindowBatches, n_passes: int, max_s: float, stop: StopSignals, progress: Meter) -> None:

@@ -7,7 +7,9 @@ import math
 FINAL_LR_SHARE = 0.02
 
 
-def learning_rate(highest: float, step: int, share: float, warm_up_steps: int, max_warm_up_share: float = 1.0) -> float:
+def learning_rate(
+    highest: float, step: int, share: float, warm_up_steps: int, max_warm_up_share: float = math.inf
+) -> float:
     """Linear warm-up over the first `warm_up_steps`, or `max_warm_up_share` of the run if that is less, then cosine
     decay to `FINAL_LR_SHARE` of `highest`. `share`: the fraction of the run that is done, 0 to 1, by steps or by time,
     whichever ends first."""

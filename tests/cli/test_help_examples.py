@@ -40,7 +40,7 @@ SHORTER = {
 DOWNLOADS = ("boiler encoders add", "boiler index s3://")
 """Not run here: tests/encoder add from wheels that they make, tests/indexing/test_remote.py has a server of S3."""
 DEMOS = ("boiler demo", "boiler demo --max_minutes 3")
-"""Not run here, but by tests/cli/test_demo.py: they take as long as forty others."""
+"""Not run here: tests/cli/test_demo.py runs both, in a folder of its own. They take as long as forty others."""
 SERVERS = ("boiler serve", "boiler browse", "streamlit run")
 READY = ("Uvicorn running", "You can now view", "URL:", "http://")
 

@@ -154,9 +154,27 @@ def test_a_fit_is_late_when_its_time_passes_faster_than_its_windows(
     now_s = 1000.0
     monkeypatch.setattr(time, "monotonic", lambda: now_s)
     pace = saving.FolderPace(17, max_s, stop)
+    assert not pace.is_late(0)
     for after_s in (79.0, 81.0, 10_000.0):
         now_s = 1000.0 + after_s
         assert pace.is_late(8) == (after_s > late_from_s)
+
+
+def test_what_comes_before_the_first_window_does_not_make_a_fit_late(
+    stop: StopSignals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr(time, "monotonic", lambda: now_s)
+    pace = saving.FolderPace(10, 100.0, stop)
+    now_s = 1080.0
+    assert not pace.is_late(0)
+    now_s = 1081.9
+    assert not pace.is_late(1)
+    now_s = 1082.1
+    assert pace.is_late(1)
+    assert not pace.is_over(10)
+    now_s = 1100.0
+    assert pace.is_over(10)
 
 
 def test_the_last_of_several_fits_gets_the_time_that_is_left(
