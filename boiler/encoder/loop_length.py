@@ -107,7 +107,8 @@ def clip_lengths(
 ) -> Tensor:
     """`loop_lengths` as one computation over all windows and every P, without a loop, so that it traces and exports.
 
-    On a CPU `loop_lengths` is four times as fast. A repetition that is silent or shorter than the last 64th of the window is not counted.
+    On a CPU `loop_lengths` is four times as fast. A repetition that is silent or shorter than the last 64th of the
+    window is not counted.
 
     Shape: float [N, 1, T] to int64 [N].
 
