@@ -32,6 +32,8 @@ INPUT_DIM = 256
 LEARNING_RATE = 2e-3
 WINDOWS_PER_STEP = 4
 """A head is trained for one step for each so many windows, within limits that those who fit one choose."""
+ROWS_AT_ONCE = 4096
+"""Rows whose products are added to a covariance at once: adding those of a clip takes longer than computing them."""
 _EPSILON = 1e-9
 
 
@@ -241,7 +243,8 @@ def fit_head(
     """
     means, matrices, parts = [], [], []
     for features in views:
-        fitted = whitening.fit(features, dims)
+        batches = features.flatten(0, 1).split(ROWS_AT_ONCE)  # type: ignore[no-untyped-call]
+        fitted = whitening.fit(batches, dims)
         reduced = (features - fitted["mean"]) @ fitted["matrix"]
         size = reduced.square().sum(dim=2).mean().sqrt().clamp(min=1e-6)
         means.append(fitted["mean"])
