@@ -81,25 +81,38 @@ class GeneralEncoder(SpectrogramEncoder):
             pooled.append(self.network.pooled(mel[None])[0])
         return torch.stack(pooled)
 
-    def pooled_views(self, window: Tensor, length: int, n_views: int, seed: int) -> Tensor:
-        """`pooled_clips` of a window [1, T], and after it of altered views of its spectrogram, drawn with the seed.
-
-        Shape: [1 + n_views, F]
-        """
-        device = self.network.out.weight.device
-        generator = torch.Generator().manual_seed(seed)
-        power = self.mel.trimmed_power(condition_clip(window[0, :length].to(device), self.fade)).cpu()
-        # What `random_view` takes: log10 of the magnitude.
-        loudness = (power / power.amax().clamp(min=1e-20)).clamp(min=1e-20).log10() / 2 + LOUDEST
-        altered = [10 ** (2 * random_view(loudness.T, generator)) for _ in range(n_views)]
-        # Together, with silence behind the shorter ones: with few frames, the weights are what takes the time.
-        together = pad_sequence(altered, batch_first=True).transpose(1, 2)
-        views = [power[None], *([together] if altered else [])]
-        return torch.cat([self.network.pooled(scaled(view.to(device), self.mel.decades)) for view in views])
-
     def vectors_of(self, pooled: Tensor) -> Tensor:
         """The vectors of what the network pooled. Shape: [N, F] to [N, D]"""
         return normalize(self.network.out(pooled), dim=1)
+
+
+class PooledViews:
+    """`GeneralEncoder.pooled_clips` of one window, and of altered views of its spectrogram.
+
+    What it calls is compiled: of a short sound, half of the time would be Python's, of which one thread can run at a
+    time. Safe to call from several threads.
+    """
+
+    def __init__(self, encoder: GeneralEncoder) -> None:
+        self._device, self._fade = encoder.network.out.weight.device, encoder.fade
+        self._decades = encoder.mel.decades
+        self._mel, self._network = torch.jit.script(encoder.mel), torch.jit.script(encoder.network)
+        self._view = torch.jit.script(random_view)
+
+    def __call__(self, window: Tensor, length: int, n_views: int, seed: int) -> Tensor:
+        """Of a window [1, T] whose `loop_length` is known, and of views drawn with the seed.
+
+        Shape: [1 + n_views, F]
+        """
+        generator = torch.Generator().manual_seed(seed)
+        power = self._mel.trimmed_power(condition_clip(window[0, :length].to(self._device), self._fade)).cpu()
+        # What `random_view` takes: log10 of the magnitude.
+        loudness = (power / power.amax().clamp(min=1e-20)).clamp(min=1e-20).log10() / 2 + LOUDEST
+        altered = [10 ** (2 * self._view(loudness.T, generator)) for _ in range(n_views)]
+        # Together, with silence behind the shorter ones: with few frames, the weights are what takes the time.
+        together = pad_sequence(altered, batch_first=True).transpose(1, 2)
+        views = [power[None], *([together] if altered else [])]
+        return torch.cat([self._network.pooled(scaled(view.to(self._device), self._decades)) for view in views])
 
 
 def load_network(pt_path: str | os.PathLike[str] | None = None) -> GeneralNetwork:

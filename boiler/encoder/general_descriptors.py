@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from boiler.encoder import UNHURRIED, Pace, contrastive_head
-from boiler.encoder.general import GeneralEncoder
+from boiler.encoder.general import GeneralEncoder, PooledViews
 from boiler.encoder.joined_descriptors import DIMS_PER_DESCRIPTOR, MAX_CLIPS, SEED, JoinedDescriptors
 from boiler.encoder.loop_length import loop_length
 from boiler.errors import BoilerError
@@ -62,6 +62,8 @@ class GeneralDescriptors(JoinedDescriptors):
     def fit_and_embed(self, waveforms: Iterable[Tensor], *, pace: Pace = UNHURRIED) -> Tensor:
         windows = (window for batch in waveforms for window in batch.cpu())
         n_threads = torch.get_num_threads()
+        pooled_views = PooledViews(self.general)
+        view_of = torch.jit.script(contrastive_head.random_view)
 
         def clip_of(window: Tensor) -> Tensor:
             with torch.no_grad():  # which counts for one thread
@@ -76,9 +78,9 @@ class GeneralDescriptors(JoinedDescriptors):
             with torch.inference_mode(False), torch.no_grad():
                 length = loop_length(window[0])
                 clip, generator = self.clip(window[0], length), torch.Generator().manual_seed(SEED + number)
-                views = [clip, *(contrastive_head.random_view(clip, generator) for _ in range(n_views))]
+                views = [clip, *(view_of(clip, generator) for _ in range(n_views))]
                 own = [torch.stack(kind)[repeated] for kind in zip(*map(describe, views), strict=True)]
-                return [*own, self.general.pooled_views(window, length, n_views, SEED + number)[repeated]], length
+                return [*own, pooled_views(window, length, n_views, SEED + number)[repeated]], length
 
         with torch.inference_mode(False), torch.no_grad(), single_threaded():
             first = list(islice(windows, PATCH_WINDOWS))

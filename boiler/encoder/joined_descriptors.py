@@ -152,12 +152,18 @@ class JoinedDescriptors(Fitted):
                 raise BoilerError("there is no sound to fit to: give a folder with at least one that is not silent")
             generator = torch.Generator().manual_seed(SEED)
             self.descriptors = self._fit_descriptors(clips, generator)
-            with meter(f"learning from {len(clips)} windows", len(clips) + self._steps()) as progress:
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+            meter(f"learning from {len(clips)} windows", len(clips) + self._steps()) as progress,
+        ):
+            with single_threaded():
                 views = self._described_views(clips, generator, progress, pace, n_threads)
-                self.head = contrastive_head.fit_head(
-                    views, DIMS_PER_DESCRIPTOR, generator, steps=self._steps(), on_step=progress.step
-                )
-            vectors = torch.stack([self.head(row) for row in torch.cat([each[:, 0] for each in views], dim=1)])
+            # Products of large matrices, which gain from all threads.
+            self.head = contrastive_head.fit_head(
+                views, DIMS_PER_DESCRIPTOR, generator, steps=self._steps(), on_step=progress.step
+            )
+            vectors: Tensor = self.head(torch.cat([each[:, 0] for each in views], dim=1))
         self.to(device)
         return vectors
 
@@ -181,13 +187,16 @@ class JoinedDescriptors(Fitted):
     ) -> list[Tensor]:
         """For each descriptor [n, 1 + N_VIEWS, d]: its values for each clip and for the views of the clip."""
 
+        describe = torch.jit.script(self.descriptors)
+        view_of = torch.jit.script(contrastive_head.random_view)
+
         def views_of(clip: Tensor) -> list[Tensor]:
             loudness = clip.float()
-            return [loudness, *(contrastive_head.random_view(loudness, generator) for _ in range(N_VIEWS))]
+            return [loudness, *(view_of(loudness, generator) for _ in range(N_VIEWS))]
 
         def described(views: list[Tensor]) -> list[Tensor]:
             with torch.no_grad():  # which counts for one thread
-                return [torch.stack(vectors) for vectors in zip(*map(self.descriptors, views), strict=True)]
+                return [torch.stack(vectors) for vectors in zip(*map(describe, views), strict=True)]
 
         rows: list[list[Tensor]] = []
         for row in map_in_threads(described, map(views_of, clips), n_threads):

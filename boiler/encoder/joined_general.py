@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from typing import cast
 
 import torch
@@ -16,7 +17,7 @@ from torch import Tensor
 from boiler import files
 from boiler.encoder import mean_shift
 from boiler.encoder.contrastive_head import INPUT_DIM, PROJECTION_DIM, WINDOWS_PER_STEP, fit_head, random_head
-from boiler.encoder.general import WEIGHTS, WINDOW_SAMPLES, GeneralEncoder
+from boiler.encoder.general import WEIGHTS, WINDOW_SAMPLES, GeneralEncoder, PooledViews
 from boiler.encoder.joined_pretrained import JoinedPretrained, scales
 from boiler.encoder.joined_vqvae import JoinedVQVAE
 from boiler.model.general import GeneralSettings
@@ -68,8 +69,9 @@ class JoinedWithGeneral(JoinedPretrained):
         projected = self.head(features)
         return torch.cat([known * self.known_scale, of_folder * self.folder_scale, projected * self.head_scale], dim=1)
 
-    def features_to_fit(self, window: Tensor, length: int, number: int) -> Tensor:
-        return self.general().pooled_views(window, length, N_VIEWS, SEED + number)
+    def features_to_fit(self) -> Callable[[Tensor, int, int], Tensor]:
+        pooled_views = PooledViews(self.general())
+        return lambda window, length, number: pooled_views(window, length, N_VIEWS, SEED + number)
 
     def fit_known(self, features: Tensor) -> None:
         self.fit_whitening(self.general().vectors_of(features[:, 0].to(self.whitening.mean.device)).cpu())

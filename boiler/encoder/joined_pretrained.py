@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import ClassVar
 
@@ -119,12 +119,17 @@ class JoinedPretrained(Fitted):
         known = self.whitening(features)
         return torch.cat([known * self.known_scale, of_folder * self.folder_scale], dim=1)
 
-    def features_to_fit(self, window: Tensor, length: int, number: int) -> Tensor:
-        """`features` of window `number` [1, T], and after them those of other views of it, if they are needed.
+    def features_to_fit(self) -> Callable[[Tensor, int, int], Tensor]:
+        """What `fit_known` needs of each window: a function of a window [1, T], the length of its clip and its number.
 
-        Shape: [V, F]
+        It gives `features` of the window, and after them those of other views of it, if they are needed: [V, F].
         """
-        return self.features(window[None].to(self.whitening.mean.device), [length])
+        device = self.whitening.mean.device
+
+        def features(window: Tensor, length: int, number: int) -> Tensor:
+            return self.features(window[None].to(device), [length])
+
+        return features
 
     def fit_known(self, features: Tensor) -> None:
         """Fit what belongs to the pretrained encoder to `features_to_fit` of n windows [n, V, F]."""
@@ -137,7 +142,7 @@ class JoinedPretrained(Fitted):
 
     def fit(self, waveforms: Iterable[Tensor]) -> None:
         rows: list[Tensor] = []
-        of_folder = self.of_folder
+        of_folder, features_to_fit = self.of_folder, self.features_to_fit()
 
         def both(numbered: tuple[int, Tensor]) -> tuple[Tensor | None, Tensor, int]:
             """Of a window [1, T] the features of the pretrained encoder, for as many as are needed, and the clip at
@@ -148,7 +153,7 @@ class JoinedPretrained(Fitted):
                 clip, short = self.resampler(window[0], length), self.resampler.length(length)
                 if number >= MAX_WHITENED:
                     return None, clip, short
-                return self.features_to_fit(window, length, number).cpu(), clip, short
+                return features_to_fit(window, length, number).cpu(), clip, short
 
         def clips() -> Iterator[tuple[Tensor, int]]:
             each = enumerate(window for batch in waveforms for window in batch.cpu())

@@ -166,10 +166,11 @@ def fit(windows: Iterable[Tensor], learned: dict[str, Tensor], network: VQVAE2) 
     """Fit the principal components of the joined vectors, and the mean shift; an entry of `boiler.encoder.FITTERS`."""
     parts = parts_of(copy.deepcopy(network).cpu().eval(), learned, partial(fitted_by, learned))
     weights = parts.weights()
+    compiled = torch.jit.script(parts)
 
     def joined(window: Tensor) -> Tensor:
         with torch.no_grad():  # which counts for one thread
-            vectors: Tensor = parts(window[None]) * weights
+            vectors: Tensor = compiled(window[None]) * weights
             return vectors
 
     each = (window for batch in windows for window in batch.cpu())

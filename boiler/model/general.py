@@ -87,6 +87,7 @@ class GeneralMel(nn.Module):
         spectrogram = scaled(self.power(waveform)[None], self.decades)[0]
         return spectrogram[:, int(first_audible(spectrogram, self.audible)) :]
 
+    @torch.jit.export
     def trimmed_power(self, waveform: Tensor) -> Tensor:
         """`power` without the frames that `forward` leaves out."""
         power = self.power(waveform)

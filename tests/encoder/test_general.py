@@ -13,7 +13,7 @@ from boiler.audio import stream
 from boiler.audio.synthesis import write_collection
 from boiler.audio.windows import fill_window
 from boiler.encoder import Encoder
-from boiler.encoder.general import GeneralEncoder
+from boiler.encoder.general import GeneralEncoder, PooledViews
 from boiler.errors import CheckpointError
 
 
@@ -54,7 +54,7 @@ def test_silence_around_a_sound_changes_little(before_s: float, behind_s: float)
         around = torch.cat([torch.zeros(int(before_s * 32_000)), sound, torch.zeros(int(behind_s * 32_000))])
         assert made(window(around))[0] @ made(window(sound))[0] > 0.9
         pooled = made.pooled_clips(window(around), [len(around)])
-        views = made.pooled_views(around.repeat(50)[None, : 2**18], len(around), 2, 0)
+        views = PooledViews(made)(around.repeat(50)[None, : 2**18], len(around), 2, 0)
         torch.testing.assert_close(views[:1], pooled, rtol=1e-3, atol=1e-3)
         assert len(views) == 3
 

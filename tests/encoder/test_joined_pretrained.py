@@ -11,6 +11,7 @@ from torch import Tensor
 
 from boiler import encoder
 from boiler.encoder import Encoder, Fitted, contrastive_head, joined_descriptors, joined_pretrained, mean_shift
+from boiler.encoder.general import PooledViews
 from boiler.encoder.joined_general import HEAD_WEIGHT, JoinedGeneral
 from boiler.encoder.joined_pretrained import JoinedPretrained
 from boiler.encoder.joined_vqvae import JoinedVQVAE
@@ -108,7 +109,8 @@ def test_the_head_is_fitted_to_what_views_of_a_window_share(made_general: Joined
         sounds[n] = torch.nn.functional.conv1d(sounds[n][None, None], low, padding=4)[0, 0]
     windows = filled(sounds, made_general.window_samples)
     general = made_general.general()
-    views = torch.stack([general.pooled_views(window, 9_600, 2, n) for n, window in enumerate(windows)])
+    pooled_views = PooledViews(general)
+    views = torch.stack([pooled_views(window, 9_600, 2, n) for n, window in enumerate(windows)])
 
     @torch.no_grad()
     def margin() -> float:
