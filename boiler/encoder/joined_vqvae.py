@@ -8,7 +8,7 @@ towards those of the training sounds (`boiler.encoder.mean_shift`). Everything i
 stored in the checkpoint.
 
 Measured, three seeds, P@1 / P@10 / mAP: with the general trunk after 3 minutes on two cores with AVX2
-(exp/records/general.md), ESC-10 .923 / .862 / .782, spoken digits of other speakers .894 / .898 / .736; with the plain
+(exp/records/general.md), ESC-10 .922 / .860 / .782, spoken digits of other speakers .897 / .903 / .740; with the plain
 trunk and without the mean shift after 20 minutes on one core (exp/records/training.md) .916 / .859 / .770 and
 .880 / .857 / .622, on clips and voices held out of training .887 / .728 / .730 and .738 / .731 / .591, where MFCC
 statistics have .713 / .541 / .542 and .554 / .498 / .360.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
 import torch
 from torch.nn.functional import normalize
 
@@ -36,6 +37,15 @@ def test_random_views_are_finite_differ_by_seed_and_repeat() -> None:
         assert all(one.isfinite().all() and one.shape[0] >= 4 and one.shape[1] == 80 for one in views)
         assert not torch.equal(views[0][:4], views[1][:4])
         assert torch.equal(views[3], contrastive_head.random_view(loudness, rng(3)))
+
+
+@pytest.mark.parametrize("frames", [4, 41, 200])
+def test_a_compiled_view_is_the_same(frames: int) -> None:
+    compiled = torch.jit.script(contrastive_head.random_view)
+    loudness = torch.rand(frames, 64, generator=rng()) * 4 - 2
+    for seed in range(10):
+        expected = contrastive_head.random_view(loudness, rng(seed))
+        torch.testing.assert_close(compiled(loudness, rng(seed)), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_the_discriminant_keeps_the_clip_and_drops_the_view() -> None:
