@@ -39,6 +39,7 @@ from boiler.encoder.vqvae_base import TrimmedVQVAEEncoder, VQVAEEncoder, load_ne
 from boiler.encoder.whitening import Whitening
 from boiler.model.checkpoint import fitted_by
 from boiler.model.device import map_in_threads
+from boiler.model.shard import separate_batch_norms
 from boiler.model.vqvae import VQVAE2, GeneralTrunk, coarse_map, mean_max_pool
 
 Learned = Callable[[str], dict[str, Tensor]]
@@ -164,7 +165,9 @@ def parts_of(network: VQVAE2, names: Iterable[str], learned: Learned) -> PlainPa
 
 def fit(windows: Iterable[Tensor], learned: dict[str, Tensor], network: VQVAE2) -> dict[str, Tensor]:
     """Fit the principal components of the joined vectors, and the mean shift; an entry of `boiler.encoder.FITTERS`."""
-    parts = parts_of(copy.deepcopy(network).cpu().eval(), learned, partial(fitted_by, learned))
+    network = copy.deepcopy(network).cpu().eval()
+    separate_batch_norms(network)
+    parts = parts_of(network, learned, partial(fitted_by, learned))
     weights = parts.weights()
     compiled = torch.jit.script(parts)
 

@@ -52,6 +52,13 @@ class SyncedBatchNorm(nn.BatchNorm2d):
         self.running_mean, self.running_var = plain.running_mean, plain.running_var
         self.num_batches_tracked = plain.num_batches_tracked
         self.shard = shard
+        self._plain = type(plain)
+
+    def plain(self) -> nn.modules.batchnorm._BatchNorm:
+        """The batch norm that this one replaced, with the same parameters."""
+        plain = self._plain(self.num_features, self.eps, self.momentum, self.affine)
+        plain.load_state_dict(self.state_dict())
+        return plain.train(self.training)
 
     def _check_input_dim(self, input: Tensor) -> None:
         pass  # one class for rows with and without a map
@@ -89,3 +96,12 @@ def synchronise_batch_norms(module: nn.Module, shard: Shard) -> None:
             setattr(module, name, SyncedBatchNorm(child, shard))
         else:
             synchronise_batch_norms(child, shard)
+
+
+def separate_batch_norms(module: nn.Module) -> None:
+    """Undo `synchronise_batch_norms`, in place. A module with synchronised ones cannot be compiled."""
+    for name, child in module.named_children():
+        if isinstance(child, SyncedBatchNorm):
+            setattr(module, name, child.plain())
+        else:
+            separate_batch_norms(child)

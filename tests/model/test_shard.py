@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from boiler.model.shard import Shard, SyncedBatchNorm, synchronise_batch_norms
+from boiler.model.shard import Shard, SyncedBatchNorm, separate_batch_norms, synchronise_batch_norms
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,19 @@ def test_one_process_computes_what_a_plain_batch_norm_does(plain: nn.Module, sha
     for name, value in plain.state_dict().items():
         torch.testing.assert_close(module[0].state_dict()[name], value)
     torch.testing.assert_close(module.eval()(x), plain.eval()(x))
+
+
+@pytest.mark.parametrize(("plain", "shape"), [(nn.BatchNorm2d(5), (6, 5, 3, 4)), (nn.BatchNorm1d(5), (6, 5))])
+def test_what_was_separated_again_is_plain_and_can_be_compiled(plain: nn.Module, shape: tuple[int, ...]) -> None:
+    module = nn.Sequential(nn.Sequential(copy.deepcopy(plain)))
+    synchronise_batch_norms(module, Shard())
+    x = 3 + 2 * torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    module(x)
+    expected = module.eval()(x)
+    separate_batch_norms(module)
+    assert type(module[0][0]) is type(plain)  # type: ignore[index]
+    assert not module[0][0].training  # type: ignore[index]
+    torch.testing.assert_close(torch.jit.script(module)(x), expected)
 
 
 def test_parameters_stay_the_same_objects() -> None:
