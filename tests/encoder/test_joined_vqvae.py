@@ -13,6 +13,7 @@ from boiler.encoder.joined_vqvae import DESCRIPTOR_WEIGHT, DIM, JoinedVQVAE
 from boiler.encoder.vqvae_base import load_network
 from boiler.errors import CheckpointError
 from boiler.model import checkpoint
+from boiler.model.shard import Shard, SyncedBatchNorm, synchronise_batch_norms
 
 
 def windows(n: int = 12) -> list[torch.Tensor]:
@@ -34,6 +35,15 @@ def test_cosines_equal_those_of_both_vectors_concatenated(checkpoint_path: Path)
     given = torch.cat([by_network, by_descriptors], dim=1)
     rotated = torch.nn.functional.normalize((given - fitted["mean"]) @ fitted["matrix"], dim=1)
     torch.testing.assert_close(rotated @ rotated.T, centred @ centred.T, atol=1e-4, rtol=0)
+
+
+def test_a_network_of_a_distributed_run_is_fitted_as_a_plain_one(checkpoint_path: Path) -> None:
+    network, contents = load_network(checkpoint_path)
+    expected = joined_vqvae.fit(windows(), contents.learned, network)
+    synchronise_batch_norms(network, Shard())
+    found = joined_vqvae.fit(windows(), contents.learned, network)
+    assert any(isinstance(part, SyncedBatchNorm) for part in network.modules())  # it can be trained on
+    torch.testing.assert_close(found["references"].abs(), expected["references"].abs(), atol=1e-4, rtol=1e-3)
 
 
 def test_it_is_built_from_the_checkpoint_alone(checkpoint_path: Path) -> None:
