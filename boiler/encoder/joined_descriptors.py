@@ -157,8 +157,7 @@ class JoinedDescriptors(Fitted):
             torch.no_grad(),
             meter(f"learning from {len(clips)} windows", len(clips) + self._steps()) as progress,
         ):
-            with single_threaded():
-                views = self._described_views(clips, generator, progress, pace, n_threads)
+            views = self._described_views(clips, generator, progress, pace, n_threads)
             # Products of large matrices, which gain from all threads.
             self.head = contrastive_head.fit_head(
                 views, DIMS_PER_DESCRIPTOR, generator, steps=self._steps(), on_step=progress.step
