@@ -7,7 +7,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from boiler.encoder.loop_length import clip_lengths, loop_length, loop_lengths, needle_places
+from boiler.encoder.loop_length import (
+    clip_lengths,
+    is_same,
+    loop_length,
+    loop_lengths,
+    needle_places,
+    places_to_search,
+)
 
 WINDOW = 2**14
 
@@ -112,13 +119,43 @@ def test_places_of_a_needle_are_those_where_all_of_it_is_found(length: int, shar
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(1, 60), st.lists(st.sampled_from([0.0, 0.5, -0.5, 0.75]), min_size=17, max_size=90))
-def test_the_length_does_not_depend_on_how_much_is_searched_at_once(searched: int, samples: list[float]) -> None:
+@given(
+    st.integers(1, 60),
+    st.sampled_from([1, 2, 3, 7, 256]),
+    st.lists(st.sampled_from([0.0, 0.5, -0.5, 0.75, -0.75, 1.0, -1.0]), min_size=17, max_size=90),
+)
+def test_the_length_does_not_depend_on_how_much_is_searched_at_once(
+    searched: int, row: int, samples: list[float]
+) -> None:
     clip = torch.tensor(samples)
     window = clip.repeat(400 // len(clip) + 1)[:400]
     expected = next(n for n in range(1, 401) if torch.equal(window[n:], window[: 400 - n]))
-    assert loop_length(window, searched_samples=searched) == expected
+    assert loop_length(window, searched_samples=searched, row_samples=row) == expected
     assert loop_length(window) == expected
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(60, 900), st.booleans(), st.integers(0, 2**31))
+def test_the_copies_of_a_needle_are_in_the_few_parts_that_are_searched(length: int, negative: bool, seed: int) -> None:
+    window = noise(length, seed).repeat(2000 // length + 1)[:2000]
+    window = -window.abs() if negative else window
+    needle_at = 1900 + int(window[1900:].abs().argmax())
+    parts = places_to_search(window, needle_at, 1900, row_samples=16)
+    copies = range(needle_at - length, -1, -length)
+    assert all(any(start <= copy < past for start, past in parts) for copy in copies)
+    if 1916 <= needle_at <= 1984 and len(copies) <= 14:
+        assert sum(past - start for start, past in parts) <= 16 * (len(copies) + 2)
+    assert [start for start, _ in parts] == sorted((start for start, _ in parts), reverse=True)
+
+
+def test_samples_that_differ_behind_the_first_ones_are_not_the_same() -> None:
+    samples = noise(3000)
+    assert is_same(samples, samples.clone())
+    for place in (3, 2999):
+        other = samples.clone()
+        other[place] += 1e-6
+        assert not is_same(samples, other)
+    assert is_same(samples[:10], samples[:10].clone())
 
 
 def test_of_a_sound_that_matches_everywhere_only_some_places_are_verified() -> None:
