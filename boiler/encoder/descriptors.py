@@ -228,19 +228,17 @@ class PatchFilters(nn.Module):
 
         Patches are whitened and grouped by direction (spherical k-means).
         """
-        patches = min(6000, per_clip * len(clips))
-        chosen: list[Tensor] = []
-        for _ in range(2 * patches):
-            clip = loop_frames(clips[_randint(len(clips), generator)].float().clamp(min=FLOOR), 2 * cls.FRAMES)
-            frame = _randint(len(clip) - cls.FRAMES + 1, generator)
-            band = _randint(clip.shape[1] - cls.BANDS + 1, generator)
-            patch = clip[frame : frame + cls.FRAMES, band : band + cls.BANDS]
-            if float(patch.std()) > 0.1:  # otherwise it is background, which has no structure
-                chosen.append((patch - patch.mean()).flatten())
-                if len(chosen) == patches:
-                    break
-        size = cls.FRAMES * cls.BANDS
-        rows = torch.stack(chosen) if chosen else torch.randn(cls.FILTERS, size, generator=generator)
+        n_patches = min(6000, per_clip * len(clips))
+        beginnings = torch.stack([loop_frames(clip[: 2 * cls.FRAMES], 2 * cls.FRAMES) for clip in clips])
+        all_patches = beginnings.unfold(1, cls.FRAMES, 1).unfold(2, cls.BANDS, 1)  # [clips, places, places, 8, 20]
+        # Drawn one by one, as by earlier versions, so that the same folder gives the same filters.
+        bounds = all_patches.shape[:3] * 2 * n_patches
+        at = torch.cat([torch.randint(bound, (1,), generator=generator) for bound in bounds]).view(-1, 3)
+        patches = all_patches[at[:, 0], at[:, 1], at[:, 2]].flatten(1).float().clamp(min=FLOOR)
+        patches = patches[patches.std(dim=1) > 0.1][:n_patches]  # others are background, which has no structure
+        rows = patches - patches.mean(dim=1, keepdim=True)
+        if not len(rows):
+            rows = torch.randn(cls.FILTERS, cls.FRAMES * cls.BANDS, generator=generator)
         variances, directions = torch.linalg.eigh((rows.T @ rows / len(rows)).double())
         scale = (variances.clamp(min=0) + 0.1 * variances.clamp(min=0).mean() + 1e-12) ** -0.5
         whiten = ((directions * scale) @ directions.T).float()
@@ -277,7 +275,3 @@ def k_means(rows: Tensor, k: int, generator: torch.Generator, rounds: int = 12) 
 def _patches(loudness: Tensor, frames: int) -> Tensor:
     """Every run of `frames` consecutive frames of the loop. Shape: [F, M] to [F, M * frames]."""
     return loop_frames(loudness, loudness.shape[0] + frames - 1).unfold(0, frames, 1).flatten(1)
-
-
-def _randint(bound: int, generator: torch.Generator) -> int:
-    return int(torch.randint(bound, (1,), generator=generator))

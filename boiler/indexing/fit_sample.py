@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import queue
 import random
 import threading
 from collections.abc import Generator, Iterator
@@ -26,6 +27,9 @@ from boiler.indexing.kept_windows import KeptWindows
 FIT_WINDOWS_PER_FILE = 4
 KEPT_FILES = 1000
 """Of so many files that are embedded first, what is decoded while the encoder is fitted may be kept."""
+AHEAD_WINDOWS = 64
+"""Windows that are decoded before they are read: those of the seconds in which an encoder is made and compiled."""
+STOP_EVERY_S = 0.1
 GRACE_S = 0.5
 """Seconds that files which are being decoded have to finish once the encoder is fitted: stopping a worker costs a
 restart."""
@@ -35,9 +39,9 @@ class FitSample:
     """Batches of windows to fit an encoder on: the first few windows of files drawn at random with `seed`,
     `n_windows` in all. Each iteration decodes them again, in the same order.
 
-    A context manager. What the first iteration decodes is kept for the embedding (`boiler.indexing.kept_windows`), and
-    from its end on the files that are embedded first are decoded in the background, until the block ends, the sample is
-    read again, or no more is kept.
+    A context manager. The first iteration is decoded in the background from `start` on, at most `AHEAD_WINDOWS` ahead.
+    What is decoded is kept for the embedding (`boiler.indexing.kept_windows`), and behind the sample the files that
+    are embedded first are decoded, until the block ends, the sample is read again, or no more is kept.
 
     Shape: float32 [B, 1, T], the last batch shorter.
     """
@@ -69,10 +73,10 @@ class FitSample:
         )  # from an address they would be fetched twice
         most = KEPT_FILES if self._works_ahead else 0
         self._next_files = {one.n: one.found for one in itertools.islice(catalog.queue, most)}
-        self._events: Generator[DecodeEvent[int]] | None = None  # of the first iteration
-        self._first_windows: Iterator[Window] = iter(())
+        self._reader: threading.Thread | None = None  # decodes for the first iteration, and ahead
+        self._read: queue.Queue[Window | BaseException | None] = queue.Queue(AHEAD_WINDOWS)  # None: there are no more
+        self._first_windows = self._unqueued()
         self._enough = threading.Event()  # nothing more is decoded in the background
-        self._ahead: threading.Thread | None = None
         self._was_read = False  # by an iteration, to its end or not
 
     @property
@@ -86,8 +90,12 @@ class FitSample:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop()
-        if self._events is not None:
-            self._events.close()
+
+    def start(self) -> None:
+        """Begin to decode the first iteration, unless it has begun."""
+        if self._reader is None:
+            self._reader = threading.Thread(target=self._decode_first, daemon=True)
+            self._reader.start()
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         batch: list[Float32Array] = []
@@ -104,16 +112,10 @@ class FitSample:
         """Whether any of the files has a window that is not silent."""
         if self._was_read:
             return next(iter(self), None) is not None
-        self._begin()
+        self.start()
         first = list(itertools.islice(self._first_windows, 1))
         self._first_windows = itertools.chain(first, self._first_windows)
         return bool(first)
-
-    def _begin(self) -> Generator[DecodeEvent[int]]:
-        if self._events is None:
-            self._events = self._kept_events()
-            self._first_windows = self._windows_of(self._events)
-        return self._events
 
     def _windows(self) -> Generator[Window]:
         if self._was_read:
@@ -121,23 +123,50 @@ class FitSample:
             with closing(self._decoded(iter(self._files))) as again:
                 yield from self._windows_of(again)
             return
-        events = self._begin()
+        self.start()
         try:
             yield from self._first_windows
         finally:
             self._was_read = True
-            if self._works_ahead:
-                self._ahead = threading.Thread(target=self._decode_ahead, args=(events,), daemon=True)
-                self._ahead.start()
-            else:
-                events.close()
+            with suppress(queue.Empty):  # they need not stay in memory
+                while True:
+                    self._read.get_nowait()
 
     def _stop(self) -> None:
         """End the work in the background."""
+        self._was_read = True
         self._enough.set()
-        if self._ahead is not None:
-            self._ahead.join()
-            self._ahead = None
+        if self._reader is not None:
+            self._reader.join()
+
+    def _decode_first(self) -> None:
+        """Queue the windows of the sample, then keep further events until they end, or there is enough."""
+        with closing(self._kept_events()) as events:
+            try:
+                for window in self._windows_of(events):
+                    self._queue(window)
+                self._queue(None)
+            except BaseException as error:  # for the thread that reads them
+                self._queue(error)
+                return
+            if self._works_ahead:
+                with suppress(BoilerError, OSError):  # the embedding meets the same error, and reports it
+                    for _ in events:
+                        if self.kept.is_full:
+                            return
+
+    def _queue(self, item: Window | BaseException | None) -> None:
+        """Give it to the first iteration, if that waits for it."""
+        while not self._was_read:
+            with suppress(queue.Full):
+                self._read.put(item, timeout=STOP_EVERY_S)
+                return
+
+    def _unqueued(self) -> Iterator[Window]:
+        while (item := self._read.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
 
     def _windows_of(self, events: Iterator[DecodeEvent[int]]) -> Iterator[Window]:
         """The windows of the sample's files, which come first."""
@@ -168,13 +197,6 @@ class FitSample:
 
         with closing(self._decoded(wanted(), self._enough)) as events:
             yield from self.kept.keeping(events, self._next_files) if self._works_ahead else events
-
-    def _decode_ahead(self, events: Generator[DecodeEvent[int]]) -> None:
-        """Keep further events until they end, or there is enough."""
-        with closing(events), suppress(BoilerError, OSError):  # the embedding meets the same error, and reports it
-            for _ in events:
-                if self.kept.is_full:
-                    return
 
     def _decoded(
         self, wanted: Iterator[tuple[int, FoundFile]], enough: threading.Event | None = None

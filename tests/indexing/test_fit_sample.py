@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from sounds import write
 
+from boiler.audio.decoder_pool import DecodeEvent, Decoders
 from boiler.audio.windows import WINDOW_SAMPLES
 from boiler.catalog.catalog import Catalog
+from boiler.errors import BoilerError
+from boiler.indexing import fit_sample
 from boiler.indexing.fit_sample import FitSample
 
 Sample = Callable[..., FitSample]
@@ -39,6 +43,35 @@ def test_what_is_decoded_for_the_sample_and_behind_it_is_kept(sample: Sample) ->
     with sample(n_windows=2) as drawn:
         assert len(torch.cat(list(drawn))) == 2
         wait_for(lambda: len(drawn.kept) == 10)
+
+
+def test_the_first_iteration_is_decoded_from_the_start_on(sample: Sample) -> None:
+    with sample() as drawn:
+        drawn.start()
+        wait_for(lambda: len(drawn.kept) == 10)
+        kept = torch.cat(list(drawn))
+        assert torch.equal(kept, torch.cat(list(drawn)))
+
+
+def test_at_most_so_many_windows_wait_to_be_read(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit_sample, "AHEAD_WINDOWS", 1)
+    with sample() as drawn:
+        assert drawn.has_sound()
+        all_windows = torch.cat(list(drawn))
+        assert len(all_windows) > 2
+    with sample(n_windows=2) as drawn:
+        assert torch.equal(torch.cat(list(drawn)), all_windows[:2])
+        wait_for(lambda: len(drawn.kept) == 10)
+
+
+def test_an_error_of_the_decoders_reaches_who_reads_the_sample(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*arguments: object, **options: object) -> Iterator[DecodeEvent[int]]:
+        raise BoilerError("no worker starts")
+        yield
+
+    monkeypatch.setattr(Decoders, "windows", fails)
+    with sample() as drawn, pytest.raises(BoilerError, match="no worker starts"):
+        list(drawn)
 
 
 def test_nothing_waits_for_a_long_silence_that_is_decoded_ahead(sample: Sample, root: Path, store: Catalog) -> None:
