@@ -43,6 +43,7 @@ Key = TypeVar("Key")
 Path: TypeAlias = str | os.PathLike[str]
 
 FILES_PER_REQUEST = 16  # short sounds; an answer is full with half a minute of sound
+AHEAD_SAMPLES, AHEAD_SOUNDS = 2**22, 64  # of a worker, before it is their turn: 16 MB
 STOP_EVERY_S = 0.1  # how often `enough` of `Decoders.windows` is looked at
 MAX_WINDOWS = 32  # of a `DecodedWindows`: 16 MB, however short the hop
 
@@ -150,6 +151,12 @@ class _Lane:
         self._sent: deque[_DecodeJob[Any]] = deque()
         self._in_the_middle = False  # the first job sent is not finished
         self._n_suspects = 0  # jobs to send one at a time, because one of them killed the worker
+
+    @property
+    def is_far_ahead(self) -> bool:
+        """Whether so much has been decoded before its turn that no more is requested."""
+        held = sum(len(part.samples) for part in self.answered)
+        return len(self.answered) >= AHEAD_SOUNDS or held >= AHEAD_SAMPLES
 
     def send(self) -> None:
         """Send the next request, if there is work."""
@@ -279,9 +286,10 @@ class Decoders(WorkerPool):
 
         For each key: any number of `DecodedWindows`, then one `DecodedSound` or `DecodeFailure`. `ordered`: all events
         of one key before those of the next, in the order of `jobs`; otherwise as they come, sounds interleaved. `jobs`
-        is iterated as work is sent, and each worker is at most two answers (of half a minute of sound, or 16 files)
-        ahead of the caller. Close the generator to stop early. `enough`: once another thread has set it, no further
-        jobs are sent, and the events end `grace_s` seconds later at the latest, within a file if need be.
+        is iterated as work is sent, and each worker is ahead of the caller by two answers (of half a minute of sound,
+        or 16 files), if `ordered` by at most `AHEAD_SAMPLES` or `AHEAD_SOUNDS` and an answer. Close the generator to
+        stop early. `enough`: once another thread has set it, no further jobs are sent, and the events end `grace_s`
+        seconds later at the latest, within a file if need be.
 
         Raises: BoilerError: a worker does not start.
         """
@@ -311,8 +319,9 @@ class Decoders(WorkerPool):
                 waiting = any(lane.answered for lane in lanes)
                 for lane in lanes:
                     # The next request is sent before the answer is yielded, so that the worker decodes meanwhile, but
-                    # only when it is the turn of this answer, which limits memory.
-                    if not lane.worker.busy and (not lane.answered or lane.answered[0].job.turn == turn or not ordered):
+                    # of what is not its turn only so much, which limits memory.
+                    is_its_turn = not lane.answered or lane.answered[0].job.turn == turn
+                    if not lane.worker.busy and (not ordered or is_its_turn or not lane.is_far_ahead):
                         lane.send()
                 for lane in lanes:
                     while lane.answered and (not ordered or lane.answered[0].job.turn == turn):

@@ -266,6 +266,27 @@ def test_jobs_are_iterated_lazily(folder: Path) -> None:
 
 
 @pytest.mark.slow
+def test_sounds_behind_a_long_one_are_decoded_ahead_but_not_all(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoder_pool, "AHEAD_SOUNDS", 40)
+    write(tmp_path / "long.wav", np.ones(3600 * 8_000), 8_000)
+    read = 0
+
+    def many() -> Iterator[tuple[int, Path]]:
+        nonlocal read
+        for n in range(2_000):
+            read += 1
+            yield n, folder / "a00.wav" if n else tmp_path / "long.wav"
+
+    with Decoders(2, files_per_request=1) as made:
+        events = made.windows(many(), ordered=True)
+        next(event for event in events if isinstance(event, DecodedSound))
+        assert 1 + 40 <= read <= 1 + 40 + 2
+        events.close()  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("ordered", [False, True])
 def test_workers_can_be_used_after_stopping_early(folder: Path, two: Decoders, ordered: bool) -> None:
     for n in (0, 1, 5):
