@@ -97,6 +97,9 @@ def show_more_button(state: SearchState) -> None:
 
 
 def random_item_number(index: OpenIndex) -> int:
-    """The number of a random item."""
+    """The number of a random item that has neighbours: not a silent one, if there are others."""
     nearest = index.nearest
+    audible, _ = nearest.item_vectors()
+    if len(audible):
+        return int(audible[random.randrange(len(audible))])
     return nearest.items(offset=random.randrange(len(nearest)), limit=1)[0].n

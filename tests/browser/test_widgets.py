@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from browsing import RUN_S, components
 from streamlit.testing.v1 import AppTest
 
@@ -51,5 +52,11 @@ def test_cards_follow_the_layout_switch(index: OpenIndex) -> None:
     assert view["layout"] == "list"
 
 
-def test_a_random_item_exists(index: OpenIndex) -> None:
-    assert all(index.nearest.item(widgets.random_item_number(index)) for _ in range(20))
+def test_a_random_item_has_neighbours(index: OpenIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    silent = index.nearest.item("quiet/nothing.wav").n
+    drawn = set()
+    for place in range(len(index.nearest)):
+        monkeypatch.setattr(widgets.random, "randrange", lambda end, place=place: min(place, end - 1))
+        drawn.add(widgets.random_item_number(index))
+    assert len(drawn) == len(index.nearest) - 1
+    assert silent not in drawn
