@@ -43,7 +43,7 @@ Key = TypeVar("Key")
 Path: TypeAlias = str | os.PathLike[str]
 
 FILES_PER_REQUEST = 16  # short sounds; an answer is full with half a minute of sound
-AHEAD_SAMPLES, AHEAD_SOUNDS = 2**22, 64  # of a worker, before it is their turn: 16 MB
+AHEAD_SAMPLES, AHEAD_REQUESTS = 2**21, 4  # of a worker, decoded before it is their turn: 8 MB, or 64 short sounds
 STOP_EVERY_S = 0.1  # how often `enough` of `Decoders.windows` is looked at
 MAX_WINDOWS = 32  # of a `DecodedWindows`: 16 MB, however short the hop
 
@@ -156,7 +156,7 @@ class _Lane:
     def is_far_ahead(self) -> bool:
         """Whether so much has been decoded before its turn that no more is requested."""
         held = sum(len(part.samples) for part in self.answered)
-        return len(self.answered) >= AHEAD_SOUNDS or held >= AHEAD_SAMPLES
+        return held >= AHEAD_SAMPLES or len(self.answered) >= AHEAD_REQUESTS * self._files_per_request
 
     def send(self) -> None:
         """Send the next request, if there is work."""
@@ -286,10 +286,10 @@ class Decoders(WorkerPool):
 
         For each key: any number of `DecodedWindows`, then one `DecodedSound` or `DecodeFailure`. `ordered`: all events
         of one key before those of the next, in the order of `jobs`; otherwise as they come, sounds interleaved. `jobs`
-        is iterated as work is sent, and each worker is ahead of the caller by two answers (of half a minute of sound,
-        or 16 files), if `ordered` by at most `AHEAD_SAMPLES` or `AHEAD_SOUNDS` and an answer. Close the generator to
-        stop early. `enough`: once another thread has set it, no further jobs are sent, and the events end `grace_s`
-        seconds later at the latest, within a file if need be.
+        is iterated as work is sent. Each worker is at most two answers (of half a minute of sound, or 16 files) ahead
+        of the caller; `ordered`: where other sounds have their turn first, `AHEAD_SAMPLES` or `AHEAD_REQUESTS`, and an
+        answer. Close the generator to stop early. `enough`: once another thread has set it, no further jobs are sent,
+        and the events end `grace_s` seconds later at the latest, within a file if need be.
 
         Raises: BoilerError: a worker does not start.
         """

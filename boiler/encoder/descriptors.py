@@ -8,6 +8,7 @@ scripted and are stateless.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 
@@ -228,15 +229,7 @@ class PatchFilters(nn.Module):
 
         Patches are whitened and grouped by direction (spherical k-means).
         """
-        n_patches = min(6000, per_clip * len(clips))
-        beginnings = torch.stack([loop_frames(clip[: 2 * cls.FRAMES], 2 * cls.FRAMES) for clip in clips])
-        all_patches = beginnings.unfold(1, cls.FRAMES, 1).unfold(2, cls.BANDS, 1)  # [clips, places, places, 8, 20]
-        # Drawn one by one, as by earlier versions, so that the same folder gives the same filters.
-        bounds = all_patches.shape[:3] * 2 * n_patches
-        at = torch.cat([torch.randint(bound, (1,), generator=generator) for bound in bounds]).view(-1, 3)
-        patches = all_patches[at[:, 0], at[:, 1], at[:, 2]].flatten(1).float().clamp(min=FLOOR)
-        patches = patches[patches.std(dim=1) > 0.1][:n_patches]  # others are background, which has no structure
-        rows = patches - patches.mean(dim=1, keepdim=True)
+        rows = random_patches(clips, min(6000, per_clip * len(clips)), cls.FRAMES, cls.BANDS, generator)
         if not len(rows):
             rows = torch.randn(cls.FILTERS, cls.FRAMES * cls.BANDS, generator=generator)
         variances, directions = torch.linalg.eigh((rows.T @ rows / len(rows)).double())
@@ -258,6 +251,20 @@ class PatchFilters(nn.Module):
         response = patches.flatten(2) @ self.filters.flatten(1).T
         best = response.amax(dim=1).clamp(min=0)
         return torch.cat([best.mean(dim=0), best.amax(dim=0)]).sqrt()
+
+
+def random_patches(clips: Sequence[Tensor], n: int, frames: int, bands: int, generator: torch.Generator) -> Tensor:
+    """At most `n` centred patches at random places in the first 2 * `frames` frames of random clips [F, M], without
+    background, which has no structure. Shape: [n, frames * bands]."""
+    beginnings = torch.stack([loop_frames(clip[: 2 * frames], 2 * frames) for clip in clips])
+    all_patches = beginnings.unfold(1, frames, 1).unfold(2, bands, 1)  # [clips, places, places, frames, bands]
+    # Twice as many as are kept, since some are background; drawn one by one, as by earlier versions, so that the same
+    # folder gives the same filters.
+    bounds = itertools.chain.from_iterable(itertools.repeat(all_patches.shape[:3], 2 * n))
+    at = torch.cat([torch.randint(bound, (1,), generator=generator) for bound in bounds]).view(-1, 3)
+    patches = all_patches[at[:, 0], at[:, 1], at[:, 2]].flatten(1).float().clamp(min=FLOOR)
+    patches = patches[patches.std(dim=1) > 0.1][:n]
+    return patches - patches.mean(dim=1, keepdim=True)
 
 
 def k_means(rows: Tensor, k: int, generator: torch.Generator, rounds: int = 12) -> Tensor:

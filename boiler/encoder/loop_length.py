@@ -13,7 +13,8 @@ from torch import Tensor
 NEEDLE_SAMPLES = 16
 """Length of the sequence that is searched for. A shorter one matches by chance, a longer one takes more time."""
 MAX_CANDIDATES = 256
-"""Matches that are verified. Where none of so many is a repetition, the window counts as one clip."""
+"""Matches that are verified, of those in the parts that are searched. Where none of so many is a repetition, the window
+counts as one clip."""
 FEW_PLACES = 256
 """Where the first sample of a needle is found in at most so many places, its other samples are compared at once, else
 one after another."""
@@ -141,9 +142,9 @@ def needle_places(samples: Tensor, needle: Tensor, few: int = FEW_PLACES) -> Ten
 
 
 def is_same(samples: Tensor, others: Tensor, few: int = FEW_SAMPLES) -> bool:
-    """Whether samples equal others, in half of the time of `torch.equal` where they do. Shape: float [T]. Scriptable.
+    """Whether finite samples equal others, in less time than `torch.equal` where they do. Shape: float [T]. Scriptable.
 
-    Those that differ by 1e-23 or less are equal.
+    Of those behind the first `few`, what differs by 1e-23 or less in all is equal.
     """
     return torch.equal(samples[:few], others[:few]) and float(torch.dist(samples[few:], others[few:])) == 0.0
 

@@ -106,10 +106,10 @@ def bind_encoder(
             if catalog.n_rows():
                 raise
     path = catalog.path.parent / ENCODER_FILE
-    if fitted := issubclass(encoder.find_encoder(name), encoder.Fitted) and sample.n_files >= FIT_FILES_AT_LEAST:
+    if may_fit := issubclass(encoder.find_encoder(name), encoder.Fitted) and sample.n_files >= FIT_FILES_AT_LEAST:
         sample.start()  # meanwhile the encoder is made
     created = encoder.create(name, pt_path, **(options or {}))
-    if isinstance(created, encoder.Fitted) and fitted and sample.has_sound():
+    if isinstance(created, encoder.Fitted) and may_fit and sample.has_sound():
         keep_freed_memory()
         created.fit(sample)
     header = {

@@ -6,10 +6,10 @@
                     known: nothing more to do
 
 Files are embedded in the order of n, in batches in that order, so the same folder gives the same batches, and vectors
-that are equal to the bit. In memory are one batch, the answers of the decoders, and at most 256 MB of windows that were
-decoded while the encoder was fitted (`boiler.indexing.kept_windows`); of an address, fetched files are on the disk
-until they are embedded. Each batch is one transaction: a kill loses at most the current batch, even within a file of
-ten hours.
+that are equal to the bit. In memory are one batch, what the decoders have decoded ahead (10 MB each), and at most
+256 MB of windows that were decoded while the encoder was fitted (`boiler.indexing.kept_windows`); of an address,
+fetched files are on the disk until they are embedded. Each batch is one transaction: a kill loses at most the current
+batch, even within a file of ten hours.
 """
 
 from __future__ import annotations

@@ -29,7 +29,8 @@ KEPT_FILES = 1000
 """Of so many files that are embedded first, what is decoded while the encoder is fitted may be kept."""
 AHEAD_WINDOWS = 64
 """Windows that are decoded before they are read: those of the seconds in which an encoder is made and compiled."""
-STOP_EVERY_S = 0.1
+LOOK_EVERY_S = 0.1
+"""How often the threads look whether the other one has stopped."""
 GRACE_S = 0.5
 """Seconds that files which are being decoded have to finish once the encoder is fitted: stopping a worker costs a
 restart."""
@@ -40,8 +41,8 @@ class FitSample:
     `n_windows` in all. Each iteration decodes them again, in the same order.
 
     A context manager. The first iteration is decoded in the background from `start` on, at most `AHEAD_WINDOWS` ahead.
-    What is decoded is kept for the embedding (`boiler.indexing.kept_windows`), and behind the sample the files that
-    are embedded first are decoded, until the block ends, the sample is read again, or no more is kept.
+    What is decoded for it is kept for the embedding (`boiler.indexing.kept_windows`), and behind the sample the files
+    that are embedded first are decoded, until the block ends, the sample is read again, or no more is kept.
 
     Shape: float32 [B, 1, T], the last batch shorter.
     """
@@ -73,11 +74,12 @@ class FitSample:
         )  # from an address they would be fetched twice
         most = KEPT_FILES if self._works_ahead else 0
         self._next_files = {one.n: one.found for one in itertools.islice(catalog.queue, most)}
-        self._reader: threading.Thread | None = None  # decodes for the first iteration, and ahead
-        self._read: queue.Queue[Window | BaseException | None] = queue.Queue(AHEAD_WINDOWS)  # None: there are no more
-        self._first_windows = self._unqueued()
+        self._decoding: threading.Thread | None = None  # for the first iteration, and of what is embedded first
+        self._waiting: queue.Queue[Window | BaseException | None] = queue.Queue(AHEAD_WINDOWS)  # None: that is all
+        self._first_windows = self._taken()
+        self._is_complete = False  # all windows of the first iteration are decoded
+        self._was_read = False  # the first iteration has ended, by itself or with the block: nothing is waited for
         self._enough = threading.Event()  # nothing more is decoded in the background
-        self._was_read = False  # by an iteration, to its end or not
 
     @property
     def n_files(self) -> int:
@@ -93,9 +95,10 @@ class FitSample:
 
     def start(self) -> None:
         """Begin to decode the first iteration, unless it has begun."""
-        if self._reader is None:
-            self._reader = threading.Thread(target=self._decode_first, daemon=True)
-            self._reader.start()
+        if self._decoding is None:
+            decoding = threading.Thread(target=self._decode_first, daemon=True)
+            decoding.start()
+            self._decoding = decoding
 
     def __iter__(self) -> Iterator[torch.Tensor]:
         batch: list[Float32Array] = []
@@ -128,42 +131,56 @@ class FitSample:
             yield from self._first_windows
         finally:
             self._was_read = True
-            with suppress(queue.Empty):  # they need not stay in memory
+            if not self._works_ahead:
+                self._enough.set()
+            with suppress(queue.Empty):  # what is left need not stay in memory
                 while True:
-                    self._read.get_nowait()
+                    self._waiting.get_nowait()
 
     def _stop(self) -> None:
         """End the work in the background."""
         self._was_read = True
         self._enough.set()
-        if self._reader is not None:
-            self._reader.join()
+        if self._decoding is not None:
+            self._decoding.join()
 
     def _decode_first(self) -> None:
-        """Queue the windows of the sample, then keep further events until they end, or there is enough."""
-        with closing(self._kept_events()) as events:
-            try:
-                for window in self._windows_of(events):
-                    self._queue(window)
-                self._queue(None)
-            except BaseException as error:  # for the thread that reads them
-                self._queue(error)
-                return
-            if self._works_ahead:
-                with suppress(BoilerError, OSError):  # the embedding meets the same error, and reports it
+        """Decode the windows of the first iteration, then keep further events until they end, or there is enough."""
+        try:
+            with closing(self._kept_events()) as events:
+                for window in itertools.islice(self._windows_of(events), self._n_windows):
+                    self._put(window)
+                self._is_complete = True
+                self._put(None)
+                if self._works_ahead:
                     for _ in events:
                         if self.kept.is_full:
                             return
+        except BaseException as error:
+            is_told = not self._is_complete and self._put(error)
+            # Of a file, or of starting a decoder: the embedding meets it, too, and reports it.
+            if not is_told and not isinstance(error, BoilerError | OSError):
+                raise
 
-    def _queue(self, item: Window | BaseException | None) -> None:
-        """Give it to the first iteration, if that waits for it."""
+    def _put(self, item: Window | BaseException | None) -> bool:
+        """Wait until the first iteration has room for it; whether it had."""
         while not self._was_read:
             with suppress(queue.Full):
-                self._read.put(item, timeout=STOP_EVERY_S)
-                return
+                self._waiting.put(item, timeout=LOOK_EVERY_S)
+                return True
+        return False
 
-    def _unqueued(self) -> Iterator[Window]:
-        while (item := self._read.get()) is not None:
+    def _taken(self) -> Iterator[Window]:
+        """The windows of the first iteration, as they are decoded."""
+        while True:
+            try:
+                item = self._waiting.get(timeout=LOOK_EVERY_S)
+            except queue.Empty:
+                if self._was_read:
+                    return
+                continue
+            if item is None:
+                return
             if isinstance(item, BaseException):
                 raise item
             yield item
@@ -185,7 +202,7 @@ class FitSample:
         def wanted() -> Iterator[tuple[int, FoundFile]]:
             given: set[int] = set()
             for n, found in self._files:
-                if self._was_read:
+                if self._is_complete or self._was_read:
                     break
                 given.add(n)
                 yield n, found

@@ -70,7 +70,7 @@ class GeneralMel(nn.Module):
         self.tiny = float(torch.finfo(torch.float32).tiny)
 
     def power(self, waveform: Tensor) -> Tensor:
-        """Mel power [M, F] of the waveform without its DC offset, at a peak of 1."""
+        """Mel power [M, F] of the waveform without its DC offset, at a peak of 1. The waveform gets no gradient."""
         waveform = waveform.float()
         half = self.n_fft // 2
         end = half + waveform.shape[0]

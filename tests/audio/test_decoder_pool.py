@@ -269,7 +269,7 @@ def test_jobs_are_iterated_lazily(folder: Path) -> None:
 def test_sounds_behind_a_long_one_are_decoded_ahead_but_not_all(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(decoder_pool, "AHEAD_SOUNDS", 40)
+    monkeypatch.setattr(decoder_pool, "AHEAD_REQUESTS", 40)
     write(tmp_path / "long.wav", np.ones(3600 * 8_000), 8_000)
     read = 0
 

@@ -113,3 +113,18 @@ def test_fitting_is_deterministic(kind: type[descriptors.PatchCodes] | type[desc
     clips = [loudness(60, seed) for seed in range(3)]
     one, two = (kind.fit(clips, torch.Generator().manual_seed(5)) for _ in range(2))
     assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_random_patches_are_those_that_a_plain_loop_takes() -> None:
+    clips = [loudness(frames, seed).half() for seed, frames in enumerate((5, 16, 60))]
+    clips[1][:, 20:] = 1.0  # background
+    draw, expected = torch.Generator().manual_seed(5), []
+    for _ in range(2 * 300):
+        clip, frame, band = (int(torch.randint(bound, (1,), generator=draw)) for bound in (3, 9, 61))
+        beginning = descriptors.loop_frames(clips[clip].float().clamp(min=descriptors.FLOOR), 16)
+        patch = beginning[frame : frame + 8, band : band + 20].flatten()
+        if patch.std() > 0.1:
+            expected.append(patch - patch.mean())
+    found = descriptors.random_patches(clips, 300, 8, 20, torch.Generator().manual_seed(5))
+    assert 300 < len(expected) < 600
+    torch.testing.assert_close(found, torch.stack(expected[:300]))

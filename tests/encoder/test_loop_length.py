@@ -104,8 +104,12 @@ def test_silence_and_nan_give_a_valid_length(waveform: torch.Tensor) -> None:
 
 def test_scripted_and_eager_agree() -> None:
     scripted = torch.jit.script(loop_length)
-    for waveform in (noise(WINDOW), filled(noise(1234)), torch.zeros(WINDOW)):
+    long = noise(80_000).repeat(2)[: 2**17]
+    for waveform in (noise(WINDOW), filled(noise(1234)), torch.zeros(WINDOW), long):
         assert scripted(waveform) == loop_length(waveform)
+    places = torch.jit.script(places_to_search)
+    needle_at = 2**17 - 1024 + int(long[2**17 - 1024 : 2**17 - 300].abs().argmax())
+    assert places(long, needle_at, needle_at - 300) == places_to_search(long, needle_at, needle_at - 300)
 
 
 @settings(max_examples=60, deadline=None)
@@ -132,6 +136,24 @@ def test_the_length_does_not_depend_on_how_much_is_searched_at_once(
     expected = next(n for n in range(1, 401) if torch.equal(window[n:], window[: 400 - n]))
     assert loop_length(window, searched_samples=searched, row_samples=row) == expected
     assert loop_length(window) == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 20),
+    st.integers(100, 4500),
+    st.sampled_from(["noise", "negative", "clipped", "altered"]),
+    st.integers(0, 2**31),
+)
+def test_the_length_is_the_same_by_rows_and_by_all_samples(row: int, length: int, kind: str, seed: int) -> None:
+    window = noise(length, seed).repeat(4500 // length + 1)[:4500]
+    if kind == "negative":
+        window = -window.abs()
+    elif kind == "clipped":
+        window = window.clamp(-1.5, 1.5)
+    elif kind == "altered":
+        window[seed % 4500] += 1e-3
+    assert loop_length(window, row_samples=row) == loop_length(window, row_samples=len(window))
 
 
 @settings(max_examples=40, deadline=None)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,6 +57,23 @@ def test_an_encoder_that_needs_fitting_is_fitted_to_the_folder(store: Catalog, s
     with torch.inference_mode():
         plain = encoder.create("MFCCStats")(torch.from_numpy(windows)[:, None]).numpy()
     assert (learned * plain).sum(axis=1).max() < 0.99
+
+
+def test_the_sample_is_decoded_while_the_encoder_is_made(
+    store: Catalog, sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = sample()
+
+    def create(*arguments: Any, **options: Any) -> encoder.Encoder:
+        ends_at = time.monotonic() + 30
+        while drawn._waiting.empty():
+            assert time.monotonic() < ends_at
+            time.sleep(0.02)
+        return made(*arguments, **options)
+
+    made = encoder.create
+    monkeypatch.setattr(encoder, "create", create)
+    assert binding.bind_encoder(store, "MFCCStats", None, DEFAULT_WINDOWS, drawn).is_file()
 
 
 def test_a_window_gets_the_same_vector_alone_or_in_a_batch_on_one_thread_or_four(

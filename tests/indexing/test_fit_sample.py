@@ -56,12 +56,39 @@ def test_the_first_iteration_is_decoded_from_the_start_on(sample: Sample) -> Non
 def test_at_most_so_many_windows_wait_to_be_read(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit_sample, "AHEAD_WINDOWS", 1)
     with sample() as drawn:
-        assert drawn.has_sound()
+        drawn.start()
+        wait_for(drawn._waiting.full)
+        time.sleep(0.5)
+        assert len(drawn.kept) <= 2
         all_windows = torch.cat(list(drawn))
         assert len(all_windows) > 2
     with sample(n_windows=2) as drawn:
         assert torch.equal(torch.cat(list(drawn)), all_windows[:2])
         wait_for(lambda: len(drawn.kept) == 10)
+
+
+def test_an_iteration_ends_with_the_block_and_with_another_one(sample: Sample) -> None:
+    with sample() as drawn:
+        left = iter(drawn)
+        next(left)
+    assert len(list(left)) <= 10
+    with sample() as drawn:
+        assert drawn.has_sound()
+        one, other = iter(drawn), iter(drawn)
+        next(one)
+        next(other)
+        one.close()  # type: ignore[attr-defined]
+        assert len(list(other)) <= 10
+
+
+def test_of_an_address_nothing_is_decoded_behind_the_sample(sample: Sample) -> None:
+    drawn = sample(n_windows=2)
+    drawn._works_ahead = False
+    assert len(torch.cat(list(drawn))) == 2
+    assert drawn._decoding is not None
+    drawn._decoding.join(30)
+    assert not drawn._decoding.is_alive()
+    assert len(drawn.kept) == 0
 
 
 def test_an_error_of_the_decoders_reaches_who_reads_the_sample(sample: Sample, monkeypatch: pytest.MonkeyPatch) -> None:
