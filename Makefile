@@ -23,15 +23,15 @@ demo: $(READY)
 	$(BIN)/python -m boiler demo $(if $(FOLDER),--wav_dir "$(patsubst ~/%,$(HOME)/%,$(FOLDER))")
 
 # Three processes for two cores, since some tests wait for servers and decoders; each with one thread of torch: with more,
-# they wait for each other. A file's tests share its fixtures. Tests start Python hundreds of times, so what is compiled must
-# be kept, also where an environment forbids it.
+# they wait for each other. A file's tests share its fixtures; the order of slow files is that of tests/conftest.py. Tests
+# start Python hundreds of times, so what is compiled must be kept, also where an environment forbids it.
 PYTEST := OMP_NUM_THREADS=1 PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n 3 --dist loadfile
 
 test: $(READY)
 	$(PYTEST) -m "not slow"
 
 test-slow: $(READY)
-	$(PYTEST) -m slow
+	$(PYTEST) --no-loadscope-reorder -m slow
 
 lint: $(READY)
 	$(BIN)/ruff check .

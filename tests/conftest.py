@@ -26,6 +26,28 @@ settings.load_profile("any machine")
 
 collect_ignore = ["fixtures"]  # scripts for older versions import names that no longer exist
 
+LONGEST_FILES = (
+    "cli/test_help_examples.py",
+    "exp/test_stress.py",
+    "audio/test_decoder_pool.py",
+    "encoder/test_onnx_export.py",
+    "browser/test_chromium.py",
+    "cli/test_demo.py",
+    "test_index.py",
+    "search/test_locate.py",
+    "indexing/test_ray.py",
+    "engine/test_milvus.py",
+    "store/test_generation.py",
+)
+"""Their slow tests take minutes. They run first, the longest before others: at the end one process would work alone."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    tests = Path(__file__).parent
+    places = {tests / name: place for place, name in enumerate(LONGEST_FILES)}
+    assert all(path.is_file() for path in places)
+    items.sort(key=lambda item: places.get(item.path, len(places)))
+
 
 # Patched into worker processes by the fixture `hostile`: opening a sound with such a name crashes, hangs and so on.
 HOSTILE = """
