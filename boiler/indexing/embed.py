@@ -5,11 +5,13 @@
     pending files > fetch, hash, if the bytes may be known > decode > windows > batches > embed > catalog
                     known: nothing more to do
 
+A batch is embedded in a thread while the next one is gathered from the decoders.
+
 Files are embedded in the order of n, in batches in that order, so the same folder gives the same batches, and vectors
-that are equal to the bit. In memory are one batch, what the decoders have decoded ahead (10 MB each), and at most
+that are equal to the bit. In memory are two batches, what the decoders have decoded ahead (10 MB each), and at most
 256 MB of windows that were decoded while the encoder was fitted (`boiler.indexing.kept_windows`); of an address,
-fetched files are on the disk until they are embedded. Each batch is one transaction: a kill loses at most the current
-batch, even within a file of ten hours.
+fetched files are on the disk until they are embedded. Each batch is one transaction: a kill loses at most two batches,
+even within a file of ten hours.
 """
 
 from __future__ import annotations
@@ -17,9 +19,11 @@ from __future__ import annotations
 import collections
 import time
 from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,8 +47,8 @@ _COMMIT_EVERY_S = 1.0
 
 @dataclass
 class EmbedTally:
-    """Counts, and the wall-clock seconds of the main thread for loading the encoder, waiting for decoders, embedding
-    and writing."""
+    """Counts, and the wall-clock seconds of the main thread for loading the encoder, waiting for decoders, waiting for
+    a batch to be embedded, and writing."""
 
     embedded: int = 0
     reused: int = 0
@@ -55,7 +59,7 @@ class EmbedTally:
     prepare_s: float = 0.0
     decode_wait_s: float = 0.0
     embed_s: float = 0.0
-    embed_processor_s: float = 0.0  # CPU time of all threads of this process
+    embed_processor_s: float = 0.0  # CPU time of all threads of this process while a batch is embedded
     write_s: float = 0.0
 
     @property
@@ -76,6 +80,13 @@ class _OpenFile:
     done: DecodedSound[int] | None = None
 
 
+class _Batch(NamedTuple):
+    """Windows that are being embedded, each with the number of its file, and their vectors with the CPU time taken."""
+
+    windows: list[tuple[int, Window]]
+    embedded: Future[tuple[Float32Array, float]]
+
+
 @dataclass
 class EmbedRun:
     """Embeds the pending files of a catalog."""
@@ -92,7 +103,8 @@ class EmbedRun:
 
     def __post_init__(self) -> None:
         self._open: dict[int, _OpenFile] = {}
-        self._batch: collections.deque[tuple[int, Window]] = collections.deque()
+        self._gathered: collections.deque[tuple[int, Window]] = collections.deque()
+        self._embedding: _Batch | None = None
         self._pending: dict[int, PendingFile] = {}
         self._decoding: set[str] = set()  # hashes of files that are being decoded
         self._tried: set[int] = set()  # files left for the next run; below, hashes
@@ -101,14 +113,15 @@ class EmbedRun:
 
     def run(self) -> EmbedTally:
         """Embed all pending files. Failures are recorded, not raised."""
-        while True:
-            duplicates = self._pass()
-            # A duplicate is a file whose bytes were being decoded under another name. If that failed for a passing
-            # reason (the other file vanished, say), the duplicate is tried itself.
-            if not duplicates or all(pending.n not in duplicates for pending in self.catalog.queue):
-                return self.tally
+        with ThreadPoolExecutor(1) as thread:
+            while True:
+                duplicates = self._pass(thread)
+                # A duplicate is a file whose bytes were being decoded under another name. If that failed for a passing
+                # reason (the other file vanished, say), the duplicate is tried itself.
+                if not duplicates or all(pending.n not in duplicates for pending in self.catalog.queue):
+                    return self.tally
 
-    def _pass(self) -> set[int]:
+    def _pass(self, thread: Executor) -> set[int]:
         duplicates: set[int] = set()
         with (
             self.catalog.transaction(),
@@ -116,7 +129,7 @@ class EmbedRun:
             closing(self._events(into, duplicates)) as events,
         ):
             while (event := self._next(events)) is not None:
-                match event:  # without the rest of a file that failed in `_flush`
+                match event:  # without the rest of a file that failed in `_store`
                     case DecodedWindows(key, windows) if key in self._pending:
                         self._take(key, windows)
                     case DecodedSound(key) if key in self._pending:
@@ -124,12 +137,13 @@ class EmbedRun:
                         self._finish(key)
                     case DecodeFailure(key, error):
                         self._failed(key, error)
-                while len(self._batch) >= self.batch_size:
-                    self._flush()
+                while len(self._gathered) >= self.batch_size:
+                    self._embed_batch(thread)
                 if time.monotonic() - self._committed > _COMMIT_EVERY_S:
                     self._commit()
-            while self._batch:
-                self._flush()
+            while self._gathered:
+                self._embed_batch(thread)
+            self._store(*self._take_embedded())
         return duplicates
 
     def _events(self, into: Path, duplicates: set[int]) -> Generator[DecodeEvent[int]]:
@@ -187,19 +201,36 @@ class EmbedRun:
         opened = self._opened(n)
         for window in windows:
             if window.start_s not in opened.stored_start_s:
-                self._batch.append((n, window))
+                self._gathered.append((n, window))
                 opened.waiting += 1
 
-    def _flush(self) -> None:
-        """Embed one batch and store it."""
-        batch = [self._batch.popleft() for _ in range(min(self.batch_size, len(self._batch)))]
-        samples = np.stack([window.samples for _, window in batch])
-        began, worked = time.monotonic(), time.process_time()
-        vectors = self.embed(samples)
-        embedded = time.monotonic()
-        self.tally.embed_s += embedded - began
-        self.tally.embed_processor_s += time.process_time() - worked
-        self.tally.windows += len(batch)
+    def _embed_batch(self, thread: Executor) -> None:
+        """Begin to embed the next batch when the one before is embedded, and store that meanwhile."""
+        windows = [self._gathered.popleft() for _ in range(min(self.batch_size, len(self._gathered)))]
+        samples = np.stack([window.samples for _, window in windows])
+        before = self._take_embedded()
+        self._embedding = _Batch(windows, thread.submit(self._timed_embed, samples))
+        self._store(*before)
+
+    def _timed_embed(self, samples: Float32Array) -> tuple[Float32Array, float]:
+        began = time.process_time()
+        return self.embed(samples), time.process_time() - began
+
+    def _take_embedded(self) -> tuple[list[tuple[int, Window]], Float32Array]:
+        """Wait for the batch that is being embedded: its windows and their vectors; none if there is no batch."""
+        batch, self._embedding = self._embedding, None
+        if batch is None:
+            return [], np.empty((0, 0), np.float32)
+        began = time.monotonic()
+        vectors, processor_s = batch.embedded.result()
+        self.tally.embed_s += time.monotonic() - began
+        self.tally.embed_processor_s += processor_s
+        self.tally.windows += len(batch.windows)
+        return batch.windows, vectors
+
+    def _store(self, batch: list[tuple[int, Window]], vectors: Float32Array) -> None:
+        """Store the vectors of embedded windows, and finish the files that are complete with them."""
+        began = time.monotonic()
         usable = [bool(np.isfinite(vector).all() and vector.any()) for vector in vectors]
         self.catalog.queue.add_windows(
             (self._open[n].c, window.start_s, window.end_s, vector)
@@ -215,7 +246,7 @@ class EmbedRun:
                 self._open[n].waiting -= count
                 self._finish(n)
         self._commit()
-        self.tally.write_s += time.monotonic() - embedded
+        self.tally.write_s += time.monotonic() - began
 
     def _finish(self, n: int) -> None:
         """Finish a file once all its windows are stored."""
@@ -231,7 +262,7 @@ class EmbedRun:
     def _failed(self, n: int, error: SoundError) -> None:
         if n not in self._pending:
             return
-        self._batch = collections.deque(one for one in self._batch if one[0] != n)
+        self._gathered = collections.deque(one for one in self._gathered if one[0] != n)
         pending = self._pending[n]
         try:
             if self.folder.size_and_time(pending.found) != (pending.found.size_bytes, pending.found.mtime_ns):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from sounds import tone, write
 
 from boiler.arrays import Float32Array
 from boiler.audio.decoder_pool import Decoders
-from boiler.audio.windows import DEFAULT_WINDOWS
+from boiler.audio.windows import DEFAULT_WINDOWS, Window
 from boiler.catalog import diff, scan
 from boiler.catalog.catalog import CATALOG_FILE, Catalog
 from boiler.catalog.folder import LocalFolder
@@ -101,6 +102,29 @@ def test_a_vector_does_not_depend_on_the_batch(collection: Collection, tmp_path:
         other.embed(batch_size=32)
     assert other.vectors() == together
     other.store.close()
+
+
+def test_the_next_batch_is_gathered_while_one_is_embedded(
+    collection: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(2):
+        write(collection.root / f"{n}.wav", tone(200 + 100 * n, 1.0, 16_000), 16_000)
+    collection.scan()
+    gathered, take = threading.Semaphore(0), EmbedRun._take
+    to_wait_for = [2, 0]  # files that are gathered before each of the two batches is embedded
+
+    def counted_take(run: EmbedRun, n: int, windows: list[Window]) -> None:
+        take(run, n, windows)
+        gathered.release()
+
+    def embed(samples: Float32Array) -> Float32Array:
+        for _ in range(to_wait_for.pop(0)):
+            assert gathered.acquire(timeout=10)
+        return statistics(samples)
+
+    monkeypatch.setattr(EmbedRun, "_take", counted_take)
+    assert collection.embed(embed, batch_size=1).windows == 2
+    assert len(collection.vectors()) == 2
 
 
 def test_broken_files_fail_with_a_reason_and_the_others_are_embedded(collection: Collection) -> None:

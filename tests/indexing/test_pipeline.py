@@ -417,7 +417,7 @@ def test_an_error_of_the_encoder_leaves_the_old_index(
     def fail(self: object, *args: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("boiler.indexing.embed.EmbedRun._flush", fail)
+    monkeypatch.setattr("boiler.indexing.embed.EmbedRun._timed_embed", fail)
     with pytest.raises(torch.OutOfMemoryError):
         pipeline.index(settings)
     monkeypatch.undo()
