@@ -90,16 +90,25 @@ DEFAULT_WINDOWS = WindowSpec()
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A window of a sound, the input of an encoder.
+    """A window of a sound.
 
-    Shape: samples [window_samples]. Times are seconds from the start of the sound; a sound shorter than a window is
-    repeated to fill it, and `end_s` is then the sound's own length.
+    Shape: clip [T], T at most `window_samples`, less for a sound shorter than a window. Times are seconds from the
+    start of the sound; `end_s` of a shorter sound is its own length.
     """
 
-    samples: Samples
+    clip: Samples
+    window_samples: int
     start_s: float
     end_s: float
     silent: bool
+
+    @property
+    def samples(self) -> Samples:
+        """The input of an encoder: the clip, repeated to fill the window. Not kept, as it may be much longer than the
+        clip. Shape: [window_samples]"""
+        if len(self.clip) == self.window_samples:
+            return self.clip
+        return fill_window(self.clip, self.window_samples)
 
 
 def cut_windows(blocks: Iterable[Samples], spec: WindowSpec = DEFAULT_WINDOWS) -> Iterator[Window]:
@@ -156,8 +165,7 @@ class WindowCutter:
 
     def _window(self, samples: Samples, start: int) -> Window:
         size, rate_hz = self._spec.window_samples, self._spec.sample_rate_hz
-        filled = fill_window(samples, size) if len(samples) < size else samples.copy()
-        return Window(filled, start / rate_hz, (start + len(samples)) / rate_hz, is_silent(samples))
+        return Window(samples.copy(), size, start / rate_hz, (start + len(samples)) / rate_hz, is_silent(samples))
 
 
 def fill_window(samples: Samples, window_samples: int = WINDOW_SAMPLES) -> Samples:

@@ -14,7 +14,7 @@ from boiler.audio.decoder_pool import DecodedSound, DecodedWindows, DecodeEvent,
 from boiler.audio.windows import WindowSpec
 
 MAX_BYTES = 2**28
-"""Of the samples of all windows that are kept: 256 windows of 8 s at 32 kHz."""
+"""Of the clips of all windows that are kept: 256 of 8 s at 32 kHz, 400 of 5 s."""
 
 Events = list[DecodeEvent[int]]
 
@@ -103,4 +103,4 @@ class KeptWindows:
 
 def _n_bytes(events: Events) -> int:
     windows = (event.windows for event in events if isinstance(event, DecodedWindows))
-    return sum(window.samples.nbytes for some in windows for window in some)
+    return sum(window.clip.nbytes for some in windows for window in some)

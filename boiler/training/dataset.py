@@ -54,15 +54,13 @@ KNOWN_FILE = "known.json"
 class _EvenSample:
     """Every m-th window of a sound; m doubles whenever there are more than `SEGMENTS_PER_SOUND`."""
 
-    spec: WindowSpec
     every: int = 1
     seen: int = 0
     windows: list[Float32Array] = field(default_factory=list)
 
     def add(self, window: Window) -> None:
         if self.seen % self.every == 0:
-            length = round((window.end_s - window.start_s) * self.spec.sample_rate_hz)
-            self.windows.append(window.samples[: min(length, self.spec.window_samples)].astype(np.float32))
+            self.windows.append(window.clip)
             if len(self.windows) > SEGMENTS_PER_SOUND:
                 self.windows = self.windows[::2]
                 self.every *= 2
@@ -226,7 +224,7 @@ def _decode(
         match event:
             case DecodedWindows(id, windows):
                 for window in windows:
-                    samples.setdefault(id, _EvenSample(spec)).add(window)
+                    samples.setdefault(id, _EvenSample()).add(window)
             case DecodedSound(id, sha256=sha256):
                 path = _path(cache_dir, sha256, spec)
                 if not path.is_file():

@@ -36,6 +36,7 @@ def test_windows_cover_the_sound_and_state_their_times(n: int, hop: int, block: 
     if n <= WINDOW_SAMPLES:
         assert (starts, ends) == ([0], [n])
         assert np.array_equal(windows[0].samples, np.resize(sound, WINDOW_SAMPLES))
+        assert np.array_equal(windows[0].clip, sound)
         return
     for window, start, end in zip(windows, starts, ends, strict=True):
         assert end - start == WINDOW_SAMPLES
@@ -110,7 +111,7 @@ def test_the_cutter_keeps_at_most_two_windows_in_memory() -> None:
     cutter = WindowCutter()
     for n in range(200):
         for window in cutter.push(noise(16_000, n)):
-            assert window.samples.base is None  # a copy: what is kept of it keeps nothing else
+            assert window.clip.base is None  # a copy: what is kept of it keeps nothing else
         assert len(cutter._held) <= 2 * WINDOW_SAMPLES
 
 

@@ -53,6 +53,13 @@ def keep(kept: KeptWindows, decoders: Decoders, jobs: list[tuple[int, Path]]) ->
         pass
 
 
+def test_short_sounds_take_no_more_room_than_their_samples(decoders: Decoders, jobs: list[tuple[int, Path]]) -> None:
+    kept = KeptWindows(max_bytes=4 * DEFAULT_WINDOWS.window_samples)  # of one window
+    keep(kept, decoders, [jobs[n] for n in (0, 2, 4, 8)])
+    assert [n in kept for n in (0, 2, 4, 8)] == [True] * 4
+    assert not kept.is_full
+
+
 @pytest.mark.parametrize("numbers", [[], [0], [3, 1], [8], [7, 6], list(range(9)), [8, 2, 4]])
 def test_events_are_the_same_and_in_the_same_order_whatever_is_kept(
     decoders: Decoders, jobs: list[tuple[int, Path]], numbers: list[int]
@@ -88,8 +95,8 @@ def test_other_files_are_not_kept(decoders: Decoders, jobs: list[tuple[int, Path
 
 
 def test_no_more_is_kept_than_there_is_room_for(decoders: Decoders, jobs: list[tuple[int, Path]]) -> None:
-    kept = KeptWindows(3 * WINDOW_BYTES + 1)
-    keep(kept, decoders, [jobs[0], jobs[3], jobs[2], jobs[4], jobs[5]])  # the second one has four windows
+    kept = KeptWindows(7 * DEFAULT_WINDOWS.sample_rate_hz * 4 + 40_000)  # of 7.6 s
+    keep(kept, decoders, [jobs[0], jobs[3], jobs[2], jobs[4], jobs[5]])  # 1, 20, 0.3, 2 and 5 s
     assert [n for n in range(9) if n in kept] == [0, 2, 4]
     assert kept.is_full
     list(kept.windows(decoders, iter(jobs[:1]), DEFAULT_WINDOWS))

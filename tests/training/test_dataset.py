@@ -172,10 +172,10 @@ def test_decoded_sounds_survive_an_interrupted_run(tmp_path: Path, monkeypatch) 
 
 def test_a_very_long_sound_is_sampled_at_even_intervals(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(dataset, "SEGMENTS_PER_SOUND", 4)
-    kept = dataset._EvenSample(dataset.WINDOWS)
+    kept = dataset._EvenSample()
     for n in range(9):
         samples = np.full(WINDOW_SAMPLES, n + 1, np.float32)
-        kept.add(Window(samples, n * 8.192, (n + 1) * 8.192, False))
+        kept.add(Window(samples, WINDOW_SAMPLES, n * 8.192, (n + 1) * 8.192, False))
     assert [window[0] for window in kept.windows] == [1, 5, 9]
 
 
