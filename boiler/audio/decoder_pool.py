@@ -320,8 +320,8 @@ class Decoders(WorkerPool):
                 for lane in lanes:
                     # The next request is sent before the answer is yielded, so that the worker decodes meanwhile, but
                     # of what is not its turn only so much, which limits memory.
-                    is_its_turn = not lane.answered or lane.answered[0].job.turn == turn
-                    if not lane.worker.busy and (not ordered or is_its_turn or not lane.is_far_ahead):
+                    may_send = not ordered or not lane.is_far_ahead or lane.answered[0].job.turn == turn
+                    if may_send and not lane.worker.busy:
                         lane.send()
                 for lane in lanes:
                     while lane.answered and (not ordered or lane.answered[0].job.turn == turn):

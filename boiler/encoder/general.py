@@ -100,7 +100,7 @@ class PooledViews:
         self._view = torch.jit.script(random_view)
 
     def __call__(self, window: Tensor, length: int, n_views: int, seed: int) -> Tensor:
-        """Of a window [1, T] whose `loop_length` is known, and of views drawn with the seed.
+        """Of a window [1, T] whose `loop_length` is known, and of views drawn with the seed, at least one.
 
         Shape: [1 + n_views, F]
         """
@@ -111,7 +111,7 @@ class PooledViews:
         altered = [10 ** (2 * self._view(loudness.T, generator)) for _ in range(n_views)]
         # Together, with silence behind the shorter ones: with few frames, the weights are what takes the time.
         together = pad_sequence(altered, batch_first=True).transpose(1, 2)
-        views = [power[None], *([together] if altered else [])]
+        views = (power[None], together)
         return torch.cat([self._network.pooled(scaled(view.to(self._device), self._decades)) for view in views])
 
 

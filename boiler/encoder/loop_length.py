@@ -97,9 +97,9 @@ def places_to_search(
 ) -> list[tuple[int, int]]:
     """The parts of a window in which an earlier copy of the needle may begin, the last first: starts and ends.
 
-    No sample from `loudest_from` on is louder than the one at `needle_at`. So none is within a row of it, if that is
-    far enough from both ends, nor within a row of its copies: they are only in rows of which it is the extreme, and
-    one pass over the window finds these. Scriptable.
+    No sample from `loudest_from` on is louder than the one at `needle_at`. If that is at least a row away from both
+    ends, no sample within a row of its copies is louder either: they are only in rows whose extreme it is, and one pass
+    over the window finds these rows. Scriptable.
     """
     parts: list[tuple[int, int]] = []
     if needle_at - row_samples >= loudest_from and needle_at + row_samples <= waveform.shape[0]:
